@@ -1,0 +1,89 @@
+//! Query parameters, checked. What does not fit is a 400 that names the parameter.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
+
+use crate::{Problem, explain};
+
+/// The query as `T`; a query that is no `T` is answered with a 400 problem.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::<T>::try_from_uri(&parts.uri) {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(cause) => Err(Problem::bad_request(explain(&cause))),
+        }
+    }
+}
+
+/// A whole number from `MIN` to `MAX`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Within<MIN, MAX> {
+    /// `number` at compile time: a default outside the limits does not build.
+    #[must_use]
+    pub const fn of(number: u32) -> Self {
+        assert!(MIN <= number && number <= MAX);
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> std::fmt::Display for Within<MIN, MAX> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Within<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        if (MIN..=MAX).contains(&number) {
+            return Ok(Self(number));
+        }
+        let told = format!("{number} is not from {MIN} to {MAX}");
+        Err(D::Error::custom(told))
+    }
+}
+
+/// A name as it stands in a URL: `New York` is `new-york`.
+#[must_use]
+pub fn slug(name: &str) -> String {
+    let spaced = name
+        .to_lowercase()
+        .replace(|c: char| !c.is_alphanumeric(), " ");
+    spaced.split_whitespace().collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs() {
+        assert_eq!(slug("New York"), "new-york");
+        assert_eq!(slug("  St. Anne's "), "st-anne-s");
+        assert_eq!(slug("Köln"), "köln");
+        assert_eq!(slug("--"), "");
+    }
+
+    #[test]
+    fn numbers_are_within() {
+        let read = |text| serde_json::from_str::<Within<1, 7>>(text).map(Within::get);
+        assert_eq!(read("7").ok(), Some(7));
+        for wrong in ["0", "8", "-1", "1.5", "\"1\"", "99999999999"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

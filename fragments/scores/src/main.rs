@@ -1,0 +1,73 @@
+//! Serves one league's results, fixtures or table.
+//! An unknown league is a 404, one that cannot be read a 503, one with nothing to show a 204.
+
+mod league;
+mod leagues;
+mod table;
+mod view;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
+use fragment_kit::{BoxError, Fragment, Params, Problem, Service, Within, run};
+use serde::Deserialize;
+
+use crate::leagues::Leagues;
+use crate::view::{View, show};
+
+const FRESH: Duration = Duration::from_secs(30);
+const STALE: Duration = Duration::from_secs(600);
+
+fn main() -> ExitCode {
+    let service = Service {
+        name: "scores",
+        port: 9103,
+        help: "  SCORES_SOURCE  leagues as football.json: a directory or a URL, in which {league} \
+               is\n                 put where it says so, else {league}.json is added (a \
+               built-in sample)",
+    };
+    run(service, routes)
+}
+
+fn routes() -> Result<Router, BoxError> {
+    let leagues = Arc::new(Leagues::from_env("SCORES_SOURCE")?);
+    Ok(Router::new()
+        .route("/scores", get(scores))
+        .with_state(leagues))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    league: String,
+    view: Option<View>,
+    limit: Option<Within<1, 50>>,
+    heading: Option<Within<2, 4>>,
+}
+
+async fn scores(
+    State(leagues): State<Arc<Leagues>>,
+    Params(query): Params<Query>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let league = leagues.read(&query.league).await?;
+    let view = query.view.unwrap_or(View::Results);
+    let heading = query.heading.unwrap_or(Within::of(2)).get();
+    let limit = query.limit.map(Within::get);
+    let html = show(&league, view, heading, limit).map_err(|cause| Problem::internal(&cause))?;
+    let keys = vec!["scores".to_owned(), format!("league-{}", query.league)];
+    let (fresh, stale) = (FRESH, STALE);
+    Ok(Fragment {
+        html,
+        fresh,
+        stale,
+        keys,
+    }
+    .answer(&headers))
+}

@@ -1,0 +1,34 @@
+//! `pasteup check`: every mistake in layouts, manifests and settings.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::Flags;
+
+use super::{CheckFormat, FOUND, loading, report};
+
+pub(super) fn run(site: &Path, format: CheckFormat, strict: bool) -> Result<ExitCode, String> {
+    let folder = loading::open(site)?;
+    let loaded = loading::load(&folder, Flags::default(), None);
+    let problems = loaded.problems();
+    for problem in &problems {
+        match format {
+            CheckFormat::Human => anstream::println!("{}\n", report::human(problem)),
+            CheckFormat::Json => anstream::println!("{}", report::json(problem)),
+            CheckFormat::Github => anstream::println!("{}", report::github(problem)),
+        }
+    }
+    if matches!(format, CheckFormat::Human) {
+        let (pages, services) = (loaded.site.templates.len(), loaded.site.catalogue.names().len());
+        let live = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        anstream::eprintln!(
+            "{} in {}: {} and {} can go live",
+            report::count(&problems),
+            folder.root().display(),
+            live(pages, "page"),
+            live(services, "nanoservice"),
+        );
+    }
+    let bad = problems.iter().any(|problem| strict || problem.is_error());
+    Ok(if bad { FOUND.into() } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,60 @@
+//! A site's folder, read: settings, layouts, manifests, and all their mistakes.
+
+use std::path::Path;
+
+use crate::config::{Flags, Settings};
+use crate::edge::files::SiteFolder;
+use crate::page::diagnostic::{self, Diagnostic};
+use crate::page::site::Site;
+
+/// All of a site as it is on disk.
+pub(super) struct Loaded {
+    /// Whatever could be read of the settings.
+    pub(super) settings: Settings,
+    /// Mistakes in settings.
+    pub(super) settings_problems: Vec<Diagnostic>,
+    /// Layouts and nanoservices.
+    pub(super) site: Site,
+}
+
+impl Loaded {
+    /// Whether settings have a mistake that they cannot be used with.
+    pub(super) fn settings_are_broken(&self) -> bool {
+        self.settings_problems.iter().any(Diagnostic::is_error)
+    }
+
+    /// Every mistake there is.
+    pub(super) fn problems(&self) -> Vec<Diagnostic> {
+        let mut all = self.settings_problems.clone();
+        all.extend(self.site.problems.iter().cloned());
+        diagnostic::tidy(&mut all);
+        all
+    }
+}
+
+/// Opens a site's folder.
+pub(super) fn open(site: &Path) -> Result<SiteFolder, String> {
+    SiteFolder::open(site)
+}
+
+/// Reads settings and files. Where a file has a mistake, `last_good` gives what it was before;
+/// where settings have one, `settings` are those before.
+pub(super) fn load(folder: &SiteFolder, flags: Flags, last_good: Option<(&Site, &Settings)>) -> Loaded {
+    let file = folder.settings();
+    let (source, unreadable) = match file {
+        None => (None, None),
+        Some(Ok(source)) => (Some(source), None),
+        Some(Err(problem)) => (None, Some(problem)),
+    };
+    // A variable that is no UTF-8 is none of ours.
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let (read, mut settings_problems) = Settings::load(source.as_ref(), environment, flags);
+    settings_problems.extend(unreadable);
+    let broken = settings_problems.iter().any(Diagnostic::is_error);
+    let settings = match last_good {
+        Some((_, settings)) if broken => settings.clone(),
+        _ => read,
+    };
+    let site = Site::build(&folder.files(), &settings.limits, last_good.map(|(site, _)| site));
+    Loaded { settings, settings_problems, site }
+}

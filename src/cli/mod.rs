@@ -1,0 +1,114 @@
+//! The commands, one file each, and the only place that wires adapters to the engine.
+//! Exit 0 is good, 1 is "it found something", 2 is "could not run".
+
+mod catalog;
+mod check;
+mod health;
+mod loading;
+mod render;
+mod report;
+mod serve;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// It found something.
+const FOUND: u8 = 1;
+/// It could not run.
+const CANNOT_RUN: u8 = 2;
+
+#[derive(Parser)]
+#[command(name = "pasteup", version, about = "Composes web pages out of the HTML fragments of many small services.")]
+struct Arguments {
+    /// The site's folder, with layouts/, fragments/ and perhaps pasteup.toml
+    #[arg(long, value_name = "DIR", default_value = ".", global = true)]
+    site: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves pages, and reloads layouts, manifests and settings as they change
+    Serve {
+        /// Where pages are served (port 0 picks a free one)
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+        /// Where operators ask: health and metrics
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
+    },
+    /// Tells every mistake in layouts, manifests and settings
+    Check {
+        /// How it is told
+        #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
+        format: CheckFormat,
+        /// Asks no service for its manifest
+        #[arg(long)]
+        offline: bool,
+        /// A warning counts as an error
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Composes one page to standard output
+    Render(render::Options),
+    /// Lists nanoservices, versions, owners, and the pages that use each
+    Catalog {
+        /// How it is listed
+        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+        format: ListFormat,
+    },
+    /// Asks a running compositor whether it lives (for containers without curl)
+    Health {
+        /// Its admin listener
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CheckFormat {
+    /// With the lines, for people
+    Human,
+    /// One JSON object a line
+    Json,
+    /// Annotations of GitHub Actions
+    Github,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ListFormat {
+    /// A table
+    Human,
+    /// JSON
+    Json,
+}
+
+/// Runs the command that the arguments name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come as errors too; a closed pipe is nobody's concern.
+            let _printed = error.print();
+            return if error.use_stderr() { CANNOT_RUN.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let site = arguments.site.as_path();
+    let result = match arguments.command {
+        Command::Serve { listen, admin } => serve::run(site, listen, admin),
+        Command::Check { format, offline: _, strict } => check::run(site, format, strict),
+        Command::Render(options) => render::run(site, &options),
+        Command::Catalog { format } => catalog::run(site, format),
+        Command::Health { admin } => health::run(site, admin),
+    };
+    result.unwrap_or_else(|why| {
+        anstream::eprintln!("{}", report::cannot_run(&why));
+        CANNOT_RUN.into()
+    })
+}

@@ -1,0 +1,133 @@
+//! `pasteup render`: composes one page to standard output, and tells what is amiss with it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Uri};
+use jiff::Timestamp;
+
+use crate::config::{Flags, Settings};
+use crate::edge::clock::SystemClock;
+use crate::edge::http::HttpUpstream;
+use crate::edge::memory::MemoryStore;
+use crate::edge::server::error_page_html;
+use crate::engine::fetch::Trace;
+use crate::engine::port::Unobserved;
+use crate::engine::{Compositor, Page, Ports};
+use crate::page::context::{Device, Reader, Visit};
+use crate::page::outcome::Reason;
+use crate::page::route;
+use crate::page::site::Site;
+use crate::page::verdict::Verdict;
+
+use super::{FOUND, loading, report};
+
+/// What to render, and for whom.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// The page, with its query: /news/uk?page=2
+    path: String,
+    /// The reader's device: mobile, tablet or desktop
+    #[arg(long)]
+    device: Option<Device>,
+    /// The reader's country, by its ISO 3166-1 code
+    #[arg(long)]
+    region: Option<String>,
+    /// The reader's locale
+    #[arg(long)]
+    locale: Option<String>,
+    /// The reader's variant of an experiment
+    #[arg(long = "variant", value_name = "EXPERIMENT:VARIANT", value_parser = pair)]
+    variants: Vec<(String, String)>,
+    /// A header that the reader sends
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// The time that conditions are judged at, such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (experiment, variant) = text.split_once(':').ok_or("write it like `lead:big`")?;
+    Ok((experiment.to_owned(), variant.to_owned()))
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like `Accept-Language: en`")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    Ok((name, HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?))
+}
+
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    let folder = loading::open(site)?;
+    let loaded = loading::load(&folder, Flags::default(), None);
+    let problems = loaded.problems();
+    for problem in problems.iter().filter(|problem| problem.is_error()) {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if loaded.settings_are_broken() {
+        return Err("the settings have mistakes".to_owned());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let page = runtime.block_on(compose(&loaded.site, &loaded.settings, options))?;
+    let Some(page) = page else {
+        anstream::eprintln!("no layout has a route for {}", options.path);
+        return Ok(FOUND.into());
+    };
+    show(&page)
+}
+
+async fn compose(site: &Site, settings: &Settings, options: &Options) -> Result<Option<Page>, String> {
+    let uri: Uri = options.path.parse().map_err(|error| format!("`{}` is no path: {error}", options.path))?;
+    let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", options.path))?;
+    let Some((template, pattern, parameters)) = site.find(&path) else { return Ok(None) };
+    let reader = Reader {
+        device: options.device,
+        region: options.region.clone(),
+        locale: options.locale.clone(),
+        variants: options.variants.clone(),
+        headers: options.headers.iter().cloned().collect(),
+        ..Reader::default()
+    };
+    let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
+    let upstream = HttpUpstream::new(settings.private_upstreams).map_err(|error| error.to_string())?;
+    let compositor = Compositor::new(Ports {
+        upstream: Arc::new(upstream),
+        store: Arc::new(MemoryStore::new(settings.cache_memory)),
+        clock: Arc::new(SystemClock),
+        observer: Arc::new(Unobserved),
+    });
+    Ok(Some(compositor.compose(template, &visit, &settings.defaults, Trace::new(), options.at).await))
+}
+
+/// The page to standard output, what is amiss to standard error.
+fn show(page: &Page) -> Result<ExitCode, String> {
+    for (fragment, outcome) in page.plan.template.fragments.iter().zip(&page.outcomes) {
+        if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
+            && !matches!(reason, Reason::Condition | Reason::Empty)
+        {
+            let (line, _) = fragment.at.source.position(fragment.at.span.start);
+            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", fragment.at.source.file, fragment.id, outcome.shown);
+        }
+    }
+    let mut output = std::io::stdout().lock();
+    let written = match &page.verdict {
+        Verdict::Page(_) => page.chunks.iter().try_for_each(|chunk| output.write_all(chunk)),
+        Verdict::Error(status) => output.write_all(error_page_html(*status, "none").as_bytes()),
+        Verdict::Redirect(..) => Ok(()),
+    };
+    written.and_then(|()| output.flush()).map_err(|error| format!("standard output: {error}"))?;
+    Ok(match &page.verdict {
+        Verdict::Page(status) if status.is_success() => ExitCode::SUCCESS,
+        Verdict::Redirect(status, location) => {
+            anstream::eprintln!("the page is a redirect: {status} to {location}");
+            ExitCode::SUCCESS
+        }
+        Verdict::Page(status) | Verdict::Error(status) => {
+            anstream::eprintln!("the page's status is {status}");
+            FOUND.into()
+        }
+    })
+}

@@ -1,0 +1,200 @@
+//! `pasteup serve`: pages on one listener, the operators' side on another, and files that are
+//! read again as they change. A bad change keeps the last good state and is told once.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Flags, Server, Settings, Telemetry};
+use crate::edge::admin::{self, Admin};
+use crate::edge::clock::SystemClock;
+use crate::edge::files::SiteFolder;
+use crate::edge::http::HttpUpstream;
+use crate::edge::listen::{self, ConnectionLimits};
+use crate::edge::memory::MemoryStore;
+use crate::edge::server::{self, Compression, Pages};
+use crate::edge::telemetry::Metrics;
+use crate::engine::{Compositor, Live, Ports, Snapshot};
+use crate::page::diagnostic::Diagnostic;
+use crate::page::site::Site;
+
+use super::{CANNOT_RUN, loading, report};
+
+pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
+    let folder = loading::open(site)?;
+    let flags = Flags { listen, admin };
+    let loaded = loading::load(&folder, flags, None);
+    let problems = loaded.problems();
+    for problem in &problems {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if loaded.settings_are_broken() {
+        anstream::eprintln!("the settings have mistakes, so nothing was started");
+        return Ok(CANNOT_RUN.into());
+    }
+    start_log(&loaded.settings.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(serve(folder, flags, loaded.settings, loaded.site, problems))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(telemetry: &Telemetry) -> Result<(), String> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| format!("telemetry.log `{}`: {error}", telemetry.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let started = if telemetry.json { log.json().try_init() } else { log.with_ansi(colours).with_target(false).try_init() };
+    started.map_err(|error| error.to_string())
+}
+
+async fn serve(
+    folder: SiteFolder,
+    flags: Flags,
+    settings: Settings,
+    site: Site,
+    problems: Vec<Diagnostic>,
+) -> Result<(), String> {
+    let upstream = HttpUpstream::new(settings.private_upstreams).map_err(|error| error.to_string())?;
+    let store = Arc::new(MemoryStore::new(settings.cache_memory));
+    let metrics = Arc::new(Metrics::default());
+    let compositor = Compositor::new(Ports {
+        upstream: Arc::new(upstream),
+        store: Arc::clone(&store) as _,
+        clock: Arc::new(SystemClock),
+        observer: Arc::clone(&metrics) as _,
+    });
+    let live = Arc::new(Live::new(Snapshot { site, defaults: settings.defaults.clone() }));
+    let ready = Arc::new(AtomicBool::new(true));
+    let pages = server::router(
+        Arc::new(Pages {
+            live: Arc::clone(&live),
+            compositor: compositor.clone(),
+            observer: Arc::clone(&metrics) as _,
+            in_flight: Semaphore::new(settings.server.max_in_flight),
+            max_uri_bytes: settings.server.max_uri_bytes,
+        }),
+        compression(&settings),
+    );
+    let admin = admin::router(Arc::new(Admin {
+        ready: Arc::clone(&ready),
+        metrics: Box::new(move || metrics.render(store.usage())),
+        token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
+    }));
+    let listener = bind(settings.server.listen).await?;
+    let admin_listener = bind(settings.server.admin).await?;
+    let (changed, changes) = mpsc::channel(1);
+    // A full channel already holds the news that something has changed.
+    let tell_change = move || {
+        let _full = changed.try_send(());
+    };
+    let _watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
+    let reloading = tokio::spawn(reload(folder, flags, Arc::clone(&live), settings.clone(), problems, changes));
+
+    println!("listening on http://{}", listener.local_addr().map_err(|error| error.to_string())?);
+    println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
+
+    let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+    let limits = limits(&settings.server);
+    let serving = tokio::spawn(listen::serve(listener, pages, limits, stop.clone().cancelled_owned()));
+    let administering = tokio::spawn(listen::serve(
+        admin_listener,
+        admin,
+        ConnectionLimits { drain: Duration::ZERO, ..limits },
+        stop_admin.clone().cancelled_owned(),
+    ));
+    stop_signal().await?;
+    tracing::info!("stopping: requests under way are answered");
+    ready.store(false, Ordering::Release);
+    reloading.abort();
+    stop.cancel();
+    // The admin side answers for as long as pages are still being sent.
+    let served = serving.await;
+    stop_admin.cancel();
+    let administered = administering.await;
+    served.and(administered).map_err(|error| error.to_string())
+}
+
+fn limits(server: &Server) -> ConnectionLimits {
+    ConnectionLimits {
+        header_timeout: server.header_timeout,
+        max_header_bytes: server.max_header_bytes,
+        drain: server.drain,
+    }
+}
+
+fn compression(settings: &Settings) -> Compression {
+    let has = |coding| settings.compression.contains(&coding);
+    Compression { br: has("br"), zstd: has("zstd"), gzip: has("gzip") }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("{address} cannot be listened on: {error}"))
+}
+
+/// Ends at SIGTERM or ctrl-c.
+async fn stop_signal() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(|error| error.to_string()),
+    }
+}
+
+/// Reads the site again after each change, and puts what is good of it in place.
+async fn reload(
+    folder: SiteFolder,
+    flags: Flags,
+    live: Arc<Live>,
+    mut settings: Settings,
+    mut known: Vec<Diagnostic>,
+    mut changes: mpsc::Receiver<()>,
+) {
+    while changes.recv().await.is_some() {
+        let (present, before, on_disk) = (live.now(), settings.clone(), folder.clone());
+        let read = tokio::task::spawn_blocking(move || loading::load(&on_disk, flags, Some((&present.site, &before))));
+        let Ok(loaded) = read.await else {
+            tracing::error!("reading the site panicked; what was live stays live");
+            continue;
+        };
+        let problems = loaded.problems();
+        tell(&problems, &known, &loaded.site);
+        known = problems;
+        if loaded.settings.server != settings.server || loaded.settings.cache_memory != settings.cache_memory {
+            tracing::warn!("settings below [server] and [cache] take effect at the next start");
+        }
+        settings = loaded.settings;
+        live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
+    }
+}
+
+/// Tells each mistake once, and that files are right again.
+fn tell(problems: &[Diagnostic], known: &[Diagnostic], site: &Site) {
+    for problem in problems.iter().filter(|problem| !told(problem, known)) {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if !site.kept.is_empty() && problems.iter().any(|problem| problem.is_error() && !told(problem, known)) {
+        tracing::warn!(files = site.kept.join(", "), "their last good state stays live");
+    }
+    if problems == known {
+        tracing::info!(pages = site.templates.len(), "reloaded");
+    } else {
+        tracing::info!(pages = site.templates.len(), "reloaded: {}", report::count(problems));
+    }
+}
+
+/// Whether a mistake was told before. Lines above it may have moved since.
+fn told(problem: &Diagnostic, known: &[Diagnostic]) -> bool {
+    let same = |other: &&Diagnostic| {
+        other.code == problem.code && other.message == problem.message && other.at.source.file == problem.at.source.file
+    };
+    known.iter().any(|other| same(&other))
+}

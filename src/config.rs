@@ -1,0 +1,368 @@
+//! Settings: `pasteup.toml`, the environment, flags, each over the one before.
+//! Every problem of them comes out at once; with one, nothing starts and nothing is changed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::plan::Defaults;
+use crate::page::site::Limits;
+use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
+
+/// Led by this, an environment variable is a setting: `PASTEUP_SERVER__LISTEN`.
+const PREFIX: &str = "PASTEUP_";
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[page]` and `[fragment]`: what holds where neither layout nor manifest says.
+    pub defaults: Defaults,
+    /// What layouts may do.
+    pub limits: Limits,
+    /// Content codings for pages.
+    pub compression: Vec<&'static str>,
+    /// Bytes that the cache may hold.
+    pub cache_memory: u64,
+    /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
+    pub private_upstreams: bool,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where pages are served.
+    pub listen: SocketAddr,
+    /// Where operators ask.
+    pub admin: SocketAddr,
+    /// What operators must bring.
+    pub admin_token: Option<Secret>,
+    /// Requests at once.
+    pub max_in_flight: usize,
+    /// Longest time for the head of a request.
+    pub header_timeout: Duration,
+    /// How long requests under way may take once the server stops.
+    pub drain: Duration,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Bytes of a request's target.
+    pub max_uri_bytes: usize,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Which log lines are written: `info`, `debug`, or a filter such as `pasteup=debug`.
+    pub log: String,
+    /// Log lines are JSON.
+    pub json: bool,
+}
+
+/// A text that shows nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What flags say, over file and environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--admin`
+    pub admin: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Reads settings. Whatever is wrong has its default, and is told.
+    #[must_use]
+    pub fn load(
+        file: Option<&Arc<Source>>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Flags,
+    ) -> (Self, Vec<Diagnostic>) {
+        let nothing = Source::new("pasteup.toml", "");
+        let source = file.unwrap_or(&nothing);
+        let (mut table, mut problems) = Table::parse(source, 0..source.text.len(), Code::Settings);
+        let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        variables.sort();
+        for (name, text) in variables {
+            let path = name[PREFIX.len()..].to_ascii_lowercase();
+            let path: Vec<&str> = path.split("__").collect();
+            table.set(&path, from_environment(&name, &text));
+        }
+        let mut reader = Reader::new(&table, Code::Settings);
+        let mut later = Vec::new();
+        let settings = read(&mut reader, &mut later, flags);
+        problems.extend(reader.finish());
+        problems.extend(later);
+        (settings, problems)
+    }
+}
+
+/// A variable's text as TOML where it is some, else as a string.
+fn from_environment(name: &str, text: &str) -> Value {
+    let line = Source::new("environment", format!("{name}={text}"));
+    let at = Spot::new(&line, name.len() + 1..line.text.len());
+    let toml = Source::new("environment", format!("v = {text}"));
+    let (table, syntax) = Table::parse(&toml, 0..toml.text.len(), Code::Settings);
+    let data = match table.get("v") {
+        Some(value) if syntax.is_empty() && matches!(value.data, Data::Boolean(_) | Data::Integer(_) | Data::List(_) | Data::Text(_)) => {
+            relocate(value.data.clone(), &at)
+        }
+        _ => Data::Text(text.to_owned()),
+    };
+    Value { data, at }
+}
+
+/// Puts the items of a list where the variable is.
+fn relocate(data: Data, at: &Spot) -> Data {
+    match data {
+        Data::List(items) => {
+            Data::List(items.into_iter().map(|item| Value { data: relocate(item.data, at), at: at.clone() }).collect())
+        }
+        other => other,
+    }
+}
+
+fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
+    let server = reader.table("server", |server| read_server(server, later, flags));
+    let mut defaults = Defaults::default();
+    let mut limits = Limits::default();
+    let compression = reader.table("page", |page| {
+        set(&mut defaults.budget, page.read("budget", positive));
+        set(&mut limits.max_fragments, page.read("max_fragments", count(1..=100_000)));
+        set(&mut limits.max_includes, page.read("max_includes", count(0..=100_000)));
+        page.read("max_depth", count(1..=16));
+        page.read("max_bytes", table::size);
+        page.read("stream", table::boolean);
+        page.read("compression", table::list(table::word(&["br", "zstd", "gzip"])))
+    });
+    reader.table("fragment", |fragment| {
+        set(&mut defaults.timeout, fragment.read("timeout", positive));
+        set(&mut defaults.ttl, fragment.read("ttl", table::duration));
+        set(&mut defaults.stale, fragment.read("stale", table::duration));
+        set(&mut defaults.max_bytes, fragment.read("max_bytes", table::size));
+        set(&mut defaults.concurrency, fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()));
+        fragment.read("retries", table::integer(0..=10));
+        fragment.read("breaker_failures", table::integer(1..=1_000));
+        fragment.read("breaker_open", table::duration);
+        fragment.read("html", table::word(&["balanced", "raw"]));
+    });
+    let cache_memory = reader.table("cache", |cache| {
+        if let Some(entry) = cache.entry("redis") {
+            later.push(not_yet(&entry.key_at, "`cache.redis`"));
+        }
+        cache.read("redis", table::filled);
+        cache.read("memory", table::size)
+    });
+    let private_upstreams = reader.table("upstreams", |upstreams| {
+        let allow = upstreams.read("allow", table::list(|value| Ok(table::text(value)?.parse()?)));
+        limits.allowed = allow.unwrap_or_default();
+        upstreams.read("private", table::boolean)
+    });
+    reader.table("discovery", |discovery| {
+        let manifests = discovery.read("manifests", table::list(table::filled));
+        if let (Some(entry), true) = (discovery.entry("manifests"), manifests.is_some_and(|all| !all.is_empty())) {
+            later.push(not_yet(&entry.key_at, "`discovery.manifests`"));
+        }
+        discovery.read("refresh", positive);
+    });
+    reader.table("context", |context| {
+        context.read("locales", table::list(table::filled));
+        context.read("region_header", table::text);
+        context.read("trust_proxy", table::list(table::filled));
+    });
+    let telemetry = reader.table("telemetry", |telemetry| {
+        let otlp = telemetry.read("otlp", table::text);
+        if let (Some(entry), true) = (telemetry.entry("otlp"), otlp.is_some_and(|url| !url.is_empty())) {
+            later.push(not_yet(&entry.key_at, "`telemetry.otlp`"));
+        }
+        Telemetry {
+            log: telemetry.read("log", table::filled).unwrap_or_else(|| "info".to_owned()),
+            json: telemetry.read("format", table::word(&["text", "json"])) == Some("json"),
+        }
+    });
+    Settings {
+        server,
+        defaults,
+        limits,
+        compression: compression.unwrap_or_else(|| vec!["br", "zstd", "gzip"]),
+        cache_memory: cache_memory.unwrap_or(256 << 20),
+        private_upstreams: private_upstreams.unwrap_or_default(),
+        telemetry,
+    }
+}
+
+fn read_server(server: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Server {
+    if let Some(entry) = server.entry("tls") {
+        later.push(not_yet(&entry.key_at, "`server.tls`"));
+    }
+    let token_at = server.entry("admin_token").map(|entry| entry.value.at.clone());
+    let admin_at = server.entry("admin").map(|entry| entry.value.at.clone());
+    let admin_token = server.read("admin_token", secret).flatten();
+    server.read("idle_timeout", positive);
+    server.read("write_timeout", positive);
+    let address = |default: [u8; 4], port| SocketAddr::from((IpAddr::from(default), port));
+    let settings = Server {
+        listen: flags.listen.or(server.read("listen", socket)).unwrap_or_else(|| address([127, 0, 0, 1], 8080)),
+        admin: flags.admin.or(server.read("admin", socket)).unwrap_or_else(|| address([127, 0, 0, 1], 9090)),
+        admin_token,
+        max_in_flight: server.read("max_in_flight", count(1..=1_000_000)).unwrap_or(4096),
+        header_timeout: server.read("header_timeout", positive).unwrap_or(Duration::from_secs(10)),
+        drain: server.read("drain", table::duration).unwrap_or(Duration::from_secs(10)),
+        max_header_bytes: server.read("max_header_bytes", bytes).unwrap_or(32 << 10),
+        max_uri_bytes: server.read("max_uri_bytes", bytes).unwrap_or(8 << 10),
+    };
+    if !settings.admin.ip().is_loopback() && settings.admin_token.is_none() {
+        let at = token_at.or(admin_at).unwrap_or_else(|| server.at().clone());
+        let message = format!("the admin listener {} can be reached from other machines, so it needs `admin_token`", settings.admin);
+        server.note(at, message, Some("set `server.admin_token = \"env:NAME\"`, or listen on 127.0.0.1".to_owned()));
+    }
+    settings
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}
+
+fn not_yet(at: &Spot, what: &str) -> Diagnostic {
+    Diagnostic::new(Code::NotYet, at.clone(), format!("{what} is understood, but not acted on by this version"))
+}
+
+fn socket(value: &Value) -> Result<SocketAddr, Wrong> {
+    let text = table::text(value)?;
+    text.parse().map_err(|_| Wrong {
+        message: format!("`{text}` is no address and port"),
+        help: Some("write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one".to_owned()),
+    })
+}
+
+fn positive(value: &Value) -> Result<Duration, Wrong> {
+    let duration = table::duration(value)?;
+    if duration.is_zero() { Err(Wrong::new("must not be zero")) } else { Ok(duration) }
+}
+
+fn count(range: std::ops::RangeInclusive<i64>) -> impl Fn(&Value) -> Result<usize, Wrong> {
+    move |value| Ok(usize::try_from(table::integer(range.clone())(value)?)?)
+}
+
+fn bytes(value: &Value) -> Result<usize, Wrong> {
+    Ok(usize::try_from(table::size(value)?)?)
+}
+
+/// A secret by reference. From the environment itself it may come as it is.
+fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
+    let text = table::text(value)?;
+    let found = if text.is_empty() {
+        return Ok(None);
+    } else if let Some(name) = text.strip_prefix("env:") {
+        std::env::var(name).map_err(|_| Wrong::new(format!("there is no environment variable `{name}`")))?
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let read = std::fs::read_to_string(path);
+        read.map_err(|error| Wrong::new(format!("`{path}` cannot be read: {error}")))?.trim_end().to_owned()
+    } else if value.at.source.file == "environment" {
+        text
+    } else {
+        return Err(Wrong {
+            message: "a secret is never written here".to_owned(),
+            help: Some("write \"env:NAME\" or \"file:PATH\", which name where it is".to_owned()),
+        });
+    };
+    if found.is_empty() { Err(Wrong::new("the secret is empty")) } else { Ok(Some(Secret(found))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> (Settings, Vec<(String, usize, usize, String)>) {
+        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let (settings, problems) = Settings::load(Some(&Source::new("pasteup.toml", text)), environment, Flags::default());
+        let shown = problems
+            .into_iter()
+            .map(|d| {
+                let (line, column) = d.at.source.position(d.at.span.start);
+                (d.at.source.file.clone(), line, column, format!("{} {:?}", d.message, d.help))
+            })
+            .collect();
+        (settings, shown)
+    }
+
+    #[test]
+    fn every_key_has_a_default() {
+        let (settings, problems) = load("", &[]);
+        assert_eq!(problems, []);
+        assert_eq!(settings.server.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.cache_memory, 256 << 20);
+        assert_eq!(settings.defaults, Defaults::default());
+    }
+
+    #[test]
+    fn the_environment_is_over_the_file_and_flags_over_both() {
+        let file = "[server]\nlisten = \"127.0.0.1:1\"\n[page]\nbudget = \"3s\"\n";
+        let variables = [("PASTEUP_SERVER__LISTEN", "127.0.0.1:2"), ("PASTEUP_FRAGMENT__TIMEOUT", "5s"),
+            ("PASTEUP_UPSTREAMS__ALLOW", "[\"http://127.0.0.1:*\"]"), ("PASTEUP_UPSTREAMS__PRIVATE", "true"), ("HOME", "/")];
+        let (settings, problems) = load(file, &variables);
+        assert_eq!(problems, []);
+        assert_eq!(settings.server.listen.port(), 2);
+        assert_eq!(settings.defaults.timeout, Duration::from_secs(5));
+        assert_eq!(settings.defaults.budget, Duration::from_secs(3));
+        assert!(settings.private_upstreams && settings.limits.allowed.len() == 1);
+        let flags = Flags { listen: "127.0.0.1:3".parse().ok(), admin: None };
+        let (settings, _) = Settings::load(None, variables.map(|(n, v)| (n.to_owned(), v.to_owned())), flags);
+        assert_eq!(settings.server.listen.port(), 3);
+    }
+
+    #[test]
+    fn every_problem_comes_at_once_with_its_place() {
+        let (_, problems) = load(
+            "[server]\nlisten = \"localhost\"\nlisen = 1\n[page]\nbudget = 3\n[upstreams]\nallow = [\"example.org\"]\n[sever]\n",
+            &[("PASTEUP_PAGE__MAX_DEPTH", "many"), ("PASTEUP_NOPE", "1")],
+        );
+        let places: Vec<_> = problems.iter().map(|(file, line, column, _)| (file.as_str(), *line, *column)).collect();
+        assert_eq!(
+            places,
+            [
+                ("pasteup.toml", 2, 10),
+                ("pasteup.toml", 3, 1),
+                ("pasteup.toml", 5, 10),
+                ("environment", 1, 25),
+                ("pasteup.toml", 7, 9),
+                ("pasteup.toml", 8, 2),
+                ("environment", 1, 14),
+            ],
+            "{problems:#?}"
+        );
+        assert!(problems[5].3.contains("did you mean `server`?"));
+    }
+
+    #[test]
+    fn an_admin_listener_for_all_needs_a_token() {
+        let (_, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[]);
+        assert!(problems[0].3.contains("needs `admin_token`"), "{problems:?}");
+        let (settings, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]);
+        assert_eq!(problems, []);
+        assert!(!format!("{settings:?}").contains("hush"), "a secret shows nowhere");
+        let (_, problems) = load("[server]\nadmin_token = \"hush\"\n", &[]);
+        assert!(!problems[0].3.contains("hush"), "{problems:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Asks nanoservices over HTTP, by reqwest.
+//! Every default of reqwest that waits, follows, proxies or keeps without bound is set here.
+
+use std::error::Error as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+
+use crate::engine::port::{Request, Response, Upstream};
+use crate::page::answer::Failure;
+use crate::page::outcome::Reason;
+
+/// Longest time to connect; a fragment's own deadline is mostly shorter.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept. Shorter than the 5 s of Node's servers, which close
+/// theirs without a word.
+const IDLE: Duration = Duration::from_secs(4);
+/// Idle connections kept for one upstream.
+const IDLE_PER_HOST: usize = 128;
+
+/// Asks over HTTP/1.1, or HTTP/2 where TLS negotiates it.
+pub struct HttpUpstream {
+    /// For endpoints that an operator wrote into a manifest.
+    plain: reqwest::Client,
+    /// For URLs that a layout names.
+    guarded: reqwest::Client,
+}
+
+impl HttpUpstream {
+    /// Makes the clients. `private` says whether a *name* that a layout may use can resolve to a
+    /// loopback, link-local or private address.
+    ///
+    /// # Errors
+    /// TLS could not be set up.
+    pub fn new(private: bool) -> Result<Self, reqwest::Error> {
+        // Fails only where one is installed already, which is as good.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            reqwest::Client::builder()
+                .redirect(Policy::none())
+                .no_proxy()
+                .referer(false)
+                .connect_timeout(CONNECT)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_PER_HOST)
+                .tcp_nodelay(true)
+        };
+        let guarded = if private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
+        Ok(Self { plain: builder().build()?, guarded: guarded.build()? })
+    }
+}
+
+impl Upstream for HttpUpstream {
+    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
+        let client = if request.guarded { &self.guarded } else { &self.plain };
+        let sent = client.get(request.url).headers(request.headers).send();
+        async move {
+            let response = sent.await.map_err(|error| failure(&error))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| body_failure(&error))).boxed();
+            Ok(Response { status, headers, body })
+        }
+        .boxed()
+    }
+}
+
+/// The whole chain of causes, for the log.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn hyper_error(error: &reqwest::Error) -> Option<&hyper::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    let reason = match hyper_error(error) {
+        // It answered, but no HTTP.
+        Some(hyper) if hyper.is_parse() => Reason::NotHtml,
+        _ => Reason::Connect,
+    };
+    Failure::new(reason, chain(error))
+}
+
+fn body_failure(error: &reqwest::Error) -> Failure {
+    let undecodable = error.is_decode() && hyper_error(error).is_none();
+    let reason = if undecodable { Reason::Encoding } else { Reason::Incomplete };
+    Failure::new(reason, chain(error))
+}
+
+/// Resolves names, and leaves out addresses that are not public. It is asked at every connect,
+/// so a name cannot point elsewhere after it was checked.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(format!("{host} has no public address, and [upstreams] private is off").into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is outside of loopback, private, link-local (metadata services are there)
+/// and other special ranges (RFC 6890).
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || ip.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0)
+                || (a == 198 && (18..20).contains(&b)))
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => is_public(IpAddr::V4(ip)),
+            // Global unicast is 2000::/3; 6to4 and Teredo carry other addresses inside.
+            None => {
+                let first = ip.segments()[0];
+                first & 0xe000 == 0x2000 && first != 0x2002 && !(first == 0x2001 && ip.segments()[1] < 0x0200)
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for (address, public) in [
+            ("93.184.216.34", true),
+            ("2606:4700::1111", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("0.0.0.0", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("fe80::1", false),
+            ("fd00::1", false),
+            ("2002:7f00:1::", false),
+        ] {
+            assert_eq!(is_public(address.parse().expect("an address")), public, "{address}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Thin adapters between the engine and the world. None knows another; `cli` wires them together.
+
+pub mod admin;
+pub mod server;
+
+pub mod clock;
+pub mod files;
+pub mod http;
+pub mod listen;
+pub mod memory;
+pub mod telemetry;

@@ -1,0 +1,123 @@
+//! Counts what happens, for Prometheus. Labels are bounded: they come from layouts and
+//! manifests, never from readers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::engine::Page;
+use crate::engine::port::Observer;
+use crate::page::answer::{Answer, Failure};
+use crate::page::plan::Fetch;
+
+/// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    http_response_status_code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    fragment: Arc<str>,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFragment {
+    fragment: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByUpstream {
+    upstream: String,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Histograms<ByStatus>,
+    outcomes: Family<ByOutcome, Counter>,
+    fetches: Histograms<ByFragment>,
+    in_flight: Family<ByUpstream, Gauge<i64, AtomicI64>>,
+    cache_bytes: Gauge,
+    cache_entries: Gauge,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let requests = Histograms::new_with_constructor(histogram as fn() -> Histogram);
+        let outcomes = Family::default();
+        let fetches = Histograms::new_with_constructor(histogram as fn() -> Histogram);
+        let in_flight = Family::default();
+        let (cache_bytes, cache_entries) = (Gauge::default(), Gauge::default());
+        registry.register("http_server_request_duration_seconds", "From a request to the head of its answer", requests.clone());
+        registry.register("pasteup_fragment_outcomes", "What filled the parts of pages", outcomes.clone());
+        registry.register("pasteup_fragment_fetch_duration_seconds", "From asking a nanoservice to its last byte", fetches.clone());
+        registry.register("pasteup_upstream_in_flight", "Requests to an upstream under way", in_flight.clone());
+        registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
+        registry.register("pasteup_cache_entries", "Answers that the cache holds", cache_entries.clone());
+        Self { registry, requests, outcomes, fetches, in_flight, cache_bytes, cache_entries }
+    }
+}
+
+impl Metrics {
+    /// All of them as Prometheus text, with what the cache holds just now.
+    #[must_use]
+    pub fn render(&self, (bytes, entries): (u64, u64)) -> String {
+        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _written = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Observer for Metrics {
+    fn in_flight(&self, upstream: &str, began: bool) {
+        let gauge = self.in_flight.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() });
+        if began { gauge.inc() } else { gauge.dec() };
+    }
+
+    fn composed(&self, page: &Page) {
+        for (fragment, outcome) in page.plan.template.fragments.iter().zip(&page.outcomes) {
+            let Some(outcome) = outcome else { continue };
+            let labels = ByOutcome {
+                fragment: Arc::clone(&fragment.id),
+                outcome: outcome.shown.as_str(),
+                reason: outcome.reason.map_or("", |reason| reason.as_str()),
+            };
+            self.outcomes.get_or_create(&labels).inc();
+        }
+    }
+
+    fn answered(&self, status: StatusCode, took: Duration) {
+        let labels = ByStatus { http_response_status_code: status.as_u16() };
+        self.requests.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, took: Duration) {
+        let labels = ByFragment { fragment: Arc::clone(&fetch.id) };
+        self.fetches.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}

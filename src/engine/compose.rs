@@ -1,0 +1,97 @@
+//! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::page::context::Visit;
+use crate::page::headers::cache_control;
+use crate::page::layout::Template;
+use crate::page::plan::{Defaults, Plan, plan};
+use crate::page::stitch::{Outcomes, stitch};
+use crate::page::verdict::{Verdict, verdict};
+
+use super::collapse::Flights;
+use super::fetch::{Lanes, Trace};
+use super::lookup::Landing;
+use super::port::{Clock, Observer, Store, Upstream};
+
+/// The adapters that a compositor works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// Asks nanoservices.
+    pub upstream: Arc<dyn Upstream>,
+    /// Keeps answers.
+    pub store: Arc<dyn Store>,
+    /// Says the time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Composes pages. A clone is another handle to the same one.
+#[derive(Clone)]
+pub struct Compositor {
+    pub(super) ports: Ports,
+    pub(super) flights: Arc<Flights<Landing>>,
+    pub(super) lanes: Arc<Lanes>,
+}
+
+/// A page, composed.
+#[derive(Debug)]
+pub struct Page {
+    /// What it is.
+    pub verdict: Verdict,
+    /// Its bytes, in order.
+    pub chunks: Vec<Bytes>,
+    /// Its `Cache-Control`.
+    pub cache_control: String,
+    /// What it was made from.
+    pub plan: Plan,
+    /// What became of each fragment.
+    pub outcomes: Outcomes,
+}
+
+impl Compositor {
+    /// A compositor over adapters.
+    #[must_use]
+    pub fn new(ports: Ports) -> Self {
+        Self { ports, flights: Arc::default(), lanes: Arc::default() }
+    }
+
+    /// Composes a page. Ends by the page's budget, whatever hangs. `at` is the time that its
+    /// conditions are judged at; now, where there is none.
+    pub async fn compose(
+        &self,
+        template: &Arc<Template>,
+        visit: &Visit,
+        defaults: &Defaults,
+        trace: Trace,
+        at: Option<Timestamp>,
+    ) -> Page {
+        let plan = plan(template, visit, defaults, at.unwrap_or_else(|| self.ports.clock.wall()));
+        let outcomes = self.fan_out(&plan, Instant::now() + plan.budget, trace).await;
+        let page = Page {
+            verdict: verdict(&plan, &outcomes),
+            chunks: stitch(&plan, &outcomes),
+            cache_control: cache_control(&plan, &outcomes),
+            plan,
+            outcomes,
+        };
+        self.ports.observer.composed(&page);
+        page
+    }
+
+    /// Waits for the fetches that outlived their requests.
+    pub async fn drain(&self) {
+        self.flights.drain().await;
+    }
+
+    /// How many fetches are under way that others could join.
+    #[must_use]
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+}

@@ -1,0 +1,40 @@
+//! What is live at this moment, swapped as a whole: a request sees one state from start to end.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::page::plan::Defaults;
+use crate::page::site::Site;
+
+/// A state.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Layouts and nanoservices.
+    pub site: Site,
+    /// What holds where neither layout nor manifest says.
+    pub defaults: Defaults,
+}
+
+/// The handle to the present state.
+#[derive(Debug, Default)]
+pub struct Live(ArcSwap<Snapshot>);
+
+impl Live {
+    /// Starts with a state.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn now(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Puts another in its place. Requests under way keep theirs.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.0.store(Arc::new(snapshot));
+    }
+}

@@ -1,0 +1,16 @@
+//! Fills a plan: all fetches at once, each with one deadline and one outcome, never an error.
+//! A broken fragment costs its own corner of the page; nothing here fails as a whole.
+
+pub mod port;
+
+pub mod collapse;
+pub mod fetch;
+pub mod lookup;
+
+pub mod compose;
+pub mod fanout;
+
+pub mod live;
+
+pub use compose::{Compositor, Page, Ports};
+pub use live::{Live, Snapshot};

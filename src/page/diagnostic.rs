@@ -1,0 +1,232 @@
+//! A mistake in somebody's file: where it is, what it is, and what to do about it.
+//! A span that lies outside its file is shown at the file's end.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A file's name, as its writer knows it, and its text.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Path below the site, with forward slashes: `layouts/front.html`.
+    pub file: String,
+    /// The whole file.
+    pub text: String,
+}
+
+impl Source {
+    /// Names a text.
+    pub fn new(file: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { file: file.into(), text: text.into() })
+    }
+
+    /// The text of a span; empty where the span is none of this file's.
+    #[must_use]
+    pub fn slice(&self, span: Range<usize>) -> &str {
+        self.text.get(span).unwrap_or_default()
+    }
+
+    /// Line and column, both from 1, of a byte offset. A column counts characters, a tab as one.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let before = &self.text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        (line, before[line_start..].chars().count() + 1)
+    }
+}
+
+/// A place in a source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Spot {
+    /// The file.
+    pub source: Arc<Source>,
+    /// Bytes of it.
+    pub span: Range<usize>,
+}
+
+impl Spot {
+    /// A place in a source.
+    #[must_use]
+    pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), span }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// What was written.
+    pub value: T,
+    /// Where.
+    pub at: Spot,
+}
+
+/// Whether a mistake keeps a file from going live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// The file does not go live.
+    Error,
+    /// The file goes live.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $severity:ident;)*) => {
+        /// The stable name of a kind of mistake, for programs and for searching the docs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[doc = $doc])* $name,)* }
+
+        impl Code {
+            /// The name as it is printed.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How much it weighs.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A layout's front matter does not parse, or a key or value in it is wrong.
+    FrontMatter = "front-matter", Error;
+    /// One route pattern in two places.
+    DuplicateRoute = "duplicate-route", Error;
+    /// A route pattern that is none.
+    BadRoute = "bad-route", Error;
+    /// A fragment's name is not in the catalogue.
+    UnknownFragment = "unknown-fragment", Error;
+    /// No version in the catalogue satisfies the range.
+    NoSuchVersion = "no-such-version", Error;
+    /// A `data-*` that the nanoservice does not declare.
+    UnknownParameter = "unknown-parameter", Error;
+    /// A required parameter that the layout does not give.
+    MissingParameter = "missing-parameter", Error;
+    /// A literal value that the nanoservice would refuse.
+    BadParameter = "bad-parameter", Error;
+    /// An attribute that one of our elements does not have.
+    UnknownAttribute = "unknown-attribute", Error;
+    /// An attribute's value is not of its kind.
+    BadValue = "bad-value", Error;
+    /// An element lacks the attribute that says what it is about.
+    MissingName = "missing-name", Error;
+    /// `{x}` is neither a route parameter nor a declared query parameter.
+    UnknownPlaceholder = "unknown-placeholder", Error;
+    /// A file that is referred to is not there.
+    MissingFile = "missing-file", Error;
+    /// Partials or frames include each other.
+    IncludeCycle = "include-cycle", Error;
+    /// The frame has no such slot.
+    UnknownSlot = "unknown-slot", Error;
+    /// Two slots of one name.
+    DuplicateSlot = "duplicate-slot", Error;
+    /// One of our own elements is not closed.
+    Unclosed = "unclosed", Error;
+    /// An end tag closes nothing.
+    UnexpectedClose = "unexpected-close", Error;
+    /// `src` is on no allowed upstream.
+    UpstreamNotAllowed = "upstream-not-allowed", Error;
+    /// The file cannot be read at all.
+    Unreadable = "unreadable", Error;
+    /// A nanoservice's manifest is wrong.
+    Manifest = "manifest", Error;
+    /// One name and version in two manifests.
+    DuplicateVersion = "duplicate-version", Error;
+    /// A setting is wrong.
+    Settings = "settings", Error;
+    /// `ttl` is longer than what the nanoservice allows.
+    TtlTooLong = "ttl-too-long", Warning;
+    /// The nanoservice is going away.
+    Deprecated = "deprecated", Warning;
+    /// A `required` fragment without a fallback.
+    NoFallback = "no-fallback", Warning;
+    /// Understood, but this version of Pasteup does not act on it.
+    NotYet = "not-yet", Warning;
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Diagnostic {
+    /// What kind.
+    pub code: Code,
+    /// Where.
+    pub at: Spot,
+    /// What is wrong, in a sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Diagnostic {
+    /// A mistake without advice.
+    pub fn new(code: Code, at: Spot, message: impl Into<String>) -> Self {
+        Self { code, at, message: message.into(), help: None }
+    }
+
+    /// Adds advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds advice where there is some.
+    #[must_use]
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// Whether it keeps its file from going live.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.code.severity() == Severity::Error
+    }
+}
+
+/// Puts mistakes in reading order and drops those said twice (a partial is read once a layout).
+pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.at.source.file.clone(), d.at.span.start, d.code.as_str());
+        key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
+    });
+    diagnostics.dedup_by(|a, b| {
+        a.at.source.file == b.at.source.file
+            && a.at.span == b.at.span
+            && a.code == b.code
+            && a.message == b.message
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_counts_characters_not_bytes() {
+        let source = Source::new("a", "zwölf\r\nÄ<x");
+        let at = source.text.find('<').expect("it is there");
+        assert_eq!(source.position(at), (2, 2));
+        assert_eq!(source.position(999), (2, 4));
+        assert_eq!(source.position(0), (1, 1));
+    }
+}

@@ -1,0 +1,3 @@
+//! HTML as bytes with places: what is a tag, and what only looks like one.
+
+pub mod tokens;

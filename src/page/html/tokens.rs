@@ -1,0 +1,238 @@
+//! The tags of an HTML text, each with the bytes it stands in, by html5gum's tokenizer.
+//! What only looks like a tag (in scripts, styles, comments, titles, attributes) is none.
+//!
+//! html5gum tokenizes and builds no tree, so the states that a tree builder would switch to
+//! (HTML standard, 13.2.6) are switched to here. Not lol_html: it reports an end tag only where a
+//! start tag was, and a stray `</fragment>` must be a mistake that has a place.
+
+use std::ops::Range;
+
+use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
+use html5gum::{Span, State, Tokenizer};
+
+/// A start or end tag, or a doctype.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Token {
+    /// `<name …>`
+    Start(StartTag),
+    /// `</name>`
+    End {
+        /// In lower case.
+        name: String,
+        /// From `<` to `>`.
+        span: Range<usize>,
+    },
+    /// `<!doctype …>`, up to here.
+    Doctype {
+        /// The byte after it.
+        end: usize,
+    },
+}
+
+/// A start tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartTag {
+    /// In lower case.
+    pub name: String,
+    /// `<name … />`
+    pub self_closing: bool,
+    /// All of them, repeated ones too.
+    pub attributes: Vec<Attribute>,
+    /// From `<` to `>`.
+    pub span: Range<usize>,
+}
+
+/// An attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// In lower case.
+    pub name: String,
+    /// With its character references resolved; empty where there is none.
+    pub value: String,
+    /// The name as written.
+    pub name_span: Range<usize>,
+    /// The value as written, without quotes; empty, behind the name, where there is none.
+    pub value_span: Range<usize>,
+}
+
+enum Event {
+    Open(String, usize),
+    Name(String, Range<usize>),
+    Value(String),
+    Close(bool, usize),
+    End(String, Range<usize>),
+    Doctype(usize),
+}
+
+/// The tags of a text, in order.
+#[must_use]
+pub fn tokens(text: &str) -> Vec<Token> {
+    let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| match event {
+        CallbackEvent::OpenStartTag { name } => Some(Event::Open(own(name), span.start)),
+        CallbackEvent::AttributeName { name } => Some(Event::Name(own(name), span.start..span.end)),
+        CallbackEvent::AttributeValue { value } => Some(Event::Value(own(value))),
+        CallbackEvent::CloseStartTag { self_closing } => Some(Event::Close(self_closing, span.end)),
+        CallbackEvent::EndTag { name } => Some(Event::End(own(name), span.start..span.end)),
+        CallbackEvent::Doctype { .. } => Some(Event::Doctype(span.end)),
+        CallbackEvent::String { .. } | CallbackEvent::Comment { .. } | CallbackEvent::Error(_) => None,
+    });
+    let mut tokenizer = Tokenizer::new_with_emitter(text, emitter);
+    let mut found = Vec::new();
+    let mut foreign = Foreign::default();
+    let mut tag: Option<StartTag> = None;
+    // An end tag's attributes are reported too, with no tag open: they are dropped.
+    while let Some(Ok(event)) = tokenizer.next() {
+        match event {
+            Event::Open(name, start) => {
+                tag = Some(StartTag { name, self_closing: false, attributes: Vec::new(), span: start..start });
+            }
+            Event::Name(name, name_span) => {
+                if let Some(tag) = &mut tag {
+                    let value_span = value_span(text, name_span.end);
+                    tag.attributes.push(Attribute { name, value: String::new(), name_span, value_span });
+                }
+            }
+            Event::Value(value) => {
+                if let Some(attribute) = tag.as_mut().and_then(|tag| tag.attributes.last_mut()) {
+                    attribute.value = value;
+                }
+            }
+            Event::Close(self_closing, end) => {
+                let Some(mut tag) = tag.take() else { continue };
+                tag.self_closing = self_closing;
+                tag.span.end = end;
+                if let Some(state) = foreign.open(&tag) {
+                    tokenizer.set_state(state);
+                }
+                found.push(Token::Start(tag));
+            }
+            Event::End(name, span) => {
+                foreign.close(&name);
+                found.push(Token::End { name, span });
+            }
+            Event::Doctype(end) => found.push(Token::Doctype { end }),
+        }
+    }
+    found
+}
+
+/// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
+fn value_span(text: &str, name_end: usize) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let skip_space = |mut at: usize| {
+        while bytes.get(at).is_some_and(|b| b.is_ascii_whitespace()) {
+            at += 1;
+        }
+        at
+    };
+    let equals = skip_space(name_end);
+    if bytes.get(equals) != Some(&b'=') {
+        return name_end..name_end;
+    }
+    let start = skip_space(equals + 1);
+    let (start, ends): (usize, fn(u8, u8) -> bool) = match bytes.get(start) {
+        Some(b'"' | b'\'') => (start + 1, |byte, quote| byte == quote),
+        _ => (start, |byte, _| byte.is_ascii_whitespace() || byte == b'>'),
+    };
+    let quote = bytes.get(start.wrapping_sub(1)).copied().unwrap_or_default();
+    let length = bytes[start..].iter().position(|byte| ends(*byte, quote)).unwrap_or(bytes.len() - start);
+    start..start + length
+}
+
+/// Whether the tokenizer is inside SVG or MathML, where `<style>` and `<title>` hold no raw text.
+#[derive(Default)]
+struct Foreign {
+    /// Open elements that change the language, and whether what is inside them is foreign.
+    open: Vec<(String, bool)>,
+}
+
+impl Foreign {
+    fn inside(&self) -> bool {
+        self.open.last().is_some_and(|(_, foreign)| *foreign)
+    }
+
+    /// The state that the text behind a start tag is read in.
+    fn open(&mut self, tag: &StartTag) -> Option<State> {
+        let enters = match tag.name.as_str() {
+            "svg" | "math" => Some(true),
+            // Integration points (13.2.6): HTML again.
+            "foreignobject" | "desc" | "title" | "annotation-xml" if self.inside() => Some(false),
+            _ => None,
+        };
+        if let Some(foreign) = enters {
+            if !tag.self_closing {
+                self.open.push((tag.name.clone(), foreign));
+            }
+            return None;
+        }
+        if self.inside() {
+            return None;
+        }
+        match tag.name.as_str() {
+            "title" | "textarea" => Some(State::RcData),
+            "style" | "xmp" | "iframe" | "noembed" | "noframes" => Some(State::RawText),
+            "script" => Some(State::ScriptData),
+            "plaintext" => Some(State::PlainText),
+            _ => None,
+        }
+    }
+
+    fn close(&mut self, name: &str) {
+        if let Some(at) = self.open.iter().rposition(|(open, _)| open == name) {
+            self.open.truncate(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the tokenizer took for tags, as written.
+    fn written(text: &str) -> Vec<&str> {
+        tokens(text)
+            .into_iter()
+            .filter_map(|token| match token {
+                Token::Start(tag) => Some(&text[tag.span]),
+                Token::End { span, .. } => Some(&text[span]),
+                Token::Doctype { .. } => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_only_looks_like_a_tag_is_none() {
+        for text in [
+            "<!-- <fragment> -->",
+            "<!doctype html>",
+            "a < b && c <3",
+            "<!-- a --!> b",
+        ] {
+            assert_eq!(written(text), Vec::<&str>::new(), "{text}");
+        }
+        for name in ["script", "style", "title", "textarea", "iframe", "xmp", "noframes"] {
+            let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+            let text = format!("{open}'</fragment>' <fragment name=x>{close}");
+            assert_eq!(written(&text), [open.as_str(), close.as_str()]);
+        }
+        assert_eq!(written("<script><!--<script></script><fragment>--></script>"), ["<script>", "</script>"]);
+        assert_eq!(written("<a title='<fragment>'>"), ["<a title='<fragment>'>"]);
+        assert_eq!(written("<svg><style><b></style></svg><style><b></style>").len(), 7);
+        assert_eq!(written("<svg><title><b></title></svg>").len(), 5);
+    }
+
+    #[test]
+    fn spans_are_exact_in_odd_html() {
+        let text = "ä\r\n<!--x\r\n--><DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w><!DOCTYPE html></Div >\r\n<fragment NAME=héé />";
+        let found = tokens(text);
+        let Token::Start(div) = &found[0] else { panic!("{found:?}") };
+        assert_eq!(div.name, "div");
+        assert_eq!(&text[div.span.clone()], "<DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w>");
+        let names: Vec<_> = div.attributes.iter().map(|a| (&text[a.name_span.clone()], &text[a.value_span.clone()])).collect();
+        assert_eq!(names, [("Title", "a&amp;b\r\nc"), ("hidden", ""), ("data-X", "ü"), ("y", "z/w")]);
+        assert_eq!(div.attributes[0].value, "a&b\nc");
+        let spans: Vec<&str> = written(text);
+        assert_eq!(&spans[1..], ["</Div >", "<fragment NAME=héé />"]);
+    }
+}

@@ -1,0 +1,491 @@
+//! Joins a layout with its partials and with the catalogue into what pages are planned from.
+//! A file that is not there, a circle, or a fragment that nobody provides is a mistake.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::page::catalogue::Catalogue;
+use crate::page::context::Conditions;
+use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::manifest::{Lifecycle, Manifest};
+use crate::page::names::{self, Name};
+use crate::page::route::Pattern;
+use crate::page::units;
+use crate::page::upstreams::Allowed;
+
+use super::file::LayoutFile;
+use super::markup::{FragmentElement, Mark, Node, Parameter, Piece, Target};
+
+/// A layout, whole: its bytes, its fragments, and what it says of the page.
+#[derive(Debug)]
+pub struct Template {
+    /// `layouts/front.html`
+    pub file: String,
+    /// The paths it answers.
+    pub routes: Vec<Located<Pattern>>,
+    /// Text of the page's `<title>`.
+    pub title: Option<String>,
+    /// Who is told.
+    pub owner: Option<String>,
+    /// Longest time from the request to the page's last part.
+    pub budget: Option<Duration>,
+    /// Query parameters that it reads.
+    pub query: Vec<String>,
+    /// Caps the page's downstream freshness.
+    pub max_age: Option<Duration>,
+    /// Headers that the page adds.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The page, in order.
+    pub parts: Vec<Part>,
+    /// All fragments, those inside others' fallbacks too, in document order.
+    pub fragments: Vec<FragmentUse>,
+    /// The conditions of `<when>`, by [`Part::When`].
+    pub conditions: Vec<Conditions>,
+}
+
+/// A piece of a page.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes that are the same for all readers.
+    Text(Bytes),
+    /// A fragment, by its index in [`Template::fragments`].
+    Fragment(usize),
+    /// What is shown under conditions, by their index in [`Template::conditions`].
+    When(usize, Vec<Part>),
+}
+
+/// A fragment in its place.
+#[derive(Debug)]
+pub struct FragmentUse {
+    /// What explain, metrics and the overlay call it; each on a page its own.
+    pub id: Name,
+    /// Who fills it.
+    pub service: Service,
+    /// Freshness where the answer states none, and the most where it does.
+    pub ttl: Option<Duration>,
+    /// How long past freshness an old copy may be shown.
+    pub stale: Option<Duration>,
+    /// Longest time from the start of the fetch to the last body byte.
+    pub timeout: Option<Duration>,
+    /// The page is no page without it.
+    pub required: bool,
+    /// When it is shown at all.
+    pub conditions: Conditions,
+    /// Its parameters, in the layout's order.
+    pub parameters: Vec<(String, Vec<Piece>)>,
+    /// What is shown when nothing better can be.
+    pub fallback: Vec<Part>,
+    /// Where it stands.
+    pub at: Spot,
+}
+
+/// Who fills a fragment.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// A nanoservice of the catalogue.
+    Named(Arc<Manifest>),
+    /// A URL on an allowed upstream.
+    Source(Url),
+}
+
+/// What layouts are assembled against.
+pub struct Surroundings<'a> {
+    /// All files below `layouts/`, by their path there.
+    pub files: &'a BTreeMap<String, LayoutFile>,
+    /// The nanoservices.
+    pub catalogue: &'a Catalogue,
+    /// Names whose manifests have mistakes, each with its file.
+    pub broken_manifests: &'a BTreeMap<String, String>,
+    /// Upstreams that `src` may name.
+    pub allowed: &'a [Allowed],
+    /// Most partials a page.
+    pub max_includes: usize,
+    /// Most fragments a page.
+    pub max_fragments: usize,
+}
+
+/// Assembles a page's layout. The mistakes are its own and those of the partials it includes;
+/// with an error among them the template is not to go live.
+#[must_use]
+pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template, Vec<Diagnostic>) {
+    let mut assembler = Assembler {
+        surroundings,
+        page: file,
+        problems: file.problems.clone(),
+        fragments: Vec::new(),
+        conditions: Vec::new(),
+        files: vec![file],
+        includes: 0,
+        title: Title::new(file.front.title.as_deref(), file, surroundings.files),
+    };
+    let mut parts = Parts::default();
+    assembler.nodes(&file.nodes, &mut parts);
+    if let Some(title) = assembler.title.left_over() {
+        parts.prepend(title);
+    }
+    let front = &file.front;
+    let template = Template {
+        file: file.source.file.clone(),
+        routes: front.routes.clone(),
+        title: front.title.clone(),
+        owner: front.owner.clone(),
+        budget: front.budget,
+        query: front.query.clone(),
+        max_age: front.max_age,
+        headers: front.headers.clone(),
+        parts: parts.finish(),
+        fragments: assembler.fragments.into_iter().flatten().collect(),
+        conditions: assembler.conditions,
+    };
+    (template, assembler.problems)
+}
+
+struct Assembler<'a> {
+    surroundings: &'a Surroundings<'a>,
+    page: &'a LayoutFile,
+    problems: Vec<Diagnostic>,
+    /// In document order; `None` while what is inside one is being read.
+    fragments: Vec<Option<FragmentUse>>,
+    conditions: Vec<Conditions>,
+    /// The files that are open: the page, a partial of it, a partial of that.
+    files: Vec<&'a LayoutFile>,
+    includes: usize,
+    title: Title,
+}
+
+impl<'a> Assembler<'a> {
+    fn nodes(&mut self, nodes: &'a [Node], parts: &mut Parts) {
+        for node in nodes {
+            match node {
+                Node::Text(span) => parts.text(self.bytes(span.clone())),
+                Node::Fragment(element) => {
+                    if let Some(index) = self.fragment(element) {
+                        parts.push(Part::Fragment(index));
+                    }
+                }
+                Node::When { conditions, inside } => {
+                    let index = self.conditions.len();
+                    self.conditions.push(conditions.clone());
+                    let mut inner = Parts::default();
+                    self.nodes(inside, &mut inner);
+                    parts.push(Part::When(index, inner.finish()));
+                }
+                Node::Include(file) => self.include(file, parts),
+                Node::Slot { start, inside, end } => {
+                    parts.text(self.bytes(start.clone()));
+                    self.nodes(inside, parts);
+                    parts.text(self.bytes(end.clone()));
+                }
+                Node::Title(span) => match self.title.replacement() {
+                    Some(text) => parts.text(text.as_bytes()),
+                    None => parts.text(self.bytes(span.clone())),
+                },
+                Node::Mark(mark) => {
+                    if let Some(element) = self.title.at(*mark) {
+                        parts.text(element.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    fn bytes(&self, span: Range<usize>) -> &'a [u8] {
+        let file: &'a LayoutFile = self.files.last().expect("the page's own file is never closed");
+        file.source.slice(span).as_bytes()
+    }
+
+    fn include(&mut self, named: &Located<String>, parts: &mut Parts) {
+        let Some(file) = self.surroundings.files.get(&named.value) else {
+            let files = self.surroundings.files.keys().map(String::as_str);
+            let help = names::did_you_mean(&named.value, files);
+            let message = format!("there is no file `{}` below layouts/", named.value);
+            self.problems.push(Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help));
+            return;
+        };
+        if let Some(start) = self.files.iter().position(|open| std::ptr::eq(*open, file)) {
+            let mut circle: Vec<&str> = self.files[start..].iter().map(|file| file.path()).collect();
+            circle.push(file.path());
+            let problem = Diagnostic::new(Code::IncludeCycle, named.at.clone(), format!("`{}` includes itself", named.value));
+            self.problems.push(problem.help(format!("it goes {}", circle.join(" → "))));
+            return;
+        }
+        self.includes += 1;
+        if self.includes > self.surroundings.max_includes {
+            if self.includes == self.surroundings.max_includes + 1 {
+                let message = format!("the page includes more than {} partials", self.surroundings.max_includes);
+                let problem = Diagnostic::new(Code::IncludeCycle, named.at.clone(), message);
+                self.problems.push(problem.help("`page.max_includes` in pasteup.toml is the limit"));
+            }
+            return;
+        }
+        self.problems.extend(file.problems.iter().cloned());
+        self.files.push(file);
+        self.nodes(&file.nodes, parts);
+        self.files.pop();
+    }
+
+    fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+        let index = self.fragments.len();
+        if index == self.surroundings.max_fragments {
+            let message = format!("the page has more than {index} fragments");
+            let problem = Diagnostic::new(Code::BadValue, element.at.clone(), message);
+            self.problems.push(problem.help("`page.max_fragments` in pasteup.toml is the limit"));
+        }
+        if index >= self.surroundings.max_fragments {
+            return None;
+        }
+        self.fragments.push(None);
+        let service = self.service(element);
+        for parameter in &element.parameters {
+            self.placeholders(parameter);
+        }
+        if let Some(Service::Named(manifest)) = &service {
+            self.declared(element, manifest);
+        }
+        let mut fallback = Parts::default();
+        self.nodes(&element.inside, &mut fallback);
+        let fallback = fallback.finish();
+        if element.required && fallback.is_empty() {
+            let problem = Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
+            self.problems.push(problem.help("when it fails, readers see an error page; put what they should see instead inside it"));
+        }
+        let service = service?;
+        let id = self.id(element, &service);
+        self.fragments[index] = Some(FragmentUse {
+            id,
+            service,
+            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
+            stale: element.stale,
+            timeout: element.timeout,
+            required: element.required,
+            conditions: element.conditions.clone(),
+            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
+            fallback,
+            at: element.at.clone(),
+        });
+        Some(index)
+    }
+
+    /// An id of its own: as written, else its name, then `name-2`, `name-3`.
+    fn id(&self, element: &FragmentElement, service: &Service) -> Name {
+        let base = element.id.clone().unwrap_or_else(|| match service {
+            Service::Named(manifest) => manifest.name.to_string(),
+            Service::Source(url) => url.host_str().unwrap_or("src").replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"),
+        });
+        let taken = |id: &str| self.fragments.iter().flatten().any(|fragment| &*fragment.id == id);
+        if !taken(&base) {
+            return Name::from(base);
+        }
+        (2..).map(|n| format!("{base}-{n}")).find(|id| !taken(id)).map(Name::from).expect("numbers do not end")
+    }
+
+    fn service(&mut self, element: &FragmentElement) -> Option<Service> {
+        match &element.target {
+            Target::Missing => None,
+            Target::Source(url) => {
+                if self.surroundings.allowed.iter().any(|allowed| allowed.covers(&url.value)) {
+                    return Some(Service::Source(url.value.clone()));
+                }
+                let origin = url.value.origin().ascii_serialization();
+                let message = format!("`{origin}` is no allowed upstream");
+                let problem = Diagnostic::new(Code::UpstreamNotAllowed, url.at.clone(), message);
+                self.problems.push(problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")));
+                None
+            }
+            Target::Named { name, version } => {
+                let catalogue = self.surroundings.catalogue;
+                if let Some(manifest) = catalogue.select(&name.value, &version.value) {
+                    if manifest.lifecycle == Lifecycle::Deprecated {
+                        let message = format!("`{}` {} is deprecated", manifest.name, manifest.version);
+                        let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
+                        self.problems.push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
+                    }
+                    return Some(Service::Named(Arc::clone(manifest)));
+                }
+                let versions: Vec<String> = catalogue.versions(&name.value).map(|m| m.version.to_string()).collect();
+                let problem = if versions.is_empty() {
+                    let message = format!("no nanoservice is called `{}`", name.value);
+                    let help = match self.surroundings.broken_manifests.get(&name.value) {
+                        Some(file) => Some(format!("its manifest has a mistake: see {file}")),
+                        None => names::did_you_mean(&name.value, catalogue.names()),
+                    };
+                    Diagnostic::new(Code::UnknownFragment, name.at.clone(), message).maybe_help(help)
+                } else {
+                    let message = format!("no version of `{}` satisfies `{}`", name.value, version.value);
+                    Diagnostic::new(Code::NoSuchVersion, version.at.clone(), message)
+                        .help(format!("there is {}", versions.join(", ")))
+                };
+                self.problems.push(problem);
+                None
+            }
+        }
+    }
+
+    fn placeholders(&mut self, parameter: &Parameter) {
+        let front = &self.page.front;
+        let known = || {
+            let routes = front.routes.iter().flat_map(|route| route.value.parameters());
+            routes.chain(&front.query).map(String::as_str)
+        };
+        for piece in &parameter.value {
+            if let Piece::Placeholder(name) = piece
+                && !known().any(|known| known == name)
+            {
+                let message = format!("`{{{name}}}` is neither a parameter of the route nor a declared query parameter");
+                let help = names::did_you_mean(name, known())
+                    .unwrap_or_else(|| format!("put `{{{name}}}` into the route, or add `query = [\"{name}\"]`"));
+                let problem = Diagnostic::new(Code::UnknownPlaceholder, parameter.value_at.clone(), message);
+                self.problems.push(problem.help(help));
+            }
+        }
+    }
+
+    /// Holds a fragment against what its nanoservice declares.
+    fn declared(&mut self, element: &FragmentElement, manifest: &Manifest) {
+        if let (Some(ttl), Some(max)) = (&element.ttl, manifest.cache.max_ttl)
+            && ttl.value > max
+        {
+            let message = format!("`{}` allows at most {}", manifest.name, units::show(max));
+            let problem = Diagnostic::new(Code::TtlTooLong, ttl.at.clone(), message);
+            self.problems.push(problem.help("that is what will be used"));
+        }
+        if manifest.params.is_empty() {
+            return;
+        }
+        for parameter in &element.parameters {
+            let name = &parameter.name.value;
+            let Some(declared) = manifest.params.iter().find(|param| param.name == *name) else {
+                let help = names::did_you_mean(name, manifest.params.iter().map(|param| param.name.as_str()));
+                let message = format!("`{}` has no parameter `{name}`", manifest.name);
+                self.problems.push(Diagnostic::new(Code::UnknownParameter, parameter.name.at.clone(), message).maybe_help(help));
+                continue;
+            };
+            let literal = match parameter.value.as_slice() {
+                [Piece::Literal(text)] => text,
+                _ => continue,
+            };
+            if let Err(wrong) = declared.check(literal) {
+                let message = format!("`{name}` of `{}` {wrong}, and `{literal}` is not", manifest.name);
+                self.problems.push(Diagnostic::new(Code::BadParameter, parameter.value_at.clone(), message));
+            }
+        }
+        for param in manifest.params.iter().filter(|param| param.required) {
+            if !element.parameters.iter().any(|given| given.name.value == param.name) {
+                let message = format!("`{}` needs the parameter `{}`", manifest.name, param.name);
+                let problem = Diagnostic::new(Code::MissingParameter, element.at.clone(), message);
+                self.problems.push(problem.help(format!("add `data-{}=\"…\"`", param.name)));
+            }
+        }
+    }
+}
+
+/// Joins neighbouring bytes.
+#[derive(Default)]
+struct Parts {
+    done: Vec<Part>,
+    text: Vec<u8>,
+}
+
+impl Parts {
+    fn text(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    fn push(&mut self, part: Part) {
+        self.flush();
+        self.done.push(part);
+    }
+
+    fn prepend(&mut self, text: String) {
+        self.flush();
+        self.done.insert(0, Part::Text(Bytes::from(text)));
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            self.done.push(Part::Text(Bytes::from(std::mem::take(&mut self.text))));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Part> {
+        self.flush();
+        self.done
+    }
+}
+
+/// Puts a page's title where it belongs: once.
+struct Title {
+    text: Option<String>,
+    place: Place,
+}
+
+enum Place {
+    /// There is a `<title>`, whose text is replaced.
+    Title,
+    /// An element is added at this mark.
+    Mark(Mark),
+    /// Nothing says where: it comes first.
+    Front,
+}
+
+impl Title {
+    fn new(title: Option<&str>, page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
+        let mut place = Place::Front;
+        if title.is_some() {
+            best_place(&page.nodes, files, &mut vec![page.path()], &mut place);
+        }
+        Self { text: title.map(escape), place }
+    }
+
+    /// The text of the page's first `<title>`.
+    fn replacement(&mut self) -> Option<String> {
+        self.text.take_if(|_| matches!(self.place, Place::Title))
+    }
+
+    /// The element to add at a mark.
+    fn at(&mut self, mark: Mark) -> Option<String> {
+        self.text.take_if(|_| matches!(self.place, Place::Mark(best) if best == mark)).map(|text| element(&text))
+    }
+
+    /// The title of a page without any place for one.
+    fn left_over(&mut self) -> Option<String> {
+        self.text.take().map(|text| element(&text))
+    }
+}
+
+fn element(text: &str) -> String {
+    format!("<title>{text}</title>")
+}
+
+fn best_place<'a>(nodes: &'a [Node], files: &'a BTreeMap<String, LayoutFile>, open: &mut Vec<&'a str>, best: &mut Place) {
+    for node in nodes {
+        match node {
+            Node::Title(_) => *best = Place::Title,
+            Node::Mark(mark) => match best {
+                Place::Front => *best = Place::Mark(*mark),
+                Place::Mark(known) => *known = (*known).min(*mark),
+                Place::Title => {}
+            },
+            Node::Include(named) if !open.contains(&named.value.as_str()) => {
+                if let Some(file) = files.get(&named.value) {
+                    open.push(&named.value);
+                    best_place(&file.nodes, files, open, best);
+                    open.pop();
+                }
+            }
+            Node::When { inside, .. } | Node::Slot { inside, .. } => best_place(inside, files, open, best),
+            Node::Text(_) | Node::Fragment(_) | Node::Include(_) => {}
+        }
+    }
+}
+
+/// Text as it may stand in HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

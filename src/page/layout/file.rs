@@ -1,0 +1,101 @@
+//! One file below `layouts/`, read by itself.
+//! A file that is larger than a layout may be is not read at all.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+
+use super::front::{self, FrontMatter};
+use super::markup::{self, Node};
+
+/// Largest layout, in bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// A layout file and all mistakes that can be seen without any other file.
+#[derive(Debug)]
+pub struct LayoutFile {
+    /// The file, named by its path below the site: `layouts/front.html`.
+    pub source: Arc<Source>,
+    /// What stands between the two lines `+++`.
+    pub front: FrontMatter,
+    /// The rest.
+    pub nodes: Vec<Node>,
+    /// What is wrong with it.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl LayoutFile {
+    /// Reads a file.
+    #[must_use]
+    pub fn parse(source: &Arc<Source>) -> Self {
+        let mut problems = Vec::new();
+        let (range, body) = split(&source.text);
+        let front = match range {
+            Some(range) => front::parse(source, range, &mut problems),
+            None => FrontMatter::default(),
+        };
+        let body = body.unwrap_or_else(|| {
+            let at = Spot::new(source, 0..source.text.lines().next().map_or(0, str::len));
+            let problem = Diagnostic::new(Code::FrontMatter, at, "the front matter is not closed");
+            problems.push(problem.help("end it with a line that holds `+++` and nothing else"));
+            source.text.len()
+        });
+        // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
+        let frame = front.routes.is_empty();
+        let nodes = markup::parse(source, body, frame, &mut problems);
+        Self { source: Arc::clone(source), front, nodes, problems }
+    }
+
+    /// The path below `layouts/`, as `frame` and `include` name it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.source.file.strip_prefix("layouts/").unwrap_or(&self.source.file)
+    }
+
+    /// Whether it is a page's layout, and no frame or partial.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        !self.front.routes.is_empty() || self.front.route_was_wrong
+    }
+}
+
+/// The front matter's bytes, and where the HTML begins; `None` where the end is missing.
+fn split(text: &str) -> (Option<Range<usize>>, Option<usize>) {
+    // Some editors of Windows write a byte order mark; it is no part of a page.
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut lines = text[mark..].split_inclusive('\n');
+    let mut at = mark;
+    match lines.next() {
+        Some(first) if first.trim_end() == "+++" => at += first.len(),
+        _ => return (None, Some(mark)),
+    }
+    let start = at;
+    for line in lines {
+        if line.trim_end() == "+++" {
+            return (Some(start..at), Some(at + line.len()));
+        }
+        at += line.len();
+    }
+    (None, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn front_matter_ends_at_its_line() {
+        for (text, html) in [
+            ("+++\nroute = \"/\"\n+++\n<p>", "<p>"),
+            ("+++\r\nroute = \"/\"\r\n+++\r\n\r\n<p>", "\r\n<p>"),
+            ("\u{feff}+++\nroute = \"/\"\n+++\n", ""),
+            ("<p>+++\n", "<p>+++\n"),
+            (" +++\n", " +++\n"),
+        ] {
+            let body = split(text).1.expect("it ends");
+            assert_eq!(&text[body..], html, "{text:?}");
+        }
+        assert_eq!(split("+++\nroute = 1\n"), (None, None));
+    }
+}

@@ -1,0 +1,220 @@
+//! Front matter: what a layout says of itself, in TOML.
+//! An unknown key is a mistake that names the nearest known one.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::names;
+use crate::page::route::Pattern;
+use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
+
+/// What a layout says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct FrontMatter {
+    /// The paths it answers. None: it is a frame or a partial.
+    pub routes: Vec<Located<Pattern>>,
+    /// There is a `route`, but a mistake in it.
+    pub route_was_wrong: bool,
+    /// Text of the page's `<title>`.
+    pub title: Option<String>,
+    /// The shell that it fills.
+    pub frame: Option<Located<String>>,
+    /// Who is told.
+    pub owner: Option<String>,
+    /// Longest time from the request to the page's last part.
+    pub budget: Option<Duration>,
+    /// Query parameters that the page reads.
+    pub query: Vec<String>,
+    /// Caps the page's downstream freshness.
+    pub max_age: Option<Duration>,
+    /// Headers that the page adds.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Files that take over for a time.
+    pub schedule: Vec<Takeover>,
+    /// Experiments, each with its variants' weights.
+    pub experiments: Vec<Experiment>,
+    /// Whether `<esi:…>` is acted on.
+    pub esi: bool,
+}
+
+/// A file that is served on this file's routes for a time.
+#[derive(Debug, Clone)]
+pub struct Takeover {
+    /// The file, below `layouts/`.
+    pub file: Located<String>,
+    /// From this time on.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// A test of several variants on readers.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// Its name.
+    pub name: String,
+    /// Variants and how many readers each gets, relative to the others.
+    pub variants: Vec<(String, u32)>,
+}
+
+/// Headers that the compositor itself sets.
+const OWNED: [&str; 7] =
+    ["content-length", "transfer-encoding", "connection", "set-cookie", "cache-control", "vary", "etag"];
+
+/// Reads front matter and adds its mistakes to `problems`.
+pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagnostic>) -> FrontMatter {
+    let (table, syntax) = Table::parse(source, range, Code::FrontMatter);
+    let broken = !syntax.is_empty();
+    problems.extend(syntax);
+    let (mut front, more) = read(&table, problems);
+    if broken {
+        // Half of a table says nothing of what is missing; but a page it was meant to be.
+        front.route_was_wrong |= source.text.contains("route");
+    } else {
+        problems.extend(more);
+    }
+    front
+}
+
+fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diagnostic>) {
+    let mut reader = Reader::new(table, Code::FrontMatter);
+    let routes = routes(&mut reader, problems);
+    let frame = reader.read("frame", |value| located(value, table::filled(value)?));
+    let esi = reader.read("esi", table::boolean);
+    let schedule = reader.tables("schedule", |takeover| Takeover {
+        file: takeover
+            .read("use", |value| located(value, table::filled(value)?))
+            .unwrap_or_else(|| Located { value: String::new(), at: takeover.at().clone() }),
+        from: takeover.read("from", time),
+        until: takeover.read("until", time),
+    });
+    let experiments = experiments(&mut reader);
+    let mut front = FrontMatter {
+        route_was_wrong: table.get("route").is_some() && routes.is_empty(),
+        routes,
+        title: reader.read("title", table::text),
+        frame,
+        owner: reader.read("owner", table::filled),
+        budget: reader.read("budget", |value| {
+            let budget = table::duration(value)?;
+            if budget.is_zero() { Err(Wrong::new("a page with no time at all has no parts")) } else { Ok(budget) }
+        }),
+        query: reader.read("query", table::list(parameter)).unwrap_or_default(),
+        max_age: reader.read("max_age", table::duration),
+        headers: headers(&mut reader),
+        schedule,
+        experiments,
+        esi: esi.unwrap_or_default(),
+    };
+    front.query.dedup();
+    for (key, acted_on) in [
+        ("frame", false),
+        ("schedule", false),
+        ("experiment", false),
+        ("esi", !front.esi),
+    ] {
+        if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
+            problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
+        }
+    }
+    (front, reader.finish())
+}
+
+/// Something that is understood, but comes in a later version.
+pub(super) fn not_yet(at: Spot, what: &str) -> Diagnostic {
+    Diagnostic::new(Code::NotYet, at, format!("{what} is understood, but not acted on by this version"))
+        .help("the page is served as if it were not there")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands at the end of readers of values")]
+fn located<T>(value: &Value, read: T) -> Result<Located<T>, Wrong> {
+    Ok(Located { value: read, at: value.at.clone() })
+}
+
+fn routes(reader: &mut Reader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
+    let texts = reader.read("route", table::one_or_more(|value| located(value, table::text(value)?)));
+    let mut routes = Vec::new();
+    for text in texts.into_iter().flatten() {
+        match text.value.parse::<Pattern>() {
+            Ok(value) => routes.push(Located { value, at: text.at }),
+            Err(error) => problems.push(
+                Diagnostic::new(Code::BadRoute, text.at, error.to_string())
+                    .help("routes look like \"/\", \"/news/{section}\" or \"/files/{*rest}\""),
+            ),
+        }
+    }
+    routes
+}
+
+fn parameter(value: &Value) -> Result<String, Wrong> {
+    let text = table::text(value)?;
+    if names::is_name(&text) { Ok(text) } else { Err(Wrong::new(format!("`{text}` is no parameter name: {}", names::NAME_RULE))) }
+}
+
+fn time(value: &Value) -> Result<Timestamp, Wrong> {
+    let text = match &value.data {
+        Data::Text(text) | Data::Time(text) => text,
+        other => return Err(Wrong::new(format!("must be a time, not {}", other.kind()))),
+    };
+    text.parse().map_err(|_| Wrong {
+        message: format!("`{text}` is no time with an offset"),
+        help: Some("write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00".to_owned()),
+    })
+}
+
+fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(entry) = reader.entry("headers") else { return Vec::new() };
+    let Data::Table(table) = &entry.value.data else {
+        reader.note(entry.value.at.clone(), "`headers` must be a table", Some("write them below a line `[headers]`".to_owned()));
+        return Vec::new();
+    };
+    let mut headers = Vec::new();
+    for entry in &table.entries {
+        let Ok(name) = HeaderName::try_from(entry.key.as_str()) else {
+            reader.note(entry.key_at.clone(), format!("`{}` is no header name", entry.key), None);
+            continue;
+        };
+        if OWNED.contains(&name.as_str()) {
+            let cure = "leave it out: it follows from the page's parts (`max_age` caps the freshness)";
+            reader.note(entry.key_at.clone(), format!("`{}` is set by the compositor", entry.key), Some(cure.to_owned()));
+            continue;
+        }
+        match table::text(&entry.value).map(|text| HeaderValue::try_from(text.trim())) {
+            Ok(Ok(value)) => headers.push((name, value)),
+            Ok(Err(_)) => reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None),
+            Err(wrong) => reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help),
+        }
+    }
+    headers
+}
+
+fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
+    let Some(entry) = reader.entry("experiment") else { return Vec::new() };
+    let Data::Table(table) = &entry.value.data else {
+        let cure = "write `experiment.lead = { big = 1, small = 1 }`";
+        reader.note(entry.value.at.clone(), "`experiment` must be a table", Some(cure.to_owned()));
+        return Vec::new();
+    };
+    let mut experiments = Vec::new();
+    for entry in &table.entries {
+        let Data::Table(weights) = &entry.value.data else {
+            let message = format!("`experiment.{}` must be a table of variants and weights", entry.key);
+            reader.note(entry.value.at.clone(), message, Some("write `{ big = 1, small = 1 }`".to_owned()));
+            continue;
+        };
+        let mut variants = Vec::new();
+        for weight in &weights.entries {
+            match table::integer(0..=1_000_000)(&weight.value) {
+                Ok(number) => variants.push((weight.key.clone(), u32::try_from(number).unwrap_or_default())),
+                Err(wrong) => reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help),
+            }
+        }
+        experiments.push(Experiment { name: entry.key.clone(), variants });
+    }
+    experiments
+}

@@ -1,0 +1,618 @@
+//! A layout's HTML: our own elements, each with its places, and all else as bytes.
+//! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use semver::VersionReq;
+use url::Url;
+
+use crate::page::context::{Choice, Conditions, Device};
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::html::tokens::{self, Attribute, StartTag, Token};
+use crate::page::{names, units, upstreams};
+
+use super::front::not_yet;
+
+/// A piece of a layout.
+#[derive(Debug)]
+pub enum Node {
+    /// Bytes of the file.
+    Text(Range<usize>),
+    /// A hole that a nanoservice fills.
+    Fragment(Box<FragmentElement>),
+    /// Shown under conditions.
+    When {
+        /// Which.
+        conditions: Conditions,
+        /// What is shown.
+        inside: Vec<Node>,
+    },
+    /// Another file.
+    Include(Located<String>),
+    /// A frame's hole. It stands as it is written until frames are acted on.
+    Slot {
+        /// The bytes of its start tag.
+        start: Range<usize>,
+        /// Its default.
+        inside: Vec<Node>,
+        /// The bytes of its end tag; empty for `<slot />`.
+        end: Range<usize>,
+    },
+    /// The text inside `<title>`, which front matter may replace.
+    Title(Range<usize>),
+    /// A place where a `<title>` could be added: no bytes of its own.
+    Mark(Mark),
+}
+
+/// Places for a title, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// Behind `<head>`.
+    Head,
+    /// Behind `<html>`.
+    Html,
+    /// Behind the doctype.
+    Doctype,
+}
+
+/// `<fragment>`
+#[derive(Debug)]
+pub struct FragmentElement {
+    /// Its start tag.
+    pub at: Spot,
+    /// What it asks for.
+    pub target: Target,
+    /// What explain, metrics and the overlay call it.
+    pub id: Option<String>,
+    /// Freshness where the answer states none, and the most where it does.
+    pub ttl: Option<Located<Duration>>,
+    /// How long past freshness an old copy may be shown.
+    pub stale: Option<Duration>,
+    /// Longest time from the start of the fetch to the last body byte.
+    pub timeout: Option<Duration>,
+    /// The page is no page without it.
+    pub required: bool,
+    /// When it is shown at all.
+    pub conditions: Conditions,
+    /// `data-*`
+    pub parameters: Vec<Parameter>,
+    /// What stands inside it: its fallback.
+    pub inside: Vec<Node>,
+}
+
+/// Which nanoservice.
+#[derive(Debug)]
+pub enum Target {
+    /// By name and range of versions.
+    Named {
+        /// The name.
+        name: Located<String>,
+        /// The range; `*` where there is none.
+        version: Located<VersionReq>,
+    },
+    /// By URL.
+    Source(Located<Url>),
+    /// Neither; a mistake was noted.
+    Missing,
+}
+
+/// A `data-*` attribute.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Without `data-`.
+    pub name: Located<String>,
+    /// Its value, taken apart.
+    pub value: Vec<Piece>,
+    /// Where the value is.
+    pub value_at: Spot,
+}
+
+/// A piece of a parameter's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// As it stands.
+    Literal(String),
+    /// `{x}`
+    Placeholder(String),
+}
+
+/// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
+pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Vec<Node> {
+    let mut parser = Parser { source, frame, problems, text_from: body, open: Vec::new(), nodes: vec![Vec::new()], templates: 0, drawings: 0, title: None };
+    for token in tokens::tokens(&source.text[body..]) {
+        parser.token(shift(token, body));
+    }
+    parser.finish()
+}
+
+fn shift(mut token: Token, by: usize) -> Token {
+    let shift = |span: &mut Range<usize>| *span = span.start + by..span.end + by;
+    match &mut token {
+        Token::Start(tag) => {
+            shift(&mut tag.span);
+            for attribute in &mut tag.attributes {
+                shift(&mut attribute.name_span);
+                shift(&mut attribute.value_span);
+            }
+        }
+        Token::End { span, .. } => shift(span),
+        Token::Doctype { end } => *end += by,
+    }
+    token
+}
+
+struct Parser<'a> {
+    source: &'a Arc<Source>,
+    frame: bool,
+    problems: &'a mut Vec<Diagnostic>,
+    /// The first byte that no node holds yet.
+    text_from: usize,
+    /// Our own elements that are open.
+    open: Vec<StartTag>,
+    /// The nodes inside each of them, and at the bottom the file's.
+    nodes: Vec<Vec<Node>>,
+    /// How many `<template>` are open: a `<slot>` in one is the browser's.
+    templates: usize,
+    /// How many `<svg>` are open: a `<title>` in one is a picture's.
+    drawings: usize,
+    /// Where the text of the open `<title>` begins.
+    title: Option<usize>,
+}
+
+impl Parser<'_> {
+    fn token(&mut self, token: Token) {
+        match token {
+            Token::Doctype { end } => self.mark(end, Mark::Doctype),
+            Token::Start(tag) => self.start(tag),
+            Token::End { name, span } => match name.as_str() {
+                "template" => self.templates = self.templates.saturating_sub(1),
+                "svg" => self.drawings = self.drawings.saturating_sub(1),
+                "title" => {
+                    if let Some(from) = self.title.take() {
+                        self.text_from = span.start;
+                        self.top().push(Node::Title(from..span.start));
+                    }
+                }
+                name if self.is_ours(name) => self.end(name, span),
+                _ => {}
+            },
+        }
+    }
+
+    fn start(&mut self, tag: StartTag) {
+        match tag.name.as_str() {
+            "head" => self.mark(tag.span.end, Mark::Head),
+            "html" => self.mark(tag.span.end, Mark::Html),
+            "title" if self.drawings == 0 => {
+                self.text_until(tag.span.end, tag.span.end);
+                self.title = Some(tag.span.end);
+            }
+            "template" => self.templates += 1,
+            "svg" if !tag.self_closing => self.drawings += 1,
+            name if self.is_ours(name) => {
+                self.text_until(tag.span.start, tag.span.end);
+                self.nodes.push(Vec::new());
+                let closed = tag.self_closing.then_some(tag.span.end);
+                self.open.push(tag);
+                if let Some(end) = closed {
+                    self.close(end..end);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.frame && self.templates == 0)
+    }
+
+    /// Ends the text before `end`; what follows begins at `next`.
+    fn text_until(&mut self, end: usize, next: usize) {
+        if self.text_from < end {
+            let text = Node::Text(self.text_from..end);
+            self.top().push(text);
+        }
+        self.text_from = next;
+    }
+
+    fn top(&mut self) -> &mut Vec<Node> {
+        self.nodes.last_mut().expect("the file's own nodes are never popped")
+    }
+
+    fn mark(&mut self, at: usize, mark: Mark) {
+        self.text_until(at, at);
+        self.top().push(Node::Mark(mark));
+    }
+
+    fn end(&mut self, name: &str, span: Range<usize>) {
+        let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
+            let inside = self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
+            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}"))
+                .help = Some(format!("remove it, or write `<{name} …>` where it should begin"));
+            self.text_until(span.start, span.end);
+            return;
+        };
+        while self.open.len() > depth + 1 {
+            self.unclosed();
+            self.text_until(span.start, span.start);
+            self.close(span.start..span.start);
+        }
+        self.text_until(span.start, span.end);
+        self.close(span);
+    }
+
+    fn unclosed(&mut self) {
+        let Some(tag) = self.open.last() else { return };
+        let (name, span) = (tag.name.clone(), tag.span.clone());
+        self.note(Code::Unclosed, span, format!("`<{name}>` is not closed")).help =
+            Some(format!("write `</{name}>` where it ends, or `<{name} … />` if nothing stands inside"));
+    }
+
+    fn finish(mut self) -> Vec<Node> {
+        let end = self.source.text.len();
+        while !self.open.is_empty() {
+            self.unclosed();
+            self.text_until(end, end);
+            self.close(end..end);
+        }
+        self.text_until(end, end);
+        self.nodes.pop().expect("the file's own nodes are never popped")
+    }
+
+    /// Closes the innermost of our elements.
+    fn close(&mut self, end: Range<usize>) {
+        let inside = self.nodes.pop().expect("each open element has its nodes");
+        let tag = self.open.pop().expect("only an open element is closed");
+        let node = match tag.name.as_str() {
+            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside)))),
+            "when" => Some(Node::When { conditions: self.when(&tag), inside }),
+            "include" => self.include(&tag).map(Node::Include),
+            _ => {
+                self.slot(&tag);
+                Some(Node::Slot { start: tag.span, inside, end })
+            }
+        };
+        self.top().extend(node);
+    }
+
+    fn spot(&self, span: Range<usize>) -> Spot {
+        Spot::new(self.source, span)
+    }
+
+    fn note(&mut self, code: Code, span: Range<usize>, message: String) -> &mut Diagnostic {
+        let at = self.spot(span);
+        self.problems.push(Diagnostic::new(code, at, message));
+        self.problems.last_mut().expect("one was pushed just now")
+    }
+
+    fn bad(&mut self, attribute: &Attribute, message: String, help: Option<String>) {
+        self.note(Code::BadValue, value_or_name(attribute), format!("`{}`: {message}", attribute.name)).help = help;
+    }
+
+    fn unknown(&mut self, attribute: &Attribute, element: &str, known: &[&str]) {
+        let help = names::did_you_mean(&attribute.name, known.iter().copied());
+        let message = format!("`<{element}>` has no attribute `{}`", attribute.name);
+        self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help = help;
+    }
+
+    /// The attributes, repeated ones told and left out.
+    fn attributes<'t>(&mut self, tag: &'t StartTag) -> Vec<&'t Attribute> {
+        let mut seen: Vec<&Attribute> = Vec::new();
+        for attribute in &tag.attributes {
+            if seen.iter().any(|earlier| earlier.name == attribute.name) {
+                let message = format!("`{}` stands twice", attribute.name);
+                self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help = Some("keep one of them".to_owned());
+            } else {
+                seen.push(attribute);
+            }
+        }
+        seen
+    }
+
+    fn fragment(&mut self, tag: &StartTag, inside: Vec<Node>) -> FragmentElement {
+        const KNOWN: [&str; 17] = [
+            "name", "src", "version", "id", "ttl", "stale", "timeout", "required", "load", "slot", "device", "region",
+            "locale", "variant", "from", "until", "data-NAME",
+        ];
+        let mut element = FragmentElement {
+            at: self.spot(tag.span.clone()),
+            target: Target::Missing,
+            id: None,
+            ttl: None,
+            stale: None,
+            timeout: None,
+            required: false,
+            conditions: Conditions::default(),
+            parameters: Vec::new(),
+            inside,
+        };
+        let (mut name, mut src, mut version) = (None, None, None);
+        for attribute in self.attributes(tag) {
+            let value_at = self.spot(value_or_name(attribute));
+            let value = attribute.value.as_str();
+            match attribute.name.as_str() {
+                "name" => name = Some(Located { value: value.to_owned(), at: value_at }),
+                "src" => src = Some(attribute),
+                "version" => version = Some(attribute),
+                "id" if names::is_name(value) => element.id = Some(value.to_owned()),
+                "id" => self.bad(attribute, format!("`{value}` is no id: {}", names::NAME_RULE), None),
+                "ttl" => element.ttl = self.duration(attribute).map(|value| Located { value, at: value_at }),
+                "stale" => element.stale = self.duration(attribute),
+                "timeout" => {
+                    element.timeout = self.duration(attribute);
+                    if element.timeout.is_some_and(|timeout| timeout.is_zero()) {
+                        self.bad(attribute, "no fragment comes in no time at all".to_owned(), None);
+                    }
+                }
+                "required" => element.required = self.boolean(attribute),
+                "load" => match value {
+                    "auto" => {}
+                    "defer" | "lazy" => {
+                        let problem = not_yet(value_at, &format!("`load=\"{value}\"`"));
+                        self.problems.push(problem.help("the fragment is loaded in place"));
+                    }
+                    _ => {
+                        let help = names::did_you_mean(value, ["auto", "defer", "lazy"]);
+                        self.bad(attribute, format!("`{value}` is none of auto, defer, lazy"), help);
+                    }
+                },
+                "slot" => {
+                    let problem = not_yet(self.spot(attribute.name_span.clone()), "`slot`");
+                    self.problems.push(problem.help("the fragment stands where it is written"));
+                }
+                other if other.starts_with("data-") => {
+                    let parameter = self.parameter(attribute, value_at);
+                    element.parameters.extend(parameter);
+                }
+                _ if self.condition(attribute, &mut element.conditions) => {}
+                _ => self.unknown(attribute, "fragment", &KNOWN),
+            }
+        }
+        element.target = self.target(tag, name, src, version);
+        element
+    }
+
+    fn target(
+        &mut self,
+        tag: &StartTag,
+        name: Option<Located<String>>,
+        src: Option<&Attribute>,
+        version: Option<&Attribute>,
+    ) -> Target {
+        let range = version.map(|attribute| {
+            let at = self.spot(value_or_name(attribute));
+            match VersionReq::parse(&attribute.value) {
+                Ok(value) => Located { value, at },
+                Err(error) => {
+                    let help = "ranges look like `*`, `^3.2`, `~1.4` or `>=2, <4` (semver.org)".to_owned();
+                    self.bad(attribute, format!("`{}` is no range of versions: {error}", attribute.value), Some(help));
+                    Located { value: VersionReq::STAR, at }
+                }
+            }
+        });
+        match (name, src) {
+            (Some(name), None) if name.value.is_empty() => {
+                self.problems.push(Diagnostic::new(Code::MissingName, name.at, "`name` is empty"));
+                Target::Missing
+            }
+            (Some(name), None) => {
+                let version = range.unwrap_or_else(|| Located { value: VersionReq::STAR, at: name.at.clone() });
+                Target::Named { name, version }
+            }
+            (None, Some(src)) => {
+                if let Some(version) = version {
+                    self.bad(version, "a fragment named by `src` has no versions".to_owned(), Some("remove it".to_owned()));
+                }
+                match upstreams::source(&src.value) {
+                    Ok(value) => Target::Source(Located { value, at: self.spot(value_or_name(src)) }),
+                    Err(error) => {
+                        self.bad(src, error.to_string(), None);
+                        Target::Missing
+                    }
+                }
+            }
+            (Some(_), Some(src)) => {
+                let help = Some("keep the one that is meant".to_owned());
+                self.bad(src, "a fragment has a `name` or a `src`, not both".to_owned(), help);
+                Target::Missing
+            }
+            (None, None) => {
+                self.note(Code::MissingName, tag.span.clone(), "`<fragment>` does not say which nanoservice it is for".to_owned())
+                    .help = Some("add `name=\"…\"`; `pasteup catalog` lists them".to_owned());
+                Target::Missing
+            }
+        }
+    }
+
+    fn when(&mut self, tag: &StartTag) -> Conditions {
+        let mut conditions = Conditions::default();
+        for attribute in self.attributes(tag) {
+            if !self.condition(attribute, &mut conditions) {
+                self.unknown(attribute, "when", &["device", "region", "locale", "variant", "from", "until"]);
+            }
+        }
+        conditions
+    }
+
+    fn include(&mut self, tag: &StartTag) -> Option<Located<String>> {
+        let mut file = None;
+        for attribute in self.attributes(tag) {
+            match attribute.name.as_str() {
+                "file" if !attribute.value.is_empty() => {
+                    file = Some(Located { value: attribute.value.clone(), at: self.spot(value_or_name(attribute)) });
+                }
+                "file" => {}
+                _ => self.unknown(attribute, "include", &["file"]),
+            }
+        }
+        if file.is_none() {
+            self.note(Code::MissingName, tag.span.clone(), "`<include>` does not say which file".to_owned()).help =
+                Some("add `file=\"partials/…\"`, a path below layouts/".to_owned());
+        }
+        file
+    }
+
+    fn slot(&mut self, tag: &StartTag) {
+        for attribute in self.attributes(tag) {
+            if attribute.name != "name" {
+                self.unknown(attribute, "slot", &["name"]);
+            }
+        }
+    }
+
+    /// Takes an attribute that is a condition; `false` where it is none.
+    fn condition(&mut self, attribute: &Attribute, conditions: &mut Conditions) -> bool {
+        let field = match attribute.name.as_str() {
+            "device" => &mut conditions.device,
+            "region" => &mut conditions.region,
+            "locale" => &mut conditions.locale,
+            "variant" => &mut conditions.variant,
+            "from" => {
+                conditions.from = self.time(attribute);
+                return true;
+            }
+            "until" => {
+                conditions.until = self.time(attribute);
+                return true;
+            }
+            _ => return false,
+        };
+        *field = Choice::parse(&attribute.value);
+        let Some(choice) = field.as_ref() else {
+            self.bad(attribute, "a list of words, or `not` and a list, is missing".to_owned(), None);
+            return true;
+        };
+        let wrong = choice.tokens.iter().find_map(|token| match attribute.name.as_str() {
+            "device" => token.parse::<Device>().err(),
+            "variant" if !token.contains(':') => Some(format!("`{token}` is not of the form `experiment:variant`")),
+            _ => None,
+        });
+        if let Some(wrong) = wrong {
+            self.bad(attribute, wrong, None);
+        }
+        let problem = not_yet(self.spot(attribute.name_span.clone()), &format!("`{}`", attribute.name));
+        self.problems.push(problem.help("no reader is known by it: a list never holds, and `not` always does"));
+        true
+    }
+
+    fn time(&mut self, attribute: &Attribute) -> Option<Timestamp> {
+        let time = attribute.value.parse().ok();
+        if time.is_none() {
+            let help = "write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00".to_owned();
+            self.bad(attribute, format!("`{}` is no time with an offset", attribute.value), Some(help));
+        }
+        time
+    }
+
+    fn duration(&mut self, attribute: &Attribute) -> Option<Duration> {
+        match units::duration(&attribute.value) {
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                self.bad(attribute, error.to_string(), None);
+                None
+            }
+        }
+    }
+
+    fn boolean(&mut self, attribute: &Attribute) -> bool {
+        match attribute.value.as_str() {
+            "" | "required" | "true" => true,
+            "false" => false,
+            other => {
+                let help = Some("write it without a value, or leave it out".to_owned());
+                self.bad(attribute, format!("`{other}` is neither true nor false"), help);
+                false
+            }
+        }
+    }
+
+    fn parameter(&mut self, attribute: &Attribute, value_at: Spot) -> Option<Parameter> {
+        let name = attribute.name.strip_prefix("data-").filter(|name| names::is_name(name));
+        let Some(name) = name else {
+            let message = format!("`{}` names no parameter: {}", attribute.name, names::NAME_RULE);
+            self.note(Code::UnknownAttribute, attribute.name_span.clone(), message);
+            return None;
+        };
+        match pieces(&attribute.value) {
+            Ok(value) => Some(Parameter {
+                name: Located { value: name.to_owned(), at: self.spot(attribute.name_span.clone()) },
+                value,
+                value_at,
+            }),
+            Err(message) => {
+                self.bad(attribute, message.to_owned(), Some("`{section}` is a placeholder, `{{` a literal brace".to_owned()));
+                None
+            }
+        }
+    }
+}
+
+/// Where an attribute's value is, or its name where the value is empty.
+fn value_or_name(attribute: &Attribute) -> Range<usize> {
+    if attribute.value_span.is_empty() { attribute.name_span.clone() } else { attribute.value_span.clone() }
+}
+
+/// Takes a parameter's value apart.
+fn pieces(text: &str) -> Result<Vec<Piece>, &'static str> {
+    let mut pieces = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(brace) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        if let Some(after) = rest.strip_prefix("{{") {
+            literal.push('{');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("}}") {
+            literal.push('}');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('}') {
+            // Alone it can mean nothing else.
+            literal.push('}');
+            rest = after;
+        } else {
+            let close = rest.find('}').ok_or("`{` is not closed")?;
+            let name = &rest[1..close];
+            if !names::is_name(name) {
+                return Err("there is no name between `{` and `}`");
+            }
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            }
+            pieces.push(Piece::Placeholder(name.to_owned()));
+            rest = &rest[close + 1..];
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || pieces.is_empty() {
+        pieces.push(Piece::Literal(literal));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_taken_apart_at_their_placeholders() {
+        let literal = |text: &str| Piece::Literal(text.to_owned());
+        let placeholder = |text: &str| Piece::Placeholder(text.to_owned());
+        for (text, expected) in [
+            ("", vec![literal("")]),
+            ("a", vec![literal("a")]),
+            ("{x}", vec![placeholder("x")]),
+            ("a{x}b{y}", vec![literal("a"), placeholder("x"), literal("b"), placeholder("y")]),
+            ("{{x}}", vec![literal("{x}")]),
+            ("{{{x}}}", vec![literal("{"), placeholder("x"), literal("}")]),
+        ] {
+            assert_eq!(pieces(text).expect(text), expected);
+        }
+        for text in ["{", "{x", "{}", "{a b}"] {
+            pieces(text).expect_err(text);
+        }
+    }
+}

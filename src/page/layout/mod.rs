@@ -1,0 +1,14 @@
+//! Layouts: what an editor writes, read into what a page is planned from.
+//! A layout with a mistake is told with all its mistakes, and does not go live.
+//!
+//! A file is read in two steps: [`file`] reads one file by itself ([`front`] its front matter,
+//! [`markup`] its HTML), and [`assemble`] joins files with each other and with the catalogue.
+
+pub mod file;
+pub mod front;
+pub mod markup;
+
+pub mod assemble;
+
+pub use assemble::{FragmentUse, Part, Template};
+pub use file::LayoutFile;

@@ -1,0 +1,27 @@
+//! What a page is: layouts, plans, freshness, stitching; all of it pure.
+//! Time and jitter arrive as arguments; nothing here waits, reads a clock or does I/O.
+
+pub mod diagnostic;
+pub mod names;
+pub mod table;
+pub mod units;
+
+pub mod html;
+pub mod layout;
+pub mod manifest;
+pub mod upstreams;
+
+pub mod catalogue;
+pub mod route;
+pub mod site;
+
+pub mod context;
+pub mod plan;
+
+pub mod answer;
+pub mod outcome;
+pub mod policy;
+pub mod stitch;
+pub mod verdict;
+
+pub mod headers;

@@ -1,0 +1,130 @@
+//! What filled a part of a page, and why it was not something better.
+//! The same words stand in logs, metrics, explain and the console.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Answer;
+
+macro_rules! words {
+    ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+
+        impl $name {
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What stands in a fragment's place.
+    Shown {
+        /// From the service now, or a fresh copy.
+        Fresh = "fresh",
+        /// An old copy within its allowance.
+        Stale = "stale",
+        /// What the layout holds inside `<fragment>`.
+        Fallback = "fallback",
+        /// Nothing.
+        Omitted = "omitted",
+    }
+}
+
+words! {
+    /// Why it is not fresh.
+    Reason {
+        /// The fragment's own time was over.
+        Timeout = "timeout",
+        /// The page's time was over.
+        Budget = "budget",
+        /// No connection, or one that broke before the answer began.
+        Connect = "connect",
+        /// A status that is a failure.
+        Status = "status",
+        /// The answer was cut short.
+        Incomplete = "incomplete",
+        /// The answer was larger than allowed.
+        TooLarge = "too-large",
+        /// The answer was no HTML.
+        NotHtml = "not-html",
+        /// The answer could not be decoded.
+        Encoding = "encoding",
+        /// The service is shut out for a while.
+        CircuitOpen = "circuit-open",
+        /// Too much is asked of the compositor.
+        Overloaded = "overloaded",
+        /// Nested too deep.
+        Depth = "depth",
+        /// Nested in itself.
+        Cycle = "cycle",
+        /// More fragments than a page may have.
+        TooMany = "too-many",
+        /// What a reader sent is not what the service takes.
+        NotAllowed = "not-allowed",
+        /// The service cannot be reached by any means that is known.
+        Unknown = "unknown",
+        /// A condition does not hold.
+        Condition = "condition",
+        /// The service has nothing to show.
+        Empty = "empty",
+        /// The service says that there is no fragment here.
+        Gone = "gone",
+        /// An old copy is shown while a new one is fetched.
+        Revalidating = "revalidating",
+        /// A fault of the compositor.
+        Internal = "internal",
+    }
+}
+
+/// What became of one fragment of one page.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What stands in its place.
+    pub shown: Shown,
+    /// Why it is not fresh.
+    pub reason: Option<Reason>,
+    /// What was answered, where it decides what is shown or which status the page gets.
+    pub answer: Option<Arc<Answer>>,
+    /// How long the part stays fresh from now on.
+    pub fresh_for: Duration,
+}
+
+impl Outcome {
+    /// A fresh copy.
+    #[must_use]
+    pub const fn fresh(answer: Arc<Answer>, fresh_for: Duration) -> Self {
+        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_for }
+    }
+
+    /// An old copy.
+    #[must_use]
+    pub const fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
+        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_for: Duration::ZERO }
+    }
+
+    /// What the layout holds, or nothing where it holds nothing.
+    #[must_use]
+    pub const fn missing(reason: Reason, has_fallback: bool) -> Self {
+        let shown = if has_fallback { Shown::Fallback } else { Shown::Omitted };
+        Self { shown, reason: Some(reason), answer: None, fresh_for: Duration::ZERO }
+    }
+
+    /// Nothing, and that is as it should be.
+    #[must_use]
+    pub const fn nothing(reason: Reason) -> Self {
+        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_for: Duration::ZERO }
+    }
+}

@@ -1,0 +1,3 @@
+//! Policies: what to do, decided from values alone. The engine only does it.
+
+pub mod freshness;

@@ -1,0 +1,199 @@
+//! All that is live: routes, layouts and the catalogue, made from the texts of files.
+//! A file with a mistake does not replace what was live before it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use super::diagnostic::{self, Code, Diagnostic, Located, Source};
+use super::layout::assemble::{Surroundings, assemble};
+use super::layout::{LayoutFile, Template};
+use super::manifest::Manifest;
+use super::route::{Pattern, Routes};
+use super::upstreams::Allowed;
+
+/// The texts of a site's files.
+#[derive(Debug, Default)]
+pub struct Files {
+    /// `layouts/**.html`
+    pub layouts: Vec<Arc<Source>>,
+    /// `fragments/*/fragment.toml`
+    pub manifests: Vec<Arc<Source>>,
+    /// Files that could not be read.
+    pub unreadable: Vec<Diagnostic>,
+}
+
+/// What settings say about layouts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Upstreams that `src` may name.
+    pub allowed: Vec<Allowed>,
+    /// Most partials a page.
+    pub max_includes: usize,
+    /// Most fragments a page.
+    pub max_fragments: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { allowed: Vec::new(), max_includes: 1000, max_fragments: 1000 }
+    }
+}
+
+/// What is live.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// Nanoservices.
+    pub catalogue: Catalogue,
+    /// Pages' layouts, by file.
+    pub templates: Vec<Arc<Template>>,
+    /// Every mistake of every file.
+    pub problems: Vec<Diagnostic>,
+    /// Files whose last good state is live, because they have a mistake now.
+    pub kept: Vec<String>,
+    routes: Routes<(String, Arc<Template>)>,
+}
+
+impl Site {
+    /// Builds a site. Where a file has a mistake, `last_good` gives what it was before.
+    #[must_use]
+    pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
+        let mut site = Self { problems: files.unreadable.clone(), ..Self::default() };
+        let broken_manifests = site.read_manifests(files, last_good);
+        let layouts: BTreeMap<String, LayoutFile> = files
+            .layouts
+            .iter()
+            .map(|source| LayoutFile::parse(source))
+            .map(|file| (file.path().to_owned(), file))
+            .collect();
+        let surroundings = Surroundings {
+            files: &layouts,
+            catalogue: &site.catalogue,
+            broken_manifests: &broken_manifests,
+            allowed: &limits.allowed,
+            max_includes: limits.max_includes,
+            max_fragments: limits.max_fragments,
+        };
+        let duplicates = duplicate_routes(&layouts);
+        let mut good = Vec::new();
+        let mut bad = Vec::new();
+        for file in layouts.values() {
+            if !file.is_page() {
+                site.problems.extend(file.problems.iter().cloned());
+                continue;
+            }
+            let (template, mut problems) = assemble(file, &surroundings);
+            problems.extend(duplicates.iter().filter(|(of, _)| *of == file.path()).map(|(_, problem)| problem.clone()));
+            if problems.iter().any(Diagnostic::is_error) {
+                bad.push(file.source.file.clone());
+            } else {
+                good.push(Arc::new(template));
+            }
+            site.problems.extend(problems);
+        }
+        bad.extend(files.unreadable.iter().map(|problem| problem.at.source.file.clone()));
+        site.go_live(good, bad, last_good);
+        diagnostic::tidy(&mut site.problems);
+        site
+    }
+
+    /// Reads the manifests into the catalogue; names of broken ones come back, each with its file.
+    fn read_manifests(&mut self, files: &Files, last_good: Option<&Self>) -> BTreeMap<String, String> {
+        let mut manifests = Vec::new();
+        let mut broken = BTreeMap::new();
+        let previous = |file: &str| {
+            let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
+            live.iter().find(|manifest| manifest.at.source.file == file)
+        };
+        let unreadable = files.unreadable.iter().map(|problem| (&problem.at.source, None));
+        let read = files.manifests.iter().map(|source| {
+            let (manifest, problems) = Manifest::parse(source);
+            self.problems.extend(problems);
+            (source, manifest)
+        });
+        for (source, manifest) in read.chain(unreadable) {
+            match manifest {
+                Some(manifest) => manifests.push(Arc::new(manifest)),
+                None => {
+                    let folder = source.file.rsplit('/').nth(1).unwrap_or_default();
+                    broken.insert(folder.to_owned(), source.file.clone());
+                    if let Some(manifest) = previous(&source.file) {
+                        self.kept.push(source.file.clone());
+                        manifests.push(Arc::clone(manifest));
+                    }
+                }
+            }
+        }
+        let (catalogue, problems) = Catalogue::new(manifests);
+        self.catalogue = catalogue;
+        self.problems.extend(problems);
+        broken
+    }
+
+    /// Takes good layouts, and for bad ones what was live before, where a new one has not taken
+    /// its routes.
+    fn go_live(&mut self, good: Vec<Arc<Template>>, bad: Vec<String>, last_good: Option<&Self>) {
+        for template in good {
+            self.route(&template);
+            self.templates.push(template);
+        }
+        for file in bad {
+            let live = last_good.map(|site| site.templates.as_slice()).unwrap_or_default();
+            if let Some(template) = live.iter().find(|template| template.file == file) {
+                self.route(template);
+                self.templates.push(Arc::clone(template));
+                self.kept.push(file);
+            }
+        }
+        self.templates.sort_by(|a, b| a.file.cmp(&b.file));
+    }
+
+    fn route(&mut self, template: &Arc<Template>) {
+        for route in &template.routes {
+            let target = (route.value.as_str().to_owned(), Arc::clone(template));
+            // A pattern that is taken belongs to the layout that has no mistake.
+            let _taken = !self.routes.insert(&route.value, target);
+        }
+    }
+
+    /// The layout for a normalised path, the pattern that matched, and the parameters' values.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<(&Arc<Template>, &str, Vec<(String, String)>)> {
+        let ((pattern, template), parameters) = self.routes.find(path)?;
+        Some((template, pattern, parameters))
+    }
+
+    /// Whether any file has a mistake that keeps it from going live.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Each pattern that stands in two places, told at both.
+fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> Vec<(&str, Diagnostic)> {
+    let mut by_shape: BTreeMap<String, Vec<(&str, &Located<Pattern>)>> = BTreeMap::new();
+    for file in layouts.values() {
+        for route in &file.front.routes {
+            by_shape.entry(route.value.shape()).or_default().push((file.path(), route));
+        }
+    }
+    let mut problems = Vec::new();
+    for same in by_shape.values().filter(|same| same.len() > 1) {
+        for (index, (file, route)) in same.iter().enumerate() {
+            let others: Vec<String> = same
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index)
+                .map(|(_, (_, other))| {
+                    let (line, _) = other.at.source.position(other.at.span.start);
+                    format!("{}:{line} (`{}`)", other.at.source.file, other.value)
+                })
+                .collect();
+            let message = format!("`{}` is the route of another layout too: {}", route.value, others.join(", "));
+            let problem = Diagnostic::new(Code::DuplicateRoute, route.at.clone(), message);
+            problems.push((*file, problem.help("a path can lead to one layout only")));
+        }
+    }
+    problems
+}

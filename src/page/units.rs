@@ -1,0 +1,164 @@
+//! Durations and sizes as people write them: `250ms`, `1h30m`, `64KiB`.
+//! What is bare, negative or too large is an error that names what is allowed.
+
+use std::time::Duration;
+
+/// The longest duration that may be written: 365 days.
+pub const LONGEST: Duration = Duration::from_hours(365 * 24);
+
+/// Why a text is no duration or size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// A number without a unit.
+    #[error("`{0}` has no unit: write {1}")]
+    Bare(String, &'static str),
+    /// Less than nothing.
+    #[error("`{0}` is negative: the least is `0`")]
+    Negative(String),
+    /// Over the maximum.
+    #[error("`{0}` is too long: the most is 365 days (`365d`)")]
+    TooLong(String),
+    /// Over the maximum.
+    #[error("`{0}` is too large: the most is 1 TiB")]
+    TooLarge(String),
+    /// Anything else.
+    #[error("`{0}` is no {1}: write {2}")]
+    Malformed(String, &'static str, &'static str),
+}
+
+const DURATIONS: &str = "such as `250ms`, `5s`, `10m`, `1h30m` or `1d`";
+const SIZES: &str = "such as `512B`, `64KiB` or `1MiB`";
+
+/// Reads a duration: one whole number and unit (`ms`, `s`, `m`, `h`, `d`) or a sum of them.
+///
+/// # Errors
+/// Names what is wrong with the text and what is allowed.
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
+    let malformed = || UnitError::Malformed(text.to_owned(), "duration", DURATIONS);
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.starts_with('-') {
+        return Err(UnitError::Negative(text.to_owned()));
+    }
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(UnitError::Bare(text.to_owned(), DURATIONS));
+    }
+    let mut total: u64 = 0;
+    let mut rest = text;
+    let mut last_unit = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let milliseconds: u64 = match &rest[digits..digits + letters] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(malformed()),
+        };
+        if digits == 0 || milliseconds >= last_unit {
+            return Err(malformed());
+        }
+        last_unit = milliseconds;
+        let too_long = || UnitError::TooLong(text.to_owned());
+        // A row of digits that does not fit is too long by any unit.
+        let count: u64 = rest[..digits].parse().map_err(|_| too_long())?;
+        total = count.checked_mul(milliseconds).and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
+        if u128::from(total) > LONGEST.as_millis() {
+            return Err(too_long());
+        }
+        rest = &rest[digits + letters..];
+    }
+    if text.is_empty() { Err(malformed()) } else { Ok(Duration::from_millis(total)) }
+}
+
+/// Reads a size in bytes: a whole number and `B`, `KiB`, `MiB` or `GiB`.
+///
+/// # Errors
+/// Names what is wrong with the text and what is allowed.
+pub fn size(text: &str) -> Result<u64, UnitError> {
+    if text == "0" {
+        return Ok(0);
+    }
+    if text.starts_with('-') {
+        return Err(UnitError::Negative(text.to_owned()));
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let unit: u64 = match &text[digits..] {
+        "" if digits > 0 => return Err(UnitError::Bare(text.to_owned(), SIZES)),
+        "B" if digits > 0 => 1,
+        "KiB" if digits > 0 => 1 << 10,
+        "MiB" if digits > 0 => 1 << 20,
+        "GiB" if digits > 0 => 1 << 30,
+        _ => return Err(UnitError::Malformed(text.to_owned(), "size", SIZES)),
+    };
+    text[..digits]
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit))
+        .filter(|bytes| *bytes <= 1 << 40)
+        .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+}
+
+/// Writes a duration the way it is read.
+#[must_use]
+pub fn show(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
+    let mut text = String::new();
+    for (unit, milliseconds) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        let count = rest / milliseconds;
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+            rest %= milliseconds;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_read() {
+        for (text, milliseconds) in [
+            ("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("1h", 3_600_000), ("1d", 86_400_000),
+            ("1h30m", 5_400_000), ("0s", 0), ("0", 0), ("365d", 31_536_000_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_what_is() {
+        for (text, says) in [
+            ("30", "no unit"), ("-1s", "negative"), ("99999999999d", "365 days"), ("366d", "365 days"),
+            ("99999999999999999999999s", "365 days"), ("soon", "`5s`"), ("", "`5s`"), ("1m1h", "`5s`"),
+            ("1.5s", "`5s`"), ("5 s", "`5s`"), ("5S", "`5s`"),
+        ] {
+            let error = duration(text).expect_err(text).to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("1MiB"), Ok(1_048_576));
+        assert_eq!(size("0"), Ok(0));
+        for text in ["64", "64KB", "-1B", "KiB", "9999999999GiB", ""] {
+            size(text).expect_err(text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_back(milliseconds in 0_u64..=31_536_000_000) {
+            let shown = show(Duration::from_millis(milliseconds));
+            prop_assert_eq!(duration(&shown), Ok(Duration::from_millis(milliseconds)));
+        }
+    }
+}

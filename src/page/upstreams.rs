@@ -1,0 +1,104 @@
+//! Which upstreams a layout's `src` may name. What is not listed is refused.
+
+use url::{Host, Url};
+
+/// An entry of `[upstreams] allow`: scheme, host and port, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    scheme: String,
+    host: Host<String>,
+    /// `None` is any port.
+    port: Option<u16>,
+}
+
+/// Why a text is no entry of `allow`, or a URL no `src`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// Not a URL of the right form.
+    #[error("`{0}` is not of the form `https://fragments.example.org` or `http://127.0.0.1:*`")]
+    Entry(String),
+    /// No absolute URL.
+    #[error("`{0}` is no absolute `http` or `https` URL")]
+    NotAbsolute(String),
+    /// `http://user:password@host`
+    #[error("a URL with a user name or password is not taken")]
+    UserInformation,
+}
+
+impl std::str::FromStr for Allowed {
+    type Err = UpstreamError;
+
+    fn from_str(text: &str) -> Result<Self, UpstreamError> {
+        let wrong = || UpstreamError::Entry(text.to_owned());
+        let (plain, any_port) = text.strip_suffix(":*").map_or((text, false), |plain| (plain, true));
+        let url = Url::parse(plain).map_err(|_| wrong())?;
+        let host = url.host().ok_or_else(wrong)?.to_owned();
+        let bare = url.path() == "/" && !plain.ends_with('/') && url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "http" | "https") || !bare || !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong());
+        }
+        if any_port && url.port().is_some() {
+            return Err(wrong());
+        }
+        let port = if any_port { None } else { url.port_or_known_default() };
+        Ok(Self { scheme: url.scheme().to_owned(), host, port })
+    }
+}
+
+impl Allowed {
+    /// Whether a URL is on this upstream. Both hosts are in canonical form: `Url` writes
+    /// `0x7f.1` as `127.0.0.1` and an upper-case name in lower case.
+    #[must_use]
+    pub fn covers(&self, url: &Url) -> bool {
+        url.scheme() == self.scheme
+            && url.host().is_some_and(|host| host.to_owned() == self.host)
+            && (self.port.is_none() || url.port_or_known_default() == self.port)
+    }
+}
+
+/// Reads a `src`.
+///
+/// # Errors
+/// It is no absolute `http` or `https` URL, or holds user information.
+pub fn source(text: &str) -> Result<Url, UpstreamError> {
+    let url = Url::parse(text).map_err(|_| UpstreamError::NotAbsolute(text.to_owned()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(UpstreamError::NotAbsolute(text.to_owned()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UpstreamError::UserInformation);
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_covers_its_scheme_host_and_port_alone() {
+        let allowed: Allowed = "http://127.0.0.1:*".parse().expect("an entry");
+        for (url, yes) in [
+            ("http://127.0.0.1:9000/a", true),
+            ("http://0x7f.1/a", true),
+            ("http://127.0.0.2/a", false),
+            ("https://127.0.0.1/a", false),
+        ] {
+            assert_eq!(allowed.covers(&source(url).expect("a URL")), yes, "{url}");
+        }
+        let allowed: Allowed = "https://Fragments.example.org".parse().expect("an entry");
+        assert!(allowed.covers(&source("https://fragments.example.org:443/x").expect("a URL")));
+        assert!(!allowed.covers(&source("https://fragments.example.org:444/x").expect("a URL")));
+        assert!(!allowed.covers(&source("https://fragments.example.org.evil.test/x").expect("a URL")));
+    }
+
+    #[test]
+    fn what_is_no_entry_is_refused() {
+        for text in ["", "*", "example.org", "ftp://a", "http://", "http://a/b", "http://u@a", "http://a:1:*", "http://a/"] {
+            text.parse::<Allowed>().expect_err(text);
+        }
+        for text in ["/a", "javascript:1", "file:///etc", "http://u:p@a/"] {
+            source(text).expect_err(text);
+        }
+    }
+}
