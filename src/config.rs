@@ -250,10 +250,7 @@ fn not_yet(at: &Spot, what: &str) -> Diagnostic {
 
 fn socket(value: &Value) -> Result<SocketAddr, Wrong> {
     let text = table::text(value)?;
-    text.parse().map_err(|_| Wrong {
-        message: format!("`{text}` is no address and port"),
-        help: Some("write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one".to_owned()),
-    })
+    text.parse().map_err(|_| Wrong::with_help(format!("`{text}` is no address and port"), "write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one"))
 }
 
 fn positive(value: &Value) -> Result<Duration, Wrong> {
@@ -282,10 +279,7 @@ fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
     } else if value.at.source.file == "environment" {
         text
     } else {
-        return Err(Wrong {
-            message: "a secret is never written here".to_owned(),
-            help: Some("write \"env:NAME\" or \"file:PATH\", which name where it is".to_owned()),
-        });
+        return Err(Wrong::with_help("a secret is never written here".to_owned(), "write \"env:NAME\" or \"file:PATH\", which name where it is"));
     };
     if found.is_empty() { Err(Wrong::new("the secret is empty")) } else { Ok(Some(Secret(found))) }
 }
@@ -346,7 +340,7 @@ mod tests {
                 ("pasteup.toml", 3, 1),
                 ("pasteup.toml", 5, 10),
                 ("environment", 1, 25),
-                ("pasteup.toml", 7, 9),
+                ("pasteup.toml", 7, 10),
                 ("pasteup.toml", 8, 2),
                 ("environment", 1, 14),
             ],

@@ -276,10 +276,7 @@ impl Manifest {
         let name = required(&mut reader, "name", service_name);
         let version = required(&mut reader, "version", |value| {
             let text = table::text(value)?;
-            Version::parse(&text).map_err(|error| Wrong {
-                message: format!("`{text}` is no version: {error}"),
-                help: Some("versions have three numbers, such as \"3.1.0\" (semver.org)".to_owned()),
-            })
+            Version::parse(&text).map_err(|error| Wrong::with_help(format!("`{text}` is no version: {error}"), "versions have three numbers, such as \"3.1.0\" (semver.org)"))
         });
         let endpoint = reader.read("endpoint", |value| {
             table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value).and_then(|all| {
@@ -458,10 +455,7 @@ fn auth(reader: &mut Reader<'_>) -> Option<Spot> {
         if text.starts_with("env:") || text.starts_with("file:") {
             Ok(text)
         } else {
-            Err(Wrong {
-                message: "a secret is never written here".to_owned(),
-                help: Some("write \"env:NAME\" or \"file:PATH\", which name where it is".to_owned()),
-            })
+            Err(Wrong::with_help("a secret is never written here".to_owned(), "write \"env:NAME\" or \"file:PATH\", which name where it is"))
         }
     };
     let kind = reader.table("auth", |auth| {

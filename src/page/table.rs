@@ -67,18 +67,25 @@ pub struct Wrong {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// Where exactly, if it is only a part of the value.
+    pub at: Option<Spot>,
 }
 
 impl<E: std::error::Error> From<E> for Wrong {
     fn from(error: E) -> Self {
-        Self { message: error.to_string(), help: None }
+        Self::new(error.to_string())
     }
 }
 
 impl Wrong {
     /// Refuses a value.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None }
+        Self { message: message.into(), help: None, at: None }
+    }
+
+    /// Refuses a value, and says what to do.
+    pub fn with_help(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { help: Some(help.into()), ..Self::new(message) }
     }
 }
 
@@ -220,7 +227,8 @@ impl<'t> Reader<'t> {
         match kind(&entry.value) {
             Ok(value) => Some(value),
             Err(wrong) => {
-                let problem = Diagnostic::new(self.code, entry.value.at.clone(), format!("`{key}`: {}", wrong.message));
+                let at = wrong.at.unwrap_or_else(|| entry.value.at.clone());
+                let problem = Diagnostic::new(self.code, at, format!("`{key}`: {}", wrong.message));
                 self.problems.push(problem.maybe_help(wrong.help));
                 None
             }
@@ -372,15 +380,21 @@ pub fn size(value: &Value) -> Result<u64, Wrong> {
 /// A list of one kind.
 pub fn list<T>(kind: impl Fn(&Value) -> Result<T, Wrong>) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
     move |value| match &value.data {
-        Data::List(items) => items.iter().map(&kind).collect(),
+        Data::List(items) => all(items, &kind),
         other => Err(Wrong::new(format!("must be a list, not {}", other.kind()))),
     }
+}
+
+/// All items of a list; the first that is wrong has its place told.
+fn all<T>(items: &[Value], kind: impl Fn(&Value) -> Result<T, Wrong>) -> Result<Vec<T>, Wrong> {
+    let one = |item| kind(item).map_err(|wrong| Wrong { at: wrong.at.or_else(|| Some(item.at.clone())), ..wrong });
+    items.iter().map(one).collect()
 }
 
 /// One, or a list of them.
 pub fn one_or_more<T>(kind: impl Fn(&Value) -> Result<T, Wrong>) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
     move |value| match &value.data {
-        Data::List(items) => items.iter().map(&kind).collect(),
+        Data::List(items) => all(items, &kind),
         _ => Ok(vec![kind(value)?]),
     }
 }
@@ -390,8 +404,8 @@ pub fn word(words: &'static [&'static str]) -> impl Fn(&Value) -> Result<&'stati
     move |value| {
         let written = text(value)?;
         words.iter().find(|word| **word == written).copied().ok_or_else(|| Wrong {
-            message: format!("`{written}` is none of {}", words.join(", ")),
             help: names::nearest(&written, words.iter().copied()).map(|word| format!("did you mean `{word}`?")),
+            ..Wrong::new(format!("`{written}` is none of {}", words.join(", ")))
         })
     }
 }

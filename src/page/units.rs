@@ -10,7 +10,7 @@ pub const LONGEST: Duration = Duration::from_hours(365 * 24);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A number without a unit.
-    #[error("`{0}` has no unit: write {1}")]
+    #[error("`{0}` has no unit: it looks like {1}")]
     Bare(String, &'static str),
     /// Less than nothing.
     #[error("`{0}` is negative: the least is `0`")]
@@ -22,12 +22,12 @@ pub enum UnitError {
     #[error("`{0}` is too large: the most is 1 TiB")]
     TooLarge(String),
     /// Anything else.
-    #[error("`{0}` is no {1}: write {2}")]
+    #[error("`{0}` is no {1}: that looks like {2}")]
     Malformed(String, &'static str, &'static str),
 }
 
-const DURATIONS: &str = "such as `250ms`, `5s`, `10m`, `1h30m` or `1d`";
-const SIZES: &str = "such as `512B`, `64KiB` or `1MiB`";
+const DURATIONS: &str = "`250ms`, `5s`, `10m`, `1h30m` or `1d`";
+const SIZES: &str = "`512B`, `64KiB` or `1MiB`";
 
 /// Reads a duration: one whole number and unit (`ms`, `s`, `m`, `h`, `d`) or a sum of them.
 ///

@@ -21,7 +21,6 @@ use crate::view::{Headlines, View};
 
 const SAMPLE: &str = include_str!("../sample/daily-courier.atom.xml");
 const FRESH: Duration = Duration::from_secs(60);
-const STALE: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let service = Service {
@@ -81,11 +80,9 @@ async fn headlines(
     };
     let mut keys = vec!["headlines".to_owned()];
     keys.extend(section.map(|section| format!("section-{}", section.slug)));
-    let (fresh, stale) = (FRESH, STALE);
     Ok(Fragment {
         html,
-        fresh,
-        stale,
+        fresh: FRESH,
         keys,
     }
     .answer(&headers))

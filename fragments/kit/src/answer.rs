@@ -18,8 +18,6 @@ pub struct Fragment {
     pub html: String,
     /// How long it is fresh.
     pub fresh: Duration,
-    /// How long past that an old copy may be shown while a new one is fetched.
-    pub stale: Duration,
     /// What an editor may purge it by.
     pub keys: Vec<String>,
 }
@@ -60,8 +58,8 @@ impl Fragment {
             .flat_map(|list| list.split(','))
             .map(|tag| tag.trim().trim_start_matches("W/"))
             .any(|held| held == tag || held == "*");
-        let (fresh, stale) = (self.fresh.as_secs(), self.stale.as_secs());
-        let cache = format!("public, max-age={fresh}, stale-while-revalidate={stale}");
+        // No `stale-*`: how long an old copy may be shown is left to manifest and layout.
+        let cache = format!("public, max-age={}", self.fresh.as_secs());
         let keys = self.keys.join(" ");
         let status = match (self.html.is_empty(), held) {
             (true, _) => StatusCode::NO_CONTENT,
@@ -168,7 +166,6 @@ mod tests {
         Fragment {
             html: html.to_owned(),
             fresh: Duration::from_secs(60),
-            stale: Duration::from_secs(600),
             keys: vec!["a".to_owned(), "b".to_owned()],
         }
     }

@@ -22,7 +22,6 @@ use crate::leagues::Leagues;
 use crate::view::{View, show};
 
 const FRESH: Duration = Duration::from_secs(30);
-const STALE: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let service = Service {
@@ -62,11 +61,9 @@ async fn scores(
     let limit = query.limit.map(Within::get);
     let html = show(&league, view, heading, limit).map_err(|cause| Problem::internal(&cause))?;
     let keys = vec!["scores".to_owned(), format!("league-{}", query.league)];
-    let (fresh, stale) = (FRESH, STALE);
     Ok(Fragment {
         html,
-        fresh,
-        stale,
+        fresh: FRESH,
         keys,
     }
     .answer(&headers))

@@ -22,7 +22,6 @@ use crate::view::Weather;
 
 const SAMPLE: &str = include_str!("../sample/daily.csv");
 const FRESH: Duration = Duration::from_secs(300);
-const STALE: Duration = Duration::from_secs(3600);
 
 fn main() -> ExitCode {
     let service = Service {
@@ -86,11 +85,9 @@ async fn weather(
         .map_err(|cause| Problem::internal(&cause))?,
     };
     let keys = vec!["weather".to_owned(), format!("city-{}", query.city)];
-    let (fresh, stale) = (FRESH, STALE);
     Ok(Fragment {
         html,
-        fresh,
-        stale,
+        fresh: FRESH,
         keys,
     }
     .answer(&headers))

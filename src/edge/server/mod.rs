@@ -75,17 +75,10 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     let trace = Trace::new();
     // A body is never read: what a reader sends decides nothing.
     let (request, _) = request.into_parts();
-    let head = request.method == Method::HEAD;
+    // `HEAD` is answered like `GET`: hyper leaves the body out and keeps its length.
     let mut response = pages.respond(&request, trace).await;
     if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
-    }
-    if head {
-        let length = http_body::Body::size_hint(response.body()).exact();
-        if let Some(length) = length {
-            response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
-        }
-        *response.body_mut() = Body::empty();
     }
     pages.observer.answered(response.status(), began.elapsed());
     response

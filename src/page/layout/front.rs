@@ -161,10 +161,7 @@ fn time(value: &Value) -> Result<Timestamp, Wrong> {
         Data::Text(text) | Data::Time(text) => text,
         other => return Err(Wrong::new(format!("must be a time, not {}", other.kind()))),
     };
-    text.parse().map_err(|_| Wrong {
-        message: format!("`{text}` is no time with an offset"),
-        help: Some("write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00".to_owned()),
-    })
+    text.parse().map_err(|_| Wrong::with_help(format!("`{text}` is no time with an offset"), "write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00"))
 }
 
 fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {

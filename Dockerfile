@@ -1,0 +1,69 @@
+# One image for each program, and nothing in it but the program and the root certificates.
+#
+#   docker compose up --build     builds in a container; needs docker alone
+#   scripts/images.sh             builds on this machine, for where no image can be pulled
+#
+# BuildKit is needed: of `build` and `prebuilt` it runs only the one that BINARIES names.
+ARG BINARIES=build
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+# A target that is named keeps RUSTFLAGS from the build scripts and proc macros, which cannot be
+# static. Debug info goes; function names stay, for the sake of backtraces.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    triple="$(rustc --print host-tuple)" \
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$triple" \
+        -p pasteup -p headlines -p weather -p scores \
+    && mkdir /dist \
+    && for program in pasteup headlines weather scores; do \
+        strip --strip-debug -o "/dist/$program" "target/$triple/release/$program" || exit 1; \
+    done \
+    && cp /etc/ssl/certs/ca-certificates.crt /dist/ \
+    && echo 'fn main() { loop { std::thread::park() } }' \
+        | rustc -C target-feature=+crt-static -C strip=symbols --target "$triple" -o /dist/pause -
+
+FROM scratch AS prebuilt
+COPY dist/ /dist/
+
+FROM ${BINARIES} AS binaries
+
+FROM scratch AS base
+# Without them no TLS client can be made, and `pasteup serve` does not start.
+COPY --from=binaries /dist/ca-certificates.crt /etc/ssl/certs/
+# By number: there is no /etc/passwd, and Kubernetes' runAsNonRoot cannot judge a name.
+USER 65532:65532
+
+# Holds the network of a pod and does nothing else, so it never falls: docker-compose.yml says why.
+FROM scratch AS pause
+COPY --from=binaries /dist/pause /
+USER 65532:65532
+# The first process of a container is deaf to SIGTERM unless it listens for it.
+STOPSIGNAL SIGKILL
+ENTRYPOINT ["/pause"]
+
+FROM base AS headlines
+COPY --from=binaries /dist/headlines /
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/headlines", "--health"]
+ENTRYPOINT ["/headlines"]
+
+FROM base AS weather
+COPY --from=binaries /dist/weather /
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/weather", "--health"]
+ENTRYPOINT ["/weather"]
+
+FROM base AS scores
+COPY --from=binaries /dist/scores /
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/scores", "--health"]
+ENTRYPOINT ["/scores"]
+
+# The last, so that a plain `docker build .` makes it. The site is mounted at /site.
+FROM base AS pasteup
+COPY --from=binaries /dist/pasteup /
+# Only the pages: the admin listener stays on the container's loopback.
+ENV PASTEUP_SERVER__LISTEN=0.0.0.0:8080
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/pasteup", "health", "--site", "/site"]
+ENTRYPOINT ["/pasteup"]
+CMD ["serve", "--site", "/site"]

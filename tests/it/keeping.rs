@@ -1,0 +1,228 @@
+//! The cache and collapsed fetches: one fetch where one is enough, never another's answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use pasteup::page::context::Reader;
+use pasteup::page::outcome::{Reason, Shown};
+use tokio::time::{Instant, advance};
+
+use crate::support::compositor::{TestCompositor, after, answers, counts, fails, hangs, html, html_kept};
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_simultaneous_misses_are_one_fetch() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment("a", after(Duration::from_millis(100), html("once")))
+        .start();
+    let began = Instant::now();
+    let pages = join_all((0..200).map(|_| site.get("/"))).await;
+    assert!(pages.iter().all(|page| page.html() == "once"));
+    assert_eq!(site.calls("a"), 1);
+    assert_eq!(began.elapsed(), Duration::from_millis(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_survives_the_reader_who_started_it() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a ttl=1m />")
+        .fragment("a", after(Duration::from_millis(100), html("kept")))
+        .start();
+    let left = tokio::time::timeout(Duration::from_millis(10), site.get("/")).await;
+    assert!(left.is_err(), "the first reader leaves");
+    assert_eq!(site.flights(), 1);
+    assert_eq!(site.get("/").await.html(), "kept");
+    assert_eq!(site.calls("a"), 1);
+    assert_eq!(site.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_outlives_the_pages_budget_is_there_for_the_next_reader() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/\"\nbudget = \"50ms\"\n+++\n<fragment name=a ttl=1m timeout=200ms>x</fragment>")
+        .fragment("a", after(Duration::from_millis(100), html("kept")))
+        .start();
+    assert_eq!(site.get("/").await.outcome("a"), (Shown::Fallback, Some(Reason::Budget)));
+    site.drain().await;
+    assert_eq!(site.get("/").await.html(), "kept");
+    assert_eq!(site.calls("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiters_are_answered_when_the_one_fetch_fails_or_panics() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a>x</fragment>")
+        .fragment("a", after(Duration::from_millis(10), fails(Reason::Connect)))
+        .start();
+    let pages = join_all((0..20).map(|_| site.get("/"))).await;
+    assert!(pages.iter().all(|page| page.outcome("a") == (Shown::Fallback, Some(Reason::Connect))));
+    assert_eq!(site.calls("a"), 1);
+    site.becomes("a", after(Duration::from_millis(10), |_| panic!("a fault of the compositor")));
+    let pages = join_all((0..20).map(|_| site.get("/"))).await;
+    assert!(pages.iter().all(|page| page.outcome("a") == (Shown::Fallback, Some(Reason::Internal))));
+    assert_eq!(site.flights(), 0);
+    site.becomes("a", html("well again"));
+    assert_eq!(site.get("/").await.html(), "well again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layouts_ttl_on_a_private_answer_is_two_readers_and_two_fetches() {
+    for cache_control in ["private", "no-store", "private, max-age=600"] {
+        let site = TestCompositor::new().front("<fragment name=a ttl=600s />").fragment("a", counts(cache_control)).start();
+        assert_eq!(site.get("/").await.html(), "1");
+        let page = site.get("/").await;
+        assert_eq!(page.html(), "2", "{cache_control}");
+        assert_eq!(page.0.cache_control, "private, no-store");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_private_answer_is_not_shared_among_readers_who_ask_at_once() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment("a", after(Duration::from_millis(50), counts("private")))
+        .start();
+    let mut seen: Vec<String> = join_all((0..20).map(|_| site.get("/"))).await.iter().map(|page| page.html()).collect();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 20, "each has an answer of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn freshness_is_the_shorter_of_answer_and_layout_and_capped_by_the_manifest() {
+    let kept_for = |layout: &'static str, manifest: &'static str, answer: &'static str| async move {
+        let site = TestCompositor::new()
+            .front(&format!("<fragment name=a {layout} />"))
+            .fragment_with("a", manifest, counts(answer))
+            .start();
+        let mut seconds = 0;
+        while site.get("/").await.html() == "1" {
+            advance(s(1)).await;
+            seconds += 1;
+            if seconds > 200 {
+                break;
+            }
+        }
+        seconds
+    };
+    assert_eq!(kept_for("ttl=20s", "", "max-age=60").await, 20);
+    assert_eq!(kept_for("ttl=60s", "", "max-age=20").await, 20);
+    assert_eq!(kept_for("ttl=20s", "", "public").await, 20);
+    assert_eq!(kept_for("", "[cache]\nttl = \"7s\"\n", "public").await, 7);
+    assert_eq!(kept_for("", "[cache]\nttl = \"7s\"\n", "max-age=9").await, 9);
+    assert_eq!(kept_for("ttl=60s", "[cache]\nmax_ttl = \"5s\"\n", "max-age=60").await, 5);
+    assert_eq!(kept_for("", "", "max-age=60, s-maxage=4").await, 4);
+    assert_eq!(kept_for("", "", "max-age=3").await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_copy_is_shown_at_once_while_one_refresh_runs() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a ttl=10s stale=1m />")
+        .fragment("a", counts("public"))
+        .start();
+    site.get("/").await;
+    advance(s(11)).await;
+    site.becomes("a", after(Duration::from_millis(100), html("new")));
+    let began = Instant::now();
+    let pages = join_all((0..50).map(|_| site.get("/"))).await;
+    assert!(pages.iter().all(|page| page.html() == "1"));
+    assert_eq!(pages[0].outcome("a"), (Shown::Stale, Some(Reason::Revalidating)));
+    assert_eq!(pages[0].0.cache_control, "no-store");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    site.drain().await;
+    assert_eq!(site.calls("a"), 2);
+    assert_eq!(site.get("/").await.html(), "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_copy_is_shown_when_its_refresh_fails_within_its_allowance() {
+    let manifest = "[cache]\nttl = \"10s\"\nstale_if_error = \"1h\"\n";
+    let site = TestCompositor::new()
+        .front("<fragment name=a timeout=100ms>fallback</fragment>")
+        .fragment_with("a", manifest, html("old"))
+        .start();
+    site.get("/").await;
+    advance(s(60)).await;
+    site.becomes("a", fails(Reason::Connect));
+    let page = site.get("/").await;
+    assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Connect))));
+    site.becomes("a", hangs());
+    assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Timeout)));
+    advance(s(3600)).await;
+    assert_eq!(site.get("/").await.html(), "fallback");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_is_kept_by_its_own_word_and_not_by_the_layouts() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a ttl=10m>none</fragment>")
+        .fragment("a", answers(404, &[("cache-control", "max-age=5")], ""))
+        .start();
+    site.get("/").await;
+    site.get("/").await;
+    assert_eq!(site.calls("a"), 1);
+    advance(s(5)).await;
+    site.becomes("a", answers(404, &[], ""));
+    site.get("/").await;
+    site.get("/").await;
+    assert_eq!(site.calls("a"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_is_the_key_and_nothing_undeclared_is_sent() {
+    let site = TestCompositor::new()
+        .front("<fragment name=plain /><fragment name=own />")
+        .fragment("plain", html_kept("p", "max-age=60"))
+        .fragment_with("own", "context = [\"cookie:units\", \"header:X-Plan\"]\n", html_kept("o", "max-age=60"))
+        .start();
+    let reader = |cookies: &[(&str, &str)]| Reader {
+        cookies: cookies.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        ..Reader::default()
+    };
+    site.get_as("/", reader(&[("session", "alice"), ("units", "metric")])).await;
+    site.get_as("/", reader(&[("session", "bob"), ("units", "metric")])).await;
+    assert_eq!((site.calls("plain"), site.calls("own")), (1, 1), "undeclared cookies make no difference");
+    site.get_as("/", reader(&[("session", "bob"), ("units", "imperial")])).await;
+    assert_eq!((site.calls("plain"), site.calls("own")), (1, 2));
+    let sent: Vec<_> = site.requests().iter().filter_map(|r| r.headers.get("cookie").cloned()).collect();
+    assert_eq!(sent, ["units=metric", "units=imperial"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_say_how_long_they_are_good_by_their_strictest_part() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/\"\nmax_age = \"30s\"\n+++\n<fragment name=a /><fragment name=b />")
+        .fragment("a", html_kept("a", "max-age=60"))
+        .fragment("b", html_kept("b", "max-age=40"))
+        .start();
+    assert_eq!(site.get("/").await.0.cache_control, "public, max-age=30");
+    advance(s(15)).await;
+    assert_eq!(site.get("/").await.0.cache_control, "public, max-age=25");
+}
+
+#[tokio::test]
+async fn memory_is_bounded_by_bytes() {
+    use bytes::Bytes;
+    use pasteup::edge::memory::MemoryStore;
+    use pasteup::engine::port::{Store, Stored};
+    use pasteup::page::answer::{Answer, Content};
+    use pasteup::page::plan::Key;
+    use pasteup::page::policy::freshness::Directives;
+
+    let store = MemoryStore::new(1 << 20);
+    let body = Bytes::from(vec![b'x'; 10_000]);
+    for number in 0..1_000 {
+        let answer = Arc::new(Answer { content: Content::Fragment(body.clone()), directives: Directives::default() });
+        let stored = Stored { answer, arrived: std::time::Instant::now() };
+        store.put(&Key::new([number.to_string().as_str()]), stored, s(60));
+    }
+    let (bytes, entries) = store.usage();
+    assert!(bytes <= 1 << 20, "{bytes}");
+    assert!((50..=105).contains(&entries), "{entries}");
+}

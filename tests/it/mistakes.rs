@@ -1,0 +1,170 @@
+//! `pasteup check`: every mistake at once, each at its place, with what to do about it.
+
+use serde_json::Value;
+
+use crate::support::process::{TestSite, root};
+
+const WEATHER: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"http://127.0.0.1:1/\"\n\n[params.city]\nrequired = true\n\
+[params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
+
+/// Four files, a dozen mistakes.
+fn a_dozen_mistakes() -> TestSite {
+    TestSite::new()
+        .file(
+            "layouts/front.html",
+            "+++\nroute = \"/\"\ntitel = \"Front\"\n+++\n<h1>zwölf</h1> <fragment name=\"wether\" data-city=\"london\" />\n\
+             <fragment name=\"weather\" version=\"^4\" data-city=\"oslo\">\n  <p>Soon</p>\n",
+        )
+        .file(
+            "layouts/sport.html",
+            "+++\nroute = \"/sport/{league}\"\n+++\n<fragment name=\"weather\"\n          data-city=\"{lague}\" data-days=\"9\" ttl=\"5\" />\n\
+             <include file=\"partials/foter.html\" />\n</when>\n",
+        )
+        .file("layouts/partials/footer.html", "<footer><fragment nam=\"weather\" /></footer>\n")
+        .file("fragments/weather/fragment.toml", WEATHER)
+        .file("pasteup.toml", "[server]\nlisten = \"everywhere\"\n")
+}
+
+#[tokio::test]
+async fn a_dozen_mistakes_in_four_files_each_at_its_place() {
+    let site = a_dozen_mistakes();
+    let output = site.run(&["check", "--format", "json"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let found: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let problem: Value = serde_json::from_str(line).unwrap();
+            assert!(problem["message"].as_str().is_some_and(|message| !message.is_empty()));
+            format!(
+                "{}:{}:{} {} {} | {}",
+                problem["file"].as_str().unwrap(),
+                problem["line"],
+                problem["column"],
+                problem["severity"].as_str().unwrap(),
+                problem["code"].as_str().unwrap(),
+                problem["help"].as_str().unwrap_or("-"),
+            )
+        })
+        .collect();
+    insta::assert_snapshot!(found.join("\n"));
+}
+
+#[tokio::test]
+async fn people_see_the_line_and_a_caret() {
+    let site = a_dozen_mistakes();
+    let output = site.run(&["check"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains('\u{1b}'), "NO_COLOR is respected");
+    insta::assert_snapshot!(text);
+    let summary = String::from_utf8(output.stderr).unwrap();
+    assert!(summary.starts_with("12 errors in "), "{summary}");
+}
+
+#[tokio::test]
+async fn github_gets_annotations() {
+    let site = TestSite::new().file("layouts/a.html", "+++\nroute = \"/\"\n+++\n<fragment name=a,b />\n");
+    let output = site.run(&["check", "--format", "github"]).await;
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
+}
+
+#[tokio::test]
+async fn every_code_of_the_reference_has_its_mistake() {
+    let deprecated = "name = \"old\"\nversion = \"1.0.0\"\nowner = \"team-old\"\nendpoint = \"http://127.0.0.1:1/\"\nlifecycle = \"deprecated\"\n";
+    for (layout, code, line, column) in [
+        ("+++\nroute = \"/\"\nbuget = \"1s\"\n+++\n", "front-matter", 3, 1),
+        ("+++\nroute = \"/\"\nbudget = 1\n+++\n", "front-matter", 3, 10),
+        ("+++\nroute = \"/\n+++\n", "front-matter", 2, 11),
+        ("+++\nroute = \"/\"\n[headers]\nVary = \"x\"\n+++\n", "front-matter", 4, 1),
+        ("+++\nroute = \"/\"\n<p>", "front-matter", 1, 1),
+        ("+++\nroute = \"x\"\n+++\n", "bad-route", 2, 9),
+        ("+++\nroute = [\"/a/{x}\", \"/a/{y}\"]\n+++\n", "duplicate-route", 2, 10),
+        ("<fragment name=nope data-x=1 />", "unknown-fragment", 4, 16),
+        ("<fragment name=weather version=^9 data-city=x />", "no-such-version", 4, 32),
+        ("<fragment name=weather data-city=x data-town=y />", "unknown-parameter", 4, 36),
+        ("<fragment name=weather />", "missing-parameter", 4, 1),
+        ("<fragment name=weather data-city=x data-days=x />", "bad-parameter", 4, 46),
+        ("<fragment name=weather data-city=x tll=1s />", "unknown-attribute", 4, 36),
+        ("<when hour=9>x</when>", "unknown-attribute", 4, 7),
+        ("<fragment name=weather data-city=x ttl=99999999999d />", "bad-value", 4, 40),
+        ("<fragment name=weather data-city=x version=one />", "bad-value", 4, 44),
+        ("<fragment data-city=x />", "missing-name", 4, 1),
+        ("<include />", "missing-name", 4, 1),
+        ("<fragment name=weather data-city={town} />", "unknown-placeholder", 4, 34),
+        ("<include file=nope.html />", "missing-file", 4, 15),
+        ("<include file=circle.html />", "include-cycle", 1, 15),
+        ("<fragment name=weather data-city=x>", "unclosed", 4, 1),
+        ("x</fragment>", "unexpected-close", 4, 2),
+        ("<fragment src=https://example.org/x />", "upstream-not-allowed", 4, 15),
+        ("<fragment name=weather data-city=x ttl=11m />", "ttl-too-long", 4, 40),
+        ("<fragment name=old />", "deprecated", 4, 16),
+        ("<fragment name=weather data-city=x required />", "no-fallback", 4, 1),
+    ] {
+        let layout = if layout.starts_with("+++") { layout.to_owned() } else { format!("+++\nroute = \"/\"\n+++\n{layout}") };
+        let site = TestSite::new()
+            .file("layouts/p.html", &layout)
+            .file("fragments/weather/fragment.toml", WEATHER)
+            .file("fragments/old/fragment.toml", deprecated);
+        if code == "include-cycle" {
+            site.write("layouts/circle.html", "<include file=circle.html />");
+        }
+        let output = site.run(&["check", "--format", "json"]).await;
+        let problems: Vec<Value> =
+            String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found = problems.iter().any(|p| p["code"] == code && p["line"] == line && p["column"] == column);
+        assert!(found, "{layout}\nhas no {code} at {line}:{column}, but {problems:#?}");
+        let warning = matches!(code, "ttl-too-long" | "deprecated" | "no-fallback");
+        assert_eq!(output.status.code(), Some(i32::from(!warning)), "{code}");
+        if warning {
+            assert_eq!(site.run(&["check", "--strict"]).await.status.code(), Some(1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_pattern_in_two_files_is_an_error_in_both() {
+    let site = TestSite::new()
+        .file("layouts/a.html", "+++\nroute = \"/news/{section}\"\n+++\n")
+        .file("layouts/b.html", "+++\nroute = [\"/b\", \"/news/{part}\"]\n+++\n");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("duplicate-route").count(), 2, "{text}");
+    assert!(text.contains("layouts/b.html:2") && text.contains("layouts/a.html:2"));
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_are_mistakes_too() {
+    let site = TestSite::new().file("layouts/big.html", &"x".repeat((1 << 20) + 1)).file("layouts/ok.html", "+++\nroute = \"/\"\n+++\n");
+    std::fs::write(site.path().join("layouts/latin.html"), b"+++\nroute = \"/l\"\n+++\n\xfc").unwrap();
+    std::fs::write(site.path().join("secret.html"), "secret").unwrap();
+    std::os::unix::fs::symlink(site.path().join("secret.html"), site.path().join("layouts/link.html")).unwrap();
+    let output = site.run(&["check", "--format", "json"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    for (file, why) in [("big.html", "larger than 1 MiB"), ("latin.html", "no UTF-8"), ("link.html", "leaves layouts/")] {
+        assert!(text.lines().any(|line| line.contains(file) && line.contains(why)), "{file}: {text}");
+    }
+    assert!(text.contains("\"line\":4,\"column\":1"), "the bad byte has its place: {text}");
+}
+
+#[tokio::test]
+async fn the_sample_site_has_no_mistakes() {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_pasteup"))
+        .args(["check", "--strict", "--site"])
+        .arg(root())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_exit_2() {
+    let site = TestSite::new();
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
+    assert_eq!(site.run(&["chek"]).await.status.code(), Some(2));
+    assert_eq!(site.run(&["serve", "--listen", "nowhere"]).await.status.code(), Some(2));
+    std::fs::remove_dir(site.path().join("layouts")).unwrap();
+    let output = site.run(&["check"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("has no folder `layouts`"));
+}

@@ -1,0 +1,106 @@
+//! Files are read again as they change; a bad change keeps the last good state and is told once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::support::process::{TestSite, client};
+use crate::support::service::RawService;
+
+#[tokio::test]
+async fn layouts_manifests_and_settings_are_reloaded() {
+    let service = RawService::html(Duration::from_millis(400), "", "slow").await;
+    let site = TestSite::new().front("one");
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "one");
+    site.write("layouts/front.html", "+++\nroute = [\"/\", \"/two\"]\n+++\ntwo");
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/two").await, "two");
+    let site = site.service("a", service.address);
+    server.process.line("reloaded").await;
+    site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a>late</fragment>");
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/").await, "slow");
+    assert_eq!(server.get("/two").await.status(), 404);
+    site.write("pasteup.toml", "[fragment]\ntimeout = \"50ms\"\n");
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/").await, "late");
+    std::fs::remove_file(site.path().join("layouts/front.html")).unwrap();
+    server.process.line("reloaded").await;
+    assert_eq!(server.get("/").await.status(), 404);
+}
+
+#[tokio::test]
+async fn an_editor_that_replaces_files_is_seen() {
+    let site = TestSite::new().front("one");
+    let mut server = site.serve().await;
+    for text in ["two", "three"] {
+        site.write("layouts/.front.html.swp", &format!("+++\nroute = \"/\"\n+++\n{text}"));
+        std::fs::rename(site.path().join("layouts/.front.html.swp"), site.path().join("layouts/front.html")).unwrap();
+        server.process.line("reloaded").await;
+        assert_eq!(server.text("/").await, text);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
+    let site = TestSite::new().front("good").file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
+    let mut server = site.serve().await;
+    let (stop, wrong, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, wrong, asked, url) = (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&asked), server.pages.clone());
+            tokio::spawn(async move {
+                let client = client();
+                while !stop.load(Ordering::Relaxed) {
+                    let whole = match client.get(&url).send().await {
+                        Ok(answer) => answer.status() == 200 && answer.text().await.is_ok_and(|text| text == "good"),
+                        Err(_) => false,
+                    };
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    if !whole {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nbad <fragment name=nobody>");
+    server.process.line("error[").await;
+    server.process.line("last good state stays live").await;
+    server.process.line("reloaded").await;
+    // Another change: the mistake is not told again, and other files go live.
+    site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/other").await, "changed");
+    let before = asked.load(Ordering::Relaxed);
+    while asked.load(Ordering::Relaxed) < before + 50 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert_eq!(wrong.load(Ordering::Relaxed), 0);
+    assert_eq!(server.process.said().matches("no nanoservice is called").count(), 1);
+    site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nbetter");
+    server.process.line("reloaded: no mistakes").await;
+    assert_eq!(server.text("/").await, "better");
+}
+
+#[tokio::test]
+async fn a_bad_manifest_or_setting_keeps_the_last_good_one() {
+    let service = RawService::html(Duration::ZERO, "", "here").await;
+    let site = TestSite::new().front("<fragment name=a>away</fragment>").service("a", service.address);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "here");
+    let good = std::fs::read_to_string(site.path().join("fragments/a/fragment.toml")).unwrap();
+    site.write("fragments/a/fragment.toml", "name = \"a\"\nversion = \"one\"\n");
+    server.process.line("reloaded: 2 errors").await;
+    assert_eq!(server.text("/").await, "here");
+    site.write("fragments/a/fragment.toml", &good);
+    server.process.line("reloaded: no mistakes").await;
+    site.write("pasteup.toml", "[fragment]\ntimeout = 1\n");
+    server.process.line("reloaded: 1 error").await;
+    assert_eq!(server.text("/").await, "here");
+}

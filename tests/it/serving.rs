@@ -1,0 +1,209 @@
+//! `pasteup serve` over real sockets.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::process::{Server, TestSite, client};
+use crate::support::service::RawService;
+
+/// Sends bytes and returns all that comes back.
+async fn raw(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_page_of_real_services_and_its_headers() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>12</b>").await;
+    let site = TestSite::new()
+        .file("layouts/p.html", "+++\nroute = \"/\"\n[headers]\nX-Frame-Options = \"DENY\"\n+++\n<p><fragment name=a /></p>")
+        .service("a", service.address);
+    let server = site.serve().await;
+    let answer = server.get("/").await;
+    assert_eq!(answer.status(), 200);
+    let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(header("content-type").as_deref(), Some("text/html; charset=utf-8"));
+    assert_eq!(header("cache-control").as_deref(), Some("public, max-age=60"));
+    assert_eq!(header("x-frame-options").as_deref(), Some("DENY"));
+    assert_eq!(header("content-length").as_deref(), Some("16"));
+    assert_eq!(header("x-request-id").map(|id| id.len()), Some(32));
+    assert_eq!(answer.text().await.unwrap(), "<p><b>12</b></p>");
+    server.get("/").await;
+    assert_eq!(service.asked(), 1);
+}
+
+#[tokio::test]
+async fn head_is_get_without_a_body() {
+    let server = TestSite::new().front(&"<p>long enough to be compressed ".repeat(20)).serve().await;
+    let request = |method: &str, coding: &str| {
+        format!("{method} / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n").into_bytes()
+    };
+    let headers = |answer: &str| {
+        let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+        let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
+        lines.retain(|line| !line.starts_with("date:") && !line.starts_with("x-request-id:"));
+        lines.sort();
+        lines
+    };
+    let get = raw(&server, &request("GET", "identity")).await;
+    let head = raw(&server, &request("HEAD", "identity")).await;
+    assert!(head.ends_with("\r\n\r\n"), "no body: {head}");
+    assert_eq!(headers(&get), headers(&head));
+    let head = raw(&server, &request("HEAD", "gzip")).await;
+    assert!(head.ends_with("\r\n\r\n"), "no body: {head}");
+    assert!(headers(&head).contains(&"content-encoding: gzip".to_owned()), "{head}");
+}
+
+#[tokio::test]
+async fn other_methods_paths_and_sizes_are_refused_with_an_error_page() {
+    let server = TestSite::new().front("x").serve().await;
+    for (request, status, more) in [
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n", "405 Method Not Allowed", "allow: GET, HEAD"),
+        ("DELETE / HTTP/1.1\r\nHost: x\r\n", "405 Method Not Allowed", "allow: GET, HEAD"),
+        ("GET /<script>nope HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", ""),
+        ("GET /nowhere?<b> HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", ""),
+        ("GET /nowhere HTTP/1.1\r\nHost: x\r\n", "404 Not Found", "<title>Page not found</title>"),
+        ("GET /a%2Fb HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", "<title>Request not understood</title>"),
+        ("GET /a/../b HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", "<title>"),
+        ("GET /%00 HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", "<title>"),
+    ] {
+        let answer = raw(&server, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
+        assert!(answer.contains(more), "{request}: {answer}");
+        assert!(!answer.contains("nope") && !answer.contains("nowhere"), "nothing is repeated: {answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(9000));
+    assert!(raw(&server, long.as_bytes()).await.starts_with("HTTP/1.1 414 "));
+    let fat = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(60_000));
+    assert!(raw(&server, fat.as_bytes()).await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
+async fn a_header_that_never_ends_is_let_go() {
+    let server = TestSite::new().front("x").file("pasteup.toml", "[server]\nheader_timeout = \"200ms\"\n").serve().await;
+    let mut half_open = Vec::new();
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow").await.unwrap();
+        half_open.push(stream);
+    }
+    assert_eq!(server.text("/").await, "x", "others are served");
+    for mut stream in half_open {
+        let mut rest = Vec::new();
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it is closed").unwrap();
+        assert!(!rest.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn pages_are_compressed_in_what_the_browser_takes() {
+    let server = TestSite::new().front(&"<p>again and again ".repeat(100)).serve().await;
+    for coding in ["gzip", "br", "zstd"] {
+        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(answer.headers()["content-encoding"], coding);
+        assert_eq!(answer.headers()["vary"], "accept-encoding");
+        assert!(answer.bytes().await.unwrap().len() < 300);
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_simultaneous_readers_reach_a_service_once() {
+    let service = RawService::html(Duration::from_millis(300), "", "once").await;
+    let server = TestSite::new().front("<fragment name=a />").service("a", service.address).serve().await;
+    let texts = join_all((0..200).map(|_| server.text("/"))).await;
+    assert!(texts.iter().all(|text| text == "once"));
+    assert_eq!(service.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_is_killed_costs_its_corner_and_comes_back_without_a_restart() {
+    let service = RawService::html(Duration::ZERO, "", "alive").await;
+    let site = TestSite::new()
+        .front("<fragment name=a timeout=300ms>away</fragment>, <fragment name=b>away</fragment>")
+        .service("a", "127.0.0.1:1".parse().unwrap())
+        .service("b", service.address);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "away, alive");
+    let moved = std::fs::read_to_string(site.path().join("fragments/b/fragment.toml")).unwrap().replace("\"b\"", "\"a\"");
+    site.write("fragments/a/fragment.toml", &moved);
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/").await, "alive, alive");
+}
+
+#[tokio::test]
+async fn the_admin_side_tells_health_and_metrics() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
+    let site = TestSite::new()
+        .front("<fragment name=a /><fragment name=b id=dead>-</fragment>")
+        .service("a", service.address)
+        .service("b", "127.0.0.1:1".parse().unwrap());
+    let server = site.serve().await;
+    server.text("/").await;
+    server.get("/nowhere").await;
+    let admin = |path: &str| client().get(format!("{}{path}", server.admin)).send();
+    assert_eq!(admin("/livez").await.unwrap().status(), 200);
+    assert_eq!(admin("/readyz").await.unwrap().status(), 200);
+    assert_eq!(admin("/nothing").await.unwrap().status(), 404);
+    let metrics = admin("/metrics").await.unwrap().text().await.unwrap();
+    for line in [
+        "pasteup_fragment_outcomes_total{fragment=\"a\",outcome=\"fresh\",reason=\"\"} 1",
+        "pasteup_fragment_outcomes_total{fragment=\"dead\",outcome=\"fallback\",reason=\"connect\"} 1",
+        "http_server_request_duration_seconds_count{http_response_status_code=\"404\"} 1",
+        "pasteup_fragment_fetch_duration_seconds_count{fragment=\"a\"} 1",
+        "pasteup_cache_entries 1",
+    ] {
+        assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
+    }
+    assert!(metrics.contains(&format!("pasteup_upstream_in_flight{{upstream=\"http://{}\"}} 0", service.address)), "{metrics}");
+    let health = site.run(&["health", "--admin", server.admin.strip_prefix("http://").unwrap()]).await;
+    assert!(health.status.success());
+}
+
+#[tokio::test]
+async fn with_a_token_all_but_health_wants_it() {
+    let site = TestSite::new().front("x");
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let get = |path: &str, token: &str| {
+        client().get(format!("{}{path}", server.admin)).header("authorization", format!("Bearer {token}")).send()
+    };
+    assert_eq!(get("/metrics", "").await.unwrap().status(), 401);
+    assert_eq!(get("/metrics", "husk").await.unwrap().status(), 401);
+    assert_eq!(get("/metrics", "hush").await.unwrap().status(), 200);
+    assert_eq!(get("/livez", "").await.unwrap().status(), 200);
+    assert_eq!(get("/readyz", "").await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_stop_answers_what_is_under_way_and_takes_nothing_new() {
+    let service = RawService::html(Duration::from_millis(500), "", "late but whole").await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let mut server = site.serve().await;
+    let under_way = tokio::spawn(client().get(&server.pages).send());
+    while service.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.process.terminate();
+    server.process.line("stopping").await;
+    let ready = client().get(format!("{}/readyz", server.admin)).send().await.unwrap();
+    assert_eq!(ready.status(), 503, "not ready while draining");
+    assert_eq!(under_way.await.unwrap().unwrap().text().await.unwrap(), "late but whole");
+    assert!(server.process.ended().await.success());
+    assert!(TcpStream::connect(server.address()).await.is_err());
+}
+
+#[tokio::test]
+async fn settings_with_mistakes_stop_the_start_and_are_all_told() {
+    let site = TestSite::new().front("x").file("pasteup.toml", "[upstreams]\nallow = [\"example.org\"]\n[page]\nbudget = \"soon\"\n");
+    let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("pasteup.toml:2:10") && told.contains("pasteup.toml:4:10"), "{told}");
+    let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]).await;
+    assert!(String::from_utf8(output.stderr).unwrap().contains("needs `admin_token`"));
+}

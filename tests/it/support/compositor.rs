@@ -1,0 +1,263 @@
+//! A compositor whose nanoservices are closures: no socket, so that time can be paused.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use pasteup::engine::fetch::Trace;
+use pasteup::engine::port::{Clock, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::{Compositor, Page, Ports};
+use pasteup::page::answer::Failure;
+use pasteup::page::context::{Reader, Visit};
+use pasteup::page::diagnostic::Source;
+use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::plan::{Defaults, Key};
+use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::verdict::Verdict;
+
+type Answer = BoxFuture<'static, Result<Response, Failure>>;
+type Behaviour = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+
+/// Builds one: layouts, then nanoservices, then requests.
+#[derive(Default)]
+pub(crate) struct TestCompositor {
+    files: Files,
+    services: Services,
+    defaults: Defaults,
+    engine: Option<(Compositor, Site)>,
+}
+
+#[derive(Default, Clone)]
+struct Services {
+    behaviours: Arc<Mutex<HashMap<String, Arc<Behaviour>>>>,
+    calls: Arc<Mutex<HashMap<String, usize>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Upstream for Services {
+    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
+        let host = request.url.split('/').nth(2).unwrap().to_owned();
+        *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
+        self.requests.lock().unwrap().push(request.clone());
+        let behaviour = self.behaviours.lock().unwrap().get(&host).map(Arc::clone);
+        match behaviour {
+            Some(behaviour) => behaviour(request),
+            None => async { Err(Failure::new(Reason::Connect, "nobody is there")) }.boxed(),
+        }
+    }
+}
+
+/// Keeps everything: how fresh it is, is not the store's business.
+#[derive(Default)]
+struct Everything(Mutex<HashMap<Key, Stored>>);
+
+impl Store for Everything {
+    fn get(&self, key: &Key) -> Option<Stored> {
+        self.0.lock().unwrap().get(key).cloned()
+    }
+
+    fn put(&self, key: &Key, stored: Stored, _: Duration) {
+        self.0.lock().unwrap().insert(key.clone(), stored);
+    }
+}
+
+/// A wall clock that runs with tokio's.
+struct PausedClock(tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap() + self.0.elapsed()
+    }
+}
+
+impl TestCompositor {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `layouts/NAME`.
+    pub(crate) fn layout(mut self, name: &str, text: &str) -> Self {
+        self.files.layouts.push(Source::new(format!("layouts/{name}"), text));
+        self
+    }
+
+    /// Adds a page at `/`.
+    pub(crate) fn front(self, html: &str) -> Self {
+        self.layout("front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))
+    }
+
+    /// Adds a nanoservice of this name that does this.
+    pub(crate) fn fragment(self, name: &str, behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Self {
+        self.fragment_with(name, "", behaviour)
+    }
+
+    /// The same, with more lines for its manifest.
+    pub(crate) fn fragment_with(
+        mut self,
+        name: &str,
+        manifest: &str,
+        behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{name}.test/x\"\n{manifest}");
+        self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
+        self.becomes(name, behaviour);
+        self
+    }
+
+    pub(crate) fn defaults(mut self, change: impl FnOnce(&mut Defaults)) -> Self {
+        change(&mut self.defaults);
+        self
+    }
+
+    /// From now on a nanoservice does something else.
+    pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) {
+        let behaviour: Behaviour = Box::new(behaviour);
+        self.services.behaviours.lock().unwrap().insert(format!("{name}.test"), Arc::new(behaviour));
+    }
+
+    /// Ends the building. Mistakes are not expected.
+    pub(crate) fn start(mut self) -> Self {
+        let site = Site::build(&self.files, &Limits::default(), None);
+        let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        let engine = Compositor::new(Ports {
+            upstream: Arc::new(self.services.clone()),
+            store: Arc::new(Everything::default()),
+            clock: Arc::new(PausedClock(tokio::time::Instant::now())),
+            observer: Arc::new(Unobserved),
+        });
+        self.engine = Some((engine, site));
+        self
+    }
+
+    /// Asks for a page.
+    pub(crate) async fn get(&self, target: &str) -> Got {
+        self.get_as(target, Reader::default()).await
+    }
+
+    /// Asks for a page as some reader.
+    pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
+        let (engine, site) = self.engine.as_ref().expect("start comes first");
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (template, pattern, parameters) = site.find(path).expect("a route");
+        let visit = Visit::new(pattern, parameters, query, &template.query, reader);
+        Got(engine.compose(template, &visit, &self.defaults, Trace::new(), None).await)
+    }
+
+    /// How often a nanoservice was asked.
+    pub(crate) fn calls(&self, name: &str) -> usize {
+        self.services.calls.lock().unwrap().get(&format!("{name}.test")).copied().unwrap_or_default()
+    }
+
+    /// All requests to nanoservices, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.services.requests.lock().unwrap().clone()
+    }
+
+    /// Fetches that are in the air.
+    pub(crate) fn flights(&self) -> usize {
+        self.engine.as_ref().expect("start comes first").0.flights()
+    }
+
+    /// Waits for the fetches that outlived their requests.
+    pub(crate) async fn drain(&self) {
+        self.engine.as_ref().expect("start comes first").0.drain().await;
+    }
+}
+
+/// A page that was composed.
+pub(crate) struct Got(pub(crate) Page);
+
+impl Got {
+    pub(crate) fn html(&self) -> String {
+        String::from_utf8(self.0.chunks.concat()).unwrap()
+    }
+
+    pub(crate) fn verdict(&self) -> &Verdict {
+        &self.0.verdict
+    }
+
+    /// Outcome and reason of the fragment with this id.
+    pub(crate) fn outcome(&self, id: &str) -> (Shown, Option<Reason>) {
+        let index = self.0.plan.template.fragments.iter().position(|f| &*f.id == id).expect("a fragment");
+        let outcome = self.0.outcomes[index].as_ref().expect("it was needed");
+        (outcome.shown, outcome.reason)
+    }
+}
+
+/// Answers with this HTML at once.
+pub(crate) fn html(text: &str) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+    answers(200, &[("content-type", "text/html")], text)
+}
+
+/// Answers with this status, these headers and this body at once.
+pub(crate) fn answers(
+    status: u16,
+    headers: &[(&'static str, &str)],
+    body: &str,
+) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+        .collect();
+    let body = Bytes::from(body.to_owned());
+    move |_| {
+        let (status, headers, body) = (StatusCode::from_u16(status).unwrap(), headers.clone(), body.clone());
+        async move { Ok(Response { status, headers, body: stream::iter([Ok(body)]).boxed() }) }.boxed()
+    }
+}
+
+/// HTML that says how it may be kept.
+pub(crate) fn html_kept(text: &str, cache_control: &str) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+    answers(200, &[("content-type", "text/html"), ("cache-control", cache_control)], text)
+}
+
+/// Does something else after a while.
+pub(crate) fn after(
+    pause: Duration,
+    then: impl Fn(Request) -> Answer + Send + Sync + 'static,
+) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    let then = Arc::new(then);
+    move |request| {
+        let then = Arc::clone(&then);
+        async move {
+            tokio::time::sleep(pause).await;
+            then(request).await
+        }
+        .boxed()
+    }
+}
+
+/// Never answers.
+pub(crate) fn hangs() -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    |_| futures::future::pending().boxed()
+}
+
+/// Sends a head and half of a body, and then nothing more.
+pub(crate) fn stalls() -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    |_| {
+        let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, "text/html".parse().unwrap())]);
+        let body = stream::iter([Ok(Bytes::from_static(b"<p>half"))]).chain(stream::pending()).boxed();
+        async move { Ok(Response { status: StatusCode::OK, headers, body }) }.boxed()
+    }
+}
+
+/// Fails for this reason.
+pub(crate) fn fails(reason: Reason) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    move |_| async move { Err(Failure::new(reason, "as the test wants it")) }.boxed()
+}
+
+/// Answers with how often it was asked, starting with 1.
+pub(crate) fn counts(cache_control: &'static str) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    let count = AtomicUsize::new(0);
+    move |request| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        html_kept(&number.to_string(), cache_control)(request)
+    }
+}

@@ -1,0 +1,200 @@
+//! Real processes: the compositor itself, and the sample nanoservices.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longest wait for an event that always comes, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A site's folder that is gone after the test.
+pub(crate) struct TestSite {
+    folder: TempDir,
+}
+
+impl TestSite {
+    pub(crate) fn new() -> Self {
+        let site = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(site.path().join("layouts")).unwrap();
+        std::fs::create_dir(site.path().join("fragments")).unwrap();
+        site
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        self.write(name, text);
+        self
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// A page at `/`.
+    pub(crate) fn front(self, html: &str) -> Self {
+        self.file("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))
+    }
+
+    /// A nanoservice at an address.
+    pub(crate) fn service(self, name: &str, address: std::net::SocketAddr) -> Self {
+        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/{name}\"\n");
+        self.file(&format!("fragments/{name}/fragment.toml"), &text)
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = pasteup(self.path());
+        timeout(PATIENCE, command.args(arguments).output()).await.expect("the command ends").unwrap()
+    }
+
+    /// Starts `pasteup serve`, and waits until it is ready.
+    pub(crate) async fn serve(&self) -> Server {
+        self.serve_with(&[]).await
+    }
+
+    pub(crate) async fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
+        let mut command = pasteup(self.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).envs(environment.iter().copied());
+        let mut process = Process::start(command);
+        let pages = process.line("listening on ").await;
+        let admin = process.line("admin on ").await;
+        Server { process, pages, admin, client: client() }
+    }
+}
+
+fn pasteup(site: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pasteup"));
+    command.arg("--site").arg(site).env("NO_COLOR", "1").kill_on_drop(true);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PASTEUP_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running compositor.
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) pages: String,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) admin: String,
+    client: reqwest::Client,
+}
+
+impl Server {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.pages)).send().await.unwrap()
+    }
+
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.get(path).await.text().await.unwrap()
+    }
+
+    /// `127.0.0.1:PORT` of the pages.
+    pub(crate) fn address(&self) -> &str {
+        self.pages.strip_prefix("http://").unwrap()
+    }
+}
+
+/// A client that neither follows nor decodes.
+pub(crate) fn client() -> reqwest::Client {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .build()
+        .unwrap()
+}
+
+/// A process and what it says, standard output and standard error together.
+pub(crate) struct Process {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    said: Vec<String>,
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let (sender, lines) = mpsc::unbounded_channel();
+        let (output, error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        forward(output, sender.clone());
+        forward(error, sender);
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// Waits for a line that holds a text, and returns what stands behind it.
+    pub(crate) async fn line(&mut self, text: &str) -> String {
+        loop {
+            let next = timeout(PATIENCE, self.lines.recv()).await;
+            let Ok(Some(line)) = next else { panic!("it never said `{text}`, but:\n{}", self.said.join("\n")) };
+            self.said.push(line.clone());
+            if let Some((_, behind)) = line.split_once(text) {
+                return behind.trim().to_owned();
+            }
+        }
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&mut self) -> String {
+        while let Ok(line) = self.lines.try_recv() {
+            self.said.push(line);
+        }
+        self.said.join("\n")
+    }
+
+    pub(crate) fn terminate(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
+    }
+
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+fn forward(stream: impl tokio::io::AsyncRead + Unpin + Send + 'static, to: mpsc::UnboundedSender<String>) {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// The repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A sample nanoservice on this port; 0 picks one. Returns its address.
+pub(crate) async fn sample(name: &str, port: u16) -> (Process, String) {
+    let binary = Path::new(env!("CARGO_BIN_EXE_pasteup")).with_file_name(name);
+    assert!(binary.exists(), "{} is not built: run `make test`, or `cargo test --workspace`", binary.display());
+    let mut command = Command::new(binary);
+    command.env("PORT", port.to_string());
+    let mut process = Process::start(command);
+    let address = process.line("listening on http://").await;
+    (process, address)
+}

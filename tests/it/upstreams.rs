@@ -1,0 +1,65 @@
+//! What nanoservices do to the wire, and what readers see.
+
+use std::time::Duration;
+
+use crate::support::process::TestSite;
+use crate::support::service::RawService;
+
+/// The outcome's reason when a service sends these bytes.
+async fn reason(answer: &[u8]) -> String {
+    let service = RawService::start(Duration::ZERO, answer).await;
+    let site = TestSite::new().front("<fragment name=a timeout=2s>instead</fragment>").service("a", service.address);
+    let output = site.run(&["render", "/"]).await;
+    let html = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    match told.split_once('(') {
+        Some((_, reason)) => {
+            assert_eq!(html, "instead");
+            reason.split(')').next().unwrap().to_owned()
+        }
+        None => format!("shown: {html}"),
+    }
+}
+
+#[tokio::test]
+async fn faults_on_the_wire_have_their_reason() {
+    for (answer, expected) in [
+        (&b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nfine"[..], "shown: fine"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nuntil close", "shown: until close"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "shown: ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 40\r\n\r\ncut short", "incomplete"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ncut", "incomplete"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "not-html"),
+        (b"", "connect"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\nnot gzip", "encoding"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: rot13\r\nContent-Length: 1\r\n\r\nx", "encoding"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nbang", "status"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "gone"),
+    ] {
+        assert_eq!(reason(answer).await, expected, "{}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_failed_connect() {
+    let site = TestSite::new().front("<fragment name=a />").service("a", "127.0.0.1:1".parse().unwrap());
+    let output = site.run(&["render", "/"]).await;
+    assert!(String::from_utf8(output.stderr).unwrap().contains("`a` is omitted (connect)"));
+}
+
+#[tokio::test]
+async fn a_fragment_by_url_needs_an_allowed_upstream_and_a_public_address() {
+    let service = RawService::html(Duration::ZERO, "", "by url").await;
+    let port = service.address.port();
+    let page = |host: &str| format!("<fragment src=\"http://{host}:{port}/x?y=1\" data-z=2>instead</fragment>");
+    let allow = |entry: &str, private: bool| format!("[upstreams]\nallow = [\"{entry}\"]\nprivate = {private}\n");
+    for (host, entry, private, expected) in [
+        ("127.0.0.1", "http://127.0.0.1:*", false, "by url"),
+        ("localhost", "http://localhost:*", true, "by url"),
+        ("localhost", "http://localhost:*", false, "instead"),
+    ] {
+        let site = TestSite::new().front(&page(host)).file("pasteup.toml", &allow(entry, private));
+        let output = site.run(&["render", "/"]).await;
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{host} {private}");
+    }
+}
