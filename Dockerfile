@@ -10,10 +10,12 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 # A target that is named keeps RUSTFLAGS from the build scripts and proc macros, which cannot be
-# static. Debug info goes; function names stay, for the sake of backtraces.
+# static. Cargo compares times, and the cache may be of another checkout, built later than these
+# files were written: hence `touch`. Function names are kept, for the sake of backtraces.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target,sharing=locked \
-    triple="$(rustc --print host-tuple)" \
+    --mount=type=cache,target=/src/target,id=pasteup-target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && triple="$(rustc --print host-tuple)" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$triple" \
         -p pasteup -p headlines -p weather -p scores \
     && mkdir /dist \

@@ -17,7 +17,10 @@ use pasteup::page::stitch::stitch;
 
 fn layout(fragments: usize) -> Arc<Source> {
     let part = "<section class=\"card\"><h2>A heading</h2>\n<fragment name=\"part\" ttl=\"20s\" data-n=\"7\"><p>Soon.</p></fragment></section>\n";
-    Source::new("layouts/page.html", format!("+++\nroute = \"/\"\n+++\n<!doctype html><main>{}</main>", part.repeat(fragments)))
+    Source::new(
+        "layouts/page.html",
+        format!("+++\nroute = \"/\"\n+++\n<!doctype html><main>{}</main>", part.repeat(fragments)),
+    )
 }
 
 fn template(fragments: usize) -> Arc<Template> {

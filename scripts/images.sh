@@ -18,6 +18,7 @@ echo '*' > dist/.gitignore
 for program in $programs; do
     strip --strip-debug -o "dist/$program" "${CARGO_TARGET_DIR:-target}/$triple/$folder/$program"
 done
+# The images trust whom this machine trusts.
 cp -L /etc/ssl/certs/ca-certificates.crt dist/
 echo 'fn main() { loop { std::thread::park() } }' |
     rustc -C target-feature=+crt-static -C strip=symbols --target "$triple" -o dist/pause -

@@ -123,7 +123,10 @@ fn from_environment(name: &str, text: &str) -> Value {
     let toml = Source::new("environment", format!("v = {text}"));
     let (table, syntax) = Table::parse(&toml, 0..toml.text.len(), Code::Settings);
     let data = match table.get("v") {
-        Some(value) if syntax.is_empty() && matches!(value.data, Data::Boolean(_) | Data::Integer(_) | Data::List(_) | Data::Text(_)) => {
+        Some(value)
+            if syntax.is_empty()
+                && matches!(value.data, Data::Boolean(_) | Data::Integer(_) | Data::List(_) | Data::Text(_)) =>
+        {
             relocate(value.data.clone(), &at)
         }
         _ => Data::Text(text.to_owned()),
@@ -159,7 +162,10 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         set(&mut defaults.ttl, fragment.read("ttl", table::duration));
         set(&mut defaults.stale, fragment.read("stale", table::duration));
         set(&mut defaults.max_bytes, fragment.read("max_bytes", table::size));
-        set(&mut defaults.concurrency, fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()));
+        set(
+            &mut defaults.concurrency,
+            fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
+        );
         fragment.read("retries", table::integer(0..=10));
         fragment.read("breaker_failures", table::integer(1..=1_000));
         fragment.read("breaker_open", table::duration);
@@ -232,7 +238,10 @@ fn read_server(server: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flag
     };
     if !settings.admin.ip().is_loopback() && settings.admin_token.is_none() {
         let at = token_at.or(admin_at).unwrap_or_else(|| server.at().clone());
-        let message = format!("the admin listener {} can be reached from other machines, so it needs `admin_token`", settings.admin);
+        let message = format!(
+            "the admin listener {} can be reached from other machines, so it needs `admin_token`",
+            settings.admin
+        );
         server.note(at, message, Some("set `server.admin_token = \"env:NAME\"`, or listen on 127.0.0.1".to_owned()));
     }
     settings
@@ -250,7 +259,12 @@ fn not_yet(at: &Spot, what: &str) -> Diagnostic {
 
 fn socket(value: &Value) -> Result<SocketAddr, Wrong> {
     let text = table::text(value)?;
-    text.parse().map_err(|_| Wrong::with_help(format!("`{text}` is no address and port"), "write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one"))
+    text.parse().map_err(|_| {
+        Wrong::with_help(
+            format!("`{text}` is no address and port"),
+            "write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one",
+        )
+    })
 }
 
 fn positive(value: &Value) -> Result<Duration, Wrong> {
@@ -279,7 +293,10 @@ fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
     } else if value.at.source.file == "environment" {
         text
     } else {
-        return Err(Wrong::with_help("a secret is never written here".to_owned(), "write \"env:NAME\" or \"file:PATH\", which name where it is"));
+        return Err(Wrong::with_help(
+            "a secret is never written here".to_owned(),
+            "write \"env:NAME\" or \"file:PATH\", which name where it is",
+        ));
     };
     if found.is_empty() { Err(Wrong::new("the secret is empty")) } else { Ok(Some(Secret(found))) }
 }
@@ -290,7 +307,8 @@ mod tests {
 
     fn load(text: &str, environment: &[(&str, &str)]) -> (Settings, Vec<(String, usize, usize, String)>) {
         let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        let (settings, problems) = Settings::load(Some(&Source::new("pasteup.toml", text)), environment, Flags::default());
+        let (settings, problems) =
+            Settings::load(Some(&Source::new("pasteup.toml", text)), environment, Flags::default());
         let shown = problems
             .into_iter()
             .map(|d| {
@@ -313,8 +331,13 @@ mod tests {
     #[test]
     fn the_environment_is_over_the_file_and_flags_over_both() {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\n[page]\nbudget = \"3s\"\n";
-        let variables = [("PASTEUP_SERVER__LISTEN", "127.0.0.1:2"), ("PASTEUP_FRAGMENT__TIMEOUT", "5s"),
-            ("PASTEUP_UPSTREAMS__ALLOW", "[\"http://127.0.0.1:*\"]"), ("PASTEUP_UPSTREAMS__PRIVATE", "true"), ("HOME", "/")];
+        let variables = [
+            ("PASTEUP_SERVER__LISTEN", "127.0.0.1:2"),
+            ("PASTEUP_FRAGMENT__TIMEOUT", "5s"),
+            ("PASTEUP_UPSTREAMS__ALLOW", "[\"http://127.0.0.1:*\"]"),
+            ("PASTEUP_UPSTREAMS__PRIVATE", "true"),
+            ("HOME", "/"),
+        ];
         let (settings, problems) = load(file, &variables);
         assert_eq!(problems, []);
         assert_eq!(settings.server.listen.port(), 2);
@@ -353,7 +376,8 @@ mod tests {
     fn an_admin_listener_for_all_needs_a_token() {
         let (_, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[]);
         assert!(problems[0].3.contains("needs `admin_token`"), "{problems:?}");
-        let (settings, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]);
+        let (settings, problems) =
+            load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]);
         assert_eq!(problems, []);
         assert!(!format!("{settings:?}").contains("hush"), "a secret shows nowhere");
         let (_, problems) = load("[server]\nadmin_token = \"hush\"\n", &[]);

@@ -36,7 +36,10 @@ pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
     }
     let problems = loaded.problems();
     if problems.iter().any(crate::page::diagnostic::Diagnostic::is_error) {
-        anstream::eprintln!("{}: `pasteup check` tells them, and what has a mistake is not listed", report::count(&problems));
+        anstream::eprintln!(
+            "{}: `pasteup check` tells them, and what has a mistake is not listed",
+            report::count(&problems)
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

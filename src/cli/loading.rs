@@ -47,7 +47,8 @@ pub(super) fn load(folder: &SiteFolder, flags: Flags, last_good: Option<(&Site, 
         Some(Err(problem)) => (None, Some(problem)),
     };
     // A variable that is no UTF-8 is none of ours.
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let (read, mut settings_problems) = Settings::load(source.as_ref(), environment, flags);
     settings_problems.extend(unreadable);
     let broken = settings_problems.iter().any(Diagnostic::is_error);

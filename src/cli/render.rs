@@ -70,7 +70,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     if loaded.settings_are_broken() {
         return Err("the settings have mistakes".to_owned());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let page = runtime.block_on(compose(&loaded.site, &loaded.settings, options))?;
     let Some(page) = page else {
         anstream::eprintln!("no layout has a route for {}", options.path);
@@ -109,7 +110,12 @@ fn show(page: &Page) -> Result<ExitCode, String> {
             && !matches!(reason, Reason::Condition | Reason::Empty)
         {
             let (line, _) = fragment.at.source.position(fragment.at.span.start);
-            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", fragment.at.source.file, fragment.id, outcome.shown);
+            anstream::eprintln!(
+                "{}:{line}: `{}` is {} ({reason})",
+                fragment.at.source.file,
+                fragment.id,
+                outcome.shown
+            );
         }
     }
     let mut output = std::io::stdout().lock();

@@ -40,18 +40,21 @@ pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketA
         return Ok(CANNOT_RUN.into());
     }
     start_log(&loaded.settings.telemetry)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(serve(folder, flags, loaded.settings, loaded.site, problems))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn start_log(telemetry: &Telemetry) -> Result<(), String> {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&telemetry.log).map_err(|error| format!("telemetry.log `{}`: {error}", telemetry.log))?;
+    let filter =
+        EnvFilter::try_new(&telemetry.log).map_err(|error| format!("telemetry.log `{}`: {error}", telemetry.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let started = if telemetry.json { log.json().try_init() } else { log.with_ansi(colours).with_target(false).try_init() };
+    let started =
+        if telemetry.json { log.json().try_init() } else { log.with_ansi(colours).with_target(false).try_init() };
     started.map_err(|error| error.to_string())
 }
 

@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 
 /// What the admin side works with.
 pub struct Admin {
@@ -23,9 +23,8 @@ pub struct Admin {
 
 /// The admin side as a service.
 pub fn router(admin: Arc<Admin>) -> Router {
-    let guarded = Router::new()
-        .route("/metrics", get(metrics))
-        .layer(from_fn_with_state(Arc::clone(&admin), authorise));
+    let guarded =
+        Router::new().route("/metrics", get(metrics)).layer(from_fn_with_state(Arc::clone(&admin), authorise));
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))

@@ -63,7 +63,11 @@ impl SiteFolder {
         for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "html")) {
             let name = self.name(&path);
             let inside = path.canonicalize().is_ok_and(|real| real.starts_with(&layouts));
-            let read = if inside { self.read(&path, name) } else { Err(unreadable(name, "it is a link that leaves layouts/")) };
+            let read = if inside {
+                self.read(&path, name)
+            } else {
+                Err(unreadable(name, "it is a link that leaves layouts/"))
+            };
             match read {
                 Ok(source) => files.layouts.push(source),
                 Err(problem) => files.unreadable.push(problem),
@@ -120,7 +124,9 @@ impl SiteFolder {
         let mut debouncer = new_debouncer(QUIET, None, move |result: DebounceEventResult| {
             // On an error events may be lost: reading once more does no harm.
             let relevant = result.map_or(true, |events| {
-                events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(about_us))
+                events
+                    .iter()
+                    .any(|event| !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(about_us))
             });
             if relevant {
                 changed();

@@ -20,8 +20,7 @@ use crate::page::answer::{Answer, Failure};
 use crate::page::plan::Fetch;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
-const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
@@ -70,9 +69,17 @@ impl Default for Metrics {
         let fetches = Histograms::new_with_constructor(histogram as fn() -> Histogram);
         let in_flight = Family::default();
         let (cache_bytes, cache_entries) = (Gauge::default(), Gauge::default());
-        registry.register("http_server_request_duration_seconds", "From a request to the head of its answer", requests.clone());
+        registry.register(
+            "http_server_request_duration_seconds",
+            "From a request to the head of its answer",
+            requests.clone(),
+        );
         registry.register("pasteup_fragment_outcomes", "What filled the parts of pages", outcomes.clone());
-        registry.register("pasteup_fragment_fetch_duration_seconds", "From asking a nanoservice to its last byte", fetches.clone());
+        registry.register(
+            "pasteup_fragment_fetch_duration_seconds",
+            "From asking a nanoservice to its last byte",
+            fetches.clone(),
+        );
         registry.register("pasteup_upstream_in_flight", "Requests to an upstream under way", in_flight.clone());
         registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
         registry.register("pasteup_cache_entries", "Answers that the cache holds", cache_entries.clone());
@@ -96,7 +103,11 @@ impl Metrics {
 impl Observer for Metrics {
     fn in_flight(&self, upstream: &str, began: bool) {
         let gauge = self.in_flight.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() });
-        if began { gauge.inc() } else { gauge.dec() };
+        if began {
+            gauge.inc()
+        } else {
+            gauge.dec()
+        };
     }
 
     fn composed(&self, page: &Page) {

@@ -40,7 +40,8 @@ impl Compositor {
 
 impl FanOut<'_> {
     fn all(&self, slots: Vec<usize>) -> BoxFuture<'_, Vec<(usize, Outcome)>> {
-        async move { join_all(slots.into_iter().map(|slot| self.one(slot))).await.into_iter().flatten().collect() }.boxed()
+        async move { join_all(slots.into_iter().map(|slot| self.one(slot))).await.into_iter().flatten().collect() }
+            .boxed()
     }
 
     /// The outcome of one fragment, and of those in its fallback where that is shown.

@@ -81,7 +81,9 @@ pub fn judge_head(status: StatusCode, headers: &HeaderMap) -> Result<Head, Failu
 /// Codings that the upstream adapter knows are undone by now, and their header gone.
 fn coding(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if coding != "identity" => Err(Failure::new(Reason::Encoding, format!("nobody undoes the coding {coding:?}"))),
+        Some(coding) if coding != "identity" => {
+            Err(Failure::new(Reason::Encoding, format!("nobody undoes the coding {coding:?}")))
+        }
         _ => Ok(()),
     }
 }
@@ -110,7 +112,11 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
 ///
 /// # Errors
 /// It is not the text that its head says.
-pub fn judge_body(headers: &HeaderMap, charset: &'static encoding_rs::Encoding, body: Bytes) -> Result<Answer, Failure> {
+pub fn judge_body(
+    headers: &HeaderMap,
+    charset: &'static encoding_rs::Encoding,
+    body: Bytes,
+) -> Result<Answer, Failure> {
     let directives = Directives::read(headers);
     let wrong = || Failure::new(Reason::Encoding, format!("its body is no {}", charset.name()));
     let text = if charset == encoding_rs::UTF_8 {
@@ -133,7 +139,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a value")))
+            .collect()
     }
 
     fn judge(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> Result<Content, Reason> {

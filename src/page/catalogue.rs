@@ -19,7 +19,10 @@ impl Catalogue {
     #[must_use]
     pub fn new(mut manifests: Vec<Arc<Manifest>>) -> (Self, Vec<Diagnostic>) {
         manifests.sort_by(|a, b| {
-            a.name.cmp(&b.name).then_with(|| b.version.cmp(&a.version)).then_with(|| a.at.source.file.cmp(&b.at.source.file))
+            a.name
+                .cmp(&b.name)
+                .then_with(|| b.version.cmp(&a.version))
+                .then_with(|| a.at.source.file.cmp(&b.at.source.file))
         });
         let mut kept = Vec::new();
         let mut problems = Vec::new();
@@ -86,7 +89,8 @@ mod tests {
 
     #[test]
     fn one_version_from_two_owners_is_an_error_that_names_both() {
-        let (catalogue, problems) = Catalogue::new(vec![manifest("x", "1.0.0"), manifest("y", "1.0.0"), manifest("z", "2.0.0")]);
+        let (catalogue, problems) =
+            Catalogue::new(vec![manifest("x", "1.0.0"), manifest("y", "1.0.0"), manifest("z", "2.0.0")]);
         assert_eq!(catalogue.manifests().len(), 1);
         assert_eq!(problems.len(), 2);
         assert!(problems[0].message.contains("y (y)") && problems[1].message.contains("x (x)"));

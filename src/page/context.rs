@@ -214,7 +214,9 @@ mod tests {
     #[test]
     fn a_list_holds_for_what_is_on_it_and_not_for_what_is_not() {
         let reader = Reader { region: Some("US".into()), ..Reader::default() };
-        for (text, known, unknown) in [("US CA", true, false), ("not US", false, true), ("GB", false, false), ("not GB", true, true)] {
+        for (text, known, unknown) in
+            [("US CA", true, false), ("not US", false, true), ("GB", false, false), ("not GB", true, true)]
+        {
             let conditions = Conditions { region: Choice::parse(text), ..Conditions::default() };
             assert_eq!(conditions.hold(&reader, Timestamp::UNIX_EPOCH), known, "{text}");
             assert_eq!(conditions.hold(&Reader::default(), Timestamp::UNIX_EPOCH), unknown, "{text}");

@@ -210,10 +210,7 @@ pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
         key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
     });
     diagnostics.dedup_by(|a, b| {
-        a.at.source.file == b.at.source.file
-            && a.at.span == b.at.span
-            && a.code == b.code
-            && a.message == b.message
+        a.at.source.file == b.at.source.file && a.at.span == b.at.span && a.code == b.code && a.message == b.message
     });
 }
 

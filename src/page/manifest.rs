@@ -154,9 +154,8 @@ impl Endpoint {
     /// # Errors
     /// It is no absolute `http` or `https` URL, or its template is malformed.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = |message: String| Wrong {
-            message,
-            help: Some("write an absolute URL such as \"http://127.0.0.1:9102/weather\"".to_owned()),
+        let wrong = |message: String| {
+            Wrong::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
         };
         let mut named = Vec::new();
         let mut plain = String::new();
@@ -276,12 +275,16 @@ impl Manifest {
         let name = required(&mut reader, "name", service_name);
         let version = required(&mut reader, "version", |value| {
             let text = table::text(value)?;
-            Version::parse(&text).map_err(|error| Wrong::with_help(format!("`{text}` is no version: {error}"), "versions have three numbers, such as \"3.1.0\" (semver.org)"))
+            Version::parse(&text).map_err(|error| {
+                Wrong::with_help(
+                    format!("`{text}` is no version: {error}"),
+                    "versions have three numbers, such as \"3.1.0\" (semver.org)",
+                )
+            })
         });
         let endpoint = reader.read("endpoint", |value| {
-            table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value).and_then(|all| {
-                if all.is_empty() { Err(Wrong::new("must not be empty")) } else { Ok(all) }
-            })
+            table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value)
+                .and_then(|all| if all.is_empty() { Err(Wrong::new("must not be empty")) } else { Ok(all) })
         });
         let command = reader.entry("command").map(|entry| ("command", entry.key_at.clone()));
         if command.is_some() {
@@ -317,7 +320,8 @@ impl Manifest {
             })
         });
         let runbook = reader.read("runbook", table::filled);
-        let context = reader.read("context", table::list(|value| table::text(value)?.parse::<Dimension>().map_err(Wrong::new)));
+        let context =
+            reader.read("context", table::list(|value| table::text(value)?.parse::<Dimension>().map_err(Wrong::new)));
         let composes = reader.read("composes", table::list(|value| service_name(value).map(|name| name.to_string())));
         let cookies = reader.read("cookies", table::list(table::filled));
         let esi = reader.read("esi", table::boolean);
@@ -455,7 +459,10 @@ fn auth(reader: &mut Reader<'_>) -> Option<Spot> {
         if text.starts_with("env:") || text.starts_with("file:") {
             Ok(text)
         } else {
-            Err(Wrong::with_help("a secret is never written here".to_owned(), "write \"env:NAME\" or \"file:PATH\", which name where it is"))
+            Err(Wrong::with_help(
+                "a secret is never written here".to_owned(),
+                "write \"env:NAME\" or \"file:PATH\", which name where it is",
+            ))
         }
     };
     let kind = reader.table("auth", |auth| {
@@ -542,7 +549,8 @@ params = { city = "london" }
         assert_eq!(manifest.cache.ttl, Some(Duration::from_mins(1)));
         assert_eq!(manifest.limits.max_bytes, Some(256 << 10));
         assert_eq!(manifest.context[3], Dimension::Header("x-plan".into()));
-        let params = |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        let params =
+            |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let endpoint = &manifest.endpoints[0];
         assert_eq!(
             endpoint.url(&params(&[("days", "3"), ("city", "são/paulo"), ("q", "a b&c")])).as_deref(),
@@ -551,9 +559,8 @@ params = { city = "london" }
         assert_eq!(endpoint.url(&params(&[("days", "3")])), None);
         assert_eq!(endpoint.url(&params(&[("city", "..")])), None);
         assert_eq!(endpoint.origin(), "http://127.0.0.1:9102");
-        let check = |name: &str, value| {
-            manifest.params.iter().find(|p| p.name == name).expect("declared").check(value).is_ok()
-        };
+        let check =
+            |name: &str, value| manifest.params.iter().find(|p| p.name == name).expect("declared").check(value).is_ok();
         assert!(check("city", "new-york") && !check("city", "New York") && !check("city", "a\nb"));
         assert!(check("days", "7") && !check("days", "8") && !check("days", "x") && !check("days", "1.5"));
         assert!(check("units", "metric") && !check("units", "kelvin"));

@@ -10,9 +10,9 @@ use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
 use super::context::{Device, Dimension, Visit};
+use super::layout::assemble::Service;
 use super::layout::markup::Piece;
 use super::layout::{FragmentUse, Template};
-use super::layout::assemble::Service;
 use super::manifest::Manifest;
 use super::names::Name;
 use super::outcome::Reason;
@@ -197,11 +197,9 @@ fn named(
     defaults: &Defaults,
 ) -> Result<Fetch, Reason> {
     // What readers send is held against the manifest here; literals were when the file was read.
-    let allowed = manifest.params.iter().all(|param| {
-        match parameters.iter().find(|(name, _)| *name == param.name) {
-            Some((_, value)) => param.check(value).is_ok(),
-            None => !param.required,
-        }
+    let allowed = manifest.params.iter().all(|param| match parameters.iter().find(|(name, _)| *name == param.name) {
+        Some((_, value)) => param.check(value).is_ok(),
+        None => !param.required,
     });
     if !allowed {
         return Err(Reason::NotAllowed);
@@ -212,7 +210,8 @@ fn named(
     let version = manifest.version.to_string();
     let key = {
         let mut fields = vec!["name", &*manifest.name, &version, &url];
-        let texts: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+        let texts: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
         for (name, value) in &texts {
             fields.extend([*name, value]);
         }

@@ -33,7 +33,9 @@ pub enum PatternError {
     #[error("`{{*{0}}}` takes all the rest, so it can only stand last")]
     RestNotLast(String),
     /// A query, a fragment, a backslash and so on.
-    #[error("`{0}` cannot stand in a path: write it as browsers show it, without `?`, `#`, `%`, `\\`, blanks or dot segments")]
+    #[error(
+        "`{0}` cannot stand in a path: write it as browsers show it, without `?`, `#`, `%`, `\\`, blanks or dot segments"
+    )]
     BadSegment(String),
     /// `/_pasteup/…`
     #[error("paths below `/_pasteup/` are the compositor's own")]
@@ -204,7 +206,20 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for text in ["news", "", "/a/{b}c", "/{}", "/{a}/{a}", "/{*a}/b", "/a?b", "/a b", "/../a", "/_pasteup/x", "/a//b", "/{a b}"] {
+        for text in [
+            "news",
+            "",
+            "/a/{b}c",
+            "/{}",
+            "/{a}/{a}",
+            "/{*a}/b",
+            "/a?b",
+            "/a b",
+            "/../a",
+            "/_pasteup/x",
+            "/a//b",
+            "/{a b}",
+        ] {
             text.parse::<Pattern>().expect_err(text);
         }
     }

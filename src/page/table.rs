@@ -108,6 +108,7 @@ impl Table {
                 let span = error.span().unwrap_or(0..0);
                 let at = Spot::new(source, span.start + range.start..span.end + range.start);
                 Diagnostic::new(code, at, one_line(error.message()))
+                    .help("this is TOML: `key = \"text\"`, `key = 5`, `key = true`, `key = [\"a\", \"b\"]` (toml.io)")
             })
             .collect();
         (convert_table(source, range.start, table.get_ref(), table.span()), problems)
@@ -168,12 +169,10 @@ fn convert_table(source: &Arc<Source>, base: usize, table: &DeTable<'_>, span: s
 fn convert(source: &Arc<Source>, base: usize, value: &DeValue<'_>, span: std::ops::Range<usize>) -> Value {
     let data = match value {
         DeValue::String(text) => Data::Text(text.to_string()),
-        DeValue::Integer(number) => {
-            match i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()) {
-                Ok(number) => Data::Integer(number),
-                Err(_) => Data::Number(f64::INFINITY),
-            }
-        }
+        DeValue::Integer(number) => match i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()) {
+            Ok(number) => Data::Integer(number),
+            Err(_) => Data::Number(f64::INFINITY),
+        },
         DeValue::Float(number) => Data::Number(number.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(yes) => Data::Boolean(*yes),
         DeValue::Datetime(time) => Data::Time(time.to_string()),
@@ -257,7 +256,11 @@ impl<'t> Reader<'t> {
     pub fn tables<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>) -> T) -> Vec<T> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         let Data::List(items) = &entry.value.data else {
-            self.note(entry.value.at.clone(), format!("`{key}` must be a list of tables, not {}", entry.value.data.kind()), None);
+            self.note(
+                entry.value.at.clone(),
+                format!("`{key}` must be a list of tables, not {}", entry.value.data.kind()),
+                None,
+            );
             return Vec::new();
         };
         let mut all = Vec::new();
@@ -267,7 +270,11 @@ impl<'t> Reader<'t> {
                 all.push(read(&mut reader));
                 self.problems.extend(reader.finish());
             } else {
-                self.note(item.at.clone(), format!("`{key}` must be a list of tables; this is {}", item.data.kind()), None);
+                self.note(
+                    item.at.clone(),
+                    format!("`{key}` must be a list of tables; this is {}", item.data.kind()),
+                    None,
+                );
             }
         }
         all
@@ -305,7 +312,7 @@ impl<'t> Reader<'t> {
 pub fn text(value: &Value) -> Result<String, Wrong> {
     match &value.data {
         Data::Text(text) => Ok(text.clone()),
-        other => Err(Wrong::new(format!("must be a string, not {}", other.kind()))),
+        other => Err(Wrong::with_help(format!("must be a string, not {}", other.kind()), "put it in quotes")),
     }
 }
 
@@ -315,7 +322,11 @@ pub fn text(value: &Value) -> Result<String, Wrong> {
 /// The value is of another kind, or empty.
 pub fn filled(value: &Value) -> Result<String, Wrong> {
     let text = text(value)?;
-    if text.trim().is_empty() { Err(Wrong::new("must not be empty")) } else { Ok(text) }
+    if text.trim().is_empty() {
+        Err(Wrong::with_help("must not be empty", "write something, or leave the key out"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// `true` or `false`.
@@ -325,7 +336,9 @@ pub fn filled(value: &Value) -> Result<String, Wrong> {
 pub fn boolean(value: &Value) -> Result<bool, Wrong> {
     match &value.data {
         Data::Boolean(yes) => Ok(*yes),
-        other => Err(Wrong::new(format!("must be `true` or `false`, not {}", other.kind()))),
+        other => {
+            Err(Wrong::with_help(format!("must be `true` or `false`, not {}", other.kind()), "write it without quotes"))
+        }
     }
 }
 
@@ -353,15 +366,19 @@ pub fn number(value: &Value) -> Result<f64, Wrong> {
     }
 }
 
+fn unit(error: units::UnitError) -> Wrong {
+    Wrong::with_help(error.to_string(), error.help())
+}
+
 /// A duration, as a string.
 ///
 /// # Errors
 /// The value is of another kind, or no duration.
 pub fn duration(value: &Value) -> Result<Duration, Wrong> {
     match &value.data {
-        Data::Text(text) => Ok(units::duration(text)?),
-        Data::Integer(number) => Ok(units::duration(&number.to_string())?),
-        other => Err(Wrong::new(format!("must be a duration such as \"5s\", not {}", other.kind()))),
+        Data::Text(text) => units::duration(text).map_err(unit),
+        Data::Integer(number) => units::duration(&number.to_string()).map_err(unit),
+        other => Err(Wrong::with_help(format!("must be a duration, not {}", other.kind()), "write it like \"5s\"")),
     }
 }
 
@@ -371,9 +388,9 @@ pub fn duration(value: &Value) -> Result<Duration, Wrong> {
 /// The value is of another kind, or no size.
 pub fn size(value: &Value) -> Result<u64, Wrong> {
     match &value.data {
-        Data::Text(text) => Ok(units::size(text)?),
-        Data::Integer(number) => Ok(units::size(&number.to_string())?),
-        other => Err(Wrong::new(format!("must be a size such as \"64KiB\", not {}", other.kind()))),
+        Data::Text(text) => units::size(text).map_err(unit),
+        Data::Integer(number) => units::size(&number.to_string()).map_err(unit),
+        other => Err(Wrong::with_help(format!("must be a size, not {}", other.kind()), "write it like \"64KiB\"")),
     }
 }
 
@@ -381,7 +398,10 @@ pub fn size(value: &Value) -> Result<u64, Wrong> {
 pub fn list<T>(kind: impl Fn(&Value) -> Result<T, Wrong>) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
     move |value| match &value.data {
         Data::List(items) => all(items, &kind),
-        other => Err(Wrong::new(format!("must be a list, not {}", other.kind()))),
+        other => Err(Wrong::with_help(
+            format!("must be a list, not {}", other.kind()),
+            "put it in square brackets: [\"a\", \"b\"]",
+        )),
     }
 }
 
@@ -424,12 +444,15 @@ mod tests {
         assert_eq!(reader.read("b", duration), None);
         assert_eq!(reader.read("name", text), None);
         reader.table("t", |t| assert_eq!(t.read("d", list(text)), None));
-        let found: Vec<_> =
-            reader.finish().iter().map(|d| (d.at.source.position(d.at.span.start), d.message.clone(), d.help.clone())).collect();
+        let found: Vec<_> = reader
+            .finish()
+            .iter()
+            .map(|d| (d.at.source.position(d.at.span.start), d.message.clone(), d.help.clone()))
+            .collect();
         assert_eq!(found.len(), 4, "{found:?}");
         assert_eq!(found[0].0, (1, 5));
         assert_eq!(found[1].0, (2, 5));
-        assert_eq!(found[2].0, (5, 5));
+        assert_eq!(found[2].0, (5, 6));
         assert_eq!(found[3].0, (3, 1));
         assert_eq!(found[3].2.as_deref(), Some("did you mean `name`?"));
     }

@@ -10,20 +10,33 @@ pub const LONGEST: Duration = Duration::from_hours(365 * 24);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A number without a unit.
-    #[error("`{0}` has no unit: it looks like {1}")]
+    #[error("`{0}` has no unit")]
     Bare(String, &'static str),
     /// Less than nothing.
-    #[error("`{0}` is negative: the least is `0`")]
+    #[error("`{0}` is negative")]
     Negative(String),
     /// Over the maximum.
-    #[error("`{0}` is too long: the most is 365 days (`365d`)")]
+    #[error("`{0}` is longer than 365 days")]
     TooLong(String),
     /// Over the maximum.
-    #[error("`{0}` is too large: the most is 1 TiB")]
+    #[error("`{0}` is larger than 1 TiB")]
     TooLarge(String),
     /// Anything else.
-    #[error("`{0}` is no {1}: that looks like {2}")]
+    #[error("`{0}` is no {1}")]
     Malformed(String, &'static str, &'static str),
+}
+
+impl UnitError {
+    /// What is allowed.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::Bare(_, examples) | Self::Malformed(_, _, examples) => format!("write it like {examples}"),
+            Self::Negative(_) => "the least is `0`".to_owned(),
+            Self::TooLong(_) => "the most is `365d`".to_owned(),
+            Self::TooLarge(_) => "the most is `1024GiB`".to_owned(),
+        }
+    }
 }
 
 const DURATIONS: &str = "`250ms`, `5s`, `10m`, `1h30m` or `1d`";
@@ -125,8 +138,15 @@ mod tests {
     #[test]
     fn durations_are_read() {
         for (text, milliseconds) in [
-            ("250ms", 250), ("5s", 5_000), ("10m", 600_000), ("1h", 3_600_000), ("1d", 86_400_000),
-            ("1h30m", 5_400_000), ("0s", 0), ("0", 0), ("365d", 31_536_000_000),
+            ("250ms", 250),
+            ("5s", 5_000),
+            ("10m", 600_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("1h30m", 5_400_000),
+            ("0s", 0),
+            ("0", 0),
+            ("365d", 31_536_000_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
@@ -135,12 +155,20 @@ mod tests {
     #[test]
     fn what_is_no_duration_is_told_what_is() {
         for (text, says) in [
-            ("30", "no unit"), ("-1s", "negative"), ("99999999999d", "365 days"), ("366d", "365 days"),
-            ("99999999999999999999999s", "365 days"), ("soon", "`5s`"), ("", "`5s`"), ("1m1h", "`5s`"),
-            ("1.5s", "`5s`"), ("5 s", "`5s`"), ("5S", "`5s`"),
+            ("30", "no unit"),
+            ("-1s", "negative"),
+            ("99999999999d", "365 days"),
+            ("366d", "365 days"),
+            ("99999999999999999999999s", "365 days"),
+            ("soon", "`5s`"),
+            ("", "`5s`"),
+            ("1m1h", "`5s`"),
+            ("1.5s", "`5s`"),
+            ("5 s", "`5s`"),
+            ("5S", "`5s`"),
         ] {
-            let error = duration(text).expect_err(text).to_string();
-            assert!(error.contains(says), "{text}: {error}");
+            let error = duration(text).expect_err(text);
+            assert!(format!("{error}; {}", error.help()).contains(says), "{text}: {error}");
         }
     }
 

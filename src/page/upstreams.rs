@@ -34,7 +34,8 @@ impl std::str::FromStr for Allowed {
         let url = Url::parse(plain).map_err(|_| wrong())?;
         let host = url.host().ok_or_else(wrong)?.to_owned();
         let bare = url.path() == "/" && !plain.ends_with('/') && url.query().is_none() && url.fragment().is_none();
-        if !matches!(url.scheme(), "http" | "https") || !bare || !url.username().is_empty() || url.password().is_some() {
+        if !matches!(url.scheme(), "http" | "https") || !bare || !url.username().is_empty() || url.password().is_some()
+        {
             return Err(wrong());
         }
         if any_port && url.port().is_some() {
@@ -94,7 +95,9 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_is_refused() {
-        for text in ["", "*", "example.org", "ftp://a", "http://", "http://a/b", "http://u@a", "http://a:1:*", "http://a/"] {
+        for text in
+            ["", "*", "example.org", "ftp://a", "http://", "http://a/b", "http://u@a", "http://a:1:*", "http://a/"]
+        {
             text.parse::<Allowed>().expect_err(text);
         }
         for text in ["/a", "javascript:1", "file:///etc", "http://u:p@a/"] {

@@ -67,7 +67,16 @@ mod tests {
         for location in ["/", "/a?b#c", "https://example.org/x", "http://example.org"] {
             assert!(may_go(location), "{location}");
         }
-        for location in ["", "//evil.test/", "javascript:alert(1)", "data:text/html,x", "/\\evil.test", "http://u:p@a/", "/a\r\nb", "a b"] {
+        for location in [
+            "",
+            "//evil.test/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/\\evil.test",
+            "http://u:p@a/",
+            "/a\r\nb",
+            "a b",
+        ] {
             assert!(!may_go(location), "{location}");
         }
     }

@@ -21,7 +21,8 @@ fn imports(text: &str) -> Vec<(String, String)> {
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.match_indices("crate::").map(move |(at, _)| &line[at + "crate::".len()..]))
         .map(|path| {
-            let mut names = path.split("::").map(|name| name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            let mut names =
+                path.split("::").map(|name| name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             (names.next().unwrap_or_default(), names.next().unwrap_or_default())
         })
         .collect()
@@ -67,7 +68,9 @@ fn pages_read_no_clock_and_touch_no_world() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
-        for word in ["Instant::now", "SystemTime", "Timestamp::now", "std::fs", "std::net::Tcp", "tokio", "fastrand", "async "] {
+        for word in
+            ["Instant::now", "SystemTime", "Timestamp::now", "std::fs", "std::net::Tcp", "tokio", "fastrand", "async "]
+        {
             assert!(!code.contains(word), "{} holds `{word}`", file.display());
         }
     }

@@ -104,12 +104,19 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
     assert_eq!(client.title().await.unwrap(), "The Daily Courier");
     assert_eq!(browser.count("h1").await, 1);
     assert_eq!(browser.count("main").await, 1);
-    assert!(browser.count("[class^=hl-]").await > 0 && browser.count("[class^=wx-]").await > 0 && browser.count("[class^=sc-]").await > 0);
+    assert!(
+        browser.count("[class^=hl-]").await > 0
+            && browser.count("[class^=wx-]").await > 0
+            && browser.count("[class^=sc-]").await > 0
+    );
     assert_eq!(browser.count("fragment, include").await, 0, "nothing of the layout's own language is left");
     assert_eq!(browser.count("main .notice").await, 0, "no fallback is shown");
     let whole = browser.text("main").await;
     browser.screenshot("front-wide.png").await;
-    let wide: bool = serde_json::from_value(client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap()).unwrap();
+    let wide: bool = serde_json::from_value(
+        client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap(),
+    )
+    .unwrap();
     assert!(wide, "nothing sticks out");
 
     weather.kill().await;
@@ -128,7 +135,10 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
     client.set_window_size(500, 900).await.unwrap();
     client.goto(&server.pages).await.unwrap();
     browser.screenshot("front-narrow.png").await;
-    let narrow: bool = serde_json::from_value(client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap()).unwrap();
+    let narrow: bool = serde_json::from_value(
+        client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap(),
+    )
+    .unwrap();
     assert!(narrow, "nothing sticks out of a narrow window");
 
     for (path, heading) in [("/sport/north.1", 1), ("/sport", 1), ("/weather", 1), ("/weather/saltmarsh", 1)] {

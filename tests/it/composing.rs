@@ -62,7 +62,10 @@ async fn parameters_come_from_route_and_declared_query_in_the_layouts_order() {
 #[tokio::test(start_paused = true)]
 async fn what_a_reader_sends_is_held_against_the_manifest() {
     let site = TestCompositor::new()
-        .layout("p.html", "+++\nroute = \"/\"\nquery = [\"days\"]\n+++\n<fragment name=a data-days={days}>no</fragment>")
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"days\"]\n+++\n<fragment name=a data-days={days}>no</fragment>",
+        )
         .fragment_with("a", "[params.days]\ntype = \"integer\"\nmaximum = 7\n", html("yes"))
         .start();
     assert_eq!(site.get("/?days=7").await.html(), "yes");
@@ -73,7 +76,9 @@ async fn what_a_reader_sends_is_held_against_the_manifest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_fragment_costs_its_own_corner() {
-    for (reason, name) in [(Reason::Connect, "connect"), (Reason::Incomplete, "incomplete"), (Reason::Encoding, "encoding")] {
+    for (reason, name) in
+        [(Reason::Connect, "connect"), (Reason::Incomplete, "incomplete"), (Reason::Encoding, "encoding")]
+    {
         let site = TestCompositor::new()
             .front("<a><fragment name=good /></a><b><fragment name=bad><p>sorry</p></fragment></b><c><fragment name=bad /></c>")
             .fragment("good", html("fine"))

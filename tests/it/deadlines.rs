@@ -13,10 +13,8 @@ const fn ms(milliseconds: u64) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_body_is_a_timeout() {
-    let site = TestCompositor::new()
-        .front("<fragment name=a timeout=300ms>late</fragment>")
-        .fragment("a", stalls())
-        .start();
+    let site =
+        TestCompositor::new().front("<fragment name=a timeout=300ms>late</fragment>").fragment("a", stalls()).start();
     let began = Instant::now();
     let page = site.get("/").await;
     assert_eq!((page.html().as_str(), page.outcome("a")), ("late", (Shown::Fallback, Some(Reason::Timeout))));
@@ -69,7 +67,8 @@ async fn the_layouts_timeout_is_over_the_manifests_and_that_over_the_settings() 
 
 #[tokio::test(start_paused = true)]
 async fn a_fetch_past_the_concurrency_waits_but_not_beyond_its_deadline() {
-    let fragments: String = (0..3).map(|n| format!("<fragment name=a timeout=250ms data-n={n}>late</fragment>")).collect();
+    let fragments: String =
+        (0..3).map(|n| format!("<fragment name=a timeout=250ms data-n={n}>late</fragment>")).collect();
     let site = TestCompositor::new()
         .front(&fragments)
         .fragment_with("a", "[limits]\nconcurrency = 1\n", after(ms(100), html("ok")))

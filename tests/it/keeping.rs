@@ -44,7 +44,10 @@ async fn a_fetch_survives_the_reader_who_started_it() {
 #[tokio::test(start_paused = true)]
 async fn a_fetch_that_outlives_the_pages_budget_is_there_for_the_next_reader() {
     let site = TestCompositor::new()
-        .layout("p.html", "+++\nroute = \"/\"\nbudget = \"50ms\"\n+++\n<fragment name=a ttl=1m timeout=200ms>x</fragment>")
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nbudget = \"50ms\"\n+++\n<fragment name=a ttl=1m timeout=200ms>x</fragment>",
+        )
         .fragment("a", after(Duration::from_millis(100), html("kept")))
         .start();
     assert_eq!(site.get("/").await.outcome("a"), (Shown::Fallback, Some(Reason::Budget)));
@@ -73,7 +76,8 @@ async fn waiters_are_answered_when_the_one_fetch_fails_or_panics() {
 #[tokio::test(start_paused = true)]
 async fn a_layouts_ttl_on_a_private_answer_is_two_readers_and_two_fetches() {
     for cache_control in ["private", "no-store", "private, max-age=600"] {
-        let site = TestCompositor::new().front("<fragment name=a ttl=600s />").fragment("a", counts(cache_control)).start();
+        let site =
+            TestCompositor::new().front("<fragment name=a ttl=600s />").fragment("a", counts(cache_control)).start();
         assert_eq!(site.get("/").await.html(), "1");
         let page = site.get("/").await;
         assert_eq!(page.html(), "2", "{cache_control}");
@@ -122,10 +126,8 @@ async fn freshness_is_the_shorter_of_answer_and_layout_and_capped_by_the_manifes
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_copy_is_shown_at_once_while_one_refresh_runs() {
-    let site = TestCompositor::new()
-        .front("<fragment name=a ttl=10s stale=1m />")
-        .fragment("a", counts("public"))
-        .start();
+    let site =
+        TestCompositor::new().front("<fragment name=a ttl=10s stale=1m />").fragment("a", counts("public")).start();
     site.get("/").await;
     advance(s(11)).await;
     site.becomes("a", after(Duration::from_millis(100), html("new")));

@@ -16,7 +16,9 @@ const ODD: &str = "<!DOCTYPE html>\r\n<!-- <fragment name=\"a\"> --><HTML lang=e
 
 #[tokio::test]
 async fn odd_html_comes_back_byte_for_byte_around_its_fragments() {
-    let layout = format!("{ODD}<FRAGMENT NAME='a'\r\n  data-x=1 >fall\r\nback</Fragment >{ODD}<fragment name=a data-x=1 />{ODD}");
+    let layout = format!(
+        "{ODD}<FRAGMENT NAME='a'\r\n  data-x=1 >fall\r\nback</Fragment >{ODD}<fragment name=a data-x=1 />{ODD}"
+    );
     let site = TestCompositor::new().front(&layout).fragment("a", html("[HERE]")).start();
     assert_eq!(site.get("/").await.html(), format!("{ODD}[HERE]{ODD}[HERE]{ODD}"));
 }
@@ -26,7 +28,10 @@ async fn a_title_is_replaced_added_and_escaped() {
     for (before, after) in [
         ("<head><title>old</title></head>", "<head><title>a &lt;b&gt; &amp; c</title></head>"),
         ("<head><title></title></head>", "<head><title>a &lt;b&gt; &amp; c</title></head>"),
-        ("<!doctype html><html><head><meta></head>", "<!doctype html><html><head><title>a &lt;b&gt; &amp; c</title><meta></head>"),
+        (
+            "<!doctype html><html><head><meta></head>",
+            "<!doctype html><html><head><title>a &lt;b&gt; &amp; c</title><meta></head>",
+        ),
         ("<!doctype html><html><p>", "<!doctype html><html><title>a &lt;b&gt; &amp; c</title><p>"),
         ("<!doctype html><p>", "<!doctype html><title>a &lt;b&gt; &amp; c</title><p>"),
         ("<p>", "<title>a &lt;b&gt; &amp; c</title><p>"),

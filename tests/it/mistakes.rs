@@ -7,8 +7,8 @@ use crate::support::process::{TestSite, root};
 const WEATHER: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"http://127.0.0.1:1/\"\n\n[params.city]\nrequired = true\n\
 [params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
-/// Four files, a dozen mistakes.
-fn a_dozen_mistakes() -> TestSite {
+/// Four files, eleven mistakes.
+fn eleven_mistakes() -> TestSite {
     TestSite::new()
         .file(
             "layouts/front.html",
@@ -26,8 +26,8 @@ fn a_dozen_mistakes() -> TestSite {
 }
 
 #[tokio::test]
-async fn a_dozen_mistakes_in_four_files_each_at_its_place() {
-    let site = a_dozen_mistakes();
+async fn eleven_mistakes_in_four_files_each_at_its_place() {
+    let site = eleven_mistakes();
     let output = site.run(&["check", "--format", "json"]).await;
     assert_eq!(output.status.code(), Some(1));
     let found: Vec<String> = String::from_utf8(output.stdout)
@@ -36,6 +36,7 @@ async fn a_dozen_mistakes_in_four_files_each_at_its_place() {
         .map(|line| {
             let problem: Value = serde_json::from_str(line).unwrap();
             assert!(problem["message"].as_str().is_some_and(|message| !message.is_empty()));
+            assert!(problem["help"].is_string(), "each has a hint: {problem}");
             format!(
                 "{}:{}:{} {} {} | {}",
                 problem["file"].as_str().unwrap(),
@@ -52,13 +53,13 @@ async fn a_dozen_mistakes_in_four_files_each_at_its_place() {
 
 #[tokio::test]
 async fn people_see_the_line_and_a_caret() {
-    let site = a_dozen_mistakes();
+    let site = eleven_mistakes();
     let output = site.run(&["check"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(!text.contains('\u{1b}'), "NO_COLOR is respected");
     insta::assert_snapshot!(text);
     let summary = String::from_utf8(output.stderr).unwrap();
-    assert!(summary.starts_with("12 errors in "), "{summary}");
+    assert!(summary.starts_with("11 errors in "), "{summary}");
 }
 
 #[tokio::test]
@@ -100,7 +101,8 @@ async fn every_code_of_the_reference_has_its_mistake() {
         ("<fragment name=old />", "deprecated", 4, 16),
         ("<fragment name=weather data-city=x required />", "no-fallback", 4, 1),
     ] {
-        let layout = if layout.starts_with("+++") { layout.to_owned() } else { format!("+++\nroute = \"/\"\n+++\n{layout}") };
+        let layout =
+            if layout.starts_with("+++") { layout.to_owned() } else { format!("+++\nroute = \"/\"\n+++\n{layout}") };
         let site = TestSite::new()
             .file("layouts/p.html", &layout)
             .file("fragments/weather/fragment.toml", WEATHER)
@@ -134,13 +136,16 @@ async fn one_pattern_in_two_files_is_an_error_in_both() {
 
 #[tokio::test]
 async fn files_that_cannot_be_read_are_mistakes_too() {
-    let site = TestSite::new().file("layouts/big.html", &"x".repeat((1 << 20) + 1)).file("layouts/ok.html", "+++\nroute = \"/\"\n+++\n");
+    let site = TestSite::new()
+        .file("layouts/big.html", &"x".repeat((1 << 20) + 1))
+        .file("layouts/ok.html", "+++\nroute = \"/\"\n+++\n");
     std::fs::write(site.path().join("layouts/latin.html"), b"+++\nroute = \"/l\"\n+++\n\xfc").unwrap();
     std::fs::write(site.path().join("secret.html"), "secret").unwrap();
     std::os::unix::fs::symlink(site.path().join("secret.html"), site.path().join("layouts/link.html")).unwrap();
     let output = site.run(&["check", "--format", "json"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    for (file, why) in [("big.html", "larger than 1 MiB"), ("latin.html", "no UTF-8"), ("link.html", "leaves layouts/")] {
+    for (file, why) in [("big.html", "larger than 1 MiB"), ("latin.html", "no UTF-8"), ("link.html", "leaves layouts/")]
+    {
         assert!(text.lines().any(|line| line.contains(file) && line.contains(why)), "{file}: {text}");
     }
     assert!(text.contains("\"line\":4,\"column\":1"), "the bad byte has its place: {text}");

@@ -46,10 +46,12 @@ async fn an_editor_that_replaces_files_is_seen() {
 async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     let site = TestSite::new().front("good").file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
     let mut server = site.serve().await;
-    let (stop, wrong, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stop, wrong, asked) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, wrong, asked, url) = (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&asked), server.pages.clone());
+            let (stop, wrong, asked, url) =
+                (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&asked), server.pages.clone());
             tokio::spawn(async move {
                 let client = client();
                 while !stop.load(Ordering::Relaxed) {

@@ -26,7 +26,20 @@ async fn flags_say_who_reads_and_when() {
     );
     let text = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
     assert_eq!(text(site.run(&["render", "/"]).await), "abroad ");
-    let flags = ["render", "/", "--device", "mobile", "--region", "US", "--locale", "de", "--variant", "lead:big", "--at", "2031-01-01T00:00:00Z"];
+    let flags = [
+        "render",
+        "/",
+        "--device",
+        "mobile",
+        "--region",
+        "US",
+        "--locale",
+        "de",
+        "--variant",
+        "lead:big",
+        "--at",
+        "2031-01-01T00:00:00Z",
+    ];
     assert_eq!(text(site.run(&flags).await), "mobile de big later");
     assert_eq!(site.run(&["render", "/", "--device", "fridge"]).await.status.code(), Some(2));
 }
@@ -48,7 +61,8 @@ async fn the_catalogue_lists_services_and_who_uses_them() {
         .file("fragments/w1/fragment.toml", "name = \"weather\"\nversion = \"1.2.0\"\nowner = \"team-weather\"\nendpoint = \"http://127.0.0.1:1/\"\n")
         .file("fragments/w2/fragment.toml", "name = \"weather\"\nversion = \"2.0.0\"\nendpoint = \"http://127.0.0.1:2/\"\nlifecycle = \"experimental\"\n");
     insta::assert_snapshot!(String::from_utf8(site.run(&["catalog"]).await.stdout).unwrap());
-    let json: serde_json::Value = serde_json::from_slice(&site.run(&["catalog", "--format", "json"]).await.stdout).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&site.run(&["catalog", "--format", "json"]).await.stdout).unwrap();
     assert_eq!(json[0]["version"], "2.0.0");
     assert_eq!(json[0]["pages"], serde_json::json!(["/b", "/c"]));
     assert_eq!(json[1]["pages"], serde_json::json!(["/"]));

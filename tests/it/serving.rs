@@ -22,7 +22,10 @@ async fn raw(server: &Server, bytes: &[u8]) -> String {
 async fn a_page_of_real_services_and_its_headers() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>12</b>").await;
     let site = TestSite::new()
-        .file("layouts/p.html", "+++\nroute = \"/\"\n[headers]\nX-Frame-Options = \"DENY\"\n+++\n<p><fragment name=a /></p>")
+        .file(
+            "layouts/p.html",
+            "+++\nroute = \"/\"\n[headers]\nX-Frame-Options = \"DENY\"\n+++\n<p><fragment name=a /></p>",
+        )
         .service("a", service.address);
     let server = site.serve().await;
     let answer = server.get("/").await;
@@ -86,7 +89,8 @@ async fn other_methods_paths_and_sizes_are_refused_with_an_error_page() {
 
 #[tokio::test]
 async fn a_header_that_never_ends_is_let_go() {
-    let server = TestSite::new().front("x").file("pasteup.toml", "[server]\nheader_timeout = \"200ms\"\n").serve().await;
+    let server =
+        TestSite::new().front("x").file("pasteup.toml", "[server]\nheader_timeout = \"200ms\"\n").serve().await;
     let mut half_open = Vec::new();
     for _ in 0..50 {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
@@ -96,7 +100,10 @@ async fn a_header_that_never_ends_is_let_go() {
     assert_eq!(server.text("/").await, "x", "others are served");
     for mut stream in half_open {
         let mut rest = Vec::new();
-        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it is closed").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest))
+            .await
+            .expect("it is closed")
+            .unwrap();
         assert!(!rest.starts_with(b"HTTP/1.1 200"));
     }
 }
@@ -130,7 +137,8 @@ async fn a_service_that_is_killed_costs_its_corner_and_comes_back_without_a_rest
         .service("b", service.address);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "away, alive");
-    let moved = std::fs::read_to_string(site.path().join("fragments/b/fragment.toml")).unwrap().replace("\"b\"", "\"a\"");
+    let moved =
+        std::fs::read_to_string(site.path().join("fragments/b/fragment.toml")).unwrap().replace("\"b\"", "\"a\"");
     site.write("fragments/a/fragment.toml", &moved);
     server.process.line("reloaded").await;
     assert_eq!(server.text("/").await, "alive, alive");
@@ -160,7 +168,10 @@ async fn the_admin_side_tells_health_and_metrics() {
     ] {
         assert!(metrics.contains(line), "no `{line}` in\n{metrics}");
     }
-    assert!(metrics.contains(&format!("pasteup_upstream_in_flight{{upstream=\"http://{}\"}} 0", service.address)), "{metrics}");
+    assert!(
+        metrics.contains(&format!("pasteup_upstream_in_flight{{upstream=\"http://{}\"}} 0", service.address)),
+        "{metrics}"
+    );
     let health = site.run(&["health", "--admin", server.admin.strip_prefix("http://").unwrap()]).await;
     assert!(health.status.success());
 }
@@ -199,7 +210,9 @@ async fn a_stop_answers_what_is_under_way_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn settings_with_mistakes_stop_the_start_and_are_all_told() {
-    let site = TestSite::new().front("x").file("pasteup.toml", "[upstreams]\nallow = [\"example.org\"]\n[page]\nbudget = \"soon\"\n");
+    let site = TestSite::new()
+        .front("x")
+        .file("pasteup.toml", "[upstreams]\nallow = [\"example.org\"]\n[page]\nbudget = \"soon\"\n");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8(output.stderr).unwrap();

@@ -72,11 +72,7 @@ impl Story {
             time: time.and_then(|time| Timestamp::from_second(time.timestamp()).ok()),
             authors: authors.filter(|name| !name.trim().is_empty()).collect(),
             summary: entry.summary.and_then(plain),
-            sections: entry
-                .categories
-                .into_iter()
-                .filter_map(Section::new)
-                .collect(),
+            sections: entry.categories.into_iter().filter_map(Section::new).collect(),
         })
     }
 }
@@ -108,14 +104,9 @@ fn plain(text: Text) -> Option<String> {
         }
         plain = tagless;
         // Last `&amp;`, or what was escaped twice would be unescaped twice.
-        for (entity, c) in [
-            ("&lt;", "<"),
-            ("&gt;", ">"),
-            ("&quot;", "\""),
-            ("&#39;", "'"),
-            ("&nbsp;", " "),
-            ("&amp;", "&"),
-        ] {
+        for (entity, c) in
+            [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")]
+        {
             plain = plain.replace(entity, c);
         }
     }
@@ -162,10 +153,7 @@ mod tests {
         assert!(feed.stories.iter().all(|story| story.link.is_some()));
         assert!(feed.stories.iter().all(|story| story.time.is_some()));
         let first = &feed.stories[0];
-        assert_eq!(
-            first.title,
-            "Enabling the next-generation trait solver on nightly"
-        );
+        assert_eq!(first.title, "Enabling the next-generation trait solver on nightly");
         assert_eq!(first.authors, ["lcnr"]);
     }
 
@@ -177,8 +165,7 @@ mod tests {
 
     #[test]
     fn tags_in_html_text_are_dropped() {
-        let story =
-            one(r#"<title type="html">A &lt;b&gt;big&lt;/b&gt; day &amp;amp; night</title>"#);
+        let story = one(r#"<title type="html">A &lt;b&gt;big&lt;/b&gt; day &amp;amp; night</title>"#);
         assert_eq!(story.expect("a story").title, "A big day & night");
     }
 
@@ -189,12 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_no_feed_is_an_error() {
-        for text in [
-            "",
-            "{}",
-            "<html></html>",
-            "<feed xmlns=\"http://www.w3.org/2005/Atom\"><entry>",
-        ] {
+        for text in ["", "{}", "<html></html>", "<feed xmlns=\"http://www.w3.org/2005/Atom\"><entry>"] {
             assert!(Feed::parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -34,9 +34,7 @@ fn main() -> ExitCode {
 fn routes() -> Result<Router, BoxError> {
     let place = Place::from_env("HEADLINES_SOURCE", SAMPLE)?;
     let source = Source::new(place, Feed::parse);
-    Ok(Router::new()
-        .route("/headlines", get(headlines))
-        .with_state(source))
+    Ok(Router::new().route("/headlines", get(headlines)).with_state(source))
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,16 +52,12 @@ async fn headlines(
     Params(query): Params<Query>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let feed = source
-        .read()
-        .await
-        .map_err(|error| Problem::from(&*error))?;
+    let feed = source.read().await.map_err(|error| Problem::from(&*error))?;
     let section = match &query.section {
         None => None,
-        Some(name) => Some(
-            feed.section(name)
-                .ok_or_else(|| Problem::not_found(format!("no section `{name}` in the feed")))?,
-        ),
+        Some(name) => {
+            Some(feed.section(name).ok_or_else(|| Problem::not_found(format!("no section `{name}` in the feed")))?)
+        }
     };
     let skip = query.skip.map_or(0, Within::get);
     let limit = query.limit.unwrap_or(Within::of(10)).get();
@@ -80,10 +74,5 @@ async fn headlines(
     };
     let mut keys = vec!["headlines".to_owned()];
     keys.extend(section.map(|section| format!("section-{}", section.slug)));
-    Ok(Fragment {
-        html,
-        fresh: FRESH,
-        keys,
-    }
-    .answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
 }

@@ -81,8 +81,7 @@ impl When {
     fn show(&self, day: &str, moment: &str) -> String {
         let time = self.0.to_zoned(TimeZone::UTC);
         let midnight = time.time() == jiff::civil::Time::midnight();
-        time.strftime(if midnight { day } else { moment })
-            .to_string()
+        time.strftime(if midnight { day } else { moment }).to_string()
     }
 }
 
@@ -110,18 +109,9 @@ mod tests {
             sections: Vec::new(),
         };
         for view in [View::Lead, View::List, View::Brief] {
-            let page = Headlines {
-                view,
-                heading: 2,
-                section: None,
-                more: false,
-                stories: vec![&story],
-            };
+            let page = Headlines { view, heading: 2, section: None, more: false, stories: vec![&story] };
             let html = page.render().expect("the template has no failing parts");
-            assert!(
-                !html.contains("<script") && !html.contains("\"onclick"),
-                "{html}"
-            );
+            assert!(!html.contains("<script") && !html.contains("\"onclick"), "{html}");
         }
     }
 }

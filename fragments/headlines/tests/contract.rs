@@ -14,11 +14,7 @@ fn the_sample_is_served_in_every_view() {
     let service = start("");
     assert_eq!(service.get("/healthz").body, "ok");
     check_manifest(FOLDER, &service);
-    for (view, marks) in [
-        ("lead", "hl-top"),
-        ("list", "hl-list"),
-        ("brief", "hl-briefs"),
-    ] {
+    for (view, marks) in [("lead", "hl-top"), ("list", "hl-list"), ("brief", "hl-briefs")] {
         let reply = service.get(&format!("/headlines?view={view}&heading=3&limit=5"));
         reply.expect_fragment();
         assert!(reply.body.contains(marks) && reply.body.contains("<h3 "));
@@ -26,10 +22,7 @@ fn the_sample_is_served_in_every_view() {
         assert_eq!(reply.body.matches("<time ").count(), 5);
     }
     let business = service.get("/headlines?section=business");
-    assert_eq!(
-        business.header("surrogate-key"),
-        "headlines section-business"
-    );
+    assert_eq!(business.header("surrogate-key"), "headlines section-business");
     assert!(business.body.contains(">Business</h2>"));
 }
 
@@ -46,23 +39,13 @@ fn a_list_goes_on_where_another_ends() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let service = start("");
-    for query in [
-        "limit=0",
-        "limit=51",
-        "limit=ten",
-        "skip=-1",
-        "view=grid",
-        "heading=1",
-        "sort=up",
-    ] {
+    for query in ["limit=0", "limit=51", "limit=ten", "skip=-1", "view=grid", "heading=1", "sort=up"] {
         let reply = service.get(&format!("/headlines?{query}"));
         reply.expect_problem(400);
     }
     let reply = service.get("/headlines?limit=51");
     assert!(reply.body.contains("limit") && reply.body.contains("51 is not from 1 to 50"));
-    service
-        .get("/headlines?section=nowhere")
-        .expect_problem(404);
+    service.get("/headlines?section=nowhere").expect_problem(404);
     service.get("/nowhere").expect_problem(404);
 }
 
@@ -79,11 +62,7 @@ fn what_is_held_is_not_sent_again() {
 #[test]
 fn bad_data_is_a_503() {
     let broken = std::env::temp_dir().join(format!("headlines-{}.xml", std::process::id()));
-    std::fs::write(
-        &broken,
-        "<feed xmlns=\"http://www.w3.org/2005/Atom\"><entry><title>X",
-    )
-    .expect("a file");
+    std::fs::write(&broken, "<feed xmlns=\"http://www.w3.org/2005/Atom\"><entry><title>X").expect("a file");
     let path = broken.to_str().expect("a UTF-8 path");
     for source in [path, "/nowhere/at/all.xml", "http://127.0.0.1:9/feed"] {
         let service = start(source);

@@ -69,20 +69,12 @@ impl Fragment {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
         put(&mut response, header::CACHE_CONTROL, &cache);
-        put(
-            &mut response,
-            HeaderName::from_static("surrogate-key"),
-            &keys,
-        );
+        put(&mut response, HeaderName::from_static("surrogate-key"), &keys);
         if status != StatusCode::NO_CONTENT {
             put(&mut response, header::ETAG, &tag);
         }
         if status == StatusCode::OK {
-            put(
-                &mut response,
-                header::CONTENT_TYPE,
-                "text/html; charset=utf-8",
-            );
+            put(&mut response, header::CONTENT_TYPE, "text/html; charset=utf-8");
             *response.body_mut() = Body::from(self.html);
         }
         response
@@ -116,11 +108,7 @@ impl Problem {
     }
 
     fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
-        Self {
-            status,
-            title,
-            detail,
-        }
+        Self { status, title, detail }
     }
 }
 
@@ -141,11 +129,7 @@ impl IntoResponse for Problem {
         });
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
-        put(
-            &mut response,
-            header::CONTENT_TYPE,
-            "application/problem+json",
-        );
+        put(&mut response, header::CONTENT_TYPE, "application/problem+json");
         put(&mut response, header::CACHE_CONTROL, "no-store");
         response
     }
@@ -163,11 +147,7 @@ mod tests {
     use super::*;
 
     fn fragment(html: &str) -> Fragment {
-        Fragment {
-            html: html.to_owned(),
-            fresh: Duration::from_secs(60),
-            keys: vec!["a".to_owned(), "b".to_owned()],
-        }
+        Fragment { html: html.to_owned(), fresh: Duration::from_secs(60), keys: vec!["a".to_owned(), "b".to_owned()] }
     }
 
     fn asked_with(tag: &str) -> HeaderMap {
@@ -204,9 +184,6 @@ mod tests {
         let response = Problem::not_found("no such city").into_response();
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()["cache-control"], "no-store");
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
 }

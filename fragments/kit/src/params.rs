@@ -60,9 +60,7 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Within<MIN, MAX> 
 /// A name as it stands in a URL: `New York` is `new-york`.
 #[must_use]
 pub fn slug(name: &str) -> String {
-    let spaced = name
-        .to_lowercase()
-        .replace(|c: char| !c.is_alphanumeric(), " ");
+    let spaced = name.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " ");
     spaced.split_whitespace().collect::<Vec<_>>().join("-")
 }
 

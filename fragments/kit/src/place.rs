@@ -96,10 +96,7 @@ impl Place {
     pub(crate) async fn stamp(&self) -> Option<Stamp> {
         let Self::File(path) = self else { return None };
         let meta = tokio::fs::metadata(path).await.ok()?;
-        Some(Stamp {
-            modified: meta.modified().ok(),
-            length: meta.len(),
-        })
+        Some(Stamp { modified: meta.modified().ok(), length: meta.len() })
     }
 
     pub(crate) async fn load(&self) -> Result<Vec<u8>, LoadError> {
@@ -140,9 +137,7 @@ async fn load_file(path: &PathBuf) -> Result<Vec<u8>, LoadError> {
     match read.await {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(LoadError::TooLarge),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-            Err(LoadError::Missing(cause.into()))
-        }
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(LoadError::Missing(cause.into())),
         Err(cause) => Err(LoadError::Unreadable(cause.into())),
     }
 }

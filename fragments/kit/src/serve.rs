@@ -59,9 +59,7 @@ pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) 
     }
     log();
     let served = routes().and_then(|routes| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(service, address, routes))
     });
     match served {
@@ -78,15 +76,9 @@ async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<
         .route("/healthz", get(healthy))
         .fallback(|| async { Problem::not_found("no such path").into_response() })
         .layer(from_fn(trace));
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|cause| format!("cannot listen on {address}: {cause}"))?;
+    let listener = TcpListener::bind(address).await.map_err(|cause| format!("cannot listen on {address}: {cause}"))?;
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
-    println!(
-        "{} listening on http://{}",
-        service.name,
-        listener.local_addr()?
-    );
+    println!("{} listening on http://{}", service.name, listener.local_addr()?);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move {
         told_to_stop().await;
         drop(stopping);
@@ -129,24 +121,18 @@ async fn trace(request: Request, next: Next) -> Response {
 fn log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
 }
 
 fn address(port: u16) -> Result<SocketAddr, String> {
     let host = match std::env::var("HOST") {
-        Ok(text) if !text.is_empty() => text
-            .parse::<IpAddr>()
-            .map_err(|_| format!("HOST: `{text}` is not an IP address"))?,
+        Ok(text) if !text.is_empty() => {
+            text.parse::<IpAddr>().map_err(|_| format!("HOST: `{text}` is not an IP address"))?
+        }
         _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
     };
     let port = match std::env::var("PORT") {
-        Ok(text) if !text.is_empty() => text
-            .parse::<u16>()
-            .map_err(|_| format!("PORT: `{text}` is not a port"))?,
+        Ok(text) if !text.is_empty() => text.parse::<u16>().map_err(|_| format!("PORT: `{text}` is not a port"))?,
         _ => port,
     };
     Ok(SocketAddr::new(host, port))

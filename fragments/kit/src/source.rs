@@ -65,19 +65,9 @@ impl<T> Clone for Source<T> {
 impl<T: Send + Sync + 'static> Source<T> {
     /// Nothing is read yet.
     pub fn new(place: Place, parse: Parse<T>) -> Self {
-        let held = Mutex::new(Held {
-            good: None,
-            last: None,
-        });
+        let held = Mutex::new(Held { good: None, last: None });
         let reading = Arc::default();
-        Self {
-            inner: Arc::new(Inner {
-                place,
-                parse,
-                held,
-                reading,
-            }),
-        }
+        Self { inner: Arc::new(Inner { place, parse, held, reading }) }
     }
 
     /// The data, read now if it is due.
@@ -179,11 +169,7 @@ impl<T> Inner<T> {
 impl SourceError {
     fn new(place: &Place, missing: bool, cause: BoxError) -> Self {
         let place = place.to_string();
-        Self {
-            place,
-            missing,
-            cause,
-        }
+        Self { place, missing, cause }
     }
 }
 
@@ -230,10 +216,7 @@ mod tests {
         let failure = source.read().await.expect_err("not a number");
         assert!(!failure.is_missing());
         let told = explain(&*failure);
-        assert_eq!(
-            told,
-            "the built-in sample gave no data: invalid digit found in string"
-        );
+        assert_eq!(told, "the built-in sample gave no data: invalid digit found in string");
     }
 
     #[tokio::test]

@@ -56,9 +56,7 @@ impl Running {
             .expect("the service starts");
         let stdout = process.stdout.take().expect("stdout was asked for");
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("the service says where it listens");
+        BufReader::new(stdout).read_line(&mut line).expect("the service says where it listens");
         let (_, address) = line.trim().split_once("http://").expect("an address");
         let address = address.to_owned();
         Self { process, address }
@@ -121,9 +119,7 @@ impl Reply {
         let headers = lines.filter_map(|line| line.split_once(": "));
         Self {
             status: status.and_then(|code| code.parse().ok()).expect("a status"),
-            headers: headers
-                .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
             body: body.to_owned(),
         }
     }
@@ -131,10 +127,7 @@ impl Reply {
     /// A header, or nothing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map(String::as_str)
-            .unwrap_or_default()
+        self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
     /// Panics unless it is a problem of that status, in full.
@@ -170,9 +163,7 @@ pub fn check_manifest(folder: &str, service: &Running) {
     let manifest: Manifest = toml::from_str(&text.expect("a manifest")).expect("TOML");
     assert!(folder.ends_with(&manifest.name));
     let endpoint = manifest.endpoint.strip_prefix("http://127.0.0.1:");
-    let (_, path) = endpoint
-        .and_then(|rest| rest.split_once('/'))
-        .expect("a path");
+    let (_, path) = endpoint.and_then(|rest| rest.split_once('/')).expect("a path");
     assert!(!manifest.examples.is_empty());
     for Example { name, params } in manifest.examples {
         let query: Vec<_> = params.iter().map(|(k, v)| format!("{k}={v}")).collect();

@@ -29,10 +29,7 @@ pub(crate) struct Match {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Goals after full time, the home side's first.
-    Played {
-        score: [u32; 2],
-        half: Option<[u32; 2]>,
-    },
+    Played { score: [u32; 2], half: Option<[u32; 2]> },
     /// With a word such as `postponed`, where the source has one.
     ToCome { status: Option<String> },
 }
@@ -62,11 +59,7 @@ struct Score {
 #[derive(Debug, thiserror::Error)]
 enum BadMatch {
     #[error("match {number}, {teams}: `{date}` is not a date such as 2026-09-18")]
-    Date {
-        number: usize,
-        teams: String,
-        date: String,
-    },
+    Date { number: usize, teams: String, date: String },
     #[error("match {number}, {teams}: two different clubs are needed")]
     Clubs { number: usize, teams: String },
 }
@@ -75,9 +68,7 @@ impl League {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BoxError> {
         let file: File = serde_json::from_slice(bytes)?;
         let matches = file.matches.into_iter().zip(1..);
-        let mut matches = matches
-            .map(|(entry, number)| entry.check(number))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut matches = matches.map(|(entry, number)| entry.check(number)).collect::<Result<Vec<_>, _>>()?;
         matches.sort_by_key(|one| (one.date, one.time));
         unite_names(&mut matches);
         let name = file.name;
@@ -95,9 +86,7 @@ impl League {
         let now = self.results().next().map(|latest| latest.date);
         let to_come = || self.matches.iter().filter(|one| !one.is_played());
         let overdue = move |one: &&Match| now.is_some_and(|now| one.date < now);
-        to_come()
-            .filter(move |one| !overdue(one))
-            .chain(to_come().filter(overdue))
+        to_come().filter(move |one| !overdue(one)).chain(to_come().filter(overdue))
     }
 }
 
@@ -116,11 +105,7 @@ impl Entry {
         }
         let Ok(date) = self.date.parse() else {
             let date = self.date;
-            return Err(BadMatch::Date {
-                number,
-                teams,
-                date,
-            });
+            return Err(BadMatch::Date { number, teams, date });
         };
         let score = self.score.unwrap_or_default();
         Ok(Match {
@@ -130,13 +115,8 @@ impl Entry {
             home: home.to_owned(),
             away: away.to_owned(),
             outcome: match score.ft {
-                Some(ft) => Outcome::Played {
-                    score: ft,
-                    half: score.ht,
-                },
-                None => Outcome::ToCome {
-                    status: self.status,
-                },
+                Some(ft) => Outcome::Played { score: ft, half: score.ht },
+                None => Outcome::ToCome { status: self.status },
             },
         })
     }
@@ -204,19 +184,11 @@ mod tests {
 
     #[test]
     fn a_match_without_a_full_time_score_is_to_come() {
-        for score in [
-            "",
-            r#", "score": null"#,
-            r#", "score": {}"#,
-            r#", "score": {"ht": [1, 0]}"#,
-        ] {
+        for score in ["", r#", "score": null"#, r#", "score": {}"#, r#", "score": {"ht": [1, 0]}"#] {
             let one = format!(r#"{{"date":"2026-01-01","team1":"A","team2":"B"{score}}}"#);
             check_fixtures(&one, &["A"]);
         }
-        check_fixtures(
-            r#"{"date":"2026-01-01","team1":"A","team2":"B","score":{"ft":[0,0]}}"#,
-            &[],
-        );
+        check_fixtures(r#"{"date":"2026-01-01","team1":"A","team2":"B","score":{"ft":[0,0]}}"#, &[]);
     }
 
     #[test]
@@ -252,10 +224,7 @@ mod tests {
     fn a_mistake_is_named() {
         let told = |matches: &str| explain(&*league(matches).expect_err("a mistake"));
         let date = told(r#"{"date":"1 May","team1":"A","team2":"B"}"#);
-        assert!(
-            date.starts_with("match 1, `A` against `B`: `1 May`"),
-            "{date}"
-        );
+        assert!(date.starts_with("match 1, `A` against `B`: `1 May`"), "{date}");
         let itself = told(r#"{"date":"2026-01-01","team1":"A","team2":"A"}"#);
         assert!(itself.contains("two different clubs"), "{itself}");
         let score = r#"{"date":"2026-01-01","team1":"A","team2":"B","score":{"ft":[1]}}"#;

@@ -8,10 +8,8 @@ use fragment_kit::{BadPlace, Place, Problem, Source};
 
 use crate::league::League;
 
-const SAMPLES: [(&str, &str); 2] = [
-    ("north.1", include_str!("../sample/north.1.json")),
-    ("south.1", include_str!("../sample/south.1.json")),
-];
+const SAMPLES: [(&str, &str); 2] =
+    [("north.1", include_str!("../sample/north.1.json")), ("south.1", include_str!("../sample/south.1.json"))];
 const HOLE: &str = "{league}";
 /// More leagues than this are read anew for each request, so that names cannot fill the memory.
 const MAX_OPEN: usize = 256;
@@ -44,9 +42,7 @@ impl Leagues {
         let place = self.place(name).ok_or_else(unknown)?;
         // Told from one missing file: where the whole folder is missing, no name is to blame.
         let has_folder = match &place {
-            Place::File(path) => path
-                .parent()
-                .is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()),
+            Place::File(path) => path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()),
             _ => true,
         };
         let source = self.source(name, place);
@@ -99,10 +95,7 @@ fn is_league(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c);
     name.len() <= 40
         && name.bytes().all(allowed)
-        && name
-            .bytes()
-            .next()
-            .is_some_and(|c| c.is_ascii_alphanumeric())
+        && name.bytes().next().is_some_and(|c| c.is_ascii_alphanumeric())
         && !name.contains("..")
 }
 
@@ -115,9 +108,7 @@ mod tests {
         for good in ["en.1", "sco.1", "north-2"] {
             assert!(is_league(good), "{good}");
         }
-        for bad in [
-            "", ".", "..", "../x", "a/b", "a\\b", "a..b", "%2e", "EN.1", "a b", ".env",
-        ] {
+        for bad in ["", ".", "..", "../x", "a/b", "a\\b", "a..b", "%2e", "EN.1", "a b", ".env"] {
             assert!(!is_league(bad), "{bad}");
         }
     }

@@ -36,9 +36,7 @@ fn main() -> ExitCode {
 
 fn routes() -> Result<Router, BoxError> {
     let leagues = Arc::new(Leagues::from_env("SCORES_SOURCE")?);
-    Ok(Router::new()
-        .route("/scores", get(scores))
-        .with_state(leagues))
+    Ok(Router::new().route("/scores", get(scores)).with_state(leagues))
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,10 +59,5 @@ async fn scores(
     let limit = query.limit.map(Within::get);
     let html = show(&league, view, heading, limit).map_err(|cause| Problem::internal(&cause))?;
     let keys = vec!["scores".to_owned(), format!("league-{}", query.league)];
-    Ok(Fragment {
-        html,
-        fresh: FRESH,
-        keys,
-    }
-    .answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
 }

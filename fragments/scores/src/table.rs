@@ -54,13 +54,7 @@ impl Row<'_> {
 /// Every club that has a match, played or not, the best first.
 pub(crate) fn table(league: &League) -> Vec<Row<'_>> {
     let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
-    for Match {
-        home,
-        away,
-        outcome,
-        ..
-    } in &league.matches
-    {
+    for Match { home, away, outcome, .. } in &league.matches {
         let score = match outcome {
             Outcome::Played { score, .. } => Some(*score),
             Outcome::ToCome { .. } => None,
@@ -90,24 +84,16 @@ mod tests {
             time: None,
             home: (*home).to_owned(),
             away: (*away).to_owned(),
-            outcome: Outcome::Played {
-                score: *score,
-                half: None,
-            },
+            outcome: Outcome::Played { score: *score, half: None },
         });
-        League {
-            name: "L".to_owned(),
-            matches: matches.collect(),
-        }
+        League { name: "L".to_owned(), matches: matches.collect() }
     }
 
     #[track_caller]
     fn check(results: &[(&str, [u32; 2], &str)], expected: &[(&str, u32, &str)]) {
         let league = league(results);
         let table = table(&league);
-        let rows = table
-            .iter()
-            .map(|row| (row.club, row.points(), row.signed_difference()));
+        let rows = table.iter().map(|row| (row.club, row.points(), row.signed_difference()));
         let rows: Vec<_> = rows.collect();
         let rows: Vec<_> = rows.iter().map(|(c, p, d)| (*c, *p, d.as_str())).collect();
         assert_eq!(rows, expected);
@@ -117,17 +103,9 @@ mod tests {
     fn points_then_difference_then_goals_then_names() {
         check(
             &[("A", [1, 0], "B"), ("C", [3, 0], "D")],
-            &[
-                ("C", 3, "+3"),
-                ("A", 3, "+1"),
-                ("B", 0, "−1"),
-                ("D", 0, "−3"),
-            ],
+            &[("C", 3, "+3"), ("A", 3, "+1"), ("B", 0, "−1"), ("D", 0, "−3")],
         );
-        check(
-            &[("B", [1, 1], "A"), ("D", [2, 2], "C")],
-            &[("C", 1, "0"), ("D", 1, "0"), ("A", 1, "0"), ("B", 1, "0")],
-        );
+        check(&[("B", [1, 1], "A"), ("D", [2, 2], "C")], &[("C", 1, "0"), ("D", 1, "0"), ("A", 1, "0"), ("B", 1, "0")]);
     }
 
     #[test]

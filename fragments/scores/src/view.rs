@@ -22,12 +22,7 @@ pub(crate) enum View {
 }
 
 /// The league as HTML; without a limit, ten matches or the whole table.
-pub(crate) fn show(
-    league: &League,
-    view: View,
-    heading: usize,
-    limit: Option<usize>,
-) -> Result<String, askama::Error> {
+pub(crate) fn show(league: &League, view: View, heading: usize, limit: Option<usize>) -> Result<String, askama::Error> {
     let matches = limit.unwrap_or(MATCHES);
     let days = match view {
         View::Results => days(league.results().take(matches)),
@@ -42,13 +37,7 @@ pub(crate) fn show(
         return Ok(String::new());
     }
     let limit = limit.unwrap_or(rows.len()).min(rows.len());
-    let page = Scores {
-        league: &league.name,
-        view,
-        heading,
-        days,
-        rows: &rows[..limit],
-    };
+    let page = Scores { league: &league.name, view, heading, days, rows: &rows[..limit] };
     page.render()
 }
 
@@ -129,10 +118,7 @@ fn days<'a>(matches: impl Iterator<Item = &'a Match>) -> Vec<Day<'a>> {
     for one in matches {
         match days.last_mut() {
             Some(day) if day.date == one.date => day.matches.push(one),
-            _ => days.push(Day {
-                date: one.date,
-                matches: vec![one],
-            }),
+            _ => days.push(Day { date: one.date, matches: vec![one] }),
         }
     }
     days

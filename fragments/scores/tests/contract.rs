@@ -21,10 +21,7 @@ fn the_samples_are_served_in_every_view() {
     for league in ["north.1", "south.1"] {
         let results = service.get(&format!("/scores?league={league}&limit=50"));
         results.expect_fragment();
-        assert_eq!(
-            results.header("surrogate-key"),
-            format!("scores league-{league}")
-        );
+        assert_eq!(results.header("surrogate-key"), format!("scores league-{league}"));
         let fixtures = service.get(&format!("/scores?league={league}&view=fixtures&limit=50"));
         fixtures.expect_fragment();
         // Eight rounds of four matches, the last two of which are to come.
@@ -42,18 +39,11 @@ fn the_samples_are_served_in_every_view() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let service = start("");
-    for query in [
-        "",
-        "?league=north.1&view=cup",
-        "?league=north.1&limit=0",
-        "?league=north.1&heading=5",
-    ] {
+    for query in ["", "?league=north.1&view=cup", "?league=north.1&limit=0", "?league=north.1&heading=5"] {
         service.get(&format!("/scores{query}")).expect_problem(400);
     }
     for league in ["east.1", "", "..%2Fnorth.1", "%3Cb%3E"] {
-        service
-            .get(&format!("/scores?league={league}"))
-            .expect_problem(404);
+        service.get(&format!("/scores?league={league}")).expect_problem(404);
     }
 }
 
@@ -70,11 +60,7 @@ fn what_is_held_is_not_sent_again() {
 fn bad_data_is_a_503_and_a_missing_league_a_404() {
     let folder = std::env::temp_dir().join(format!("scores-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    std::fs::write(
-        folder.join("cut.1.json"),
-        "{\"name\": \"Cut\", \"matches\": [{\"ro",
-    )
-    .expect("a file");
+    std::fs::write(folder.join("cut.1.json"), "{\"name\": \"Cut\", \"matches\": [{\"ro").expect("a file");
     let service = start(folder.to_str().expect("a UTF-8 path"));
     let reply = service.get("/scores?league=cut.1");
     reply.expect_problem(503);
@@ -82,20 +68,11 @@ fn bad_data_is_a_503_and_a_missing_league_a_404() {
     service.get("/scores?league=none.1").expect_problem(404);
     let whole = "{\"name\": \"New\", \"matches\": [{\"date\":\"2026-01-01\",\"team1\":\"A\",\"team2\":\"B\"}]}";
     std::fs::write(folder.join("none.1.json"), whole).expect("a file");
-    service
-        .get("/scores?league=none.1&view=fixtures")
-        .expect_fragment();
-    assert_eq!(
-        service.get("/scores?league=none.1&view=results").status,
-        204
-    );
+    service.get("/scores?league=none.1&view=fixtures").expect_fragment();
+    assert_eq!(service.get("/scores?league=none.1&view=results").status, 204);
     std::fs::remove_dir_all(&folder).expect("a folder");
-    start("/nowhere/at/all")
-        .get("/scores?league=cut.1")
-        .expect_problem(503);
-    start("http://127.0.0.1:9")
-        .get("/scores?league=cut.1")
-        .expect_problem(503);
+    start("/nowhere/at/all").get("/scores?league=cut.1").expect_problem(503);
+    start("http://127.0.0.1:9").get("/scores?league=cut.1").expect_problem(503);
 }
 
 #[test]
@@ -103,11 +80,7 @@ fn every_recorded_league_is_served() {
     let Some(path) = recorded(FOLDER, "scores") else {
         return;
     };
-    let service = start(
-        path.join("2025-26-{league}.json")
-            .to_str()
-            .expect("a UTF-8 path"),
-    );
+    let service = start(path.join("2025-26-{league}.json").to_str().expect("a UTF-8 path"));
     let mut played = 0;
     for league in LEAGUES {
         for view in ["results", "fixtures"] {
@@ -121,9 +94,7 @@ fn every_recorded_league_is_served() {
         for row in table.body.split("class=\"sc-club\">").skip(1) {
             let cell = row.split("<td class=\"sc-number\">").nth(1);
             let number = cell.and_then(|cell| cell.split('<').next());
-            played += number
-                .and_then(|text| text.parse::<usize>().ok())
-                .expect("a number");
+            played += number.and_then(|text| text.parse::<usize>().ok()).expect("a number");
         }
     }
     // Every match counts for two clubs.

@@ -53,11 +53,7 @@ enum BadLine {
     #[error("line {line}, date `{date}`: not a date such as 2026-09-18")]
     Date { line: u64, date: String },
     #[error("line {line}, {column} `{value}`: not a measurement")]
-    Number {
-        line: u64,
-        column: &'static str,
-        value: f64,
-    },
+    Number { line: u64, column: &'static str, value: f64 },
     #[error("line {line}: {city} has {date} twice")]
     Twice { line: u64, city: String, date: Date },
     #[error("it has a header and no lines")]
@@ -67,18 +63,13 @@ enum BadLine {
 impl Cities {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BoxError> {
         let mut cities = BTreeMap::new();
-        let mut reader = csv::ReaderBuilder::new()
-            .trim(csv::Trim::All)
-            .from_reader(bytes);
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(bytes);
         let headers = reader.headers()?.clone();
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record)? {
             let line = record.position().map_or(0, csv::Position::line);
             let (name, day) = record.deserialize::<Line>(Some(&headers))?.check(line)?;
-            let city = cities.entry(slug(&name)).or_insert_with(|| City {
-                name: name.clone(),
-                days: Vec::new(),
-            });
+            let city = cities.entry(slug(&name)).or_insert_with(|| City { name: name.clone(), days: Vec::new() });
             match city.days.binary_search_by_key(&day.date, |day| day.date) {
                 Err(place) => city.days.insert(place, day),
                 Ok(_) => {
@@ -127,11 +118,7 @@ impl Line {
             ("wind", self.wind, 0.0..=200.0),
         ] {
             if !allowed.contains(&value) {
-                return Err(BadLine::Number {
-                    line,
-                    column,
-                    value,
-                });
+                return Err(BadLine::Number { line, column, value });
             }
         }
         let day = Day {
@@ -186,11 +173,7 @@ mod tests {
         for city in cities.0.values() {
             for days in city.days.chunks(7) {
                 let (city, heading) = (&city.name, 2);
-                let page = Weather {
-                    city,
-                    heading,
-                    days,
-                };
+                let page = Weather { city, heading, days };
                 let html = page.render().expect("the template has no failing parts");
                 shown += html.matches("<th scope=\"row\">").count();
             }

@@ -44,15 +44,10 @@ fn routes() -> Result<Router, BoxError> {
     let place = Place::from_env("WEATHER_SOURCE", SAMPLE)?;
     let source = Source::new(place, Cities::parse);
     let today = match std::env::var("WEATHER_DATE") {
-        Ok(text) if !text.is_empty() => Some(
-            text.parse::<Date>()
-                .map_err(|cause| format!("WEATHER_DATE: {cause}"))?,
-        ),
+        Ok(text) if !text.is_empty() => Some(text.parse::<Date>().map_err(|cause| format!("WEATHER_DATE: {cause}"))?),
         _ => None,
     };
-    Ok(Router::new()
-        .route("/weather", get(weather))
-        .with_state(App { source, today }))
+    Ok(Router::new().route("/weather", get(weather)).with_state(App { source, today }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,25 +65,14 @@ async fn weather(
 ) -> Result<Response, Problem> {
     let cities = app.source.read().await;
     let cities = cities.map_err(|error| Problem::from(&*error))?;
-    let city = cities
-        .get(&query.city)
-        .ok_or_else(|| Problem::not_found(format!("no weather of `{}`", query.city)))?;
+    let city = cities.get(&query.city).ok_or_else(|| Problem::not_found(format!("no weather of `{}`", query.city)))?;
     let days = query.days.unwrap_or(Within::of(1)).get();
     let html = match city.until(app.today, days) {
         [] => String::new(),
-        days => Weather {
-            city: &city.name,
-            heading: query.heading.unwrap_or(Within::of(2)).get(),
-            days,
-        }
-        .render()
-        .map_err(|cause| Problem::internal(&cause))?,
+        days => Weather { city: &city.name, heading: query.heading.unwrap_or(Within::of(2)).get(), days }
+            .render()
+            .map_err(|cause| Problem::internal(&cause))?,
     };
     let keys = vec!["weather".to_owned(), format!("city-{}", query.city)];
-    Ok(Fragment {
-        html,
-        fresh: FRESH,
-        keys,
-    }
-    .answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
 }

@@ -108,11 +108,7 @@ mod tests {
             wind: 5.0,
             sky: "<hail>".to_owned(),
         };
-        let page = Weather {
-            city: "A & B",
-            heading: 3,
-            days: &[day],
-        };
+        let page = Weather { city: "A & B", heading: 3, days: &[day] };
         let html = page.render().expect("the template has no failing parts");
         assert!(html.contains("&#60;hail&#62;") && html.contains("A &#38; B"));
         assert!(html.contains("18 km/h") && !html.contains("<svg"));

@@ -38,19 +38,11 @@ fn today_can_be_told() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let service = start("");
-    for query in [
-        "",
-        "?days=1",
-        "?city=wexcombe&days=8",
-        "?city=wexcombe&heading=h2",
-        "?city=a&city=b",
-    ] {
+    for query in ["", "?days=1", "?city=wexcombe&days=8", "?city=wexcombe&heading=h2", "?city=a&city=b"] {
         service.get(&format!("/weather{query}")).expect_problem(400);
     }
     for city in ["atlantis", "", "..%2F..%2Fetc", "%3Cb%3E", "%FF"] {
-        service
-            .get(&format!("/weather?city={city}"))
-            .expect_problem(404);
+        service.get(&format!("/weather?city={city}")).expect_problem(404);
     }
 }
 
@@ -73,17 +65,12 @@ fn bad_data_is_a_503() {
     reply.expect_problem(503);
     assert!(reply.body.contains("missing field"), "{}", reply.body);
     // Put right, it is served without a restart.
-    let right =
-        "location,date,precipitation,temp_max,temp_min,wind,weather\nA,2026-01-01,0,2,1,3,sun\n";
+    let right = "location,date,precipitation,temp_max,temp_min,wind,weather\nA,2026-01-01,0,2,1,3,sun\n";
     std::fs::write(&broken, right).expect("a file");
     service.get("/weather?city=a").expect_fragment();
     std::fs::remove_file(&broken).expect("a file");
-    start("/nowhere.csv")
-        .get("/weather?city=a")
-        .expect_problem(503);
-    start(std::env::temp_dir().to_str().expect("UTF-8"))
-        .get("/weather?city=a")
-        .expect_problem(503);
+    start("/nowhere.csv").get("/weather?city=a").expect_problem(503);
+    start(std::env::temp_dir().to_str().expect("UTF-8")).get("/weather?city=a").expect_problem(503);
 }
 
 #[test]

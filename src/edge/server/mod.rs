@@ -60,14 +60,12 @@ pub struct Compression {
 /// The public side as a service.
 pub fn router(pages: Arc<Pages>, compression: Compression) -> Router {
     let compress = CompressionLayer::new().br(compression.br).zstd(compression.zstd).gzip(compression.gzip);
-    Router::new()
-        .fallback(answer)
-        .with_state(pages)
-        .layer(compress)
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+    Router::new().fallback(answer).with_state(pages).layer(compress).layer(CatchPanicLayer::custom(
+        |_: Box<dyn std::any::Any + Send>| {
             tracing::error!("a request panicked");
             error(StatusCode::INTERNAL_SERVER_ERROR, Trace::new()).map(Body::new)
-        }))
+        },
+    ))
 }
 
 async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
@@ -134,7 +132,8 @@ fn log(page: &Page, pattern: &str, trace: Trace) {
             let outcome = outcome.as_ref()?;
             let reason = outcome.reason?;
             let expected = matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating);
-            (outcome.shown != Shown::Fresh && !expected).then(|| format!("{}={} ({reason})", fragment.id, outcome.shown))
+            (outcome.shown != Shown::Fresh && !expected)
+                .then(|| format!("{}={} ({reason})", fragment.id, outcome.shown))
         })
         .collect();
     if !degraded.is_empty() {

@@ -203,12 +203,7 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_a_tag_is_none() {
-        for text in [
-            "<!-- <fragment> -->",
-            "<!doctype html>",
-            "a < b && c <3",
-            "<!-- a --!> b",
-        ] {
+        for text in ["<!-- <fragment> -->", "<!doctype html>", "a < b && c <3", "<!-- a --!> b"] {
             assert_eq!(written(text), Vec::<&str>::new(), "{text}");
         }
         for name in ["script", "style", "title", "textarea", "iframe", "xmp", "noframes"] {
@@ -229,7 +224,8 @@ mod tests {
         let Token::Start(div) = &found[0] else { panic!("{found:?}") };
         assert_eq!(div.name, "div");
         assert_eq!(&text[div.span.clone()], "<DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w>");
-        let names: Vec<_> = div.attributes.iter().map(|a| (&text[a.name_span.clone()], &text[a.value_span.clone()])).collect();
+        let names: Vec<_> =
+            div.attributes.iter().map(|a| (&text[a.name_span.clone()], &text[a.value_span.clone()])).collect();
         assert_eq!(names, [("Title", "a&amp;b\r\nc"), ("hidden", ""), ("data-X", "ü"), ("y", "z/w")]);
         assert_eq!(div.attributes[0].value, "a&b\nc");
         let spans: Vec<&str> = written(text);

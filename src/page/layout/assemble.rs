@@ -211,7 +211,8 @@ impl<'a> Assembler<'a> {
         if let Some(start) = self.files.iter().position(|open| std::ptr::eq(*open, file)) {
             let mut circle: Vec<&str> = self.files[start..].iter().map(|file| file.path()).collect();
             circle.push(file.path());
-            let problem = Diagnostic::new(Code::IncludeCycle, named.at.clone(), format!("`{}` includes itself", named.value));
+            let problem =
+                Diagnostic::new(Code::IncludeCycle, named.at.clone(), format!("`{}` includes itself", named.value));
             self.problems.push(problem.help(format!("it goes {}", circle.join(" → "))));
             return;
         }
@@ -252,8 +253,11 @@ impl<'a> Assembler<'a> {
         self.nodes(&element.inside, &mut fallback);
         let fallback = fallback.finish();
         if element.required && fallback.is_empty() {
-            let problem = Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
-            self.problems.push(problem.help("when it fails, readers see an error page; put what they should see instead inside it"));
+            let problem =
+                Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
+            self.problems.push(
+                problem.help("when it fails, readers see an error page; put what they should see instead inside it"),
+            );
         }
         let service = service?;
         let id = self.id(element, &service);
@@ -276,7 +280,9 @@ impl<'a> Assembler<'a> {
     fn id(&self, element: &FragmentElement, service: &Service) -> Name {
         let base = element.id.clone().unwrap_or_else(|| match service {
             Service::Named(manifest) => manifest.name.to_string(),
-            Service::Source(url) => url.host_str().unwrap_or("src").replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"),
+            Service::Source(url) => {
+                url.host_str().unwrap_or("src").replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-")
+            }
         });
         let taken = |id: &str| self.fragments.iter().flatten().any(|fragment| &*fragment.id == id);
         if !taken(&base) {
@@ -295,7 +301,9 @@ impl<'a> Assembler<'a> {
                 let origin = url.value.origin().ascii_serialization();
                 let message = format!("`{origin}` is no allowed upstream");
                 let problem = Diagnostic::new(Code::UpstreamNotAllowed, url.at.clone(), message);
-                self.problems.push(problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")));
+                self.problems.push(
+                    problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")),
+                );
                 None
             }
             Target::Named { name, version } => {
@@ -304,7 +312,8 @@ impl<'a> Assembler<'a> {
                     if manifest.lifecycle == Lifecycle::Deprecated {
                         let message = format!("`{}` {} is deprecated", manifest.name, manifest.version);
                         let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
-                        self.problems.push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
+                        self.problems
+                            .push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
                     }
                     return Some(Service::Named(Arc::clone(manifest)));
                 }
@@ -337,7 +346,8 @@ impl<'a> Assembler<'a> {
             if let Piece::Placeholder(name) = piece
                 && !known().any(|known| known == name)
             {
-                let message = format!("`{{{name}}}` is neither a parameter of the route nor a declared query parameter");
+                let message =
+                    format!("`{{{name}}}` is neither a parameter of the route nor a declared query parameter");
                 let help = names::did_you_mean(name, known())
                     .unwrap_or_else(|| format!("put `{{{name}}}` into the route, or add `query = [\"{name}\"]`"));
                 let problem = Diagnostic::new(Code::UnknownPlaceholder, parameter.value_at.clone(), message);
@@ -363,7 +373,8 @@ impl<'a> Assembler<'a> {
             let Some(declared) = manifest.params.iter().find(|param| param.name == *name) else {
                 let help = names::did_you_mean(name, manifest.params.iter().map(|param| param.name.as_str()));
                 let message = format!("`{}` has no parameter `{name}`", manifest.name);
-                self.problems.push(Diagnostic::new(Code::UnknownParameter, parameter.name.at.clone(), message).maybe_help(help));
+                self.problems
+                    .push(Diagnostic::new(Code::UnknownParameter, parameter.name.at.clone(), message).maybe_help(help));
                 continue;
             };
             let literal = match parameter.value.as_slice() {
@@ -371,8 +382,9 @@ impl<'a> Assembler<'a> {
                 _ => continue,
             };
             if let Err(wrong) = declared.check(literal) {
-                let message = format!("`{name}` of `{}` {wrong}, and `{literal}` is not", manifest.name);
-                self.problems.push(Diagnostic::new(Code::BadParameter, parameter.value_at.clone(), message));
+                let message = format!("`{name}` of `{}` cannot be `{literal}`", manifest.name);
+                let problem = Diagnostic::new(Code::BadParameter, parameter.value_at.clone(), message);
+                self.problems.push(problem.help(format!("it {wrong}")));
             }
         }
         for param in manifest.params.iter().filter(|param| param.required) {
@@ -463,7 +475,12 @@ fn element(text: &str) -> String {
     format!("<title>{text}</title>")
 }
 
-fn best_place<'a>(nodes: &'a [Node], files: &'a BTreeMap<String, LayoutFile>, open: &mut Vec<&'a str>, best: &mut Place) {
+fn best_place<'a>(
+    nodes: &'a [Node],
+    files: &'a BTreeMap<String, LayoutFile>,
+    open: &mut Vec<&'a str>,
+    best: &mut Place,
+) {
     for node in nodes {
         match node {
             Node::Title(_) => *best = Place::Title,

@@ -112,12 +112,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         esi: esi.unwrap_or_default(),
     };
     front.query.dedup();
-    for (key, acted_on) in [
-        ("frame", false),
-        ("schedule", false),
-        ("experiment", false),
-        ("esi", !front.esi),
-    ] {
+    for (key, acted_on) in [("frame", false), ("schedule", false), ("experiment", false), ("esi", !front.esi)] {
         if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
             problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
         }
@@ -153,7 +148,11 @@ fn routes(reader: &mut Reader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Locate
 
 fn parameter(value: &Value) -> Result<String, Wrong> {
     let text = table::text(value)?;
-    if names::is_name(&text) { Ok(text) } else { Err(Wrong::new(format!("`{text}` is no parameter name: {}", names::NAME_RULE))) }
+    if names::is_name(&text) {
+        Ok(text)
+    } else {
+        Err(Wrong::new(format!("`{text}` is no parameter name: {}", names::NAME_RULE)))
+    }
 }
 
 fn time(value: &Value) -> Result<Timestamp, Wrong> {
@@ -161,13 +160,22 @@ fn time(value: &Value) -> Result<Timestamp, Wrong> {
         Data::Text(text) | Data::Time(text) => text,
         other => return Err(Wrong::new(format!("must be a time, not {}", other.kind()))),
     };
-    text.parse().map_err(|_| Wrong::with_help(format!("`{text}` is no time with an offset"), "write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00"))
+    text.parse().map_err(|_| {
+        Wrong::with_help(
+            format!("`{text}` is no time with an offset"),
+            "write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00",
+        )
+    })
 }
 
 fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(entry) = reader.entry("headers") else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
-        reader.note(entry.value.at.clone(), "`headers` must be a table", Some("write them below a line `[headers]`".to_owned()));
+        reader.note(
+            entry.value.at.clone(),
+            "`headers` must be a table",
+            Some("write them below a line `[headers]`".to_owned()),
+        );
         return Vec::new();
     };
     let mut headers = Vec::new();
@@ -178,13 +186,21 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
         };
         if OWNED.contains(&name.as_str()) {
             let cure = "leave it out: it follows from the page's parts (`max_age` caps the freshness)";
-            reader.note(entry.key_at.clone(), format!("`{}` is set by the compositor", entry.key), Some(cure.to_owned()));
+            reader.note(
+                entry.key_at.clone(),
+                format!("`{}` is set by the compositor", entry.key),
+                Some(cure.to_owned()),
+            );
             continue;
         }
         match table::text(&entry.value).map(|text| HeaderValue::try_from(text.trim())) {
             Ok(Ok(value)) => headers.push((name, value)),
-            Ok(Err(_)) => reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None),
-            Err(wrong) => reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help),
+            Ok(Err(_)) => {
+                reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None)
+            }
+            Err(wrong) => {
+                reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help)
+            }
         }
     }
     headers
@@ -208,7 +224,9 @@ fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
         for weight in &weights.entries {
             match table::integer(0..=1_000_000)(&weight.value) {
                 Ok(number) => variants.push((weight.key.clone(), u32::try_from(number).unwrap_or_default())),
-                Err(wrong) => reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help),
+                Err(wrong) => {
+                    reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help)
+                }
             }
         }
         experiments.push(Experiment { name: entry.key.clone(), variants });

@@ -121,7 +121,17 @@ pub enum Piece {
 
 /// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
 pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Vec<Node> {
-    let mut parser = Parser { source, frame, problems, text_from: body, open: Vec::new(), nodes: vec![Vec::new()], templates: 0, drawings: 0, title: None };
+    let mut parser = Parser {
+        source,
+        frame,
+        problems,
+        text_from: body,
+        open: Vec::new(),
+        nodes: vec![Vec::new()],
+        templates: 0,
+        drawings: 0,
+        title: None,
+    };
     for token in tokens::tokens(&source.text[body..]) {
         parser.token(shift(token, body));
     }
@@ -229,9 +239,10 @@ impl Parser<'_> {
 
     fn end(&mut self, name: &str, span: Range<usize>) {
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
-            let inside = self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
-            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}"))
-                .help = Some(format!("remove it, or write `<{name} …>` where it should begin"));
+            let inside =
+                self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
+            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}")).help =
+                Some(format!("remove it, or write `<{name} …>` where it should begin"));
             self.text_until(span.start, span.end);
             return;
         };
@@ -304,7 +315,8 @@ impl Parser<'_> {
         for attribute in &tag.attributes {
             if seen.iter().any(|earlier| earlier.name == attribute.name) {
                 let message = format!("`{}` stands twice", attribute.name);
-                self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help = Some("keep one of them".to_owned());
+                self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help =
+                    Some("keep one of them".to_owned());
             } else {
                 seen.push(attribute);
             }
@@ -314,8 +326,23 @@ impl Parser<'_> {
 
     fn fragment(&mut self, tag: &StartTag, inside: Vec<Node>) -> FragmentElement {
         const KNOWN: [&str; 17] = [
-            "name", "src", "version", "id", "ttl", "stale", "timeout", "required", "load", "slot", "device", "region",
-            "locale", "variant", "from", "until", "data-NAME",
+            "name",
+            "src",
+            "version",
+            "id",
+            "ttl",
+            "stale",
+            "timeout",
+            "required",
+            "load",
+            "slot",
+            "device",
+            "region",
+            "locale",
+            "variant",
+            "from",
+            "until",
+            "data-NAME",
         ];
         let mut element = FragmentElement {
             at: self.spot(tag.span.clone()),
@@ -338,13 +365,14 @@ impl Parser<'_> {
                 "src" => src = Some(attribute),
                 "version" => version = Some(attribute),
                 "id" if names::is_name(value) => element.id = Some(value.to_owned()),
-                "id" => self.bad(attribute, format!("`{value}` is no id: {}", names::NAME_RULE), None),
+                "id" => self.bad(attribute, format!("`{value}` is no id"), Some(format!("write {}", names::NAME_RULE))),
                 "ttl" => element.ttl = self.duration(attribute).map(|value| Located { value, at: value_at }),
                 "stale" => element.stale = self.duration(attribute),
                 "timeout" => {
                     element.timeout = self.duration(attribute);
                     if element.timeout.is_some_and(|timeout| timeout.is_zero()) {
-                        self.bad(attribute, "no fragment comes in no time at all".to_owned(), None);
+                        let help = Some("leave it out, or write it like `300ms`".to_owned());
+                        self.bad(attribute, "no fragment comes in no time at all".to_owned(), help);
                     }
                 }
                 "required" => element.required = self.boolean(attribute),
@@ -395,7 +423,10 @@ impl Parser<'_> {
         });
         match (name, src) {
             (Some(name), None) if name.value.is_empty() => {
-                self.problems.push(Diagnostic::new(Code::MissingName, name.at, "`name` is empty"));
+                self.problems.push(
+                    Diagnostic::new(Code::MissingName, name.at, "`name` is empty")
+                        .help("`pasteup catalog` lists names"),
+                );
                 Target::Missing
             }
             (Some(name), None) => {
@@ -404,12 +435,17 @@ impl Parser<'_> {
             }
             (None, Some(src)) => {
                 if let Some(version) = version {
-                    self.bad(version, "a fragment named by `src` has no versions".to_owned(), Some("remove it".to_owned()));
+                    self.bad(
+                        version,
+                        "a fragment named by `src` has no versions".to_owned(),
+                        Some("remove it".to_owned()),
+                    );
                 }
                 match upstreams::source(&src.value) {
                     Ok(value) => Target::Source(Located { value, at: self.spot(value_or_name(src)) }),
                     Err(error) => {
-                        self.bad(src, error.to_string(), None);
+                        let help = Some("write it like `https://fragments.example.org/weather`".to_owned());
+                        self.bad(src, error.to_string(), help);
                         Target::Missing
                     }
                 }
@@ -419,9 +455,17 @@ impl Parser<'_> {
                 self.bad(src, "a fragment has a `name` or a `src`, not both".to_owned(), help);
                 Target::Missing
             }
+            // A misspelt `name` has been told as that.
+            (None, None) if tag.attributes.iter().any(|a| names::nearest(&a.name, ["name", "src"]).is_some()) => {
+                Target::Missing
+            }
             (None, None) => {
-                self.note(Code::MissingName, tag.span.clone(), "`<fragment>` does not say which nanoservice it is for".to_owned())
-                    .help = Some("add `name=\"…\"`; `pasteup catalog` lists them".to_owned());
+                self.note(
+                    Code::MissingName,
+                    tag.span.clone(),
+                    "`<fragment>` does not say which nanoservice it is for".to_owned(),
+                )
+                .help = Some("add `name=\"…\"`; `pasteup catalog` lists them".to_owned());
                 Target::Missing
             }
         }
@@ -482,7 +526,8 @@ impl Parser<'_> {
         };
         *field = Choice::parse(&attribute.value);
         let Some(choice) = field.as_ref() else {
-            self.bad(attribute, "a list of words, or `not` and a list, is missing".to_owned(), None);
+            let help = Some("write a list of words, or `not` and a list".to_owned());
+            self.bad(attribute, "the list is empty".to_owned(), help);
             return true;
         };
         let wrong = choice.tokens.iter().find_map(|token| match attribute.name.as_str() {
@@ -491,7 +536,10 @@ impl Parser<'_> {
             _ => None,
         });
         if let Some(wrong) = wrong {
-            self.bad(attribute, wrong, None);
+            let device = attribute.name == "device";
+            let help =
+                if device { "write words of that list, or `not` before them" } else { "write it like `lead:big`" };
+            self.bad(attribute, wrong, Some(help.to_owned()));
         }
         let problem = not_yet(self.spot(attribute.name_span.clone()), &format!("`{}`", attribute.name));
         self.problems.push(problem.help("no reader is known by it: a list never holds, and `not` always does"));
@@ -511,7 +559,7 @@ impl Parser<'_> {
         match units::duration(&attribute.value) {
             Ok(duration) => Some(duration),
             Err(error) => {
-                self.bad(attribute, error.to_string(), None);
+                self.bad(attribute, error.to_string(), Some(error.help()));
                 None
             }
         }
@@ -532,8 +580,9 @@ impl Parser<'_> {
     fn parameter(&mut self, attribute: &Attribute, value_at: Spot) -> Option<Parameter> {
         let name = attribute.name.strip_prefix("data-").filter(|name| names::is_name(name));
         let Some(name) = name else {
-            let message = format!("`{}` names no parameter: {}", attribute.name, names::NAME_RULE);
-            self.note(Code::UnknownAttribute, attribute.name_span.clone(), message);
+            let message = format!("`{}` names no parameter", attribute.name);
+            self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help =
+                Some(format!("after `data-` stand {}", names::NAME_RULE));
             return None;
         };
         match pieces(&attribute.value) {
@@ -543,7 +592,11 @@ impl Parser<'_> {
                 value_at,
             }),
             Err(message) => {
-                self.bad(attribute, message.to_owned(), Some("`{section}` is a placeholder, `{{` a literal brace".to_owned()));
+                self.bad(
+                    attribute,
+                    message.to_owned(),
+                    Some("`{section}` is a placeholder, `{{` a literal brace".to_owned()),
+                );
                 None
             }
         }

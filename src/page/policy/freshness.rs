@@ -73,7 +73,10 @@ impl Directives {
 }
 
 fn varies_on_everything(headers: &HeaderMap) -> bool {
-    headers.get_all(header::VARY).iter().any(|value| value.to_str().map_or(true, |text| text.split(',').any(|name| name.trim() == "*")))
+    headers
+        .get_all(header::VARY)
+        .iter()
+        .any(|value| value.to_str().map_or(true, |text| text.split(',').any(|name| name.trim() == "*")))
 }
 
 /// Delta-seconds (RFC 9111, 1.2.2): too large is very long, and what is no number is none.
@@ -244,7 +247,8 @@ mod tests {
     #[test]
     fn stale_windows_follow_freshness() {
         let now = Instant::now();
-        let rules = Rules { ttl: Some(s(10)), stale_while_revalidate: s(20), stale_if_error: s(60), ..Rules::default() };
+        let rules =
+            Rules { ttl: Some(s(10)), stale_while_revalidate: s(20), stale_if_error: s(60), ..Rules::default() };
         let lifetime = |line| lifetime(&directives(&[line]), &rules, false);
         let at = |line, age| freshness(now, &lifetime(line), now + s(age));
         assert_eq!(at("public", 9), Freshness::Fresh(s(1)));

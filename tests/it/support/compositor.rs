@@ -202,10 +202,8 @@ pub(crate) fn answers(
     headers: &[(&'static str, &str)],
     body: &str,
 ) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
-    let headers: HeaderMap = headers
-        .iter()
-        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-        .collect();
+    let headers: HeaderMap =
+        headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
     let body = Bytes::from(body.to_owned());
     move |_| {
         let (status, headers, body) = (StatusCode::from_u16(status).unwrap(), headers.clone(), body.clone());

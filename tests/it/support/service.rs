@@ -45,7 +45,9 @@ impl RawService {
     /// A whole answer of HTML.
     pub(crate) async fn html(pause: Duration, headers: &str, body: &str) -> Self {
         let length = body.len();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+        );
         Self::start(pause, head + body).await
     }
 
