@@ -19,7 +19,7 @@ use crate::engine::{Compositor, Page, Ports};
 use crate::page::context::{Device, Reader, Visit};
 use crate::page::outcome::Reason;
 use crate::page::route;
-use crate::page::site::Site;
+use crate::page::site::{Match, Site};
 use crate::page::verdict::Verdict;
 
 use super::{FOUND, loading, report};
@@ -83,7 +83,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
 async fn compose(site: &Site, settings: &Settings, options: &Options) -> Result<Option<Page>, String> {
     let uri: Uri = options.path.parse().map_err(|error| format!("`{}` is no path: {error}", options.path))?;
     let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", options.path))?;
-    let Some((template, pattern, parameters)) = site.find(&path) else { return Ok(None) };
+    let Some(Match { template, pattern, parameters }) = site.find(&path) else { return Ok(None) };
     let reader = Reader {
         device: options.device,
         region: options.region.clone(),

@@ -173,7 +173,7 @@ impl Endpoint {
         }
         plain.push_str(rest);
         let url = super::upstreams::source(&plain).map_err(|error| wrong(error.to_string()))?;
-        let authority = text.splitn(4, '/').nth(2).unwrap_or_default();
+        let authority = text.split('/').nth(2).unwrap_or_default();
         if authority.contains('{') || url.query().is_some_and(|_| text.contains("={")) {
             return Err(wrong("`{…}` may only stand in the path".to_owned()));
         }

@@ -54,18 +54,25 @@ pub struct Site {
     routes: Routes<(String, Arc<Template>)>,
 }
 
+/// The layout that a path leads to.
+#[derive(Debug)]
+pub struct Match<'a> {
+    /// The layout.
+    pub template: &'a Arc<Template>,
+    /// The pattern that matched.
+    pub pattern: &'a str,
+    /// The route parameters' values.
+    pub parameters: Vec<(String, String)>,
+}
+
 impl Site {
     /// Builds a site. Where a file has a mistake, `last_good` gives what it was before.
     #[must_use]
     pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
         let mut site = Self { problems: files.unreadable.clone(), ..Self::default() };
         let broken_manifests = site.read_manifests(files, last_good);
-        let layouts: BTreeMap<String, LayoutFile> = files
-            .layouts
-            .iter()
-            .map(|source| LayoutFile::parse(source))
-            .map(|file| (file.path().to_owned(), file))
-            .collect();
+        let layouts: BTreeMap<String, LayoutFile> =
+            files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
         let surroundings = Surroundings {
             files: &layouts,
             catalogue: &site.catalogue,
@@ -158,9 +165,9 @@ impl Site {
 
     /// The layout for a normalised path, the pattern that matched, and the parameters' values.
     #[must_use]
-    pub fn find(&self, path: &str) -> Option<(&Arc<Template>, &str, Vec<(String, String)>)> {
+    pub fn find(&self, path: &str) -> Option<Match<'_>> {
         let ((pattern, template), parameters) = self.routes.find(path)?;
-        Some((template, pattern, parameters))
+        Some(Match { template, pattern, parameters })
     }
 
     /// Whether any file has a mistake that keeps it from going live.

@@ -91,7 +91,8 @@ async fn a_private_answer_is_not_shared_among_readers_who_ask_at_once() {
         .front("<fragment name=a />")
         .fragment("a", after(Duration::from_millis(50), counts("private")))
         .start();
-    let mut seen: Vec<String> = join_all((0..20).map(|_| site.get("/"))).await.iter().map(|page| page.html()).collect();
+    let mut seen: Vec<String> =
+        join_all((0..20).map(|_| site.get("/"))).await.iter().map(super::support::compositor::Got::html).collect();
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 20, "each has an answer of its own");

@@ -24,6 +24,7 @@ use crate::engine::{Compositor, Live, Page};
 use crate::page::context::{Reader, Visit};
 use crate::page::outcome::{Reason, Shown};
 use crate::page::route;
+use crate::page::site::Match;
 use crate::page::verdict::Verdict;
 
 use body::Chunks;
@@ -99,7 +100,7 @@ impl Pages {
             return error(StatusCode::BAD_REQUEST, trace);
         };
         let snapshot = self.live.now();
-        let Some((template, pattern, parameters)) = snapshot.site.find(&path) else {
+        let Some(Match { template, pattern, parameters }) = snapshot.site.find(&path) else {
             return error(StatusCode::NOT_FOUND, trace);
         };
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader(&request.headers));

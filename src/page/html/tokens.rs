@@ -121,7 +121,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
 fn value_span(text: &str, name_end: usize) -> Range<usize> {
     let bytes = text.as_bytes();
     let skip_space = |mut at: usize| {
-        while bytes.get(at).is_some_and(|b| b.is_ascii_whitespace()) {
+        while bytes.get(at).is_some_and(u8::is_ascii_whitespace) {
             at += 1;
         }
         at

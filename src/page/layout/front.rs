@@ -196,10 +196,10 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
         match table::text(&entry.value).map(|text| HeaderValue::try_from(text.trim())) {
             Ok(Ok(value)) => headers.push((name, value)),
             Ok(Err(_)) => {
-                reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None)
+                reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None);
             }
             Err(wrong) => {
-                reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help)
+                reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help);
             }
         }
     }
@@ -225,7 +225,7 @@ fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
             match table::integer(0..=1_000_000)(&weight.value) {
                 Ok(number) => variants.push((weight.key.clone(), u32::try_from(number).unwrap_or_default())),
                 Err(wrong) => {
-                    reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help)
+                    reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Layouts: what an editor writes, read into what a page is planned from.
 //! A layout with a mistake is told with all its mistakes, and does not go live.
 //!
-//! A file is read in two steps: [`file`] reads one file by itself ([`front`] its front matter,
+//! A file is read in two steps: [`mod@file`] reads one file by itself ([`front`] its front matter,
 //! [`markup`] its HTML), and [`assemble`] joins files with each other and with the catalogue.
 
 pub mod file;

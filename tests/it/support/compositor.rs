@@ -18,7 +18,7 @@ use pasteup::page::context::{Reader, Visit};
 use pasteup::page::diagnostic::Source;
 use pasteup::page::outcome::{Reason, Shown};
 use pasteup::page::plan::{Defaults, Key};
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
 
 type Answer = BoxFuture<'static, Result<Response, Failure>>;
@@ -145,7 +145,7 @@ impl TestCompositor {
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let (template, pattern, parameters) = site.find(path).expect("a route");
+        let Match { template, pattern, parameters } = site.find(path).expect("a route");
         let visit = Visit::new(pattern, parameters, query, &template.query, reader);
         Got(engine.compose(template, &visit, &self.defaults, Trace::new(), None).await)
     }
