@@ -1,11 +1,12 @@
 //! A site's folder, read: settings, layouts, manifests, and all their mistakes.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use crate::config::{Flags, Settings};
 use crate::edge::files::SiteFolder;
-use crate::page::diagnostic::{self, Diagnostic};
-use crate::page::site::Site;
+use crate::page::diagnostic::{self, Diagnostic, Source};
+use crate::page::site::{Files, Site};
 
 /// All of a site as it is on disk.
 pub(super) struct Loaded {
@@ -15,6 +16,8 @@ pub(super) struct Loaded {
     pub(super) settings_problems: Vec<Diagnostic>,
     /// Layouts and nanoservices.
     pub(super) site: Site,
+    /// Equal for two readings of the same texts.
+    pub(super) fingerprint: u64,
 }
 
 impl Loaded {
@@ -56,6 +59,17 @@ pub(super) fn load(folder: &SiteFolder, flags: Flags, last_good: Option<(&Site, 
         Some((_, settings)) if broken => settings.clone(),
         _ => read,
     };
-    let site = Site::build(&folder.files(), &settings.limits, last_good.map(|(site, _)| site));
-    Loaded { settings, settings_problems, site }
+    let files = folder.files();
+    let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
+    let fingerprint = fingerprint(&files, source.as_deref());
+    Loaded { settings, settings_problems, site, fingerprint }
+}
+
+fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    files.layouts.hash(&mut hasher);
+    files.manifests.hash(&mut hasher);
+    files.unreadable.hash(&mut hasher);
+    settings.hash(&mut hasher);
+    hasher.finish()
 }

@@ -93,7 +93,7 @@ async fn compose(site: &Site, settings: &Settings, options: &Options) -> Result<
         ..Reader::default()
     };
     let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
-    let upstream = HttpUpstream::new(settings.private_upstreams).map_err(|error| error.to_string())?;
+    let upstream = HttpUpstream::new(settings.private_upstreams)?;
     let compositor = Compositor::new(Ports {
         upstream: Arc::new(upstream),
         store: Arc::new(MemoryStore::new(settings.cache_memory)),

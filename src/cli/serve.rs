@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Flags, Server, Settings, Telemetry};
 use crate::edge::admin::{self, Admin};
 use crate::edge::clock::SystemClock;
-use crate::edge::files::SiteFolder;
+use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::http::HttpUpstream;
 use crate::edge::listen::{self, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
@@ -25,6 +25,7 @@ use crate::engine::{Compositor, Live, Ports, Snapshot};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::site::Site;
 
+use super::loading::Loaded;
 use super::{CANNOT_RUN, loading, report};
 
 pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
@@ -42,7 +43,7 @@ pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketA
     start_log(&loaded.settings.telemetry)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(serve(folder, flags, loaded.settings, loaded.site, problems))?;
+    runtime.block_on(serve(folder, flags, loaded, problems))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,14 +59,9 @@ fn start_log(telemetry: &Telemetry) -> Result<(), String> {
     started.map_err(|error| error.to_string())
 }
 
-async fn serve(
-    folder: SiteFolder,
-    flags: Flags,
-    settings: Settings,
-    site: Site,
-    problems: Vec<Diagnostic>,
-) -> Result<(), String> {
-    let upstream = HttpUpstream::new(settings.private_upstreams).map_err(|error| error.to_string())?;
+async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<Diagnostic>) -> Result<(), String> {
+    let Loaded { settings, site, fingerprint, .. } = loaded;
+    let upstream = HttpUpstream::new(settings.private_upstreams)?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     let compositor = Compositor::new(Ports {
@@ -94,12 +90,15 @@ async fn serve(
     let listener = bind(settings.server.listen).await?;
     let admin_listener = bind(settings.server.admin).await?;
     let (changed, changes) = mpsc::channel(1);
-    // A full channel already holds the news that something has changed.
+    // What changed between the first reading and the watch is read again.
+    changed.try_send(()).map_err(|error| error.to_string())?;
     let tell_change = move || {
+        // A full channel already holds the news.
         let _full = changed.try_send(());
     };
-    let _watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
-    let reloading = tokio::spawn(reload(folder, flags, Arc::clone(&live), settings.clone(), problems, changes));
+    let watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
+    let reloader = Reloader { folder, watch, flags, live, settings: settings.clone(), known: problems, fingerprint };
+    let reloading = tokio::spawn(reloader.run(changes));
 
     println!("listening on http://{}", listener.local_addr().map_err(|error| error.to_string())?);
     println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
@@ -153,29 +152,45 @@ async fn stop_signal() -> Result<(), String> {
 }
 
 /// Reads the site again after each change, and puts what is good of it in place.
-async fn reload(
+struct Reloader {
     folder: SiteFolder,
+    watch: Watch,
     flags: Flags,
     live: Arc<Live>,
-    mut settings: Settings,
-    mut known: Vec<Diagnostic>,
-    mut changes: mpsc::Receiver<()>,
-) {
-    while changes.recv().await.is_some() {
-        let (present, before, on_disk) = (live.now(), settings.clone(), folder.clone());
-        let read = tokio::task::spawn_blocking(move || loading::load(&on_disk, flags, Some((&present.site, &before))));
-        let Ok(loaded) = read.await else {
-            tracing::error!("reading the site panicked; what was live stays live");
-            continue;
-        };
+    /// The last good ones.
+    settings: Settings,
+    /// The mistakes that were told.
+    known: Vec<Diagnostic>,
+    fingerprint: u64,
+}
+
+impl Reloader {
+    async fn run(mut self, mut changes: mpsc::Receiver<()>) {
+        while changes.recv().await.is_some() {
+            // Before the reading: what changes after it makes news again.
+            self.watch.renew();
+            let (folder, flags) = (self.folder.clone(), self.flags);
+            let (present, settings) = (self.live.now(), self.settings.clone());
+            let read = move || loading::load(&folder, flags, Some((&present.site, &settings)));
+            match tokio::task::spawn_blocking(read).await {
+                Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
+                Ok(loaded) => self.take(loaded),
+                Err(error) => tracing::error!(%error, "the site could not be read; what was live stays live"),
+            }
+        }
+    }
+
+    fn take(&mut self, loaded: Loaded) {
         let problems = loaded.problems();
-        tell(&problems, &known, &loaded.site);
-        known = problems;
-        if loaded.settings.server != settings.server || loaded.settings.cache_memory != settings.cache_memory {
+        tell(&problems, &self.known, &loaded.site);
+        self.known = problems;
+        self.fingerprint = loaded.fingerprint;
+        let settings = loaded.settings;
+        if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
             tracing::warn!("settings below [server] and [cache] take effect at the next start");
         }
-        settings = loaded.settings;
-        live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
+        self.live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
+        self.settings = settings;
     }
 }
 

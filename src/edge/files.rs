@@ -58,11 +58,12 @@ impl SiteFolder {
     pub fn files(&self) -> Files {
         let mut files = Files::default();
         let layouts = self.root.join("layouts");
+        let real_layouts = layouts.canonicalize().unwrap_or_else(|_| layouts.clone());
         let mut paths = Vec::new();
         walk(&layouts, 0, &mut paths);
         for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "html")) {
             let name = self.name(&path);
-            let inside = path.canonicalize().is_ok_and(|real| real.starts_with(&layouts));
+            let inside = path.canonicalize().is_ok_and(|real| real.starts_with(&real_layouts));
             let read = if inside {
                 self.read(&path, name)
             } else {
@@ -110,41 +111,42 @@ impl SiteFolder {
         })
     }
 
-    /// Calls `changed` whenever something in the site has changed, until the watch is dropped.
+    /// Calls `changed` whenever something in the site may have changed, until the watch is dropped.
     /// Folders are watched and not files: editors replace files.
     ///
     /// # Errors
     /// The operating system does not let folders be watched.
     pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
-        let about_us = |path: &PathBuf| {
-            let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
-            // A folder has no extension: one that is moved in or out counts.
-            is("html") || is("toml") || path.extension().is_none()
-        };
-        let mut debouncer = new_debouncer(QUIET, None, move |result: DebounceEventResult| {
+        let debouncer = new_debouncer(QUIET, None, move |result: DebounceEventResult| {
             // On an error events may be lost: reading once more does no harm.
-            let relevant = result.map_or(true, |events| {
-                events
-                    .iter()
-                    .any(|event| !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(about_us))
-            });
-            if relevant {
+            if result.map_or(true, |events| events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)))) {
                 changed();
             }
         })?;
-        debouncer.watch(&self.root, RecursiveMode::NonRecursive)?;
-        debouncer.watch(self.root.join("layouts"), RecursiveMode::Recursive)?;
-        let fragments = self.root.join("fragments");
-        if fragments.is_dir() {
-            debouncer.watch(&fragments, RecursiveMode::Recursive)?;
-        }
-        Ok(Watch { _debouncer: debouncer })
+        let mut watch = Watch { debouncer, root: self.root.clone() };
+        watch.debouncer.watch(&self.root, RecursiveMode::NonRecursive)?;
+        watch.renew();
+        Ok(watch)
     }
 }
 
 /// Watches a folder while it lives.
 pub struct Watch {
-    _debouncer: Debouncer<notify::RecommendedWatcher, RecommendedCache>,
+    debouncer: Debouncer<notify::RecommendedWatcher, RecommendedCache>,
+    root: PathBuf,
+}
+
+impl Watch {
+    /// Watches the folders that are there now: one may have been made, or replaced as a whole.
+    pub fn renew(&mut self) {
+        for folder in ["layouts", "fragments"].map(|name| self.root.join(name)) {
+            // One that is not there, or cannot be watched, is looked at again after the next change.
+            let _gone = self.debouncer.unwatch(&folder);
+            if folder.is_dir() {
+                let _not_now = self.debouncer.watch(&folder, RecursiveMode::Recursive);
+            }
+        }
+    }
 }
 
 fn unreadable(name: String, why: &str) -> Diagnostic {

@@ -36,8 +36,8 @@ impl HttpUpstream {
     /// loopback, link-local or private address.
     ///
     /// # Errors
-    /// TLS could not be set up.
-    pub fn new(private: bool) -> Result<Self, reqwest::Error> {
+    /// TLS could not be set up, as on a machine without any CA certificates.
+    pub fn new(private: bool) -> Result<Self, String> {
         // Fails only where one is installed already, which is as good.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -51,7 +51,10 @@ impl HttpUpstream {
                 .tcp_nodelay(true)
         };
         let guarded = if private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
-        Ok(Self { plain: builder().build()?, guarded: guarded.build()? })
+        let built = |client: reqwest::Result<_>| {
+            client.map_err(|error| format!("no HTTP client could be made: {}", chain(&error)))
+        };
+        Ok(Self { plain: built(builder().build())?, guarded: built(guarded.build())? })
     }
 }
 

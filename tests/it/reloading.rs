@@ -106,3 +106,41 @@ async fn a_bad_manifest_or_setting_keeps_the_last_good_one() {
     server.process.line("reloaded: 1 error").await;
     assert_eq!(server.text("/").await, "here");
 }
+
+#[tokio::test]
+async fn folders_that_are_made_or_replaced_while_it_runs_are_seen() {
+    let service = RawService::html(Duration::ZERO, "", "here").await;
+    let site = TestSite::new().front("one");
+    std::fs::remove_dir(site.path().join("fragments")).unwrap();
+    let mut server = site.serve().await;
+    let site = site.service("a", service.address);
+    server.process.line("reloaded").await;
+    site.write("next/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a />");
+    std::fs::rename(site.path().join("layouts"), site.path().join("previous")).unwrap();
+    std::fs::rename(site.path().join("next"), site.path().join("layouts")).unwrap();
+    while server.text("/").await != "here" {
+        server.process.line("reloaded").await;
+    }
+    site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nthree");
+    while server.text("/").await != "three" {
+        server.process.line("reloaded").await;
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_is_turned_to_another_folder_is_seen_as_kubernetes_does_it() {
+    use std::os::unix::fs::symlink;
+    let site = TestSite::new();
+    for version in ["..one", "..two"] {
+        site.write(&format!("layouts/{version}/front.html"), &format!("+++\nroute = \"/\"\n+++\n{version}"));
+    }
+    let layouts = site.path().join("layouts");
+    symlink("..one", layouts.join("..data")).unwrap();
+    symlink("..data/front.html", layouts.join("front.html")).unwrap();
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "..one");
+    symlink("..two", layouts.join("..next")).unwrap();
+    std::fs::rename(layouts.join("..next"), layouts.join("..data")).unwrap();
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/").await, "..two");
+}
