@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::Flags;
-use crate::page::layout::assemble::Service;
+use crate::page::layout::Service;
 use crate::page::manifest::Manifest;
 use crate::page::site::Site;
 

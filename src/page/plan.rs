@@ -10,9 +10,8 @@ use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
 use super::context::{Device, Dimension, Visit};
-use super::layout::assemble::Service;
-use super::layout::markup::Piece;
-use super::layout::{FragmentUse, Template};
+use super::layout::node::Piece;
+use super::layout::{FragmentUse, Service, Template};
 use super::manifest::Manifest;
 use super::names::Name;
 use super::outcome::Reason;

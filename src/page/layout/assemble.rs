@@ -4,95 +4,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
-use url::Url;
 
 use crate::page::catalogue::Catalogue;
 use crate::page::context::Conditions;
-use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::names::{self, Name};
-use crate::page::route::Pattern;
 use crate::page::units;
 use crate::page::upstreams::Allowed;
 
 use super::file::LayoutFile;
-use super::markup::{FragmentElement, Mark, Node, Parameter, Piece, Target};
-
-/// A layout, whole: its bytes, its fragments, and what it says of the page.
-#[derive(Debug)]
-pub struct Template {
-    /// `layouts/front.html`
-    pub file: String,
-    /// The paths it answers.
-    pub routes: Vec<Located<Pattern>>,
-    /// Text of the page's `<title>`.
-    pub title: Option<String>,
-    /// Who is told.
-    pub owner: Option<String>,
-    /// Longest time from the request to the page's last part.
-    pub budget: Option<Duration>,
-    /// Query parameters that it reads.
-    pub query: Vec<String>,
-    /// Caps the page's downstream freshness.
-    pub max_age: Option<Duration>,
-    /// Headers that the page adds.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The page, in order.
-    pub parts: Vec<Part>,
-    /// All fragments, those inside others' fallbacks too, in document order.
-    pub fragments: Vec<FragmentUse>,
-    /// The conditions of `<when>`, by [`Part::When`].
-    pub conditions: Vec<Conditions>,
-}
-
-/// A piece of a page.
-#[derive(Debug)]
-pub enum Part {
-    /// Bytes that are the same for all readers.
-    Text(Bytes),
-    /// A fragment, by its index in [`Template::fragments`].
-    Fragment(usize),
-    /// What is shown under conditions, by their index in [`Template::conditions`].
-    When(usize, Vec<Part>),
-}
-
-/// A fragment in its place.
-#[derive(Debug)]
-pub struct FragmentUse {
-    /// What explain, metrics and the overlay call it; each on a page its own.
-    pub id: Name,
-    /// Who fills it.
-    pub service: Service,
-    /// Freshness where the answer states none, and the most where it does.
-    pub ttl: Option<Duration>,
-    /// How long past freshness an old copy may be shown.
-    pub stale: Option<Duration>,
-    /// Longest time from the start of the fetch to the last body byte.
-    pub timeout: Option<Duration>,
-    /// The page is no page without it.
-    pub required: bool,
-    /// When it is shown at all.
-    pub conditions: Conditions,
-    /// Its parameters, in the layout's order.
-    pub parameters: Vec<(String, Vec<Piece>)>,
-    /// What is shown when nothing better can be.
-    pub fallback: Vec<Part>,
-    /// Where it stands.
-    pub at: Spot,
-}
-
-/// Who fills a fragment.
-#[derive(Debug, Clone)]
-pub enum Service {
-    /// A nanoservice of the catalogue.
-    Named(Arc<Manifest>),
-    /// A URL on an allowed upstream.
-    Source(Url),
-}
+use super::node::{FragmentElement, Node, Parameter, Piece, Target};
+use super::template::{FragmentUse, Part, Service, Template};
+use super::title::Title;
 
 /// What layouts are assembled against.
 pub struct Surroundings<'a> {
@@ -429,80 +355,4 @@ impl Parts {
         self.flush();
         self.done
     }
-}
-
-/// Puts a page's title where it belongs: once.
-struct Title {
-    text: Option<String>,
-    place: Place,
-}
-
-enum Place {
-    /// There is a `<title>`, whose text is replaced.
-    Title,
-    /// An element is added at this mark.
-    Mark(Mark),
-    /// Nothing says where: it comes first.
-    Front,
-}
-
-impl Title {
-    fn new(title: Option<&str>, page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
-        let mut place = Place::Front;
-        if title.is_some() {
-            best_place(&page.nodes, files, &mut vec![page.path()], &mut place);
-        }
-        Self { text: title.map(escape), place }
-    }
-
-    /// The text of the page's first `<title>`.
-    fn replacement(&mut self) -> Option<String> {
-        self.text.take_if(|_| matches!(self.place, Place::Title))
-    }
-
-    /// The element to add at a mark.
-    fn at(&mut self, mark: Mark) -> Option<String> {
-        self.text.take_if(|_| matches!(self.place, Place::Mark(best) if best == mark)).map(|text| element(&text))
-    }
-
-    /// The title of a page without any place for one.
-    fn left_over(&mut self) -> Option<String> {
-        self.text.take().map(|text| element(&text))
-    }
-}
-
-fn element(text: &str) -> String {
-    format!("<title>{text}</title>")
-}
-
-fn best_place<'a>(
-    nodes: &'a [Node],
-    files: &'a BTreeMap<String, LayoutFile>,
-    open: &mut Vec<&'a str>,
-    best: &mut Place,
-) {
-    for node in nodes {
-        match node {
-            Node::Title(_) => *best = Place::Title,
-            Node::Mark(mark) => match best {
-                Place::Front => *best = Place::Mark(*mark),
-                Place::Mark(known) => *known = (*known).min(*mark),
-                Place::Title => {}
-            },
-            Node::Include(named) if !open.contains(&named.value.as_str()) => {
-                if let Some(file) = files.get(&named.value) {
-                    open.push(&named.value);
-                    best_place(&file.nodes, files, open, best);
-                    open.pop();
-                }
-            }
-            Node::When { inside, .. } | Node::Slot { inside, .. } => best_place(inside, files, open, best),
-            Node::Text(_) | Node::Fragment(_) | Node::Include(_) => {}
-        }
-    }
-}
-
-/// Text as it may stand in HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
 
 use super::front::{self, FrontMatter};
-use super::markup::{self, Node};
+use super::markup;
+use super::node::Node;
 
 /// Largest layout, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;

@@ -7,8 +7,12 @@
 pub mod file;
 pub mod front;
 pub mod markup;
+pub mod node;
+
+pub mod template;
 
 pub mod assemble;
+mod title;
 
-pub use assemble::{FragmentUse, Part, Template};
 pub use file::LayoutFile;
+pub use template::{FragmentUse, Part, Service, Template};

@@ -1,16 +1,21 @@
 //! What a nanoservice declares of itself: `fragments/NAME/fragment.toml`.
 //! Every mistake of a manifest is a diagnostic; a manifest with one is not used.
 
+mod endpoint;
+mod param;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
-use url::Url;
 
-use super::context::Dimension;
-use super::diagnostic::{Code, Diagnostic, Source, Spot};
-use super::names::{self, Name};
-use super::table::{self, Data, Reader, Table, Value, Wrong};
+use crate::page::context::Dimension;
+use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::names::{self, Name};
+use crate::page::table::{self, Reader, Table, Value, Wrong};
+
+pub use endpoint::Endpoint;
+pub use param::Param;
 
 /// A nanoservice at one version.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,14 +50,6 @@ pub struct Manifest {
     pub limits: Limits,
     /// Where it was declared.
     pub at: Spot,
-}
-
-/// A URL, perhaps with `{name}` in its path.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    text: String,
-    named: Vec<String>,
-    origin: String,
 }
 
 /// How far a nanoservice is in its life.
@@ -111,148 +108,6 @@ pub struct Limits {
     pub max_bytes: Option<u64>,
     /// Fetches at once; past it one waits, until its deadline.
     pub concurrency: Option<u32>,
-}
-
-/// A declared parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Param {
-    /// The layout's `data-NAME`.
-    pub name: String,
-    /// Whether a request without it makes no sense.
-    pub required: bool,
-    kind: Kind,
-    one_of: Vec<String>,
-    pattern: Option<Pattern>,
-    minimum: Option<f64>,
-    maximum: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Integer,
-    Number,
-    Boolean,
-}
-
-/// A regular expression that equals another with the same text.
-#[derive(Debug, Clone)]
-struct Pattern {
-    text: String,
-    whole: regex_lite::Regex,
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Endpoint {
-    /// Reads an endpoint.
-    ///
-    /// # Errors
-    /// It is no absolute `http` or `https` URL, or its template is malformed.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = |message: String| {
-            Wrong::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
-        };
-        let mut named = Vec::new();
-        let mut plain = String::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            let close = rest[open..].find('}').ok_or_else(|| wrong(format!("`{text}`: `{{` is not closed")))? + open;
-            let name = &rest[open + 1..close];
-            if !names::is_name(name) {
-                return Err(wrong(format!("`{{{name}}}` names no parameter")));
-            }
-            plain.push_str(&rest[..open]);
-            plain.push('x');
-            named.push(name.to_owned());
-            rest = &rest[close + 1..];
-        }
-        plain.push_str(rest);
-        let url = super::upstreams::source(&plain).map_err(|error| wrong(error.to_string()))?;
-        let authority = text.split('/').nth(2).unwrap_or_default();
-        if authority.contains('{') || url.query().is_some_and(|_| text.contains("={")) {
-            return Err(wrong("`{…}` may only stand in the path".to_owned()));
-        }
-        if url.fragment().is_some() {
-            return Err(wrong(format!("`{text}` has a `#` part, which is never sent")));
-        }
-        Ok(Self { text: text.to_owned(), named, origin: url.origin().ascii_serialization() })
-    }
-
-    /// As it was written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Scheme, host and port: what stands in metrics and holds the lanes.
-    #[must_use]
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// The URL for some parameters: those that the template names go into the path, the rest, in
-    /// their order, into the query. `None` where one that it names is not given.
-    #[must_use]
-    pub fn url(&self, parameters: &[(String, String)]) -> Option<String> {
-        let mut url = self.text.clone();
-        for name in &self.named {
-            let (_, value) = parameters.iter().find(|(known, _)| known == name)?;
-            // A value may not become another path.
-            if matches!(value.as_str(), "" | "." | "..") {
-                return None;
-            }
-            let encoded = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC).to_string();
-            url = url.replace(&format!("{{{name}}}"), &encoded);
-        }
-        let mut url = Url::parse(&url).ok()?;
-        let rest: Vec<_> = parameters.iter().filter(|(name, _)| !self.named.contains(name)).collect();
-        if !rest.is_empty() {
-            url.query_pairs_mut().extend_pairs(rest);
-        }
-        Some(url.into())
-    }
-}
-
-impl Param {
-    /// Whether the nanoservice would take a value.
-    ///
-    /// # Errors
-    /// What it would take instead.
-    pub fn check(&self, value: &str) -> Result<(), String> {
-        let number = match self.kind {
-            Kind::Text => None,
-            Kind::Boolean if matches!(value, "true" | "false") => None,
-            Kind::Boolean => return Err("must be `true` or `false`".to_owned()),
-            #[expect(clippy::cast_precision_loss, reason = "compared with bounds that are doubles themselves")]
-            Kind::Integer => Some(value.parse::<i64>().map_err(|_| "must be a whole number".to_owned())? as f64),
-            Kind::Number => {
-                let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
-                Some(number.ok_or_else(|| "must be a number".to_owned())?)
-            }
-        };
-        if let (Some(number), Some(minimum)) = (number, self.minimum)
-            && number < minimum
-        {
-            return Err(format!("must be at least {minimum}"));
-        }
-        if let (Some(number), Some(maximum)) = (number, self.maximum)
-            && number > maximum
-        {
-            return Err(format!("must be at most {maximum}"));
-        }
-        if !self.one_of.is_empty() && !self.one_of.iter().any(|allowed| allowed == value) {
-            return Err(format!("must be one of {}", self.one_of.join(", ")));
-        }
-        match &self.pattern {
-            Some(pattern) if !pattern.whole.is_match(value) => Err(format!("must match `{}`", pattern.text)),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Manifest {
@@ -328,7 +183,7 @@ impl Manifest {
         let html = reader.read("html", |value| {
             Ok(if table::word(&["balanced", "raw"])(value)? == "raw" { Boundary::Raw } else { Boundary::Balanced })
         });
-        let params = params(&mut reader);
+        let params = param::params(&mut reader);
         let cache = reader.table("cache", |cache| CacheRules {
             ttl: cache.read("ttl", table::duration),
             stale_while_revalidate: cache.read("stale_while_revalidate", table::duration),
@@ -397,58 +252,6 @@ fn required<T>(reader: &mut Reader<'_>, key: &'static str, kind: impl Fn(&Value)
         return None;
     }
     reader.read(key, kind)
-}
-
-fn params(reader: &mut Reader<'_>) -> Vec<Param> {
-    let Some(entry) = reader.entry("params") else { return Vec::new() };
-    let Data::Table(declared) = &entry.value.data else {
-        reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
-        return Vec::new();
-    };
-    let mut all = Vec::new();
-    for entry in &declared.entries {
-        let Data::Table(table) = &entry.value.data else {
-            reader.note(entry.value.at.clone(), format!("`params.{}` must be a table", entry.key), None);
-            continue;
-        };
-        let mut inner = Reader::new(table, Code::Manifest);
-        let param = Param {
-            name: entry.key.clone(),
-            required: inner.read("required", table::boolean).unwrap_or_default(),
-            kind: match inner.read("type", table::word(&["string", "integer", "number", "boolean"])) {
-                Some("integer") => Kind::Integer,
-                Some("number") => Kind::Number,
-                Some("boolean") => Kind::Boolean,
-                _ => Kind::Text,
-            },
-            one_of: inner.read("enum", table::list(scalar)).unwrap_or_default(),
-            pattern: inner.read("pattern", |value| {
-                let text = table::text(value)?;
-                // A pattern speaks of the whole value, as in an HTML form.
-                let whole = regex_lite::Regex::new(&format!("^(?:{text})$"))?;
-                Ok(Pattern { text, whole })
-            }),
-            minimum: inner.read("minimum", table::number),
-            maximum: inner.read("maximum", table::number),
-        };
-        inner.read("description", table::text);
-        inner.entry("default");
-        for problem in inner.finish() {
-            reader.note(problem.at, problem.message, problem.help);
-        }
-        all.push(param);
-    }
-    all
-}
-
-fn scalar(value: &Value) -> Result<String, Wrong> {
-    match &value.data {
-        Data::Text(text) => Ok(text.clone()),
-        Data::Integer(number) => Ok(number.to_string()),
-        Data::Number(number) => Ok(number.to_string()),
-        Data::Boolean(yes) => Ok(yes.to_string()),
-        other => Err(Wrong::new(format!("must be a plain value, not {}", other.kind()))),
-    }
 }
 
 /// Where authentication is asked for, which a later version gives.

@@ -1,0 +1,193 @@
+//! A layout's HTML: our own elements, each with its places, and all else as bytes.
+//! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
+
+mod elements;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::html::tokens::{self, StartTag, Token};
+
+use super::node::{Mark, Node};
+
+/// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
+pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Vec<Node> {
+    let mut parser = Parser {
+        source,
+        frame,
+        problems,
+        text_from: body,
+        open: Vec::new(),
+        nodes: vec![Vec::new()],
+        templates: 0,
+        drawings: 0,
+        title: None,
+    };
+    for token in tokens::tokens(&source.text[body..]) {
+        parser.token(shift(token, body));
+    }
+    parser.finish()
+}
+
+fn shift(mut token: Token, by: usize) -> Token {
+    let shift = |span: &mut Range<usize>| *span = span.start + by..span.end + by;
+    match &mut token {
+        Token::Start(tag) => {
+            shift(&mut tag.span);
+            for attribute in &mut tag.attributes {
+                shift(&mut attribute.name_span);
+                shift(&mut attribute.value_span);
+            }
+        }
+        Token::End { span, .. } => shift(span),
+        Token::Doctype { end } => *end += by,
+    }
+    token
+}
+
+struct Parser<'a> {
+    source: &'a Arc<Source>,
+    frame: bool,
+    problems: &'a mut Vec<Diagnostic>,
+    /// The first byte that no node holds yet.
+    text_from: usize,
+    /// Our own elements that are open.
+    open: Vec<StartTag>,
+    /// The nodes inside each of them, and at the bottom the file's.
+    nodes: Vec<Vec<Node>>,
+    /// How many `<template>` are open: a `<slot>` in one is the browser's.
+    templates: usize,
+    /// How many `<svg>` are open: a `<title>` in one is a picture's.
+    drawings: usize,
+    /// Where the text of the open `<title>` begins.
+    title: Option<usize>,
+}
+
+impl Parser<'_> {
+    fn token(&mut self, token: Token) {
+        match token {
+            Token::Doctype { end } => self.mark(end, Mark::Doctype),
+            Token::Start(tag) => self.start(tag),
+            Token::End { name, span } => match name.as_str() {
+                "template" => self.templates = self.templates.saturating_sub(1),
+                "svg" => self.drawings = self.drawings.saturating_sub(1),
+                "title" => {
+                    if let Some(from) = self.title.take() {
+                        self.text_from = span.start;
+                        self.top().push(Node::Title(from..span.start));
+                    }
+                }
+                name if self.is_ours(name) => self.end(name, span),
+                _ => {}
+            },
+        }
+    }
+
+    fn start(&mut self, tag: StartTag) {
+        match tag.name.as_str() {
+            "head" => self.mark(tag.span.end, Mark::Head),
+            "html" => self.mark(tag.span.end, Mark::Html),
+            "title" if self.drawings == 0 => {
+                self.text_until(tag.span.end, tag.span.end);
+                self.title = Some(tag.span.end);
+            }
+            "template" => self.templates += 1,
+            "svg" if !tag.self_closing => self.drawings += 1,
+            name if self.is_ours(name) => {
+                self.text_until(tag.span.start, tag.span.end);
+                self.nodes.push(Vec::new());
+                let closed = tag.self_closing.then_some(tag.span.end);
+                self.open.push(tag);
+                if let Some(end) = closed {
+                    self.close(end..end);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.frame && self.templates == 0)
+    }
+
+    /// Ends the text before `end`; what follows begins at `next`.
+    fn text_until(&mut self, end: usize, next: usize) {
+        if self.text_from < end {
+            let text = Node::Text(self.text_from..end);
+            self.top().push(text);
+        }
+        self.text_from = next;
+    }
+
+    fn top(&mut self) -> &mut Vec<Node> {
+        self.nodes.last_mut().expect("the file's own nodes are never popped")
+    }
+
+    fn mark(&mut self, at: usize, mark: Mark) {
+        self.text_until(at, at);
+        self.top().push(Node::Mark(mark));
+    }
+
+    fn end(&mut self, name: &str, span: Range<usize>) {
+        let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
+            let inside =
+                self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
+            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}")).help =
+                Some(format!("remove it, or write `<{name} …>` where it should begin"));
+            self.text_until(span.start, span.end);
+            return;
+        };
+        while self.open.len() > depth + 1 {
+            self.unclosed();
+            self.text_until(span.start, span.start);
+            self.close(span.start..span.start);
+        }
+        self.text_until(span.start, span.end);
+        self.close(span);
+    }
+
+    fn unclosed(&mut self) {
+        let Some(tag) = self.open.last() else { return };
+        let (name, span) = (tag.name.clone(), tag.span.clone());
+        self.note(Code::Unclosed, span, format!("`<{name}>` is not closed")).help =
+            Some(format!("write `</{name}>` where it ends, or `<{name} … />` if nothing stands inside"));
+    }
+
+    fn finish(mut self) -> Vec<Node> {
+        let end = self.source.text.len();
+        while !self.open.is_empty() {
+            self.unclosed();
+            self.text_until(end, end);
+            self.close(end..end);
+        }
+        self.text_until(end, end);
+        self.nodes.pop().expect("the file's own nodes are never popped")
+    }
+
+    /// Closes the innermost of our elements.
+    fn close(&mut self, end: Range<usize>) {
+        let inside = self.nodes.pop().expect("each open element has its nodes");
+        let tag = self.open.pop().expect("only an open element is closed");
+        let node = match tag.name.as_str() {
+            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside)))),
+            "when" => Some(Node::When { conditions: self.when(&tag), inside }),
+            "include" => self.include(&tag).map(Node::Include),
+            _ => {
+                self.slot(&tag);
+                Some(Node::Slot { start: tag.span, inside, end })
+            }
+        };
+        self.top().extend(node);
+    }
+
+    fn spot(&self, span: Range<usize>) -> Spot {
+        Spot::new(self.source, span)
+    }
+
+    fn note(&mut self, code: Code, span: Range<usize>, message: String) -> &mut Diagnostic {
+        let at = self.spot(span);
+        self.problems.push(Diagnostic::new(code, at, message));
+        self.problems.last_mut().expect("one was pushed just now")
+    }
+}

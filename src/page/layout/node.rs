@@ -1,0 +1,113 @@
+//! What a layout's HTML is taken apart into.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use semver::VersionReq;
+use url::Url;
+
+use crate::page::context::Conditions;
+use crate::page::diagnostic::{Located, Spot};
+
+/// A piece of a layout.
+#[derive(Debug)]
+pub enum Node {
+    /// Bytes of the file.
+    Text(Range<usize>),
+    /// A hole that a nanoservice fills.
+    Fragment(Box<FragmentElement>),
+    /// Shown under conditions.
+    When {
+        /// Which.
+        conditions: Conditions,
+        /// What is shown.
+        inside: Vec<Node>,
+    },
+    /// Another file.
+    Include(Located<String>),
+    /// A frame's hole. It stands as it is written until frames are acted on.
+    Slot {
+        /// The bytes of its start tag.
+        start: Range<usize>,
+        /// Its default.
+        inside: Vec<Node>,
+        /// The bytes of its end tag; empty for `<slot />`.
+        end: Range<usize>,
+    },
+    /// The text inside `<title>`, which front matter may replace.
+    Title(Range<usize>),
+    /// A place where a `<title>` could be added: no bytes of its own.
+    Mark(Mark),
+}
+
+/// Places for a title, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// Behind `<head>`.
+    Head,
+    /// Behind `<html>`.
+    Html,
+    /// Behind the doctype.
+    Doctype,
+}
+
+/// `<fragment>`
+#[derive(Debug)]
+pub struct FragmentElement {
+    /// Its start tag.
+    pub at: Spot,
+    /// What it asks for.
+    pub target: Target,
+    /// What explain, metrics and the overlay call it.
+    pub id: Option<String>,
+    /// Freshness where the answer states none, and the most where it does.
+    pub ttl: Option<Located<Duration>>,
+    /// How long past freshness an old copy may be shown.
+    pub stale: Option<Duration>,
+    /// Longest time from the start of the fetch to the last body byte.
+    pub timeout: Option<Duration>,
+    /// The page is no page without it.
+    pub required: bool,
+    /// When it is shown at all.
+    pub conditions: Conditions,
+    /// `data-*`
+    pub parameters: Vec<Parameter>,
+    /// What stands inside it: its fallback.
+    pub inside: Vec<Node>,
+}
+
+/// Which nanoservice.
+#[derive(Debug)]
+pub enum Target {
+    /// By name and range of versions.
+    Named {
+        /// The name.
+        name: Located<String>,
+        /// The range; `*` where there is none.
+        version: Located<VersionReq>,
+    },
+    /// By URL.
+    Source(Located<Url>),
+    /// Neither; a mistake was noted.
+    Missing,
+}
+
+/// A `data-*` attribute.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Without `data-`.
+    pub name: Located<String>,
+    /// Its value, taken apart.
+    pub value: Vec<Piece>,
+    /// Where the value is.
+    pub value_at: Spot,
+}
+
+/// A piece of a parameter's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// As it stands.
+    Literal(String),
+    /// `{x}`
+    Placeholder(String),
+}

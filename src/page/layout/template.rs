@@ -1,0 +1,88 @@
+//! A layout, whole: what pages are planned from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::page::context::Conditions;
+use crate::page::diagnostic::{Located, Spot};
+use crate::page::manifest::Manifest;
+use crate::page::names::Name;
+use crate::page::route::Pattern;
+
+use super::node::Piece;
+
+/// A layout, whole: its bytes, its fragments, and what it says of the page.
+#[derive(Debug)]
+pub struct Template {
+    /// `layouts/front.html`
+    pub file: String,
+    /// The paths it answers.
+    pub routes: Vec<Located<Pattern>>,
+    /// Text of the page's `<title>`.
+    pub title: Option<String>,
+    /// Who is told.
+    pub owner: Option<String>,
+    /// Longest time from the request to the page's last part.
+    pub budget: Option<Duration>,
+    /// Query parameters that it reads.
+    pub query: Vec<String>,
+    /// Caps the page's downstream freshness.
+    pub max_age: Option<Duration>,
+    /// Headers that the page adds.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The page, in order.
+    pub parts: Vec<Part>,
+    /// All fragments, those inside others' fallbacks too, in document order.
+    pub fragments: Vec<FragmentUse>,
+    /// The conditions of `<when>`, by [`Part::When`].
+    pub conditions: Vec<Conditions>,
+}
+
+/// A piece of a page.
+#[derive(Debug)]
+pub enum Part {
+    /// Bytes that are the same for all readers.
+    Text(Bytes),
+    /// A fragment, by its index in [`Template::fragments`].
+    Fragment(usize),
+    /// What is shown under conditions, by their index in [`Template::conditions`].
+    When(usize, Vec<Part>),
+}
+
+/// A fragment in its place.
+#[derive(Debug)]
+pub struct FragmentUse {
+    /// What explain, metrics and the overlay call it; each on a page its own.
+    pub id: Name,
+    /// Who fills it.
+    pub service: Service,
+    /// Freshness where the answer states none, and the most where it does.
+    pub ttl: Option<Duration>,
+    /// How long past freshness an old copy may be shown.
+    pub stale: Option<Duration>,
+    /// Longest time from the start of the fetch to the last body byte.
+    pub timeout: Option<Duration>,
+    /// The page is no page without it.
+    pub required: bool,
+    /// When it is shown at all.
+    pub conditions: Conditions,
+    /// Its parameters, in the layout's order.
+    pub parameters: Vec<(String, Vec<Piece>)>,
+    /// What is shown when nothing better can be.
+    pub fallback: Vec<Part>,
+    /// Where it stands.
+    pub at: Spot,
+}
+
+/// Who fills a fragment.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// A nanoservice of the catalogue.
+    Named(Arc<Manifest>),
+    /// A URL on an allowed upstream.
+    Source(Url),
+}

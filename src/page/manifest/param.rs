@@ -1,0 +1,129 @@
+//! What a nanoservice may be asked: its declared parameters, and whether a value is one.
+
+use crate::page::diagnostic::Code;
+use crate::page::table::{self, Data, Reader, Value, Wrong};
+
+/// A declared parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// The layout's `data-NAME`.
+    pub name: String,
+    /// Whether a request without it makes no sense.
+    pub required: bool,
+    kind: Kind,
+    one_of: Vec<String>,
+    pattern: Option<Pattern>,
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Integer,
+    Number,
+    Boolean,
+}
+
+/// A regular expression that equals another with the same text.
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: String,
+    whole: regex_lite::Regex,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Param {
+    /// Whether the nanoservice would take a value.
+    ///
+    /// # Errors
+    /// What it would take instead.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        let number = match self.kind {
+            Kind::Text => None,
+            Kind::Boolean if matches!(value, "true" | "false") => None,
+            Kind::Boolean => return Err("must be `true` or `false`".to_owned()),
+            #[expect(clippy::cast_precision_loss, reason = "compared with bounds that are doubles themselves")]
+            Kind::Integer => Some(value.parse::<i64>().map_err(|_| "must be a whole number".to_owned())? as f64),
+            Kind::Number => {
+                let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
+                Some(number.ok_or_else(|| "must be a number".to_owned())?)
+            }
+        };
+        if let (Some(number), Some(minimum)) = (number, self.minimum)
+            && number < minimum
+        {
+            return Err(format!("must be at least {minimum}"));
+        }
+        if let (Some(number), Some(maximum)) = (number, self.maximum)
+            && number > maximum
+        {
+            return Err(format!("must be at most {maximum}"));
+        }
+        if !self.one_of.is_empty() && !self.one_of.iter().any(|allowed| allowed == value) {
+            return Err(format!("must be one of {}", self.one_of.join(", ")));
+        }
+        match &self.pattern {
+            Some(pattern) if !pattern.whole.is_match(value) => Err(format!("must match `{}`", pattern.text)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads `[params.*]`.
+pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
+    let Some(entry) = reader.entry("params") else { return Vec::new() };
+    let Data::Table(declared) = &entry.value.data else {
+        reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for entry in &declared.entries {
+        let Data::Table(table) = &entry.value.data else {
+            reader.note(entry.value.at.clone(), format!("`params.{}` must be a table", entry.key), None);
+            continue;
+        };
+        let mut inner = Reader::new(table, Code::Manifest);
+        let param = Param {
+            name: entry.key.clone(),
+            required: inner.read("required", table::boolean).unwrap_or_default(),
+            kind: match inner.read("type", table::word(&["string", "integer", "number", "boolean"])) {
+                Some("integer") => Kind::Integer,
+                Some("number") => Kind::Number,
+                Some("boolean") => Kind::Boolean,
+                _ => Kind::Text,
+            },
+            one_of: inner.read("enum", table::list(scalar)).unwrap_or_default(),
+            pattern: inner.read("pattern", |value| {
+                let text = table::text(value)?;
+                // A pattern speaks of the whole value, as in an HTML form.
+                let whole = regex_lite::Regex::new(&format!("^(?:{text})$"))?;
+                Ok(Pattern { text, whole })
+            }),
+            minimum: inner.read("minimum", table::number),
+            maximum: inner.read("maximum", table::number),
+        };
+        inner.read("description", table::text);
+        inner.entry("default");
+        for problem in inner.finish() {
+            reader.note(problem.at, problem.message, problem.help);
+        }
+        all.push(param);
+    }
+    all
+}
+
+fn scalar(value: &Value) -> Result<String, Wrong> {
+    match &value.data {
+        Data::Text(text) => Ok(text.clone()),
+        Data::Integer(number) => Ok(number.to_string()),
+        Data::Number(number) => Ok(number.to_string()),
+        Data::Boolean(yes) => Ok(yes.to_string()),
+        other => Err(Wrong::new(format!("must be a plain value, not {}", other.kind()))),
+    }
+}
