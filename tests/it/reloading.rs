@@ -14,20 +14,15 @@ async fn layouts_manifests_and_settings_are_reloaded() {
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "one");
     site.write("layouts/front.html", "+++\nroute = [\"/\", \"/two\"]\n+++\ntwo");
-    server.process.line("reloaded").await;
-    assert_eq!(server.text("/two").await, "two");
+    server.becomes("/two", "two").await;
     let site = site.service("a", service.address);
-    server.process.line("reloaded").await;
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a>late</fragment>");
-    server.process.line("reloaded").await;
-    assert_eq!(server.text("/").await, "slow");
-    assert_eq!(server.get("/two").await.status(), 404);
+    server.becomes("/", "slow").await;
+    server.loses("/two").await;
     site.write("pasteup.toml", "[fragment]\ntimeout = \"50ms\"\n");
-    server.process.line("reloaded").await;
-    assert_eq!(server.text("/").await, "late");
+    server.becomes("/", "late").await;
     std::fs::remove_file(site.path().join("layouts/front.html")).unwrap();
-    server.process.line("reloaded").await;
-    assert_eq!(server.get("/").await.status(), 404);
+    server.loses("/").await;
 }
 
 #[tokio::test]
@@ -37,8 +32,7 @@ async fn an_editor_that_replaces_files_is_seen() {
     for text in ["two", "three"] {
         site.write("layouts/.front.html.swp", &format!("+++\nroute = \"/\"\n+++\n{text}"));
         std::fs::rename(site.path().join("layouts/.front.html.swp"), site.path().join("layouts/front.html")).unwrap();
-        server.process.line("reloaded").await;
-        assert_eq!(server.text("/").await, text);
+        server.becomes("/", text).await;
     }
 }
 
@@ -73,8 +67,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     server.process.line("reloaded").await;
     // Another change: the mistake is not told again, and other files go live.
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
-    server.process.line("reloaded").await;
-    assert_eq!(server.text("/other").await, "changed");
+    server.becomes("/other", "changed").await;
     let before = asked.load(Ordering::Relaxed);
     while asked.load(Ordering::Relaxed) < before + 50 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -86,8 +79,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
     assert_eq!(server.process.said().matches("no nanoservice is called").count(), 1);
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nbetter");
-    server.process.line("reloaded: no mistakes").await;
-    assert_eq!(server.text("/").await, "better");
+    server.becomes("/", "better").await;
 }
 
 #[tokio::test]
@@ -118,13 +110,9 @@ async fn folders_that_are_made_or_replaced_while_it_runs_are_seen() {
     site.write("next/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a />");
     std::fs::rename(site.path().join("layouts"), site.path().join("previous")).unwrap();
     std::fs::rename(site.path().join("next"), site.path().join("layouts")).unwrap();
-    while server.text("/").await != "here" {
-        server.process.line("reloaded").await;
-    }
+    server.becomes("/", "here").await;
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nthree");
-    while server.text("/").await != "three" {
-        server.process.line("reloaded").await;
-    }
+    server.becomes("/", "three").await;
 }
 
 #[tokio::test]
@@ -141,6 +129,5 @@ async fn a_link_that_is_turned_to_another_folder_is_seen_as_kubernetes_does_it()
     assert_eq!(server.text("/").await, "..one");
     symlink("..two", layouts.join("..next")).unwrap();
     std::fs::rename(layouts.join("..next"), layouts.join("..data")).unwrap();
-    server.process.line("reloaded").await;
-    assert_eq!(server.text("/").await, "..two");
+    server.becomes("/", "..two").await;
 }

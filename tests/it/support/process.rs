@@ -101,6 +101,20 @@ impl Server {
         self.get(path).await.text().await.unwrap()
     }
 
+    /// Waits until a page reads so. One change on disk may be seen in several steps, so one line is not enough.
+    pub(crate) async fn becomes(&mut self, path: &str, text: &str) {
+        while self.text(path).await != text {
+            self.process.line("reloaded").await;
+        }
+    }
+
+    /// Waits until a page is no more.
+    pub(crate) async fn loses(&mut self, path: &str) {
+        while self.get(path).await.status() != 404 {
+            self.process.line("reloaded").await;
+        }
+    }
+
     /// `127.0.0.1:PORT` of the pages.
     pub(crate) fn address(&self) -> &str {
         self.pages.strip_prefix("http://").unwrap()
