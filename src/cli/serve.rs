@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Flags, Server, Settings, Telemetry};
@@ -151,6 +152,24 @@ async fn stop_signal() -> Result<(), String> {
     }
 }
 
+/// How long a site must be quiet before it is read: editors write a file in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+/// The longest that a site which is never quiet is waited for.
+const NEVER_QUIET: Duration = Duration::from_secs(2);
+
+/// Ends when no change has come for a while. `false`: none will ever come.
+async fn quiet(changes: &mut mpsc::Receiver<()>) -> bool {
+    let latest = Instant::now() + NEVER_QUIET;
+    loop {
+        match timeout_at(latest.min(Instant::now() + QUIET), changes.recv()).await {
+            Err(_) => return true,
+            Ok(Some(())) if Instant::now() < latest => {}
+            Ok(Some(())) => return true,
+            Ok(None) => return false,
+        }
+    }
+}
+
 /// Reads the site again after each change, and puts what is good of it in place.
 struct Reloader {
     folder: SiteFolder,
@@ -166,7 +185,7 @@ struct Reloader {
 
 impl Reloader {
     async fn run(mut self, mut changes: mpsc::Receiver<()>) {
-        while changes.recv().await.is_some() {
+        while changes.recv().await.is_some() && quiet(&mut changes).await {
             // Before the reading: what changes after it makes news again.
             self.watch.renew();
             let (folder, flags) = (self.folder.clone(), self.flags);

@@ -4,17 +4,14 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use notify_debouncer_full::notify::{self, EventKind, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
 use crate::page::layout::file::MAX_BYTES;
 use crate::page::site::Files;
 
-/// How long a folder must be quiet: editors write a file in several steps.
-const QUIET: Duration = Duration::from_millis(100);
 /// Folders below folders, at most.
 const MAX_DEPTH: usize = 32;
 
@@ -111,40 +108,55 @@ impl SiteFolder {
         })
     }
 
-    /// Calls `changed` whenever something in the site may have changed, until the watch is dropped.
-    /// Folders are watched and not files: editors replace files.
+    /// Calls `changed` at every change in the site, until the watch is dropped. Folders are watched
+    /// and not files: editors replace files.
     ///
     /// # Errors
     /// The operating system does not let folders be watched.
+    // Not notify-debouncer-full: it joins renames to what they might have been, and once in a
+    // hundred saves it told nothing of one at all.
     pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
-        let debouncer = new_debouncer(QUIET, None, move |result: DebounceEventResult| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // On an error events may be lost: reading once more does no harm.
-            if result.map_or(true, |events| events.iter().any(|event| !matches!(event.kind, EventKind::Access(_)))) {
+            if event.map_or(true, |event| changes(event.kind)) {
                 changed();
             }
         })?;
-        let mut watch = Watch { debouncer, root: self.root.clone() };
-        watch.debouncer.watch(&self.root, RecursiveMode::NonRecursive)?;
+        let folders = ["layouts", "fragments"].map(|name| (self.root.join(name), None));
+        let mut watch = Watch { watcher, folders };
+        watch.watcher.watch(&self.root, RecursiveMode::NonRecursive)?;
         watch.renew();
         Ok(watch)
     }
 }
 
-/// Watches a folder while it lives.
-pub struct Watch {
-    debouncer: Debouncer<notify::RecommendedWatcher, RecommendedCache>,
-    root: PathBuf,
+/// Whether a file may read otherwise after an event. Our own reading makes events too.
+const fn changes(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(_)) || matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
+
+/// Watches a site while it lives.
+pub struct Watch {
+    watcher: RecommendedWatcher,
+    /// Each with what it was when its watch began.
+    folders: [(PathBuf, Option<Identity>); 2],
+}
+
+/// Device and inode: another one where a folder was replaced.
+type Identity = (u64, u64);
 
 impl Watch {
     /// Watches the folders that are there now: one may have been made, or replaced as a whole.
     pub fn renew(&mut self) {
-        for folder in ["layouts", "fragments"].map(|name| self.root.join(name)) {
-            // One that is not there, or cannot be watched, is looked at again after the next change.
-            let _gone = self.debouncer.unwatch(&folder);
-            if folder.is_dir() {
-                let _not_now = self.debouncer.watch(&folder, RecursiveMode::Recursive);
+        use std::os::unix::fs::MetadataExt as _;
+        for (folder, watched) in &mut self.folders {
+            let present = folder.metadata().ok().filter(std::fs::Metadata::is_dir).map(|m| (m.dev(), m.ino()));
+            if *watched == present {
+                continue;
             }
+            // One that is not there, or cannot be watched, is looked at again after the next change.
+            let _gone = self.watcher.unwatch(folder);
+            *watched = present.filter(|_| self.watcher.watch(folder, RecursiveMode::Recursive).is_ok());
         }
     }
 }
