@@ -201,14 +201,15 @@ impl Reloader {
 
     fn take(&mut self, loaded: Loaded) {
         let problems = loaded.problems();
-        tell(&problems, &self.known, &loaded.site);
-        self.known = problems;
         self.fingerprint = loaded.fingerprint;
         let settings = loaded.settings;
+        // Live first: who reads that it was reloaded finds it so.
+        self.live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
+        tell(&problems, &self.known, &self.live.now().site);
+        self.known = problems;
         if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
             tracing::warn!("settings below [server] and [cache] take effect at the next start");
         }
-        self.live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
         self.settings = settings;
     }
 }

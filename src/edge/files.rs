@@ -113,8 +113,7 @@ impl SiteFolder {
     ///
     /// # Errors
     /// The operating system does not let folders be watched.
-    // Not notify-debouncer-full: it joins renames to what they might have been, and once in a
-    // hundred saves it told nothing of one at all.
+    // Not by a debouncer: which event it was does not matter here, only that it has become quiet.
     pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // On an error events may be lost: reading once more does no harm.
