@@ -2,16 +2,19 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use http::HeaderMap;
 use pasteup::page::answer::{Answer, Content};
 use pasteup::page::context::Visit;
 use pasteup::page::diagnostic::Source;
+use pasteup::page::headers::headers;
 use pasteup::page::layout::{LayoutFile, Template};
 use pasteup::page::outcome::Outcome;
 use pasteup::page::plan::{Defaults, plan};
-use pasteup::page::policy::freshness::Directives;
+use pasteup::page::policy::directives::Arrival;
 use pasteup::page::site::{Files, Limits, Site};
 use pasteup::page::stitch::stitch;
 
@@ -49,10 +52,14 @@ fn pure(criterion: &mut Criterion) {
         });
         let plan = plan(&template, &visit, &defaults, jiff::Timestamp::UNIX_EPOCH);
         let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>"));
-        let answer = Arc::new(Answer { content, directives: Directives::default() });
-        let outcomes = vec![Some(Outcome::fresh(answer, std::time::Duration::from_secs(1))); fragments];
+        let arrival = Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
+        let answer = Arc::new(Answer::new(content, &HeaderMap::new(), &plan.fetches[0], arrival));
+        let outcomes = vec![Some(Outcome::fresh(answer, Duration::from_secs(1))); fragments];
         group.bench_with_input(BenchmarkId::new("stitch", fragments), &plan, |bencher, plan| {
             bencher.iter(|| stitch(black_box(plan), black_box(&outcomes)));
+        });
+        group.bench_with_input(BenchmarkId::new("headers", fragments), &plan, |bencher, plan| {
+            bencher.iter(|| headers(black_box(plan), black_box(&outcomes)));
         });
     }
     group.finish();

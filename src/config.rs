@@ -2,13 +2,24 @@
 //! Every problem of them comes out at once; with one, nothing starts and nothing is changed.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use fluent_langneg::LanguageIdentifier;
+use http::HeaderName;
+use ipnet::IpNet;
+use url::Url;
+
+use crate::edge::discovery::Sources;
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
 use crate::page::plan::Defaults;
+use crate::page::reader::Rules;
+use crate::page::secret::Reference;
 use crate::page::site::Limits;
 use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
+use crate::page::upstreams;
+use crate::secrets::{self, Secret};
 
 /// Led by this, an environment variable is a setting: `PASTEUP_SERVER__LISTEN`.
 const PREFIX: &str = "PASTEUP_";
@@ -28,6 +39,10 @@ pub struct Settings {
     pub cache_memory: u64,
     /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
     pub private_upstreams: bool,
+    /// How readers are told apart.
+    pub readers: Rules,
+    /// `[discovery]`
+    pub discovery: Sources,
     /// `[telemetry]`
     pub telemetry: Telemetry,
 }
@@ -60,24 +75,6 @@ pub struct Telemetry {
     pub log: String,
     /// Log lines are JSON.
     pub json: bool,
-}
-
-/// A text that shows nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 /// What flags say, over file and environment.
@@ -183,17 +180,17 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         limits.allowed = allow.unwrap_or_default();
         upstreams.read("private", table::boolean)
     });
-    reader.table("discovery", |discovery| {
-        let manifests = discovery.read("manifests", table::list(table::filled));
-        if let (Some(entry), true) = (discovery.entry("manifests"), manifests.is_some_and(|all| !all.is_empty())) {
-            later.push(not_yet(&entry.key_at, "`discovery.manifests`"));
-        }
-        discovery.read("refresh", positive);
+    let discovery = reader.table("discovery", |discovery| Sources {
+        urls: discovery.read("manifests", table::list(source)).unwrap_or_default(),
+        refresh: discovery.read("refresh", positive).unwrap_or(Duration::from_secs(10)),
     });
-    reader.table("context", |context| {
-        context.read("locales", table::list(table::filled));
-        context.read("region_header", table::text);
-        context.read("trust_proxy", table::list(table::filled));
+    let readers = reader.table("context", |context| {
+        let locales = context.read("locales", table::list(locale)).filter(|locales| !locales.is_empty());
+        Rules {
+            locales: locales.unwrap_or_else(|| Rules::default().locales),
+            region_header: context.read("region_header", header_name).flatten(),
+            trusted: context.read("trust_proxy", table::list(network)).unwrap_or_default(),
+        }
     });
     let telemetry = reader.table("telemetry", |telemetry| {
         let otlp = telemetry.read("otlp", table::text);
@@ -212,6 +209,8 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         compression: compression.unwrap_or_else(|| vec!["br", "zstd", "gzip"]),
         cache_memory: cache_memory.unwrap_or(256 << 20),
         private_upstreams: private_upstreams.unwrap_or_default(),
+        readers,
+        discovery,
         telemetry,
     }
 }
@@ -283,22 +282,46 @@ fn bytes(value: &Value) -> Result<usize, Wrong> {
 /// A secret by reference. From the environment itself it may come as it is.
 fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
     let text = table::text(value)?;
-    let found = if text.is_empty() {
+    if text.is_empty() {
         return Ok(None);
-    } else if let Some(name) = text.strip_prefix("env:") {
-        std::env::var(name).map_err(|_| Wrong::new(format!("there is no environment variable `{name}`")))?
-    } else if let Some(path) = text.strip_prefix("file:") {
-        let read = std::fs::read_to_string(path);
-        read.map_err(|error| Wrong::new(format!("`{path}` cannot be read: {error}")))?.trim_end().to_owned()
-    } else if value.at.source.file == "environment" {
-        text
-    } else {
-        return Err(Wrong::with_help(
-            "a secret is never written here".to_owned(),
-            "write \"env:NAME\" or \"file:PATH\", which name where it is",
-        ));
-    };
-    if found.is_empty() { Err(Wrong::new("the secret is empty")) } else { Ok(Some(Secret(found))) }
+    }
+    match Reference::read(value) {
+        Ok(reference) => secrets::look_up(&reference, Path::new("")).map(Some).map_err(Wrong::new),
+        Err(_) if value.at.source.file == "environment" => Ok(Some(Secret::new(text))),
+        Err(wrong) => Err(wrong),
+    }
+}
+
+fn source(value: &Value) -> Result<Located<Url>, Wrong> {
+    let url = upstreams::source(&table::text(value)?)?;
+    Ok(Located { value: url, at: value.at.clone() })
+}
+
+fn locale(value: &Value) -> Result<String, Wrong> {
+    let text = table::filled(value)?;
+    match text.parse::<LanguageIdentifier>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(Wrong::with_help(format!("`{text}` is no language tag"), "write it like \"en\" or \"pt-BR\"")),
+    }
+}
+
+fn header_name(value: &Value) -> Result<Option<HeaderName>, Wrong> {
+    let text = table::text(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    HeaderName::try_from(&text).map(Some).map_err(|_| Wrong::new(format!("`{text}` is no name of a header")))
+}
+
+fn network(value: &Value) -> Result<IpNet, Wrong> {
+    let text = table::filled(value)?;
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| {
+        Wrong::with_help(
+            format!("`{text}` is no address or network"),
+            "write it like \"10.0.0.0/8\", \"192.0.2.7\" or \"fd00::/8\"",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub mod engine;
 pub mod config;
 #[cfg(feature = "cli")]
 pub mod edge;
+#[cfg(feature = "cli")]
+pub mod secrets;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -26,7 +26,7 @@ struct Entry {
 
 pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
     let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None);
+    let loaded = loading::load(&folder, Flags::default(), None, loading::ask_once);
     let entries: Vec<Entry> = loaded.site.catalogue.manifests().iter().map(|m| entry(m, &loaded.site)).collect();
     match format {
         ListFormat::Json => {

@@ -7,9 +7,10 @@ use crate::config::Flags;
 
 use super::{CheckFormat, FOUND, loading, report};
 
-pub(super) fn run(site: &Path, format: CheckFormat, strict: bool) -> Result<ExitCode, String> {
+pub(super) fn run(site: &Path, format: CheckFormat, offline: bool, strict: bool) -> Result<ExitCode, String> {
+    let discover = if offline { loading::offline } else { loading::ask_once };
     let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None);
+    let loaded = loading::load(&folder, Flags::default(), None, discover);
     let problems = loaded.problems();
     for problem in &problems {
         match format {

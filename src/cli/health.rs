@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn run(site: &Path, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
     let address = match admin {
         Some(address) => address,
-        None => loading::load(&loading::open(site)?, Flags::default(), None).settings.server.admin,
+        None => loading::load(&loading::open(site)?, Flags::default(), None, loading::offline).settings.server.admin,
     };
     match ask(address) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(ExitCode::SUCCESS),

@@ -4,7 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use crate::config::{Flags, Settings};
+use crate::edge::clock::SystemClock;
+use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
+use crate::engine::port::Clock as _;
 use crate::page::diagnostic::{self, Diagnostic, Source};
 use crate::page::site::{Files, Site};
 
@@ -16,6 +19,8 @@ pub(super) struct Loaded {
     pub(super) settings_problems: Vec<Diagnostic>,
     /// Layouts and nanoservices.
     pub(super) site: Site,
+    /// What services told of themselves.
+    pub(super) discovered: Discovered,
     /// Equal for two readings of the same texts.
     pub(super) fingerprint: u64,
 }
@@ -40,9 +45,14 @@ pub(super) fn open(site: &Path) -> Result<SiteFolder, String> {
     SiteFolder::open(site)
 }
 
-/// Reads settings and files. Where a file has a mistake, `last_good` gives what it was before;
-/// where settings have one, `settings` are those before.
-pub(super) fn load(folder: &SiteFolder, flags: Flags, last_good: Option<(&Site, &Settings)>) -> Loaded {
+/// Reads settings and files, and what services told of themselves. Where a file has a mistake,
+/// `last_good` gives what it was before; where settings have one, `settings` are those before.
+pub(super) fn load(
+    folder: &SiteFolder,
+    flags: Flags,
+    last_good: Option<(&Site, &Settings)>,
+    discover: impl FnOnce(&Sources) -> Discovered,
+) -> Loaded {
     let file = folder.settings();
     let (source, unreadable) = match file {
         None => (None, None),
@@ -59,17 +69,41 @@ pub(super) fn load(folder: &SiteFolder, flags: Flags, last_good: Option<(&Site, 
         Some((_, settings)) if broken => settings.clone(),
         _ => read,
     };
-    let files = folder.files();
+    let discovered = discover(&settings.discovery);
+    let Discovered { texts, silent } = discovered.clone();
+    let files = Files { discovered: texts, silent, ..folder.files() };
     let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
     let fingerprint = fingerprint(&files, source.as_deref());
-    Loaded { settings, settings_problems, site, fingerprint }
+    Loaded { settings, settings_problems, site, discovered, fingerprint }
 }
 
 fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     let mut hasher = DefaultHasher::new();
     files.layouts.hash(&mut hasher);
     files.manifests.hash(&mut hasher);
+    files.discovered.hash(&mut hasher);
     files.unreadable.hash(&mut hasher);
+    files.silent.hash(&mut hasher);
     settings.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Asks nobody.
+pub(super) fn offline(_: &Sources) -> Discovered {
+    Discovered::default()
+}
+
+/// Asks each source once.
+pub(super) fn ask_once(sources: &Sources) -> Discovered {
+    if sources.urls.is_empty() {
+        return Discovered::default();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let discovery = Discovery::new(sources);
+    let Ok((runtime, mut discovery)) = runtime.map_err(|error| error.to_string()).and_then(|r| Ok((r, discovery?)))
+    else {
+        return Discovered::default();
+    };
+    runtime.block_on(discovery.ask(SystemClock.wall()));
+    discovery.told()
 }

@@ -5,6 +5,8 @@ mod catalog;
 mod check;
 mod health;
 mod loading;
+mod purge;
+mod reloading;
 mod render;
 mod report;
 mod serve;
@@ -63,6 +65,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = ListFormat::Human)]
         format: ListFormat,
     },
+    /// Purges a running compositor by surrogate keys or names of nanoservices
+    Purge(purge::Options),
     /// Asks a running compositor whether it lives (for containers without curl)
     Health {
         /// Its admin listener
@@ -102,9 +106,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let site = arguments.site.as_path();
     let result = match arguments.command {
         Command::Serve { listen, admin } => serve::run(site, listen, admin),
-        Command::Check { format, offline: _, strict } => check::run(site, format, strict),
+        Command::Check { format, offline, strict } => check::run(site, format, offline, strict),
         Command::Render(options) => render::run(site, &options),
         Command::Catalog { format } => catalog::run(site, format),
+        Command::Purge(options) => purge::run(site, &options),
         Command::Health { admin } => health::run(site, admin),
     };
     result.unwrap_or_else(|why| {

@@ -13,14 +13,14 @@ use crate::edge::clock::SystemClock;
 use crate::edge::http::HttpUpstream;
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
-use crate::engine::fetch::Trace;
 use crate::engine::port::Unobserved;
-use crate::engine::{Compositor, Page, Ports};
+use crate::engine::{Compositor, Page, Ports, Trace};
 use crate::page::context::{Device, Reader, Visit};
 use crate::page::outcome::Reason;
 use crate::page::route;
 use crate::page::site::{Match, Site};
 use crate::page::verdict::Verdict;
+use crate::secrets::Secrets;
 
 use super::{FOUND, loading, report};
 
@@ -62,7 +62,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None);
+    let loaded = loading::load(&folder, Flags::default(), None, loading::ask_once);
     let problems = loaded.problems();
     for problem in problems.iter().filter(|problem| problem.is_error()) {
         anstream::eprintln!("{}\n", report::human(problem));
@@ -72,7 +72,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let page = runtime.block_on(compose(&loaded.site, &loaded.settings, options))?;
+    let page = runtime.block_on(compose(folder.root(), &loaded.site, &loaded.settings, options))?;
     let Some(page) = page else {
         anstream::eprintln!("no layout has a route for {}", options.path);
         return Ok(FOUND.into());
@@ -80,27 +80,29 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     show(&page)
 }
 
-async fn compose(site: &Site, settings: &Settings, options: &Options) -> Result<Option<Page>, String> {
+async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Options) -> Result<Option<Page>, String> {
     let uri: Uri = options.path.parse().map_err(|error| format!("`{}` is no path: {error}", options.path))?;
     let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", options.path))?;
     let Some(Match { template, pattern, parameters }) = site.find(&path) else { return Ok(None) };
+    // Who runs a command may say all of a reader; what he says by an option is over what headers say.
+    let known = settings.readers.reader(&template.dimensions, &options.headers.iter().cloned().collect(), true);
     let reader = Reader {
-        device: options.device,
-        region: options.region.clone(),
-        locale: options.locale.clone(),
+        device: options.device.or(known.device),
+        region: options.region.clone().or(known.region),
+        locale: options.locale.clone().or(known.locale),
         variants: options.variants.clone(),
-        headers: options.headers.iter().cloned().collect(),
-        ..Reader::default()
+        ..known
     };
     let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
-    let upstream = HttpUpstream::new(settings.private_upstreams)?;
+    let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(root.to_owned()))?;
     let compositor = Compositor::new(Ports {
         upstream: Arc::new(upstream),
         store: Arc::new(MemoryStore::new(settings.cache_memory)),
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
+        chance: fastrand::f64,
     });
-    Ok(Some(compositor.compose(template, &visit, &settings.defaults, Trace::new(), options.at).await))
+    Ok(Some(compositor.compose(template, &visit, &settings.defaults, &Trace::new(), options.at).await))
 }
 
 /// The page to standard output, what is amiss to standard error.

@@ -1,5 +1,5 @@
 //! `pasteup serve`: pages on one listener, the operators' side on another, and files that are
-//! read again as they change. A bad change keeps the last good state and is told once.
+//! read again as they change.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,30 +9,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Flags, Server, Settings, Telemetry};
 use crate::edge::admin::{self, Admin};
 use crate::edge::clock::SystemClock;
-use crate::edge::files::{SiteFolder, Watch};
+use crate::edge::discovery::Discovery;
+use crate::edge::files::SiteFolder;
 use crate::edge::http::HttpUpstream;
 use crate::edge::listen::{self, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::telemetry::Metrics;
-use crate::engine::{Compositor, Live, Ports, Snapshot};
+use crate::engine::{Compositor, Live, Ports};
 use crate::page::diagnostic::Diagnostic;
-use crate::page::site::Site;
+use crate::secrets::Secrets;
 
 use super::loading::Loaded;
+use super::reloading::{Reloader, snapshot};
 use super::{CANNOT_RUN, loading, report};
 
 pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
     let folder = loading::open(site)?;
     let flags = Flags { listen, admin };
-    let loaded = loading::load(&folder, flags, None);
+    let loaded = loading::load(&folder, flags, None, loading::ask_once);
     let problems = loaded.problems();
     for problem in &problems {
         anstream::eprintln!("{}\n", report::human(problem));
@@ -61,8 +62,8 @@ fn start_log(telemetry: &Telemetry) -> Result<(), String> {
 }
 
 async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<Diagnostic>) -> Result<(), String> {
-    let Loaded { settings, site, fingerprint, .. } = loaded;
-    let upstream = HttpUpstream::new(settings.private_upstreams)?;
+    let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
+    let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     let compositor = Compositor::new(Ports {
@@ -70,8 +71,9 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         store: Arc::clone(&store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::clone(&metrics) as _,
+        chance: fastrand::f64,
     });
-    let live = Arc::new(Live::new(Snapshot { site, defaults: settings.defaults.clone() }));
+    let live = Arc::new(Live::new(snapshot(site, &settings)));
     let ready = Arc::new(AtomicBool::new(true));
     let pages = server::router(
         Arc::new(Pages {
@@ -86,6 +88,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
         metrics: Box::new(move || metrics.render(store.usage())),
+        purge: Box::new(move |what, manner| compositor.purge(what, manner)),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
     let listener = bind(settings.server.listen).await?;
@@ -98,7 +101,12 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         let _full = changed.try_send(());
     };
     let watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
-    let reloader = Reloader { folder, watch, flags, live, settings: settings.clone(), known: problems, fingerprint };
+    let (sources, asked) = watch::channel(settings.discovery.clone());
+    let (told, discovered) = watch::channel(discovered);
+    let discovering = tokio::spawn(Discovery::new(&settings.discovery)?.run(asked, told, Arc::new(SystemClock)));
+    let known = problems;
+    let reloader =
+        Reloader { folder, watch, flags, live, settings: settings.clone(), known, fingerprint, sources, discovered };
     let reloading = tokio::spawn(reloader.run(changes));
 
     println!("listening on http://{}", listener.local_addr().map_err(|error| error.to_string())?);
@@ -117,6 +125,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     tracing::info!("stopping: requests under way are answered");
     ready.store(false, Ordering::Release);
     reloading.abort();
+    discovering.abort();
     stop.cancel();
     // The admin side answers for as long as pages are still being sent.
     let served = serving.await;
@@ -150,89 +159,4 @@ async fn stop_signal() -> Result<(), String> {
         _ = terminate.recv() => Ok(()),
         pressed = tokio::signal::ctrl_c() => pressed.map_err(|error| error.to_string()),
     }
-}
-
-/// How long a site must be quiet before it is read: editors write a file in several steps.
-const QUIET: Duration = Duration::from_millis(100);
-/// The longest that a site which is never quiet is waited for.
-const NEVER_QUIET: Duration = Duration::from_secs(2);
-
-/// Ends when no change has come for a while. `false`: none will ever come.
-async fn quiet(changes: &mut mpsc::Receiver<()>) -> bool {
-    let latest = Instant::now() + NEVER_QUIET;
-    loop {
-        match timeout_at(latest.min(Instant::now() + QUIET), changes.recv()).await {
-            Err(_) => return true,
-            Ok(Some(())) if Instant::now() < latest => {}
-            Ok(Some(())) => return true,
-            Ok(None) => return false,
-        }
-    }
-}
-
-/// Reads the site again after each change, and puts what is good of it in place.
-struct Reloader {
-    folder: SiteFolder,
-    watch: Watch,
-    flags: Flags,
-    live: Arc<Live>,
-    /// The last good ones.
-    settings: Settings,
-    /// The mistakes that were told.
-    known: Vec<Diagnostic>,
-    fingerprint: u64,
-}
-
-impl Reloader {
-    async fn run(mut self, mut changes: mpsc::Receiver<()>) {
-        while changes.recv().await.is_some() && quiet(&mut changes).await {
-            // Before the reading: what changes after it makes news again.
-            self.watch.renew();
-            let (folder, flags) = (self.folder.clone(), self.flags);
-            let (present, settings) = (self.live.now(), self.settings.clone());
-            let read = move || loading::load(&folder, flags, Some((&present.site, &settings)));
-            match tokio::task::spawn_blocking(read).await {
-                Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
-                Ok(loaded) => self.take(loaded),
-                Err(error) => tracing::error!(%error, "the site could not be read; what was live stays live"),
-            }
-        }
-    }
-
-    fn take(&mut self, loaded: Loaded) {
-        let problems = loaded.problems();
-        self.fingerprint = loaded.fingerprint;
-        let settings = loaded.settings;
-        // Live first: who reads that it was reloaded finds it so.
-        self.live.swap(Snapshot { site: loaded.site, defaults: settings.defaults.clone() });
-        tell(&problems, &self.known, &self.live.now().site);
-        self.known = problems;
-        if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
-            tracing::warn!("settings below [server] and [cache] take effect at the next start");
-        }
-        self.settings = settings;
-    }
-}
-
-/// Tells each mistake once, and that files are right again.
-fn tell(problems: &[Diagnostic], known: &[Diagnostic], site: &Site) {
-    for problem in problems.iter().filter(|problem| !told(problem, known)) {
-        anstream::eprintln!("{}\n", report::human(problem));
-    }
-    if !site.kept.is_empty() && problems.iter().any(|problem| problem.is_error() && !told(problem, known)) {
-        tracing::warn!(files = site.kept.join(", "), "their last good state stays live");
-    }
-    if problems == known {
-        tracing::info!(pages = site.templates.len(), "reloaded");
-    } else {
-        tracing::info!(pages = site.templates.len(), "reloaded: {}", report::count(problems));
-    }
-}
-
-/// Whether a mistake was told before. Lines above it may have moved since.
-fn told(problem: &Diagnostic, known: &[Diagnostic]) -> bool {
-    let same = |other: &&Diagnostic| {
-        other.code == problem.code && other.message == problem.message && other.at.source.file == problem.at.source.file
-    };
-    known.iter().any(|other| same(&other))
 }

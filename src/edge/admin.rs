@@ -1,15 +1,24 @@
-//! The operators' side: health and metrics. A mutation is a POST; a GET never changes anything.
+//! The operators' side: health, metrics, purges, the catalogue. A mutation is a POST; a GET never
+//! changes anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Manner, Purge};
+use crate::page::names::Name;
+
+/// Surrogate keys of one purge, at most.
+const MAX_KEYS: usize = 10_000;
 
 /// What the admin side works with.
 pub struct Admin {
@@ -17,14 +26,18 @@ pub struct Admin {
     pub ready: Arc<AtomicBool>,
     /// All metrics as text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Purges, and says how many answers it met.
+    pub purge: Box<dyn Fn(&Purge, Manner) -> usize + Send + Sync>,
     /// What a request must bring for all but health; nothing where there is none.
     pub token: Option<String>,
 }
 
 /// The admin side as a service.
 pub fn router(admin: Arc<Admin>) -> Router {
-    let guarded =
-        Router::new().route("/metrics", get(metrics)).layer(from_fn_with_state(Arc::clone(&admin), authorise));
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/api/purge", post(purge))
+        .layer(from_fn_with_state(Arc::clone(&admin), authorise));
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))
@@ -42,6 +55,72 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (admin.metrics)())
+}
+
+/// What is to be purged: `{"keys": ["weather"], "soft": false}` or `{"all": true}`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgeOrder {
+    /// Surrogate keys, and names of nanoservices.
+    pub keys: Vec<String>,
+    /// Everything.
+    pub all: bool,
+    /// It becomes stale instead of going.
+    pub soft: bool,
+}
+
+/// What was purged.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PurgeDone {
+    /// How many answers it met.
+    pub purged: usize,
+}
+
+async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    // A form of another site can be sent from an operator's browser, but not as JSON.
+    let json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if json.split(';').next().map(str::trim) != Some("application/json") {
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json");
+    }
+    let order: PurgeOrder = match serde_json::from_slice(&body) {
+        Ok(order) => order,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    if order.all == !order.keys.is_empty() {
+        return refuse(StatusCode::BAD_REQUEST, "say either {\"keys\": [\"…\"]} or {\"all\": true}");
+    }
+    if order.keys.len() > MAX_KEYS {
+        return refuse(StatusCode::BAD_REQUEST, "too many keys at once: 10000 are the most");
+    }
+    let manner = if order.soft { Manner::Soft } else { Manner::Hard };
+    let what = if order.all {
+        Purge::All
+    } else {
+        Purge::Tags(order.keys.iter().map(|key| Name::from(key.as_str())).collect())
+    };
+    // Everything may be much.
+    let purged = tokio::task::spawn_blocking(move || {
+        let purged = (admin.purge)(&what, manner);
+        tracing::info!(keys = order.keys.join(" "), all = order.all, soft = order.soft, purged, "purged");
+        purged
+    });
+    match purged.await {
+        Ok(purged) => Json(PurgeDone { purged }).into_response(),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
+    }
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+fn refuse(status: StatusCode, detail: &str) -> Response {
+    let problem = Problem { title: status.canonical_reason().unwrap_or_default(), status: status.as_u16(), detail };
+    (status, [(CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
 }
 
 async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {

@@ -6,12 +6,16 @@ use std::future::Future;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +46,8 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ConnectionLimits,
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -52,7 +56,11 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ConnectionLimits,
         };
         // Pages are written in few, large pieces: nothing is gained by waiting for more.
         let _kept_default = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(app.clone());
+        let from_peer = app.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let service = TowerToHyperService::new(from_peer);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

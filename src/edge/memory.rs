@@ -1,61 +1,138 @@
-//! Keeps answers in memory, by moka, up to a number of bytes.
+//! Keeps answers in memory, by moka, up to a number of bytes, with an index of their surrogate keys.
 //! What does not fit is not kept; how fresh a kept answer is, is not decided here.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
+use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-use crate::engine::port::{Store, Stored};
-use crate::page::answer::Content;
+use crate::engine::port::{Held, Store, Stored};
+use crate::page::names::Name;
 use crate::page::plan::Key;
 
-/// Bytes an entry costs beside its key and its body: moka's node, the key's and the answer's
-/// counted pointers, the directives. Counted from their sizes, rounded up.
-const OVERHEAD: usize = 512;
+/// Bytes an entry costs beside its key and its answer: moka's node, the key's and the answer's
+/// counted pointers. Counted from their sizes, rounded up.
+const OVERHEAD: usize = 400;
+/// Bytes that one surrogate key of one entry costs in the index.
+const INDEXED: usize = 64;
+/// Answers of one URL that are kept for different context; more are fetched, and not kept. So no
+/// reader can fill the store by sending ever new values of a declared cookie.
+const MAX_VARIANTS: usize = 1_000;
 
 /// The store.
 pub struct MemoryStore {
     cache: Cache<Key, Entry>,
+    index: Arc<Index>,
+    next: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Entry {
-    stored: Stored,
-    useful: Duration,
+    held: Held,
+    until: Instant,
+    /// Another one for each change of the entry.
+    number: u64,
+}
+
+impl Entry {
+    fn size(&self, key: &Key) -> usize {
+        let answer = match &self.held {
+            Held::Answer(stored) => stored.answer.size() + INDEXED * (1 + stored.answer.tags.len()),
+            Held::SideBySide => 0,
+        };
+        key.as_bytes().len() + answer + OVERHEAD
+    }
 }
 
 /// An entry goes when it is of no use to anybody.
 struct WhenUseless;
 
 impl Expiry<Key, Entry> for WhenUseless {
-    fn expire_after_create(&self, _: &Key, entry: &Entry, _: Instant) -> Option<Duration> {
-        Some(entry.useful)
+    fn expire_after_create(&self, _: &Key, entry: &Entry, now: Instant) -> Option<Duration> {
+        Some(entry.until.saturating_duration_since(now))
     }
 
-    fn expire_after_update(&self, _: &Key, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(entry.useful)
+    fn expire_after_update(&self, _: &Key, entry: &Entry, now: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(entry.until.saturating_duration_since(now))
     }
+}
+
+/// Which answers a tag meets, and how many variants a URL has. An entry comes in before moka knows it
+/// and goes when moka tells, in whatever order: its number says which of them is meant.
+// Not moka's invalidation predicates: each is asked at every get.
+#[derive(Default)]
+struct Index(Mutex<Tables>);
+
+#[derive(Default)]
+struct Tables {
+    by_tag: HashMap<Name, HashMap<Key, u64>>,
+    variants: HashMap<u128, HashMap<Key, u64>>,
+}
+
+impl Index {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `false` where its URL has too many variants.
+    fn add(&self, key: &Key, stored: &Stored, number: u64) -> bool {
+        let mut tables = self.tables();
+        let variants = tables.variants.entry(key.resource()).or_default();
+        if variants.len() >= MAX_VARIANTS && !variants.contains_key(key) {
+            return false;
+        }
+        variants.insert(key.clone(), number);
+        for tag in tags(stored) {
+            tables.by_tag.entry(tag.clone()).or_default().insert(key.clone(), number);
+        }
+        true
+    }
+
+    fn remove(&self, key: &Key, stored: &Stored, number: u64) {
+        fn take<K: std::hash::Hash + Eq>(table: &mut HashMap<K, HashMap<Key, u64>>, at: &K, key: &Key, number: u64) {
+            let Some(keys) = table.get_mut(at) else { return };
+            if keys.get(key) == Some(&number) {
+                keys.remove(key);
+            }
+            if keys.is_empty() {
+                table.remove(at);
+            }
+        }
+        let mut tables = self.tables();
+        take(&mut tables.variants, &key.resource(), key, number);
+        for tag in tags(stored) {
+            take(&mut tables.by_tag, tag, key, number);
+        }
+    }
+}
+
+fn tags(stored: &Stored) -> impl Iterator<Item = &Name> {
+    std::iter::once(&stored.service).chain(&stored.answer.tags)
 }
 
 impl MemoryStore {
     /// A store of at most this many bytes.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
+        let index = Arc::new(Index::default());
+        let told = Arc::clone(&index);
         let cache = Cache::builder()
             .max_capacity(max_bytes)
-            .weigher(|key: &Key, entry: &Entry| {
-                let body = match &entry.stored.answer.content {
-                    Content::Fragment(html) => html.len(),
-                    Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
-                };
-                u32::try_from(key.as_str().len() + body + OVERHEAD).unwrap_or(u32::MAX)
-            })
+            .weigher(|key: &Key, entry: &Entry| u32::try_from(entry.size(key)).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .expire_after(WhenUseless)
+            .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
+                if let Held::Answer(stored) = &entry.held {
+                    told.remove(&key, stored, entry.number);
+                }
+            })
             .build();
-        Self { cache }
+        Self { cache, index, next: AtomicU64::new(0) }
     }
 
     /// Bytes and entries that are kept.
@@ -64,14 +141,57 @@ impl MemoryStore {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
     }
+
+    /// Tags and URLs that the index knows.
+    #[must_use]
+    pub fn indexed(&self) -> (usize, usize) {
+        self.cache.run_pending_tasks();
+        let tables = self.index.tables();
+        (tables.by_tag.len(), tables.variants.len())
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 impl Store for MemoryStore {
-    fn get(&self, key: &Key) -> Option<Stored> {
-        self.cache.get(key).map(|entry| entry.stored)
+    fn get(&self, key: &Key) -> Option<Held> {
+        self.cache.get(key).map(|entry| entry.held)
     }
 
-    fn put(&self, key: &Key, stored: Stored, useful: Duration) {
-        self.cache.insert(key.clone(), Entry { stored, useful });
+    fn put(&self, key: &Key, held: Held, useful: Duration) {
+        let number = self.number();
+        if let Held::Answer(stored) = &held
+            && !self.index.add(key, stored, number)
+        {
+            return;
+        }
+        self.cache.insert(key.clone(), Entry { held, until: Instant::now() + useful, number });
+    }
+
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
+        let changed = self.cache.entry_by_ref(key).and_compute_with(|entry| {
+            let Some(Entry { held: Held::Answer(mut stored), until, .. }) = entry.map(moka::Entry::into_value) else {
+                return Op::Nop;
+            };
+            change(&mut stored);
+            let number = self.number();
+            self.index.add(key, &stored, number);
+            Op::Put(Entry { held: Held::Answer(stored), until, number })
+        });
+        matches!(changed, CompResult::ReplacedWith(_))
+    }
+
+    fn remove(&self, key: &Key) -> bool {
+        self.cache.remove(key).is_some_and(|entry| matches!(entry.held, Held::Answer(_)))
+    }
+
+    fn tagged(&self, tag: &str) -> Vec<Key> {
+        self.index.tables().by_tag.get(tag).into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.cache.iter().map(|(key, _)| Key::clone(&key)).collect()
     }
 }

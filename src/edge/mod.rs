@@ -4,6 +4,7 @@ pub mod admin;
 pub mod server;
 
 pub mod clock;
+pub mod discovery;
 pub mod files;
 pub mod http;
 pub mod listen;

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::page::context::Visit;
-use crate::page::headers::cache_control;
+use crate::page::headers::headers;
 use crate::page::layout::Template;
 use crate::page::plan::{Defaults, Plan, plan};
 use crate::page::stitch::{Outcomes, stitch};
 use crate::page::verdict::{Verdict, verdict};
 
 use super::collapse::Flights;
-use super::fetch::{Lanes, Trace};
+use super::fetch::Lanes;
 use super::lookup::Landing;
 use super::port::{Clock, Observer, Store, Upstream};
+use super::purge::Purges;
+use super::trace::Trace;
 
 /// The adapters that a compositor works with.
 #[derive(Clone)]
@@ -29,6 +32,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub observer: Arc<dyn Observer>,
+    /// A number from 0 up to 1: spreads what would else happen at once.
+    pub chance: fn() -> f64,
 }
 
 /// Composes pages. A clone is another handle to the same one.
@@ -37,6 +42,7 @@ pub struct Compositor {
     pub(super) ports: Ports,
     pub(super) flights: Arc<Flights<Landing>>,
     pub(super) lanes: Arc<Lanes>,
+    pub(super) purges: Arc<Purges>,
 }
 
 /// A page, composed.
@@ -46,8 +52,8 @@ pub struct Page {
     pub verdict: Verdict,
     /// Its bytes, in order.
     pub chunks: Vec<Bytes>,
-    /// Its `Cache-Control`.
-    pub cache_control: String,
+    /// What its parts and its layout let it say of itself.
+    pub headers: HeaderMap,
     /// What it was made from.
     pub plan: Plan,
     /// What became of each fragment.
@@ -58,7 +64,7 @@ impl Compositor {
     /// A compositor over adapters.
     #[must_use]
     pub fn new(ports: Ports) -> Self {
-        Self { ports, flights: Arc::default(), lanes: Arc::default() }
+        Self { ports, flights: Arc::default(), lanes: Arc::default(), purges: Arc::default() }
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs. `at` is the time that its
@@ -68,7 +74,7 @@ impl Compositor {
         template: &Arc<Template>,
         visit: &Visit,
         defaults: &Defaults,
-        trace: Trace,
+        trace: &Trace,
         at: Option<Timestamp>,
     ) -> Page {
         let plan = plan(template, visit, defaults, at.unwrap_or_else(|| self.ports.clock.wall()));
@@ -76,7 +82,7 @@ impl Compositor {
         let page = Page {
             verdict: verdict(&plan, &outcomes),
             chunks: stitch(&plan, &outcomes),
-            cache_control: cache_control(&plan, &outcomes),
+            headers: headers(&plan, &outcomes),
             plan,
             outcomes,
         };

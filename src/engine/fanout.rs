@@ -13,8 +13,8 @@ use crate::page::plan::{Plan, Slot};
 use crate::page::stitch::{Outcomes, needed, needed_at_once};
 
 use super::compose::Compositor;
-use super::fetch::Trace;
 use super::lookup::Found;
+use super::trace::Trace;
 
 struct FanOut<'a> {
     engine: &'a Compositor,
@@ -22,12 +22,12 @@ struct FanOut<'a> {
     /// One lookup a fetch, however many fragments want it.
     found: Vec<OnceCell<Found>>,
     deadline: Instant,
-    trace: Trace,
+    trace: &'a Trace,
 }
 
 impl Compositor {
     /// Fills a plan by a deadline.
-    pub(super) async fn fan_out(&self, plan: &Plan, deadline: Instant, trace: Trace) -> Outcomes {
+    pub(super) async fn fan_out(&self, plan: &Plan, deadline: Instant, trace: &Trace) -> Outcomes {
         let found = plan.fetches.iter().map(|_| OnceCell::new()).collect();
         let fan_out = FanOut { engine: self, plan, found, deadline, trace };
         let mut outcomes: Outcomes = vec![None; plan.slots.len()];

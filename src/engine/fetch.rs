@@ -14,8 +14,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::page::answer::{Answer, Failure, Head, judge_body, judge_head};
 use crate::page::outcome::Reason;
 use crate::page::plan::Fetch;
+use crate::page::policy::directives::Arrival;
+use crate::page::policy::validation::Validation;
 
-use super::port::{Observer, Request, Response, Upstream};
+use super::compose::Ports;
+use super::port::{Observer, Request, Response};
+use super::trace::Trace;
 
 /// How many requests an upstream may have in flight; past it, one waits until its deadline.
 #[derive(Default)]
@@ -49,53 +53,70 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Fetches within the fetch's timeout, counted from now.
-///
-/// # Errors
-/// The nanoservice did not answer in time and by the contract.
-pub async fn fetch(
-    upstream: &dyn Upstream,
-    lanes: &Lanes,
-    observer: &dyn Observer,
-    fetch: &Fetch,
-    trace: Trace,
-) -> Result<Answer, Failure> {
-    let began = Instant::now();
-    let deadline = began + fetch.timeout;
-    let result = timeout_at(deadline, attempt(upstream, lanes, observer, fetch, trace, deadline))
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, format!("no whole answer within {:?}", fetch.timeout))));
-    observer.fetched(fetch, result.as_ref(), began.elapsed());
-    if let Err(failure) = &result {
-        tracing::warn!(
-            fragment = &*fetch.id,
-            service = &*fetch.service,
-            upstream = &*fetch.upstream,
-            reason = failure.reason.as_str(),
-            detail = failure.detail.as_str(),
-            "fetch failed"
-        );
-    }
-    result
+/// What a fetch works with.
+pub(super) struct Fetching<'a> {
+    pub(super) ports: &'a Ports,
+    pub(super) lanes: &'a Lanes,
+    pub(super) fetch: &'a Fetch,
+    pub(super) trace: &'a Trace,
+    /// What is held already, and may only have to be asked about.
+    pub(super) held: Option<&'a Arc<Answer>>,
 }
 
-async fn attempt(
-    upstream: &dyn Upstream,
-    lanes: &Lanes,
-    observer: &dyn Observer,
-    fetch: &Fetch,
-    trace: Trace,
-    deadline: Instant,
-) -> Result<Answer, Failure> {
-    let lane = lanes.of(fetch);
-    let _permit = lane.acquire().await.expect("lanes are never closed");
-    let _in_flight = InFlight::new(observer, &fetch.upstream);
-    let left = deadline.saturating_duration_since(Instant::now());
-    let request = Request { url: fetch.url.clone(), headers: headers(fetch, trace, left), guarded: fetch.guarded };
-    let Response { status, headers, body } = upstream.get(request).await?;
-    match judge_head(status, &headers)? {
-        Head::Done(answer) => Ok(answer),
-        Head::Read(charset) => judge_body(&headers, charset, read(body, fetch.max_bytes).await?),
+impl Fetching<'_> {
+    /// Fetches within the fetch's timeout, counted from now.
+    ///
+    /// # Errors
+    /// The nanoservice did not answer in time and by the contract.
+    pub(super) async fn run(&self) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        let fetch = self.fetch;
+        let late = |_| Err(Failure::new(Reason::Timeout, format!("no whole answer within {:?}", fetch.timeout)));
+        let deadline = began + fetch.timeout;
+        let result = timeout_at(deadline, self.attempt(deadline)).await.unwrap_or_else(late);
+        self.ports.observer.fetched(fetch, result.as_ref(), began.elapsed());
+        if let Err(failure) = &result {
+            tracing::warn!(
+                fragment = &*fetch.id,
+                service = &*fetch.service,
+                upstream = &*fetch.upstream,
+                reason = failure.reason.as_str(),
+                detail = failure.detail.as_str(),
+                "fetch failed"
+            );
+        }
+        result
+    }
+
+    async fn attempt(&self, deadline: Instant) -> Result<Answer, Failure> {
+        let lane = self.lanes.of(self.fetch);
+        let _permit = lane.acquire().await.expect("lanes are never closed");
+        let _in_flight = InFlight::new(&*self.ports.observer, &self.fetch.upstream);
+        if let Some(held) = self.held
+            && let Some(answer) = self.ask(deadline, Some(held)).await?
+        {
+            return Ok(answer);
+        }
+        // Without a condition there is always an answer.
+        self.ask(deadline, None).await?.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
+    }
+
+    /// Sends one request. `None`: it was about an answer that the nanoservice does not speak of.
+    async fn ask(&self, deadline: Instant, held: Option<&Arc<Answer>>) -> Result<Option<Answer>, Failure> {
+        let validation = held.and_then(|answer| answer.validation.as_deref());
+        let began = Instant::now();
+        let left = deadline.saturating_duration_since(began);
+        let mut headers = headers(self.fetch, self.trace, left);
+        headers.extend(validation.into_iter().flat_map(Validation::conditions));
+        let request = Request { url: self.fetch.url.clone(), headers, manifest: self.fetch.manifest.clone() };
+        let Response { status, headers, body } = self.ports.upstream.get(request).await?;
+        let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
+        let content = match judge_head(status, &headers, validation.is_some())? {
+            Head::Done(content) => content,
+            Head::Read(charset) => judge_body(charset, read(body, self.fetch.max_bytes).await?)?,
+            Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
+        };
+        Ok(Some(Answer::new(content, &headers, self.fetch, arrival)))
     }
 }
 
@@ -125,10 +146,9 @@ async fn read(
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-fn headers(fetch: &Fetch, trace: Trace, left: Duration) -> HeaderMap {
+fn headers(fetch: &Fetch, trace: &Trace, left: Duration) -> HeaderMap {
     const FRAGMENT_NAME: HeaderName = HeaderName::from_static("fragment-name");
     const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
-    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
     const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("pasteup/", env!("CARGO_PKG_VERSION")));
     let mut headers: HeaderMap = fetch.headers.iter().cloned().collect();
     headers.insert(header::ACCEPT, HeaderValue::from_static("text/html"));
@@ -139,37 +159,6 @@ fn headers(fetch: &Fetch, trace: Trace, left: Duration) -> HeaderMap {
     }
     let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(milliseconds));
-    if let Ok(parent) = HeaderValue::from_str(&trace.parent()) {
-        headers.insert(TRACEPARENT, parent);
-    }
+    headers.extend(trace.headers());
     headers
-}
-
-/// The trace that a page and all its fetches belong to (W3C Trace Context).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace(u128);
-
-impl Trace {
-    /// A trace of its own.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(fastrand::u128(1..))
-    }
-
-    /// `traceparent` with a new span.
-    fn parent(self) -> String {
-        format!("00-{:032x}-{:016x}-01", self.0, fastrand::u64(1..))
-    }
-}
-
-impl Default for Trace {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl std::fmt::Display for Trace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
 }

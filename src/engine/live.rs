@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::page::plan::Defaults;
+use crate::page::reader::Rules;
 use crate::page::site::Site;
 
 /// A state.
@@ -14,6 +15,8 @@ pub struct Snapshot {
     pub site: Site,
     /// What holds where neither layout nor manifest says.
     pub defaults: Defaults,
+    /// How readers are told apart.
+    pub readers: Rules,
 }
 
 /// The handle to the present state.

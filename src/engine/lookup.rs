@@ -6,14 +6,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Content, Failure};
+use crate::page::answer::{Answer, Failure};
 use crate::page::outcome::Reason;
 use crate::page::plan::Fetch;
-use crate::page::policy::freshness::{Freshness, Lifetime, freshness, lifetime};
+use crate::page::policy::backoff::Trouble;
+use crate::page::policy::directives::Never;
+use crate::page::policy::freshness::{Freshness, Kept, freshness, is_due};
 
+use super::collapse::Flight;
 use super::compose::Compositor;
-use super::fetch::{Trace, fetch};
-use super::port::Stored;
+use super::fetch::Fetching;
+use super::port::{Held, Stored};
+use super::trace::Trace;
+
+/// How long it is remembered that answers are never shared. One that may be shared ends it at once.
+const SIDE_BY_SIDE: Duration = Duration::from_mins(2);
 
 /// What a lookup came to.
 #[derive(Debug, Clone)]
@@ -26,38 +33,66 @@ pub enum Found {
     Nothing(Reason),
 }
 
-/// What a flight brings: to be shared among those who waited, where the answer allows it.
-pub type Landing = Result<Arc<Answer>, Arc<Failure>>;
+/// What a flight brings to all who waited for it.
+pub type Landing = Result<Brought, Missed>;
 
-/// How long an answer may be used by the rules of a fetch.
-fn lifetime_of(answer: &Answer, fetch: &Fetch) -> Lifetime {
-    let explicit = !matches!(answer.content, Content::Fragment(_) | Content::Empty);
-    lifetime(&answer.directives, &fetch.rules, explicit)
+/// An answer that came in.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    answer: Arc<Answer>,
+    /// A purge met it while it was under way: only those may have it who asked before.
+    purged: bool,
+}
+
+impl Brought {
+    fn is_shareable(&self) -> bool {
+        self.answer.is_shareable() && !self.purged
+    }
+}
+
+/// That none came.
+#[derive(Debug, Clone)]
+pub struct Missed {
+    failure: Arc<Failure>,
+    /// How long it was waited for.
+    timeout: Duration,
 }
 
 impl Compositor {
     /// Looks one fetch up.
-    pub(super) async fn look_up(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: Trace) -> Found {
+    pub(super) async fn look_up(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
         let now = Instant::now();
+        let held = self.ports.store.get(&wanted.key);
         let mut spare = None;
-        if let Some(stored) = self.ports.store.get(&wanted.key) {
-            match freshness(stored.arrived, &lifetime_of(&stored.answer, wanted), now.into_std()) {
-                Freshness::Fresh(left) => return Found::Fresh(stored.answer, left),
+        if let Some(Held::Answer(stored)) = &held {
+            let answer = Arc::clone(&stored.answer);
+            let resting = stored.trouble.filter(|trouble| trouble.pauses(now.into_std()));
+            let lifetime = answer.lifetime(wanted);
+            match freshness(&stored.kept, &lifetime, now.into_std()) {
+                Freshness::Fresh(left) => {
+                    if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
+                        drop(self.fly(wanted, now, trace));
+                    }
+                    return Found::Fresh(answer, left);
+                }
+                Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
+                    return Found::Stale(answer, trouble.reason);
+                }
                 Freshness::Revalidate => {
                     // The seat is given up at once; the flight goes on.
                     drop(self.fly(wanted, now, trace));
-                    return Found::Stale(stored.answer, Reason::Revalidating);
+                    return Found::Stale(answer, Reason::Revalidating);
                 }
-                Freshness::IfError => spare = Some(stored.answer),
+                Freshness::IfError => spare = Some(answer),
                 Freshness::Expired => {}
             }
         }
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        match timeout_at(deadline, self.ask(wanted, now, trace)).await {
+        match timeout_at(deadline, self.ask(wanted, now, trace, held)).await {
             Ok(Ok(answer)) => {
-                let fresh_for = lifetime_of(&answer, wanted).fresh;
+                let fresh_for = answer.lifetime(wanted).fresh;
                 Found::Fresh(answer, fresh_for)
             }
             Ok(Err(reason)) => spare.map_or(Found::Nothing(reason), |answer| Found::Stale(answer, reason)),
@@ -65,44 +100,122 @@ impl Compositor {
         }
     }
 
-    async fn ask(&self, wanted: &Arc<Fetch>, since: Instant, trace: Trace) -> Result<Arc<Answer>, Reason> {
-        let flight = self.fly(wanted, since, trace);
-        let leader = flight.leader;
-        match flight.landed().await {
-            None => Err(Reason::Internal),
-            Some(Err(failure)) => Err(failure.reason),
-            // Who only waited never gets what may be another reader's.
-            Some(Ok(answer)) if answer.directives.private && !leader => {
-                self.fetch(wanted, trace).await.map_err(|failure| failure.reason)
+    /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
+    async fn ask(
+        &self,
+        wanted: &Arc<Fetch>,
+        since: Instant,
+        trace: &Trace,
+        held: Option<Held>,
+    ) -> Result<Arc<Answer>, Reason> {
+        let alone = match &held {
+            Some(Held::SideBySide) => true,
+            Some(Held::Answer(stored)) => !stored.answer.is_shareable(),
+            None => false,
+        };
+        if alone {
+            return self.fetch_alone(wanted, trace, held).await;
+        }
+        loop {
+            let flight = self.fly(wanted, since, trace);
+            let leader = flight.leader;
+            match flight.landed().await {
+                None => return Err(Reason::Internal),
+                // It was given less time than this reader has: another page's layout says so.
+                Some(Err(missed))
+                    if !leader && missed.failure.reason == Reason::Timeout && missed.timeout < wanted.timeout => {}
+                Some(Err(missed)) => return Err(missed.failure.reason),
+                // Who only waited never gets what may be another reader's, nor what was purged since.
+                Some(Ok(brought)) if !leader && !brought.is_shareable() => {
+                    return self.fetch_alone(wanted, trace, self.ports.store.get(&wanted.key)).await;
+                }
+                Some(Ok(brought)) => return Ok(brought.answer),
             }
-            Some(Ok(answer)) => Ok(answer),
         }
     }
 
     /// Joins the flight for what the store did not hold at `since`.
-    fn fly(&self, wanted: &Arc<Fetch>, since: Instant, trace: Trace) -> super::collapse::Flight<Landing> {
+    fn fly(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace) -> Flight<Landing> {
         self.flights.join(&wanted.key, || {
-            let (engine, wanted) = (self.clone(), Arc::clone(wanted));
+            let (engine, wanted, trace) = (self.clone(), Arc::clone(wanted), trace.clone());
             async move {
                 // A flight may have landed between the look into the store and this one's start.
-                match engine.ports.store.get(&wanted.key) {
-                    Some(stored) if stored.arrived > since.into_std() => Ok(stored.answer),
-                    _ => engine.fetch(&wanted, trace).await,
+                let held = engine.ports.store.get(&wanted.key);
+                match &held {
+                    Some(Held::Answer(stored))
+                        if stored.kept.arrived > since.into_std() && stored.answer.is_shareable() =>
+                    {
+                        Ok(Brought { answer: Arc::clone(&stored.answer), purged: false })
+                    }
+                    _ => engine.fetch(&wanted, &trace, held).await,
                 }
             }
         })
     }
 
-    /// Fetches, and keeps what may be kept.
-    async fn fetch(&self, wanted: &Fetch, trace: Trace) -> Landing {
-        let ports = &self.ports;
-        let answer = fetch(&*ports.upstream, &self.lanes, &*ports.observer, wanted, trace).await.map_err(Arc::new)?;
-        let answer = Arc::new(answer);
-        let useful = lifetime_of(&answer, wanted).useful();
-        if !useful.is_zero() {
-            let stored = Stored { answer: Arc::clone(&answer), arrived: Instant::now().into_std() };
-            ports.store.put(&wanted.key, stored, useful);
+    async fn fetch_alone(&self, wanted: &Fetch, trace: &Trace, held: Option<Held>) -> Result<Arc<Answer>, Reason> {
+        let landing = self.fetch(wanted, trace, held).await;
+        landing.map(|brought| brought.answer).map_err(|missed| missed.failure.reason)
+    }
+
+    /// Fetches, or asks about what is held, and keeps what may be kept.
+    async fn fetch(&self, wanted: &Fetch, trace: &Trace, held: Option<Held>) -> Landing {
+        let under_way = self.purges.begin();
+        let stored = match &held {
+            Some(Held::Answer(stored)) => Some(stored),
+            Some(Held::SideBySide) | None => None,
+        };
+        let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
+        let fetching = Fetching { ports: &self.ports, lanes: &self.lanes, fetch: wanted, trace, held: held_answer };
+        match fetching.run().await {
+            Ok(answer) => {
+                let answer = Arc::new(answer);
+                let has_tag = |tag: &str| *wanted.service == *tag || answer.tags.iter().any(|known| **known == *tag);
+                let kept = under_way.keep(has_tag, || self.keep(wanted, &answer, held.as_ref()));
+                Ok(Brought { answer, purged: !kept })
+            }
+            Err(failure) => {
+                if let Some(stored) = stored {
+                    self.note_trouble(wanted, stored, failure.reason);
+                }
+                Err(Missed { failure: Arc::new(failure), timeout: wanted.timeout })
+            }
         }
-        Ok(answer)
+    }
+
+    fn keep(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
+        let store = &self.ports.store;
+        let useful = answer.lifetime(wanted).useful();
+        if !useful.is_zero() {
+            let stored = Stored {
+                answer: Arc::clone(answer),
+                kept: Kept::since(Instant::now().into_std(), (self.ports.chance)()),
+                trouble: None,
+                service: Arc::clone(&wanted.service),
+            };
+            store.put(&wanted.key, Held::Answer(stored), useful);
+        } else if answer.is_shareable() {
+            if held.is_some() {
+                store.remove(&wanted.key);
+            }
+        } else {
+            if let (Some(never @ Never::Vary(_)), false) =
+                (&answer.stated.here.never, matches!(held, Some(Held::SideBySide)))
+            {
+                tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
+            }
+            store.put(&wanted.key, Held::SideBySide, SIDE_BY_SIDE);
+        }
+    }
+
+    /// Notes that refreshing an answer failed, so that it is left alone for a while.
+    fn note_trouble(&self, wanted: &Fetch, failed: &Stored, reason: Reason) {
+        let (now, chance) = (Instant::now().into_std(), (self.ports.chance)());
+        self.ports.store.change(&wanted.key, &mut |stored| {
+            // Another one may have come in meanwhile.
+            if stored.kept.arrived == failed.kept.arrived {
+                stored.trouble = Some(Trouble::after(stored.trouble, reason, now, chance));
+            }
+        });
     }
 }

@@ -6,6 +6,8 @@ pub mod port;
 pub mod collapse;
 pub mod fetch;
 pub mod lookup;
+pub mod purge;
+pub mod trace;
 
 pub mod compose;
 pub mod fanout;
@@ -14,3 +16,5 @@ pub mod live;
 
 pub use compose::{Compositor, Page, Ports};
 pub use live::{Live, Snapshot};
+pub use purge::{Manner, Purge};
+pub use trace::Trace;

@@ -2,7 +2,7 @@
 //! Adapters implement these; the engine knows none of them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -11,7 +11,11 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use crate::page::answer::{Answer, Failure};
+use crate::page::manifest::Manifest;
+use crate::page::names::Name;
 use crate::page::plan::{Fetch, Key};
+use crate::page::policy::backoff::Trouble;
+use crate::page::policy::freshness::Kept;
 
 use super::compose::Page;
 
@@ -20,10 +24,11 @@ use super::compose::Page;
 pub struct Request {
     /// The whole URL.
     pub url: String,
-    /// All headers but `Host`.
+    /// All headers but `Host` and those that show who asks.
     pub headers: HeaderMap,
-    /// The address that the name resolves to is checked before it is connected to.
-    pub guarded: bool,
+    /// Whom the request goes to. `None`: a layout named the URL, and the address that its name resolves
+    /// to is checked before it is connected to.
+    pub manifest: Option<Arc<Manifest>>,
 }
 
 /// An answer as it comes in.
@@ -42,22 +47,56 @@ pub trait Upstream: Send + Sync {
     fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>>;
 }
 
+/// What is kept under a key.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// An answer.
+    Answer(Stored),
+    /// That answers are never shared: readers ask side by side, and not one after another.
+    SideBySide,
+}
+
 /// An answer that is kept.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// What was answered.
     pub answer: Arc<Answer>,
-    /// When its last byte came in.
-    pub arrived: Instant,
+    /// What happened to it since.
+    pub kept: Kept,
+    /// That refreshing it fails.
+    pub trouble: Option<Trouble>,
+    /// Who answered; a purge by this name meets it.
+    pub service: Name,
+}
+
+impl Stored {
+    /// Whether a purge of this tag meets it.
+    #[must_use]
+    pub fn is_tagged(&self, tag: &str) -> bool {
+        *self.service == *tag || self.answer.tags.iter().any(|known| **known == *tag)
+    }
 }
 
 /// Keeps answers, and decides nothing about how fresh they are.
 pub trait Store: Send + Sync {
     /// What is kept under a key.
-    fn get(&self, key: &Key) -> Option<Stored>;
+    fn get(&self, key: &Key) -> Option<Held>;
 
-    /// Keeps an answer, which is of no use to anybody after `useful`.
-    fn put(&self, key: &Key, stored: Stored, useful: Duration);
+    /// Keeps something, which is of no use to anybody after `useful`.
+    fn put(&self, key: &Key, held: Held, useful: Duration);
+
+    /// Changes an answer that is kept, at one stroke; how long it is of use stays as it was. `false`
+    /// where there is none.
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool;
+
+    /// Forgets what is kept under a key. `false` where no answer is.
+    fn remove(&self, key: &Key) -> bool;
+
+    /// The keys of all answers that a tag meets, at a cost that does not grow with those it does not.
+    fn tagged(&self, tag: &str) -> Vec<Key>;
+
+    /// The keys of everything.
+    fn keys(&self) -> Vec<Key>;
 }
 
 /// The time of day. Time spans are measured by tokio's clock, which tests can pause.

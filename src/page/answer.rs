@@ -2,10 +2,22 @@
 //! Whatever is not a whole, decodable fragment of HTML is a failure and never shown.
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::assets::Asset;
+use super::fields;
+use super::names::Name;
 use super::outcome::Reason;
-use super::policy::freshness::Directives;
+use super::plan::Fetch;
+use super::policy::directives::{Arrival, Never, Stated};
+use super::policy::freshness::{Lifetime, Nature, lifetime};
+use super::policy::validation::Validation;
+
+/// Surrogate keys of one answer, at most.
+pub const MAX_TAGS: usize = 64;
+/// Bytes of one surrogate key, at most.
+const MAX_TAG: usize = 256;
 
 /// An answer that keeps the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +25,87 @@ pub struct Answer {
     /// What it says.
     pub content: Content,
     /// How it may be kept.
-    pub directives: Directives,
+    pub stated: Stated,
+    /// How it can be asked about.
+    pub validation: Option<Box<Validation>>,
+    /// What it can be purged by, beside its service's name.
+    pub tags: Box<[Name]>,
+    /// What it needs in the page's head.
+    pub assets: Box<[Asset]>,
+    /// Cookies that its manifest lets it set.
+    pub cookies: Box<[HeaderValue]>,
+    /// That the service is going away, as it says itself (RFC 9745, RFC 8594).
+    pub ending: Option<Box<str>>,
+    /// Equal for two answers with the same bytes to show, here and on other machines.
+    pub digest: u128,
+}
+
+impl Answer {
+    /// An answer with these headers to this fetch.
+    #[must_use]
+    pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
+        let digest = match &content {
+            Content::Fragment(html) => xxh3_128(html),
+            Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
+        };
+        Self::with_digest(content, digest, headers, fetch, arrival)
+    }
+
+    fn with_digest(content: Content, digest: u128, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
+        let mut stated = Stated::read(headers, arrival);
+        if let Some(never) = undeclared(headers, fetch) {
+            stated.never(&never);
+        }
+        let lent = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
+        if lent && !stated.here.public {
+            stated.never(&Never::Authorization);
+        }
+        Self {
+            content,
+            stated,
+            validation: Validation::read(headers),
+            tags: tags(headers),
+            assets: Asset::read(headers, fetch),
+            cookies: cookies(headers, fetch),
+            ending: ending(headers),
+            digest,
+        }
+    }
+
+    /// The same answer, which a `304` says still holds. `None` where that speaks of another one
+    /// (RFC 9111, 4.3.4).
+    #[must_use]
+    pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
+        let validation = self.validation.as_ref().filter(|validation| validation.is_meant_by(headers))?;
+        let updated = validation.updated_by(headers);
+        Some(Self::with_digest(self.content.clone(), self.digest, &updated, fetch, arrival))
+    }
+
+    /// Whether readers who asked at once may share it.
+    #[must_use]
+    pub fn is_shareable(&self) -> bool {
+        self.stated.here.never.is_none() && !self.stated.here.no_cache
+    }
+
+    /// How long it may be used by the rules of a fetch.
+    #[must_use]
+    pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
+        let fragment = matches!(self.content, Content::Fragment(_) | Content::Empty);
+        lifetime(&self.stated.here, &fetch.rules, Nature { fragment, validatable: self.validation.is_some() })
+    }
+
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let body = match &self.content {
+            Content::Fragment(html) => html.len(),
+            Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
+        };
+        let validation = self.validation.as_ref().map_or(0, |validation| validation.size());
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 2 * size_of::<usize>()).sum();
+        let assets: usize = self.assets.iter().map(|asset| asset.href.len() + size_of::<Asset>()).sum();
+        size_of::<Self>() + body + validation + tags + assets
+    }
 }
 
 /// What an answer says.
@@ -52,22 +144,25 @@ pub enum Head {
     /// The body is to be read; it is in this charset.
     Read(&'static encoding_rs::Encoding),
     /// The body does not matter.
-    Done(Answer),
+    Done(Content),
+    /// What is held still holds.
+    NotModified,
 }
 
-/// Judges status and headers, before the body is read.
+/// Judges status and headers, before the body is read. `asked` says whether the request was one that
+/// `304` could answer.
 ///
 /// # Errors
 /// The answer is a failure whatever its body is.
-pub fn judge_head(status: StatusCode, headers: &HeaderMap) -> Result<Head, Failure> {
-    let done = |content| Ok(Head::Done(Answer { content, directives: Directives::read(headers) }));
+pub fn judge_head(status: StatusCode, headers: &HeaderMap, asked: bool) -> Result<Head, Failure> {
+    let done = |content| Ok(Head::Done(content));
     match status.as_u16() {
         200 => {
             coding(headers)?;
             charset(headers).map(Head::Read)
         }
         204 => done(Content::Empty),
-        // Nothing was asked that 304 could answer.
+        304 if asked => Ok(Head::NotModified),
         304 => Err(Failure::new(Reason::Status, "304 to a request without conditions")),
         404 | 410 => done(Content::Gone(status)),
         300..=399 => {
@@ -112,12 +207,7 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
 ///
 /// # Errors
 /// It is not the text that its head says.
-pub fn judge_body(
-    headers: &HeaderMap,
-    charset: &'static encoding_rs::Encoding,
-    body: Bytes,
-) -> Result<Answer, Failure> {
-    let directives = Directives::read(headers);
+pub fn judge_body(charset: &'static encoding_rs::Encoding, body: Bytes) -> Result<Content, Failure> {
     let wrong = || Failure::new(Reason::Encoding, format!("its body is no {}", charset.name()));
     let text = if charset == encoding_rs::UTF_8 {
         let bare = if body.starts_with("\u{feff}".as_bytes()) { body.slice(3..) } else { body };
@@ -130,8 +220,66 @@ pub fn judge_body(
         }
         Bytes::from(text.into_owned())
     };
-    let content = if text.is_empty() { Content::Empty } else { Content::Fragment(text) };
-    Ok(Answer { content, directives })
+    Ok(if text.is_empty() { Content::Empty } else { Content::Fragment(text) })
+}
+
+/// The first name in `Vary` that is no declared context. What is declared is in the key, so that
+/// different values of it never meet (RFC 9111, 4.1).
+fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Never> {
+    if headers.get_all(header::VARY).iter().any(|line| line.to_str().is_err()) {
+        return Some(Never::Unreadable);
+    }
+    let declared = |name: &str| {
+        let context = fetch.manifest.as_ref().map(|manifest| manifest.context.as_slice()).unwrap_or_default();
+        name.eq_ignore_ascii_case("accept-encoding")
+            || context.iter().any(|dimension| dimension.header().eq_ignore_ascii_case(name))
+    };
+    let name = fields::members(headers, &header::VARY).find(|name| !declared(name))?;
+    Some(Never::Vary(Name::from(name)))
+}
+
+fn tags(headers: &HeaderMap) -> Box<[Name]> {
+    let lines = |name: &'static str| headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let spaced = lines("surrogate-key").chain(lines("xkey"));
+    let listed = lines("cache-tag");
+    let all =
+        spaced.flat_map(str::split_ascii_whitespace).chain(listed.flat_map(|line| line.split(',')).map(str::trim));
+    let mut tags: Vec<Name> = Vec::new();
+    for tag in all.filter(|tag| !tag.is_empty() && tag.len() <= MAX_TAG) {
+        if tags.len() < MAX_TAGS && !tags.iter().any(|known| &**known == tag) {
+            tags.push(Name::from(tag));
+        }
+    }
+    tags.into()
+}
+
+/// The cookies that a manifest names; all others are dropped.
+fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
+    let allowed = fetch.manifest.as_ref().map(|manifest| manifest.cookies.as_slice()).unwrap_or_default();
+    let named = |line: &&HeaderValue| {
+        let name = line.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        allowed.iter().any(|allowed| allowed.as_bytes() == name.trim_ascii())
+    };
+    headers.get_all(header::SET_COOKIE).iter().filter(named).cloned().collect()
+}
+
+/// What a service says of its own end.
+fn ending(headers: &HeaderMap) -> Option<Box<str>> {
+    let text = |name| headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
+    // RFC 9745, 2.1: seconds since 1970 behind an at sign; before it was a standard, `true` or a date.
+    let since = text("deprecation").map(|since| {
+        let seconds = since.strip_prefix('@').and_then(|seconds| seconds.parse().ok());
+        match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+            Some(since) => format!("deprecated since {}", since.strftime("%Y-%m-%d")),
+            None => "deprecated".to_owned(),
+        }
+    });
+    let sunset = text("sunset").map(|sunset| match httpdate::parse_http_date(sunset).map(jiff::Timestamp::try_from) {
+        Ok(Ok(sunset)) => format!("gone from {} on", sunset.strftime("%Y-%m-%d")),
+        _ => format!("gone after `{sunset}`"),
+    });
+    let all: Vec<String> = since.into_iter().chain(sunset).collect();
+    (!all.is_empty()).then(|| all.join(", ").into())
 }
 
 #[cfg(test)]
@@ -148,11 +296,11 @@ mod tests {
     fn judge(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> Result<Content, Reason> {
         let headers = headers(pairs);
         let status = StatusCode::from_u16(status).expect("a status");
-        let answer = match judge_head(status, &headers).map_err(|f| f.reason)? {
-            Head::Done(answer) => answer,
-            Head::Read(charset) => judge_body(&headers, charset, Bytes::from_static(body)).map_err(|f| f.reason)?,
-        };
-        Ok(answer.content)
+        match judge_head(status, &headers, false).map_err(|f| f.reason)? {
+            Head::Done(content) => Ok(content),
+            Head::Read(charset) => judge_body(charset, Bytes::from_static(body)).map_err(|f| f.reason),
+            Head::NotModified => panic!("nothing was asked"),
+        }
     }
 
     const HTML: (&str, &str) = ("content-type", "text/html");

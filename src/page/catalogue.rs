@@ -27,7 +27,9 @@ impl Catalogue {
         let mut kept = Vec::new();
         let mut problems = Vec::new();
         for group in manifests.chunk_by(|a, b| a.name == b.name && a.version == b.version) {
-            if let [one] = group {
+            let (one, rest) = group.split_first().expect("a group has a member");
+            // One owner may tell of a service in two places, if he tells the same.
+            if rest.iter().all(|other| other.owner.is_some() && other.declares_the_same(one)) {
                 kept.push(Arc::clone(one));
                 continue;
             }
@@ -54,6 +56,13 @@ impl Catalogue {
     #[must_use]
     pub fn manifests(&self) -> &[Arc<Manifest>] {
         &self.manifests
+    }
+
+    /// All of them as one document, in the form that services tell of themselves.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let all: Vec<serde_json::Value> = self.manifests.iter().map(|manifest| manifest.to_json()).collect();
+        serde_json::json!({ "fragments": all })
     }
 
     /// All versions of a name, from the highest down.

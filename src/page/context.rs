@@ -1,6 +1,8 @@
 //! The reader, as far as a page may know: declared dimensions and nothing else.
 //! A dimension that is not known is on no list, so `not` holds for it.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use jiff::Timestamp;
 
@@ -95,7 +97,7 @@ impl Visit {
 }
 
 /// What a nanoservice may be told of the reader.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dimension {
     /// `Accept-Language`
     Locale,
@@ -113,6 +115,42 @@ pub enum Dimension {
     Header(String),
 }
 
+/// Headers that no nanoservice is sent as context: the compositor's own, those of one connection, and
+/// those that have a dimension of their own.
+const NO_CONTEXT: [(&str, &str); 15] = [
+    ("accept", "every nanoservice is asked for HTML"),
+    ("accept-encoding", "the compositor undoes content codings itself"),
+    ("accept-language", "declare `locale`"),
+    ("connection", "it speaks of one connection"),
+    ("content-length", "requests have no body"),
+    ("cookie", "declare each cookie: `cookie:NAME`"),
+    ("host", "it is the nanoservice's own"),
+    ("if-modified-since", "the compositor asks by its own copy"),
+    ("if-none-match", "the compositor asks by its own copy"),
+    ("keep-alive", "it speaks of one connection"),
+    ("te", "it speaks of one connection"),
+    ("traceparent", "it is sent anyway"),
+    ("tracestate", "it is sent anyway"),
+    ("transfer-encoding", "it speaks of one connection"),
+    ("user-agent", "declare `device`"),
+];
+
+impl Dimension {
+    /// The header that it is sent in.
+    #[must_use]
+    pub fn header(&self) -> &str {
+        match self {
+            Self::Locale => "accept-language",
+            Self::Region => "fragment-region",
+            Self::Device => "fragment-device",
+            Self::Variant => "fragment-variant",
+            Self::Page => "fragment-page",
+            Self::Cookie(_) => "cookie",
+            Self::Header(name) => name,
+        }
+    }
+}
+
 impl std::str::FromStr for Dimension {
     type Err = String;
 
@@ -126,7 +164,15 @@ impl std::str::FromStr for Dimension {
             other => match other.split_once(':') {
                 Some(("cookie", name)) if !name.is_empty() => Self::Cookie(name.to_owned()),
                 Some(("header", name)) if http::HeaderName::try_from(name).is_ok() => {
-                    Self::Header(name.to_ascii_lowercase())
+                    let name = name.to_ascii_lowercase();
+                    let reserved = NO_CONTEXT.iter().find(|(reserved, _)| *reserved == name);
+                    if let Some((_, why)) = reserved {
+                        return Err(format!("`{text}` cannot be declared: {why}"));
+                    }
+                    if name.starts_with("fragment-") || name.starts_with("surrogate-") {
+                        return Err(format!("`{text}` cannot be declared: no reader's `{name}` is ever passed on"));
+                    }
+                    Self::Header(name)
                 }
                 _ => {
                     return Err(format!(
@@ -187,6 +233,24 @@ impl Conditions {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The dimensions of a reader that they ask for.
+    pub fn dimensions(&self) -> impl Iterator<Item = Dimension> + use<> {
+        let asked = [
+            self.device.is_some().then_some(Dimension::Device),
+            self.region.is_some().then_some(Dimension::Region),
+            self.locale.is_some().then_some(Dimension::Locale),
+            self.variant.is_some().then_some(Dimension::Variant),
+        ];
+        asked.into_iter().flatten()
+    }
+
+    /// How long until time alone may change whether they hold.
+    #[must_use]
+    pub fn change_in(&self, now: Timestamp) -> Option<Duration> {
+        let ahead = [self.from, self.until].into_iter().flatten().filter(|at| *at > now);
+        ahead.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok())
     }
 
     /// Whether they hold for a reader at a time.

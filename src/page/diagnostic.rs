@@ -151,6 +151,8 @@ codes! {
     Manifest = "manifest", Error;
     /// One name and version in two manifests.
     DuplicateVersion = "duplicate-version", Error;
+    /// A source of manifests cannot be asked; what it told last is in use.
+    Discovery = "discovery", Warning;
     /// A setting is wrong.
     Settings = "settings", Error;
     /// `ttl` is longer than what the nanoservice allows.

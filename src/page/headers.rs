@@ -1,25 +1,113 @@
 //! What the parts of a page allow it to say about itself.
 //! A page that was not whole is never kept downstream.
 
+use std::fmt::Write as _;
 use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::outcome::{Outcome, Reason, Shown};
 use super::plan::Plan;
 use super::stitch::Outcomes;
 
-/// The page's `Cache-Control`: the strictest of its parts'.
+/// `Surrogate-Key` (space-separated): what caches downstream can purge the page by.
+pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+/// Bytes of `Surrogate-Key`, at most: caches and proxies take no more of one field.
+const MAX_KEYS: usize = 16 * 1024;
+
+/// A page's `Cache-Control`, `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout adds.
 #[must_use]
-pub fn cache_control(plan: &Plan, outcomes: &Outcomes) -> String {
-    let parts = || outcomes.iter().flatten().filter(|outcome| outcome.reason != Some(Reason::Condition));
-    let private = |outcome: &Outcome| outcome.answer.as_ref().is_some_and(|answer| answer.directives.private);
-    if parts().any(private) {
+pub fn headers(plan: &Plan, outcomes: &Outcomes) -> HeaderMap {
+    let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
+    let mut put = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    let parts = || parts(outcomes);
+    put(header::CACHE_CONTROL, &cache_control(plan, outcomes));
+    put(SURROGATE_KEY, &surrogate_keys(plan, outcomes));
+    if parts().all(is_whole) {
+        put(header::ETAG, &etag(plan, outcomes));
+    }
+    for cookie in parts().filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
+        headers.append(header::SET_COOKIE, cookie.clone());
+    }
+    headers
+}
+
+/// The parts that were asked for.
+fn parts(outcomes: &Outcomes) -> impl Iterator<Item = &Outcome> {
+    outcomes.iter().flatten().filter(|outcome| outcome.reason != Some(Reason::Condition))
+}
+
+/// Whether a part is what it should be.
+fn is_whole(outcome: &Outcome) -> bool {
+    outcome.shown == Shown::Fresh || outcome.reason == Some(Reason::Empty)
+}
+
+/// The strictest of the parts'.
+fn cache_control(plan: &Plan, outcomes: &Outcomes) -> String {
+    let parts = || parts(outcomes);
+    let never = |outcome: &Outcome| {
+        let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
+        stated.is_some_and(|stated| stated.here.never.is_some() || stated.downstream().never.is_some())
+    };
+    if parts().any(never) {
         return "private, no-store".to_owned();
     }
-    let whole = |outcome: &Outcome| outcome.shown == Shown::Fresh || outcome.reason == Some(Reason::Empty);
-    if !parts().all(whole) {
+    if !parts().all(is_whole) {
         return "no-store".to_owned();
     }
-    let cap = plan.template.max_age;
-    let fresh_for = parts().map(|outcome| outcome.fresh_for).chain(cap).min().unwrap_or(Duration::ZERO);
+    let caps = plan.template.max_age.into_iter().chain(plan.changes_in);
+    let fresh_for = parts().map(downstream_freshness).chain(caps).min().unwrap_or(Duration::ZERO);
     format!("public, max-age={}", fresh_for.as_secs())
+}
+
+/// How long caches downstream may show a part: not past its freshness here, and where it told them
+/// something else than the compositor (RFC 9213), not longer than that.
+fn downstream_freshness(outcome: &Outcome) -> Duration {
+    let told = outcome.answer.as_ref().and_then(|answer| answer.stated.downstream.as_ref());
+    match told {
+        None => outcome.fresh_for,
+        Some(told) if told.no_cache => Duration::ZERO,
+        Some(told) => told.max_age.map_or(outcome.fresh_for, |told| told.min(outcome.fresh_for)),
+    }
+}
+
+/// The union of the parts' names and keys, in document order; names first, should there be too many.
+fn surrogate_keys(plan: &Plan, outcomes: &Outcomes) -> String {
+    let needed = plan.slots.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_some());
+    let names = needed.filter_map(|(slot, _)| slot.fetch(plan)).map(|fetch| &fetch.service);
+    let tags = parts(outcomes).filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.tags);
+    let mut met = std::collections::HashSet::new();
+    let mut keys = String::new();
+    for key in names.chain(tags).filter(|key| met.insert((*key).clone())) {
+        if keys.len() + key.len() < MAX_KEYS {
+            let space = if keys.is_empty() { "" } else { " " };
+            let _ = write!(keys, "{space}{key}");
+        }
+    }
+    keys
+}
+
+/// Weak, since the same page is sent in several content codings (RFC 9110, 8.8.1). Made of the
+/// hashes of the parts: the page's bytes are not read for it.
+fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
+    let mut hash = Xxh3::new();
+    hash.update(env!("CARGO_PKG_VERSION").as_bytes());
+    hash.update(&plan.template.digest.to_le_bytes());
+    hash.update(&plan.shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
+    for (index, outcome) in outcomes.iter().enumerate() {
+        let shown = outcome.as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
+        if let Some(answer) = shown.and_then(|outcome| outcome.answer.as_ref()) {
+            hash.update(&index.to_le_bytes());
+            hash.update(&answer.digest.to_le_bytes());
+            for asset in &answer.assets {
+                hash.update(asset.html().as_bytes());
+            }
+        }
+    }
+    format!("W/\"{:032x}\"", hash.digest128())
 }

@@ -2,7 +2,10 @@
 //! Time and jitter arrive as arguments; nothing here waits, reads a clock or does I/O.
 
 pub mod diagnostic;
+pub mod fields;
+pub mod json;
 pub mod names;
+pub mod secret;
 pub mod table;
 pub mod units;
 
@@ -17,8 +20,10 @@ pub mod site;
 
 pub mod context;
 pub mod plan;
+pub mod reader;
 
 pub mod answer;
+pub mod assets;
 pub mod outcome;
 pub mod policy;
 pub mod stitch;

@@ -2,14 +2,14 @@
 //! What a nanoservice is sent is the key; nothing else reaches it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::context::{Device, Dimension, Visit};
+use super::context::{Conditions, Dimension, Visit};
 use super::layout::node::Piece;
 use super::layout::{FragmentUse, Service, Template};
 use super::manifest::Manifest;
@@ -48,29 +48,55 @@ impl Default for Defaults {
 }
 
 /// What tells one fetch from another: all that the nanoservice is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    bytes: Arc<[u8]>,
+    resource: u128,
+}
 
 impl Key {
-    /// Joins fields so that no two lists of fields look alike: each is led by its length.
+    /// Joins fields so that no two lists of fields look alike: each is led by its length. The first
+    /// list says what is asked for, the second for whom.
     #[must_use]
-    pub fn new<'a>(fields: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut text = String::new();
-        for field in fields {
-            let _ = write!(text, "{}:{field}", field.len());
-        }
-        Self(text.into())
+    pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
+        let mut bytes = Vec::new();
+        join(&mut bytes, resource);
+        let resource = xxh3_128(&bytes);
+        bytes.push(b'|');
+        join(&mut bytes, context);
+        Self { bytes: bytes.into(), resource }
     }
 
     /// The bytes of it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Equal for keys that ask for the same thing, for whomever.
+    #[must_use]
+    pub const fn resource(&self) -> u128 {
+        self.resource
+    }
+}
+
+fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>) {
+    for field in fields {
+        let field = field.as_ref();
+        bytes.extend_from_slice(field.len().to_string().as_bytes());
+        bytes.push(b':');
+        bytes.extend_from_slice(field);
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({})", self.bytes.escape_ascii())
     }
 }
 
 /// One request to one nanoservice.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fetch {
     /// What it is kept under.
     pub key: Key,
@@ -92,8 +118,9 @@ pub struct Fetch {
     pub max_bytes: u64,
     /// Fetches of this upstream at once.
     pub concurrency: u32,
-    /// A layout named the URL: the address that it resolves to is checked.
-    pub guarded: bool,
+    /// What the nanoservice declares of itself. Where a layout named the URL there is none, and the
+    /// address that it resolves to is checked.
+    pub manifest: Option<Arc<Manifest>>,
 }
 
 /// What happens to a fragment of a page.
@@ -105,6 +132,17 @@ pub enum Slot {
     Dropped,
     /// It cannot be asked for; its fallback stands in its place.
     Refused(Reason),
+}
+
+impl Slot {
+    /// The fetch that it is the answer to.
+    #[must_use]
+    pub fn fetch<'p>(&self, plan: &'p Plan) -> Option<&'p Arc<Fetch>> {
+        match self {
+            Self::Fetch(index) => plan.fetches.get(*index),
+            Self::Dropped | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// What one page needs.
@@ -120,6 +158,8 @@ pub struct Plan {
     pub fetches: Vec<Arc<Fetch>>,
     /// Longest time from the request to the last part.
     pub budget: Duration,
+    /// How long until a condition of time changes the page.
+    pub changes_in: Option<Duration>,
 }
 
 /// Plans a page.
@@ -151,7 +191,12 @@ pub fn plan(template: &Arc<Template>, visit: &Visit, defaults: &Defaults, now: T
         shown: template.conditions.iter().map(|conditions| conditions.hold(&visit.reader, now)).collect(),
         fetches,
         budget: template.budget.unwrap_or(defaults.budget),
+        changes_in: all_conditions(template).filter_map(|conditions| conditions.change_in(now)).min(),
     }
+}
+
+fn all_conditions(template: &Template) -> impl Iterator<Item = &Conditions> {
+    template.conditions.iter().chain(template.fragments.iter().map(|fragment| &fragment.conditions))
 }
 
 fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<Fetch, Reason> {
@@ -164,7 +209,7 @@ fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<F
                 url.query_pairs_mut().extend_pairs(&parameters);
             }
             url.set_fragment(None);
-            let key = Key::new(["src", url.as_str()]);
+            let key = Key::new(["src", url.as_str()], []);
             Ok(Fetch {
                 key,
                 id: Arc::clone(&fragment.id),
@@ -182,7 +227,7 @@ fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<F
                 timeout: fragment.timeout.unwrap_or(defaults.timeout),
                 max_bytes: defaults.max_bytes,
                 concurrency: defaults.concurrency,
-                guarded: true,
+                manifest: None,
             })
         }
     }
@@ -190,7 +235,7 @@ fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<F
 
 fn named(
     fragment: &FragmentUse,
-    manifest: &Manifest,
+    manifest: &Arc<Manifest>,
     parameters: &[(String, String)],
     visit: &Visit,
     defaults: &Defaults,
@@ -207,15 +252,9 @@ fn named(
     let url = endpoint.url(parameters).ok_or(Reason::NotAllowed)?;
     let headers = declared(manifest, visit);
     let version = manifest.version.to_string();
-    let key = {
-        let mut fields = vec!["name", &*manifest.name, &version, &url];
-        let texts: Vec<_> =
-            headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
-        for (name, value) in &texts {
-            fields.extend([*name, value]);
-        }
-        Key::new(fields)
-    };
+    let fixed = ["name", &*manifest.name, &version, &url].map(str::as_bytes);
+    let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
+    let key = Key::new(fixed, context);
     let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);
     Ok(Fetch {
         key,
@@ -234,7 +273,7 @@ fn named(
         timeout: fragment.timeout.or(manifest.limits.timeout).unwrap_or(defaults.timeout),
         max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
-        guarded: false,
+        manifest: Some(Arc::clone(manifest)),
     })
 }
 
@@ -258,69 +297,140 @@ fn parameters(fragment: &FragmentUse, visit: &Visit) -> Vec<(String, String)> {
 
 /// Declared context as headers, in the order of the declaration.
 fn declared(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)> {
-    let reader = &visit.reader;
     let mut headers = Vec::new();
-    let mut cookies = Vec::new();
-    let mut add = |name: HeaderName, value: &str| {
-        // A value that is no header value cannot have come from a reader's own headers.
-        if let Ok(value) = HeaderValue::from_str(value) {
+    let mut cookies: Vec<u8> = Vec::new();
+    for dimension in &manifest.context {
+        let Some(value) = value(dimension, visit) else { continue };
+        if let Dimension::Cookie(name) = dimension {
+            let separator: &[u8] = if cookies.is_empty() { b"" } else { b"; " };
+            cookies.extend([separator, name.as_bytes(), b"=", &value].concat());
+        } else if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(dimension.header()), HeaderValue::from_bytes(&value))
+        {
             headers.push((name, value));
         }
-    };
-    for dimension in &manifest.context {
-        match dimension {
-            Dimension::Locale => {
-                if let Some(locale) = &reader.locale {
-                    add(header::ACCEPT_LANGUAGE, locale);
-                }
-            }
-            Dimension::Region => {
-                if let Some(region) = &reader.region {
-                    add(HeaderName::from_static("fragment-region"), region);
-                }
-            }
-            Dimension::Device => {
-                if let Some(device) = reader.device.map(Device::as_str) {
-                    add(HeaderName::from_static("fragment-device"), device);
-                }
-            }
-            Dimension::Variant => {
-                let variants: Vec<String> = reader.variants.iter().map(|(e, v)| format!("{e}:{v}")).collect();
-                if !variants.is_empty() {
-                    add(HeaderName::from_static("fragment-variant"), &variants.join(", "));
-                }
-            }
-            Dimension::Page => add(HeaderName::from_static("fragment-page"), &visit.pattern),
-            Dimension::Cookie(name) => {
-                if let Some((_, value)) = reader.cookies.iter().find(|(known, _)| known == name) {
-                    cookies.push(format!("{name}={value}"));
-                }
-            }
-            Dimension::Header(name) => {
-                if let (Ok(name), Some(Ok(value))) =
-                    (HeaderName::try_from(name.as_str()), reader.headers.get(name).map(HeaderValue::to_str))
-                {
-                    add(name, value);
-                }
-            }
-        }
     }
-    if !cookies.is_empty() {
-        add(header::COOKIE, &cookies.join("; "));
+    if let Some(cookies) = HeaderValue::from_bytes(&cookies).ok().filter(|cookies| !cookies.is_empty()) {
+        headers.push((header::COOKIE, cookies));
     }
     headers
 }
 
+/// What a dimension is for a visit; `None` where that is not known.
+fn value(dimension: &Dimension, visit: &Visit) -> Option<Vec<u8>> {
+    let reader = &visit.reader;
+    Some(match dimension {
+        Dimension::Locale => reader.locale.clone()?.into_bytes(),
+        Dimension::Region => reader.region.clone()?.into_bytes(),
+        Dimension::Device => reader.device?.as_str().into(),
+        Dimension::Variant if reader.variants.is_empty() => return None,
+        Dimension::Variant => {
+            let variants: Vec<String> = reader.variants.iter().map(|(e, v)| format!("{e}:{v}")).collect();
+            variants.join(", ").into_bytes()
+        }
+        Dimension::Page => visit.pattern.clone().into_bytes(),
+        Dimension::Cookie(name) => reader.cookies.iter().find(|(known, _)| known == name)?.1.clone().into_bytes(),
+        // RFC 9110, 5.3: lines of one name are one list.
+        Dimension::Header(name) if reader.headers.contains_key(name) => {
+            reader.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..])
+        }
+        Dimension::Header(_) => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::context::{Device, Reader};
+    use super::super::diagnostic::{Source, Spot};
     use super::*;
     use proptest::prelude::*;
 
+    /// Values that are likely to run into each other.
+    const ODD: &str = "[a=;, :1é]{0,3}";
+
+    fn pairs(names: &'static [&'static str]) -> impl Strategy<Value = Vec<(String, String)>> {
+        proptest::collection::vec((proptest::sample::select(names), ODD), 0..3).prop_map(|pairs| {
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.replace(';', ""))).collect()
+        })
+    }
+
+    fn fields() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[a:1|]{0,3}", 0..3)
+    }
+
+    fn reader() -> impl Strategy<Value = Reader> {
+        let device = proptest::sample::select(vec![None, Some(Device::Mobile), Some(Device::Desktop)]);
+        let locale = proptest::option::of(proptest::sample::select(vec!["en", "de"]));
+        (
+            device,
+            locale,
+            proptest::option::of("[A-Z]{1,2}"),
+            pairs(&["u", "v", "secret"]),
+            pairs(&["x-a", "x-b", "x-secret"]),
+        )
+            .prop_map(|(device, locale, region, cookies, headers)| {
+                let headers = headers.into_iter().filter_map(|(name, value)| {
+                    Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+                });
+                Reader {
+                    device,
+                    locale: locale.map(str::to_owned),
+                    region,
+                    cookies,
+                    headers: headers.collect(),
+                    ..Reader::default()
+                }
+            })
+    }
+
+    /// What is declared of a reader, in a form of its own.
+    fn known(reader: &Reader) -> impl PartialEq + std::fmt::Debug {
+        let cookie = |name| reader.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+        let header = |name| reader.headers.get(name).cloned();
+        (
+            reader.device,
+            reader.locale.clone(),
+            reader.region.clone(),
+            [cookie("u"), cookie("v")],
+            [header("x-a"), header("x-b")],
+        )
+    }
+
+    fn fragment(manifest: Manifest, path: String) -> FragmentUse {
+        FragmentUse {
+            id: Name::from("a"),
+            service: Service::Named(Arc::new(manifest)),
+            ttl: None,
+            stale: None,
+            timeout: None,
+            required: false,
+            conditions: Conditions::default(),
+            parameters: vec![("p".to_owned(), vec![Piece::Literal(path)])],
+            fallback: Vec::new(),
+            at: Spot::new(&Source::new("a", ""), 0..0),
+        }
+    }
+
     proptest! {
         #[test]
-        fn different_fields_make_different_keys(a in proptest::collection::vec("[a:1]{0,4}", 0..5), b in proptest::collection::vec("[a:1]{0,4}", 0..5)) {
-            let key = |fields: &[String]| Key::new(fields.iter().map(String::as_str));
-            prop_assert_eq!(a == b, key(&a) == key(&b));
+        fn different_fields_make_different_keys(a in fields(), b in fields(), c in fields(), d in fields()) {
+            let (first, second) = (Key::new(&a, &b), Key::new(&c, &d));
+            prop_assert_eq!((&a, &b) == (&c, &d), first == second);
+            prop_assert_eq!(a == c, first.resource() == second.resource());
+        }
+
+        /// Two readers of one nanoservice that declares all there is.
+        #[test]
+        fn equal_keys_are_equal_requests_and_other_declared_values_are_other_keys(a in reader(), b in reader(), path in "[a-z{}%]{0,3}") {
+            let text = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n\
+                        context = [\"locale\", \"device\", \"region\", \"variant\", \"cookie:u\", \"cookie:v\", \"header:x-a\", \"header:x-b\"]\n";
+            let manifest = Manifest::parse(&Source::new("a", text)).0.expect("a manifest");
+            let fragment = fragment(manifest, path);
+            let fetch = |reader: &Reader| fetch(&fragment, &Visit { reader: reader.clone(), ..Visit::default() }, &Defaults::default());
+            let (first, second) = (fetch(&a).expect("a fetch"), fetch(&b).expect("a fetch"));
+            let sent = |fetch: &Fetch| (fetch.url.clone(), fetch.headers.clone());
+            prop_assert_eq!(first.key == second.key, sent(&first) == sent(&second));
+            prop_assert_eq!(first.key == second.key, known(&a) == known(&b));
         }
     }
 }

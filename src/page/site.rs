@@ -19,8 +19,12 @@ pub struct Files {
     pub layouts: Vec<Arc<Source>>,
     /// `fragments/*/fragment.toml`
     pub manifests: Vec<Arc<Source>>,
+    /// What services told of themselves, each text under its URL.
+    pub discovered: Vec<Arc<Source>>,
     /// Files that could not be read.
     pub unreadable: Vec<Diagnostic>,
+    /// Sources of manifests that could not be asked.
+    pub silent: Vec<Diagnostic>,
 }
 
 /// What settings say about layouts.
@@ -69,7 +73,7 @@ impl Site {
     /// Builds a site. Where a file has a mistake, `last_good` gives what it was before.
     #[must_use]
     pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
-        let mut site = Self { problems: files.unreadable.clone(), ..Self::default() };
+        let mut site = Self { problems: [files.unreadable.as_slice(), &files.silent].concat(), ..Self::default() };
         let broken_manifests = site.read_manifests(files, last_good);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
@@ -130,6 +134,23 @@ impl Site {
                     }
                 }
             }
+        }
+        for source in &files.discovered {
+            let (told, problems) = Manifest::parse_all(source);
+            let told: Vec<Arc<Manifest>> = told.into_iter().map(Arc::new).collect();
+            // With a mistake among them, those stay that were good before.
+            if problems.iter().any(Diagnostic::is_error) {
+                let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
+                let live = live.iter().filter(|manifest| manifest.at.source.file == source.file);
+                let missing = live.filter(|manifest| !told.iter().any(|other| other.name == manifest.name));
+                let before = manifests.len();
+                manifests.extend(missing.cloned());
+                if manifests.len() > before {
+                    self.kept.push(source.file.clone());
+                }
+            }
+            manifests.extend(told);
+            self.problems.extend(problems);
         }
         let (catalogue, problems) = Catalogue::new(manifests);
         self.catalogue = catalogue;

@@ -1,8 +1,11 @@
 //! Joins a plan and its outcomes to the chunks of a page. Chunks are shared, never copied.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::answer::Content;
+use super::assets::Asset;
 use super::layout::{Part, Template};
 use super::outcome::{Outcome, Shown};
 use super::plan::Plan;
@@ -28,6 +31,12 @@ fn push(parts: &[Part], plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Bytes
                     push(inside, plan, outcomes, chunks);
                 }
             }
+            Part::Assets => {
+                let assets = assets(outcomes);
+                if !assets.is_empty() {
+                    chunks.push(Bytes::from(assets));
+                }
+            }
             Part::Fragment(index) => {
                 let Some(outcome) = &outcomes[*index] else { continue };
                 match outcome.shown {
@@ -44,13 +53,21 @@ fn push(parts: &[Part], plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Bytes
     }
 }
 
+/// What shown fragments need in the head: each asset once, in document order.
+fn assets(outcomes: &Outcomes) -> String {
+    let shown = outcomes.iter().flatten().filter(|outcome| matches!(outcome.shown, Shown::Fresh | Shown::Stale));
+    let all = shown.filter_map(|outcome| outcome.answer.as_ref()).flat_map(|answer| &answer.assets);
+    let mut met = HashSet::new();
+    all.filter(|asset| met.insert((&asset.rel, &asset.href))).map(Asset::html).collect()
+}
+
 /// The fragments that parts need, those inside fallbacks left out.
 #[must_use]
 pub fn needed(parts: &[Part], shown: &[bool]) -> Vec<usize> {
     let mut found = Vec::new();
     for part in parts {
         match part {
-            Part::Text(_) => {}
+            Part::Text(_) | Part::Assets => {}
             Part::When(index, inside) => {
                 if shown[*index] {
                     found.extend(needed(inside, shown));

@@ -89,7 +89,7 @@ async fn a_broken_fragment_costs_its_own_corner() {
         assert_eq!(page.verdict(), &OK);
         assert_eq!(page.outcome("bad"), (Shown::Fallback, Some(reason)));
         assert_eq!(page.outcome("bad-2"), (Shown::Omitted, Some(reason)));
-        assert_eq!(page.0.cache_control, "no-store");
+        assert_eq!(page.header("cache-control"), "no-store");
         assert_eq!(reason.as_str(), name);
     }
 }
@@ -120,7 +120,7 @@ async fn nothing_to_show_is_no_error() {
     let page = site.get("/").await;
     assert_eq!(page.html(), "[]");
     assert_eq!(page.outcome("none"), (Shown::Omitted, Some(Reason::Empty)));
-    assert_eq!(page.0.cache_control, "public, max-age=9");
+    assert_eq!(page.header("cache-control"), "public, max-age=9");
 }
 
 /// A page whose fragment is `required`, with or without a fallback, and what its status is.

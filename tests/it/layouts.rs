@@ -101,7 +101,7 @@ experiment.lead = { big = 1, small = 3 }
             manifest("top-stories", "3.4.0"),
             manifest("app-banner", "0.1.0"),
         ],
-        unreadable: Vec::new(),
+        ..Files::default()
     };
     let site = Site::build(&files, &Limits::default(), None);
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
@@ -119,6 +119,7 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let site = Site::build(&files, &Limits::default(), None);
     let parts = site.templates.iter().flat_map(|template| &template.parts);
     let text = parts.flat_map(|part| match part {
+        Part::Assets => Vec::new(),
         Part::Text(text) => text.to_vec(),
         Part::Fragment(_) | Part::When(..) => panic!("there is none"),
     });

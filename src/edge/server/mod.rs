@@ -4,25 +4,27 @@
 mod body;
 mod error_page;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::engine::fetch::Trace;
 use crate::engine::port::Observer;
-use crate::engine::{Compositor, Live, Page};
-use crate::page::context::{Reader, Visit};
+use crate::engine::{Compositor, Live, Page, Snapshot, Trace};
+use crate::page::context::Visit;
+use crate::page::headers::SURROGATE_KEY;
 use crate::page::outcome::{Reason, Shown};
+use crate::page::policy::validation::is_held;
 use crate::page::route;
 use crate::page::site::Match;
 use crate::page::verdict::Verdict;
@@ -31,6 +33,8 @@ use body::Chunks;
 pub use error_page::html as error_page_html;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where the merged catalogue is.
+const CATALOGUE: &str = "/.well-known/fragments.json";
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// What the public side works with.
@@ -64,18 +68,22 @@ pub fn router(pages: Arc<Pages>, compression: Compression) -> Router {
     Router::new().fallback(answer).with_state(pages).layer(compress).layer(CatchPanicLayer::custom(
         |_: Box<dyn std::any::Any + Send>| {
             tracing::error!("a request panicked");
-            error(StatusCode::INTERNAL_SERVER_ERROR, Trace::new()).map(Body::new)
+            error(StatusCode::INTERNAL_SERVER_ERROR, &Trace::new()).map(Body::new)
         },
     ))
 }
 
 async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     let began = Instant::now();
-    let trace = Trace::new();
     // A body is never read: what a reader sends decides nothing.
     let (request, _) = request.into_parts();
+    let snapshot = pages.live.now();
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.0.ip()));
+    // Anybody could send a trace, and have its requests recorded.
+    let trace = Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default();
     // `HEAD` is answered like `GET`: hyper leaves the body out and keeps its length.
-    let mut response = pages.respond(&request, trace).await;
+    let mut response = pages.respond(&request, &snapshot, trusted, &trace).await;
     if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -84,7 +92,7 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
 }
 
 impl Pages {
-    async fn respond(&self, request: &Parts, trace: Trace) -> Response {
+    async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return with_header(error(StatusCode::SERVICE_UNAVAILABLE, trace), RETRY_AFTER, "1");
         };
@@ -99,30 +107,25 @@ impl Pages {
         let Ok(path) = route::normalise(uri.path()) else {
             return error(StatusCode::BAD_REQUEST, trace);
         };
-        let snapshot = self.live.now();
+        if path == CATALOGUE {
+            return catalogue(snapshot);
+        }
         let Some(Match { template, pattern, parameters }) = snapshot.site.find(&path) else {
             return error(StatusCode::NOT_FOUND, trace);
         };
-        let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader(&request.headers));
-        let page = self.compositor.compose(template, &visit, &snapshot.defaults, trace, None).await;
+        let reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
+        let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
+        let mut page = self.compositor.compose(template, &visit, &snapshot.defaults, trace, None).await;
         log(&page, pattern, trace);
-        response(page, trace)
+        if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
+            page.headers.insert(VARY, vary);
+        }
+        response(page, &request.headers, trace)
     }
 }
 
-/// What is known of a reader.
-fn reader(headers: &HeaderMap) -> Reader {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let cookies = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    Reader { cookies, headers: headers.clone(), ..Reader::default() }
-}
-
 /// One line a page that is not as it should be, each part of it with its reason.
-fn log(page: &Page, pattern: &str, trace: Trace) {
+fn log(page: &Page, pattern: &str, trace: &Trace) {
     let degraded: Vec<String> = page
         .plan
         .template
@@ -143,36 +146,51 @@ fn log(page: &Page, pattern: &str, trace: Trace) {
     }
 }
 
-fn response(page: Page, trace: Trace) -> Response {
-    let mut response = match page.verdict {
+fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
+    let Page { verdict, chunks, headers, .. } = page;
+    let mut response = match verdict {
         Verdict::Error(status) => return error(status, trace),
         Verdict::Redirect(status, location) => {
+            let Ok(location) = HeaderValue::from_str(&location) else { return error(StatusCode::BAD_GATEWAY, trace) };
             let mut response = Response::new(Body::empty());
             *response.status_mut() = status;
-            match HeaderValue::from_str(&location) {
-                Ok(location) => response.headers_mut().insert(LOCATION, location),
-                Err(_) => return error(StatusCode::BAD_GATEWAY, trace),
-            };
-            response
+            for name in [CACHE_CONTROL, VARY, SURROGATE_KEY, SET_COOKIE] {
+                for value in headers.get_all(&name) {
+                    response.headers_mut().append(&name, value.clone());
+                }
+            }
+            response.headers_mut().insert(LOCATION, location);
+            return response;
         }
         Verdict::Page(status) => {
-            let mut response = Response::new(Body::new(Chunks::new(page.chunks)));
-            *response.status_mut() = status;
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HTML);
-            for (name, value) in &page.plan.template.headers {
-                headers.insert(name.clone(), value.clone());
+            let held = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag));
+            if status == StatusCode::OK && held {
+                // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            } else {
+                let mut response = Response::new(Body::new(Chunks::new(chunks)));
+                *response.status_mut() = status;
+                response.headers_mut().insert(CONTENT_TYPE, HTML);
+                response
             }
-            response
         }
     };
-    if let Ok(value) = HeaderValue::from_str(&page.cache_control) {
-        response.headers_mut().insert(CACHE_CONTROL, value);
-    }
+    response.headers_mut().extend(headers);
     response
 }
 
-fn error(status: StatusCode, trace: Trace) -> Response {
+/// All nanoservices that pages can ask for, in the form in which they tell of themselves.
+fn catalogue(snapshot: &Snapshot) -> Response {
+    let mut response = Response::new(Body::from(snapshot.site.catalogue.to_json().to_string()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=10"));
+    response
+}
+
+fn error(status: StatusCode, trace: &Trace) -> Response {
     let mut response = Response::new(Body::from(error_page::html(status, &trace.to_string())));
     *response.status_mut() = status;
     let headers = response.headers_mut();

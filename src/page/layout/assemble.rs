@@ -1,14 +1,15 @@
 //! Joins a layout with its partials and with the catalogue into what pages are planned from.
 //! A file that is not there, a circle, or a fragment that nobody provides is a mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
-use crate::page::context::Conditions;
+use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::names::{self, Name};
@@ -16,6 +17,7 @@ use crate::page::units;
 use crate::page::upstreams::Allowed;
 
 use super::file::LayoutFile;
+use super::needs::Needs;
 use super::node::{FragmentElement, Node, Parameter, Piece, Target};
 use super::template::{FragmentUse, Part, Service, Template};
 use super::title::Title;
@@ -49,13 +51,20 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         files: vec![file],
         includes: 0,
         title: Title::new(file.front.title.as_deref(), file, surroundings.files),
+        needs: Needs::new(file, surroundings.files),
     };
     let mut parts = Parts::default();
     assembler.nodes(&file.nodes, &mut parts);
     if let Some(title) = assembler.title.left_over() {
-        parts.prepend(title);
+        parts.prepend(Part::Text(Bytes::from(title)));
+    }
+    if assembler.needs.left_over() {
+        parts.prepend(Part::Assets);
     }
     let front = &file.front;
+    let fragments: Vec<FragmentUse> = assembler.fragments.into_iter().flatten().collect();
+    let dimensions = dimensions(&fragments, &assembler.conditions);
+    let parts = parts.finish();
     let template = Template {
         file: file.source.file.clone(),
         routes: front.routes.clone(),
@@ -65,11 +74,48 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         query: front.query.clone(),
         max_age: front.max_age,
         headers: front.headers.clone(),
-        parts: parts.finish(),
-        fragments: assembler.fragments.into_iter().flatten().collect(),
+        digest: digest(&parts),
+        parts,
+        fragments,
         conditions: assembler.conditions,
+        dimensions,
     };
     (template, assembler.problems)
+}
+
+/// What the page varies on, be it by a condition or by what a nanoservice is told.
+fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
+    let declared = fragments.iter().filter_map(|fragment| match &fragment.service {
+        Service::Named(manifest) => Some(manifest.context.iter().cloned()),
+        Service::Source(_) => None,
+    });
+    let asked = conditions.iter().chain(fragments.iter().map(|fragment| &fragment.conditions));
+    let all = declared.flatten().chain(asked.flat_map(Conditions::dimensions));
+    let all: BTreeSet<Dimension> = all.filter(|dimension| *dimension != Dimension::Page).collect();
+    all.into_iter().collect()
+}
+
+/// A hash over all bytes and the order of a page's parts.
+fn digest(parts: &[Part]) -> u128 {
+    fn feed(parts: &[Part], hash: &mut Xxh3) {
+        for part in parts {
+            match part {
+                Part::Text(text) => {
+                    hash.update(&text.len().to_le_bytes());
+                    hash.update(text);
+                }
+                Part::Fragment(index) => hash.update(&index.to_be_bytes()),
+                Part::When(index, inside) => {
+                    hash.update(&index.to_be_bytes());
+                    feed(inside, hash);
+                }
+                Part::Assets => hash.update(b"assets"),
+            }
+        }
+    }
+    let mut hash = Xxh3::new();
+    feed(parts, &mut hash);
+    hash.digest128()
 }
 
 struct Assembler<'a> {
@@ -83,6 +129,7 @@ struct Assembler<'a> {
     files: Vec<&'a LayoutFile>,
     includes: usize,
     title: Title,
+    needs: Needs,
 }
 
 impl<'a> Assembler<'a> {
@@ -115,6 +162,9 @@ impl<'a> Assembler<'a> {
                 Node::Mark(mark) => {
                     if let Some(element) = self.title.at(*mark) {
                         parts.text(element.as_bytes());
+                    }
+                    if self.needs.at(*mark) {
+                        parts.push(Part::Assets);
                     }
                 }
             }
@@ -340,9 +390,9 @@ impl Parts {
         self.done.push(part);
     }
 
-    fn prepend(&mut self, text: String) {
+    fn prepend(&mut self, part: Part) {
         self.flush();
-        self.done.insert(0, Part::Text(Bytes::from(text)));
+        self.done.insert(0, part);
     }
 
     fn flush(&mut self) {

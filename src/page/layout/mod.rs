@@ -12,6 +12,8 @@ pub mod node;
 pub mod template;
 
 pub mod assemble;
+mod needs;
+mod place;
 mod title;
 
 pub use file::LayoutFile;

@@ -36,19 +36,23 @@ pub enum Node {
     },
     /// The text inside `<title>`, which front matter may replace.
     Title(Range<usize>),
-    /// A place where a `<title>` could be added: no bytes of its own.
+    /// A place where something could be added to the head: no bytes of its own.
     Mark(Mark),
 }
 
-/// Places for a title, from the best to the worst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Places where something can be added to a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// Behind `<head>`.
-    Head,
-    /// Behind `<html>`.
-    Html,
     /// Behind the doctype.
     Doctype,
+    /// Behind `<html>`.
+    Html,
+    /// Behind `<head>`.
+    Head,
+    /// Before `</head>`.
+    HeadEnd,
+    /// Before `<body>`.
+    Body,
 }
 
 /// `<fragment>`

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use crate::page::context::Conditions;
+use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Located, Spot};
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
@@ -40,6 +40,10 @@ pub struct Template {
     pub fragments: Vec<FragmentUse>,
     /// The conditions of `<when>`, by [`Part::When`].
     pub conditions: Vec<Conditions>,
+    /// What the page varies on, each once.
+    pub dimensions: Vec<Dimension>,
+    /// Equal for two layouts with the same bytes, here and on other machines.
+    pub digest: u128,
 }
 
 /// A piece of a page.
@@ -51,6 +55,8 @@ pub enum Part {
     Fragment(usize),
     /// What is shown under conditions, by their index in [`Template::conditions`].
     When(usize, Vec<Part>),
+    /// What its fragments need in the head.
+    Assets,
 }
 
 /// A fragment in its place.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::file::LayoutFile;
 use super::node::{Mark, Node};
+use super::place;
 
 /// Puts a page's title where it belongs: once.
 pub(super) struct Title {
@@ -11,32 +12,52 @@ pub(super) struct Title {
     place: Place,
 }
 
+/// Places for a title, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     /// There is a `<title>`, whose text is replaced.
     Title,
-    /// An element is added at this mark.
-    Mark(Mark),
+    /// Behind `<head>`.
+    Head,
+    /// Behind `<html>`.
+    Html,
+    /// Behind the doctype.
+    Doctype,
     /// Nothing says where: it comes first.
     Front,
 }
 
+fn rank(node: &Node) -> Option<Place> {
+    match node {
+        Node::Title(_) => Some(Place::Title),
+        Node::Mark(mark) => of(*mark),
+        _ => None,
+    }
+}
+
+const fn of(mark: Mark) -> Option<Place> {
+    match mark {
+        Mark::Head => Some(Place::Head),
+        Mark::Html => Some(Place::Html),
+        Mark::Doctype => Some(Place::Doctype),
+        Mark::HeadEnd | Mark::Body => None,
+    }
+}
+
 impl Title {
     pub(super) fn new(title: Option<&str>, page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
-        let mut place = Place::Front;
-        if title.is_some() {
-            best_place(&page.nodes, files, &mut vec![page.path()], &mut place);
-        }
+        let place = title.and_then(|_| place::best(page, files, rank)).unwrap_or(Place::Front);
         Self { text: title.map(escape), place }
     }
 
     /// The text of the page's first `<title>`.
     pub(super) fn replacement(&mut self) -> Option<String> {
-        self.text.take_if(|_| matches!(self.place, Place::Title))
+        self.text.take_if(|_| self.place == Place::Title)
     }
 
     /// The element to add at a mark.
     pub(super) fn at(&mut self, mark: Mark) -> Option<String> {
-        self.text.take_if(|_| matches!(self.place, Place::Mark(best) if best == mark)).map(|text| element(&text))
+        self.text.take_if(|_| of(mark) == Some(self.place)).map(|text| element(&text))
     }
 
     /// The title of a page without any place for one.
@@ -47,33 +68,6 @@ impl Title {
 
 fn element(text: &str) -> String {
     format!("<title>{text}</title>")
-}
-
-fn best_place<'a>(
-    nodes: &'a [Node],
-    files: &'a BTreeMap<String, LayoutFile>,
-    open: &mut Vec<&'a str>,
-    best: &mut Place,
-) {
-    for node in nodes {
-        match node {
-            Node::Title(_) => *best = Place::Title,
-            Node::Mark(mark) => match best {
-                Place::Front => *best = Place::Mark(*mark),
-                Place::Mark(known) => *known = (*known).min(*mark),
-                Place::Title => {}
-            },
-            Node::Include(named) if !open.contains(&named.value.as_str()) => {
-                if let Some(file) = files.get(&named.value) {
-                    open.push(&named.value);
-                    best_place(&file.nodes, files, open, best);
-                    open.pop();
-                }
-            }
-            Node::When { inside, .. } | Node::Slot { inside, .. } => best_place(inside, files, open, best),
-            Node::Text(_) | Node::Fragment(_) | Node::Include(_) => {}
-        }
-    }
 }
 
 /// Text as it may stand in HTML.

@@ -1,6 +1,7 @@
 //! What a nanoservice declares of itself: `fragments/NAME/fragment.toml`.
 //! Every mistake of a manifest is a diagnostic; a manifest with one is not used.
 
+mod auth;
 mod endpoint;
 mod param;
 
@@ -11,9 +12,11 @@ use semver::Version;
 
 use crate::page::context::Dimension;
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::json;
 use crate::page::names::{self, Name};
-use crate::page::table::{self, Reader, Table, Value, Wrong};
+use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
 
+pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;
 pub use param::Param;
 
@@ -48,6 +51,10 @@ pub struct Manifest {
     pub cache: CacheRules,
     /// How much it may take.
     pub limits: Limits,
+    /// How requests to it show who asks.
+    pub auth: Option<Auth>,
+    /// All that it declares, as it was written.
+    declared: Table,
     /// Where it was declared.
     pub at: Spot,
 }
@@ -124,6 +131,50 @@ impl Manifest {
         (manifest.filter(|_| !broken), problems)
     }
 
+    /// Reads the manifests of a source that tells of its services itself: `{"fragments": [{…}, …]}`.
+    /// One with a mistake is left out.
+    #[must_use]
+    pub fn parse_all(source: &Arc<Source>) -> (Vec<Self>, Vec<Diagnostic>) {
+        let table = match json::object(source, Code::Manifest) {
+            Ok(table) => table,
+            Err(problem) => return (Vec::new(), vec![problem]),
+        };
+        // Another key of the object is for other programs.
+        let Some(Data::List(items)) = table.get("fragments").map(|value| &value.data) else {
+            let problem = Diagnostic::new(Code::Manifest, head_of(&table), "there is no list `fragments`");
+            let help = "write {\"fragments\": [{\"name\": …, \"version\": …, \"endpoint\": …}]}";
+            return (Vec::new(), vec![problem.help(help)]);
+        };
+        let (mut manifests, mut problems) = (Vec::new(), Vec::new());
+        for item in items {
+            let Data::Table(manifest) = &item.data else {
+                let message = format!("a manifest must be an object, not {}", item.data.kind());
+                problems.push(Diagnostic::new(Code::Manifest, item.at.clone(), message));
+                continue;
+            };
+            let (manifest, more) = Self::read(manifest);
+            manifests.extend(manifest.filter(|_| !more.iter().any(Diagnostic::is_error)));
+            problems.extend(more);
+        }
+        (manifests, problems)
+    }
+
+    /// What it declares, as others may read it: nothing of how the compositor shows who asks.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut json = self.declared.to_json();
+        if let Some(members) = json.as_object_mut() {
+            members.remove("auth");
+        }
+        json
+    }
+
+    /// Whether two manifests declare the same, wherever they were written.
+    #[must_use]
+    pub fn declares_the_same(&self, other: &Self) -> bool {
+        self.declared.to_json() == other.declared.to_json()
+    }
+
     fn read(table: &Table) -> (Option<Self>, Vec<Diagnostic>) {
         let mut reader = Reader::new(table, Code::Manifest);
         let mut later = Vec::new();
@@ -195,9 +246,7 @@ impl Manifest {
             max_bytes: limits.read("max_bytes", table::size),
             concurrency: limits.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         });
-        if let Some(at) = auth(&mut reader) {
-            later.push((at, "`auth`: requests are not signed by this version".to_owned()));
-        }
+        let auth = auth::auth(&mut reader);
         reader.tables("assets", |asset| {
             required(asset, "rel", table::word(&["stylesheet", "preload", "modulepreload", "preconnect"]));
             required(asset, "href", table::filled);
@@ -226,6 +275,8 @@ impl Manifest {
             params,
             cache,
             limits,
+            auth,
+            declared: table.clone(),
             at: table.get("name").map_or_else(|| head_of(table), |value| value.at.clone()),
         });
         (manifest, problems)
@@ -252,32 +303,6 @@ fn required<T>(reader: &mut Reader<'_>, key: &'static str, kind: impl Fn(&Value)
         return None;
     }
     reader.read(key, kind)
-}
-
-/// Where authentication is asked for, which a later version gives.
-fn auth(reader: &mut Reader<'_>) -> Option<Spot> {
-    let at = reader.entry("auth").map(|entry| entry.key_at.clone());
-    let secret = |value: &Value| {
-        let text = table::text(value)?;
-        if text.starts_with("env:") || text.starts_with("file:") {
-            Ok(text)
-        } else {
-            Err(Wrong::with_help(
-                "a secret is never written here".to_owned(),
-                "write \"env:NAME\" or \"file:PATH\", which name where it is",
-            ))
-        }
-    };
-    let kind = reader.table("auth", |auth| {
-        for key in ["token", "password", "key", "cert"] {
-            auth.read(key, secret);
-        }
-        for key in ["user", "key_id"] {
-            auth.read(key, table::filled);
-        }
-        auth.read("kind", table::word(&["none", "bearer", "basic", "mtls", "signature"]))
-    });
-    at.filter(|_| kind.is_some_and(|kind| kind != "none"))
 }
 
 #[cfg(test)]
@@ -377,7 +402,7 @@ params = { city = "london" }
         );
         assert!(manifest.is_none());
         let at: Vec<(usize, usize)> = problems.iter().map(|(line, column, _)| (*line, *column)).collect();
-        assert_eq!(at, [(1, 8), (2, 11), (3, 12), (4, 13), (7, 7), (10, 9), (5, 1), (8, 2)], "{problems:#?}");
+        assert_eq!(at, [(1, 8), (2, 11), (3, 12), (4, 13), (7, 7), (10, 9), (5, 1)], "{problems:#?}");
         assert!(problems[3].2.contains("did you mean `production`?"));
         assert!(problems[6].2.contains("did you mean `context`?"));
         assert!(problems.iter().all(|(_, _, text)| !text.contains("s3cret")), "a secret is not repeated");

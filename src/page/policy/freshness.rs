@@ -1,101 +1,24 @@
-//! Decides how long an answer may be kept, and how fresh a kept one is.
-//! A zero lifetime is always stale; what is doubtful is read as the shorter.
-//!
-//! This is the place of RFC 9111. So far it acts on `max-age`, `s-maxage`, `no-store`, `private`,
-//! `no-cache`, `must-revalidate`, `proxy-revalidate`, `Age`, `Set-Cookie`, `Vary: *` and on the
-//! `stale-*` of RFC 5861; `Expires`, validation and variants are still to come.
+//! Decides how long an answer may be kept, and how fresh a kept one is (RFC 9111, 4.2; RFC 5861).
+//! A zero lifetime is always stale.
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, header};
-
 use super::super::units::LONGEST;
+use super::directives::Directives;
 
-/// What an answer's headers say about keeping it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Directives {
-    /// It may not be kept at all, nor shared among readers who ask at once.
-    pub private: bool,
-    /// It may be kept, but not be shown without asking again (RFC 9111, 5.2.2.4).
-    pub no_cache: bool,
-    /// It may never be shown once it is stale (RFC 9111, 5.2.2.2 and 5.2.2.8).
-    pub must_revalidate: bool,
-    /// Its freshness lifetime, less the age it came with (RFC 9111, 4.2).
-    pub max_age: Option<Duration>,
-    /// RFC 5861, 3.
-    pub stale_while_revalidate: Option<Duration>,
-    /// RFC 5861, 4.
-    pub stale_if_error: Option<Duration>,
-}
-
-impl Directives {
-    /// Reads them. Of a directive that stands twice the shorter counts (RFC 9111, 4.2.1).
-    #[must_use]
-    pub fn read(headers: &HeaderMap) -> Self {
-        let mut found = Self {
-            private: headers.contains_key(header::SET_COOKIE) || varies_on_everything(headers),
-            ..Self::default()
-        };
-        let mut shared = None;
-        let lines = headers.get_all(header::CACHE_CONTROL).iter();
-        for line in lines {
-            // A header that is no text may say anything: it is not kept.
-            let Ok(line) = line.to_str() else {
-                found.private = true;
-                continue;
-            };
-            for directive in line.split(',') {
-                let (name, value) = directive.split_once('=').map_or((directive, None), |(n, v)| (n, Some(v)));
-                let seconds = || seconds(value);
-                match name.trim().to_ascii_lowercase().as_str() {
-                    "no-store" | "private" => found.private = true,
-                    "no-cache" => found.no_cache = true,
-                    "must-revalidate" | "proxy-revalidate" => found.must_revalidate = true,
-                    "max-age" => shorter(&mut found.max_age, seconds()),
-                    "s-maxage" => shorter(&mut shared, seconds()),
-                    "stale-while-revalidate" => shorter(&mut found.stale_while_revalidate, seconds()),
-                    "stale-if-error" => shorter(&mut found.stale_if_error, seconds()),
-                    _ => {}
-                }
-            }
-        }
-        // RFC 9111, 5.2.2.10: `s-maxage` implies `proxy-revalidate`. Where the answer allows staleness
-        // in the same breath, as many services do, its explicit word counts.
-        let says_stale = found.stale_while_revalidate.is_some() || found.stale_if_error.is_some();
-        found.must_revalidate |= shared.is_some() && !says_stale;
-        found.max_age = shared.or(found.max_age);
-        // RFC 9111, 5.1: time spent in caches before this one counts.
-        if let (Some(max_age), Some(age)) = (&mut found.max_age, headers.get(header::AGE)) {
-            *max_age = max_age.saturating_sub(seconds(age.to_str().ok()));
-        }
-        found
-    }
-}
-
-fn varies_on_everything(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::VARY)
-        .iter()
-        .any(|value| value.to_str().map_or(true, |text| text.split(',').any(|name| name.trim() == "*")))
-}
-
-/// Delta-seconds (RFC 9111, 1.2.2): too large is very long, and what is no number is none.
-fn seconds(value: Option<&str>) -> Duration {
-    let text = value.unwrap_or_default().trim().trim_matches('"');
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Duration::ZERO;
-    }
-    text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST)
-}
-
-fn shorter(known: &mut Option<Duration>, found: Duration) {
-    *known = Some(known.map_or(found, |known| known.min(found)));
-}
+/// How long an answer is kept past all other use, only to be asked about whether it still holds.
+const KEPT_TO_VALIDATE: Duration = Duration::from_hours(1);
+/// Answers that are fresh for this long or longer are refreshed a little early, each at another time,
+/// so that what came in at once is not asked for at once.
+const EARLY_FROM: Duration = Duration::from_secs(10);
+/// Early by at most one part of the lifetime in so many.
+const EARLY: u32 = 20;
 
 /// What layout, manifest and settings say about keeping a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rules {
     /// The layout's `ttl`: freshness where the answer states none, and its cap where it does.
+    // The only heuristic freshness (RFC 9111, 4.2.2) is one that somebody asked for.
     pub ttl: Option<Duration>,
     /// Freshness where neither answer nor layout states one.
     pub default_ttl: Duration,
@@ -108,7 +31,7 @@ pub struct Rules {
 }
 
 /// How long an answer may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {
     /// From its arrival.
     pub fresh: Duration,
@@ -116,38 +39,73 @@ pub struct Lifetime {
     pub while_revalidating: Duration,
     /// Past freshness, when the refresh fails.
     pub if_error: Duration,
+    /// Past all that, to be asked about.
+    pub to_validate: Duration,
 }
 
 impl Lifetime {
     /// How long there is any use in keeping it. Zero: it is not kept.
     #[must_use]
     pub fn useful(&self) -> Duration {
-        self.fresh.saturating_add(self.while_revalidating.max(self.if_error)).min(LONGEST)
+        let shown = self.fresh.saturating_add(self.while_revalidating.max(self.if_error));
+        shown.saturating_add(self.to_validate).min(LONGEST)
     }
 }
 
-/// How long an answer may be used under some rules. `explicit` asks for the answer's own word:
-/// an answer that is no fragment is not kept by the grace of a layout.
+/// What an answer is, as far as keeping it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nature {
+    /// It is a fragment, or says that there is nothing to show; a 404 or a redirect is kept by its own
+    /// word only, and never shown stale.
+    pub fragment: bool,
+    /// It can be asked about: it has an `ETag` or a `Last-Modified`.
+    pub validatable: bool,
+}
+
+/// How long an answer may be used under some rules.
 #[must_use]
-pub fn lifetime(directives: &Directives, rules: &Rules, explicit: bool) -> Lifetime {
-    if directives.private || directives.no_cache {
-        return Lifetime { fresh: Duration::ZERO, while_revalidating: Duration::ZERO, if_error: Duration::ZERO };
+pub fn lifetime(directives: &Directives, rules: &Rules, nature: Nature) -> Lifetime {
+    if directives.never.is_some() {
+        return Lifetime::default();
+    }
+    let to_validate = if nature.validatable { KEPT_TO_VALIDATE } else { Duration::ZERO };
+    if directives.no_cache {
+        return Lifetime { to_validate, ..Lifetime::default() };
     }
     let fresh = match (directives.max_age, rules.ttl) {
         (Some(stated), Some(ttl)) => stated.min(ttl),
         (Some(stated), None) => stated,
-        (None, _) if explicit => Duration::ZERO,
+        (None, _) if !nature.fragment => Duration::ZERO,
         (None, Some(ttl)) => ttl,
         (None, None) => rules.default_ttl,
     };
     let fresh = rules.max_ttl.map_or(fresh, |max| fresh.min(max));
-    if directives.must_revalidate || explicit {
-        return Lifetime { fresh, while_revalidating: Duration::ZERO, if_error: Duration::ZERO };
-    }
+    let never_stale = directives.must_revalidate || !nature.fragment;
+    let allowed = |stated: Option<Duration>, rule| if never_stale { Duration::ZERO } else { stated.unwrap_or(rule) };
     Lifetime {
         fresh,
-        while_revalidating: directives.stale_while_revalidate.unwrap_or(rules.stale_while_revalidate),
-        if_error: directives.stale_if_error.unwrap_or(rules.stale_if_error),
+        while_revalidating: allowed(directives.stale_while_revalidate, rules.stale_while_revalidate),
+        if_error: allowed(directives.stale_if_error, rules.stale_if_error),
+        to_validate,
+    }
+}
+
+/// What happened to an answer since it came in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Kept {
+    /// When its last byte came in, or when it was last found to hold still.
+    pub arrived: Instant,
+    /// When a soft purge made it stale.
+    pub softened: Option<Instant>,
+    /// How early it is refreshed: from 0 for not at all up to 1.
+    pub early: f64,
+}
+
+impl Kept {
+    /// One that came in just now.
+    #[must_use]
+    pub const fn since(arrived: Instant, early: f64) -> Self {
+        Self { arrived, softened: None, early }
     }
 }
 
@@ -164,14 +122,16 @@ pub enum Freshness {
     Expired,
 }
 
-/// How fresh an answer is that arrived at `arrived`.
+/// How fresh a kept answer is now.
 #[must_use]
-pub fn freshness(arrived: Instant, lifetime: &Lifetime, now: Instant) -> Freshness {
-    let age = now.saturating_duration_since(arrived);
-    if age < lifetime.fresh {
-        return Freshness::Fresh(lifetime.fresh - age);
+pub fn freshness(kept: &Kept, lifetime: &Lifetime, now: Instant) -> Freshness {
+    let age = now.saturating_duration_since(kept.arrived);
+    let softened = kept.softened.map(|softened| softened.saturating_duration_since(kept.arrived));
+    let fresh = softened.map_or(lifetime.fresh, |softened| softened.min(lifetime.fresh));
+    if age < fresh {
+        return Freshness::Fresh(fresh - age);
     }
-    let past = age - lifetime.fresh;
+    let past = age - fresh;
     if past < lifetime.while_revalidating {
         Freshness::Revalidate
     } else if past < lifetime.if_error {
@@ -181,17 +141,26 @@ pub fn freshness(arrived: Instant, lifetime: &Lifetime, now: Instant) -> Freshne
     }
 }
 
+/// Whether a kept answer that is fresh for `left` more should be refreshed while it is shown.
+#[must_use]
+pub fn is_due(kept: &Kept, lifetime: &Lifetime, left: Duration) -> bool {
+    lifetime.fresh >= EARLY_FROM && left < (lifetime.fresh / EARLY).mul_f64(kept.early.clamp(0.0, 1.0))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::directives::{Arrival, Never, Stated};
     use super::*;
+    use http::{HeaderMap, header};
     use proptest::prelude::*;
 
-    fn directives(lines: &[&str]) -> Directives {
+    const FRAGMENT: Nature = Nature { fragment: true, validatable: false };
+    const GONE: Nature = Nature { fragment: false, validatable: false };
+
+    fn directives(line: &str) -> Directives {
         let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(header::CACHE_CONTROL, line.parse().expect("a value"));
-        }
-        Directives::read(&headers)
+        headers.insert(header::CACHE_CONTROL, line.parse().expect("a value"));
+        Stated::read(&headers, Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO }).here
     }
 
     const fn s(seconds: u64) -> Duration {
@@ -209,39 +178,13 @@ mod tests {
             ("public", &manifest, 5),
             ("max-age=60", &manifest, 30),
             ("max-age=60, s-maxage=10", &manifest, 10),
-            ("s-maxage=25, max-age=1", &manifest, 25),
             ("max-age=0", &layout, 0),
-            ("max-age=99999999999999999999999", &layout, 20),
-            ("max-age=-1", &layout, 0),
-            ("max-age=ten", &layout, 0),
-            ("max-age=60, max-age=7", &layout, 7),
             ("no-store, max-age=60", &layout, 0),
             ("PRIVATE, max-age=60", &layout, 0),
             ("no-cache, max-age=60", &layout, 0),
-            ("max-age=\"9\"", &layout, 9),
         ] {
-            assert_eq!(lifetime(&directives(&[line]), rules, false).fresh, s(fresh), "{line}");
+            assert_eq!(lifetime(&directives(line), rules, FRAGMENT).fresh, s(fresh), "{line}");
         }
-    }
-
-    #[test]
-    fn a_cookie_or_vary_on_everything_is_never_kept() {
-        for (name, value) in [("set-cookie", "a=b"), ("vary", "accept, *")] {
-            let headers: HeaderMap = [("cache-control", "max-age=60"), (name, value)]
-                .iter()
-                .map(|(n, v)| (n.parse::<http::HeaderName>().expect("a name"), v.parse().expect("a value")))
-                .collect();
-            let rules = Rules { ttl: Some(s(600)), ..Rules::default() };
-            assert_eq!(lifetime(&Directives::read(&headers), &rules, false).useful(), s(0), "{name}");
-        }
-    }
-
-    #[test]
-    fn age_is_taken_off() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CACHE_CONTROL, "max-age=60".parse().expect("a value"));
-        headers.insert(header::AGE, "45".parse().expect("a value"));
-        assert_eq!(Directives::read(&headers).max_age, Some(s(15)));
     }
 
     #[test]
@@ -249,41 +192,81 @@ mod tests {
         let now = Instant::now();
         let rules =
             Rules { ttl: Some(s(10)), stale_while_revalidate: s(20), stale_if_error: s(60), ..Rules::default() };
-        let lifetime = |line| lifetime(&directives(&[line]), &rules, false);
-        let at = |line, age| freshness(now, &lifetime(line), now + s(age));
+        let lifetime = |line| lifetime(&directives(line), &rules, FRAGMENT);
+        let at = |line, age| freshness(&Kept::since(now, 0.0), &lifetime(line), now + s(age));
         assert_eq!(at("public", 9), Freshness::Fresh(s(1)));
         assert_eq!(at("public", 10), Freshness::Revalidate);
         assert_eq!(at("public", 30), Freshness::IfError);
         assert_eq!(at("public", 70), Freshness::Expired);
         assert_eq!(at("must-revalidate", 10), Freshness::Expired);
+        assert_eq!(at("proxy-revalidate", 10), Freshness::Expired);
         assert_eq!(at("s-maxage=10", 10), Freshness::Expired);
         assert_eq!(at("s-maxage=10, stale-while-revalidate=5", 14), Freshness::Revalidate);
         assert_eq!(at("max-age=5, stale-while-revalidate=1, stale-if-error=0", 6), Freshness::Expired);
+        assert_eq!(at("no-cache, stale-if-error=60", 1), Freshness::Expired);
+    }
+
+    #[test]
+    fn a_soft_purge_makes_stale_and_keeps_the_allowance() {
+        let now = Instant::now();
+        let lifetime = Lifetime { fresh: s(100), while_revalidating: s(10), if_error: s(20), to_validate: s(0) };
+        let kept = Kept { softened: Some(now + s(30)), ..Kept::since(now, 0.0) };
+        assert_eq!(freshness(&kept, &lifetime, now + s(30)), Freshness::Revalidate);
+        assert_eq!(freshness(&kept, &lifetime, now + s(41)), Freshness::IfError);
+        assert_eq!(freshness(&kept, &lifetime, now + s(50)), Freshness::Expired);
+    }
+
+    #[test]
+    fn what_can_be_asked_about_is_kept_for_it() {
+        let validatable = Nature { validatable: true, ..FRAGMENT };
+        let useful = |line, nature| lifetime(&directives(line), &Rules::default(), nature).useful();
+        assert_eq!(useful("no-cache", FRAGMENT), s(0));
+        assert_eq!(useful("no-cache", validatable), KEPT_TO_VALIDATE);
+        assert_eq!(useful("max-age=5", validatable), s(5) + KEPT_TO_VALIDATE);
+        assert_eq!(useful("no-store", validatable), s(0));
     }
 
     #[test]
     fn what_is_no_fragment_is_kept_by_its_own_word_only() {
         let rules = Rules { ttl: Some(s(600)), stale_if_error: s(600), ..Rules::default() };
-        assert_eq!(lifetime(&directives(&[]), &rules, true).useful(), s(0));
-        assert_eq!(lifetime(&directives(&["max-age=5"]), &rules, true).fresh, s(5));
+        assert_eq!(lifetime(&directives("public"), &rules, GONE).useful(), s(0));
+        assert_eq!(lifetime(&directives("max-age=5"), &rules, GONE).useful(), s(5));
+    }
+
+    #[test]
+    fn what_came_in_at_once_is_refreshed_one_after_another() {
+        let now = Instant::now();
+        let due = |fresh, early, left| {
+            let lifetime = Lifetime { fresh: s(fresh), ..Lifetime::default() };
+            is_due(&Kept::since(now, early), &lifetime, s(left))
+        };
+        assert!(!due(100, 0.0, 1), "the last of them");
+        assert!(due(100, 0.5, 2) && !due(100, 0.5, 3));
+        assert!(due(100, 1.0, 4) && !due(100, 1.0, 5));
+        assert!(!due(9, 1.0, 0), "a short lifetime is used to its end");
     }
 
     proptest! {
         #[test]
-        fn no_layout_makes_a_private_answer_fresh(ttl in 0_u64..100_000, line in "(private|no-store|PRIVATE=\"x\")(, ?(max-age|s-maxage|stale-if-error)=[0-9]{1,4}){0,3}") {
+        fn no_layout_makes_a_private_answer_fresh(ttl in 0_u64..100_000, line in "(private|no-store|PRIVATE=\"x\")(, ?(max-age|s-maxage|stale-if-error)=[0-9]{1,4}){0,3}", validatable: bool) {
             let rules = Rules { ttl: Some(s(ttl)), default_ttl: s(ttl), stale_while_revalidate: s(ttl), stale_if_error: s(ttl), ..Rules::default() };
-            prop_assert_eq!(lifetime(&directives(&[&line]), &rules, false).useful(), Duration::ZERO);
+            let directives = directives(&line);
+            prop_assert!(matches!(directives.never, Some(Never::Private | Never::NoStore)));
+            prop_assert_eq!(lifetime(&directives, &rules, Nature { fragment: true, validatable }).useful(), Duration::ZERO);
         }
 
         #[test]
-        fn freshness_only_ever_gets_worse(fresh in 0_u64..50, swr in 0_u64..50, sie in 0_u64..50, age in 0_u64..200) {
+        fn freshness_only_ever_gets_worse(fresh in 0_u64..50, swr in 0_u64..50, sie in 0_u64..50, age in 0_u64..200, early in 0.0..1.0, soft in proptest::option::of(0_u64..60)) {
             let now = Instant::now();
-            let lifetime = Lifetime { fresh: s(fresh), while_revalidating: s(swr), if_error: s(sie) };
-            let rank = |age| match freshness(now, &lifetime, now + s(age)) {
+            let lifetime = Lifetime { fresh: s(fresh), while_revalidating: s(swr), if_error: s(sie), to_validate: s(0) };
+            let kept = Kept { arrived: now, softened: soft.map(|soft| now + s(soft)), early };
+            let rank = |age| match freshness(&kept, &lifetime, now + s(age)) {
                 Freshness::Fresh(_) => 0, Freshness::Revalidate => 1, Freshness::IfError => 2, Freshness::Expired => 3,
             };
             prop_assert!(rank(age) <= rank(age + 1));
-            prop_assert_eq!(rank(age) == 3, s(age) >= lifetime.useful());
+            if s(age) >= lifetime.useful() {
+                prop_assert_eq!(rank(age), 3);
+            }
         }
     }
 }

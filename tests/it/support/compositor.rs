@@ -10,16 +10,17 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::fetch::Trace;
-use pasteup::engine::port::{Clock, Request, Response, Store, Stored, Unobserved, Upstream};
-use pasteup::engine::{Compositor, Page, Ports};
+use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::{Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::{Reader, Visit};
 use pasteup::page::diagnostic::Source;
+use pasteup::page::names::Name;
 use pasteup::page::outcome::{Reason, Shown};
 use pasteup::page::plan::{Defaults, Key};
 use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
+use tokio::time::Instant;
 
 type Answer = BoxFuture<'static, Result<Response, Failure>>;
 type Behaviour = Box<dyn Fn(Request) -> Answer + Send + Sync>;
@@ -53,22 +54,47 @@ impl Upstream for Services {
     }
 }
 
-/// Keeps everything: how fresh it is, is not the store's business.
+/// Keeps everything for as long as it is of use.
 #[derive(Default)]
-struct Everything(Mutex<HashMap<Key, Stored>>);
+struct Everything(Mutex<HashMap<Key, (Held, Instant)>>);
 
 impl Store for Everything {
-    fn get(&self, key: &Key) -> Option<Stored> {
-        self.0.lock().unwrap().get(key).cloned()
+    fn get(&self, key: &Key) -> Option<Held> {
+        let kept = self.0.lock().unwrap().get(key).cloned();
+        kept.filter(|(_, until)| Instant::now() < *until).map(|(held, _)| held)
     }
 
-    fn put(&self, key: &Key, stored: Stored, _: Duration) {
-        self.0.lock().unwrap().insert(key.clone(), stored);
+    fn put(&self, key: &Key, held: Held, useful: Duration) {
+        self.0.lock().unwrap().insert(key.clone(), (held, Instant::now() + useful));
+    }
+
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
+        match self.0.lock().unwrap().get_mut(key) {
+            Some((Held::Answer(stored), _)) => {
+                change(stored);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn remove(&self, key: &Key) -> bool {
+        matches!(self.0.lock().unwrap().remove(key), Some((Held::Answer(_), _)))
+    }
+
+    fn tagged(&self, tag: &str) -> Vec<Key> {
+        let kept = self.0.lock().unwrap();
+        let tagged = kept.iter().filter(|(_, (held, _))| matches!(held, Held::Answer(stored) if stored.is_tagged(tag)));
+        tagged.map(|(key, _)| key.clone()).collect()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        self.0.lock().unwrap().keys().cloned().collect()
     }
 }
 
 /// A wall clock that runs with tokio's.
-struct PausedClock(tokio::time::Instant);
+struct PausedClock(Instant);
 
 impl Clock for PausedClock {
     fn wall(&self) -> Timestamp {
@@ -129,8 +155,9 @@ impl TestCompositor {
         let engine = Compositor::new(Ports {
             upstream: Arc::new(self.services.clone()),
             store: Arc::new(Everything::default()),
-            clock: Arc::new(PausedClock(tokio::time::Instant::now())),
+            clock: Arc::new(PausedClock(Instant::now())),
             observer: Arc::new(Unobserved),
+            chance: || 0.0,
         });
         self.engine = Some((engine, site));
         self
@@ -147,7 +174,7 @@ impl TestCompositor {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let Match { template, pattern, parameters } = site.find(path).expect("a route");
         let visit = Visit::new(pattern, parameters, query, &template.query, reader);
-        Got(engine.compose(template, &visit, &self.defaults, Trace::new(), None).await)
+        Got(engine.compose(template, &visit, &self.defaults, &Trace::new(), None).await)
     }
 
     /// How often a nanoservice was asked.
@@ -165,6 +192,12 @@ impl TestCompositor {
         self.engine.as_ref().expect("start comes first").0.flights()
     }
 
+    /// Purges, and says how many answers it met.
+    pub(crate) fn purge(&self, tags: &[&str], manner: Manner) -> usize {
+        let tags = tags.iter().map(|tag| Name::from(*tag)).collect();
+        self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), manner)
+    }
+
     /// Waits for the fetches that outlived their requests.
     pub(crate) async fn drain(&self) {
         self.engine.as_ref().expect("start comes first").0.drain().await;
@@ -177,6 +210,11 @@ pub(crate) struct Got(pub(crate) Page);
 impl Got {
     pub(crate) fn html(&self) -> String {
         String::from_utf8(self.0.chunks.concat()).unwrap()
+    }
+
+    /// A header of it; empty where it has none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.0.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
     pub(crate) fn verdict(&self) -> &Verdict {

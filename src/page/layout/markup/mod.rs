@@ -78,6 +78,7 @@ impl Parser<'_> {
                         self.top().push(Node::Title(from..span.start));
                     }
                 }
+                "head" => self.mark(span.start, Mark::HeadEnd),
                 name if self.is_ours(name) => self.end(name, span),
                 _ => {}
             },
@@ -88,6 +89,7 @@ impl Parser<'_> {
         match tag.name.as_str() {
             "head" => self.mark(tag.span.end, Mark::Head),
             "html" => self.mark(tag.span.end, Mark::Html),
+            "body" => self.mark(tag.span.start, Mark::Body),
             "title" if self.drawings == 0 => {
                 self.text_until(tag.span.end, tag.span.end);
                 self.title = Some(tag.span.end);

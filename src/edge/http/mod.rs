@@ -1,9 +1,12 @@
 //! Asks nanoservices over HTTP, by reqwest.
 //! Every default of reqwest that waits, follows, proxies or keeps without bound is set here.
 
+mod credentials;
+
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -13,7 +16,9 @@ use reqwest::redirect::Policy;
 
 use crate::engine::port::{Request, Response, Upstream};
 use crate::page::answer::Failure;
+use crate::page::manifest::Auth;
 use crate::page::outcome::Reason;
+use crate::secrets::{Secret, Secrets};
 
 /// Longest time to connect; a fragment's own deadline is mostly shorter.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -29,6 +34,23 @@ pub struct HttpUpstream {
     plain: reqwest::Client,
     /// For URLs that a layout names.
     guarded: reqwest::Client,
+    /// For services that want a certificate: one each, until its secrets change.
+    identified: Mutex<HashMap<Auth, (Identity, reqwest::Client)>>,
+    secrets: Secrets,
+}
+
+/// Certificate, key, and the authority of the service's own certificate.
+type Identity = (Secret, Secret, Option<Secret>);
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .tcp_nodelay(true)
 }
 
 impl HttpUpstream {
@@ -37,31 +59,61 @@ impl HttpUpstream {
     ///
     /// # Errors
     /// TLS could not be set up, as on a machine without any CA certificates.
-    pub fn new(private: bool) -> Result<Self, String> {
+    pub fn new(private: bool, secrets: Secrets) -> Result<Self, String> {
         // Fails only where one is installed already, which is as good.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(Policy::none())
-                .no_proxy()
-                .referer(false)
-                .connect_timeout(CONNECT)
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
-                .tcp_nodelay(true)
-        };
         let guarded = if private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
         let built = |client: reqwest::Result<_>| {
             client.map_err(|error| format!("no HTTP client could be made: {}", chain(&error)))
         };
-        Ok(Self { plain: built(builder().build())?, guarded: built(guarded.build())? })
+        let (plain, guarded) = (built(builder().build())?, built(guarded.build())?);
+        Ok(Self { plain, guarded, identified: Mutex::default(), secrets })
     }
+
+    /// The client that shows a certificate.
+    fn identified(&self, auth: &Auth) -> Result<reqwest::Client, String> {
+        let Auth::Mtls { cert, key, ca } = auth else { return Ok(self.plain.clone()) };
+        let ca = ca.as_ref().map(|ca| self.secrets.get(ca)).transpose()?;
+        let identity = (self.secrets.get(cert)?, self.secrets.get(key)?, ca);
+        let mut known = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_of, client)) = known.get(auth)
+            && *made_of == identity
+        {
+            return Ok(client.clone());
+        }
+        let client = identify(builder(), &identity).and_then(reqwest::ClientBuilder::build);
+        let client = client.map_err(|error| format!("certificate and key cannot be used: {}", chain(&error)))?;
+        known.insert(auth.clone(), (identity, client.clone()));
+        Ok(client)
+    }
+}
+
+fn identify(builder: reqwest::ClientBuilder, identity: &Identity) -> reqwest::Result<reqwest::ClientBuilder> {
+    let (cert, key, ca) = identity;
+    let pem = format!("{}\n{}\n", cert.reveal(), key.reveal());
+    let builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
+    Ok(match ca {
+        Some(ca) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca.reveal().as_bytes())?),
+        None => builder,
+    })
 }
 
 impl Upstream for HttpUpstream {
     fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
-        let client = if request.guarded { &self.guarded } else { &self.plain };
-        let sent = client.get(request.url).headers(request.headers).send();
+        let Request { url, mut headers, manifest } = request;
+        let auth = manifest.as_ref().and_then(|manifest| manifest.auth.as_ref());
+        let client = match (&manifest, auth) {
+            (None, _) => Ok(self.guarded.clone()),
+            (Some(_), None) => Ok(self.plain.clone()),
+            (Some(_), Some(auth)) => {
+                credentials::add(auth, &self.secrets, &url, &mut headers).and_then(|()| self.identified(auth))
+            }
+        };
+        let sent = match client {
+            Ok(client) => client.get(url).headers(headers).send(),
+            // It is not asked without what shows who asks.
+            Err(why) => return futures::future::ready(Err(Failure::new(Reason::Internal, why))).boxed(),
+        };
         async move {
             let response = sent.await.map_err(|error| failure(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());

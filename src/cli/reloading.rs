@@ -1,0 +1,122 @@
+//! Reads a site again as it changes. A bad change keeps the last good state and is told once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Flags, Settings};
+use crate::edge::discovery::{Discovered, Sources};
+use crate::edge::files::{SiteFolder, Watch};
+use crate::engine::{Live, Snapshot};
+use crate::page::diagnostic::Diagnostic;
+use crate::page::site::Site;
+
+use super::loading::{self, Loaded};
+use super::report;
+
+/// How long a site must be quiet before it is read: editors write a file in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+/// The longest that a site which is never quiet is waited for.
+const NEVER_QUIET: Duration = Duration::from_secs(2);
+
+/// Ends when no change has come for a while. `false`: none will ever come.
+async fn quiet(changes: &mut mpsc::Receiver<()>) -> bool {
+    let latest = Instant::now() + NEVER_QUIET;
+    loop {
+        match timeout_at(latest.min(Instant::now() + QUIET), changes.recv()).await {
+            Err(_) => return true,
+            Ok(Some(())) if Instant::now() < latest => {}
+            Ok(Some(())) => return true,
+            Ok(None) => return false,
+        }
+    }
+}
+
+/// Reads the site again after each change, and puts what is good of it in place.
+pub(super) struct Reloader {
+    pub(super) folder: SiteFolder,
+    pub(super) watch: Watch,
+    pub(super) flags: Flags,
+    pub(super) live: Arc<Live>,
+    /// The last good ones.
+    pub(super) settings: Settings,
+    /// The mistakes that were told.
+    pub(super) known: Vec<Diagnostic>,
+    pub(super) fingerprint: u64,
+    /// Which services are asked for what they tell of themselves,
+    pub(super) sources: watch::Sender<Sources>,
+    /// and what they told.
+    pub(super) discovered: watch::Receiver<Discovered>,
+}
+
+impl Reloader {
+    pub(super) async fn run(mut self, mut changes: mpsc::Receiver<()>) {
+        loop {
+            let goes_on = tokio::select! {
+                change = changes.recv() => change.is_some() && quiet(&mut changes).await,
+                told = self.discovered.changed() => told.is_ok(),
+            };
+            if !goes_on {
+                return;
+            }
+            // Before the reading: what changes after it makes news again.
+            self.watch.renew();
+            let (folder, flags) = (self.folder.clone(), self.flags);
+            let (present, settings) = (self.live.now(), self.settings.clone());
+            let discovered = self.discovered.borrow_and_update().clone();
+            let read = move || loading::load(&folder, flags, Some((&present.site, &settings)), |_| discovered);
+            match tokio::task::spawn_blocking(read).await {
+                Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
+                Ok(loaded) => self.take(loaded),
+                Err(error) => tracing::error!(%error, "the site could not be read; what was live stays live"),
+            }
+        }
+    }
+
+    fn take(&mut self, loaded: Loaded) {
+        let problems = loaded.problems();
+        self.fingerprint = loaded.fingerprint;
+        let settings = loaded.settings;
+        // Live first: who reads that it was reloaded finds it so.
+        self.live.swap(snapshot(loaded.site, &settings));
+        tell(&problems, &self.known, &self.live.now().site);
+        self.known = problems;
+        if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
+            tracing::warn!("settings below [server] and [cache] take effect at the next start");
+        }
+        if settings.discovery != self.settings.discovery {
+            self.sources.send_replace(settings.discovery.clone());
+        }
+        self.settings = settings;
+    }
+}
+
+/// What is live of a site.
+pub(super) fn snapshot(site: Site, settings: &Settings) -> Snapshot {
+    Snapshot { site, defaults: settings.defaults.clone(), readers: settings.readers.clone() }
+}
+
+/// Tells each mistake once, and that files are right again.
+fn tell(problems: &[Diagnostic], known: &[Diagnostic], site: &Site) {
+    for problem in problems.iter().filter(|problem| !told(problem, known)) {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if !site.kept.is_empty() && problems.iter().any(|problem| problem.is_error() && !told(problem, known)) {
+        tracing::warn!(files = site.kept.join(", "), "their last good state stays live");
+    }
+    if problems == known {
+        tracing::info!(pages = site.templates.len(), "reloaded");
+    } else {
+        tracing::info!(pages = site.templates.len(), "reloaded: {}", report::count(problems));
+    }
+}
+
+/// Whether a mistake was told before. Lines above it may have moved since.
+fn told(problem: &Diagnostic, known: &[Diagnostic]) -> bool {
+    let same = |other: &&Diagnostic| {
+        other.code == problem.code && other.message == problem.message && other.at.source.file == problem.at.source.file
+    };
+    known.iter().any(|other| same(&other))
+}

@@ -1,0 +1,113 @@
+//! The trace that a page and all its fetches belong to (W3C Trace Context).
+//! One that is malformed is as if it were not there: a new one begins.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+/// Bytes of `tracestate` that are passed on, at most (section 3.3.1.5: at least 512).
+const MAX_STATE: usize = 1024;
+
+/// A trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    id: u128,
+    /// Whether somebody records it.
+    sampled: bool,
+    /// What tracing systems pass to each other.
+    state: Option<Arc<str>>,
+}
+
+impl Trace {
+    /// A trace of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { id: fastrand::u128(1..), sampled: true, state: None }
+    }
+
+    /// The trace that a request belongs to, where whoever sent it can be believed.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let parent = headers.get(PARENT)?.to_str().ok()?;
+        let mut fields = parent.split('-');
+        let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let hex =
+            |text: &str, length| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        // 3.2.2: version 00 has four fields, a later one may have more, and ff is none.
+        let well_formed = hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
+        if !(well_formed && hex(id, 32) && hex(span, 16) && hex(flags, 2)) {
+            return None;
+        }
+        let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
+        u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        let lines: Result<Vec<&str>, _> = headers.get_all(STATE).iter().map(HeaderValue::to_str).collect();
+        let state = lines.ok().map(|lines| lines.join(",")).filter(|text| !text.is_empty() && text.len() <= MAX_STATE);
+        Some(Self { id, sampled, state: state.map(Arc::from) })
+    }
+
+    /// The headers of a request in this trace, with a span of its own.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let parent = format!("00-{:032x}-{:016x}-{:02x}", self.id, fastrand::u64(1..), u8::from(self.sampled));
+        let parent = HeaderValue::try_from(parent).ok().map(|parent| (PARENT, parent));
+        let state = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok());
+        parent.into_iter().chain(state.map(|state| (STATE, state)))
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Display for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn of(parent: &str, state: &'static str) -> Option<Trace> {
+        let mut headers = HeaderMap::new();
+        headers.insert(PARENT, parent.parse().expect("a value"));
+        headers.insert(STATE, HeaderValue::from_static(state));
+        Trace::of(&headers)
+    }
+
+    #[test]
+    fn a_trace_goes_on_with_spans_of_its_own() {
+        let trace = of(&format!("00-{ID}-00f067aa0ba902b7-00"), "a=1,b=2").expect("a trace");
+        assert_eq!(trace.to_string(), ID);
+        let sent: HeaderMap = trace.headers().collect();
+        let parent = sent[PARENT].to_str().expect("text");
+        assert!(parent.starts_with(&format!("00-{ID}-")) && parent.ends_with("-00"), "{parent}");
+        assert!(!parent.contains("00f067aa0ba902b7"));
+        assert_eq!(sent[STATE], "a=1,b=2");
+        assert!(of(&format!("cc-{ID}-00f067aa0ba902b7-01-more"), "").is_some(), "a later version");
+    }
+
+    #[test]
+    fn a_malformed_parent_is_none() {
+        let zero = "0".repeat(32);
+        for parent in [
+            String::new(),
+            "garbage".into(),
+            format!("00-{ID}-00f067aa0ba902b7"),
+            format!("00-{ID}-00f067aa0ba902b7-01-more"),
+            format!("ff-{ID}-00f067aa0ba902b7-01"),
+            format!("00-{}-00f067aa0ba902b7-01", ID.to_uppercase()),
+            format!("00-{zero}-00f067aa0ba902b7-01"),
+            format!("00-{ID}-0000000000000000-01"),
+        ] {
+            assert_eq!(of(&parent, ""), None, "{parent}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! JSON as a table whose every value knows its place, so that manifests are read from it as from TOML.
+//! A `null` is as if it were not there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::diagnostic::{Code, Diagnostic, Source, Spot};
+use super::table::{Data, Entry, Table, Value};
+
+/// Objects and lists inside each other, at most.
+const MAX_DEPTH: usize = 32;
+
+/// Reads a text that is one object.
+///
+/// # Errors
+/// It is none; the diagnostic says where it ends to be.
+pub fn object(source: &Arc<Source>, code: Code) -> Result<Table, Diagnostic> {
+    let wrong = |error: &serde_json::Error| {
+        let at = offset(&source.text, error.line(), error.column());
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+        Diagnostic::new(code, Spot::new(source, at..at), message).help("this is JSON: {\"fragments\": [{…}, {…}]}")
+    };
+    let raw: &RawValue = serde_json::from_str(&source.text).map_err(|error| wrong(&error))?;
+    match value(source, raw, 0).map_err(|error| wrong(&error))? {
+        Some(Value { data: Data::Table(table), .. }) => Ok(table),
+        _ => {
+            let message = "this must be an object";
+            Err(Diagnostic::new(code, Spot::new(source, 0..0), message).help("write {\"fragments\": […]}"))
+        }
+    }
+}
+
+/// The byte at a line and column, both from 1, as serde counts them.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+/// Where a slice of the text is in it.
+fn span(source: &Source, raw: &RawValue) -> Range<usize> {
+    let start = raw.get().as_ptr().addr() - source.text.as_ptr().addr();
+    start..start + raw.get().len()
+}
+
+fn value(source: &Arc<Source>, raw: &RawValue, depth: usize) -> serde_json::Result<Option<Value>> {
+    let at = Spot::new(source, span(source, raw));
+    let text = raw.get();
+    if depth > MAX_DEPTH {
+        return Err(serde::de::Error::custom("too many lists and objects inside each other"));
+    }
+    let data = match text.as_bytes().first() {
+        Some(b'{') => Data::Table(table(source, raw, at.clone(), depth)?),
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text)?;
+            let items: Vec<Option<Value>> =
+                items.into_iter().map(|item| value(source, item, depth + 1)).collect::<Result<_, _>>()?;
+            Data::List(items.into_iter().flatten().collect())
+        }
+        Some(b'"') => Data::Text(serde_json::from_str(text)?),
+        Some(b't' | b'f') => Data::Boolean(serde_json::from_str(text)?),
+        Some(b'n') => return Ok(None),
+        _ => match serde_json::from_str::<i64>(text) {
+            Ok(number) => Data::Integer(number),
+            Err(_) => Data::Number(serde_json::from_str(text)?),
+        },
+    };
+    Ok(Some(Value { data, at }))
+}
+
+fn table(source: &Arc<Source>, raw: &RawValue, at: Spot, depth: usize) -> serde_json::Result<Table> {
+    let Members(members) = serde_json::from_str(raw.get())?;
+    let mut entries = Vec::new();
+    for (key, raw) in members {
+        if let Some(value) = value(source, raw, depth + 1)? {
+            entries.push(Entry { key, key_at: value.at.clone(), value });
+        }
+    }
+    Ok(Table { entries, at })
+}
+
+/// The members of an object in their order, each value as it is written.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl Table {
+    /// The table as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let members = self.entries.iter().map(|entry| (entry.key.clone(), entry.value.data.to_json()));
+        serde_json::Value::Object(members.collect())
+    }
+}
+
+impl Data {
+    fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) | Self::Time(text) => text.as_str().into(),
+            Self::Integer(number) => (*number).into(),
+            Self::Number(number) => (*number).into(),
+            Self::Boolean(yes) => (*yes).into(),
+            Self::List(items) => items.iter().map(|item| item.data.to_json()).collect(),
+            Self::Table(table) => table.to_json(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_knows_its_place() {
+        let text = "{\n  \"a\": {\"b\": [1, \"zwölf\", null, 2.5]},\n  \"c\": true, \"d\": null\n}";
+        let source = Source::new("x", text);
+        let table = object(&source, Code::Manifest).expect("an object");
+        assert_eq!(table.to_json(), serde_json::json!({"a": {"b": [1, "zwölf", 2.5]}, "c": true}));
+        let c = table.get("c").expect("it is there");
+        assert_eq!((source.slice(c.at.span.clone()), source.position(c.at.span.start)), ("true", (3, 8)));
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_with_its_place() {
+        for (text, position) in [("", (1, 1)), ("[1]", (1, 1)), ("{\n  \"a\": }", (2, 8)), ("{\"a\": 1", (1, 7))] {
+            let problem = object(&Source::new("x", text), Code::Manifest).expect_err(text);
+            assert_eq!(problem.at.source.position(problem.at.span.start), position, "{text}: {}", problem.message);
+        }
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        object(&Source::new("x", format!("{{\"a\": {deep}}}")), Code::Manifest).expect_err("too deep");
+    }
+}

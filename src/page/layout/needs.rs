@@ -1,0 +1,55 @@
+//! Where the head takes up what fragments need there: once, and as late in the head as may be.
+
+use std::collections::BTreeMap;
+
+use super::file::LayoutFile;
+use super::node::{Mark, Node};
+use super::place;
+
+/// Says at which of a page's marks its fragments' assets go.
+pub(super) struct Needs {
+    /// `None` once it was met.
+    place: Option<Place>,
+}
+
+/// Places for assets, from the best to the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    HeadEnd,
+    Body,
+    Head,
+    Html,
+    Doctype,
+    /// Nothing says where: they come first.
+    Front,
+}
+
+const fn of(mark: Mark) -> Place {
+    match mark {
+        Mark::HeadEnd => Place::HeadEnd,
+        Mark::Body => Place::Body,
+        Mark::Head => Place::Head,
+        Mark::Html => Place::Html,
+        Mark::Doctype => Place::Doctype,
+    }
+}
+
+impl Needs {
+    pub(super) fn new(page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
+        let rank = |node: &Node| match node {
+            Node::Mark(mark) => Some(of(*mark)),
+            _ => None,
+        };
+        Self { place: Some(place::best(page, files, rank).unwrap_or(Place::Front)) }
+    }
+
+    /// Whether they go here.
+    pub(super) fn at(&mut self, mark: Mark) -> bool {
+        self.place.take_if(|place| *place == of(mark)).is_some()
+    }
+
+    /// Whether no mark of the page was for them.
+    pub(super) fn left_over(&self) -> bool {
+        self.place.is_some()
+    }
+}
