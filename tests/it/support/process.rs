@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -15,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A site's folder that is gone after the test.
 pub(crate) struct TestSite {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl TestSite {
     pub(crate) fn new() -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
+        let site = Self { folder: Arc::new(tempfile::tempdir().unwrap()) };
         std::fs::create_dir(site.path().join("layouts")).unwrap();
         std::fs::create_dir(site.path().join("fragments")).unwrap();
         site
@@ -69,7 +70,7 @@ impl TestSite {
         let mut process = Process::start(command);
         let pages = process.line("listening on ").await;
         let admin = process.line("admin on ").await;
-        Server { process, pages, admin, client: client() }
+        Server { process, pages, admin, client: client(), _folder: Arc::clone(&self.folder) }
     }
 }
 
@@ -90,6 +91,8 @@ pub(crate) struct Server {
     /// `http://127.0.0.1:PORT`
     pub(crate) admin: String,
     client: reqwest::Client,
+    /// A site that is gone is a change like any other.
+    _folder: Arc<TempDir>,
 }
 
 impl Server {
