@@ -136,7 +136,6 @@ impl MemoryStore {
     }
 
     /// Bytes and entries that are kept.
-    #[must_use]
     pub fn usage(&self) -> (u64, u64) {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
@@ -161,6 +160,10 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: &Key, held: Held, useful: Duration) {
+        if useful.is_zero() {
+            self.cache.invalidate(key);
+            return;
+        }
         let number = self.number();
         if let Held::Answer(stored) = &held
             && !self.index.add(key, stored, number)

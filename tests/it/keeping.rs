@@ -14,19 +14,6 @@ const fn s(seconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_simultaneous_misses_are_one_fetch() {
-    let site = TestCompositor::new()
-        .front("<fragment name=a />")
-        .fragment("a", after(Duration::from_millis(100), html("once")))
-        .start();
-    let began = Instant::now();
-    let pages = join_all((0..200).map(|_| site.get("/"))).await;
-    assert!(pages.iter().all(|page| page.html() == "once"));
-    assert_eq!(site.calls("a"), 1);
-    assert_eq!(began.elapsed(), Duration::from_millis(100));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_fetch_survives_the_reader_who_started_it() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=1m />")
@@ -82,19 +69,6 @@ async fn a_layouts_ttl_on_a_private_answer_is_two_readers_and_two_fetches() {
         assert_eq!(page.html(), "2", "{cache_control}");
         assert_eq!(page.header("cache-control"), "private, no-store");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_private_answer_is_not_shared_among_readers_who_ask_at_once() {
-    let site = TestCompositor::new()
-        .front("<fragment name=a />")
-        .fragment("a", after(Duration::from_millis(50), counts("private")))
-        .start();
-    let mut seen: Vec<String> =
-        join_all((0..20).map(|_| site.get("/"))).await.iter().map(super::support::compositor::Got::html).collect();
-    seen.sort();
-    seen.dedup();
-    assert_eq!(seen.len(), 20, "each has an answer of its own");
 }
 
 #[tokio::test(start_paused = true)]

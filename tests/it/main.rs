@@ -7,10 +7,14 @@ mod support;
 
 mod architecture;
 
+mod collapsing;
 mod composing;
 mod deadlines;
 mod keeping;
 mod layouts;
+mod purging;
+mod storing;
+mod validating;
 
 mod mistakes;
 mod reloading;

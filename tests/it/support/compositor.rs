@@ -22,7 +22,7 @@ use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
 
-type Answer = BoxFuture<'static, Result<Response, Failure>>;
+pub(crate) type Answer = BoxFuture<'static, Result<Response, Failure>>;
 type Behaviour = Box<dyn Fn(Request) -> Answer + Send + Sync>;
 
 /// Builds one: layouts, then nanoservices, then requests.
@@ -31,6 +31,7 @@ pub(crate) struct TestCompositor {
     files: Files,
     services: Services,
     defaults: Defaults,
+    chance: Option<fn() -> f64>,
     engine: Option<(Compositor, Site)>,
 }
 
@@ -141,6 +142,12 @@ impl TestCompositor {
         self
     }
 
+    /// What comes of chance; 0, where nothing is said.
+    pub(crate) fn chance(mut self, chance: fn() -> f64) -> Self {
+        self.chance = Some(chance);
+        self
+    }
+
     /// From now on a nanoservice does something else.
     pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) {
         let behaviour: Behaviour = Box::new(behaviour);
@@ -157,7 +164,7 @@ impl TestCompositor {
             store: Arc::new(Everything::default()),
             clock: Arc::new(PausedClock(Instant::now())),
             observer: Arc::new(Unobserved),
-            chance: || 0.0,
+            chance: self.chance.unwrap_or(|| 0.0),
         });
         self.engine = Some((engine, site));
         self

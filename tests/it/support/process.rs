@@ -59,6 +59,13 @@ impl TestSite {
         timeout(PATIENCE, command.args(arguments).output()).await.expect("the command ends").unwrap()
     }
 
+    /// Runs a command to its end, with a variable of the environment.
+    pub(crate) async fn run_with(&self, arguments: &[&str], name: &str, value: Option<&str>) -> Output {
+        let mut command = pasteup(self.path());
+        command.args(arguments).envs(value.map(|value| (name, value)));
+        timeout(PATIENCE, command.output()).await.expect("the command ends").unwrap()
+    }
+
     /// Starts `pasteup serve`, and waits until it is ready.
     pub(crate) async fn serve(&self) -> Server {
         self.serve_with(&[]).await

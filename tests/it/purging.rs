@@ -1,0 +1,186 @@
+//! Purges: by key, by name, of everything, hard and soft, in the engine and by the admin side.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use pasteup::engine::Manner;
+use pasteup::page::outcome::{Reason, Shown};
+use serde_json::{Value, json};
+use tokio::time::advance;
+
+use crate::support::compositor::{TestCompositor, after, answers, counts, fails, html, html_kept};
+use crate::support::process::TestSite;
+use crate::support::service::RawService;
+
+const HTML: (&str, &str) = ("content-type", "text/html");
+const KEPT: (&str, &str) = ("cache-control", "max-age=600, stale-while-revalidate=60, stale-if-error=120");
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_go_by_any_of_their_keys_and_by_their_services_name() {
+    for (header, value) in [("surrogate-key", "x article-7"), ("cache-tag", "x, article-7"), ("xkey", "article-7 x")] {
+        let site = TestCompositor::new()
+            .front("<fragment name=a /><fragment name=b />")
+            .fragment("a", answers(200, &[HTML, KEPT, (header, value)], "a"))
+            .fragment("b", answers(200, &[HTML, KEPT], "b"))
+            .start();
+        let purge = async |tags: &[&str]| {
+            site.get("/").await;
+            site.purge(tags, Manner::Hard)
+        };
+        assert_eq!(purge(&["article-8"]).await, 0);
+        assert_eq!(purge(&["article-7"]).await, 1, "{header}");
+        assert_eq!(purge(&["b"]).await, 1);
+        assert_eq!(purge(&["article-7", "x", "a", "b", "c"]).await, 2, "each is counted once");
+        site.get("/").await;
+        assert_eq!((site.calls("a"), site.calls("b")), (3, 3));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_purge_keeps_each_answers_allowance() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a>no</fragment>")
+        .fragment("a", answers(200, &[HTML, KEPT], "old"))
+        .start();
+    site.get("/").await;
+    advance(s(5)).await;
+    assert_eq!(site.purge(&["a"], Manner::Soft), 1);
+    site.becomes("a", fails(Reason::Connect));
+    let page = site.get("/").await;
+    assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Revalidating))));
+    site.drain().await;
+    advance(s(119)).await;
+    assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Connect)));
+    advance(s(2)).await;
+    assert_eq!(site.get("/").await.html(), "no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_during_a_fetch_keeps_the_old_body_out() {
+    for manner in [Manner::Hard, Manner::Soft] {
+        let site = TestCompositor::new()
+            .front("<fragment name=a ttl=10m />")
+            .fragment(
+                "a",
+                after(Duration::from_millis(100), answers(200, &[HTML, KEPT, ("surrogate-key", "x")], "old")),
+            )
+            .start();
+        let purged_midway = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            site.becomes("a", after(Duration::from_millis(100), html("new")));
+            site.purge(&["x"], manner);
+            site.get("/").await
+        };
+        let (before, since) = futures::join!(site.get("/"), purged_midway);
+        assert_eq!(before.html(), "old", "who asked before may see it");
+        assert_eq!(since.html(), "new", "who asks after a purge never does");
+        assert_eq!(site.get("/").await.html(), "new", "and it is not kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_tags_purge_does_not_keep_a_fetch_out() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a ttl=10m />")
+        .fragment("a", after(Duration::from_millis(100), counts("public")))
+        .start();
+    let purge = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        site.purge(&["b"], Manner::Hard)
+    };
+    futures::join!(site.get("/"), purge);
+    assert_eq!(site.get("/").await.html(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_64_keys_of_an_answer_count() {
+    let keys: Vec<String> = (0..70).map(|number| format!("k{number}")).collect();
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment("a", answers(200, &[HTML, KEPT, ("surrogate-key", &keys.join(" "))], "a"))
+        .start();
+    site.get("/").await;
+    assert_eq!(site.purge(&["k64"], Manner::Hard), 0);
+    assert_eq!(site.purge(&["k63"], Manner::Hard), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_ends_a_negative_answer_too() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a>none</fragment>")
+        .fragment("a", answers(404, &[KEPT], ""))
+        .start();
+    assert_eq!(site.get("/").await.html(), "none");
+    site.becomes("a", html_kept("there", "max-age=5"));
+    assert_eq!(site.get("/").await.html(), "none");
+    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    assert_eq!(site.get("/").await.html(), "there");
+}
+
+/// A site whose one service keeps its answers.
+async fn kept() -> (RawService, TestSite) {
+    let headers = "Cache-Control: max-age=600, stale-while-revalidate=600\r\nSurrogate-Key: article-7\r\n";
+    let service = RawService::html(Duration::ZERO, headers, "text").await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    (service, site)
+}
+
+#[tokio::test]
+async fn the_admin_side_purges_on_post() {
+    let (service, site) = kept().await;
+    let server = site.serve().await;
+    let client = crate::support::process::client();
+    let url = format!("{}/api/purge", server.admin);
+    let post = async |order: Value| {
+        let request = client.post(&url).header("content-type", "application/json").body(order.to_string());
+        let answer = request.send().await.unwrap();
+        (answer.status(), serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+    };
+    server.text("/").await;
+    assert_eq!(post(json!({"keys": ["article-8"]})).await, (StatusCode::OK, json!({"purged": 0})));
+    assert_eq!(post(json!({"keys": ["article-7"], "soft": false})).await.1, json!({"purged": 1}));
+    server.text("/").await;
+    assert_eq!(service.asked(), 2);
+    assert_eq!(post(json!({"all": true})).await.1, json!({"purged": 1}));
+    for bad in [json!({}), json!({"keys": []}), json!({"keys": ["a"], "all": true}), json!({"key": "a"}), json!([])] {
+        let (status, problem) = post(bad.clone()).await;
+        assert_eq!((status, problem["status"].clone()), (StatusCode::BAD_REQUEST, json!(400)), "{bad}");
+    }
+    assert_eq!(
+        client.get(&url).send().await.unwrap().status(),
+        StatusCode::METHOD_NOT_ALLOWED,
+        "a GET changes nothing"
+    );
+    let form = client.post(&url).header("content-type", "text/plain").body("{\"all\":true}").send().await.unwrap();
+    assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "another site's form is not taken");
+}
+
+#[tokio::test]
+async fn the_command_purges_a_running_compositor() {
+    let (service, site) = kept().await;
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let admin = server.admin.strip_prefix("http://").unwrap();
+    server.text("/").await;
+    let run = async |arguments: &[&str], token: Option<&str>| {
+        let output = site
+            .run_with(&[&["purge", "--admin", admin], arguments].concat(), "PASTEUP_SERVER__ADMIN_TOKEN", token)
+            .await;
+        let text = |bytes| String::from_utf8(bytes).unwrap().trim().to_owned();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, error) = run(&["article-7"], None).await;
+    assert!(code == 2 && error.contains("wants the admin token"), "{error}");
+    assert_eq!(run(&["article-7", "--soft"], Some("hush")).await.1, "1 answer made stale");
+    assert_eq!(server.text("/").await, "text", "a stale copy is shown at once");
+    assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "1 answer purged");
+    assert_eq!(run(&["--all"], Some("hush")).await.1, "0 answers purged");
+    assert_eq!(run(&[], Some("hush")).await.0, 2, "nothing to purge is no purge of everything");
+    assert!(service.asked() >= 1);
+    let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(String::from_utf8(nobody.stderr).unwrap().contains("no compositor answers on 127.0.0.1:1"));
+}

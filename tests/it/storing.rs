@@ -1,0 +1,102 @@
+//! The store in memory: bounded by bytes, with an index that forgets what the store forgets.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use pasteup::edge::memory::MemoryStore;
+use pasteup::engine::port::{Held, Store, Stored};
+use pasteup::page::answer::{Answer, Content};
+use pasteup::page::context::Visit;
+use pasteup::page::diagnostic::Source;
+use pasteup::page::names::Name;
+use pasteup::page::plan::{Defaults, Fetch, Key, plan};
+use pasteup::page::policy::directives::Arrival;
+use pasteup::page::policy::freshness::Kept;
+use pasteup::page::site::{Files, Limits, Site};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn fetch() -> Arc<Fetch> {
+    let files = Files {
+        layouts: vec![Source::new("layouts/p.html", "+++\nroute = \"/\"\n+++\n<fragment name=a />")],
+        manifests: vec![Source::new("f", "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n")],
+        ..Files::default()
+    };
+    let site = Site::build(&files, &Limits::default(), None);
+    Arc::clone(&plan(&site.templates[0], &Visit::default(), &Defaults::default(), Timestamp::UNIX_EPOCH).fetches[0])
+}
+
+fn stored(bytes: usize, tags: &str) -> Held {
+    let mut headers = HeaderMap::new();
+    headers.insert("surrogate-key", tags.parse().unwrap());
+    let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]));
+    let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
+    Held::Answer(Stored {
+        answer: Arc::new(Answer::new(content, &headers, &fetch(), arrival)),
+        kept: Kept::since(Instant::now(), 0.0),
+        trouble: None,
+        service: Name::from("a"),
+    })
+}
+
+fn key(number: usize) -> Key {
+    Key::new([number.to_string()], [])
+}
+
+#[test]
+fn memory_is_bounded_by_bytes_and_the_index_follows() {
+    let store = MemoryStore::new(1 << 20);
+    for number in 0..1_000 {
+        store.put(&key(number), stored(10_000, &format!("t{number} all")), MINUTE);
+    }
+    let (bytes, entries) = store.usage();
+    assert!(bytes <= 1 << 20, "{bytes}");
+    assert!((50..=105).contains(&entries), "{entries}");
+    let kept = usize::try_from(entries).unwrap();
+    assert_eq!(store.tagged("all").len(), kept);
+    assert_eq!(store.indexed(), (kept + 2, kept), "each with its own tag, and `all` and `a`");
+    for key in store.keys() {
+        assert!(store.remove(&key));
+    }
+    assert_eq!(store.indexed(), (0, 0), "nothing is left behind");
+}
+
+#[test]
+fn an_answer_that_is_replaced_leaves_its_old_tags() {
+    let store = MemoryStore::new(1 << 20);
+    store.put(&key(1), stored(10, "old both"), MINUTE);
+    store.put(&key(1), stored(10, "both new"), MINUTE);
+    assert!(store.change(&key(1), &mut |stored| stored.kept.softened = Some(Instant::now())));
+    let tagged = |tag| store.tagged(tag).len();
+    store.usage();
+    assert_eq!((tagged("old"), tagged("both"), tagged("new"), tagged("a")), (0, 1, 1, 1));
+    store.put(&key(1), Held::SideBySide, MINUTE);
+    assert_eq!(store.indexed(), (0, 0));
+    assert!(!store.remove(&key(1)), "a mark is no answer");
+    assert!(!store.change(&key(1), &mut |_| ()));
+}
+
+#[test]
+fn what_is_of_no_use_goes() {
+    let store = MemoryStore::new(1 << 20);
+    store.put(&key(1), stored(10, "x"), Duration::ZERO);
+    assert!(store.get(&key(1)).is_none());
+    assert_eq!(store.indexed(), (0, 0));
+}
+
+#[test]
+fn variants_of_one_url_are_bounded() {
+    let store = MemoryStore::new(1 << 30);
+    for number in 0..1_500 {
+        store.put(&Key::new(["url"], [number.to_string().as_str()]), stored(10, "x"), MINUTE);
+    }
+    store.put(&Key::new(["another"], ["1"]), stored(10, "y"), MINUTE);
+    assert_eq!((store.tagged("x").len(), store.tagged("y").len()), (1_000, 1));
+    store.remove(&Key::new(["url"], ["7"]));
+    store.usage();
+    store.put(&Key::new(["url"], ["new"]), stored(10, "x"), MINUTE);
+    assert_eq!(store.tagged("x").len(), 1_000);
+}
