@@ -10,6 +10,7 @@ mod architecture;
 mod collapsing;
 mod composing;
 mod deadlines;
+mod declaring;
 mod keeping;
 mod layouts;
 mod purging;

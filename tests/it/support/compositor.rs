@@ -249,6 +249,15 @@ pub(crate) fn answers(
 ) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
+    answers_with(status, headers, body)
+}
+
+/// The same, with headers that may stand more than once.
+pub(crate) fn answers_with(
+    status: u16,
+    headers: HeaderMap,
+    body: &str,
+) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
     let body = Bytes::from(body.to_owned());
     move |_| {
         let (status, headers, body) = (StatusCode::from_u16(status).unwrap(), headers.clone(), body.clone());

@@ -27,6 +27,21 @@ impl TestSite {
         site
     }
 
+    /// Another site with the same files.
+    pub(crate) fn copy(&self) -> Self {
+        fn copy(from: &Path, to: &Path) {
+            std::fs::create_dir_all(to).unwrap();
+            for entry in std::fs::read_dir(from).unwrap() {
+                let path = entry.unwrap().path();
+                let target = to.join(path.file_name().unwrap());
+                if path.is_dir() { copy(&path, &target) } else { std::fs::copy(&path, target).map(|_| ()).unwrap() }
+            }
+        }
+        let site = Self::new();
+        copy(self.path(), site.path());
+        site
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

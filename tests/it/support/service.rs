@@ -55,3 +55,11 @@ impl RawService {
         self.asked.load(Ordering::SeqCst)
     }
 }
+
+/// A nanoservice of axum's on a real socket. Returns its address.
+pub(crate) async fn served(router: axum::Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}

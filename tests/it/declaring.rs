@@ -1,0 +1,279 @@
+//! What a nanoservice declares: the context that it is told, over real sockets, and what follows for
+//! the page; the cookies that it may set; what it needs in the head.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::{HeaderMap, StatusCode};
+use pasteup::page::outcome::{Reason, Shown};
+
+use crate::support::compositor::{TestCompositor, answers, fails, html};
+use crate::support::process::{TestSite, client};
+use crate::support::service::{RawService, served};
+
+const HTML: (&str, &str) = ("content-type", "text/html");
+
+/// Answers with what it was told: every header but those that each request has.
+async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 2], String) {
+    let usual =
+        ["host", "accept", "accept-encoding", "user-agent", "fragment-name", "fragment-timeout-ms", "traceparent"];
+    let mut told: Vec<String> = headers
+        .iter()
+        .filter(|(name, _)| !usual.contains(&name.as_str()))
+        .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    told.sort();
+    ([("content-type", "text/html"), ("cache-control", "max-age=60")], format!("[{}]", told.join("|")))
+}
+
+fn manifest(address: std::net::SocketAddr, more: &str) -> String {
+    format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/\"\n{more}")
+}
+
+#[tokio::test]
+async fn a_nanoservice_is_told_what_it_declares_and_the_page_varies_on_that() {
+    let address = served(Router::new().route("/", get(echo))).await;
+    let declared = "context = [\"locale\", \"device\", \"region\", \"page\", \"cookie:units\", \"header:X-Plan\", \"header:X-Forwarded-For\"]\n";
+    let settings = |trusted: &str| {
+        format!("[context]\nlocales = [\"en\", \"de\"]\nregion_header = \"CF-IPCountry\"\ntrust_proxy = [{trusted}]\n")
+    };
+    let site = TestSite::new()
+        .file("layouts/p.html", "+++\nroute = \"/in/{place}\"\n+++\n<fragment name=a />")
+        .file("fragments/a/fragment.toml", &manifest(address, declared));
+    let sent = [
+        ("accept-language", "fr, de-AT;q=0.8"),
+        ("sec-ch-ua-mobile", "?1"),
+        ("cookie", "session=secret; units=metric"),
+        ("x-plan", "gold"),
+        ("cf-ipcountry", "at"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-secret", "secret"),
+        ("fragment-device", "tablet"),
+        ("authorization", "Bearer secret"),
+    ];
+    for (trusted, told) in [
+        ("", "[accept-language=de|cookie=units=metric|fragment-device=mobile|fragment-page=/in/{place}|x-plan=gold]"),
+        (
+            "\"127.0.0.0/8\"",
+            "[accept-language=de|cookie=units=metric|fragment-device=mobile|fragment-page=/in/{place}|fragment-region=AT|x-forwarded-for=192.0.2.1|x-plan=gold]",
+        ),
+    ] {
+        let site = site.copy().file("pasteup.toml", &settings(trusted));
+        let server = site.serve().await;
+        let mut request = client().get(format!("{}/in/wien", server.pages));
+        for (name, value) in sent {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await.unwrap();
+        let vary = "accept-language, cookie, sec-ch-ua-mobile, user-agent, cf-ipcountry, x-forwarded-for, x-plan";
+        let mut named: Vec<String> = answer
+            .headers()
+            .get_all("vary")
+            .iter()
+            .flat_map(|line| line.to_str().unwrap().split(", ").map(str::to_owned))
+            .collect();
+        let mut expected: Vec<&str> = vary.split(", ").chain(["accept-encoding"]).collect();
+        named.sort();
+        expected.sort_unstable();
+        assert_eq!(named, expected);
+        assert_eq!(answer.text().await.unwrap(), told);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_held_is_not_sent_again() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\nSurrogate-Key: x\r\n", "text").await;
+    let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address);
+    let server = site.serve().await;
+    let first = server.get("/").await;
+    let tag = first.headers()["etag"].clone();
+    assert_eq!(first.headers()["surrogate-key"], "a x");
+    let ask = async |held: &str| client().get(&server.pages).header("if-none-match", held).send().await.unwrap();
+    for held in [tag.to_str().unwrap().to_owned(), format!("\"other\", {}", tag.to_str().unwrap()), "*".to_owned()] {
+        let answer = ask(&held).await;
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED, "{held}");
+        assert_eq!(answer.headers()["etag"], tag);
+        assert!(answer.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
+        assert!(!answer.headers().contains_key("content-type"));
+        assert_eq!(answer.text().await.unwrap(), "");
+    }
+    assert_eq!(ask("\"other\"").await.status(), StatusCode::OK);
+    let compressed = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(compressed.headers()["etag"], tag, "weak: the same page in another coding");
+    let again = site.copy().serve().await;
+    assert_eq!(again.get("/").await.headers()["etag"], tag, "another machine says the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pages_tag_changes_with_its_parts_and_is_only_that_of_a_whole_page() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a>x</fragment><fragment name=b />")
+        .fragment("a", html("one"))
+        .fragment("b", answers(204, &[], ""))
+        .start();
+    let tag = async || site.get("/").await.header("etag").to_owned();
+    let first = tag().await;
+    assert!(first.starts_with("W/\"") && first == tag().await);
+    site.becomes("a", html("two"));
+    let second = tag().await;
+    assert_ne!(first, second);
+    site.becomes("b", html("there"));
+    assert_ne!(second, tag().await);
+    site.becomes("a", fails(Reason::Connect));
+    let page = site.get("/").await;
+    assert_eq!((page.header("etag"), page.header("cache-control")), ("", "no-store"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn vary_may_name_declared_context_only() {
+    for (vary, calls) in [
+        ("Accept-Language", 1),
+        ("Cookie, accept-encoding", 1),
+        ("Fragment-Device", 2),
+        ("User-Agent", 2),
+        ("*", 2),
+        ("X-Other", 2),
+    ] {
+        let site = TestCompositor::new()
+            .front("<fragment name=a />")
+            .fragment_with(
+                "a",
+                "context = [\"locale\", \"cookie:u\"]\n",
+                answers(200, &[HTML, ("cache-control", "max-age=60"), ("vary", vary)], "x"),
+            )
+            .start();
+        let page = site.get("/").await;
+        site.get("/").await;
+        assert_eq!(site.calls("a"), calls, "{vary}");
+        assert_eq!(page.header("cache-control") == "private, no-store", calls == 2, "{vary}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cookies_that_a_manifest_names_pass_and_nobody_else_gets_the_answer() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a ttl=10m />")
+        .fragment_with("a", "cookies = [\"basket\"]\n", |request| {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", "text/html".parse().unwrap());
+            headers.append("set-cookie", "basket=7; Path=/".parse().unwrap());
+            headers.append("set-cookie", "tracker=1".parse().unwrap());
+            crate::support::compositor::answers_with(200, headers, "x")(request)
+        })
+        .start();
+    let page = site.get("/").await;
+    let cookies: Vec<_> = page.0.headers.get_all("set-cookie").iter().collect();
+    assert_eq!(cookies, ["basket=7; Path=/"]);
+    assert_eq!(page.header("cache-control"), "private, no-store");
+    site.get("/").await;
+    assert_eq!(site.calls("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_readers_credentials_are_shared_with_nobody_unless_the_answer_says_so() {
+    for (cache, calls) in
+        [("max-age=60", 2), ("max-age=60, public", 1), ("s-maxage=60", 1), ("max-age=60, must-revalidate", 1)]
+    {
+        let cache: &'static str = cache;
+        let site = TestCompositor::new()
+            .front("<fragment name=a />")
+            .fragment_with(
+                "a",
+                "context = [\"header:Authorization\"]\n",
+                answers(200, &[HTML, ("cache-control", cache)], "x"),
+            )
+            .start();
+        let reader = || pasteup::page::context::Reader {
+            headers: HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]),
+            ..Default::default()
+        };
+        site.get_as("/", reader()).await;
+        site.get_as("/", reader()).await;
+        assert_eq!(site.calls("a"), calls, "{cache}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_compositor_alone_is_told_by_a_targeted_field() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment(
+            "a",
+            answers(200, &[HTML, ("cache-control", "max-age=5"), ("fragment-cache-control", "max-age=60")], "x"),
+        )
+        .start();
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=5");
+    tokio::time::advance(Duration::from_secs(58)).await;
+    let page = site.get("/").await;
+    assert_eq!((site.calls("a"), page.header("cache-control")), (1, "public, max-age=2"));
+    site.becomes(
+        "a",
+        answers(200, &[HTML, ("cache-control", "private"), ("fragment-cache-control", "max-age=60")], "y"),
+    );
+    tokio::time::advance(Duration::from_secs(3)).await;
+    let page = site.get("/").await;
+    assert_eq!(page.header("cache-control"), "private, no-store", "downstream it is as private as it says");
+    site.get("/").await;
+    assert_eq!(site.calls("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_is_good_downstream_until_time_changes_it() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a /><when from=\"2027-01-15T08:00:30Z\">later</when>")
+        .fragment("a", answers(200, &[HTML, ("cache-control", "max-age=600")], "x"))
+        .start();
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=30");
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=570");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stylesheets_and_hints_stand_once_in_the_head_in_order() {
+    let link = "</one.css>; rel=stylesheet; media=\"screen, print\", <https://cdn.test/two.js>; rel=\"modulepreload\"; \
+                crossorigin, <three.woff2>; rel=preload; as=font, </doc>; rel=next, <javascript:x>; rel=preload, \
+                </\"><script>>; rel=stylesheet";
+    let site = TestCompositor::new()
+        .front("<!doctype html><html><head><title>t</title></head><body><fragment name=a /><fragment name=b /><fragment name=c>no</fragment></body>")
+        .fragment("a", answers(200, &[HTML, ("link", link)], "A"))
+        .fragment("b", answers(200, &[HTML, ("link", "<https://cdn.test/two.js>; rel=modulepreload, </b.css>; rel=stylesheet")], "B"))
+        .fragment("c", answers(500, &[HTML, ("link", "</c.css>; rel=stylesheet")], "C"))
+        .start();
+    let page = site.get("/").await;
+    let head = page.html().split("</title>").nth(1).unwrap().split("<body>").next().unwrap().to_owned();
+    insta::assert_snapshot!(head.replace('>', ">\n"));
+    assert!(page.html().ends_with("<body>ABno</body>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn assets_have_a_place_on_any_page() {
+    for (layout, expected) in [
+        ("<head><p></head>x<fragment name=a />", "<head><p>+</head>xA"),
+        ("<html><body><fragment name=a />", "<html>+<body>A"),
+        ("<!doctype html><p><fragment name=a />", "<!doctype html>+<p>A"),
+        ("<fragment name=a />", "+A"),
+    ] {
+        let site = TestCompositor::new()
+            .front(layout)
+            .fragment("a", answers(200, &[HTML, ("link", "<https://x.test/a>; rel=preconnect")], "A"))
+            .start();
+        let html = site.get("/").await.html();
+        assert_eq!(html.replace("<link rel=\"preconnect\" href=\"https://x.test/a\">", "+"), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_says_of_its_end_is_read() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment(
+            "a",
+            answers(200, &[HTML, ("deprecation", "@1767225600"), ("sunset", "Thu, 31 Dec 2026 23:59:59 GMT")], "x"),
+        )
+        .start();
+    let page = site.get("/").await;
+    assert_eq!(page.outcome("a"), (Shown::Fresh, None));
+    let answer = page.0.outcomes[0].as_ref().unwrap().answer.as_ref().unwrap();
+    assert_eq!(answer.ending.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
+}
