@@ -103,6 +103,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { CANNOT_RUN.into() } else { ExitCode::SUCCESS };
         }
     };
+    // All HTTP clients use it. Fails only where one is installed already, which is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let site = arguments.site.as_path();
     let result = match arguments.command {
         Command::Serve { listen, admin } => serve::run(site, listen, admin),

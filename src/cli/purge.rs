@@ -45,8 +45,6 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
 }
 
 async fn post(admin: SocketAddr, token: Option<&str>, order: &PurgeOrder) -> Result<usize, String> {
-    // Fails only where one is installed already, which is as good.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
     let body = serde_json::to_vec(order).expect("texts and booleans are JSON");
     let mut request = client

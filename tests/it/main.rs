@@ -7,10 +7,12 @@ mod support;
 
 mod architecture;
 
+mod authenticating;
 mod collapsing;
 mod composing;
 mod deadlines;
 mod declaring;
+mod discovering;
 mod keeping;
 mod layouts;
 mod purging;

@@ -60,8 +60,6 @@ impl HttpUpstream {
     /// # Errors
     /// TLS could not be set up, as on a machine without any CA certificates.
     pub fn new(private: bool, secrets: Secrets) -> Result<Self, String> {
-        // Fails only where one is installed already, which is as good.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
         let guarded = if private { builder() } else { builder().dns_resolver(Arc::new(PublicOnly)) };
         let built = |client: reqwest::Result<_>| {
             client.map_err(|error| format!("no HTTP client could be made: {}", chain(&error)))

@@ -1,0 +1,189 @@
+//! How the compositor shows nanoservices who it is: secrets come by reference and show nowhere.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use http::HeaderMap;
+use httpsig::prelude::message_component::HttpMessageComponent;
+use httpsig::prelude::{AlgorithmName, HttpSignatureBase, HttpSignatureHeaders, PublicKey, SharedKey, VerifyingKey};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::support::process::TestSite;
+use crate::support::service::served;
+
+// RFC 9421, B.1.4.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\n-----END PRIVATE KEY-----\n";
+const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAJrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=\n-----END PUBLIC KEY-----\n";
+// RFC 9421, B.1.5.
+const SHARED: &str = "uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==";
+
+fn site(url: &str, auth: &str) -> TestSite {
+    TestSite::new().front("<fragment name=a data-q=\"a b\">refused</fragment>").file(
+        "fragments/a/fragment.toml",
+        &format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"{url}/part\"\ncontext = [\"page\"]\n[auth]\n{auth}"),
+    )
+}
+
+/// Answers with the credentials that it was shown.
+async fn shown(headers: HeaderMap) -> ([(&'static str, &'static str); 1], String) {
+    let shown = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    ([("content-type", "text/html")], shown.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_token_and_a_password_are_sent_and_read_again_from_their_file() {
+    let address = served(Router::new().route("/part", get(shown))).await;
+    let url = format!("http://{address}");
+    let bearer = site(&url, "kind = \"bearer\"\ntoken = \"file:secrets/token\"\n").file("secrets/token", "hush\n");
+    let server = bearer.serve().await;
+    assert_eq!(server.text("/").await, "Bearer hush");
+    let basic = site(&url, "kind = \"basic\"\nuser = \"pasteup\"\npassword = \"env:A_PASSWORD\"\n");
+    let server = basic.serve_with(&[("A_PASSWORD", "pass:word")]).await;
+    assert_eq!(server.text("/").await, "Basic cGFzdGV1cDpwYXNzOndvcmQ=");
+}
+
+#[tokio::test]
+async fn without_its_secret_a_service_is_not_asked_and_no_secret_shows() {
+    let address = served(Router::new().route("/part", get(|| async { "it is not asked" }))).await;
+    let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:NO_SUCH_SECRET\"\n");
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "refused");
+    // What was asked would answer with another reason.
+    let line = server.process.line("fetch failed").await;
+    assert!(line.contains("there is no environment variable `NO_SUCH_SECRET`"), "{line}");
+
+    let address = served(Router::new().route("/part", get(|| async { http::StatusCode::UNAUTHORIZED }))).await;
+    let auth = "kind = \"signature\"\nkey_id = \"k\"\nkey = \"env:A_KEY\"\n";
+    let site = self::site(&format!("http://{address}"), auth);
+    let mut server = site.serve_with(&[("A_KEY", "not base64: hush"), ("PASTEUP_TELEMETRY__LOG", "trace")]).await;
+    assert_eq!(server.text("/").await, "refused");
+    server.process.line("cannot be signed").await;
+    assert!(!server.process.said().contains("hush"));
+    for command in [vec!["check"], vec!["catalog", "--format", "json"], vec!["render", "/"]] {
+        let output = site.run_with(&command, "A_KEY", Some("hush")).await;
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8(said).unwrap().contains("hush"), "{command:?}");
+    }
+}
+
+/// Holds a signed request against a key, by the fields that the request itself names.
+fn verify(headers: &HeaderMap, authority: &str, key: &impl VerifyingKey) -> Vec<String> {
+    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let signed = HttpSignatureHeaders::try_parse(&text("signature"), &text("signature-input")).unwrap();
+    let signed = &signed["pasteup"];
+    let lines: Vec<String> = signed
+        .signature_params()
+        .covered_components
+        .iter()
+        .map(|id| {
+            let value = match id.to_string().as_str() {
+                "\"@method\"" => "GET".to_owned(),
+                "\"@authority\"" => authority.to_owned(),
+                "\"@path\"" => "/part".to_owned(),
+                "\"@query\"" => "?q=a+b".to_owned(),
+                field => text(field.trim_matches('"')),
+            };
+            format!("{id}: {value}")
+        })
+        .collect();
+    let components: Vec<HttpMessageComponent> =
+        lines.iter().map(|line| HttpMessageComponent::try_from(line.as_str()).unwrap()).collect();
+    let base = HttpSignatureBase::try_new(&components, signed.signature_params()).unwrap();
+    base.verify_signature_headers(key, signed).unwrap();
+    assert_eq!(signed.signature_params().keyid.as_deref(), Some("the-compositor"));
+    assert!(signed.signature_params().created.is_some());
+    lines
+}
+
+#[tokio::test]
+async fn a_signature_covers_what_is_asked_and_what_is_told() {
+    for (algorithm, key) in [("", SHARED), ("algorithm = \"ed25519\"\n", PRIVATE)] {
+        let seen: Arc<std::sync::Mutex<Option<HeaderMap>>> = Arc::default();
+        let keep = Arc::clone(&seen);
+        let answer = get(|headers: HeaderMap| async move {
+            *keep.lock().unwrap() = Some(headers);
+            ([("content-type", "text/html")], "in")
+        });
+        let address = served(Router::new().route("/part", answer)).await;
+        let auth = format!("kind = \"signature\"\nkey_id = \"the-compositor\"\nkey = \"file:key\"\n{algorithm}");
+        let server = site(&format!("http://{address}"), &auth).file("key", key).serve().await;
+        assert_eq!(server.text("/").await, "in");
+        let headers = seen.lock().unwrap().take().unwrap();
+        let authority = address.to_string();
+        let covered = if algorithm.is_empty() {
+            verify(&headers, &authority, &SharedKey::from_base64(&AlgorithmName::HmacSha256, SHARED).unwrap())
+        } else {
+            verify(&headers, &authority, &PublicKey::from_pem(&AlgorithmName::Ed25519, PUBLIC).unwrap())
+        };
+        assert!(covered.contains(&"\"fragment-page\": /".to_owned()), "{covered:?}");
+    }
+}
+
+/// A service that answers whoever shows a certificate of its authority.
+async fn demanding(
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    authority: CertificateDer<'static>,
+) -> SocketAddr {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut request = [0; 4096];
+                let _length = stream.read(&mut request).await;
+                let answer =
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nin";
+                let _gone = stream.write_all(answer).await;
+                let _closed = stream.shutdown().await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_service_that_wants_a_certificate_gets_it() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let issue = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        (certificate, key)
+    };
+    let (certificate, key) = issue("127.0.0.1");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let address = demanding(certificate.der().clone(), key, authority.der().clone()).await;
+    let (client, client_key) = issue("pasteup");
+    let mtls = "kind = \"mtls\"\ncert = \"file:client.pem\"\nkey = \"file:client.key\"\nca = \"file:ca.pem\"\n";
+    let with = site(&format!("https://{address}"), mtls)
+        .file("client.pem", &client.pem())
+        .file("client.key", &client_key.serialize_pem())
+        .file("ca.pem", &authority.pem());
+    assert_eq!(with.serve().await.text("/").await, "in");
+    let stranger = KeyPair::generate().unwrap();
+    let strange = CertificateParams::new(vec!["pasteup".to_owned()]).unwrap().self_signed(&stranger).unwrap();
+    let without = with.copy().file("client.pem", &strange.pem()).file("client.key", &stranger.serialize_pem());
+    assert_eq!(without.serve().await.text("/").await, "refused");
+}

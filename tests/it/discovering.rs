@@ -1,0 +1,161 @@
+//! Services that tell of themselves: read, read again by their own caching, kept when they go away.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::process::TestSite;
+use crate::support::service::served;
+
+/// A service that tells of itself what a test wants, and answers with its version.
+#[derive(Clone, Default)]
+struct Telling {
+    told: Arc<Mutex<(u16, String)>>,
+    asked: Arc<AtomicUsize>,
+    unchanged: Arc<AtomicUsize>,
+}
+
+impl Telling {
+    async fn start() -> (Self, String) {
+        let telling = Self::default();
+        let router = Router::new()
+            .route("/.well-known/fragments.json", get(tell))
+            .route(
+                "/v/{version}",
+                get(|axum::extract::Path(version): axum::extract::Path<String>| async move {
+                    ([("content-type", "text/html")], version)
+                }),
+            )
+            .with_state(telling.clone());
+        let address = served(router).await;
+        (telling, format!("http://{address}"))
+    }
+
+    fn tells(&self, status: u16, text: impl ToString) {
+        *self.told.lock().unwrap() = (status, text.to_string());
+    }
+}
+
+async fn tell(State(telling): State<Telling>, headers: HeaderMap) -> Response {
+    telling.asked.fetch_add(1, Ordering::SeqCst);
+    let (status, text) = telling.told.lock().unwrap().clone();
+    let tag = format!("\"{:x}\"", text.len());
+    if headers.get("if-none-match").is_some_and(|held| *held == tag) {
+        telling.unchanged.fetch_add(1, Ordering::SeqCst);
+        return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
+    }
+    (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json".to_owned()), ("etag", tag)], text)
+        .into_response()
+}
+
+fn manifest(url: &str, name: &str, version: &str) -> Value {
+    json!({"name": name, "version": version, "owner": "team-a", "endpoint": format!("{url}/v/{version}"), "cache": {"ttl": "0s"}})
+}
+
+fn site(url: &str) -> TestSite {
+    TestSite::new()
+        .front("<fragment name=\"told\">nobody</fragment>")
+        .file("pasteup.toml", &format!("[discovery]\nmanifests = [\"{url}\"]\nrefresh = \"1s\"\n"))
+}
+
+#[tokio::test]
+async fn a_service_that_tells_of_itself_is_found_followed_and_remembered() {
+    let (telling, url) = Telling::start().await;
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let site = site(&url);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "1.0.0");
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0"), manifest(&url, "told", "10.2.0")]}));
+    server.becomes("/", "10.2.0").await;
+    // It is asked by its tag, which is not the place where this waits.
+    while telling.unchanged.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // It goes away, and says rubbish: what it told last stays.
+    for (status, text, said) in [
+        (503, String::new(), "it answers 503 Service Unavailable; what it told last stays in use"),
+        (200, "<p>rubbish".to_owned(), "error[manifest]"),
+        (200, json!({"fragments": [{"name": "told", "version": "next"}]}).to_string(), "is no version"),
+    ] {
+        telling.tells(status, text);
+        server.process.line(said).await;
+        server.process.line("reloaded").await;
+        assert_eq!(server.text("/").await, "10.2.0", "{said}");
+    }
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "11.0.0")]}));
+    server.becomes("/", "11.0.0").await;
+}
+
+#[tokio::test]
+async fn the_merged_catalogue_is_served_and_holds_no_secret() {
+    let (telling, url) = Telling::start().await;
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let site = site(&url).file(
+        "fragments/own/fragment.toml",
+        "name = \"own\"\nversion = \"2.0.0\"\nendpoint = \"http://127.0.0.1:1/own\"\ncontext = [\"locale\"]\n\
+         [params.city]\npattern = \"[a-z]+\"\nrequired = true\n[auth]\nkind = \"bearer\"\ntoken = \"env:OWN_TOKEN\"\n",
+    );
+    let server = site.serve_with(&[("OWN_TOKEN", "hush")]).await;
+    let text = server.text("/.well-known/fragments.json").await;
+    assert!(!text.contains("OWN_TOKEN") && !text.contains("hush") && !text.contains("auth"));
+    let merged: Value = serde_json::from_str(&text).unwrap();
+    let own = json!({"name": "own", "version": "2.0.0", "endpoint": "http://127.0.0.1:1/own", "context": ["locale"],
+        "params": {"city": {"pattern": "[a-z]+", "required": true}}});
+    assert_eq!(merged, json!({"fragments": [own, manifest(&url, "told", "1.0.0")]}));
+    // Another compositor can read it.
+    let other = TestSite::new()
+        .front("<fragment name=told />")
+        .file("pasteup.toml", &format!("[discovery]\nmanifests = [\"{}\"]\n", server.pages));
+    assert_eq!(other.serve().await.text("/").await, "1.0.0");
+}
+
+#[tokio::test]
+async fn one_version_from_two_owners_is_an_error_that_names_both() {
+    let (telling, url) = Telling::start().await;
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let own = |owner: &str, version: &str| {
+        format!(
+            "name = \"told\"\nversion = \"1.0.0\"\nowner = \"{owner}\"\nendpoint = \"{url}/v/{version}\"\n[cache]\nttl = \"0s\"\n"
+        )
+    };
+    let site = site(&url).file("fragments/told/fragment.toml", &own("team-b", "1.0.0"));
+    let output = site.run(&["check"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("(team-a)") && said.contains("(team-b)") && said.contains(&url), "{said}");
+    // One owner who tells the same in two places is right.
+    site.write("fragments/told/fragment.toml", &own("team-a", "1.0.0"));
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
+    site.write("fragments/told/fragment.toml", &own("team-a", "0.9.0"));
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn check_asks_services_unless_it_is_told_not_to() {
+    let (telling, url) = Telling::start().await;
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let site = site(&url);
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
+    let before = telling.asked.load(Ordering::SeqCst);
+    assert_eq!(site.run(&["check", "--offline"]).await.status.code(), Some(1), "nobody else declares it");
+    assert_eq!(telling.asked.load(Ordering::SeqCst), before);
+    site.write("pasteup.toml", "[discovery]\nmanifests = [\"http://127.0.0.1:1\"]\n");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    let warning: Value = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|line: &Value| line["code"] == "discovery")
+        .unwrap();
+    assert_eq!(
+        (&warning["file"], &warning["line"], &warning["severity"]),
+        (&json!("pasteup.toml"), &json!(2), &json!("warning"))
+    );
+    assert!(warning["message"].as_str().unwrap().contains("it has told nothing yet"));
+}
