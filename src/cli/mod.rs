@@ -3,6 +3,7 @@
 
 mod catalog;
 mod check;
+mod conform;
 mod health;
 mod loading;
 mod render;
@@ -63,6 +64,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = ListFormat::Human)]
         format: ListFormat,
     },
+    /// Holds a running nanoservice against the contract, a line a rule
+    Conform(conform::Options),
     /// Asks a running compositor whether it lives (for containers without curl)
     Health {
         /// Its admin listener
@@ -105,6 +108,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { format, offline: _, strict } => check::run(site, format, strict),
         Command::Render(options) => render::run(site, &options),
         Command::Catalog { format } => catalog::run(site, format),
+        Command::Conform(options) => conform::run(site, &options),
         Command::Health { admin } => health::run(site, admin),
     };
     result.unwrap_or_else(|why| {

@@ -25,3 +25,5 @@ pub mod stitch;
 pub mod verdict;
 
 pub mod headers;
+
+pub mod conform;

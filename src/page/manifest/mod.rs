@@ -2,6 +2,7 @@
 //! Every mistake of a manifest is a diagnostic; a manifest with one is not used.
 
 mod endpoint;
+mod example;
 mod param;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::page::names::{self, Name};
 use crate::page::table::{self, Reader, Table, Value, Wrong};
 
 pub use endpoint::Endpoint;
+pub use example::{Example, Refusal};
 pub use param::Param;
 
 /// A nanoservice at one version.
@@ -44,6 +46,8 @@ pub struct Manifest {
     pub html: Boundary,
     /// What it may be asked; empty where it does not say.
     pub params: Vec<Param>,
+    /// Requests that it answers with something to show.
+    pub examples: Vec<Example>,
     /// How long its answers are kept.
     pub cache: CacheRules,
     /// How much it may take.
@@ -205,10 +209,7 @@ impl Manifest {
                 asset.read(key, table::text);
             }
         });
-        reader.tables("examples", |example| {
-            example.read("name", table::text);
-            example.entry("params");
-        });
+        let examples = example::examples(&mut reader, &params);
         let mut problems = reader.finish();
         problems.extend(later.into_iter().map(|(at, message)| Diagnostic::new(Code::NotYet, at, message)));
         let manifest = name.zip(version).map(|(name, version)| Self {
@@ -224,6 +225,7 @@ impl Manifest {
             esi: esi.unwrap_or_default(),
             html: html.unwrap_or_default(),
             params,
+            examples,
             cache,
             limits,
             at: table.get("name").map_or_else(|| head_of(table), |value| value.at.clone()),
