@@ -8,6 +8,7 @@ mod support;
 mod architecture;
 
 mod composing;
+mod conforming;
 mod deadlines;
 mod keeping;
 mod layouts;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::config::Flags;
 use crate::edge::probe::Probe;
-use crate::page::conform::exchange::{Exchange, Purpose};
+use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{AT_ONCE, Finding, Verdict, judge};
 use crate::page::diagnostic::Diagnostic;
@@ -118,7 +118,8 @@ async fn ask(subject: &Subject) -> Result<Vec<Exchange>, String> {
     let probe = Probe::new(subject)?;
     let Some(opening) = subject.opening() else { return Ok(Vec::new()) };
     let mut seen = vec![probe.ask(&opening).await];
-    if seen[0].head().is_none() {
+    let stalled = |reply: &Reply| reply.body == Err(BodyFault::Stalled);
+    if seen[0].head().is_none_or(stalled) {
         return Ok(seen);
     }
     for question in subject.examples() {

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{StatusCode, header};
 
 use super::exchange::{BodyFault, Exchange, Purpose, Reply, Silence};
 use super::fields::{clip, shown};
-use super::{Case, Opinion};
+use super::{Case, Opinion, Verdict};
 
 pub(super) fn example(case: &Case<'_>) -> Opinion {
     let subject = case.subject;
@@ -90,7 +91,7 @@ pub(super) fn status(case: &Case<'_>) -> Opinion {
 
 /// Heads of answers that hold a fragment, as far as is known of their bodies.
 fn fragments<'c>(case: &Case<'c>) -> impl Iterator<Item = (String, &'c Reply)> {
-    case.heads().filter(|(_, reply)| reply.status == StatusCode::OK && !reply.body.as_ref().is_ok_and(|b| b.is_empty()))
+    case.heads().filter(|(_, reply)| reply.status == StatusCode::OK && !reply.body.as_ref().is_ok_and(Bytes::is_empty))
 }
 
 pub(super) fn content_type(case: &Case<'_>) -> Opinion {
@@ -168,11 +169,7 @@ pub(super) fn coding(case: &Case<'_>) -> Opinion {
         let coding = reply.headers.get(header::CONTENT_ENCODING).filter(|coding| !coding.is_empty())?;
         (!coding.as_bytes().eq_ignore_ascii_case(b"identity")).then(|| shown(coding))
     };
-    let identity = case.all(|purpose| *purpose == Purpose::Identity).find_map(|exchange| coding(exchange.head()?));
-    if let Some(coding) = identity {
-        return Opinion::failed(format!("it is coded as `{coding}` although only `identity` was accepted"));
-    }
-    case.over(fragments(case).map(|(name, reply)| {
+    let offered = case.over(fragments(case).map(|(name, reply)| {
         let opinion = match &reply.body {
             Err(fault @ (BodyFault::UnknownCoding(_) | BodyFault::Undecodable(..))) => {
                 Opinion::failed(clip(&fault.to_string()))
@@ -180,5 +177,13 @@ pub(super) fn coding(case: &Case<'_>) -> Opinion {
             _ => Opinion::passed(coding(reply).unwrap_or_else(|| "not compressed".to_owned())),
         };
         (name, opinion)
-    }))
+    }));
+    if offered.0 == Verdict::Failed {
+        return offered;
+    }
+    let unwanted = case.all(|purpose| *purpose == Purpose::Identity).find_map(|exchange| coding(exchange.head()?));
+    match unwanted {
+        Some(coding) => Opinion::failed(format!("it is coded as `{coding}` although only `identity` was accepted")),
+        None => offered,
+    }
 }

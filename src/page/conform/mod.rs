@@ -196,3 +196,102 @@ fn opinion(rule: Rule, case: &Case<'_>) -> Opinion {
         Rule::KeepAlive => repeats::keep_alive(case),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName, StatusCode};
+
+    use super::exchange::BodyFault;
+    use super::*;
+    use crate::page::answer::{Head, judge_body, judge_head};
+    use crate::page::diagnostic::Source;
+    use crate::page::manifest::Manifest;
+    use crate::page::plan::Defaults;
+
+    fn subject() -> Subject {
+        let text = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n";
+        let manifest = Arc::new(Manifest::parse(&Source::new("fragment.toml", text)).0.expect("a manifest"));
+        Subject::declared(&manifest, &manifest.endpoints[0], &[], &Defaults::default())
+    }
+
+    fn reply(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> Reply {
+        let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
+        let status = StatusCode::from_u16(status).expect("a status");
+        Reply { status, headers: pairs.collect(), closes: false, body: Ok(Bytes::from_static(body)) }
+    }
+
+    /// The same answer to all that is asked alone.
+    fn answered(reply: &Reply) -> Vec<Exchange> {
+        [Purpose::Opening, Purpose::Example(0), Purpose::Again, Purpose::After]
+            .map(|purpose| Exchange { purpose, took: Duration::from_millis(1), reply: Ok(reply.clone()) })
+            .into()
+    }
+
+    fn failed(exchanges: &[Exchange]) -> Vec<&'static str> {
+        let findings = judge(&subject(), exchanges);
+        assert_eq!(findings.len(), Rule::ALL.len());
+        let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed);
+        failed.map(|finding| finding.rule.id()).collect()
+    }
+
+    const HTML: (&str, &str) = ("content-type", "text/html");
+
+    #[test]
+    fn what_the_compositor_refuses_breaks_a_rule_and_what_it_takes_breaks_none() {
+        for (status, pairs, body, rule) in [
+            (200, vec![HTML], &b"<p>"[..], None),
+            (200, vec![HTML], b"", None),
+            (200, vec![("content-length", "0")], b"", None),
+            (204, vec![], b"", None),
+            (200, vec![("content-type", "text/html; charset=iso-8859-1")], b"\xfc", None),
+            (200, vec![HTML, ("content-encoding", "identity")], b"x", None),
+            (200, vec![], b"<p>", Some("content-type")),
+            (200, vec![("content-type", "application/json")], b"{}", Some("content-type")),
+            (200, vec![HTML], b"\xff", Some("charset")),
+            (200, vec![("content-type", "text/html; charset=klingon")], b"x", Some("charset")),
+            (206, vec![HTML], b"x", Some("status")),
+            (304, vec![], b"", Some("not-unasked-304")),
+            (500, vec![HTML], b"x", Some("status")),
+        ] {
+            let reply = reply(status, &pairs, body);
+            assert_eq!(failed(&answered(&reply)), Vec::from_iter(rule), "{status} {pairs:?}");
+            let headers: HeaderMap = reply.headers.clone();
+            let taken = match judge_head(reply.status, &headers) {
+                Ok(Head::Read(charset)) => judge_body(&headers, charset, Bytes::from_static(body)).is_ok(),
+                Ok(Head::Done(_)) => true,
+                Err(_) => false,
+            };
+            assert_eq!(taken, rule.is_none(), "{status} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn each_fault_of_a_body_has_one_rule() {
+        for (fault, rule) in [
+            (BodyFault::CutShort("x".to_owned()), "complete"),
+            (BodyFault::Stalled, "in-time"),
+            (BodyFault::TooLarge(1), "size"),
+            (BodyFault::UnknownCoding("x".to_owned()), "coding"),
+            (BodyFault::Undecodable("br".to_owned(), "x".to_owned()), "coding"),
+        ] {
+            let reply = Reply { body: Err(fault), ..reply(200, &[HTML], b"") };
+            assert_eq!(failed(&answered(&reply)), [rule]);
+        }
+    }
+
+    #[test]
+    fn of_silence_nothing_is_told_but_that_it_is_one() {
+        for (silence, rule) in [
+            (Silence::Unreachable("x".to_owned()), "reachable"),
+            (Silence::NotHttp("x".to_owned()), "reachable"),
+            (Silence::Late, "in-time"),
+        ] {
+            let opening = Exchange { purpose: Purpose::Opening, took: Duration::ZERO, reply: Err(silence) };
+            assert_eq!(failed(&[opening]), [rule]);
+        }
+    }
+}
