@@ -3,6 +3,7 @@
 
 mod catalog;
 mod check;
+mod conform;
 mod health;
 mod loading;
 mod purge;
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Purges a running compositor by surrogate keys or names of nanoservices
     Purge(purge::Options),
+    /// Holds a running nanoservice against the contract, a line a rule
+    Conform(conform::Options),
     /// Asks a running compositor whether it lives (for containers without curl)
     Health {
         /// Its admin listener
@@ -112,6 +115,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Render(options) => render::run(site, &options),
         Command::Catalog { format } => catalog::run(site, format),
         Command::Purge(options) => purge::run(site, &options),
+        Command::Conform(options) => conform::run(site, &options),
         Command::Health { admin } => health::run(site, admin),
     };
     result.unwrap_or_else(|why| {

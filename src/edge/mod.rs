@@ -9,4 +9,5 @@ pub mod files;
 pub mod http;
 pub mod listen;
 pub mod memory;
+pub mod probe;
 pub mod telemetry;

@@ -45,6 +45,19 @@ pub fn split(text: &str, separator: u8) -> Split<'_> {
     Split { members, closed: inside.is_none() }
 }
 
+/// Whether a text is an entity tag (RFC 9110, 8.8.3): `"x"` or `W/"x"`.
+#[must_use]
+pub fn is_entity_tag(tag: &[u8]) -> bool {
+    let inner = opaque(tag).strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inner.is_some_and(|inner| inner.iter().all(|b| *b == 0x21 || (*b > 0x22 && *b != 0x7f)))
+}
+
+/// An entity tag without what marks it as weak: all that a weak comparison looks at (8.8.3.2).
+#[must_use]
+pub fn opaque(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
 /// A name, in lower case, and its value where there is one, unquoted.
 #[must_use]
 pub fn pair(text: &str) -> (String, Option<String>) {

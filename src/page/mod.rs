@@ -30,3 +30,5 @@ pub mod stitch;
 pub mod verdict;
 
 pub mod headers;
+
+pub mod conform;

@@ -10,6 +10,7 @@ mod architecture;
 mod authenticating;
 mod collapsing;
 mod composing;
+mod conforming;
 mod deadlines;
 mod declaring;
 mod discovering;

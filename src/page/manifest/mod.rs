@@ -3,6 +3,7 @@
 
 mod auth;
 mod endpoint;
+mod example;
 mod param;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
 
 pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;
+pub use example::{Example, Refusal};
 pub use param::Param;
 
 /// A nanoservice at one version.
@@ -47,6 +49,8 @@ pub struct Manifest {
     pub html: Boundary,
     /// What it may be asked; empty where it does not say.
     pub params: Vec<Param>,
+    /// Requests that it answers with something to show.
+    pub examples: Vec<Example>,
     /// How long its answers are kept.
     pub cache: CacheRules,
     /// How much it may take.
@@ -254,10 +258,7 @@ impl Manifest {
                 asset.read(key, table::text);
             }
         });
-        reader.tables("examples", |example| {
-            example.read("name", table::text);
-            example.entry("params");
-        });
+        let examples = example::examples(&mut reader, &params);
         let mut problems = reader.finish();
         problems.extend(later.into_iter().map(|(at, message)| Diagnostic::new(Code::NotYet, at, message)));
         let manifest = name.zip(version).map(|(name, version)| Self {
@@ -273,6 +274,7 @@ impl Manifest {
             esi: esi.unwrap_or_default(),
             html: html.unwrap_or_default(),
             params,
+            examples,
             cache,
             limits,
             auth,

@@ -73,6 +73,19 @@ impl Param {
             _ => Ok(()),
         }
     }
+
+    /// Values that the nanoservice would not take, to see whether it says so: one of another kind,
+    /// and one past each bound. Empty where it takes everything.
+    #[must_use]
+    pub fn refused(&self) -> Vec<String> {
+        let past = |bound: Option<f64>, step: f64| bound.map(|bound| (bound + step).to_string());
+        let bounds = [past(self.minimum, -1.0), past(self.maximum, 1.0)];
+        let mut values: Vec<String> = ["not what it takes", "~"].map(str::to_owned).into();
+        values.retain(|value| self.check(value).is_err());
+        values.truncate(1);
+        values.extend(bounds.into_iter().flatten().filter(|value| self.check(value).is_err()));
+        values
+    }
 }
 
 /// Reads `[params.*]`.
@@ -118,7 +131,8 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
     all
 }
 
-fn scalar(value: &Value) -> Result<String, Wrong> {
+/// A text, number or boolean, as it is sent.
+pub(super) fn scalar(value: &Value) -> Result<String, Wrong> {
     match &value.data {
         Data::Text(text) => Ok(text.clone()),
         Data::Integer(number) => Ok(number.to_string()),

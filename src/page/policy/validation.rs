@@ -35,7 +35,7 @@ impl Validation {
     /// Reads an answer's validators. `None` where it has none.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Box<Self>> {
-        let etag = headers.get(header::ETAG).filter(|tag| is_tag(tag.as_bytes())).cloned();
+        let etag = headers.get(header::ETAG).filter(|tag| fields::is_entity_tag(tag.as_bytes())).cloned();
         let is_date = |value: &&HeaderValue| value.to_str().is_ok_and(|text| httpdate::parse_http_date(text).is_ok());
         let last_modified = headers.get(header::LAST_MODIFIED).filter(is_date).cloned();
         if etag.is_none() && last_modified.is_none() {
@@ -62,7 +62,7 @@ impl Validation {
     #[must_use]
     pub fn is_meant_by(&self, headers: &HeaderMap) -> bool {
         match (&self.etag, headers.get(header::ETAG)) {
-            (Some(ours), Some(theirs)) => opaque(ours.as_bytes()) == opaque(theirs.as_bytes()),
+            (Some(ours), Some(theirs)) => fields::opaque(ours.as_bytes()) == fields::opaque(theirs.as_bytes()),
             _ => true,
         }
     }
@@ -100,17 +100,7 @@ impl Validation {
 #[must_use]
 pub fn is_held(request: &HeaderMap, etag: &str) -> bool {
     fields::members(request, &header::IF_NONE_MATCH)
-        .any(|held| held == "*" || opaque(held.as_bytes()) == opaque(etag.as_bytes()))
-}
-
-/// RFC 9110, 8.8.3.
-fn is_tag(tag: &[u8]) -> bool {
-    let inner = opaque(tag).strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    inner.is_some_and(|inner| inner.iter().all(|b| *b == 0x21 || (0x23..=0x7e).contains(b) || *b >= 0x80))
-}
-
-fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
+        .any(|held| held == "*" || fields::opaque(held.as_bytes()) == fields::opaque(etag.as_bytes()))
 }
 
 #[cfg(test)]

@@ -8,19 +8,74 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Counts what it is asked, and answers the same bytes each time.
+/// Counts what it is asked, and answers the same bytes each time, or what a closure makes of a request.
 pub(crate) struct RawService {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
+/// A request, as far as tests want to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// Path and query.
+    pub(crate) target: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Asked {
+    fn parse(request: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(request).into_owned();
+        let mut lines = text.lines();
+        let target = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        Self { target, headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect() }
+    }
+
+    /// The same without a header.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// A header, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn param(&self, name: &str) -> Option<String> {
+        let query = self.target.split_once('?')?.1;
+        form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    }
+}
+
 impl RawService {
     /// Sends these bytes this long after each request, and closes.
     pub(crate) async fn start(pause: Duration, answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::listen(pause, false, move |_| Some(answer.clone())).await
+    }
+
+    /// Sends these bytes after each request, and then nothing more.
+    pub(crate) async fn stalling(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::listen(Duration::ZERO, true, move |_| Some(answer.clone())).await
+    }
+
+    /// Sends at once what a closure makes of each request, and closes. On `None` it says nothing and keeps the line.
+    pub(crate) async fn answering(answer: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self::listen(Duration::ZERO, false, answer).await
+    }
+
+    async fn listen(
+        pause: Duration,
+        stalls: bool,
+        answer: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
-        let (count, answer) = (Arc::clone(&asked), Arc::new(answer.into()));
+        let (count, answer) = (Arc::clone(&asked), Arc::new(answer));
         tokio::spawn(async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
@@ -35,7 +90,13 @@ impl RawService {
                     }
                     count.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(pause).await;
-                    let _gone = stream.write_all(&answer).await;
+                    let answer = answer(&Asked::parse(&request));
+                    let silent = answer.is_none();
+                    let _gone = stream.write_all(&answer.unwrap_or_default()).await;
+                    if silent || stalls {
+                        // Until the other side is tired of it.
+                        let _gone = stream.read_u8().await;
+                    }
                 });
             }
         });

@@ -1,8 +1,6 @@
 //! Asks nanoservices over HTTP, by reqwest.
 //! Every default of reqwest that waits, follows, proxies or keeps without bound is set here.
 
-mod credentials;
-
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +16,8 @@ use crate::engine::port::{Request, Response, Upstream};
 use crate::page::answer::Failure;
 use crate::page::manifest::Auth;
 use crate::page::outcome::Reason;
-use crate::secrets::{Secret, Secrets};
+use crate::secrets::Secrets;
+use crate::secrets::credentials::{self, Identity};
 
 /// Longest time to connect; a fragment's own deadline is mostly shorter.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,9 +37,6 @@ pub struct HttpUpstream {
     identified: Mutex<HashMap<Auth, (Identity, reqwest::Client)>>,
     secrets: Secrets,
 }
-
-/// Certificate, key, and the authority of the service's own certificate.
-type Identity = (Secret, Secret, Option<Secret>);
 
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
@@ -70,30 +66,18 @@ impl HttpUpstream {
 
     /// The client that shows a certificate.
     fn identified(&self, auth: &Auth) -> Result<reqwest::Client, String> {
-        let Auth::Mtls { cert, key, ca } = auth else { return Ok(self.plain.clone()) };
-        let ca = ca.as_ref().map(|ca| self.secrets.get(ca)).transpose()?;
-        let identity = (self.secrets.get(cert)?, self.secrets.get(key)?, ca);
+        let Some(identity) = Identity::of(auth, &self.secrets)? else { return Ok(self.plain.clone()) };
         let mut known = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, client)) = known.get(auth)
             && *made_of == identity
         {
             return Ok(client.clone());
         }
-        let client = identify(builder(), &identity).and_then(reqwest::ClientBuilder::build);
+        let client = identity.show(builder()).and_then(reqwest::ClientBuilder::build);
         let client = client.map_err(|error| format!("certificate and key cannot be used: {}", chain(&error)))?;
         known.insert(auth.clone(), (identity, client.clone()));
         Ok(client)
     }
-}
-
-fn identify(builder: reqwest::ClientBuilder, identity: &Identity) -> reqwest::Result<reqwest::ClientBuilder> {
-    let (cert, key, ca) = identity;
-    let pem = format!("{}\n{}\n", cert.reveal(), key.reveal());
-    let builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
-    Ok(match ca {
-        Some(ca) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca.reveal().as_bytes())?),
-        None => builder,
-    })
 }
 
 impl Upstream for HttpUpstream {

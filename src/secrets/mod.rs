@@ -1,6 +1,8 @@
 //! Fetches secrets from where their references say. A secret shows nowhere, and is asked for again
 //! from time to time, so that one in a file can be replaced while the compositor runs.
 
+pub mod credentials;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};

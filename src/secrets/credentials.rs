@@ -13,7 +13,7 @@ use url::{Position, Url};
 
 use crate::page::manifest::{Algorithm, Auth};
 
-use crate::secrets::{Secret, Secrets};
+use super::{Secret, Secrets};
 
 /// What a signature is called in its two headers.
 const LABEL: &str = "pasteup";
@@ -22,7 +22,7 @@ const LABEL: &str = "pasteup";
 ///
 /// # Errors
 /// A secret is not there, or is no key. The message holds nothing of it.
-pub(super) fn add(auth: &Auth, secrets: &Secrets, url: &str, headers: &mut HeaderMap) -> Result<(), String> {
+pub fn add(auth: &Auth, secrets: &Secrets, url: &str, headers: &mut HeaderMap) -> Result<(), String> {
     match auth {
         Auth::Bearer(token) => {
             let token = secrets.get(token)?;
@@ -42,6 +42,40 @@ pub(super) fn add(auth: &Auth, secrets: &Secrets, url: &str, headers: &mut Heade
         }
     }
     Ok(())
+}
+
+/// A client's certificate, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    cert: Secret,
+    key: Secret,
+    /// The authority of the service's own certificate; the system's, where there is none.
+    ca: Option<Secret>,
+}
+
+impl Identity {
+    /// What a service wants to be shown at connect, if it does.
+    ///
+    /// # Errors
+    /// A secret is not there.
+    pub fn of(auth: &Auth, secrets: &Secrets) -> Result<Option<Self>, String> {
+        let Auth::Mtls { cert, key, ca } = auth else { return Ok(None) };
+        let ca = ca.as_ref().map(|ca| secrets.get(ca)).transpose()?;
+        Ok(Some(Self { cert: secrets.get(cert)?, key: secrets.get(key)?, ca }))
+    }
+
+    /// A client that shows it.
+    ///
+    /// # Errors
+    /// Certificate or key cannot be read.
+    pub fn show(&self, builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
+        let pem = format!("{}\n{}\n", self.cert.reveal(), self.key.reveal());
+        let builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
+        Ok(match &self.ca {
+            Some(ca) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca.reveal().as_bytes())?),
+            None => builder,
+        })
+    }
 }
 
 /// A value that no log shows.

@@ -1,0 +1,155 @@
+//! Requests that a nanoservice answers with something to show: for people, and to try it with.
+//! An example that the manifest itself refuses is a mistake, told at its place.
+
+use crate::page::names;
+use crate::page::table::{Data, Reader, Value};
+
+use super::param::{self, Param};
+
+/// A request that is answered with something to show.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Example {
+    /// What it shows; empty where it does not say.
+    pub name: String,
+    /// Its parameters, in the order of the manifest.
+    pub params: Vec<(String, String)>,
+}
+
+/// Why the manifest does not take an example.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such parameter is declared.
+    #[error("it has no parameter `{0}`")]
+    Unknown(String),
+    /// A value is not what its parameter takes.
+    #[error("`{0}` {1}, and is `{2}`")]
+    Value(String, String, String),
+    /// A required parameter is not given.
+    #[error("the parameter `{0}` is required")]
+    Missing(String),
+}
+
+impl Example {
+    /// Whether a nanoservice with these parameters takes it. One that declares none takes any.
+    ///
+    /// # Errors
+    /// The first thing that is refused.
+    pub fn check(&self, declared: &[Param]) -> Result<(), Refusal> {
+        for (name, value) in &self.params {
+            check_one(declared, name, value)?;
+        }
+        match missing(declared, &self.params) {
+            Some(name) => Err(Refusal::Missing(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_one(declared: &[Param], name: &str, value: &str) -> Result<(), Refusal> {
+    match declared.iter().find(|param| param.name == name) {
+        Some(param) => {
+            param.check(value).map_err(|rule| Refusal::Value(name.to_owned(), rule, value.escape_debug().to_string()))
+        }
+        None if declared.is_empty() => Ok(()),
+        None => Err(Refusal::Unknown(name.to_owned())),
+    }
+}
+
+fn missing<'d>(declared: &'d [Param], given: &[(String, String)]) -> Option<&'d str> {
+    let mut required = declared.iter().filter(|param| param.required);
+    required.find(|param| given.iter().all(|(name, _)| *name != param.name)).map(|param| param.name.as_str())
+}
+
+/// Reads `[[examples]]`, and holds each against the parameters that the manifest declares.
+pub(super) fn examples(reader: &mut Reader<'_>, declared: &[Param]) -> Vec<Example> {
+    reader.tables("examples", |example| {
+        let name = example.read("name", crate::page::table::text).unwrap_or_default();
+        let at = example.at().clone();
+        let Some(entry) = example.entry("params") else {
+            if let Some(name) = missing(declared, &[]) {
+                example.note(at, Refusal::Missing(name.to_owned()).to_string(), help(name));
+            }
+            return Example { name, params: Vec::new() };
+        };
+        let Data::Table(table) = &entry.value.data else {
+            let message = format!("`params` must be a table, not {}", entry.value.data.kind());
+            example.note(entry.value.at.clone(), message, Some("write `params = { city = \"london\" }`".to_owned()));
+            return Example { name, params: Vec::new() };
+        };
+        let mut params = Vec::new();
+        for entry in &table.entries {
+            match value(declared, &entry.key, &entry.value) {
+                Ok(value) => params.push((entry.key.clone(), value)),
+                Err((message, help)) => example.note(entry.value.at.clone(), message, help),
+            }
+        }
+        let given: Vec<(String, String)> =
+            table.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect();
+        if let Some(name) = missing(declared, &given) {
+            example.note(entry.value.at.clone(), Refusal::Missing(name.to_owned()).to_string(), help(name));
+        }
+        Example { name, params }
+    })
+}
+
+fn help(name: &str) -> Option<String> {
+    Some(format!("give the example `{name}`, or declare it as not required"))
+}
+
+/// A parameter's value as it is sent, or why it is refused and what to do.
+fn value(declared: &[Param], name: &str, value: &Value) -> Result<String, (String, Option<String>)> {
+    let text = param::scalar(value).map_err(|wrong| (format!("`{name}`: {}", wrong.message), wrong.help))?;
+    match check_one(declared, name, &text) {
+        Ok(()) => Ok(text),
+        Err(refusal) => {
+            let help = match refusal {
+                Refusal::Unknown(_) => names::did_you_mean(name, declared.iter().map(|param| param.name.as_str())),
+                _ => None,
+            };
+            Err((refusal.to_string(), help))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::page::diagnostic::Source;
+    use crate::page::manifest::Manifest;
+
+    const HEAD: &str = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\n\
+                        [params.city]\nrequired = true\npattern = \"[a-z]+\"\n[params.days]\ntype = \"integer\"\n";
+
+    #[track_caller]
+    fn check(examples: &str, expected: &[(usize, usize, &str)]) {
+        let (manifest, problems) = Manifest::parse(&Source::new("fragment.toml", format!("{HEAD}{examples}")));
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| {
+                let (line, column) = problem.at.source.position(problem.at.span.start);
+                (line - HEAD.lines().count(), column, problem.message.as_str())
+            })
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(manifest.is_some(), expected.is_empty());
+    }
+
+    #[test]
+    fn an_example_is_kept_as_it_is_sent() {
+        let text = format!("{HEAD}[[examples]]\nname = \"X\"\nparams = {{ days = 3, city = \"london\" }}\n");
+        let manifest = Manifest::parse(&Source::new("fragment.toml", text)).0.expect("a manifest");
+        let params = [("days", "3"), ("city", "london")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!((manifest.examples[0].name.as_str(), &manifest.examples[0].params[..]), ("X", &params[..]));
+    }
+
+    #[test]
+    fn an_example_that_the_manifest_refuses_is_a_mistake_at_its_place() {
+        check("[[examples]]\nparams = { city = \"x\", days = 3 }\n", &[]);
+        check(
+            "[[examples]]\nparams = { city = \"X\", dys = 3 }\n",
+            &[(2, 19, "`city` must match `[a-z]+`, and is `X`"), (2, 30, "it has no parameter `dys`")],
+        );
+        check("[[examples]]\nname = \"none\"\n", &[(1, 1, "the parameter `city` is required")]);
+        check("[[examples]]\nparams = { days = 1 }\n", &[(2, 10, "the parameter `city` is required")]);
+        check("[[examples]]\nparams = { city = [\"x\"] }\n", &[(2, 19, "`city`: must be a plain value, not a list")]);
+    }
+}
