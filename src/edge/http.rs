@@ -7,10 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
+use tokio::io::AsyncBufReadExt as _;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::engine::port::{Request, Response, Upstream};
 use crate::page::answer::Failure;
@@ -98,8 +105,8 @@ impl Upstream for HttpUpstream {
         };
         async move {
             let response = sent.await.map_err(|error| failure(&error))?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| body_failure(&error))).boxed();
+            let (status, mut headers) = (response.status(), response.headers().clone());
+            let body = decoded(response, &mut headers).await;
             Ok(Response { status, headers, body })
         }
         .boxed()
@@ -138,10 +145,46 @@ fn failure(error: &reqwest::Error) -> Failure {
     Failure::new(reason, chain(error))
 }
 
-fn body_failure(error: &reqwest::Error) -> Failure {
-    let undecodable = error.is_decode() && hyper_error(error).is_none();
-    let reason = if undecodable { Reason::Encoding } else { Reason::Incomplete };
-    Failure::new(reason, chain(error))
+/// The body, its content coding undone, and its header taken off. A coding that nobody knows stays.
+// Not by reqwest: of a body in several members, which RFC 1952 (2.2) and RFC 8878 (3.1) allow, it
+// takes the first for the whole, and it knows codings in lower case only.
+async fn decoded(response: reqwest::Response, headers: &mut HeaderMap) -> BoxStream<'static, Result<Bytes, Failure>> {
+    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
+    let wire = response.bytes_stream();
+    if !matches!(coding.as_deref(), Some(b"gzip" | b"x-gzip" | b"br" | b"zstd")) {
+        return wire.map(|chunk| chunk.map_err(|error| Failure::new(Reason::Incomplete, chain(&error)))).boxed();
+    }
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    let mut reader = StreamReader::new(wire.map(|chunk| chunk.map_err(std::io::Error::other)).boxed());
+    match reader.fill_buf().await {
+        // Nothing at all is nothing in any coding.
+        Ok([]) => return futures::stream::empty().boxed(),
+        Ok(_) => {}
+        Err(error) => return futures::stream::iter([Err(undecodable(&error))]).boxed(),
+    }
+    let plain = match coding.as_deref() {
+        Some(b"br") => ReaderStream::new(BrotliDecoder::new(reader)).boxed(),
+        Some(b"zstd") => {
+            let mut decoder = ZstdDecoder::new(reader);
+            decoder.multiple_members(true);
+            ReaderStream::new(decoder).boxed()
+        }
+        _ => {
+            let mut decoder = GzipDecoder::new(reader);
+            decoder.multiple_members(true);
+            ReaderStream::new(decoder).boxed()
+        }
+    };
+    plain.map(|chunk| chunk.map_err(|error| undecodable(&error))).boxed()
+}
+
+/// Tells a body that did not come from one that came and is no such coding.
+fn undecodable(error: &std::io::Error) -> Failure {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<reqwest::Error>()) {
+        Some(error) => Failure::new(Reason::Incomplete, chain(error)),
+        None => Failure::new(Reason::Encoding, error.to_string()),
+    }
 }
 
 /// Resolves names, and leaves out addresses that are not public. It is asked at every connect,

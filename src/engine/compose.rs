@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use crate::page::context::Visit;
 use crate::page::headers::headers;
 use crate::page::layout::Template;
-use crate::page::plan::{Defaults, Plan, plan};
+use crate::page::plan::{Defaults, Fetch, Plan, plan};
 use crate::page::stitch::{Outcomes, stitch};
 use crate::page::verdict::{Verdict, verdict};
 
 use super::collapse::Flights;
 use super::fetch::Lanes;
-use super::lookup::Landing;
+use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
@@ -88,6 +88,12 @@ impl Compositor {
         };
         self.ports.observer.composed(&page);
         page
+    }
+
+    /// Fetches what a page loads beside its HTML, from the store where it is fresh.
+    pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> Found {
+        let deadline = Instant::now() + fetch.timeout;
+        self.look_up(&Arc::new(fetch), deadline, trace).await
     }
 
     /// Waits for the fetches that outlived their requests.

@@ -79,7 +79,7 @@ fn outcome(found: &Found, has_fallback: bool) -> Outcome {
             let fresh_for = fresh.unwrap_or_default();
             Outcome { answer: Some(answer), fresh_for, ..Outcome::nothing(Reason::Empty) }
         }
-        (Content::Gone(_) | Content::Redirect(..), _) => {
+        (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
             Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
     }

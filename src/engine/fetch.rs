@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure, Head, judge_body, judge_head};
 use crate::page::outcome::Reason;
-use crate::page::plan::Fetch;
+use crate::page::plan::{Fetch, Wants};
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
 
@@ -111,9 +111,9 @@ impl Fetching<'_> {
         let request = Request { url: self.fetch.url.clone(), headers, manifest: self.fetch.manifest.clone() };
         let Response { status, headers, body } = self.ports.upstream.get(request).await?;
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
-        let content = match judge_head(status, &headers, validation.is_some())? {
+        let content = match judge_head(status, &headers, self.fetch.wants, validation.is_some())? {
             Head::Done(content) => content,
-            Head::Read(charset) => judge_body(charset, read(body, self.fetch.max_bytes).await?)?,
+            Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
         Ok(Some(Answer::new(content, &headers, self.fetch, arrival)))
@@ -151,7 +151,11 @@ fn headers(fetch: &Fetch, trace: &Trace, left: Duration) -> HeaderMap {
     const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
     const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("pasteup/", env!("CARGO_PKG_VERSION")));
     let mut headers: HeaderMap = fetch.headers.iter().cloned().collect();
-    headers.insert(header::ACCEPT, HeaderValue::from_static("text/html"));
+    let accept = match fetch.wants {
+        Wants::Fragment => HeaderValue::from_static("text/html"),
+        Wants::Asset => HeaderValue::from_static("*/*"),
+    };
+    headers.insert(header::ACCEPT, accept);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
     headers.insert(header::USER_AGENT, USER_AGENT);
     if let Ok(name) = HeaderValue::from_str(&fetch.service) {

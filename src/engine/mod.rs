@@ -16,5 +16,6 @@ pub mod live;
 
 pub use compose::{Compositor, Page, Ports};
 pub use live::{Live, Snapshot};
+pub use lookup::Found;
 pub use purge::{Manner, Purge};
 pub use trace::Trace;

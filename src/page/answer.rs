@@ -9,7 +9,7 @@ use super::assets::Asset;
 use super::fields;
 use super::names::Name;
 use super::outcome::Reason;
-use super::plan::Fetch;
+use super::plan::{Fetch, Wants};
 use super::policy::directives::{Arrival, Never, Stated};
 use super::policy::freshness::{Lifetime, Nature, lifetime};
 use super::policy::validation::Validation;
@@ -45,7 +45,7 @@ impl Answer {
     #[must_use]
     pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
         let digest = match &content {
-            Content::Fragment(html) => xxh3_128(html),
+            Content::Fragment(bytes) | Content::Asset(_, bytes) => xxh3_128(bytes),
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
         Self::with_digest(content, digest, headers, fetch, arrival)
@@ -90,7 +90,7 @@ impl Answer {
     /// How long it may be used by the rules of a fetch.
     #[must_use]
     pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
-        let fragment = matches!(self.content, Content::Fragment(_) | Content::Empty);
+        let fragment = !matches!(self.content, Content::Gone(_) | Content::Redirect(..));
         lifetime(&self.stated.here, &fetch.rules, Nature { fragment, validatable: self.validation.is_some() })
     }
 
@@ -98,7 +98,7 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> usize {
         let body = match &self.content {
-            Content::Fragment(html) => html.len(),
+            Content::Fragment(bytes) | Content::Asset(_, bytes) => bytes.len(),
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
         let validation = self.validation.as_ref().map_or(0, |validation| validation.size());
@@ -113,6 +113,8 @@ impl Answer {
 pub enum Content {
     /// HTML in UTF-8.
     Fragment(Bytes),
+    /// What a page loads beside its HTML: its type, and its bytes.
+    Asset(HeaderValue, Bytes),
     /// Nothing to show, and no error.
     Empty,
     /// There is no fragment here: 404 or 410.
@@ -141,12 +143,23 @@ impl Failure {
 /// What the head of an answer tells about its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// The body is to be read; it is in this charset.
-    Read(&'static encoding_rs::Encoding),
+    /// The body is to be read.
+    Read(Form),
     /// The body does not matter.
     Done(Content),
     /// What is held still holds.
     NotModified,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// HTML in this charset.
+    Html(&'static encoding_rs::Encoding),
+    /// An asset of this type.
+    Asset(HeaderValue),
+    /// Nothing that is of use: it is right only where it is empty.
+    Unfit(Failure),
 }
 
 /// Judges status and headers, before the body is read. `asked` says whether the request was one that
@@ -154,13 +167,14 @@ pub enum Head {
 ///
 /// # Errors
 /// The answer is a failure whatever its body is.
-pub fn judge_head(status: StatusCode, headers: &HeaderMap, asked: bool) -> Result<Head, Failure> {
+pub fn judge_head(status: StatusCode, headers: &HeaderMap, wants: Wants, asked: bool) -> Result<Head, Failure> {
     let done = |content| Ok(Head::Done(content));
     match status.as_u16() {
-        200 => {
-            coding(headers)?;
-            charset(headers).map(Head::Read)
-        }
+        200 => Ok(Head::Read(match (coding(headers), wants) {
+            (Err(failure), _) => Form::Unfit(failure),
+            (Ok(()), Wants::Fragment) => charset(headers).map_or_else(Form::Unfit, Form::Html),
+            (Ok(()), Wants::Asset) => asset_type(headers).map_or_else(Form::Unfit, Form::Asset),
+        })),
         204 => done(Content::Empty),
         304 if asked => Ok(Head::NotModified),
         304 => Err(Failure::new(Reason::Status, "304 to a request without conditions")),
@@ -176,26 +190,32 @@ pub fn judge_head(status: StatusCode, headers: &HeaderMap, asked: bool) -> Resul
 /// Codings that the upstream adapter knows are undone by now, and their header gone.
 fn coding(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if coding != "identity" => {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Failure::new(Reason::Encoding, format!("nobody undoes the coding {coding:?}")))
         }
         _ => Ok(()),
     }
 }
 
+/// The media type, where there is one that can be read.
+fn media_type(headers: &HeaderMap) -> Result<(&HeaderValue, mime::Mime), Failure> {
+    let value = headers.get(header::CONTENT_TYPE);
+    let value = value.ok_or_else(|| Failure::new(Reason::NotHtml, "it has no Content-Type"))?;
+    // RFC 9110, 8.3.1: a blank may stand around the semicolon; the crate takes none before it.
+    let text = value.to_str().ok().map(|text| text.replace(" ;", ";"));
+    let mime = text.and_then(|text| text.parse().ok());
+    mime.map(|mime| (value, mime)).ok_or_else(|| unfit(value))
+}
+
+fn unfit(value: &HeaderValue) -> Failure {
+    Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}"))
+}
+
 fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failure> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        // An empty body needs no type; one that is not empty is judged with the body.
-        return if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
-            Ok(encoding_rs::UTF_8)
-        } else {
-            Err(Failure::new(Reason::NotHtml, "it has no Content-Type"))
-        };
-    };
-    let mime: Option<mime::Mime> = value.to_str().ok().and_then(|text| text.parse().ok());
-    let mime = mime
-        .filter(|mime| mime.essence_str() == "text/html")
-        .ok_or_else(|| Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}")))?;
+    let (value, mime) = media_type(headers)?;
+    if mime.essence_str() != "text/html" {
+        return Err(unfit(value));
+    }
     match mime.get_param(mime::CHARSET) {
         None => Ok(encoding_rs::UTF_8),
         Some(label) => encoding_rs::Encoding::for_label(label.as_str().as_bytes())
@@ -203,11 +223,36 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
     }
 }
 
+/// What pages load beside their HTML. A service's other pages, its metrics above all, are for nobody.
+fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
+    let (value, mime) = media_type(headers)?;
+    let known = matches!(mime.type_().as_str(), "image" | "font" | "audio" | "video")
+        || matches!(
+            mime.essence_str(),
+            "text/css"
+                | "text/javascript"
+                | "application/javascript"
+                | "application/json"
+                | "application/manifest+json"
+                | "application/wasm"
+                | "application/font-woff"
+        );
+    if known { Ok(value.clone()) } else { Err(unfit(value)) }
+}
+
 /// Judges a body, whole and without content codings.
 ///
 /// # Errors
-/// It is not the text that its head says.
-pub fn judge_body(charset: &'static encoding_rs::Encoding, body: Bytes) -> Result<Content, Failure> {
+/// It is not what its head says.
+pub fn judge_body(form: Form, body: Bytes) -> Result<Content, Failure> {
+    if body.is_empty() {
+        return Ok(Content::Empty);
+    }
+    let charset = match form {
+        Form::Unfit(failure) => return Err(failure),
+        Form::Asset(media_type) => return Ok(Content::Asset(media_type, body)),
+        Form::Html(charset) => charset,
+    };
     let wrong = || Failure::new(Reason::Encoding, format!("its body is no {}", charset.name()));
     let text = if charset == encoding_rs::UTF_8 {
         let bare = if body.starts_with("\u{feff}".as_bytes()) { body.slice(3..) } else { body };
@@ -296,9 +341,9 @@ mod tests {
     fn judge(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> Result<Content, Reason> {
         let headers = headers(pairs);
         let status = StatusCode::from_u16(status).expect("a status");
-        match judge_head(status, &headers, false).map_err(|f| f.reason)? {
+        match judge_head(status, &headers, Wants::Fragment, false).map_err(|f| f.reason)? {
             Head::Done(content) => Ok(content),
-            Head::Read(charset) => judge_body(charset, Bytes::from_static(body)).map_err(|f| f.reason),
+            Head::Read(form) => judge_body(form, Bytes::from_static(body)).map_err(|f| f.reason),
             Head::NotModified => panic!("nothing was asked"),
         }
     }
@@ -314,6 +359,9 @@ mod tests {
         assert_eq!(judge(200, &[HTML], b"\xef\xbb\xbf<p>"), fragment("<p>"));
         assert_eq!(judge(200, &[HTML], b""), Ok(Content::Empty));
         assert_eq!(judge(200, &[("content-length", "0")], b""), Ok(Content::Empty));
+        assert_eq!(judge(200, &[("content-type", "text/plain")], b""), Ok(Content::Empty));
+        assert_eq!(judge(200, &[], b""), Ok(Content::Empty));
+        assert_eq!(judge(200, &[("content-type", "text/html ; charset=utf-8")], b"x"), fragment("x"));
         assert_eq!(judge(204, &[], b""), Ok(Content::Empty));
         assert_eq!(judge(404, &[HTML], b"<p>no"), Ok(Content::Gone(StatusCode::NOT_FOUND)));
         assert_eq!(judge(410, &[], b""), Ok(Content::Gone(StatusCode::GONE)));

@@ -78,6 +78,12 @@ impl Catalogue {
         names
     }
 
+    /// One version of a name.
+    #[must_use]
+    pub fn exactly(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
+        self.versions(name).find(|manifest| manifest.version.to_string() == version)
+    }
+
     /// The highest version of a name that satisfies a range.
     #[must_use]
     pub fn select(&self, name: &str, range: &VersionReq) -> Option<&Arc<Manifest>> {

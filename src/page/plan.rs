@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::context::{Conditions, Dimension, Visit};
@@ -46,6 +47,9 @@ impl Default for Defaults {
         }
     }
 }
+
+/// What stands encoded in a path, once it was decoded (RFC 3986, 3.3).
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What tells one fetch from another: all that the nanoservice is sent.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -118,9 +122,20 @@ pub struct Fetch {
     pub max_bytes: u64,
     /// Fetches of this upstream at once.
     pub concurrency: u32,
+    /// What is asked for.
+    pub wants: Wants,
     /// What the nanoservice declares of itself. Where a layout named the URL there is none, and the
     /// address that it resolves to is checked.
     pub manifest: Option<Arc<Manifest>>,
+}
+
+/// What a nanoservice is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// A fragment's HTML.
+    Fragment,
+    /// What pages load beside it.
+    Asset,
 }
 
 /// What happens to a fragment of a page.
@@ -227,6 +242,7 @@ fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<F
                 timeout: fragment.timeout.unwrap_or(defaults.timeout),
                 max_bytes: defaults.max_bytes,
                 concurrency: defaults.concurrency,
+                wants: Wants::Fragment,
                 manifest: None,
             })
         }
@@ -273,6 +289,42 @@ fn named(
         timeout: fragment.timeout.or(manifest.limits.timeout).unwrap_or(defaults.timeout),
         max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
+        wants: Wants::Fragment,
+        manifest: Some(Arc::clone(manifest)),
+    })
+}
+
+/// Plans the fetch of an asset: `path`, which begins with a slash, of a nanoservice's first endpoint.
+/// No reader's context goes with it. `None` where the service has no endpoint, or it is no such path.
+#[must_use]
+pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults: &Defaults) -> Option<Fetch> {
+    let mut url = manifest.endpoints.first()?.base()?;
+    let origin = url.origin();
+    url.set_path(&utf8_percent_encode(path, IN_PATH).to_string());
+    url.set_query(query);
+    url.set_fragment(None);
+    let upstream = Name::from(url.origin().ascii_serialization());
+    let stays = url.origin() == origin && path.starts_with('/');
+    let url = Some(String::from(url)).filter(|_| stays)?;
+    let stale = |manifest: Option<Duration>| manifest.unwrap_or(defaults.stale);
+    Some(Fetch {
+        key: Key::new(["asset", &*manifest.name, &manifest.version.to_string(), &url], []),
+        id: Arc::clone(&manifest.name),
+        service: Arc::clone(&manifest.name),
+        upstream,
+        url,
+        headers: Vec::new(),
+        rules: Rules {
+            ttl: None,
+            default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
+            max_ttl: manifest.cache.max_ttl,
+            stale_while_revalidate: stale(manifest.cache.stale_while_revalidate),
+            stale_if_error: stale(manifest.cache.stale_if_error),
+        },
+        timeout: defaults.timeout,
+        max_bytes: defaults.max_bytes,
+        concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
+        wants: Wants::Asset,
         manifest: Some(Arc::clone(manifest)),
     })
 }

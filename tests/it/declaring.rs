@@ -1,6 +1,8 @@
 //! What a nanoservice declares: the context that it is told, over real sockets, and what follows for
 //! the page; the cookies that it may set; what it needs in the head.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -244,6 +246,55 @@ async fn stylesheets_and_hints_stand_once_in_the_head_in_order() {
     let head = page.html().split("</title>").nth(1).unwrap().split("<body>").next().unwrap().to_owned();
     insta::assert_snapshot!(head.replace('>', ">\n"));
     assert!(page.html().ends_with("<body>ABno</body>"));
+}
+
+#[tokio::test]
+async fn assets_come_through_the_compositor_and_nothing_else_does() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let of = |media_type: &'static str, body: &'static str| {
+        let count = Arc::clone(&count);
+        get(move |headers: HeaderMap| async move {
+            count.fetch_add(1, Ordering::SeqCst);
+            assert!(!headers.contains_key("cookie"), "nothing of a reader goes with it");
+            ([("content-type", media_type), ("cache-control", "max-age=60")], body)
+        })
+    };
+    let router = Router::new()
+        .route("/css/part%20one.css", of("text/css", "p {}"))
+        .route("/metrics", of("text/plain", "secret 1"))
+        .route("/admin", of("text/html", "<h1>secret"))
+        .route("/icon.svg", of("image/svg+xml", "<svg/>"));
+    let site = TestSite::new()
+        .front("<fragment name=a />")
+        .file("fragments/a/fragment.toml", &manifest(served(router).await, ""));
+    let server = site.serve().await;
+    let ask = async |path: &str| {
+        let url = format!("{}/_pasteup/assets/{path}", server.pages);
+        client().get(url).header("cookie", "session=1").send().await.unwrap()
+    };
+    let css = ask("a/1.0.0/css/part%20one.css").await;
+    assert_eq!((css.status(), &css.headers()["content-type"]), (StatusCode::OK, &"text/css".parse().unwrap()));
+    assert_eq!(css.headers()["x-content-type-options"], "nosniff");
+    assert!(css.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
+    let tag = css.headers()["etag"].clone();
+    assert_eq!(css.text().await.unwrap(), "p {}");
+    assert_eq!(ask("a/1.0.0/css/part%20one.css").await.status(), StatusCode::OK);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it is kept");
+    let url = format!("{}/_pasteup/assets/a/1.0.0/css/part%20one.css", server.pages);
+    let held = client().get(url).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((held.status(), held.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
+    for path in
+        ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "a/2.0.0/icon.svg", "b/1.0.0/icon.svg", "a", "a/1.0.0"]
+    {
+        let answer = ask(path).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
+        assert!(!answer.text().await.unwrap().contains("secret"));
+    }
+    for path in ["a/1.0.0/..%2f..%2fmetrics", "a/1.0.0/%2e%2e/metrics"] {
+        assert_eq!(ask(path).await.status(), StatusCode::BAD_REQUEST, "{path}");
+    }
+    assert!(ask("a/1.0.0/icon.svg").await.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -40,6 +40,46 @@ async fn faults_on_the_wire_have_their_reason() {
     }
 }
 
+/// `text` in a coding.
+async fn coded(coding: &str, text: &str) -> Vec<u8> {
+    use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
+    use tokio::io::AsyncReadExt as _;
+    let mut bytes = Vec::new();
+    match coding {
+        "br" => BrotliEncoder::new(text.as_bytes()).read_to_end(&mut bytes).await,
+        "zstd" => ZstdEncoder::new(text.as_bytes()).read_to_end(&mut bytes).await,
+        _ => GzipEncoder::new(text.as_bytes()).read_to_end(&mut bytes).await,
+    }
+    .unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn content_codings_are_undone_to_their_last_byte_or_not_at_all() {
+    let answer = |coding: &str, body: &[u8]| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
+    for coding in ["gzip", "br", "zstd", "GZIP", "x-gzip", "Zstd"] {
+        let body = coded(&coding.to_lowercase(), "whole").await;
+        assert_eq!(reason(&answer(coding, &body)).await, "shown: whole", "{coding}");
+        assert_eq!(reason(&answer(coding, &body[..body.len() - 3])).await, "encoding", "{coding}, cut short");
+        assert_eq!(reason(&answer(coding, b"")).await, "shown: ", "nothing to show, and no error");
+    }
+    for coding in ["gzip", "zstd"] {
+        let two = [coded(coding, "one ").await, coded(coding, "two").await].concat();
+        assert_eq!(reason(&answer(coding, &two)).await, "shown: one two", "{coding}");
+        let junk = [coded(coding, "one").await, b"junk".to_vec()].concat();
+        assert_eq!(reason(&answer(coding, &junk)).await, "encoding", "{coding}");
+    }
+    let bomb = coded("gzip", &"x".repeat(2 << 20)).await;
+    assert!(bomb.len() < 10_000);
+    assert_eq!(reason(&answer("gzip", &bomb)).await, "too-large");
+}
+
 #[tokio::test]
 async fn nobody_there_is_a_failed_connect() {
     let site = TestSite::new().front("<fragment name=a />").service("a", "127.0.0.1:1".parse().unwrap());

@@ -1,6 +1,7 @@
 //! The public side: from a request to a page, and from a page to a response.
 //! Whatever goes wrong is an error page that repeats nothing of what was sent.
 
+mod assets;
 mod body;
 mod error_page;
 
@@ -107,6 +108,9 @@ impl Pages {
         let Ok(path) = route::normalise(uri.path()) else {
             return error(StatusCode::BAD_REQUEST, trace);
         };
+        if path.starts_with(assets::PREFIX) {
+            return assets::respond(self, &path, request, snapshot, trace).await;
+        }
         if path == CATALOGUE {
             return catalogue(snapshot);
         }

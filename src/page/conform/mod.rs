@@ -210,7 +210,7 @@ mod tests {
     use crate::page::answer::{Head, judge_body, judge_head};
     use crate::page::diagnostic::Source;
     use crate::page::manifest::Manifest;
-    use crate::page::plan::Defaults;
+    use crate::page::plan::{Defaults, Wants};
 
     fn subject() -> Subject {
         let text = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n";
@@ -260,8 +260,8 @@ mod tests {
             let reply = reply(status, &pairs, body);
             assert_eq!(failed(&answered(&reply)), Vec::from_iter(rule), "{status} {pairs:?}");
             let headers: HeaderMap = reply.headers.clone();
-            let taken = match judge_head(reply.status, &headers, false) {
-                Ok(Head::Read(charset)) => judge_body(charset, Bytes::from_static(body)).is_ok(),
+            let taken = match judge_head(reply.status, &headers, Wants::Fragment, false) {
+                Ok(Head::Read(form)) => judge_body(form, Bytes::from_static(body)).is_ok(),
                 Ok(_) => true,
                 Err(_) => false,
             };

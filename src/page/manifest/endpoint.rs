@@ -62,6 +62,12 @@ impl Endpoint {
         &self.origin
     }
 
+    /// The URL of its origin, with an empty path.
+    #[must_use]
+    pub fn base(&self) -> Option<Url> {
+        Url::parse(&self.origin).ok()
+    }
+
     /// The URL for some parameters: those that the template names go into the path, the rest, in
     /// their order, into the query. `None` where one that it names is not given.
     #[must_use]
