@@ -4,14 +4,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::Flags;
+use crate::page::diagnostic;
 
-use super::{CheckFormat, FOUND, loading, report};
+use super::{CheckFormat, FOUND, endings, loading, report};
 
 pub(super) fn run(site: &Path, format: CheckFormat, offline: bool, strict: bool) -> Result<ExitCode, String> {
     let discover = if offline { loading::offline } else { loading::ask_once };
     let folder = loading::open(site)?;
     let loaded = loading::load(&folder, Flags::default(), None, discover);
-    let problems = loaded.problems();
+    let mut problems = loaded.problems();
+    if !offline {
+        problems.extend(endings::warnings(&loaded, folder.root()));
+        diagnostic::tidy(&mut problems);
+    }
     for problem in &problems {
         match format {
             CheckFormat::Human => anstream::println!("{}\n", report::human(problem)),

@@ -4,6 +4,7 @@
 mod catalog;
 mod check;
 mod conform;
+mod endings;
 mod health;
 mod loading;
 mod purge;

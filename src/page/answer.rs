@@ -308,8 +308,9 @@ fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
     headers.get_all(header::SET_COOKIE).iter().filter(named).cloned().collect()
 }
 
-/// What a service says of its own end.
-fn ending(headers: &HeaderMap) -> Option<Box<str>> {
+/// What a service says of its own end, in words.
+#[must_use]
+pub fn ending(headers: &HeaderMap) -> Option<Box<str>> {
     let text = |name| headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
     // RFC 9745, 2.1: seconds since 1970 behind an at sign; before it was a standard, `true` or a date.
     let since = text("deprecation").map(|since| {

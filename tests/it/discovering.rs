@@ -159,3 +159,38 @@ async fn check_asks_services_unless_it_is_told_not_to() {
     );
     assert!(warning["message"].as_str().unwrap().contains("it has told nothing yet"));
 }
+
+#[tokio::test]
+async fn check_tells_that_a_service_says_it_is_going_away() {
+    let router = Router::new().route(
+        "/a",
+        get(|| async {
+            let ending = [("deprecation", "@1767225600"), ("sunset", "Thu, 31 Dec 2026 23:59:59 GMT")];
+            ([("content-type", "text/html")], ending, "x").into_response()
+        }),
+    );
+    let site = TestSite::new().front("\n<fragment name=a />").service("a", served(router).await);
+    let output = site.run(&["check", "--format", "json"]).await;
+    let warning: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&warning["code"], &warning["line"]), (&json!("deprecated"), &json!(5)));
+    assert_eq!(warning["message"], "`a` 1.0.0 says that it is deprecated since 2026-01-01, gone from 2026-12-31 on");
+    assert!(site.run(&["check", "--offline", "--format", "json"]).await.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn conform_holds_a_url_against_what_its_service_tells_of_itself() {
+    let (telling, url) = Telling::start().await;
+    let mut told = manifest(&url, "told", "1.0.0");
+    told["params"] = json!({"city": {"required": true}});
+    telling.tells(200, json!({"fragments": [told]}));
+    let site = TestSite::new();
+    let failed = async |url: String| {
+        let output = site.run(&["conform", &url, "--format", "json", "--param", "city=x"]).await;
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let failed = lines.iter().filter(|line| line["verdict"] == "failed");
+        failed.map(|line| line["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(failed(format!("{url}/v/1.0.0")).await, ["bad-parameter"], "it takes a request without its city");
+    assert_eq!(failed(format!("{url}/v/2.0.0")).await, [""; 0], "of this one nothing is told");
+}

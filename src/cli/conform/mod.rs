@@ -6,13 +6,18 @@ mod show;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
 
 use crate::config::Flags;
+use crate::edge::discovery::Sources;
 use crate::edge::probe::Probe;
 use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{AT_ONCE, Finding, Verdict, judge};
-use crate::page::diagnostic::Diagnostic;
+use crate::page::diagnostic::{Diagnostic, Located, Source, Spot};
+use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::names;
 use crate::page::plan::Defaults;
 use crate::secrets::Secrets;
@@ -62,7 +67,10 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         let settings =
             loading::open(site).map(|folder| loading::load(&folder, Flags::default(), None, loading::offline).settings);
         let defaults = settings.map_or_else(|_| Defaults::default(), |settings| settings.defaults);
-        vec![Subject::bare(&options.service, &options.params, &defaults)?]
+        vec![match told(&options.service) {
+            Some((manifest, endpoint)) => Subject::declared(&manifest, &endpoint, &options.params, &defaults),
+            None => Subject::bare(&options.service, &options.params, &defaults)?,
+        }]
     } else {
         named(site, options)?
     };
@@ -88,6 +96,18 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     show::summary(&reports);
     let broken = reports.iter().flat_map(|report| &report.findings).any(|finding| finding.verdict == Verdict::Failed);
     Ok(if broken { FOUND.into() } else { ExitCode::SUCCESS })
+}
+
+/// What the service at a URL tells of itself, where it does.
+fn told(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
+    let nowhere = Spot::new(&Source::new("", ""), 0..0);
+    let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
+    let discovered = loading::ask_once(&Sources { urls, refresh: Duration::ZERO });
+    let manifests = discovered.texts.iter().flat_map(|text| Manifest::parse_all(text).0);
+    manifests.into_iter().find_map(|manifest| {
+        let endpoint = manifest.endpoints.iter().find(|endpoint| endpoint.as_str() == url)?.clone();
+        Some((Arc::new(manifest), endpoint))
+    })
 }
 
 /// Every version of a name, at every address.

@@ -1,0 +1,53 @@
+//! Asks services once whether they say of themselves that they are going away (RFC 9745, RFC 8594).
+//! One that does not answer has said nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use crate::edge::http::HttpUpstream;
+use crate::engine::port::{Request, Upstream as _};
+use crate::page::answer::ending;
+use crate::page::conform::subject::Subject;
+use crate::page::diagnostic::{Code, Diagnostic};
+use crate::page::layout::Service;
+use crate::page::manifest::Manifest;
+use crate::secrets::Secrets;
+
+use super::loading::Loaded;
+
+/// Longest time for all answers.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A warning for each fragment whose service says that it is going away.
+pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
+    let uses: Vec<_> = loaded.site.templates.iter().flat_map(|template| &template.fragments).collect();
+    let is_used = |manifest: &Arc<Manifest>| {
+        uses.iter().any(|fragment| matches!(&fragment.service, Service::Named(used) if Arc::ptr_eq(used, manifest)))
+    };
+    let used: Vec<&Arc<Manifest>> = loaded.site.catalogue.manifests().iter().filter(|m| is_used(m)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let upstream = HttpUpstream::new(loaded.settings.private_upstreams, Secrets::new(root.to_owned()));
+    let (Ok(runtime), Ok(upstream)) = (runtime, upstream) else { return Vec::new() };
+    let endings = runtime.block_on(join_all(used.into_iter().map(async |manifest| {
+        let endpoint = manifest.endpoints.first()?;
+        let question = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).opening()?;
+        let request = Request { url: question.url, headers: question.headers, manifest: Some(Arc::clone(manifest)) };
+        let response = timeout(PATIENCE, upstream.get(request)).await.ok()?.ok()?;
+        Some((manifest, ending(&response.headers)?))
+    })));
+    let mut warnings = Vec::new();
+    for (manifest, ending) in endings.into_iter().flatten() {
+        for fragment in &uses {
+            if matches!(&fragment.service, Service::Named(used) if Arc::ptr_eq(used, manifest)) {
+                let message = format!("`{}` {} says that it is {ending}", manifest.name, manifest.version);
+                let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
+                warnings.push(Diagnostic::new(Code::Deprecated, fragment.at.clone(), message).maybe_help(owner));
+            }
+        }
+    }
+    warnings
+}
