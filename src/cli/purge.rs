@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::Flags;
 use crate::edge::admin::{PurgeDone, PurgeOrder};
+use crate::secrets::Secret;
 
 use super::loading;
 
@@ -37,7 +38,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let order = PurgeOrder { keys: options.keys.clone(), all: options.all, soft: options.soft };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let token = server.admin_token.as_ref().map(|token| token.reveal());
+    let token = server.admin_token.as_ref().map(Secret::reveal);
     let purged = runtime.block_on(post(server.admin, token, &order))?;
     let what = if options.soft { "made stale" } else { "purged" };
     anstream::println!("{purged} {} {what}", if purged == 1 { "answer" } else { "answers" });

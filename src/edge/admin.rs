@@ -20,6 +20,9 @@ use crate::page::names::Name;
 /// Surrogate keys of one purge, at most.
 const MAX_KEYS: usize = 10_000;
 
+/// Purges, and says how many answers it met.
+pub type Purging = Box<dyn Fn(&Purge, Manner) -> usize + Send + Sync>;
+
 /// What the admin side works with.
 pub struct Admin {
     /// Whether layouts are loaded and the server is not stopping.
@@ -27,7 +30,7 @@ pub struct Admin {
     /// All metrics as text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Purges, and says how many answers it met.
-    pub purge: Box<dyn Fn(&Purge, Manner) -> usize + Send + Sync>,
+    pub purge: Purging,
     /// What a request must bring for all but health; nothing where there is none.
     pub token: Option<String>,
 }
@@ -86,7 +89,7 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Ok(order) => order,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    if order.all == !order.keys.is_empty() {
+    if order.all != order.keys.is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "say either {\"keys\": [\"…\"]} or {\"all\": true}");
     }
     if order.keys.len() > MAX_KEYS {

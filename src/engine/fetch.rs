@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure, Head, judge_body, judge_head};
+use crate::page::answer::{Answer, Failure, Head, is_problem, judge_body, judge_head, problem};
 use crate::page::outcome::Reason;
 use crate::page::plan::{Fetch, Wants};
 use crate::page::policy::directives::Arrival;
@@ -20,6 +20,9 @@ use crate::page::policy::validation::Validation;
 use super::compose::Ports;
 use super::port::{Observer, Request, Response};
 use super::trace::Trace;
+
+/// Bytes of a problem (RFC 9457) that are read for the log.
+const MAX_PROBLEM: u64 = 16 << 10;
 
 /// How many requests an upstream may have in flight; past it, one waits until its deadline.
 #[derive(Default)]
@@ -111,12 +114,31 @@ impl Fetching<'_> {
         let request = Request { url: self.fetch.url.clone(), headers, manifest: self.fetch.manifest.clone() };
         let Response { status, headers, body } = self.ports.upstream.get(request).await?;
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
-        let content = match judge_head(status, &headers, self.fetch.wants, validation.is_some())? {
+        let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
+            Ok(head) => head,
+            Err(failure) => return Err(explained(failure, &headers, body).await),
+        };
+        let content = match head {
             Head::Done(content) => content,
             Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
         Ok(Some(Answer::new(content, &headers, self.fetch, arrival)))
+    }
+}
+
+/// A failure with what the nanoservice itself says of it. That goes into the log, and nowhere else.
+async fn explained(
+    failure: Failure,
+    headers: &HeaderMap,
+    body: futures::stream::BoxStream<'static, Result<Bytes, Failure>>,
+) -> Failure {
+    if !is_problem(headers) {
+        return failure;
+    }
+    match read(body, MAX_PROBLEM).await.ok().as_deref().and_then(problem) {
+        Some(said) => Failure::new(failure.reason, format!("{}, and says: {said}", failure.detail)),
+        None => failure,
     }
 }
 

@@ -187,6 +187,21 @@ pub fn judge_head(status: StatusCode, headers: &HeaderMap, wants: Wants, asked: 
     }
 }
 
+/// Whether the body of a failure says what is wrong (RFC 9457).
+#[must_use]
+pub fn is_problem(headers: &HeaderMap) -> bool {
+    media_type(headers).is_ok_and(|(_, mime)| mime.essence_str() == "application/problem+json")
+}
+
+/// Title and detail of a problem, for the log; nothing where it has neither.
+#[must_use]
+pub fn problem(body: &[u8]) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let text = |member: &str| problem.get(member).and_then(serde_json::Value::as_str);
+    let said: Vec<&str> = ["title", "detail"].into_iter().filter_map(text).collect();
+    (!said.is_empty()).then(|| said.join(": "))
+}
+
 /// Codings that the upstream adapter knows are undone by now, and their header gone.
 fn coding(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(header::CONTENT_ENCODING) {

@@ -84,6 +84,35 @@ async fn a_nanoservice_is_told_what_it_declares_and_the_page_varies_on_that() {
 }
 
 #[tokio::test]
+async fn conditions_are_decided_by_what_is_known_of_the_reader() {
+    let layout = "<when device=mobile>phone</when><when device=\"not mobile\">larger</when> \
+                  <when locale=de>Guten Tag</when><when locale=\"not de\">Hello</when> <when region=\"not US\">abroad</when>";
+    let settings =
+        "[context]\nlocales = [\"en\", \"de\"]\nregion_header = \"x-country\"\ntrust_proxy = [\"127.0.0.1\"]\n";
+    let site = TestSite::new().front(layout).file("pasteup.toml", settings);
+    let server = site.serve().await;
+    for (headers, text) in [
+        (
+            &[("user-agent", "Mozilla/5.0 (iPhone) Mobile/15E148"), ("accept-language", "de")][..],
+            "phone Guten Tag abroad",
+        ),
+        (&[("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"), ("x-country", "us")], "larger Hello "),
+        (&[], "larger Hello abroad"),
+    ] {
+        let mut request = client().get(&server.pages);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let vary: Vec<_> = answer.headers().get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        assert!(vary.contains(&"accept-language, sec-ch-ua-mobile, user-agent, x-country"), "{vary:?}");
+        assert_eq!(answer.text().await.unwrap(), text);
+    }
+    let output = site.run(&["render", "/", "--device", "tablet", "--region", "US", "--locale", "de"]).await;
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "larger Guten Tag ");
+}
+
+#[tokio::test]
 async fn a_page_that_is_held_is_not_sent_again() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\nSurrogate-Key: x\r\n", "text").await;
     let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address);

@@ -40,6 +40,21 @@ async fn faults_on_the_wire_have_their_reason() {
     }
 }
 
+#[tokio::test]
+async fn what_a_service_says_of_its_failure_is_logged_and_never_shown() {
+    let body = r#"{"title": "No data", "detail": "the feed is empty", "status": 503}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Oh\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let service = RawService::start(Duration::ZERO, answer).await;
+    let site = TestSite::new().front("<fragment name=a>instead</fragment>").service("a", service.address);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "instead");
+    let line = server.process.line("fetch failed").await;
+    assert!(line.contains("it answered 503, and says: No data: the feed is empty"), "{line}");
+}
+
 /// `text` in a coding.
 async fn coded(coding: &str, text: &str) -> Vec<u8> {
     use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
