@@ -83,6 +83,7 @@ fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     files.manifests.hash(&mut hasher);
     files.discovered.hash(&mut hasher);
     files.unreadable.hash(&mut hasher);
+    files.ignored.hash(&mut hasher);
     files.silent.hash(&mut hasher);
     settings.hash(&mut hasher);
     hasher.finish()

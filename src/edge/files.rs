@@ -47,7 +47,7 @@ impl SiteFolder {
     #[must_use]
     pub fn settings(&self) -> Option<Result<Arc<Source>, Diagnostic>> {
         let path = self.root.join("pasteup.toml");
-        path.exists().then(|| self.read(&path, "pasteup.toml".to_owned()))
+        is_there(&path).then(|| read(&path, "pasteup.toml".to_owned()))
     }
 
     /// All layouts and manifests.
@@ -57,25 +57,30 @@ impl SiteFolder {
         let layouts = self.root.join("layouts");
         let real_layouts = layouts.canonicalize().unwrap_or_else(|_| layouts.clone());
         let mut paths = Vec::new();
-        walk(&layouts, 0, &mut paths);
+        self.walk(&layouts, 0, &mut paths, &mut files);
         for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "html")) {
             let name = self.name(&path);
-            let inside = path.canonicalize().is_ok_and(|real| real.starts_with(&real_layouts));
-            let read = if inside {
-                self.read(&path, name)
-            } else {
-                Err(unreadable(name, "it is a link that leaves layouts/"))
+            let read = match path.canonicalize() {
+                Ok(real) if real.starts_with(&real_layouts) => read(&path, name),
+                Ok(_) => Err(unreadable(name, "it is a link that leaves layouts/")),
+                Err(error) => Err(unreadable(name, &why(&path, &error))),
             };
             match read {
                 Ok(source) => files.layouts.push(source),
                 Err(problem) => files.unreadable.push(problem),
             }
         }
-        let mut folders: Vec<PathBuf> = list(&self.root.join("fragments"));
-        folders.retain(|folder| folder.join("fragment.toml").exists());
-        for folder in folders {
+        let fragments = self.root.join("fragments");
+        // A site without nanoservices of its own has no such folder.
+        if !is_there(&fragments) {
+            return files;
+        }
+        for folder in self.list(&fragments, &mut files) {
             let path = folder.join("fragment.toml");
-            match self.read(&path, self.name(&path)) {
+            if !is_there(&path) {
+                continue;
+            }
+            match read(&path, self.name(&path)) {
                 Ok(source) => files.manifests.push(source),
                 Err(problem) => files.unreadable.push(problem),
             }
@@ -83,29 +88,43 @@ impl SiteFolder {
         files
     }
 
+    /// What is in a folder, sorted. One that cannot be read is a mistake.
+    fn list(&self, folder: &Path, files: &mut Files) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
+        let mut paths = entries.unwrap_or_else(|error| {
+            files.unreadable.push(unreadable(self.name(folder), &why(folder, &error)));
+            Vec::new()
+        });
+        paths.sort();
+        paths
+    }
+
+    fn walk(&self, folder: &Path, depth: usize, found: &mut Vec<PathBuf>, files: &mut Files) {
+        for path in self.list(folder, files) {
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if hidden {
+                continue;
+            }
+            if !path.is_dir() {
+                found.push(path);
+            } else if path.is_symlink() {
+                // It could lead anywhere, or in a circle.
+                let help = "put the folder itself here, or link its files";
+                files.ignored.push(ignored(self.name(&path), "a folder that is linked is not read", help));
+            } else if depth == MAX_DEPTH {
+                let message = format!("a folder inside {MAX_DEPTH} others is not read");
+                files.ignored.push(ignored(self.name(&path), &message, "put it further up"));
+            } else {
+                self.walk(&path, depth + 1, found, files);
+            }
+        }
+    }
+
     /// The path below the site, with forward slashes.
     fn name(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
-    }
-
-    fn read(&self, path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
-        let mut bytes = Vec::new();
-        // One byte more than allowed tells a file that is too large, however large it is.
-        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-        if let Err(error) = read {
-            return Err(unreadable(name, &error.to_string()));
-        }
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(unreadable(name, "it is larger than 1 MiB"));
-        }
-        String::from_utf8(bytes).map(|text| Source::new(name.clone(), text)).map_err(|error| {
-            let valid = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let source = Source::new(name, text);
-            Diagnostic::new(Code::Unreadable, Spot::new(&source, valid..valid), "this is no UTF-8")
-                .help("save the file in the encoding UTF-8")
-        })
     }
 
     /// Calls `changed` at every change in the site, until the watch is dropped. Folders are watched
@@ -160,31 +179,51 @@ impl Watch {
     }
 }
 
+/// Whether anything stands at a path, a link that leads nowhere too.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn read(path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
+    let mut bytes = Vec::new();
+    // Looked at before it is opened: to open a pipe is to wait for its other end.
+    let read = std::fs::metadata(path).and_then(|metadata| {
+        if !metadata.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        // One byte more than allowed tells a file that is too large, however large it is.
+        std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)
+    });
+    if let Err(error) = read {
+        return Err(unreadable(name, &why(path, &error)));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unreadable(name, "it is larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map(|text| Source::new(name.clone(), text)).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let source = Source::new(name, text);
+        Diagnostic::new(Code::Unreadable, Spot::new(&source, valid..valid), "this is no UTF-8")
+            .help("save the file in the encoding UTF-8")
+    })
+}
+
 fn unreadable(name: String, why: &str) -> Diagnostic {
     let source = Source::new(name, "");
-    Diagnostic::new(Code::Unreadable, Spot::new(&source, 0..0), format!("the file cannot be read: {why}"))
+    Diagnostic::new(Code::Unreadable, Spot::new(&source, 0..0), format!("this cannot be read: {why}"))
+        .help("what was live of it stays live until it can be read, or is removed")
 }
 
-/// What is in a folder, sorted; nothing where it cannot be read.
-fn list(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
-}
-
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    for path in list(folder) {
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
-        // Linked folders are not walked into: they could lead anywhere, or in a circle.
-        let linked = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-        if path.is_dir() && !linked && depth < MAX_DEPTH {
-            walk(&path, depth + 1, found);
-        } else if !path.is_dir() {
-            found.push(path);
-        }
+/// Why something cannot be read, in words for who made it.
+fn why(path: &Path, error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
+        "it is a link that leads nowhere".to_owned()
+    } else {
+        error.to_string()
     }
+}
+
+fn ignored(name: String, message: &str, help: &str) -> Diagnostic {
+    Diagnostic::new(Code::Ignored, Spot::new(&Source::new(name, ""), 0..0), message).help(help)
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -31,23 +31,24 @@ impl Compositor {
         let found = plan.fetches.iter().map(|_| OnceCell::new()).collect();
         let fan_out = FanOut { engine: self, plan, found, deadline, trace };
         let mut outcomes: Outcomes = vec![None; plan.slots.len()];
-        for (index, outcome) in fan_out.all(needed_at_once(plan)).await {
-            outcomes[index] = Some(outcome);
+        // One flat set, not a future inside a future for each fallback inside a fallback.
+        let mut under_way: FuturesUnordered<_> =
+            needed_at_once(plan).into_iter().map(|slot| fan_out.one(slot)).collect();
+        while let Some((slot, outcome)) = under_way.next().await {
+            if outcome.shown == Shown::Fallback {
+                let inside = needed(&plan.template.fragments[slot].fallback, &plan.shown);
+                under_way.extend(inside.into_iter().map(|slot| fan_out.one(slot)));
+            }
+            outcomes[slot] = Some(outcome);
         }
         outcomes
     }
 }
 
 impl FanOut<'_> {
-    fn all(&self, slots: Vec<usize>) -> BoxFuture<'_, Vec<(usize, Outcome)>> {
-        async move { join_all(slots.into_iter().map(|slot| self.one(slot))).await.into_iter().flatten().collect() }
-            .boxed()
-    }
-
-    /// The outcome of one fragment, and of those in its fallback where that is shown.
-    async fn one(&self, slot: usize) -> Vec<(usize, Outcome)> {
-        let fragment = &self.plan.template.fragments[slot];
-        let has_fallback = !fragment.fallback.is_empty();
+    /// The outcome of one fragment.
+    async fn one(&self, slot: usize) -> (usize, Outcome) {
+        let has_fallback = !self.plan.template.fragments[slot].fallback.is_empty();
         let outcome = match &self.plan.slots[slot] {
             Slot::Dropped => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
@@ -56,12 +57,7 @@ impl FanOut<'_> {
                 outcome(self.found[*index].get_or_init(look_up).await, has_fallback)
             }
         };
-        let shows_fallback = outcome.shown == Shown::Fallback;
-        let mut outcomes = vec![(slot, outcome)];
-        if shows_fallback {
-            outcomes.extend(self.all(needed(&fragment.fallback, &self.plan.shown)).await);
-        }
-        outcomes
+        (slot, outcome)
     }
 }
 

@@ -115,25 +115,53 @@ pub enum Dimension {
     Header(String),
 }
 
-/// Headers that no nanoservice is sent as context: the compositor's own, those of one connection, and
-/// those that have a dimension of their own.
-const NO_CONTEXT: [(&str, &str); 15] = [
+/// Headers that no nanoservice is sent as context, each with the reason: the compositor's own, those of
+/// one connection, and those that have a dimension of their own. One that ends in `-` stands for all
+/// that begin so.
+const NO_CONTEXT: [(&str, &str); 32] = [
     ("accept", "every nanoservice is asked for HTML"),
+    ("accept-charset", "every nanoservice is asked for HTML"),
     ("accept-encoding", "the compositor undoes content codings itself"),
     ("accept-language", "declare `locale`"),
-    ("connection", "it speaks of one connection"),
-    ("content-length", "requests have no body"),
+    ("connection", ONE_CONNECTION),
+    ("content-", "requests have no body"),
     ("cookie", "declare each cookie: `cookie:NAME`"),
+    ("cookie2", "declare each cookie: `cookie:NAME`"),
+    ("expect", "requests have no body"),
+    ("fragment-", NEVER),
     ("host", "it is the nanoservice's own"),
-    ("if-modified-since", "the compositor asks by its own copy"),
-    ("if-none-match", "the compositor asks by its own copy"),
-    ("keep-alive", "it speaks of one connection"),
-    ("te", "it speaks of one connection"),
+    ("http2-settings", ONE_CONNECTION),
+    ("if-", "the compositor asks by its own copy"),
+    ("keep-alive", ONE_CONNECTION),
+    ("max-forwards", ONE_CONNECTION),
+    ("priority", ONE_CONNECTION),
+    ("proxy-", ONE_CONNECTION),
+    ("range", "the compositor asks for whole fragments"),
+    ("sec-websocket-", ONE_CONNECTION),
+    ("set-cookie", "it is no header of a request"),
+    ("surrogate-", NEVER),
+    ("te", ONE_CONNECTION),
     ("traceparent", "it is sent anyway"),
     ("tracestate", "it is sent anyway"),
-    ("transfer-encoding", "it speaks of one connection"),
+    ("trailer", ONE_CONNECTION),
+    ("transfer-encoding", ONE_CONNECTION),
+    ("upgrade", ONE_CONNECTION),
     ("user-agent", "declare `device`"),
+    ("via", ONE_CONNECTION),
+    ("x-http-method", OVERRIDES),
+    ("x-http-method-override", OVERRIDES),
+    ("x-method-override", OVERRIDES),
 ];
+const ONE_CONNECTION: &str = "it speaks of one connection";
+const NEVER: &str = "no reader's is ever passed on";
+const OVERRIDES: &str = "nanoservices are only ever asked by GET";
+
+/// Whether a text is a token (RFC 9110, 5.6.2), as names of cookies and headers are.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    let mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || mark(byte))
+}
 
 impl Dimension {
     /// The header that it is sent in.
@@ -162,15 +190,14 @@ impl std::str::FromStr for Dimension {
             "variant" => Self::Variant,
             "page" => Self::Page,
             other => match other.split_once(':') {
-                Some(("cookie", name)) if !name.is_empty() => Self::Cookie(name.to_owned()),
-                Some(("header", name)) if http::HeaderName::try_from(name).is_ok() => {
+                Some(("cookie", name)) if is_token(name) => Self::Cookie(name.to_owned()),
+                Some(("header", name)) if is_token(name) => {
                     let name = name.to_ascii_lowercase();
-                    let reserved = NO_CONTEXT.iter().find(|(reserved, _)| *reserved == name);
+                    let reserved = NO_CONTEXT.iter().find(|(reserved, _)| {
+                        name == *reserved || (reserved.ends_with('-') && name.starts_with(reserved))
+                    });
                     if let Some((_, why)) = reserved {
                         return Err(format!("`{text}` cannot be declared: {why}"));
-                    }
-                    if name.starts_with("fragment-") || name.starts_with("surrogate-") {
-                        return Err(format!("`{text}` cannot be declared: no reader's `{name}` is ever passed on"));
                     }
                     Self::Header(name)
                 }
@@ -284,6 +311,39 @@ mod tests {
             let conditions = Conditions { region: Choice::parse(text), ..Conditions::default() };
             assert_eq!(conditions.hold(&reader, Timestamp::UNIX_EPOCH), known, "{text}");
             assert_eq!(conditions.hold(&Reader::default(), Timestamp::UNIX_EPOCH), unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_proxies_and_the_compositor_own_is_no_context() {
+        for name in [
+            "Connection",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "content-type",
+            "host",
+            "expect",
+            "range",
+            "if-match",
+            "priority",
+            "X-HTTP-Method-Override",
+            "x-method-override",
+            "x-http-method",
+            "fragment-device",
+            "a b",
+            "",
+        ] {
+            format!("header:{name}").parse::<Dimension>().expect_err(name);
+        }
+        for name in ["", "a b", "a=b", "a;b", "ü"] {
+            format!("cookie:{name}").parse::<Dimension>().expect_err(name);
+        }
+        for text in ["header:X-Plan", "header:authorization", "header:content", "cookie:__Host-a"] {
+            text.parse::<Dimension>().expect(text);
         }
     }
 

@@ -12,12 +12,18 @@ pub struct Source {
     pub file: String,
     /// The whole file.
     pub text: String,
+    /// Where each line begins, so that places are found without reading the file again.
+    lines: Vec<usize>,
 }
 
 impl Source {
     /// Names a text.
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { file: file.into(), text: text.into() })
+        let text = text.into();
+        // A byte order mark is no column of the first line.
+        let first = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let lines = std::iter::once(first).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Arc::new(Self { file: file.into(), text, lines })
     }
 
     /// The text of a span; empty where the span is none of this file's.
@@ -33,10 +39,9 @@ impl Source {
         while !self.text.is_char_boundary(offset) {
             offset -= 1;
         }
-        let before = &self.text[..offset];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        (line, before[line_start..].chars().count() + 1)
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines[line - 1].min(offset);
+        (line, self.text[start..offset].chars().count() + 1)
     }
 }
 
@@ -163,6 +168,8 @@ codes! {
     NoFallback = "no-fallback", Warning;
     /// Understood, but this version of Pasteup does not act on it.
     NotYet = "not-yet", Warning;
+    /// A folder, or a variable of the environment, that is passed over though it may not be meant to be.
+    Ignored = "ignored", Warning;
 }
 
 /// One mistake.
@@ -205,15 +212,37 @@ impl Diagnostic {
     }
 }
 
-/// Puts mistakes in reading order and drops those said twice (a partial is read once a layout).
+/// Mistakes of one file that are told, at most.
+const MOST: usize = 100;
+
+/// Puts mistakes in reading order and drops those said twice (a partial is read once a layout), and of
+/// a file with very many all but the first.
 pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.sort_by(|a, b| {
-        let key = |d: &Diagnostic| (d.at.source.file.clone(), d.at.span.start, d.code.as_str());
-        key(a).cmp(&key(b)).then_with(|| a.message.cmp(&b.message))
-    });
+    fn order(a: &Diagnostic, b: &Diagnostic) -> std::cmp::Ordering {
+        let key = |d: &Diagnostic| (d.at.span.start, d.code.as_str());
+        a.at.source.file.cmp(&b.at.source.file).then(key(a).cmp(&key(b))).then_with(|| a.message.cmp(&b.message))
+    }
+    diagnostics.sort_by(order);
     diagnostics.dedup_by(|a, b| {
         a.at.source.file == b.at.source.file && a.at.span == b.at.span && a.code == b.code && a.message == b.message
     });
+    let mut told = Vec::with_capacity(diagnostics.len());
+    for of_file in diagnostics.chunk_by_mut(|a, b| a.at.source.file == b.at.source.file) {
+        // One more is told as it is, so that what was tidied stays as it is.
+        if of_file.len() <= MOST + 1 {
+            told.extend_from_slice(of_file);
+            continue;
+        }
+        // Errors first: a warning does not keep the file from going live.
+        of_file.sort_by_key(|problem| !problem.is_error());
+        let (most, rest) = of_file.split_at_mut(MOST);
+        most.sort_by(order);
+        told.extend_from_slice(most);
+        let next = &rest[0];
+        let message = format!("there are {} more mistakes in this file", rest.len());
+        told.push(Diagnostic::new(next.code, next.at.clone(), message));
+    }
+    *diagnostics = told;
 }
 
 #[cfg(test)]
@@ -227,5 +256,22 @@ mod tests {
         assert_eq!(source.position(at), (2, 2));
         assert_eq!(source.position(999), (2, 4));
         assert_eq!(source.position(0), (1, 1));
+        let source = Source::new("a", "\u{feff}ab\nc");
+        assert_eq!([0, 3, 4, 5, 6].map(|at| source.position(at)), [(1, 1), (1, 1), (1, 2), (1, 3), (2, 1)]);
+    }
+
+    #[test]
+    fn of_very_many_mistakes_the_rest_is_counted() {
+        let source = Source::new("a", "x".repeat(500));
+        let one = |at: usize, code| Diagnostic::new(code, Spot::new(&source, at..at + 1), "wrong");
+        let mut problems: Vec<_> = (0..300).map(|at| one(at, Code::NotYet)).collect();
+        problems.extend((400..410).map(|at| one(at, Code::BadValue)));
+        tidy(&mut problems);
+        assert_eq!(problems.len(), MOST + 1);
+        assert_eq!(problems.iter().filter(|problem| problem.is_error()).count(), 10);
+        assert_eq!(problems[MOST].message, "there are 210 more mistakes in this file");
+        let before = problems.clone();
+        tidy(&mut problems);
+        assert_eq!(problems.len(), before.len(), "tidying twice changes nothing");
     }
 }

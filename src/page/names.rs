@@ -20,12 +20,22 @@ pub fn is_name(text: &str) -> bool {
 /// Says what a name may hold, for error messages.
 pub const NAME_RULE: &str = "letters, digits, `-`, `_` and `.`, at most 100 of them";
 
-/// The candidate that is so near to `written` that it was probably meant.
+/// The candidate that is so near to `written` that it was probably meant. Capital letters are nearest.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // What is longer is no name, and would take long to compare.
+    if written.len() > LONGEST {
+        return None;
+    }
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(written.len()) / 3).max(1))
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .filter_map(|candidate| {
+            if candidate.eq_ignore_ascii_case(written) {
+                return Some((0, candidate));
+            }
+            let distance = strsim::damerau_levenshtein(written, candidate);
+            (distance <= (candidate.len().max(written.len()) / 3).max(1)).then_some((distance, candidate))
+        })
         .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
         .map(|(_, candidate)| candidate)
 }
@@ -54,5 +64,7 @@ mod tests {
         assert_eq!(nearest("wether", ["weather", "scores"]), Some("weather"));
         assert_eq!(nearest("rout", ["route", "owner"]), Some("route"));
         assert_eq!(nearest("zebra", ["weather", "scores"]), None);
+        assert_eq!(nearest("CITY", ["citi", "city"]), Some("city"));
+        assert_eq!(nearest(&"x".repeat(200), ["x"]), None);
     }
 }

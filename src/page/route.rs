@@ -1,6 +1,7 @@
 //! From a request's path to a layout and its parameters: the most specific pattern wins.
 //! A path that could be read in two ways is refused before it is matched.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -96,16 +97,47 @@ impl Pattern {
     /// Equal for two patterns that match the same paths, whatever their parameters are called.
     #[must_use]
     pub fn shape(&self) -> String {
-        self.text
-            .split('/')
-            .map(|segment| match segment {
-                s if s.starts_with("{*") => "{*}",
-                s if s.starts_with('{') => "{}",
-                s => s,
-            })
-            .collect::<Vec<_>>()
-            .join("/")
+        let shape = |part| match part {
+            Part::Fixed(text) => text,
+            Part::Any(_) => "{}",
+            Part::Rest(_) => "{*}",
+        };
+        self.parts().map(shape).collect::<Vec<_>>().join("/")
     }
+
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.text[1..].split('/').map(|text| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+            None => Part::Fixed(text),
+            Some(name) => name.strip_prefix('*').map_or(Part::Any(name), Part::Rest),
+        })
+    }
+
+    /// The parameters' values in a path that it matches.
+    fn values(&self, path: &str) -> Vec<(String, String)> {
+        let mut values = Vec::new();
+        let mut left = path.strip_prefix('/').unwrap_or(path);
+        for part in self.parts() {
+            let (text, behind) = left.split_once('/').unwrap_or((left, ""));
+            match part {
+                Part::Fixed(_) => {}
+                Part::Any(name) => values.push((name.to_owned(), text.to_owned())),
+                Part::Rest(name) => values.push((name.to_owned(), left.to_owned())),
+            }
+            left = behind;
+        }
+        values
+    }
+}
+
+/// What stands between two slashes of a pattern.
+#[derive(Debug, Clone, Copy)]
+enum Part<'p> {
+    /// As it is written.
+    Fixed(&'p str),
+    /// `{name}`
+    Any(&'p str),
+    /// `{*name}`
+    Rest(&'p str),
 }
 
 impl fmt::Display for Pattern {
@@ -145,30 +177,82 @@ pub fn normalise(path: &str) -> Result<String, BadPath> {
     if ambiguous || !decoded.starts_with('/') { Err(BadPath::Ambiguous) } else { Ok(decoded.into_owned()) }
 }
 
-/// Patterns and what each leads to.
+/// Patterns and what each leads to: a tree with a level for each part between slashes.
+// Not matchit: it refuses or loses some patterns beside others, and panics at 26 parameters.
 #[derive(Debug, Clone)]
 pub struct Routes<T> {
-    router: matchit::Router<T>,
+    /// The first one is the root.
+    nodes: Vec<Node<T>>,
+}
+
+/// What may follow the parts that lead to it.
+#[derive(Debug, Clone)]
+struct Node<T> {
+    /// A part as it is written.
+    fixed: HashMap<String, usize>,
+    /// `{name}`
+    any: Option<usize>,
+    /// `{*name}`
+    rest: Option<usize>,
+    /// Where a path ends here.
+    target: Option<(Pattern, T)>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { fixed: HashMap::new(), any: None, rest: None, target: None }
+    }
 }
 
 impl<T> Default for Routes<T> {
     fn default() -> Self {
-        Self { router: matchit::Router::new() }
+        Self { nodes: vec![Node::default()] }
     }
 }
 
 impl<T> Routes<T> {
     /// Adds a pattern. `false` where another pattern matches the same paths.
     pub fn insert(&mut self, pattern: &Pattern, target: T) -> bool {
-        self.router.insert(pattern.as_str(), target).is_ok()
+        let mut at = 0;
+        for part in pattern.parts() {
+            let next = self.nodes.len();
+            let node = &mut self.nodes[at];
+            at = match part {
+                Part::Fixed(text) => *node.fixed.entry(text.to_owned()).or_insert(next),
+                Part::Any(_) => *node.any.get_or_insert(next),
+                Part::Rest(_) => *node.rest.get_or_insert(next),
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        let free = self.nodes[at].target.is_none();
+        if free {
+            self.nodes[at].target = Some((pattern.clone(), target));
+        }
+        free
     }
 
-    /// What a normalised path leads to, and the parameters' values.
+    /// What a normalised path leads to, and the parameters' values. From left to right, a part as it is
+    /// written is more specific than a parameter, and that is than all the rest.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<(&T, Vec<(String, String)>)> {
-        let found = self.router.at(path).ok()?;
-        let parameters = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Some((found.value, parameters))
+        // Ways that are still to be tried, each with the path that is left; the most specific is last.
+        let mut ways = vec![(0, Some(path.strip_prefix('/')?))];
+        while let Some((at, left)) = ways.pop() {
+            let node = &self.nodes[at];
+            let Some(left) = left else {
+                match &node.target {
+                    Some((pattern, target)) => return Some((target, pattern.values(path))),
+                    None => continue,
+                }
+            };
+            let (part, behind) = left.split_once('/').map_or((left, None), |(part, behind)| (part, Some(behind)));
+            ways.extend(node.rest.filter(|_| !left.is_empty()).map(|next| (next, None)));
+            ways.extend(node.any.filter(|_| !part.is_empty()).map(|next| (next, behind)));
+            ways.extend(node.fixed.get(part).map(|next| (*next, behind)));
+        }
+        None
     }
 }
 
@@ -202,6 +286,31 @@ mod tests {
         }
         assert!(routes.find("/nowhere").is_none());
         assert!(routes.find("/news").is_none());
+    }
+
+    #[test]
+    fn a_less_specific_pattern_is_tried_where_the_more_specific_leads_nowhere() {
+        let routes = routes(&["/{a}", "/{*b}", "/n/{*a}", "/n/{b}/x", "/n/1/y"]);
+        for (path, pattern) in [
+            ("/x", "/{a}"),
+            ("/x/y", "/{*b}"),
+            ("/n/1/x", "/n/{b}/x"),
+            ("/n/1/y", "/n/1/y"),
+            ("/n/1/z", "/n/{*a}"),
+            ("/n/", "/{*b}"),
+        ] {
+            assert_eq!(*routes.find(path).expect(path).0, pattern, "{path}");
+        }
+        assert!(routes.find("/").is_none());
+    }
+
+    #[test]
+    fn many_parameters_do_not_panic() {
+        let text: String = (0..60).map(|n| format!("/{{p{n}}}")).collect();
+        let mut routes = Routes::default();
+        assert!(routes.insert(&text.parse().expect("a pattern"), ()));
+        let (_, values) = routes.find(&"/v".repeat(60)).expect("it matches");
+        assert_eq!(values.len(), 60);
     }
 
     #[test]
@@ -239,7 +348,51 @@ mod tests {
         assert_eq!(normalise("/z%C3%BCrich%20x"), Ok("/zürich x".to_owned()));
     }
 
+    /// Whether a pattern matches, and how specific it is: part by part, the lower the more.
+    fn matches(pattern: &Pattern, path: &str) -> Option<Vec<u8>> {
+        let mut ranks = Vec::new();
+        let mut left: Vec<&str> = path[1..].split('/').collect();
+        for part in pattern.parts() {
+            let rank = match part {
+                Part::Rest(_) if !left.is_empty() && left != [""] => return Some([ranks, vec![2]].concat()),
+                Part::Fixed(text) if left.first() == Some(&text) => 0,
+                Part::Any(_) if left.first().is_some_and(|text| !text.is_empty()) => 1,
+                _ => return None,
+            };
+            ranks.push(rank);
+            left.remove(0);
+        }
+        left.is_empty().then_some(ranks)
+    }
+
     proptest! {
+        #[test]
+        fn the_tree_finds_what_trying_all_patterns_finds(
+            texts in proptest::collection::vec(("(/(a|b|\\{x[0-9]\\})){0,4}", "(/|/\\{\\*r\\}|/a)"), 1..12),
+            path in "(/(a|b|c|)){1,5}",
+        ) {
+            let mut routes = Routes::default();
+            let mut taken: Vec<Pattern> = Vec::new();
+            for (text, end) in texts {
+                let Ok(pattern) = format!("{text}{end}").parse::<Pattern>() else { continue };
+                let free = !taken.iter().any(|known| known.shape() == pattern.shape());
+                prop_assert_eq!(routes.insert(&pattern, pattern.clone()), free);
+                if free {
+                    taken.push(pattern);
+                }
+            }
+            let best = taken.iter().filter_map(|pattern| Some((matches(pattern, &path)?, pattern))).min_by_key(|(ranks, _)| ranks.clone());
+            let found = routes.find(&path);
+            prop_assert_eq!(found.as_ref().map(|(pattern, _)| pattern.as_str()), best.map(|(_, pattern)| pattern.as_str()));
+            if let Some((pattern, values)) = found {
+                let mut path_again = pattern.to_string();
+                for (name, value) in values {
+                    path_again = path_again.replace(&format!("{{{name}}}"), &value).replace(&format!("{{*{name}}}"), &value);
+                }
+                prop_assert_eq!(path_again, path);
+            }
+        }
+
         #[test]
         fn what_is_normal_holds_no_dot_segment_and_keeps_its_slashes(path in "(/[a-z.%25FEef0]{0,6}){1,4}") {
             if let Ok(normal) = normalise(&path) {

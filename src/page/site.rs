@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
-use super::diagnostic::{self, Code, Diagnostic, Located, Source};
+use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
 use super::layout::assemble::{Surroundings, assemble};
 use super::layout::{LayoutFile, Template};
 use super::manifest::Manifest;
@@ -21,8 +21,10 @@ pub struct Files {
     pub manifests: Vec<Arc<Source>>,
     /// What services told of themselves, each text under its URL.
     pub discovered: Vec<Arc<Source>>,
-    /// Files that could not be read.
+    /// Files and folders that could not be read.
     pub unreadable: Vec<Diagnostic>,
+    /// Folders that were passed over.
+    pub ignored: Vec<Diagnostic>,
     /// Sources of manifests that could not be asked.
     pub silent: Vec<Diagnostic>,
 }
@@ -73,7 +75,8 @@ impl Site {
     /// Builds a site. Where a file has a mistake, `last_good` gives what it was before.
     #[must_use]
     pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
-        let mut site = Self { problems: [files.unreadable.as_slice(), &files.silent].concat(), ..Self::default() };
+        let problems = [files.unreadable.as_slice(), &files.ignored, &files.silent].concat();
+        let mut site = Self { problems, ..Self::default() };
         let broken_manifests = site.read_manifests(files, last_good);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
@@ -85,16 +88,23 @@ impl Site {
             max_includes: limits.max_includes,
             max_fragments: limits.max_fragments,
         };
-        let duplicates = duplicate_routes(&layouts);
+        let mut duplicates = duplicate_routes(&layouts);
         let mut good = Vec::new();
         let mut bad = Vec::new();
         for file in layouts.values() {
             if !file.is_page() {
                 site.problems.extend(file.problems.iter().cloned());
+                // A program that writes a file empties it first, and a disk that is full leaves it so.
+                if file.source.text.trim().is_empty() && was_page(file, last_good) {
+                    let message = "the file is empty, and was a page before";
+                    let problem = Diagnostic::new(Code::Unreadable, Spot::new(&file.source, 0..0), message);
+                    site.problems.push(problem.help("remove the file to take the page away"));
+                    bad.push(file.source.file.clone());
+                }
                 continue;
             }
             let (template, mut problems) = assemble(file, &surroundings);
-            problems.extend(duplicates.iter().filter(|(of, _)| *of == file.path()).map(|(_, problem)| problem.clone()));
+            problems.extend(duplicates.remove(file.path()).into_iter().flatten());
             if problems.iter().any(Diagnostic::is_error) {
                 bad.push(file.source.file.clone());
             } else {
@@ -112,10 +122,7 @@ impl Site {
     fn read_manifests(&mut self, files: &Files, last_good: Option<&Self>) -> BTreeMap<String, String> {
         let mut manifests = Vec::new();
         let mut broken = BTreeMap::new();
-        let previous = |file: &str| {
-            let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
-            live.iter().find(|manifest| manifest.at.source.file == file)
-        };
+        let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
         let unreadable = files.unreadable.iter().map(|problem| (&problem.at.source, None));
         let read = files.manifests.iter().map(|source| {
             let (manifest, problems) = Manifest::parse(source);
@@ -128,8 +135,8 @@ impl Site {
                 None => {
                     let folder = source.file.rsplit('/').nth(1).unwrap_or_default();
                     broken.insert(folder.to_owned(), source.file.clone());
-                    if let Some(manifest) = previous(&source.file) {
-                        self.kept.push(source.file.clone());
+                    for manifest in live.iter().filter(|manifest| is_at(&manifest.at.source.file, &source.file)) {
+                        self.kept.push(manifest.at.source.file.clone());
                         manifests.push(Arc::clone(manifest));
                     }
                 }
@@ -140,7 +147,6 @@ impl Site {
             let told: Vec<Arc<Manifest>> = told.into_iter().map(Arc::new).collect();
             // With a mistake among them, those stay that were good before.
             if problems.iter().any(Diagnostic::is_error) {
-                let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
                 let live = live.iter().filter(|manifest| manifest.at.source.file == source.file);
                 let missing = live.filter(|manifest| !told.iter().any(|other| other.name == manifest.name));
                 let before = manifests.len();
@@ -167,10 +173,10 @@ impl Site {
         }
         for file in bad {
             let live = last_good.map(|site| site.templates.as_slice()).unwrap_or_default();
-            if let Some(template) = live.iter().find(|template| template.file == file) {
+            for template in live.iter().filter(|template| is_at(&template.file, &file)) {
                 self.route(template);
                 self.templates.push(Arc::clone(template));
-                self.kept.push(file);
+                self.kept.push(template.file.clone());
             }
         }
         self.templates.sort_by(|a, b| a.file.cmp(&b.file));
@@ -198,30 +204,98 @@ impl Site {
     }
 }
 
-/// Each pattern that stands in two places, told at both.
-fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> Vec<(&str, Diagnostic)> {
+/// Whether a file is the one at a path, or below the folder there.
+fn is_at(file: &str, path: &str) -> bool {
+    file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn was_page(file: &LayoutFile, last_good: Option<&Site>) -> bool {
+    last_good.is_some_and(|site| site.templates.iter().any(|template| template.file == file.source.file))
+}
+
+/// Others that are named at each of several equal patterns, at most.
+const MAX_NAMED: usize = 3;
+
+/// Each pattern that stands in two places, told at both; by file.
+fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> BTreeMap<&str, Vec<Diagnostic>> {
     let mut by_shape: BTreeMap<String, Vec<(&str, &Located<Pattern>)>> = BTreeMap::new();
     for file in layouts.values() {
         for route in &file.front.routes {
             by_shape.entry(route.value.shape()).or_default().push((file.path(), route));
         }
     }
-    let mut problems = Vec::new();
+    let mut problems: BTreeMap<&str, Vec<Diagnostic>> = BTreeMap::new();
     for same in by_shape.values().filter(|same| same.len() > 1) {
         for (index, (file, route)) in same.iter().enumerate() {
-            let others: Vec<String> = same
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != index)
-                .map(|(_, (_, other))| {
-                    let (line, _) = other.at.source.position(other.at.span.start);
-                    format!("{}:{line} (`{}`)", other.at.source.file, other.value)
-                })
-                .collect();
-            let message = format!("`{}` is the route of another layout too: {}", route.value, others.join(", "));
-            let problem = Diagnostic::new(Code::DuplicateRoute, route.at.clone(), message);
-            problems.push((*file, problem.help("a path can lead to one layout only")));
+            let others = same.iter().enumerate().filter(|(other, _)| *other != index).take(MAX_NAMED);
+            let mut named: Vec<String> = Vec::new();
+            for (_, (_, other)) in others {
+                let (line, _) = other.at.source.position(other.at.span.start);
+                named.push(format!("{}:{line} (`{}`)", other.at.source.file, other.value));
+            }
+            let more = same.len() - 1 - named.len();
+            named.extend((more > 0).then(|| format!("and {more} more")));
+            let here = same.iter().all(|(other, _)| other == file);
+            let message = if here {
+                format!("`{}` is a route of this layout twice: {}", route.value, named.join(", "))
+            } else {
+                format!("`{}` is the route of another layout too: {}", route.value, named.join(", "))
+            };
+            let help = if here { "keep one of them" } else { "a path can lead to one layout only" };
+            let problem = Diagnostic::new(Code::DuplicateRoute, route.at.clone(), message).help(help);
+            problems.entry(file).or_default().push(problem);
         }
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(file: &str, route: &str) -> Arc<Source> {
+        Source::new(file, format!("+++\nroute = \"{route}\"\n+++\n"))
+    }
+
+    fn build(layouts: Vec<Arc<Source>>, unreadable: &[&str], last_good: Option<&Site>) -> Site {
+        let unreadable = unreadable.iter().map(|file| {
+            let source = Source::new(*file, "");
+            Diagnostic::new(Code::Unreadable, Spot::new(&source, 0..0), "it cannot be read")
+        });
+        let files = Files { layouts, unreadable: unreadable.collect(), ..Files::default() };
+        Site::build(&files, &Limits::default(), last_good)
+    }
+
+    #[test]
+    fn what_is_below_a_folder_that_cannot_be_read_stays_live() {
+        let layouts =
+            || vec![page("layouts/a.html", "/a"), page("layouts/s/b.html", "/b"), page("layouts/sc.html", "/c")];
+        let before = build(layouts(), &[], None);
+        let after = build(vec![page("layouts/a.html", "/a")], &["layouts/s"], Some(&before));
+        assert!(after.find("/a").is_some() && after.find("/b").is_some());
+        assert!(after.find("/c").is_none(), "it was removed");
+        assert_eq!(after.kept, ["layouts/s/b.html"]);
+        let gone = build(Vec::new(), &["layouts"], Some(&before));
+        assert!(["/a", "/b", "/c"].iter().all(|path| gone.find(path).is_some()));
+    }
+
+    #[test]
+    fn an_emptied_page_stays_live_and_is_told() {
+        let before = build(vec![page("layouts/a.html", "/a")], &[], None);
+        let emptied = || vec![Source::new("layouts/a.html", "\n")];
+        let mut after = build(emptied(), &[], Some(&before));
+        after = build(emptied(), &[], Some(&after));
+        assert!(after.find("/a").is_some());
+        assert_eq!(after.problems.len(), 1);
+        assert!(build(emptied(), &[], None).problems.is_empty(), "an empty partial is one");
+    }
+
+    #[test]
+    fn a_route_of_very_many_layouts_names_a_few() {
+        let site = build((0..300).map(|n| page(&format!("layouts/{n}.html"), "/a")).collect(), &[], None);
+        assert_eq!(site.problems.len(), 300);
+        assert!(site.problems.iter().all(|problem| problem.message.ends_with("and 296 more")));
+        let twice = Source::new("layouts/a.html", "+++\nroute = [\"/{a}\", \"/{b}\"]\n+++\n");
+        assert!(build(vec![twice], &[], None).problems[0].message.contains("of this layout twice"));
+    }
 }

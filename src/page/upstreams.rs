@@ -20,6 +20,9 @@ pub enum UpstreamError {
     /// No absolute URL.
     #[error("`{0}` is no absolute `http` or `https` URL")]
     NotAbsolute(String),
+    /// `http://host:0`
+    #[error("nobody can be reached at port 0")]
+    PortZero,
     /// `http://user:password@host`
     #[error("a URL with a user name or password is not taken")]
     UserInformation,
@@ -62,9 +65,16 @@ impl Allowed {
 /// # Errors
 /// It is no absolute `http` or `https` URL, or holds user information.
 pub fn source(text: &str) -> Result<Url, UpstreamError> {
-    let url = Url::parse(text).map_err(|_| UpstreamError::NotAbsolute(text.to_owned()))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(UpstreamError::NotAbsolute(text.to_owned()));
+    let not_absolute = || UpstreamError::NotAbsolute(text.to_owned());
+    // `Url` repairs `http:a` and `http:///a`; who wrote them may have meant something else.
+    let (scheme, behind) = text.split_once("://").ok_or_else(not_absolute)?;
+    let is_web = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let url = Url::parse(text).map_err(|_| not_absolute())?;
+    if !is_web || behind.starts_with(['/', '\\']) || url.host().is_none() {
+        return Err(not_absolute());
+    }
+    if url.port() == Some(0) {
+        return Err(UpstreamError::PortZero);
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UpstreamError::UserInformation);
@@ -100,7 +110,17 @@ mod tests {
         {
             text.parse::<Allowed>().expect_err(text);
         }
-        for text in ["/a", "javascript:1", "file:///etc", "http://u:p@a/"] {
+        for text in [
+            "/a",
+            "javascript:1",
+            "file:///etc",
+            "http://u:p@a/",
+            "http:127.0.0.1/x",
+            "https:evil.test",
+            "http:///x",
+            "https:/evil.test?a://b",
+            "http://a:0/",
+        ] {
             source(text).expect_err(text);
         }
     }

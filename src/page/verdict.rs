@@ -74,6 +74,7 @@ mod tests {
             "data:text/html,x",
             "/\\evil.test",
             "http://u:p@a/",
+            "https:evil.test",
             "/a\r\nb",
             "a b",
         ] {

@@ -89,7 +89,7 @@ struct Open {
 pub(super) fn fault(text: &str) -> Option<Fault> {
     // What swallows a tag behind the text would swallow the page: a comment, an attribute, a script.
     const SENTINEL: &str = "<pasteup-end>";
-    let all = tokens(&format!("{text}{SENTINEL}"));
+    let all = tokens(&format!("{text}{SENTINEL}"), 0);
     let mut open: Vec<Open> = Vec::new();
     let mut whole = false;
     for token in &all {
@@ -110,6 +110,8 @@ pub(super) fn fault(text: &str) -> Option<Fault> {
                 let at = text[..(*end).min(text.len())].rfind("<!").unwrap_or_default();
                 return Some(Fault { what: "a doctype".to_owned(), at });
             }
+            // It swallowed what stands behind the text, which is told below.
+            Token::Unfinished { .. } => {}
         }
     }
     if let Some(left) = open.iter().rfind(|element| !optional(&element.name)) {

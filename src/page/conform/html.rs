@@ -50,7 +50,7 @@ pub(super) fn composes(case: &Case<'_>) -> Opinion {
     let declared = case.subject.manifest.as_ref().map(|manifest| &*manifest.composes).unwrap_or_default();
     case.over(texts(case).map(|(name, _, text)| {
         let mut count = 0;
-        for token in tokens(&text.text) {
+        for token in tokens(&text.text, 0) {
             let Token::Start(tag) = token else { continue };
             if tag.name != "fragment" {
                 continue;
@@ -79,7 +79,7 @@ pub(super) fn esi(case: &Case<'_>) -> Opinion {
     case.over(texts(case).map(|(name, reply, text)| {
         let control = reply.headers.get("surrogate-control").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let asks = control.to_ascii_lowercase().contains("esi/");
-        let holds = tokens(&text.text).iter().any(|token| match token {
+        let holds = tokens(&text.text, 0).iter().any(|token| match token {
             Token::Start(tag) => tag.name.starts_with("esi:"),
             _ => false,
         });

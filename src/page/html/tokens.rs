@@ -5,10 +5,11 @@
 //! (HTML standard, 13.2.6) are switched to here. Not lol_html: it reports an end tag only where a
 //! start tag was, and a stray `</fragment>` must be a mistake that has a place.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
-use html5gum::{Span, State, Tokenizer};
+use html5gum::{Error, Span, State, Tokenizer};
 
 /// A start or end tag, or a doctype.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,13 @@ pub enum Token {
     Doctype {
         /// The byte after it.
         end: usize,
+    },
+    /// `<name …` to the end of the text, without a `>`.
+    Unfinished {
+        /// In lower case.
+        name: String,
+        /// From `<` on.
+        span: Range<usize>,
     },
 }
 
@@ -62,24 +70,43 @@ enum Event {
     Close(bool, usize),
     End(String, Range<usize>),
     Doctype(usize),
+    Comment(usize),
+    CutOff,
 }
 
-/// The tags of a text, in order.
+/// The tags of a text from a byte on, in order.
 #[must_use]
-pub fn tokens(text: &str) -> Vec<Token> {
-    let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| match event {
-        CallbackEvent::OpenStartTag { name } => Some(Event::Open(own(name), span.start)),
-        CallbackEvent::AttributeName { name } => Some(Event::Name(own(name), span.start..span.end)),
-        CallbackEvent::AttributeValue { value } => Some(Event::Value(own(value))),
-        CallbackEvent::CloseStartTag { self_closing } => Some(Event::Close(self_closing, span.end)),
-        CallbackEvent::EndTag { name } => Some(Event::End(own(name), span.start..span.end)),
-        CallbackEvent::Doctype { .. } => Some(Event::Doctype(span.end)),
-        CallbackEvent::String { .. } | CallbackEvent::Comment { .. } | CallbackEvent::Error(_) => None,
-    });
-    let mut tokenizer = Tokenizer::new_with_emitter(text, emitter);
+pub fn tokens(text: &str, from: usize) -> Vec<Token> {
     let mut found = Vec::new();
     let mut foreign = Foreign::default();
+    let mut from = from;
+    while let Some(next) = read(text, from, &mut foreign, &mut found) {
+        from = next;
+    }
+    found
+}
+
+const CDATA: &str = "<![CDATA[";
+
+/// Reads tags from a byte on. Where a CDATA section of foreign content stops it, says where that ends:
+/// html5gum takes it for a comment, up to the first `>`.
+fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) -> Option<usize> {
+    let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| {
+        let span = span.start + from..span.end + from;
+        match event {
+            CallbackEvent::OpenStartTag { name } => Some(Event::Open(own(name), span.start)),
+            CallbackEvent::AttributeName { name } => Some(Event::Name(own(name), span)),
+            CallbackEvent::AttributeValue { value } => Some(Event::Value(own(value))),
+            CallbackEvent::CloseStartTag { self_closing } => Some(Event::Close(self_closing, span.end)),
+            CallbackEvent::EndTag { name } => Some(Event::End(own(name), span)),
+            CallbackEvent::Doctype { .. } => Some(Event::Doctype(span.end)),
+            CallbackEvent::Comment { .. } => Some(Event::Comment(span.start)),
+            CallbackEvent::Error(Error::EofInTag) => Some(Event::CutOff),
+            CallbackEvent::String { .. } | CallbackEvent::Error(_) => None,
+        }
+    });
+    let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], emitter);
     let mut tag: Option<StartTag> = None;
     // An end tag's attributes are reported too, with no tag open: they are dropped.
     while let Some(Ok(event)) = tokenizer.next() {
@@ -112,9 +139,26 @@ pub fn tokens(text: &str) -> Vec<Token> {
                 found.push(Token::End { name, span });
             }
             Event::Doctype(end) => found.push(Token::Doctype { end }),
+            Event::Comment(start) if foreign.inside() && text[start..].starts_with(CDATA) => {
+                return text[start..].find("]]>").map(|end| start + end + "]]>".len());
+            }
+            Event::Comment(_) => {}
+            Event::CutOff => found.extend(unfinished(text, tag.take())),
         }
     }
-    found
+    None
+}
+
+/// The start tag that a text ends in. One without attributes has not been told of.
+fn unfinished(text: &str, tag: Option<StartTag>) -> Option<Token> {
+    let (name, start) = match tag {
+        Some(tag) => (tag.name, tag.span.start),
+        None => {
+            let start = text.rfind('<')?;
+            (text[start + 1..].trim_end().to_ascii_lowercase(), start)
+        }
+    };
+    (!name.starts_with('/')).then(|| Token::Unfinished { name, span: start..text.len() })
 }
 
 /// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
@@ -145,6 +189,8 @@ fn value_span(text: &str, name_end: usize) -> Range<usize> {
 struct Foreign {
     /// Open elements that change the language, and whether what is inside them is foreign.
     open: Vec<(String, bool)>,
+    /// How many of them have each name: most end tags need no search.
+    count: HashMap<String, usize>,
 }
 
 impl Foreign {
@@ -162,6 +208,7 @@ impl Foreign {
         };
         if let Some(foreign) = enters {
             if !tag.self_closing {
+                *self.count.entry(tag.name.clone()).or_default() += 1;
                 self.open.push((tag.name.clone(), foreign));
             }
             return None;
@@ -179,8 +226,15 @@ impl Foreign {
     }
 
     fn close(&mut self, name: &str) {
-        if let Some(at) = self.open.iter().rposition(|(open, _)| open == name) {
-            self.open.truncate(at);
+        if self.count.get(name).is_none_or(|count| *count == 0) {
+            return;
+        }
+        // With it those end that were left open inside.
+        while let Some((open, _)) = self.open.pop() {
+            *self.count.get_mut(&open).expect("each open element is counted") -= 1;
+            if open == name {
+                return;
+            }
         }
     }
 }
@@ -191,11 +245,11 @@ mod tests {
 
     /// What the tokenizer took for tags, as written.
     fn written(text: &str) -> Vec<&str> {
-        tokens(text)
+        tokens(text, 0)
             .into_iter()
             .filter_map(|token| match token {
                 Token::Start(tag) => Some(&text[tag.span]),
-                Token::End { span, .. } => Some(&text[span]),
+                Token::End { span, .. } | Token::Unfinished { span, .. } => Some(&text[span]),
                 Token::Doctype { .. } => None,
             })
             .collect()
@@ -218,9 +272,29 @@ mod tests {
     }
 
     #[test]
+    fn a_cdata_section_is_one_in_foreign_content_only() {
+        let text = "<svg><style><![CDATA[ a>b <fragment name=\"nope\"/> ]]><b/></style></svg><i>";
+        assert_eq!(written(text), ["<svg>", "<style>", "<b/>", "</style>", "</svg>", "<i>"]);
+        assert_eq!(written("<svg><![CDATA[ <b> "), ["<svg>"]);
+        // In HTML it is a comment, which ends at the first `>`.
+        assert_eq!(written("<![CDATA[ <b> <i> ]]>"), ["<i>"]);
+    }
+
+    #[test]
+    fn a_tag_that_reaches_to_the_end_of_the_text_is_told() {
+        for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n"] {
+            let found = tokens(&format!("<i>é{text}"), 0);
+            assert!(
+                matches!(&found[1..], [Token::Unfinished { name, span }] if name == "a" && span.start == 5),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
     fn spans_are_exact_in_odd_html() {
         let text = "ä\r\n<!--x\r\n--><DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w><!DOCTYPE html></Div >\r\n<fragment NAME=héé />";
-        let found = tokens(text);
+        let found = tokens(text, 0);
         let Token::Start(div) = &found[0] else { panic!("{found:?}") };
         assert_eq!(div.name, "div");
         assert_eq!(&text[div.span.clone()], "<DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w>");

@@ -17,10 +17,15 @@ use crate::page::units;
 use crate::page::upstreams::Allowed;
 
 use super::file::LayoutFile;
+use super::ids::{self, Wish};
+use super::markup::MAX_DEPTH;
 use super::needs::Needs;
 use super::node::{FragmentElement, Node, Parameter, Piece, Target};
 use super::template::{FragmentUse, Part, Service, Template};
 use super::title::Title;
+
+/// Partials inside each other, at most.
+const MAX_INCLUDES_DEEP: usize = 32;
 
 /// What layouts are assembled against.
 pub struct Surroundings<'a> {
@@ -38,8 +43,8 @@ pub struct Surroundings<'a> {
     pub max_fragments: usize,
 }
 
-/// Assembles a page's layout. The mistakes are its own and those of the partials it includes;
-/// with an error among them the template is not to go live.
+/// Assembles a page's layout. The mistakes are its own, and one of each partial that has an error; with
+/// an error among them the template is not to go live.
 #[must_use]
 pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template, Vec<Diagnostic>) {
     let mut assembler = Assembler {
@@ -50,6 +55,9 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         conditions: Vec::new(),
         files: vec![file],
         includes: 0,
+        depth: 0,
+        fallbacks: 0,
+        wishes: Vec::new(),
         title: Title::new(file.front.title.as_deref(), file, surroundings.files),
         needs: Needs::new(file, surroundings.files),
     };
@@ -62,7 +70,12 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         parts.prepend(Part::Assets);
     }
     let front = &file.front;
-    let fragments: Vec<FragmentUse> = assembler.fragments.into_iter().flatten().collect();
+    let (ids, same) = ids::give(&assembler.wishes);
+    assembler.problems.extend(same);
+    let mut fragments: Vec<FragmentUse> = assembler.fragments.into_iter().flatten().collect();
+    for (fragment, id) in fragments.iter_mut().zip(ids) {
+        fragment.id = id;
+    }
     let dimensions = dimensions(&fragments, &assembler.conditions);
     let parts = parts.finish();
     let template = Template {
@@ -128,6 +141,12 @@ struct Assembler<'a> {
     /// The files that are open: the page, a partial of it, a partial of that.
     files: Vec<&'a LayoutFile>,
     includes: usize,
+    /// Our elements that are open.
+    depth: usize,
+    /// Fragments that are open: what is inside one is shown in its stead, and is no part of the head.
+    fallbacks: usize,
+    /// What the fragments that have a service would be called, in document order.
+    wishes: Vec<Wish>,
     title: Title,
     needs: Needs,
 }
@@ -146,19 +165,20 @@ impl<'a> Assembler<'a> {
                     let index = self.conditions.len();
                     self.conditions.push(conditions.clone());
                     let mut inner = Parts::default();
-                    self.nodes(inside, &mut inner);
+                    self.inside(inside, &mut inner);
                     parts.push(Part::When(index, inner.finish()));
                 }
                 Node::Include(file) => self.include(file, parts),
                 Node::Slot { start, inside, end } => {
                     parts.text(self.bytes(start.clone()));
-                    self.nodes(inside, parts);
+                    self.inside(inside, parts);
                     parts.text(self.bytes(end.clone()));
                 }
-                Node::Title(span) => match self.title.replacement() {
+                Node::Title(span) => match self.title.replacement().filter(|_| self.fallbacks == 0) {
                     Some(text) => parts.text(text.as_bytes()),
                     None => parts.text(self.bytes(span.clone())),
                 },
+                Node::Mark(_) if self.fallbacks > 0 => {}
                 Node::Mark(mark) => {
                     if let Some(element) = self.title.at(*mark) {
                         parts.text(element.as_bytes());
@@ -169,6 +189,12 @@ impl<'a> Assembler<'a> {
                 }
             }
         }
+    }
+
+    fn inside(&mut self, nodes: &'a [Node], parts: &mut Parts) {
+        self.depth += 1;
+        self.nodes(nodes, parts);
+        self.depth -= 1;
     }
 
     fn bytes(&self, span: Range<usize>) -> &'a [u8] {
@@ -201,7 +227,21 @@ impl<'a> Assembler<'a> {
             }
             return;
         }
-        self.problems.extend(file.problems.iter().cloned());
+        let too_deep = if self.files.len() > MAX_INCLUDES_DEEP {
+            let message = format!("`{}` is a partial inside {MAX_INCLUDES_DEEP} others", named.value);
+            Some(Diagnostic::new(Code::IncludeCycle, named.at.clone(), message))
+        } else if self.depth + file.depth > MAX_DEPTH {
+            let message = format!("with `{}`, more than {MAX_DEPTH} elements stand inside each other", named.value);
+            Some(Diagnostic::new(Code::BadValue, named.at.clone(), message))
+        } else {
+            None
+        };
+        if let Some(problem) = too_deep {
+            self.problems.push(problem.help("no more may stand inside each other: take some apart"));
+            return;
+        }
+        // One keeps the page from going live, and the file tells all of them itself.
+        self.problems.extend(file.problems.iter().find(|problem| problem.is_error()).cloned());
         self.files.push(file);
         self.nodes(&file.nodes, parts);
         self.files.pop();
@@ -225,8 +265,12 @@ impl<'a> Assembler<'a> {
         if let Some(Service::Named(manifest)) = &service {
             self.declared(element, manifest);
         }
+        let wish = service.as_ref().map(|service| wish(element, service));
+        self.wishes.extend(wish);
         let mut fallback = Parts::default();
-        self.nodes(&element.inside, &mut fallback);
+        self.fallbacks += 1;
+        self.inside(&element.inside, &mut fallback);
+        self.fallbacks -= 1;
         let fallback = fallback.finish();
         if element.required && fallback.is_empty() {
             let problem =
@@ -236,9 +280,9 @@ impl<'a> Assembler<'a> {
             );
         }
         let service = service?;
-        let id = self.id(element, &service);
         self.fragments[index] = Some(FragmentUse {
-            id,
+            // Until all of the page are known.
+            id: Name::from(""),
             service,
             ttl: element.ttl.as_ref().map(|ttl| ttl.value),
             stale: element.stale,
@@ -250,21 +294,6 @@ impl<'a> Assembler<'a> {
             at: element.at.clone(),
         });
         Some(index)
-    }
-
-    /// An id of its own: as written, else its name, then `name-2`, `name-3`.
-    fn id(&self, element: &FragmentElement, service: &Service) -> Name {
-        let base = element.id.clone().unwrap_or_else(|| match service {
-            Service::Named(manifest) => manifest.name.to_string(),
-            Service::Source(url) => {
-                url.host_str().unwrap_or("src").replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-")
-            }
-        });
-        let taken = |id: &str| self.fragments.iter().flatten().any(|fragment| &*fragment.id == id);
-        if !taken(&base) {
-            return Name::from(base);
-        }
-        (2..).map(|n| format!("{base}-{n}")).find(|id| !taken(id)).map(Name::from).expect("numbers do not end")
     }
 
     fn service(&mut self, element: &FragmentElement) -> Option<Service> {
@@ -303,8 +332,14 @@ impl<'a> Assembler<'a> {
                     Diagnostic::new(Code::UnknownFragment, name.at.clone(), message).maybe_help(help)
                 } else {
                     let message = format!("no version of `{}` satisfies `{}`", name.value, version.value);
-                    Diagnostic::new(Code::NoSuchVersion, version.at.clone(), message)
-                        .help(format!("there is {}", versions.join(", ")))
+                    let mut help = format!("there is {}", versions.join(", "));
+                    if versions.iter().all(|version| version.contains('-')) {
+                        let newest = &versions[0];
+                        help.push_str(&format!(
+                            "; a version that is not finished is chosen only by its own name: `={newest}`"
+                        ));
+                    }
+                    Diagnostic::new(Code::NoSuchVersion, version.at.clone(), message).help(help)
                 };
                 self.problems.push(problem);
                 None
@@ -341,10 +376,9 @@ impl<'a> Assembler<'a> {
             let problem = Diagnostic::new(Code::TtlTooLong, ttl.at.clone(), message);
             self.problems.push(problem.help("that is what will be used"));
         }
-        if manifest.params.is_empty() {
-            return;
-        }
-        for parameter in &element.parameters {
+        // A nanoservice that declares none takes any.
+        let checked = if manifest.params.is_empty() { &[][..] } else { &element.parameters };
+        for parameter in checked {
             let name = &parameter.name.value;
             let Some(declared) = manifest.params.iter().find(|param| param.name == *name) else {
                 let help = names::did_you_mean(name, manifest.params.iter().map(|param| param.name.as_str()));
@@ -363,12 +397,23 @@ impl<'a> Assembler<'a> {
                 self.problems.push(problem.help(format!("it {wrong}")));
             }
         }
-        for param in manifest.params.iter().filter(|param| param.required) {
-            if !element.parameters.iter().any(|given| given.name.value == param.name) {
-                let message = format!("`{}` needs the parameter `{}`", manifest.name, param.name);
+        for name in manifest.required() {
+            if !element.parameters.iter().any(|given| given.name.value == name) {
+                let message = format!("`{}` needs the parameter `{name}`", manifest.name);
                 let problem = Diagnostic::new(Code::MissingParameter, element.at.clone(), message);
-                self.problems.push(problem.help(format!("add `data-{}=\"…\"`", param.name)));
+                self.problems.push(problem.help(format!("add `data-{name}=\"…\"`")));
             }
+        }
+    }
+}
+
+fn wish(element: &FragmentElement, service: &Service) -> Wish {
+    match (&element.id, service) {
+        (Some(id), _) => Wish::Written(id.clone()),
+        (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
+        (None, Service::Source(url)) => {
+            let host = url.host_str().unwrap_or("src");
+            Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
 
 use super::front::{self, FrontMatter};
-use super::markup;
+use super::markup::{self, Markup};
 use super::node::Node;
 
 /// Largest layout, in bytes.
@@ -22,6 +22,8 @@ pub struct LayoutFile {
     pub front: FrontMatter,
     /// The rest.
     pub nodes: Vec<Node>,
+    /// How many of our elements stand inside each other, at most.
+    pub depth: usize,
     /// What is wrong with it.
     pub problems: Vec<Diagnostic>,
 }
@@ -32,10 +34,19 @@ impl LayoutFile {
     pub fn parse(source: &Arc<Source>) -> Self {
         let mut problems = Vec::new();
         let (range, body) = split(&source.text);
-        let front = match range {
+        let mut front = match range {
             Some(range) => front::parse(source, range, &mut problems),
             None => FrontMatter::default(),
         };
+        if let Some(line) = almost(&source.text).filter(|_| body == Some(mark(&source.text))) {
+            let message = "this looks like the beginning of front matter, but is none";
+            let problem = Diagnostic::new(Code::FrontMatter, Spot::new(source, line), message);
+            problems.push(problem.help(
+                "the very first line must be `+++` and nothing else, and another such line must end the front matter",
+            ));
+            // Whatever was meant, it was no partial: a page of before stays.
+            front.route_was_wrong = true;
+        }
         let body = body.unwrap_or_else(|| {
             let at = Spot::new(source, 0..source.text.lines().next().map_or(0, str::len));
             let problem = Diagnostic::new(Code::FrontMatter, at, "the front matter is not closed");
@@ -44,8 +55,8 @@ impl LayoutFile {
         });
         // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
         let frame = front.routes.is_empty();
-        let nodes = markup::parse(source, body, frame, &mut problems);
-        Self { source: Arc::clone(source), front, nodes, problems }
+        let Markup { nodes, depth } = markup::parse(source, body, frame, &mut problems);
+        Self { source: Arc::clone(source), front, nodes, depth, problems }
     }
 
     /// The path below `layouts/`, as `frame` and `include` name it.
@@ -61,10 +72,23 @@ impl LayoutFile {
     }
 }
 
+/// Bytes of a byte order mark, which some editors of Windows write; it is no part of a page.
+fn mark(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+}
+
+/// A first line that was probably meant to begin front matter.
+fn almost(text: &str) -> Option<Range<usize>> {
+    let bare = &text[mark(text)..];
+    let start = text.len() - bare.trim_start().len();
+    let line = text[start..].lines().next().unwrap_or_default().trim_end();
+    let dashes = line.len() >= 3 && line.bytes().all(|byte| byte == b'-');
+    (line.starts_with("+++") || dashes).then_some(start..start + line.len())
+}
+
 /// The front matter's bytes, and where the HTML begins; `None` where the end is missing.
 fn split(text: &str) -> (Option<Range<usize>>, Option<usize>) {
-    // Some editors of Windows write a byte order mark; it is no part of a page.
-    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mark = mark(text);
     let mut lines = text[mark..].split_inclusive('\n');
     let mut at = mark;
     match lines.next() {
@@ -98,5 +122,25 @@ mod tests {
             assert_eq!(&text[body..], html, "{text:?}");
         }
         assert_eq!(split("+++\nroute = 1\n"), (None, None));
+    }
+
+    #[test]
+    fn what_is_almost_front_matter_is_no_partial_by_mistake() {
+        for text in [
+            "\n+++\nroute = \"/\"\n+++\n",
+            "  +++\nroute = \"/\"\n+++\n",
+            "++++\nroute = \"/\"\n++++\n",
+            "---\nroute: /\n---\n",
+            "+++ route = \"/\" +++\n<p>",
+            "\u{feff} +++\n",
+        ] {
+            let file = LayoutFile::parse(&Source::new("layouts/a.html", text));
+            assert_eq!(file.problems.len(), 1, "{text:?}");
+            assert_eq!(file.problems[0].code, Code::FrontMatter);
+            assert!(file.is_page(), "{text:?}");
+        }
+        for text in ["", "\n", "<p>+++\n", "-- \n", "--- a\n", "a\n+++\n", "+++\n+++\n"] {
+            assert_eq!(LayoutFile::parse(&Source::new("layouts/a.html", text)).problems, [], "{text:?}");
+        }
     }
 }

@@ -62,9 +62,28 @@ pub struct Experiment {
     pub variants: Vec<(String, u32)>,
 }
 
-/// Headers that the compositor itself sets.
-const OWNED: [&str; 7] =
-    ["content-length", "transfer-encoding", "connection", "set-cookie", "cache-control", "vary", "etag"];
+/// Headers that the compositor itself sets, or that speak of one connection.
+const OWNED: [&str; 19] = [
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "host",
+    "keep-alive",
+    "location",
+    "set-cookie",
+    "surrogate-key",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "x-request-id",
+];
 
 /// Reads front matter and adds its mistakes to `problems`.
 pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagnostic>) -> FrontMatter {
@@ -86,13 +105,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
     let routes = routes(&mut reader, problems);
     let frame = reader.read("frame", |value| located(value, table::filled(value)?));
     let esi = reader.read("esi", table::boolean);
-    let schedule = reader.tables("schedule", |takeover| Takeover {
-        file: takeover
-            .read("use", |value| located(value, table::filled(value)?))
-            .unwrap_or_else(|| Located { value: String::new(), at: takeover.at().clone() }),
-        from: takeover.read("from", time),
-        until: takeover.read("until", time),
-    });
+    let schedule = reader.tables("schedule", takeover);
     let experiments = experiments(&mut reader);
     let mut front = FrontMatter {
         route_was_wrong: table.get("route").is_some() && routes.is_empty(),
@@ -131,8 +144,23 @@ fn located<T>(value: &Value, read: T) -> Result<Located<T>, Wrong> {
     Ok(Located { value: read, at: value.at.clone() })
 }
 
+fn takeover(takeover: &mut Reader<'_>) -> Takeover {
+    let file = takeover.read("use", |value| located(value, table::filled(value)?));
+    let (from, until) = (takeover.read("from", time), takeover.read("until", time));
+    if let (Some(from), Some(until), Some(entry)) = (from, until, takeover.entry("until"))
+        && from >= until
+    {
+        takeover.note(entry.value.at.clone(), "`until` is not after `from`, so the file is never shown", None);
+    }
+    Takeover { file: file.unwrap_or_else(|| Located { value: String::new(), at: takeover.at().clone() }), from, until }
+}
+
 fn routes(reader: &mut Reader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
-    let texts = reader.read("route", table::one_or_more(|value| located(value, table::text(value)?)));
+    let texts = reader.read("route", |value| {
+        let texts = table::one_or_more(|value| located(value, table::text(value)?))(value)?;
+        let help = "write `route = \"/path\"`, or leave it out if the file is a partial";
+        if texts.is_empty() { Err(Wrong::with_help("the list is empty", help)) } else { Ok(texts) }
+    });
     let mut routes = Vec::new();
     for text in texts.into_iter().flatten() {
         match text.value.parse::<Pattern>() {
@@ -178,7 +206,7 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
         );
         return Vec::new();
     };
-    let mut headers = Vec::new();
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for entry in &table.entries {
         let Ok(name) = HeaderName::try_from(entry.key.as_str()) else {
             reader.note(entry.key_at.clone(), format!("`{}` is no header name", entry.key), None);
@@ -191,6 +219,11 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
                 format!("`{}` is set by the compositor", entry.key),
                 Some(cure.to_owned()),
             );
+            continue;
+        }
+        if headers.iter().any(|(known, _)| *known == name) {
+            let cure = "names of headers are equal in capital and small letters: keep one of them";
+            reader.note(entry.key_at.clone(), format!("`{}` stands twice", entry.key), Some(cure.to_owned()));
             continue;
         }
         match table::text(&entry.value).map(|text| HeaderValue::try_from(text.trim())) {
@@ -232,4 +265,38 @@ fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
         experiments.push(Experiment { name: entry.key.clone(), variants });
     }
     experiments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        parse(&Source::new("layouts/a.html", text), 0..text.len(), &mut problems);
+        problems.into_iter().filter(Diagnostic::is_error).map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn a_page_adds_no_header_of_the_compositor_and_none_twice() {
+        for name in OWNED {
+            assert_eq!(problems(&format!("[headers]\n{name} = \"x\"\n")).len(), 1, "{name}");
+        }
+        assert_eq!(problems("[headers]\nX-A = \"1\"\nx-a = \"2\"\n"), ["`x-a` stands twice"]);
+        assert_eq!(problems("[headers]\nX-A = \"1\"\nx-b = \"2\"\n"), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_list_of_routes_is_told() {
+        assert_eq!(problems("route = []\n"), ["`route`: the list is empty"]);
+    }
+
+    #[test]
+    fn a_takeover_that_ends_before_it_begins_is_told() {
+        let schedule = |from: &str, until: &str| {
+            problems(&format!("schedule = [{{ use = \"a.html\", from = {from}, until = {until} }}]\n")).len()
+        };
+        let (early, late) = ("2026-12-24T18:00:00Z", "2026-12-24T19:00:00Z");
+        assert_eq!([schedule(early, late), schedule(late, early), schedule(early, early)], [0, 1, 1]);
+    }
 }

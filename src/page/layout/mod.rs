@@ -12,6 +12,7 @@ pub mod node;
 pub mod template;
 
 pub mod assemble;
+mod ids;
 mod needs;
 mod place;
 mod title;

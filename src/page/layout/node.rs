@@ -63,7 +63,7 @@ pub struct FragmentElement {
     /// What it asks for.
     pub target: Target,
     /// What explain, metrics and the overlay call it.
-    pub id: Option<String>,
+    pub id: Option<Located<String>>,
     /// Freshness where the answer states none, and the most where it does.
     pub ttl: Option<Located<Duration>>,
     /// How long past freshness an old copy may be shown.

@@ -1,6 +1,7 @@
 //! Finds the best place on a page for what is added to its head, over all its partials.
+//! A partial counts once, however often it is included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::file::LayoutFile;
 use super::node::Node;
@@ -12,30 +13,20 @@ pub(super) fn best<R: Ord>(
     rank: impl Fn(&Node) -> Option<R>,
 ) -> Option<R> {
     let mut best = None;
-    walk(&page.nodes, files, &mut vec![page.path()], &mut |node| {
-        best = best.take().into_iter().chain(rank(node)).min();
-    });
-    best
-}
-
-fn walk<'a>(
-    nodes: &'a [Node],
-    files: &'a BTreeMap<String, LayoutFile>,
-    open: &mut Vec<&'a str>,
-    see: &mut impl FnMut(&Node),
-) {
-    for node in nodes {
-        see(node);
-        match node {
-            Node::Include(named) if !open.contains(&named.value.as_str()) => {
-                if let Some(file) = files.get(&named.value) {
-                    open.push(&named.value);
-                    walk(&file.nodes, files, open, see);
-                    open.pop();
+    // Which is lowest does not depend on the order, so that no file need be read twice.
+    let mut met = HashSet::from([page.path()]);
+    let mut open: Vec<&[Node]> = vec![&page.nodes];
+    while let Some(nodes) = open.pop() {
+        for node in nodes {
+            best = best.take().into_iter().chain(rank(node)).min();
+            match node {
+                Node::Include(named) if met.insert(&named.value) => {
+                    open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
+                Node::When { inside, .. } | Node::Slot { inside, .. } => open.push(inside),
+                Node::Text(_) | Node::Fragment(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
             }
-            Node::When { inside, .. } | Node::Slot { inside, .. } => walk(inside, files, open, see),
-            Node::Text(_) | Node::Fragment(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
         }
     }
+    best
 }

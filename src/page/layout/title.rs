@@ -6,7 +6,8 @@ use super::file::LayoutFile;
 use super::node::{Mark, Node};
 use super::place;
 
-/// Puts a page's title where it belongs: once.
+/// Puts a page's title where it belongs: into every `<title>`, of which conditions may show one or
+/// another, or else once.
 pub(super) struct Title {
     text: Option<String>,
     place: Place,
@@ -50,9 +51,9 @@ impl Title {
         Self { text: title.map(escape), place }
     }
 
-    /// The text of the page's first `<title>`.
-    pub(super) fn replacement(&mut self) -> Option<String> {
-        self.text.take_if(|_| self.place == Place::Title)
+    /// The text of the page's `<title>`.
+    pub(super) fn replacement(&self) -> Option<&str> {
+        self.text.as_deref().filter(|_| self.place == Place::Title)
     }
 
     /// The element to add at a mark.
@@ -62,7 +63,7 @@ impl Title {
 
     /// The title of a page without any place for one.
     pub(super) fn left_over(&mut self) -> Option<String> {
-        self.text.take().map(|text| element(&text))
+        self.text.take_if(|_| self.place != Place::Title).map(|text| element(&text))
     }
 }
 

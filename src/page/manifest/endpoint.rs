@@ -24,7 +24,12 @@ impl Endpoint {
         let wrong = |message: String| {
             Wrong::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
         };
-        let mut named = Vec::new();
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        let before_path = text.split('/').take(3).map(str::len).sum::<usize>();
+        if text[path.len()..].contains(['{', '}']) || text.find('{').is_some_and(|brace| brace <= before_path) {
+            return Err(wrong(format!("`{text}`: `{{…}}` may only stand in the path")));
+        }
+        let mut named: Vec<String> = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
@@ -35,15 +40,16 @@ impl Endpoint {
             }
             plain.push_str(&rest[..open]);
             plain.push('x');
-            named.push(name.to_owned());
+            if !named.iter().any(|known| known == name) {
+                named.push(name.to_owned());
+            }
             rest = &rest[close + 1..];
         }
         plain.push_str(rest);
-        let url = upstreams::source(&plain).map_err(|error| wrong(error.to_string()))?;
-        let authority = text.split('/').nth(2).unwrap_or_default();
-        if authority.contains('{') || url.query().is_some_and(|_| text.contains("={")) {
-            return Err(wrong("`{…}` may only stand in the path".to_owned()));
+        if plain.contains('}') {
+            return Err(wrong(format!("`{text}`: `}}` closes nothing")));
         }
+        let url = upstreams::source(&plain).map_err(|error| wrong(error.to_string()))?;
         if url.fragment().is_some() {
             return Err(wrong(format!("`{text}` has a `#` part, which is never sent")));
         }
@@ -54,6 +60,12 @@ impl Endpoint {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The parameters that its template names, without which it cannot be asked.
+    #[must_use]
+    pub fn parameters(&self) -> &[String] {
+        &self.named
     }
 
     /// Scheme, host and port: what stands in metrics and holds the lanes.
@@ -88,5 +100,37 @@ impl Endpoint {
             url.query_pairs_mut().extend_pairs(rest);
         }
         Some(url.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_stands_in_the_path_of_a_whole_url() {
+        for (text, parameters) in [
+            ("http://a/", vec![]),
+            ("http://127.0.0.1:9102/weather/{city}", vec!["city"]),
+            ("https://a/{x}/{y}-{x}?z=1", vec!["x", "y"]),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect(text).parameters(), parameters);
+        }
+        for text in [
+            "http://a/?a=x{b}",
+            "http://a/?{b}=1",
+            "http://a/x?b#{c}",
+            "http://a/a}",
+            "http://a/{a",
+            "http://a/{a b}",
+            "http://{host}/a",
+            "{scheme}://a/",
+            "http:127.0.0.1/x",
+            "http:///x",
+            "http://a:0/x",
+            "http://a/x#y",
+        ] {
+            Endpoint::parse(text).expect_err(text);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a nanoservice may be asked: its declared parameters, and whether a value is one.
 
 use crate::page::diagnostic::Code;
+use crate::page::names;
 use crate::page::table::{self, Data, Reader, Value, Wrong};
 
 /// A declared parameter.
@@ -97,6 +98,13 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
     };
     let mut all = Vec::new();
     for entry in &declared.entries {
+        if entry.key.contains(|c: char| c.is_ascii_uppercase()) {
+            let cure = format!("HTML knows no capitals in names of attributes: write `{}`", entry.key.to_lowercase());
+            reader.note(entry.key_at.clone(), format!("no layout can give the parameter `{}`", entry.key), Some(cure));
+        } else if !names::is_name(&entry.key) {
+            let cure = format!("a name holds {}", names::NAME_RULE);
+            reader.note(entry.key_at.clone(), format!("`{}` is no name of a parameter", entry.key), Some(cure));
+        }
         let Data::Table(table) = &entry.value.data else {
             reader.note(entry.value.at.clone(), format!("`params.{}` must be a table", entry.key), None);
             continue;
@@ -111,9 +119,11 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
                 Some("boolean") => Kind::Boolean,
                 _ => Kind::Text,
             },
-            one_of: inner.read("enum", table::list(scalar)).unwrap_or_default(),
+            one_of: inner.read("enum", some_of).unwrap_or_default(),
             pattern: inner.read("pattern", |value| {
                 let text = table::text(value)?;
+                // By itself first: the brackets around it must not make sense of half of one.
+                regex_lite::Regex::new(&text)?;
                 // A pattern speaks of the whole value, as in an HTML form.
                 let whole = regex_lite::Regex::new(&format!("^(?:{text})$"))?;
                 Ok(Pattern { text, whole })
@@ -121,6 +131,12 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
             minimum: inner.read("minimum", table::number),
             maximum: inner.read("maximum", table::number),
         };
+        if let (Some(minimum), Some(maximum), Some(entry)) = (param.minimum, param.maximum, inner.entry("minimum"))
+            && minimum > maximum
+        {
+            let message = format!("`minimum` {minimum} is more than `maximum` {maximum}: no value is allowed");
+            inner.note(entry.value.at.clone(), message, None);
+        }
         inner.read("description", table::text);
         inner.entry("default");
         for problem in inner.finish() {
@@ -129,6 +145,12 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
         all.push(param);
     }
     all
+}
+
+fn some_of(value: &Value) -> Result<Vec<String>, Wrong> {
+    let all = table::list(scalar)(value)?;
+    let help = "list what is allowed, or leave it out";
+    if all.is_empty() { Err(Wrong::with_help("an empty list allows nothing", help)) } else { Ok(all) }
 }
 
 /// A text, number or boolean, as it is sent.

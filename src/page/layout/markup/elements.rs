@@ -1,5 +1,6 @@
 //! Our own elements: what their attributes say, and every attribute that says it wrongly.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use semver::VersionReq;
 
 use crate::page::context::{Choice, Conditions, Device};
-use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::diagnostic::{Code, Located, Spot};
 use crate::page::html::tokens::{Attribute, StartTag};
 use crate::page::layout::front::not_yet;
 use crate::page::layout::node::{FragmentElement, Node, Parameter, Piece, Target};
@@ -15,8 +16,13 @@ use crate::page::{names, units, upstreams};
 
 use super::Parser;
 
+/// What no name, URL or list of ours holds: the value goes on where it should have ended.
+const RUNS_ON: [char; 2] = ['<', '\n'];
+const IS_IT_CLOSED: &str = "is a quotation mark before it not closed, or one too many?";
+
 impl Parser<'_> {
     fn bad(&mut self, attribute: &Attribute, message: String, help: Option<String>) {
+        let help = if attribute.value.contains(RUNS_ON) { Some(IS_IT_CLOSED.to_owned()) } else { help };
         self.note(Code::BadValue, value_or_name(attribute), format!("`{}`: {message}", attribute.name)).help = help;
     }
 
@@ -28,17 +34,25 @@ impl Parser<'_> {
 
     /// The attributes, repeated ones told and left out.
     fn attributes<'t>(&mut self, tag: &'t StartTag) -> Vec<&'t Attribute> {
-        let mut seen: Vec<&Attribute> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut attributes = Vec::new();
         for attribute in &tag.attributes {
-            if seen.iter().any(|earlier| earlier.name == attribute.name) {
+            if attribute.name.contains(['"', '\'', '<']) {
+                // What follows is no attribute either, but text that a quotation mark cut up.
+                let message = format!("`{}` cannot be the name of an attribute", attribute.name);
+                self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help =
+                    Some(IS_IT_CLOSED.to_owned());
+                break;
+            }
+            if seen.insert(attribute.name.as_str()) {
+                attributes.push(attribute);
+            } else {
                 let message = format!("`{}` stands twice", attribute.name);
                 self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help =
                     Some("keep one of them".to_owned());
-            } else {
-                seen.push(attribute);
             }
         }
-        seen
+        attributes
     }
 
     pub(super) fn fragment(&mut self, tag: &StartTag, inside: Vec<Node>) -> FragmentElement {
@@ -74,14 +88,17 @@ impl Parser<'_> {
             inside,
         };
         let (mut name, mut src, mut version) = (None, None, None);
-        for attribute in self.attributes(tag) {
+        let attributes = self.attributes(tag);
+        for attribute in attributes.iter().copied() {
             let value_at = self.spot(value_or_name(attribute));
             let value = attribute.value.as_str();
             match attribute.name.as_str() {
-                "name" => name = Some(Located { value: value.to_owned(), at: value_at }),
+                "name" => name = Some(attribute),
                 "src" => src = Some(attribute),
                 "version" => version = Some(attribute),
-                "id" if names::is_name(value) => element.id = Some(value.to_owned()),
+                "id" if names::is_name(value) => {
+                    element.id = Some(Located { value: value.to_owned(), at: value_at });
+                }
                 "id" => self.bad(attribute, format!("`{value}` is no id"), Some(format!("write {}", names::NAME_RULE))),
                 "ttl" => element.ttl = self.duration(attribute).map(|value| Located { value, at: value_at }),
                 "stale" => element.stale = self.duration(attribute),
@@ -116,6 +133,7 @@ impl Parser<'_> {
                 _ => self.unknown(attribute, "fragment", &KNOWN),
             }
         }
+        self.span_of_time(&attributes, &element.conditions);
         element.target = self.target(tag, name, src, version);
         element
     }
@@ -123,7 +141,7 @@ impl Parser<'_> {
     fn target(
         &mut self,
         tag: &StartTag,
-        name: Option<Located<String>>,
+        name: Option<&Attribute>,
         src: Option<&Attribute>,
         version: Option<&Attribute>,
     ) -> Target {
@@ -140,13 +158,16 @@ impl Parser<'_> {
         });
         match (name, src) {
             (Some(name), None) if name.value.is_empty() => {
-                self.problems.push(
-                    Diagnostic::new(Code::MissingName, name.at, "`name` is empty")
-                        .help("`pasteup catalog` lists names"),
-                );
+                self.note(Code::MissingName, value_or_name(name), "`name` is empty".to_owned()).help =
+                    Some("`pasteup catalog` lists names".to_owned());
+                Target::Missing
+            }
+            (Some(name), None) if name.value.contains(RUNS_ON) => {
+                self.bad(name, "this is no name".to_owned(), None);
                 Target::Missing
             }
             (Some(name), None) => {
+                let name = Located { value: name.value.clone(), at: self.spot(value_or_name(name)) };
                 let version = range.unwrap_or_else(|| Located { value: VersionReq::STAR, at: name.at.clone() });
                 Target::Named { name, version }
             }
@@ -159,6 +180,11 @@ impl Parser<'_> {
                     );
                 }
                 match upstreams::source(&src.value) {
+                    _ if src.value.contains(['{', '}']) => {
+                        let help = "parameters go into `data-…` attributes, which are added to the query";
+                        self.bad(src, "a URL holds no placeholders".to_owned(), Some(help.to_owned()));
+                        Target::Missing
+                    }
                     Ok(value) => Target::Source(Located { value, at: self.spot(value_or_name(src)) }),
                     Err(error) => {
                         let help = Some("write it like `https://fragments.example.org/weather`".to_owned());
@@ -190,18 +216,32 @@ impl Parser<'_> {
 
     pub(super) fn when(&mut self, tag: &StartTag) -> Conditions {
         let mut conditions = Conditions::default();
-        for attribute in self.attributes(tag) {
+        let attributes = self.attributes(tag);
+        for attribute in attributes.iter().copied() {
             if !self.condition(attribute, &mut conditions) {
                 self.unknown(attribute, "when", &["device", "region", "locale", "variant", "from", "until"]);
             }
         }
+        self.span_of_time(&attributes, &conditions);
         conditions
     }
 
-    pub(super) fn include(&mut self, tag: &StartTag) -> Option<Located<String>> {
+    /// An `<include>` and its end tag, between which nothing may stand.
+    pub(super) fn include(&mut self, tag: &StartTag, end: &Range<usize>) -> Option<Located<String>> {
+        let inside = self.source.slice(tag.span.end..end.start);
+        if !end.is_empty() && !inside.trim().is_empty() {
+            let at = tag.span.end + (inside.len() - inside.trim_start().len());
+            let message = "`<include>` stands for its file, so what is inside it is never shown";
+            self.note(Code::BadValue, at..tag.span.end + inside.trim_end().len(), message.to_owned()).help =
+                Some("put it behind the element, and end that with ` />`".to_owned());
+        }
         let mut file = None;
         for attribute in self.attributes(tag) {
             match attribute.name.as_str() {
+                "file" if attribute.value.contains(RUNS_ON) => {
+                    self.bad(attribute, "this is no path of a file".to_owned(), None);
+                    return None;
+                }
                 "file" if !attribute.value.is_empty() => {
                     file = Some(Located { value: attribute.value.clone(), at: self.spot(value_or_name(attribute)) });
                 }
@@ -263,6 +303,16 @@ impl Parser<'_> {
             self.problems.push(problem.help("no reader is in any: a list never holds, and `not` always does"));
         }
         true
+    }
+
+    /// Tells a span of time that is none.
+    fn span_of_time(&mut self, attributes: &[&Attribute], conditions: &Conditions) {
+        let until = attributes.iter().find(|attribute| attribute.name == "until");
+        if let (Some(from), Some(until_time), Some(until)) = (conditions.from, conditions.until, until)
+            && from >= until_time
+        {
+            self.bad(until, "it is not after `from`, so this is never shown".to_owned(), None);
+        }
     }
 
     fn time(&mut self, attribute: &Attribute) -> Option<Timestamp> {

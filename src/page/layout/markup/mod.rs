@@ -11,8 +11,24 @@ use crate::page::html::tokens::{self, StartTag, Token};
 
 use super::node::{Mark, Node};
 
+/// Our own elements inside each other, at most: what is built of them is walked by functions that call
+/// themselves, here and at each request.
+pub const MAX_DEPTH: usize = 64;
+
+/// Elements in which a `<title>` is not the page's.
+const NO_TITLE: [&str; 4] = ["template", "svg", "math", "noscript"];
+
+/// A layout's HTML, taken apart.
+#[derive(Debug)]
+pub struct Markup {
+    /// Its pieces.
+    pub nodes: Vec<Node>,
+    /// How many of our elements stand inside each other, at most.
+    pub depth: usize,
+}
+
 /// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
-pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Vec<Node> {
+pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Markup {
     let mut parser = Parser {
         source,
         frame,
@@ -20,30 +36,18 @@ pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<
         text_from: body,
         open: Vec::new(),
         nodes: vec![Vec::new()],
-        templates: 0,
-        drawings: 0,
+        depth: 0,
+        too_deep: false,
+        no_title: [0; NO_TITLE.len()],
         title: None,
     };
-    for token in tokens::tokens(&source.text[body..]) {
-        parser.token(shift(token, body));
+    for token in tokens::tokens(&source.text, body) {
+        // Past the limit nothing is built, and nothing said of what closes what.
+        if !parser.too_deep {
+            parser.token(token);
+        }
     }
     parser.finish()
-}
-
-fn shift(mut token: Token, by: usize) -> Token {
-    let shift = |span: &mut Range<usize>| *span = span.start + by..span.end + by;
-    match &mut token {
-        Token::Start(tag) => {
-            shift(&mut tag.span);
-            for attribute in &mut tag.attributes {
-                shift(&mut attribute.name_span);
-                shift(&mut attribute.value_span);
-            }
-        }
-        Token::End { span, .. } => shift(span),
-        Token::Doctype { end } => *end += by,
-    }
-    token
 }
 
 struct Parser<'a> {
@@ -56,10 +60,12 @@ struct Parser<'a> {
     open: Vec<StartTag>,
     /// The nodes inside each of them, and at the bottom the file's.
     nodes: Vec<Vec<Node>>,
-    /// How many `<template>` are open: a `<slot>` in one is the browser's.
-    templates: usize,
-    /// How many `<svg>` are open: a `<title>` in one is a picture's.
-    drawings: usize,
+    /// The most that were open.
+    depth: usize,
+    /// More were opened than may be.
+    too_deep: bool,
+    /// How many of each of [`NO_TITLE`] are open.
+    no_title: [usize; NO_TITLE.len()],
     /// Where the text of the open `<title>` begins.
     title: Option<usize>,
 }
@@ -69,9 +75,15 @@ impl Parser<'_> {
         match token {
             Token::Doctype { end } => self.mark(end, Mark::Doctype),
             Token::Start(tag) => self.start(tag),
+            Token::Unfinished { name, span } if self.is_ours(&name) => {
+                let head = span.start..span.start + 1 + name.len();
+                self.note(Code::Unclosed, head, format!("`<{name}` has no `>`")).help = Some(
+                    "end it with `>` or ` />`; a quotation mark that is not closed takes in all that follows"
+                        .to_owned(),
+                );
+            }
+            Token::Unfinished { .. } => {}
             Token::End { name, span } => match name.as_str() {
-                "template" => self.templates = self.templates.saturating_sub(1),
-                "svg" => self.drawings = self.drawings.saturating_sub(1),
                 "title" => {
                     if let Some(from) = self.title.take() {
                         self.text_from = span.start;
@@ -80,7 +92,11 @@ impl Parser<'_> {
                 }
                 "head" => self.mark(span.start, Mark::HeadEnd),
                 name if self.is_ours(name) => self.end(name, span),
-                _ => {}
+                name => {
+                    if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
+                        self.no_title[index] = self.no_title[index].saturating_sub(1);
+                    }
+                }
             },
         }
     }
@@ -90,27 +106,42 @@ impl Parser<'_> {
             "head" => self.mark(tag.span.end, Mark::Head),
             "html" => self.mark(tag.span.end, Mark::Html),
             "body" => self.mark(tag.span.start, Mark::Body),
-            "title" if self.drawings == 0 => {
+            "title" if self.no_title.iter().all(|open| *open == 0) => {
                 self.text_until(tag.span.end, tag.span.end);
                 self.title = Some(tag.span.end);
             }
-            "template" => self.templates += 1,
-            "svg" if !tag.self_closing => self.drawings += 1,
-            name if self.is_ours(name) => {
-                self.text_until(tag.span.start, tag.span.end);
-                self.nodes.push(Vec::new());
-                let closed = tag.self_closing.then_some(tag.span.end);
-                self.open.push(tag);
-                if let Some(end) = closed {
-                    self.close(end..end);
+            name if self.is_ours(name) => self.open(tag),
+            name => {
+                // `<svg />` is closed; the slash of `<template />` means nothing.
+                let closed = tag.self_closing && matches!(name, "svg" | "math");
+                if let (Some(index), false) = (NO_TITLE.iter().position(|known| *known == name), closed) {
+                    self.no_title[index] += 1;
                 }
             }
-            _ => {}
         }
     }
 
     fn is_ours(&self, name: &str) -> bool {
-        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.frame && self.templates == 0)
+        let templates = self.no_title[0];
+        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.frame && templates == 0)
+    }
+
+    fn open(&mut self, tag: StartTag) {
+        if self.open.len() == MAX_DEPTH {
+            self.too_deep = true;
+            let message = format!("`<{}>` stands inside {MAX_DEPTH} others", tag.name);
+            self.note(Code::BadValue, tag.span, message).help =
+                Some("no more may stand inside each other; is one above it not closed?".to_owned());
+            return;
+        }
+        self.text_until(tag.span.start, tag.span.end);
+        self.nodes.push(Vec::new());
+        let closed = tag.self_closing.then_some(tag.span.end);
+        self.open.push(tag);
+        self.depth = self.depth.max(self.open.len());
+        if let Some(end) = closed {
+            self.close(end..end);
+        }
     }
 
     /// Ends the text before `end`; what follows begins at `next`.
@@ -156,15 +187,18 @@ impl Parser<'_> {
             Some(format!("write `</{name}>` where it ends, or `<{name} … />` if nothing stands inside"));
     }
 
-    fn finish(mut self) -> Vec<Node> {
+    fn finish(mut self) -> Markup {
         let end = self.source.text.len();
         while !self.open.is_empty() {
-            self.unclosed();
+            if !self.too_deep {
+                self.unclosed();
+            }
             self.text_until(end, end);
             self.close(end..end);
         }
         self.text_until(end, end);
-        self.nodes.pop().expect("the file's own nodes are never popped")
+        let nodes = self.nodes.pop().expect("the file's own nodes are never popped");
+        Markup { nodes, depth: self.depth }
     }
 
     /// Closes the innermost of our elements.
@@ -174,7 +208,7 @@ impl Parser<'_> {
         let node = match tag.name.as_str() {
             "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside)))),
             "when" => Some(Node::When { conditions: self.when(&tag), inside }),
-            "include" => self.include(&tag).map(Node::Include),
+            "include" => self.include(&tag, &end).map(Node::Include),
             _ => {
                 self.slot(&tag);
                 Some(Node::Slot { start: tag.span, inside, end })
