@@ -50,7 +50,7 @@ fn pure(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("plan", fragments), &template, |bencher, template| {
             bencher.iter(|| plan(black_box(template), &visit, &defaults, jiff::Timestamp::UNIX_EPOCH));
         });
-        let plan = plan(&template, &visit, &defaults, jiff::Timestamp::UNIX_EPOCH);
+        let plan = Arc::new(plan(&template, &visit, &defaults, jiff::Timestamp::UNIX_EPOCH));
         let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>"));
         let arrival = Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
         let answer = Arc::new(Answer::new(content, &HeaderMap::new(), &plan.fetches[0], arrival));
@@ -59,7 +59,7 @@ fn pure(criterion: &mut Criterion) {
             bencher.iter(|| stitch(black_box(plan), black_box(&outcomes)));
         });
         group.bench_with_input(BenchmarkId::new("headers", fragments), &plan, |bencher, plan| {
-            bencher.iter(|| headers(black_box(plan), black_box(&outcomes)));
+            bencher.iter(|| headers(black_box(plan), black_box(&outcomes), true));
         });
     }
     group.finish();

@@ -33,6 +33,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// What layouts may do.
     pub limits: Limits,
+    /// A page's head leaves before all its parts are known.
+    pub stream: bool,
     /// Content codings for pages.
     pub compression: Vec<&'static str>,
     /// Bytes that the cache may hold.
@@ -145,13 +147,14 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
     let server = reader.table("server", |server| read_server(server, later, flags));
     let mut defaults = Defaults::default();
     let mut limits = Limits::default();
+    let mut stream = true;
     let compression = reader.table("page", |page| {
         set(&mut defaults.budget, page.read("budget", positive));
         set(&mut limits.max_fragments, page.read("max_fragments", count(1..=100_000)));
         set(&mut limits.max_includes, page.read("max_includes", count(0..=100_000)));
         page.read("max_depth", count(1..=16));
         page.read("max_bytes", table::size);
-        page.read("stream", table::boolean);
+        set(&mut stream, page.read("stream", table::boolean));
         page.read("compression", table::list(table::word(&["br", "zstd", "gzip"])))
     });
     reader.table("fragment", |fragment| {
@@ -206,6 +209,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         server,
         defaults,
         limits,
+        stream,
         compression: compression.unwrap_or_else(|| vec!["br", "zstd", "gzip"]),
         cache_memory: cache_memory.unwrap_or(256 << 20),
         private_upstreams: private_upstreams.unwrap_or_default(),

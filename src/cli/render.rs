@@ -14,7 +14,7 @@ use crate::edge::http::HttpUpstream;
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
 use crate::engine::port::Unobserved;
-use crate::engine::{Compositor, Page, Ports, Trace};
+use crate::engine::{self, Compositor, Page, Ports, Trace};
 use crate::page::context::{Device, Reader, Visit};
 use crate::page::outcome::Reason;
 use crate::page::route;
@@ -102,7 +102,16 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
         observer: Arc::new(Unobserved),
         chance: fastrand::f64,
     });
-    Ok(Some(compositor.compose(template, &visit, &settings.defaults, &Trace::new(), options.at).await))
+    Ok(Some({
+        let request = engine::Request {
+            template,
+            visit: &visit,
+            defaults: &settings.defaults,
+            trace: &Trace::new(),
+            at: options.at,
+        };
+        compositor.compose(request).await
+    }))
 }
 
 /// The page to standard output, what is amiss to standard error.

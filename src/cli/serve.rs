@@ -80,7 +80,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
             live: Arc::clone(&live),
             compositor: compositor.clone(),
             observer: Arc::clone(&metrics) as _,
-            in_flight: Semaphore::new(settings.server.max_in_flight),
+            in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
             max_uri_bytes: settings.server.max_uri_bytes,
         }),
         compression(&settings),

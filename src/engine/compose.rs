@@ -1,20 +1,24 @@
 //! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use futures::stream::{self, BoxStream, StreamExt};
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::page::context::Visit;
 use crate::page::headers::headers;
 use crate::page::layout::Template;
+use crate::page::outcome::{Reason, Shown};
 use crate::page::plan::{Defaults, Fetch, Plan, plan};
-use crate::page::stitch::{Outcomes, stitch};
-use crate::page::verdict::{Verdict, verdict};
+use crate::page::stitch::{Outcomes, Stitcher, stitch};
+use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
+use super::fanout::FanOut;
 use super::fetch::Lanes;
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
@@ -45,6 +49,10 @@ pub struct Compositor {
     pub(super) purges: Arc<Purges>,
 }
 
+/// How long a page's head waits for parts that are nearly there, once it could leave: a page that is
+/// whole may be kept downstream, and one that is streamed may not.
+const NEARLY: Duration = Duration::from_millis(10);
+
 /// A page, composed.
 #[derive(Debug)]
 pub struct Page {
@@ -55,9 +63,39 @@ pub struct Page {
     /// What its parts and its layout let it say of itself.
     pub headers: HeaderMap,
     /// What it was made from.
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     /// What became of each fragment.
     pub outcomes: Outcomes,
+}
+
+/// A page whose head is known.
+pub enum Begun {
+    /// All of it is.
+    Whole(Page),
+    /// Its parts follow in document order, as they come in.
+    Streaming {
+        /// Its status.
+        status: StatusCode,
+        /// What it says of itself.
+        headers: HeaderMap,
+        /// Its bytes.
+        body: BoxStream<'static, Bytes>,
+    },
+}
+
+/// Whose page it is, and by when.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The layout.
+    pub template: &'a Arc<Template>,
+    /// The reader's request.
+    pub visit: &'a Visit,
+    /// What holds where neither layout nor manifest says.
+    pub defaults: &'a Defaults,
+    /// The trace that it belongs to.
+    pub trace: &'a Trace,
+    /// The time that conditions are judged at; now, where there is none.
+    pub at: Option<Timestamp>,
 }
 
 impl Compositor {
@@ -67,26 +105,77 @@ impl Compositor {
         Self { ports, flights: Arc::default(), lanes: Arc::default(), purges: Arc::default() }
     }
 
-    /// Composes a page. Ends by the page's budget, whatever hangs. `at` is the time that its
-    /// conditions are judged at; now, where there is none.
-    pub async fn compose(
-        &self,
-        template: &Arc<Template>,
-        visit: &Visit,
-        defaults: &Defaults,
-        trace: &Trace,
-        at: Option<Timestamp>,
-    ) -> Page {
-        let plan = plan(template, visit, defaults, at.unwrap_or_else(|| self.ports.clock.wall()));
-        let outcomes = self.fan_out(&plan, Instant::now() + plan.budget, trace).await;
-        let page = Page {
-            verdict: verdict(&plan, &outcomes),
-            chunks: stitch(&plan, &outcomes),
-            headers: headers(&plan, &outcomes),
-            plan,
-            outcomes,
-        };
+    /// Composes a page. Ends by the page's budget, whatever hangs.
+    pub async fn compose(&self, request: Request<'_>) -> Page {
+        let mut fan_out = self.plan(request);
+        while fan_out.next().await {}
+        self.finish(fan_out, request.trace)
+    }
+
+    /// Composes a page as far as its head: until the status of all that is `required` is known, and no
+    /// later than its budget.
+    pub async fn begin(&self, request: Request<'_>) -> Begun {
+        let mut fan_out = self.plan(request);
+        let patience = Instant::now() + NEARLY;
+        loop {
+            if fan_out.is_complete() {
+                return Begun::Whole(self.finish(fan_out, request.trace));
+            }
+            if !is_settled(fan_out.plan(), fan_out.outcomes()) {
+                fan_out.next().await;
+                continue;
+            }
+            let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
+                // The other parts are of no use to anybody.
+                return Begun::Whole(self.finish(fan_out, request.trace));
+            };
+            if timeout_at(patience, fan_out.next()).await.is_err() {
+                let headers = headers(fan_out.plan(), fan_out.outcomes(), false);
+                return Begun::Streaming { status, headers, body: self.stream(fan_out, request.trace.clone()) };
+            }
+        }
+    }
+
+    fn plan(&self, request: Request<'_>) -> FanOut {
+        let Request { template, visit, defaults, trace, at } = request;
+        let plan = Arc::new(plan(template, visit, defaults, at.unwrap_or_else(|| self.ports.clock.wall())));
+        FanOut::begin(self, &plan, Instant::now() + plan.budget, trace)
+    }
+
+    /// The rest of a page whose head has left.
+    fn stream(&self, fan_out: FanOut, trace: Trace) -> BoxStream<'static, Bytes> {
+        let stitcher = Stitcher::new(fan_out.plan());
+        let engine = self.clone();
+        stream::unfold(Some((fan_out, stitcher)), move |state| {
+            let (engine, trace) = (engine.clone(), trace.clone());
+            async move {
+                let (mut fan_out, mut stitcher) = state?;
+                loop {
+                    let chunks = stitcher.advance(fan_out.outcomes());
+                    if stitcher.is_done() {
+                        engine.finish(fan_out, &trace);
+                        return Some((chunks, None));
+                    }
+                    if !chunks.is_empty() {
+                        return Some((chunks, Some((fan_out, stitcher))));
+                    }
+                    fan_out.next().await;
+                }
+            }
+        })
+        .flat_map(stream::iter)
+        .boxed()
+    }
+
+    fn finish(&self, fan_out: FanOut, trace: &Trace) -> Page {
+        let complete = fan_out.is_complete();
+        let plan = Arc::clone(fan_out.plan());
+        let outcomes = fan_out.finish();
+        let verdict = verdict(&plan, &outcomes);
+        let chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
+        let page = Page { verdict, chunks, headers: headers(&plan, &outcomes, complete), plan, outcomes };
         self.ports.observer.composed(&page);
+        tell(&page, trace);
         page
     }
 
@@ -105,5 +194,23 @@ impl Compositor {
     #[must_use]
     pub fn flights(&self) -> usize {
         self.flights.len()
+    }
+}
+
+/// One line a page that is not as it should be, each part of it with its reason.
+fn tell(page: &Page, trace: &Trace) {
+    let parts = page.plan.template.fragments.iter().zip(&page.outcomes);
+    let degraded: Vec<String> = parts
+        .filter_map(|(fragment, outcome)| {
+            let outcome = outcome.as_ref()?;
+            let reason = outcome.reason?;
+            let expected = matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating);
+            (outcome.shown != Shown::Fresh && !expected)
+                .then(|| format!("{}={} ({reason})", fragment.id, outcome.shown))
+        })
+        .collect();
+    if !degraded.is_empty() {
+        let layout = page.plan.template.file.as_str();
+        tracing::info!(%trace, page = page.plan.pattern, layout, parts = degraded.join(", "), "page degraded");
     }
 }

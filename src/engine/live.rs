@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub defaults: Defaults,
     /// How readers are told apart.
     pub readers: Rules,
+    /// A page's head leaves before all its parts are known.
+    pub stream: bool,
 }
 
 /// The handle to the present state.

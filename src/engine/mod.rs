@@ -14,7 +14,7 @@ pub mod fanout;
 
 pub mod live;
 
-pub use compose::{Compositor, Page, Ports};
+pub use compose::{Begun, Compositor, Page, Ports, Request};
 pub use live::{Live, Snapshot};
 pub use lookup::Found;
 pub use purge::{Manner, Purge};

@@ -4,15 +4,16 @@
 use std::fmt::Write as _;
 
 use http::{HeaderMap, header};
+use semver::Version;
 use url::Url;
 
 use super::fields;
 use super::plan::Fetch;
 
 /// The relations that are moved to the head.
-const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
+pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
 /// The parameters that become attributes.
-const ATTRIBUTES: [&str; 8] =
+pub const ATTRIBUTES: [&str; 8] =
     ["as", "type", "media", "integrity", "crossorigin", "fetchpriority", "imagesrcset", "imagesizes"];
 /// Links of one answer, at most.
 const MAX_LINKS: usize = 64;
@@ -40,7 +41,9 @@ impl Asset {
         let parts = fields::split(link, b';').members;
         let Some((target, parameters)) = parts.split_first() else { return Vec::new() };
         let target = target.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
-        let Some(href) = target.and_then(|target| public(target.trim(), fetch)) else { return Vec::new() };
+        let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
+        let href = target.and_then(|target| public(target.trim(), &Url::parse(&fetch.url).ok()?, service));
+        let Some(href) = href else { return Vec::new() };
         let parameters: Vec<(String, Option<String>)> = parameters.iter().map(|text| fields::pair(text)).collect();
         // RFC 8288, 3.2: with an anchor it speaks of something else than this fragment.
         if parameters.iter().any(|(name, _)| name == "anchor") {
@@ -60,6 +63,20 @@ impl Asset {
         known.map(|rel| Self { rel, href: href.clone(), attributes: attributes.clone() }).collect()
     }
 
+    /// An asset that a manifest declares. `None` where it leads nowhere good.
+    #[must_use]
+    pub fn declared(
+        rel: &str,
+        href: &str,
+        attributes: Vec<(&'static str, String)>,
+        base: &Url,
+        name: &str,
+        version: &Version,
+    ) -> Option<Self> {
+        let attributes = attributes.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        Some(Self { rel: rel.to_owned(), href: public(href, base, Some((name, version)))?, attributes })
+    }
+
     /// As it stands in a head.
     #[must_use]
     pub fn html(&self) -> String {
@@ -77,7 +94,7 @@ impl Asset {
 
 /// Where browsers find what a service calls `target`: an absolute URL stays, and one that is relative
 /// to a named service is asked for through the compositor.
-fn public(target: &str, fetch: &Fetch) -> Option<String> {
+fn public(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option<String> {
     if target.is_empty() || target.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
         return None;
     }
@@ -87,12 +104,11 @@ fn public(target: &str, fetch: &Fetch) -> Option<String> {
         Err(url::ParseError::RelativeUrlWithoutBase) => {}
         Err(_) => return None,
     }
-    let base = Url::parse(&fetch.url).ok()?;
     let url = base.join(target).ok().filter(is_web)?;
-    match &fetch.manifest {
-        Some(manifest) if url.origin() == base.origin() => {
+    match service {
+        Some((name, version)) if url.origin() == base.origin() => {
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-            Some(format!("/_pasteup/assets/{}/{}{}{query}", manifest.name, manifest.version, url.path()))
+            Some(format!("/_pasteup/assets/{name}/{version}{}{query}", url.path()))
         }
         _ => Some(url.into()),
     }

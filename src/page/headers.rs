@@ -16,9 +16,10 @@ pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Bytes of `Surrogate-Key`, at most: caches and proxies take no more of one field.
 const MAX_KEYS: usize = 16 * 1024;
 
-/// A page's `Cache-Control`, `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout adds.
+/// A page's `Cache-Control`, `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout
+/// adds. `complete`: all outcomes that it needs are known.
 #[must_use]
-pub fn headers(plan: &Plan, outcomes: &Outcomes) -> HeaderMap {
+pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool) -> HeaderMap {
     let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -26,9 +27,9 @@ pub fn headers(plan: &Plan, outcomes: &Outcomes) -> HeaderMap {
         }
     };
     let parts = || parts(outcomes);
-    put(header::CACHE_CONTROL, &cache_control(plan, outcomes));
+    put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete));
     put(SURROGATE_KEY, &surrogate_keys(plan, outcomes));
-    if parts().all(is_whole) {
+    if complete && parts().all(is_whole) {
         put(header::ETAG, &etag(plan, outcomes));
     }
     for cookie in parts().filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
@@ -48,7 +49,7 @@ fn is_whole(outcome: &Outcome) -> bool {
 }
 
 /// The strictest of the parts'.
-fn cache_control(plan: &Plan, outcomes: &Outcomes) -> String {
+fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool) -> String {
     let parts = || parts(outcomes);
     let never = |outcome: &Outcome| {
         let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
@@ -57,7 +58,7 @@ fn cache_control(plan: &Plan, outcomes: &Outcomes) -> String {
     if parts().any(never) {
         return "private, no-store".to_owned();
     }
-    if !parts().all(is_whole) {
+    if !complete || !parts().all(is_whole) {
         return "no-store".to_owned();
     }
     let caps = plan.template.max_age.into_iter().chain(plan.changes_in);

@@ -165,6 +165,8 @@ impl Slot {
 pub struct Plan {
     /// The page's layout.
     pub template: Arc<Template>,
+    /// The route pattern that matched.
+    pub pattern: String,
     /// By the index of [`Template::fragments`].
     pub slots: Vec<Slot>,
     /// Whether each of [`Template::conditions`] holds.
@@ -202,6 +204,7 @@ pub fn plan(template: &Arc<Template>, visit: &Visit, defaults: &Defaults, now: T
         .collect();
     Plan {
         template: Arc::clone(template),
+        pattern: visit.pattern.clone(),
         slots,
         shown: template.conditions.iter().map(|conditions| conditions.hold(&visit.reader, now)).collect(),
         fetches,

@@ -4,6 +4,7 @@
 use http::StatusCode;
 
 use super::answer::Content;
+use super::layout::Part;
 use super::outcome::{Outcome, Reason, Shown};
 use super::plan::Plan;
 use super::stitch::Outcomes;
@@ -17,6 +18,36 @@ pub enum Verdict {
     Error(StatusCode),
     /// A redirect without a body.
     Redirect(StatusCode, String),
+}
+
+/// Whether the verdict stands, whatever comes of the fragments that are not known yet.
+#[must_use]
+pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
+    fn settled(parts: &[Part], plan: &Plan, outcomes: &Outcomes) -> bool {
+        parts.iter().all(|part| match part {
+            Part::Text(_) | Part::Assets => true,
+            Part::When(index, inside) => !plan.shown[*index] || settled(inside, plan, outcomes),
+            Part::Fragment(index) => {
+                let fragment = &plan.template.fragments[*index];
+                match &outcomes[*index] {
+                    Some(outcome) if outcome.shown == Shown::Fallback => settled(&fragment.fallback, plan, outcomes),
+                    Some(_) => true,
+                    None => !fragment.required && !may_decide(&fragment.fallback, plan),
+                }
+            }
+        })
+    }
+    fn may_decide(parts: &[Part], plan: &Plan) -> bool {
+        parts.iter().any(|part| match part {
+            Part::Text(_) | Part::Assets => false,
+            Part::When(index, inside) => plan.shown[*index] && may_decide(inside, plan),
+            Part::Fragment(index) => {
+                let fragment = &plan.template.fragments[*index];
+                fragment.required || may_decide(&fragment.fallback, plan)
+            }
+        })
+    }
+    settled(&plan.template.parts, plan, outcomes)
 }
 
 /// Decides.

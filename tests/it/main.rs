@@ -24,6 +24,7 @@ mod mistakes;
 mod reloading;
 mod rendering;
 mod serving;
+mod streaming;
 mod upstreams;
 
 mod browser;

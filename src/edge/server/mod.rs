@@ -5,6 +5,7 @@ mod assets;
 mod body;
 mod error_page;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,18 +14,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
+use futures::StreamExt;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::engine::port::Observer;
-use crate::engine::{Compositor, Live, Page, Snapshot, Trace};
+use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
 use crate::page::context::Visit;
 use crate::page::headers::SURROGATE_KEY;
-use crate::page::outcome::{Reason, Shown};
 use crate::page::policy::validation::is_held;
 use crate::page::route;
 use crate::page::site::Match;
@@ -47,7 +48,7 @@ pub struct Pages {
     /// Counts.
     pub observer: Arc<dyn Observer>,
     /// Requests at once; past them, 503 at once.
-    pub in_flight: Semaphore,
+    pub in_flight: Arc<Semaphore>,
     /// Bytes of a request's target.
     pub max_uri_bytes: usize,
 }
@@ -94,7 +95,7 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
 
 impl Pages {
     async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             return with_header(error(StatusCode::SERVICE_UNAVAILABLE, trace), RETRY_AFTER, "1");
         };
         if !matches!(request.method, Method::GET | Method::HEAD) {
@@ -119,34 +120,28 @@ impl Pages {
         };
         let reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
-        let mut page = self.compositor.compose(template, &visit, &snapshot.defaults, trace, None).await;
-        log(&page, pattern, trace);
+        let wanted = engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: None };
+        // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
+        let begun = if snapshot.stream && request.version >= Version::HTTP_11 {
+            self.compositor.begin(wanted).await
+        } else {
+            Begun::Whole(self.compositor.compose(wanted).await)
+        };
+        let mut response = match begun {
+            Begun::Whole(page) => response(page, &request.headers, trace),
+            Begun::Streaming { status, headers, body } => {
+                let body = body.map(move |chunk| {
+                    // The request is under way until its last byte.
+                    let _permit = &permit;
+                    Ok::<_, Infallible>(chunk)
+                });
+                page(status, headers, Body::from_stream(body))
+            }
+        };
         if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
-            page.headers.insert(VARY, vary);
+            response.headers_mut().insert(VARY, vary);
         }
-        response(page, &request.headers, trace)
-    }
-}
-
-/// One line a page that is not as it should be, each part of it with its reason.
-fn log(page: &Page, pattern: &str, trace: &Trace) {
-    let degraded: Vec<String> = page
-        .plan
-        .template
-        .fragments
-        .iter()
-        .zip(&page.outcomes)
-        .filter_map(|(fragment, outcome)| {
-            let outcome = outcome.as_ref()?;
-            let reason = outcome.reason?;
-            let expected = matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating);
-            (outcome.shown != Shown::Fresh && !expected)
-                .then(|| format!("{}={} ({reason})", fragment.id, outcome.shown))
-        })
-        .collect();
-    if !degraded.is_empty() {
-        let file = page.plan.template.file.as_str();
-        tracing::info!(%trace, page = pattern, layout = file, parts = degraded.join(", "), "page degraded");
+        response
     }
 }
 
@@ -174,13 +169,18 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 response
             } else {
-                let mut response = Response::new(Body::new(Chunks::new(chunks)));
-                *response.status_mut() = status;
-                response.headers_mut().insert(CONTENT_TYPE, HTML);
-                response
+                return self::page(status, headers, Body::new(Chunks::new(chunks)));
             }
         }
     };
+    response.headers_mut().extend(headers);
+    response
+}
+
+fn page(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HTML);
     response.headers_mut().extend(headers);
     response
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use semver::Version;
 
+use crate::page::assets::{ATTRIBUTES, Asset, RELATIONS};
 use crate::page::context::{self, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
 use crate::page::json;
@@ -56,6 +57,8 @@ pub struct Manifest {
     pub cache: CacheRules,
     /// How much it may take.
     pub limits: Limits,
+    /// What its fragments need in the page's head, always.
+    pub assets: Vec<Asset>,
     /// How requests to it show who asks.
     pub auth: Option<Auth>,
     /// All that it declares, as it was written.
@@ -281,17 +284,22 @@ impl Manifest {
             concurrency: limits.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         });
         let auth = auth::auth(&mut reader);
-        reader.tables("assets", |asset| {
-            required(asset, "rel", table::word(&["stylesheet", "preload", "modulepreload", "preconnect"]));
-            required(asset, "href", table::filled);
-            for key in ["as", "type", "media", "integrity", "crossorigin"] {
-                asset.read(key, table::text);
-            }
+        let assets = reader.tables("assets", |asset| {
+            let rel = required(asset, "rel", table::word(&RELATIONS));
+            let href = required(asset, "href", table::filled);
+            let attributes = ATTRIBUTES.map(|key| Some((key, asset.read(key, table::text)?)));
+            rel.zip(href).map(|(rel, href)| (rel, href, attributes.into_iter().flatten().collect::<Vec<_>>()))
         });
         let examples = example::examples(&mut reader, &params);
         let mut problems = reader.finish();
         problems.extend(later.into_iter().map(|(at, message)| Diagnostic::new(Code::NotYet, at, message)));
+        let base = endpoint.iter().flatten().next().and_then(Endpoint::base);
         let manifest = name.zip(version).map(|(name, version)| Self {
+            assets: assets
+                .into_iter()
+                .flatten()
+                .filter_map(|(rel, href, more)| Asset::declared(rel, &href, more, base.as_ref()?, &name, &version))
+                .collect(),
             name,
             version,
             owner,

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
-use pasteup::engine::{Compositor, Manner, Page, Ports, Purge, Trace};
+use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::{Reader, Visit};
 use pasteup::page::diagnostic::Source;
@@ -181,7 +181,21 @@ impl TestCompositor {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let Match { template, pattern, parameters } = site.find(path).expect("a route");
         let visit = Visit::new(pattern, parameters, query, &template.query, reader);
-        Got(engine.compose(template, &visit, &self.defaults, &Trace::new(), None).await)
+        let trace = Trace::new();
+        let request =
+            pasteup::engine::Request { template, visit: &visit, defaults: &self.defaults, trace: &trace, at: None };
+        Got(engine.compose(request).await)
+    }
+
+    /// Asks for a page, and takes it as soon as its head is known.
+    pub(crate) async fn begin(&self, target: &str) -> Begun {
+        let (engine, site) = self.engine.as_ref().expect("start comes first");
+        let Match { template, pattern, parameters } = site.find(target).expect("a route");
+        let visit = Visit::new(pattern, parameters, None, &template.query, Reader::default());
+        let trace = Trace::new();
+        let request =
+            pasteup::engine::Request { template, visit: &visit, defaults: &self.defaults, trace: &trace, at: None };
+        engine.begin(request).await
     }
 
     /// How often a nanoservice was asked.

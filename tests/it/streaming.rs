@@ -1,0 +1,194 @@
+//! A page's head leaves as soon as its status is known; its parts follow in document order.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use http::StatusCode;
+use pasteup::engine::Begun;
+use pasteup::page::outcome::Reason;
+use pasteup::page::verdict::Verdict;
+use tokio::time::Instant;
+
+use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html, html_kept};
+use crate::support::process::{TestSite, client};
+use crate::support::service::RawService;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// What comes of a page, and when: its chunks, joined as they came, each with its time.
+async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
+    let began = Instant::now();
+    let mut seen: Vec<(u64, String)> = Vec::new();
+    let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
+    match site.begin("/").await {
+        Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
+            seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
+        }
+        Begun::Whole(page) => return Err(page.verdict),
+        Begun::Streaming { status, headers, mut body } => {
+            assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+            assert!(!headers.contains_key("etag"));
+            seen.push((at(), String::new()));
+            while let Some(chunk) = body.next().await {
+                let text = String::from_utf8(chunk.to_vec()).unwrap();
+                match seen.last_mut() {
+                    Some((then, before)) if *then == at() => before.push_str(&text),
+                    _ => seen.push((at(), text)),
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn seen_is(seen: &[(u64, String)], expected: &[(u64, &str)]) {
+    let seen: Vec<(u64, &str)> = seen.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_leaves_at_once_and_parts_follow_in_document_order() {
+    let site = TestCompositor::new()
+        .front("<head></head>1<fragment name=slow />2<fragment name=quick />3<fragment name=slower>x</fragment>4")
+        .fragment("quick", after(ms(50), html("Q")))
+        .fragment("slow", after(ms(100), html("S")))
+        .fragment("slower", after(ms(200), fails(Reason::Connect)))
+        .start();
+    seen_is(&seen(&site).await.unwrap(), &[(10, "<head></head>1"), (100, "S2Q3"), (200, "x4")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_parts_are_nearly_there_is_whole() {
+    let site = TestCompositor::new()
+        .front("1<fragment name=a />2")
+        .fragment("a", after(ms(8), html_kept("A", "max-age=60")))
+        .start();
+    let Begun::Whole(page) = site.begin("/").await else { panic!("it is streamed") };
+    assert_eq!(page.headers["cache-control"], "public, max-age=60");
+    assert!(page.headers.contains_key("etag"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_required_is_waited_for() {
+    let front = "1<fragment name=must required />2<fragment name=may />";
+    let site = |must: Result<&str, u16>| {
+        let site = TestCompositor::new().front(front).fragment("may", after(ms(300), html("m")));
+        match must {
+            Ok(text) => site.fragment("must", after(ms(100), html(text))).start(),
+            Err(status) => site.fragment("must", after(ms(100), answers(status, &[("location", "/x")], ""))).start(),
+        }
+    };
+    seen_is(&seen(&site(Ok("M"))).await.unwrap(), &[(100, "1M2"), (300, "m")]);
+    for (status, verdict) in [
+        (404, Verdict::Error(StatusCode::NOT_FOUND)),
+        (302, Verdict::Redirect(StatusCode::FOUND, "/x".to_owned())),
+        (500, Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
+    ] {
+        let began = Instant::now();
+        assert_eq!(seen(&site(Err(status))).await, Err(verdict));
+        assert_eq!(began.elapsed(), ms(100), "nobody waits for parts that nobody will see");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_required_fragment_in_a_fallback_is_waited_for_while_it_may_be_shown() {
+    let site = |outer: u64| {
+        TestCompositor::new()
+            .front("1<fragment name=outer><fragment name=must required /></fragment><fragment name=may />")
+            .fragment("outer", after(ms(outer), fails(Reason::Connect)))
+            .fragment("must", after(ms(50), answers(410, &[], "")))
+            .fragment("may", after(ms(500), html("m")))
+            .start()
+    };
+    let began = Instant::now();
+    assert_eq!(seen(&site(100)).await, Err(Verdict::Error(StatusCode::GONE)));
+    assert_eq!(began.elapsed(), ms(150));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_page_ends_by_its_budget() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n1<fragment name=a timeout=9s>late</fragment>2")
+        .fragment("a", hangs())
+        .start();
+    seen_is(&seen(&site).await.unwrap(), &[(10, "1"), (300, "late2")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn assets_that_manifests_declare_are_in_a_head_that_leaves_early() {
+    let asset = |href: &str| format!("[[assets]]\nrel = \"stylesheet\"\nhref = \"{href}\"\n");
+    let link = "<https://cdn.test/late.css>; rel=stylesheet, </a.css>; rel=stylesheet";
+    let site = TestCompositor::new()
+        .front("<head></head><fragment name=a /><fragment name=b><fragment name=c /></fragment>")
+        .fragment_with(
+            "a",
+            &asset("/a.css"),
+            after(ms(50), answers(200, &[("content-type", "text/html"), ("link", link)], "A")),
+        )
+        .fragment_with("b", &asset("https://cdn.test/b.css"), after(ms(60), html("B")))
+        .fragment_with("c", &asset("/c.css"), html("C"))
+        .start();
+    let style = |href: &str| format!("<link rel=\"stylesheet\" href=\"{href}\">");
+    let head = format!("<head>{}{}</head>", style("/_pasteup/assets/a/1.0.0/a.css"), style("https://cdn.test/b.css"));
+    let late = format!("{}A", style("https://cdn.test/late.css"));
+    seen_is(&seen(&site).await.unwrap(), &[(10, &head), (50, &late), (60, "B")]);
+}
+
+/// Text of the body up to where it holds `until`, undone as it comes in.
+async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> String {
+    use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+    use tokio::io::{AsyncRead, AsyncReadExt as _};
+    let wire = response.bytes_stream().map(|chunk| chunk.map_err(std::io::Error::other));
+    let wire = tokio_util::io::StreamReader::new(Box::pin(wire));
+    let mut reader: Box<dyn AsyncRead + Unpin> = match coding {
+        "gzip" => Box::new(GzipDecoder::new(wire)),
+        "br" => Box::new(BrotliDecoder::new(wire)),
+        "zstd" => Box::new(ZstdDecoder::new(wire)),
+        _ => Box::new(wire),
+    };
+    let mut text = String::new();
+    while !text.contains(until) {
+        let mut bytes = [0; 1024];
+        let length = reader.read(&mut bytes).await.unwrap();
+        assert!(length > 0, "it ended with `{text}`");
+        text.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+    }
+    text
+}
+
+#[tokio::test]
+async fn what_is_ready_reaches_the_reader_in_every_coding_while_a_part_is_still_to_come() {
+    // A part that never comes: what is read before it was flushed for its own sake.
+    let service = RawService::start(Duration::from_secs(3600), "").await;
+    let settings = "[page]\nbudget = \"1h\"\n[fragment]\ntimeout = \"1h\"\n";
+    let site = TestSite::new()
+        .front("<p>at once</p><fragment name=a />")
+        .service("a", service.address)
+        .file("pasteup.toml", settings);
+    let server = site.serve().await;
+    for coding in ["identity", "gzip", "br", "zstd"] {
+        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(read_until(answer, coding, "at once").await, "<p>at once</p>", "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_leaves_midway_makes_room() {
+    let service = RawService::start(Duration::from_secs(3600), "").await;
+    let settings = "[server]\nmax_in_flight = 1\n[page]\nbudget = \"1h\"\n[fragment]\ntimeout = \"1h\"\n";
+    let site = TestSite::new()
+        .front("<p>at once</p><fragment name=a />")
+        .file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother")
+        .service("a", service.address)
+        .file("pasteup.toml", settings);
+    let server = site.serve().await;
+    let under_way = client().get(&server.pages).send().await.unwrap();
+    assert_eq!(server.get("/other").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    drop(under_way);
+    while server.get("/other").await.status() != StatusCode::OK {
+        tokio::time::sleep(ms(20)).await;
+    }
+}
