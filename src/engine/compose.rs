@@ -164,6 +164,8 @@ impl Compositor {
             }
         })
         .flat_map(stream::iter)
+        // Compression asks once more after the end.
+        .fuse()
         .boxed()
     }
 

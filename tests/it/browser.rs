@@ -95,7 +95,7 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
     let (mut weather, weather_at) = sample("weather", 0).await;
     let (_scores, scores_at) = sample("scores", 0).await;
     let site = sample_site(&[("headlines", &headlines_at), ("weather", &weather_at), ("scores", &scores_at)]);
-    let server = site.serve().await;
+    let mut server = site.serve().await;
     let browser = Browser::start().await;
     let client = &browser.client;
     client.set_window_size(1280, 1000).await.unwrap();
@@ -104,11 +104,9 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
     assert_eq!(client.title().await.unwrap(), "The Daily Courier");
     assert_eq!(browser.count("h1").await, 1);
     assert_eq!(browser.count("main").await, 1);
-    assert!(
-        browser.count("[class^=hl-]").await > 0
-            && browser.count("[class^=wx-]").await > 0
-            && browser.count("[class^=sc-]").await > 0
-    );
+    for corner in ["hl-", "wx-", "sc-"] {
+        assert!(browser.count(&format!("[class^={corner}]")).await > 0, "{corner}: {}", server.process.said());
+    }
     assert_eq!(browser.count("fragment, include").await, 0, "nothing of the layout's own language is left");
     assert_eq!(browser.count("main .notice").await, 0, "no fallback is shown");
     let whole = browser.text("main").await;

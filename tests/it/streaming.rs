@@ -192,3 +192,18 @@ async fn a_reader_who_leaves_midway_makes_room() {
         tokio::time::sleep(ms(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_streamed_page_comes_to_its_end_in_every_coding() {
+    let service = RawService::html(ms(100), "", "<p>late</p>").await;
+    let site = TestSite::new().front("<p>at once</p><fragment name=a /><p>end</p>").service("a", service.address);
+    let server = site.serve().await;
+    for coding in ["identity", "gzip", "br", "zstd"] {
+        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert!(!answer.headers().contains_key("content-length"), "it is streamed");
+        assert_eq!(read_until(answer, coding, "end</p>").await, "<p>at once</p><p>late</p><p>end</p>", "{coding}");
+    }
+    // An end that was none would be seen by whoever reads on.
+    let whole = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
+    whole.bytes().await.unwrap();
+}
