@@ -141,13 +141,21 @@ impl Failure {
 /// What the head of an answer tells about its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
-    /// The body is to be read; it is in this charset.
-    Read(&'static encoding_rs::Encoding),
+    /// The body is to be read; this is what it is to be.
+    Read(Announced),
     /// The body does not matter.
     Done(Content),
     /// What is held still holds.
     NotModified,
 }
+
+/// The charset of the HTML that a head announces, or why it announces none. An empty body is held
+/// against neither.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced(Result<&'static encoding_rs::Encoding, Failure>);
+
+/// Statuses that lead elsewhere, where a `Location` says to where.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// Judges status and headers, before the body is read. `asked` says whether the request was one that
 /// `304` could answer.
@@ -158,17 +166,23 @@ pub fn judge_head(status: StatusCode, headers: &HeaderMap, asked: bool) -> Resul
     let done = |content| Ok(Head::Done(content));
     match status.as_u16() {
         200 => {
-            coding(headers)?;
-            charset(headers).map(Head::Read)
+            let announced = coding(headers).and_then(|()| charset(headers));
+            let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+            match announced {
+                // What has a length that is not zero need not be read first.
+                Err(failure) if length.is_some_and(|length| length.trim() != "0") => Err(failure),
+                announced => Ok(Head::Read(Announced(announced))),
+            }
         }
         204 => done(Content::Empty),
         304 if asked => Ok(Head::NotModified),
         304 => Err(Failure::new(Reason::Status, "304 to a request without conditions")),
         404 | 410 => done(Content::Gone(status)),
-        300..=399 => {
+        redirect if REDIRECTS.contains(&redirect) && headers.contains_key(header::LOCATION) => {
             let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
             done(Content::Redirect(status, location))
         }
+        300..=399 => done(Content::Gone(StatusCode::NOT_FOUND)),
         other => Err(Failure::new(Reason::Status, format!("it answered {other}"))),
     }
 }
@@ -185,20 +199,16 @@ fn coding(headers: &HeaderMap) -> Result<(), Failure> {
 
 fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failure> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        // An empty body needs no type; one that is not empty is judged with the body.
-        return if headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
-            Ok(encoding_rs::UTF_8)
-        } else {
-            Err(Failure::new(Reason::NotHtml, "it has no Content-Type"))
-        };
+        return Err(Failure::new(Reason::NotHtml, "it has no Content-Type"));
     };
-    let mime: Option<mime::Mime> = value.to_str().ok().and_then(|text| text.parse().ok());
-    let mime = mime
-        .filter(|mime| mime.essence_str() == "text/html")
-        .ok_or_else(|| Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}")))?;
-    match mime.get_param(mime::CHARSET) {
+    let parts = fields::split(value.to_str().unwrap_or_default(), b';').members;
+    let Some((_, parameters)) = parts.split_first().filter(|(kind, _)| kind.eq_ignore_ascii_case("text/html")) else {
+        return Err(Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}")));
+    };
+    let mut parameters = parameters.iter().map(|parameter| fields::pair(parameter));
+    match parameters.find(|(name, _)| name == "charset").and_then(|(_, label)| label) {
         None => Ok(encoding_rs::UTF_8),
-        Some(label) => encoding_rs::Encoding::for_label(label.as_str().as_bytes())
+        Some(label) => encoding_rs::Encoding::for_label(label.as_bytes())
             .ok_or_else(|| Failure::new(Reason::Encoding, format!("nobody knows the charset {label}"))),
     }
 }
@@ -207,7 +217,11 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
 ///
 /// # Errors
 /// It is not the text that its head says.
-pub fn judge_body(charset: &'static encoding_rs::Encoding, body: Bytes) -> Result<Content, Failure> {
+pub fn judge_body(announced: Announced, body: Bytes) -> Result<Content, Failure> {
+    if body.is_empty() {
+        return Ok(Content::Empty);
+    }
+    let charset = announced.0?;
     let wrong = || Failure::new(Reason::Encoding, format!("its body is no {}", charset.name()));
     let text = if charset == encoding_rs::UTF_8 {
         let bare = if body.starts_with("\u{feff}".as_bytes()) { body.slice(3..) } else { body };
@@ -314,6 +328,16 @@ mod tests {
         assert_eq!(judge(200, &[HTML], b"\xef\xbb\xbf<p>"), fragment("<p>"));
         assert_eq!(judge(200, &[HTML], b""), Ok(Content::Empty));
         assert_eq!(judge(200, &[("content-length", "0")], b""), Ok(Content::Empty));
+        for kind in ["application/json", "nonsense", "text/html; charset=klingon"] {
+            assert_eq!(judge(200, &[("content-type", kind)], b""), Ok(Content::Empty), "{kind}");
+        }
+        assert_eq!(judge(200, &[], b""), Ok(Content::Empty));
+        assert_eq!(judge(200, &[("content-type", "text/html ; Charset=iso-8859-1")], b"\xfc"), fragment("ü"));
+        for (status, location) in [(300, "/x"), (305, "/x"), (306, "/x")] {
+            let gone = Ok(Content::Gone(StatusCode::NOT_FOUND));
+            assert_eq!(judge(status, &[("location", location)], b""), gone, "{status}");
+        }
+        assert_eq!(judge(302, &[], b""), Ok(Content::Gone(StatusCode::NOT_FOUND)));
         assert_eq!(judge(204, &[], b""), Ok(Content::Empty));
         assert_eq!(judge(404, &[HTML], b"<p>no"), Ok(Content::Gone(StatusCode::NOT_FOUND)));
         assert_eq!(judge(410, &[], b""), Ok(Content::Gone(StatusCode::GONE)));
@@ -323,6 +347,7 @@ mod tests {
         );
         for (status, pairs, body, reason) in [
             (200, vec![("content-type", "application/json")], &b"{}"[..], Reason::NotHtml),
+            (200, vec![("content-type", "text/plain"), ("content-length", "5")], b"", Reason::NotHtml),
             (200, vec![("content-type", "text/htmlx")], b"x", Reason::NotHtml),
             (200, vec![], b"<p>", Reason::NotHtml),
             (200, vec![HTML], b"\xff", Reason::Encoding),
