@@ -9,6 +9,7 @@ use std::time::Duration;
 use fluent_langneg::LanguageIdentifier;
 use http::HeaderName;
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::edge::discovery::Sources;
@@ -21,7 +22,8 @@ use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
 use crate::page::upstreams;
 use crate::secrets::{self, Secret};
 
-/// Led by this, an environment variable is a setting: `PASTEUP_SERVER__LISTEN`.
+/// Led by this, an environment variable with `__` in it is a setting: `PASTEUP_SERVER__LISTEN`. One
+/// without is somebody else's: for a service of this name Kubernetes sets `PASTEUP_PORT` and more.
 const PREFIX: &str = "PASTEUP_";
 
 /// All settings, checked.
@@ -103,8 +105,17 @@ impl Settings {
         variables.sort();
         for (name, text) in variables {
             let path = name[PREFIX.len()..].to_ascii_lowercase();
-            let path: Vec<&str> = path.split("__").collect();
-            table.set(&path, from_environment(&name, &text));
+            let line = Source::new("environment", format!("{name}={text}"));
+            let value = Value { at: Spot::new(&line, name.len() + 1..line.text.len()), data: Data::Bare(text) };
+            if path.contains("__") {
+                table.set(&path.split("__").collect::<Vec<_>>(), value);
+            } else if let Some((section, key)) = path.split_once('_').filter(|path| is_setting(*path, &value)) {
+                let at = Spot::new(&line, 0..name.len());
+                let problem =
+                    Diagnostic::new(Code::Ignored, at, format!("`{name}` is no setting, and counts for nothing"));
+                let meant = format!("{PREFIX}{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+                problems.push(problem.help(format!("two underscores stand behind the table's name: `{meant}`")));
+            }
         }
         let mut reader = Reader::new(&table, Code::Settings);
         let mut later = Vec::new();
@@ -115,32 +126,13 @@ impl Settings {
     }
 }
 
-/// A variable's text as TOML where it is some, else as a string.
-fn from_environment(name: &str, text: &str) -> Value {
-    let line = Source::new("environment", format!("{name}={text}"));
-    let at = Spot::new(&line, name.len() + 1..line.text.len());
-    let toml = Source::new("environment", format!("v = {text}"));
-    let (table, syntax) = Table::parse(&toml, 0..toml.text.len(), Code::Settings);
-    let data = match table.get("v") {
-        Some(value)
-            if syntax.is_empty()
-                && matches!(value.data, Data::Boolean(_) | Data::Integer(_) | Data::List(_) | Data::Text(_)) =>
-        {
-            relocate(value.data.clone(), &at)
-        }
-        _ => Data::Text(text.to_owned()),
-    };
-    Value { data, at }
-}
-
-/// Puts the items of a list where the variable is.
-fn relocate(data: Data, at: &Spot) -> Data {
-    match data {
-        Data::List(items) => {
-            Data::List(items.into_iter().map(|item| Value { data: relocate(item.data, at), at: at.clone() }).collect())
-        }
-        other => other,
-    }
+/// Whether there is a setting of this table and key, be the value right or wrong.
+fn is_setting((section, key): (&str, &str), value: &Value) -> bool {
+    let mut table = Table::empty(&value.at.source);
+    table.set(&[section, key], value.clone());
+    let mut reader = Reader::new(&table, Code::Settings);
+    read(&mut reader, &mut Vec::new(), Flags::default());
+    !reader.finish().iter().any(|problem| problem.message.starts_with(table::UNKNOWN_KEY))
 }
 
 fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
@@ -152,6 +144,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         set(&mut defaults.budget, page.read("budget", positive));
         set(&mut limits.max_fragments, page.read("max_fragments", count(1..=100_000)));
         set(&mut limits.max_includes, page.read("max_includes", count(0..=100_000)));
+        not_yet_acted_on(page, "page", &["max_depth", "max_bytes"], later);
         page.read("max_depth", count(1..=16));
         page.read("max_bytes", table::size);
         set(&mut stream, page.read("stream", table::boolean));
@@ -166,15 +159,16 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
             &mut defaults.concurrency,
             fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         );
+        not_yet_acted_on(fragment, "fragment", &["retries", "breaker_failures", "breaker_open"], later);
         fragment.read("retries", table::integer(0..=10));
         fragment.read("breaker_failures", table::integer(1..=1_000));
         fragment.read("breaker_open", table::duration);
-        fragment.read("html", table::word(&["balanced", "raw"]));
+        if fragment.read("html", table::word(&["balanced", "raw"])) == Some("balanced") {
+            not_yet_acted_on(fragment, "fragment", &["html"], later);
+        }
     });
     let cache_memory = reader.table("cache", |cache| {
-        if let Some(entry) = cache.entry("redis") {
-            later.push(not_yet(&entry.key_at, "`cache.redis`"));
-        }
+        not_yet_acted_on(cache, "cache", &["redis"], later);
         cache.read("redis", table::filled);
         cache.read("memory", table::size)
     });
@@ -197,11 +191,11 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
     });
     let telemetry = reader.table("telemetry", |telemetry| {
         let otlp = telemetry.read("otlp", table::text);
-        if let (Some(entry), true) = (telemetry.entry("otlp"), otlp.is_some_and(|url| !url.is_empty())) {
-            later.push(not_yet(&entry.key_at, "`telemetry.otlp`"));
+        if otlp.is_some_and(|url| !url.is_empty()) {
+            not_yet_acted_on(telemetry, "telemetry", &["otlp"], later);
         }
         Telemetry {
-            log: telemetry.read("log", table::filled).unwrap_or_else(|| "info".to_owned()),
+            log: telemetry.read("log", filter).unwrap_or_else(|| "info".to_owned()),
             json: telemetry.read("format", table::word(&["text", "json"])) == Some("json"),
         }
     });
@@ -220,9 +214,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
 }
 
 fn read_server(server: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Server {
-    if let Some(entry) = server.entry("tls") {
-        later.push(not_yet(&entry.key_at, "`server.tls`"));
-    }
+    not_yet_acted_on(server, "server", &["tls", "idle_timeout", "write_timeout"], later);
     let token_at = server.entry("admin_token").map(|entry| entry.value.at.clone());
     let admin_at = server.entry("admin").map(|entry| entry.value.at.clone());
     let admin_token = server.read("admin_token", secret).flatten();
@@ -256,8 +248,25 @@ fn set<T>(target: &mut T, value: Option<T>) {
     }
 }
 
-fn not_yet(at: &Spot, what: &str) -> Diagnostic {
-    Diagnostic::new(Code::NotYet, at.clone(), format!("{what} is understood, but not acted on by this version"))
+/// Tells of keys that somebody sets and that nothing comes of.
+fn not_yet_acted_on(table: &mut Reader<'_>, name: &str, keys: &[&'static str], later: &mut Vec<Diagnostic>) {
+    for key in keys {
+        if let Some(entry) = table.entry(key) {
+            let message = format!("`{name}.{key}` is understood, but not acted on by this version");
+            later.push(Diagnostic::new(Code::NotYet, entry.key_at.clone(), message));
+        }
+    }
+}
+
+fn filter(value: &Value) -> Result<String, Wrong> {
+    let text = table::filled(value)?;
+    match EnvFilter::try_new(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Wrong::with_help(
+            format!("`{text}` is no filter of log lines: {error}"),
+            "write it like \"info\", \"debug\" or \"warn,pasteup=debug\"",
+        )),
+    }
 }
 
 fn socket(value: &Value) -> Result<SocketAddr, Wrong> {
@@ -291,7 +300,7 @@ fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
     }
     match Reference::read(value) {
         Ok(reference) => secrets::look_up(&reference, Path::new("")).map(Some).map_err(Wrong::new),
-        Err(_) if value.at.source.file == "environment" => Ok(Some(Secret::new(text))),
+        Err(_) if matches!(value.data, Data::Bare(_)) => Ok(Some(Secret::new(text))),
         Err(wrong) => Err(wrong),
     }
 }
@@ -380,7 +389,7 @@ mod tests {
     fn every_problem_comes_at_once_with_its_place() {
         let (_, problems) = load(
             "[server]\nlisten = \"localhost\"\nlisen = 1\n[page]\nbudget = 3\n[upstreams]\nallow = [\"example.org\"]\n[sever]\n",
-            &[("PASTEUP_PAGE__MAX_DEPTH", "many"), ("PASTEUP_NOPE", "1")],
+            &[("PASTEUP_FRAGMENT__TIMEOUT", "soon"), ("PASTEUP_NOPE__X", "1")],
         );
         let places: Vec<_> = problems.iter().map(|(file, line, column, _)| (file.as_str(), *line, *column)).collect();
         assert_eq!(
@@ -389,10 +398,10 @@ mod tests {
                 ("pasteup.toml", 2, 10),
                 ("pasteup.toml", 3, 1),
                 ("pasteup.toml", 5, 10),
-                ("environment", 1, 25),
+                ("environment", 1, 27),
                 ("pasteup.toml", 7, 10),
                 ("pasteup.toml", 8, 2),
-                ("environment", 1, 14),
+                ("environment", 1, 17),
             ],
             "{problems:#?}"
         );
@@ -409,5 +418,60 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hush"), "a secret shows nowhere");
         let (_, problems) = load("[server]\nadmin_token = \"hush\"\n", &[]);
         assert!(!problems[0].3.contains("hush"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_kubernetes_puts_into_the_environment_is_no_setting() {
+        let (_, problems) = load(
+            "",
+            &[
+                ("PASTEUP_SERVICE_HOST", "10.0.0.1"),
+                ("PASTEUP_SERVICE_PORT", "80"),
+                ("PASTEUP_PORT", "tcp://10.0.0.1:80"),
+                ("PASTEUP_PORT_80_TCP_ADDR", "10.0.0.1"),
+                ("PASTEUP_SERVER_PORT", "tcp://10.0.0.1:80"),
+                ("PASTEUP_SERVER_SERVICE_HOST", "10.0.0.1"),
+            ],
+        );
+        assert_eq!(problems, []);
+        let (settings, problems) = load("", &[("PASTEUP_SERVER_LISTEN", "127.0.0.1:1")]);
+        assert_eq!(settings.server.listen.port(), 8080);
+        assert!(problems.len() == 1 && problems[0].3.contains("PASTEUP_SERVER__LISTEN"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_text_of_the_environment_is_taken_as_it_is() {
+        for token in ["12345", "true", "\"quoted\"", "[1]", "'"] {
+            let (settings, problems) = load("", &[("PASTEUP_SERVER__ADMIN_TOKEN", token)]);
+            assert_eq!(problems, []);
+            assert_eq!(settings.server.admin_token.expect("a token").reveal(), token);
+        }
+        let (settings, problems) =
+            load("", &[("PASTEUP_SERVER__MAX_IN_FLIGHT", "7"), ("PASTEUP_CONTEXT__LOCALES", "[\"de\", \"en\"]")]);
+        assert_eq!(problems, []);
+        assert_eq!((settings.server.max_in_flight, settings.readers.locales.len()), (7, 2));
+        for (name, text) in [("PASTEUP_SERVER__MAX_IN_FLIGHT", "many"), ("PASTEUP_CONTEXT__LOCALES", "de")] {
+            assert_eq!(load("", &[(name, text)]).1.len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_and_not_acted_on_is_told() {
+        let (_, problems) = load(
+            "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
+             [page]\nmax_depth = 2\nmax_bytes = \"1MiB\"\nstream = true\n\
+             [fragment]\nretries = 2\nbreaker_failures = 3\nbreaker_open = \"2s\"\nhtml = \"balanced\"\n",
+            &[],
+        );
+        assert_eq!(problems.len(), 9, "{problems:#?}");
+        assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
+        assert_eq!(load("[fragment]\nhtml = \"raw\"\n", &[]).1, []);
+    }
+
+    #[test]
+    fn a_bad_log_filter_is_told_when_it_is_read() {
+        let (_, problems) = load("[telemetry]\nlog = \"pasteup=loud\"\n", &[]);
+        assert!(problems.len() == 1 && problems[0].3.contains("no filter"), "{problems:?}");
+        assert_eq!(load("[telemetry]\nlog = \"warn,pasteup=debug\"\n", &[]).1, []);
     }
 }

@@ -1,5 +1,6 @@
 //! `pasteup check`: every mistake in layouts, manifests and settings.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,13 +18,13 @@ pub(super) fn run(site: &Path, format: CheckFormat, offline: bool, strict: bool)
         problems.extend(endings::warnings(&loaded, folder.root()));
         diagnostic::tidy(&mut problems);
     }
-    for problem in &problems {
-        match format {
-            CheckFormat::Human => anstream::println!("{}\n", report::human(problem)),
-            CheckFormat::Json => anstream::println!("{}", report::json(problem)),
-            CheckFormat::Github => anstream::println!("{}", report::github(problem)),
-        }
-    }
+    let mut output = anstream::stdout().lock();
+    let written = problems.iter().try_for_each(|problem| match format {
+        CheckFormat::Human => writeln!(output, "{}\n", report::human(problem)),
+        CheckFormat::Json => writeln!(output, "{}", report::json(problem)),
+        CheckFormat::Github => writeln!(output, "{}", report::github(problem)),
+    });
+    report::written(written.and_then(|()| output.flush()))?;
     if matches!(format, CheckFormat::Human) {
         let (pages, services) = (loaded.site.templates.len(), loaded.site.catalogue.names().len());
         let live = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });

@@ -135,7 +135,7 @@ fn show(page: &Page) -> Result<ExitCode, String> {
         Verdict::Error(status) => output.write_all(error_page_html(*status, "none").as_bytes()),
         Verdict::Redirect(..) => Ok(()),
     };
-    written.and_then(|()| output.flush()).map_err(|error| format!("standard output: {error}"))?;
+    report::written(written.and_then(|()| output.flush()))?;
     Ok(match &page.verdict {
         Verdict::Page(status) if status.is_success() => ExitCode::SUCCESS,
         Verdict::Redirect(status, location) => {

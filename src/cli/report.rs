@@ -1,10 +1,11 @@
 //! How mistakes are shown: drawn with the line and a caret, as JSON, or for GitHub.
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::page::diagnostic::{Diagnostic, Severity};
+use crate::page::names;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -23,16 +24,20 @@ pub(super) fn human(problem: &Diagnostic) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let source = &problem.at.source;
-    let span = visible(&source.text, problem.at.span.clone());
-    let title = level.primary_title(problem.message.as_str()).id(problem.code.as_str());
+    let (source, span) = (&problem.at.source, &problem.at.span);
+    let line = source.line(span.start);
+    let text = source.slice(line.clone());
+    let (number, column) = source.position(span.start);
+    let title = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.as_str()));
     let mut group = if source.text.is_empty() {
-        Group::with_title(title).element(annotate_snippets::Origin::path(source.file.as_str()))
+        title.element(Origin::path(source.file.as_str()))
+    } else if may_show_a_secret(&source.file, text) {
+        title.element(Origin::path(source.file.as_str()).line(number).char_column(column))
     } else {
-        let snippet = Snippet::source(source.text.as_str())
-            .path(source.file.as_str())
-            .annotation(AnnotationKind::Primary.span(span));
-        Group::with_title(title).element(snippet)
+        // A tag over many lines is told at its head.
+        let within = |at: usize| at.clamp(line.start, line.end) - line.start;
+        let annotation = AnnotationKind::Primary.span(within(span.start)..within(span.end));
+        title.element(Snippet::source(text).line_start(number).path(source.file.as_str()).annotation(annotation))
     };
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -40,12 +45,21 @@ pub(super) fn human(problem: &Diagnostic) -> String {
     Renderer::styled().decor_style(DecorStyle::Ascii).render(&[group])
 }
 
-/// The first line of a span: a tag over many lines is told at its head.
-fn visible(text: &str, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
-    let start = span.start.min(text.len());
-    let end = span.end.clamp(start, text.len());
-    let line_end = text[start..end].find(['\r', '\n']).map_or(end, |at| start + at);
-    start..line_end
+/// Words in keys of settings and manifests whose values may be secrets.
+const SECRETS: [&str; 8] = ["auth", "cert", "key", "otlp", "password", "redis", "secret", "token"];
+
+/// Whether a line says, or nearly says, that a secret stands in it. Logs of builds are read by many.
+fn may_show_a_secret(file: &str, line: &str) -> bool {
+    let mut words = line.split(|c: char| !c.is_alphanumeric()).map(str::to_ascii_lowercase);
+    !file.ends_with(".html") && words.any(|word| !word.is_empty() && names::nearest(&word, SECRETS).is_some())
+}
+
+/// What came of writing to standard output. Whoever reads no further wants no more: no fault.
+pub(super) fn written(result: std::io::Result<()>) -> Result<(), String> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|error| format!("standard output: {error}")),
+    }
 }
 
 /// A mistake as one line of JSON.
@@ -94,4 +108,31 @@ pub(super) fn count(problems: &[Diagnostic]) -> String {
 /// Why a command could not run.
 pub(super) fn cannot_run(why: &str) -> String {
     Renderer::styled().render(&[Group::with_title(Level::ERROR.primary_title(why))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::diagnostic::{Code, Source, Spot};
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_not_drawn() {
+        for line in [
+            "admin_token = \"hush\"",
+            "admin_tokn = \"hush\"",
+            "auth = { kind = \"beer\", pasword = \"hush\" }",
+            "PASTEUP_SERVER__ADMIN_TOKEN=hush",
+            "redis = \"redis://u:hush@a\"",
+            "token = \"hush",
+        ] {
+            let source = Source::new("pasteup.toml", format!("[server]\n{line}\n"));
+            let drawn = human(&Diagnostic::new(Code::Settings, Spot::new(&source, 9..12), "wrong"));
+            assert!(!drawn.contains("hush") && drawn.contains("pasteup.toml:2:1"), "{drawn}");
+        }
+        for (file, line) in [("pasteup.toml", "listen = \"everywhere\""), ("layouts/a.html", "<p token=x>")] {
+            let source = Source::new(file, line);
+            let drawn = human(&Diagnostic::new(Code::Settings, Spot::new(&source, 0..2), "wrong"));
+            assert!(drawn.contains(line), "{drawn}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::assets::Asset;
-use super::fields;
+use super::fields::{self, MediaType};
 use super::names::Name;
 use super::outcome::Reason;
 use super::plan::{Fetch, Wants};
@@ -162,6 +162,9 @@ pub enum Form {
     Unfit(Failure),
 }
 
+/// Statuses that lead elsewhere, where a `Location` says to where.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
 /// Judges status and headers, before the body is read. `asked` says whether the request was one that
 /// `304` could answer.
 ///
@@ -170,18 +173,26 @@ pub enum Form {
 pub fn judge_head(status: StatusCode, headers: &HeaderMap, wants: Wants, asked: bool) -> Result<Head, Failure> {
     let done = |content| Ok(Head::Done(content));
     match status.as_u16() {
-        200 => Ok(Head::Read(match (coding(headers), wants) {
-            (Err(failure), _) => Form::Unfit(failure),
-            (Ok(()), Wants::Fragment) => charset(headers).map_or_else(Form::Unfit, Form::Html),
-            (Ok(()), Wants::Asset) => asset_type(headers).map_or_else(Form::Unfit, Form::Asset),
-        })),
+        200 => {
+            let form = coding(headers).and_then(|()| match wants {
+                Wants::Fragment => charset(headers).map(Form::Html),
+                Wants::Asset => asset_type(headers).map(Form::Asset),
+            });
+            let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+            match form {
+                // What has a length that is not zero need not be read first.
+                Err(failure) if length.is_some_and(|length| length.trim() != "0") => Err(failure),
+                form => Ok(Head::Read(form.unwrap_or_else(Form::Unfit))),
+            }
+        }
         204 => done(Content::Empty),
         304 if asked => Ok(Head::NotModified),
         304 => Err(Failure::new(Reason::Status, "304 to a request without conditions")),
         404 | 410 => done(Content::Gone(status)),
-        300..=399 => {
-            let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            done(Content::Redirect(status, location))
+        redirect @ 300..=399 => {
+            // Where it does not say to where, or is none that browsers follow, it leads nowhere.
+            let location = headers.get(header::LOCATION).filter(|_| REDIRECTS.contains(&redirect));
+            done(Content::Redirect(status, location.and_then(|value| value.to_str().ok()).map(str::to_owned)))
         }
         other => Err(Failure::new(Reason::Status, format!("it answered {other}"))),
     }
@@ -190,7 +201,7 @@ pub fn judge_head(status: StatusCode, headers: &HeaderMap, wants: Wants, asked: 
 /// Whether the body of a failure says what is wrong (RFC 9457).
 #[must_use]
 pub fn is_problem(headers: &HeaderMap) -> bool {
-    media_type(headers).is_ok_and(|(_, mime)| mime.essence_str() == "application/problem+json")
+    MediaType::of(headers).is_some_and(|media_type| media_type.kind == "application/problem+json")
 }
 
 /// Title and detail of a problem, for the log; nothing where it has neither.
@@ -212,47 +223,45 @@ fn coding(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// The media type, where there is one that can be read.
-fn media_type(headers: &HeaderMap) -> Result<(&HeaderValue, mime::Mime), Failure> {
-    let value = headers.get(header::CONTENT_TYPE);
-    let value = value.ok_or_else(|| Failure::new(Reason::NotHtml, "it has no Content-Type"))?;
-    // RFC 9110, 8.3.1: a blank may stand around the semicolon; the crate takes none before it.
-    let text = value.to_str().ok().map(|text| text.replace(" ;", ";"));
-    let mime = text.and_then(|text| text.parse().ok());
-    mime.map(|mime| (value, mime)).ok_or_else(|| unfit(value))
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Failure> {
+    if !headers.contains_key(header::CONTENT_TYPE) {
+        return Err(Failure::new(Reason::NotHtml, "it has no Content-Type"));
+    }
+    MediaType::of(headers).ok_or_else(|| unfit(headers))
 }
 
-fn unfit(value: &HeaderValue) -> Failure {
+fn unfit(headers: &HeaderMap) -> Failure {
+    let value = headers.get(header::CONTENT_TYPE);
     Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}"))
 }
 
 fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failure> {
-    let (value, mime) = media_type(headers)?;
-    if mime.essence_str() != "text/html" {
-        return Err(unfit(value));
+    let media_type = media_type(headers)?;
+    if media_type.kind != "text/html" {
+        return Err(unfit(headers));
     }
-    match mime.get_param(mime::CHARSET) {
+    match media_type.charset() {
         None => Ok(encoding_rs::UTF_8),
-        Some(label) => encoding_rs::Encoding::for_label(label.as_str().as_bytes())
+        Some(label) => encoding_rs::Encoding::for_label(label.as_bytes())
             .ok_or_else(|| Failure::new(Reason::Encoding, format!("nobody knows the charset {label}"))),
     }
 }
 
 /// What pages load beside their HTML. A service's other pages, its metrics above all, are for nobody.
 fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
-    let (value, mime) = media_type(headers)?;
-    let known = matches!(mime.type_().as_str(), "image" | "font" | "audio" | "video")
-        || matches!(
-            mime.essence_str(),
-            "text/css"
-                | "text/javascript"
-                | "application/javascript"
-                | "application/json"
-                | "application/manifest+json"
-                | "application/wasm"
-                | "application/font-woff"
-        );
-    if known { Ok(value.clone()) } else { Err(unfit(value)) }
+    const KINDS: [&str; 4] = ["image/", "font/", "audio/", "video/"];
+    const TYPES: [&str; 7] = [
+        "text/css",
+        "text/javascript",
+        "application/javascript",
+        "application/json",
+        "application/manifest+json",
+        "application/wasm",
+        "application/font-woff",
+    ];
+    let MediaType { kind, .. } = media_type(headers)?;
+    let known = TYPES.contains(&kind.as_str()) || KINDS.iter().any(|prefix| kind.starts_with(prefix));
+    headers.get(header::CONTENT_TYPE).filter(|_| known).cloned().ok_or_else(|| unfit(headers))
 }
 
 /// Judges a body, whole and without content codings.
@@ -375,9 +384,16 @@ mod tests {
         assert_eq!(judge(200, &[HTML], b"\xef\xbb\xbf<p>"), fragment("<p>"));
         assert_eq!(judge(200, &[HTML], b""), Ok(Content::Empty));
         assert_eq!(judge(200, &[("content-length", "0")], b""), Ok(Content::Empty));
-        assert_eq!(judge(200, &[("content-type", "text/plain")], b""), Ok(Content::Empty));
+        for kind in ["application/json", "nonsense", "text/html; charset=klingon"] {
+            assert_eq!(judge(200, &[("content-type", kind)], b""), Ok(Content::Empty), "{kind}");
+        }
         assert_eq!(judge(200, &[], b""), Ok(Content::Empty));
-        assert_eq!(judge(200, &[("content-type", "text/html ; charset=utf-8")], b"x"), fragment("x"));
+        assert_eq!(judge(200, &[("content-type", "text/html ; Charset=iso-8859-1")], b"\xfc"), fragment("ü"));
+        for (status, location) in [(300, "/x"), (305, "/x"), (306, "/x")] {
+            let nowhere = Ok(Content::Redirect(StatusCode::from_u16(status).expect("a status"), None));
+            assert_eq!(judge(status, &[("location", location)], b""), nowhere, "{status}");
+        }
+        assert_eq!(judge(302, &[], b""), Ok(Content::Redirect(StatusCode::FOUND, None)));
         assert_eq!(judge(204, &[], b""), Ok(Content::Empty));
         assert_eq!(judge(404, &[HTML], b"<p>no"), Ok(Content::Gone(StatusCode::NOT_FOUND)));
         assert_eq!(judge(410, &[], b""), Ok(Content::Gone(StatusCode::GONE)));
@@ -387,6 +403,7 @@ mod tests {
         );
         for (status, pairs, body, reason) in [
             (200, vec![("content-type", "application/json")], &b"{}"[..], Reason::NotHtml),
+            (200, vec![("content-type", "text/plain"), ("content-length", "5")], b"", Reason::NotHtml),
             (200, vec![("content-type", "text/htmlx")], b"x", Reason::NotHtml),
             (200, vec![], b"<p>", Reason::NotHtml),
             (200, vec![HTML], b"\xff", Reason::Encoding),

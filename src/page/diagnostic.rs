@@ -32,6 +32,15 @@ impl Source {
         self.text.get(span).unwrap_or_default()
     }
 
+    /// The bytes of the line that an offset stands in, without its end.
+    #[must_use]
+    pub fn line(&self, offset: usize) -> Range<usize> {
+        let (line, _) = self.position(offset);
+        let start = self.lines[line - 1];
+        let end = self.lines.get(line).map_or(self.text.len(), |next| next - 1);
+        start..start + self.slice(start..end).trim_end_matches('\r').len()
+    }
+
     /// Line and column, both from 1, of a byte offset. A column counts characters, a tab as one.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {

@@ -58,6 +58,32 @@ pub fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
+/// `Content-Type` (RFC 9110, 8.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaType {
+    /// Type and subtype, in lower case.
+    pub kind: String,
+    parameters: Vec<(String, Option<String>)>,
+}
+
+impl MediaType {
+    /// The type of a message. `None` where it does not say, or says what cannot be read.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+        let parts = split(text, b';').members;
+        let (kind, parameters) = parts.split_first()?;
+        let parameters = parameters.iter().map(|parameter| pair(parameter)).collect();
+        Some(Self { kind: kind.to_ascii_lowercase(), parameters })
+    }
+
+    /// What it says of the charset.
+    #[must_use]
+    pub fn charset(&self) -> Option<&str> {
+        self.parameters.iter().find(|(name, _)| name == "charset").and_then(|(_, label)| label.as_deref())
+    }
+}
+
 /// A name, in lower case, and its value where there is one, unquoted.
 #[must_use]
 pub fn pair(text: &str) -> (String, Option<String>) {

@@ -120,7 +120,7 @@ impl Table {
 impl Data {
     fn to_json(&self) -> serde_json::Value {
         match self {
-            Self::Text(text) | Self::Time(text) => text.as_str().into(),
+            Self::Text(text) | Self::Bare(text) | Self::Time(text) => text.as_str().into(),
             Self::Integer(number) => (*number).into(),
             Self::Number(number) => (*number).into(),
             Self::Boolean(yes) => (*yes).into(),

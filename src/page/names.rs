@@ -33,8 +33,11 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
             if candidate.eq_ignore_ascii_case(written) {
                 return Some((0, candidate));
             }
-            let distance = strsim::damerau_levenshtein(written, candidate);
-            (distance <= (candidate.len().max(written.len()) / 3).max(1)).then_some((distance, candidate))
+            let near = (candidate.len().max(written.len()) / 3).max(1);
+            // Of names with very different lengths none need be compared.
+            let distance = (candidate.len().abs_diff(written.len()) <= near)
+                .then(|| strsim::damerau_levenshtein(written, candidate))?;
+            (distance <= near).then_some((distance, candidate))
         })
         .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
         .map(|(_, candidate)| candidate)

@@ -3,6 +3,7 @@
 //!
 //! Not serde: it stops at the first mistake, and editors want every one.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Value {
 pub enum Data {
     /// A string.
     Text(String),
+    /// A text without quotation marks, as the environment gives it: whoever reads it knows its kind.
+    Bare(String),
     /// A whole number.
     Integer(i64),
     /// Any other number.
@@ -184,12 +187,34 @@ fn convert(source: &Arc<Source>, base: usize, value: &DeValue<'_>, span: std::op
     Value { data, at: Spot::new(source, span.start + base..span.end + base) }
 }
 
+impl Value {
+    /// What it is where no text is wanted: a bare text that is TOML is what that says.
+    fn typed(&self) -> Cow<'_, Data> {
+        let Data::Bare(text) = &self.data else { return Cow::Borrowed(&self.data) };
+        let source = Source::new("", format!("v = {text}"));
+        let (mut table, syntax) = Table::parse(&source, 0..source.text.len(), Code::Settings);
+        Cow::Owned(match table.entries.pop() {
+            Some(entry) if syntax.is_empty() && table.entries.is_empty() => entry.value.at(&self.at).data,
+            _ => Data::Text(text.clone()),
+        })
+    }
+
+    /// Puts a value, and all items of a list, somewhere else.
+    fn at(self, at: &Spot) -> Self {
+        let data = match self.data {
+            Data::List(items) => Data::List(items.into_iter().map(|item| item.at(at)).collect()),
+            other => other,
+        };
+        Self { data, at: at.clone() }
+    }
+}
+
 impl Data {
     /// The kind's name, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Text(_) => "a string",
+            Self::Text(_) | Self::Bare(_) => "a string",
             Self::Integer(_) | Self::Number(_) => "a number",
             Self::Boolean(_) => "a boolean",
             Self::Time(_) => "a time",
@@ -198,6 +223,9 @@ impl Data {
         }
     }
 }
+
+/// How the message begins that tells of a key that nobody asked for.
+pub const UNKNOWN_KEY: &str = "unknown key";
 
 /// Reads the keys of one table and remembers which were asked for.
 pub struct Reader<'t> {
@@ -297,7 +325,7 @@ impl<'t> Reader<'t> {
         for entry in &self.table.entries {
             if !self.known.contains(&entry.key.as_str()) {
                 let help = names::did_you_mean(&entry.key, self.known.iter().copied());
-                let message = format!("unknown key `{}`", entry.key);
+                let message = format!("{UNKNOWN_KEY} `{}`", entry.key);
                 self.problems.push(Diagnostic::new(self.code, entry.key_at.clone(), message).maybe_help(help));
             }
         }
@@ -311,7 +339,7 @@ impl<'t> Reader<'t> {
 /// The value is of another kind.
 pub fn text(value: &Value) -> Result<String, Wrong> {
     match &value.data {
-        Data::Text(text) => Ok(text.clone()),
+        Data::Text(text) | Data::Bare(text) => Ok(text.clone()),
         other => Err(Wrong::with_help(format!("must be a string, not {}", other.kind()), "put it in quotes")),
     }
 }
@@ -334,7 +362,7 @@ pub fn filled(value: &Value) -> Result<String, Wrong> {
 /// # Errors
 /// The value is of another kind.
 pub fn boolean(value: &Value) -> Result<bool, Wrong> {
-    match &value.data {
+    match &*value.typed() {
         Data::Boolean(yes) => Ok(*yes),
         other => {
             Err(Wrong::with_help(format!("must be `true` or `false`, not {}", other.kind()), "write it without quotes"))
@@ -344,7 +372,7 @@ pub fn boolean(value: &Value) -> Result<bool, Wrong> {
 
 /// A whole number in a range.
 pub fn integer(range: std::ops::RangeInclusive<i64>) -> impl Fn(&Value) -> Result<i64, Wrong> {
-    move |value| match &value.data {
+    move |value| match &*value.typed() {
         Data::Integer(number) if range.contains(number) => Ok(*number),
         Data::Integer(_) | Data::Number(_) => {
             Err(Wrong::new(format!("must be a whole number from {} to {}", range.start(), range.end())))
@@ -358,10 +386,11 @@ pub fn integer(range: std::ops::RangeInclusive<i64>) -> impl Fn(&Value) -> Resul
 /// # Errors
 /// The value is of another kind.
 pub fn number(value: &Value) -> Result<f64, Wrong> {
-    match &value.data {
+    match &*value.typed() {
         #[expect(clippy::cast_precision_loss, reason = "bounds of parameters are small numbers")]
         Data::Integer(number) => Ok(*number as f64),
         Data::Number(number) if number.is_finite() => Ok(*number),
+        Data::Number(_) => Err(Wrong::new("must be a finite number")),
         other => Err(Wrong::new(format!("must be a number, not {}", other.kind()))),
     }
 }
@@ -376,7 +405,7 @@ fn unit(error: units::UnitError) -> Wrong {
 /// The value is of another kind, or no duration.
 pub fn duration(value: &Value) -> Result<Duration, Wrong> {
     match &value.data {
-        Data::Text(text) => units::duration(text).map_err(unit),
+        Data::Text(text) | Data::Bare(text) => units::duration(text).map_err(unit),
         Data::Integer(number) => units::duration(&number.to_string()).map_err(unit),
         other => Err(Wrong::with_help(format!("must be a duration, not {}", other.kind()), "write it like \"5s\"")),
     }
@@ -388,7 +417,7 @@ pub fn duration(value: &Value) -> Result<Duration, Wrong> {
 /// The value is of another kind, or no size.
 pub fn size(value: &Value) -> Result<u64, Wrong> {
     match &value.data {
-        Data::Text(text) => units::size(text).map_err(unit),
+        Data::Text(text) | Data::Bare(text) => units::size(text).map_err(unit),
         Data::Integer(number) => units::size(&number.to_string()).map_err(unit),
         other => Err(Wrong::with_help(format!("must be a size, not {}", other.kind()), "write it like \"64KiB\"")),
     }
@@ -396,7 +425,7 @@ pub fn size(value: &Value) -> Result<u64, Wrong> {
 
 /// A list of one kind.
 pub fn list<T>(kind: impl Fn(&Value) -> Result<T, Wrong>) -> impl Fn(&Value) -> Result<Vec<T>, Wrong> {
-    move |value| match &value.data {
+    move |value| match &*value.typed() {
         Data::List(items) => all(items, &kind),
         other => Err(Wrong::with_help(
             format!("must be a list, not {}", other.kind()),

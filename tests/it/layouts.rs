@@ -2,10 +2,11 @@
 
 use pasteup::page::diagnostic::Source;
 use pasteup::page::layout::{LayoutFile, Part};
+use pasteup::page::outcome::Reason;
 use pasteup::page::site::{Files, Limits, Site};
 use proptest::prelude::*;
 
-use crate::support::compositor::{TestCompositor, html};
+use crate::support::compositor::{TestCompositor, fails, html};
 
 /// Everything that fools a reader of tags.
 const ODD: &str = "<!DOCTYPE html>\r\n<!-- <fragment name=\"a\"> --><HTML lang=en>\r\n<head><title>&lt;fragment&gt; <fragment> é</title>\
@@ -37,11 +38,29 @@ async fn a_title_is_replaced_added_and_escaped() {
         ("<p>", "<title>a &lt;b&gt; &amp; c</title><p>"),
         ("<svg><title>icon</title></svg>", "<title>a &lt;b&gt; &amp; c</title><svg><title>icon</title></svg>"),
         ("<head><include file=head.html /></head>", "<head><title>a &lt;b&gt; &amp; c</title></head>"),
-        ("<title>one</title><title>two</title>", "<title>a &lt;b&gt; &amp; c</title><title>two</title>"),
+        (
+            "<title>one</title><title>two</title>",
+            "<title>a &lt;b&gt; &amp; c</title><title>a &lt;b&gt; &amp; c</title>",
+        ),
+        ("<when locale=xx><title>one</title></when><title>two</title>", "<title>a &lt;b&gt; &amp; c</title>"),
+        ("<when locale=\"not xx\"><title>one</title></when>", "<title>a &lt;b&gt; &amp; c</title>"),
+        (
+            "<head><template><title>t</title></template><noscript><title>n</title></noscript></head>",
+            "<head><title>a &lt;b&gt; &amp; c</title><template><title>t</title></template><noscript><title>n</title></noscript></head>",
+        ),
+        (
+            "<math><title>m</title></math><title>t</title>",
+            "<math><title>m</title></math><title>a &lt;b&gt; &amp; c</title>",
+        ),
+        (
+            "<fragment name=none><head><title>f</title></head></fragment><html>",
+            "<head><title>f</title></head><html><title>a &lt;b&gt; &amp; c</title>",
+        ),
     ] {
         let site = TestCompositor::new()
             .layout("p.html", &format!("+++\nroute = \"/\"\ntitle = \"a <b> & c\"\n+++\n{before}"))
             .layout("head.html", "<title>partial</title>")
+            .fragment("none", fails(Reason::Connect))
             .start();
         assert_eq!(site.get("/").await.html(), after);
     }
@@ -58,6 +77,80 @@ async fn partials_stand_for_their_html_and_may_hold_fragments() {
     let page = site.get("/7").await;
     assert_eq!(page.html(), "[a!|a!]");
     assert_eq!(site.requests()[0].url, "http://a.test/x?x=7");
+}
+
+/// Elements inside each other.
+fn nested(element: &str, count: usize) -> String {
+    let name = element.split(' ').next().unwrap_or_default();
+    format!("{}x{}", format!("<{element}>").repeat(count), format!("</{name}>").repeat(count))
+}
+
+/// The codes of a site's mistakes.
+fn codes(layouts: &[(&str, &str)]) -> Vec<&'static str> {
+    let manifest =
+        Source::new("fragments/a/fragment.toml", "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\n");
+    let layouts = layouts.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
+    let files = Files { layouts, manifests: vec![manifest], ..Files::default() };
+    Site::build(&files, &Limits::default(), None).problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+#[tokio::test]
+async fn elements_as_deep_as_may_be_are_composed() {
+    let site =
+        TestCompositor::new().front(&nested("fragment name=a", 64)).fragment("a", fails(Reason::Connect)).start();
+    assert_eq!(site.get("/").await.html(), "x");
+}
+
+#[test]
+fn no_depth_of_elements_or_partials_overflows_the_stack() {
+    let page = |html: &str| format!("+++\nroute = \"/\"\n+++\n{html}");
+    for element in ["when", "fragment name=a", "slot"] {
+        for html in [nested(element, 65), nested(element, 30_000), format!("<{element}>").repeat(30_000)] {
+            let name = if element == "slot" { "frame.html" } else { "page.html" };
+            let html = if element == "slot" { html } else { page(&html) };
+            assert_eq!(codes(&[(name, &html)]), ["bad-value"], "{element}");
+        }
+    }
+    let chain: Vec<(String, String)> =
+        (0..990).map(|n| (format!("{n}.html"), format!("<include file={}.html />", n + 1))).collect();
+    let mut layouts: Vec<(&str, &str)> = chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let first = page("<include file=0.html />");
+    layouts.push(("page.html", &first));
+    layouts.push(("990.html", "x"));
+    assert_eq!(codes(&layouts), ["include-cycle"]);
+    // Neither file goes too deep by itself.
+    let (outer, inner) = (page(&nested("when", 40).replace('x', "<include file=b.html />")), nested("when", 40));
+    assert_eq!(codes(&[("a.html", &outer), ("b.html", &inner)]), ["bad-value"]);
+}
+
+#[test]
+fn large_layouts_are_read_in_linear_time() {
+    let page = |html: &str| format!("+++\nroute = \"/\"\ntitle = \"t\"\n+++\n{html}");
+    let began = std::time::Instant::now();
+    // Each partial includes the next one twice.
+    let mut layouts: Vec<(String, String)> = (0..30)
+        .map(|n| {
+            (format!("{n}.html"), format!("<include file={next}.html /><include file={next}.html />", next = n + 1))
+        })
+        .collect();
+    layouts.push(("30.html".to_owned(), "x".to_owned()));
+    layouts.push(("doubling.html".to_owned(), page("<include file=0.html />")));
+    let repeated: String = (0..60_000).map(|n| format!(" data-x{n}=1")).collect();
+    for (name, html) in [
+        ("ids", "<fragment name=a />".repeat(1_000)),
+        ("svg", "<svg>".repeat(80_000) + &"</svg>".repeat(80_000)),
+        ("slots", "<slot>".repeat(30_000)),
+        ("closes", "</when>".repeat(100_000)),
+        ("attributes", format!("<fragment name=a{repeated} />")),
+        ("names", format!("<fragment name={} />", "x".repeat(500_000))),
+    ] {
+        layouts.push((format!("{name}.html"), page(&html).replace("\"/\"", &format!("\"/{name}\""))));
+    }
+    let layouts: Vec<(&str, &str)> = layouts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let told = codes(&layouts).len();
+    // What was quadratic took minutes.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(told < 500, "{told}");
 }
 
 #[test]

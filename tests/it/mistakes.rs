@@ -100,12 +100,32 @@ async fn every_code_of_the_reference_has_its_mistake() {
         ("<fragment name=weather data-city=x ttl=11m />", "ttl-too-long", 4, 40),
         ("<fragment name=old />", "deprecated", 4, 16),
         ("<fragment name=weather data-city=x required />", "no-fallback", 4, 1),
+        ("<p>a</p><fragment name=\"weather>fb</fragment><p>rest</p>", "unclosed", 4, 9),
+        ("<p>a</p><fragment name=\"weather\"", "unclosed", 4, 9),
+        ("<fragment name=\"weather>x</fragment><p class=\"a\">", "bad-value", 4, 17),
+        ("<fragment name=weather data-city=\"x>y</fragment><p class=\"a b\">", "unknown-attribute", 4, 61),
+        ("<include file=\"footer.html>x</include><p class=\"a\">", "bad-value", 4, 16),
+        ("<include file=footer.html>inside</include>", "bad-value", 4, 27),
+        ("<fragment name=weather data-city=x id=a /><fragment name=weather data-city=y id=a />", "bad-value", 4, 81),
+        ("<fragment src=http://127.0.0.1:1/{section} />", "bad-value", 4, 15),
+        ("<when from=2030-01-02T00:00:00Z until=2030-01-01T00:00:00Z>x</when>", "bad-value", 4, 39),
+        ("<fragment name=shop data-q=x />", "missing-parameter", 4, 1),
+        ("+++\nroute = []\n+++\n", "front-matter", 2, 9),
+        ("\n+++\nroute = \"/\"\n+++\n", "front-matter", 2, 1),
     ] {
-        let layout =
-            if layout.starts_with("+++") { layout.to_owned() } else { format!("+++\nroute = \"/\"\n+++\n{layout}") };
+        let layout = if layout.trim_start().starts_with("+++") {
+            layout.to_owned()
+        } else {
+            format!("+++\nroute = \"/\"\n+++\n{layout}")
+        };
         let site = TestSite::new()
             .file("layouts/p.html", &layout)
             .file("fragments/weather/fragment.toml", WEATHER)
+            .file("layouts/footer.html", "<p>")
+            .file(
+                "fragments/shop/fragment.toml",
+                "name = \"shop\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/{team}\"\n",
+            )
             .file("fragments/old/fragment.toml", deprecated);
         if code == "include-cycle" {
             site.write("layouts/circle.html", "<include file=circle.html />");
@@ -141,14 +161,54 @@ async fn files_that_cannot_be_read_are_mistakes_too() {
         .file("layouts/ok.html", "+++\nroute = \"/\"\n+++\n");
     std::fs::write(site.path().join("layouts/latin.html"), b"+++\nroute = \"/l\"\n+++\n\xfc").unwrap();
     std::fs::write(site.path().join("secret.html"), "secret").unwrap();
-    std::os::unix::fs::symlink(site.path().join("secret.html"), site.path().join("layouts/link.html")).unwrap();
+    let layouts = site.path().join("layouts");
+    std::os::unix::fs::symlink(site.path().join("secret.html"), layouts.join("link.html")).unwrap();
+    std::os::unix::fs::symlink("nowhere.html", layouts.join("dangling.html")).unwrap();
     let output = site.run(&["check", "--format", "json"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    for (file, why) in [("big.html", "larger than 1 MiB"), ("latin.html", "no UTF-8"), ("link.html", "leaves layouts/")]
-    {
+    for (file, why) in [
+        ("big.html", "larger than 1 MiB"),
+        ("latin.html", "no UTF-8"),
+        ("link.html", "leaves layouts/"),
+        ("dangling.html", "leads nowhere"),
+    ] {
         assert!(text.lines().any(|line| line.contains(file) && line.contains(why)), "{file}: {text}");
     }
     assert!(text.contains("\"line\":4,\"column\":1"), "the bad byte has its place: {text}");
+}
+
+#[tokio::test]
+async fn a_pipe_among_the_files_is_a_mistake_and_nobody_waits_for_it() {
+    let site = TestSite::new().front("x").file("fragments/a/x", "");
+    for name in ["layouts/pipe.html", "fragments/a/fragment.toml", "pasteup.toml"] {
+        assert!(std::process::Command::new("mkfifo").arg(site.path().join(name)).status().unwrap().success());
+    }
+    let text = String::from_utf8(site.run(&["check", "--format", "json"]).await.stdout).unwrap();
+    assert_eq!(text.matches("no regular file").count(), 3, "{text}");
+}
+
+#[tokio::test]
+async fn folders_that_are_passed_over_are_told() {
+    let site = TestSite::new().front("x").file("other/a.html", "+++\nroute = \"/a\"\n+++\n");
+    std::os::unix::fs::symlink(site.path().join("other"), site.path().join("layouts/linked")).unwrap();
+    site.write(&format!("layouts/{}a.html", "d/".repeat(34)), "x");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("\"ignored\"").count(), 2, "{text}");
+    assert!(text.contains("layouts/linked") && output.status.code() == Some(0));
+}
+
+#[tokio::test]
+async fn a_secret_is_not_drawn() {
+    let site = TestSite::new().file("pasteup.toml", "[server]\nadmin_token = \"hush\"\n").file(
+        "fragments/a/fragment.toml",
+        "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\nauth = { kind = \"barer\", token = \"hush\" }\n",
+    );
+    for format in ["human", "json", "github"] {
+        let output = site.run(&["check", "--format", format]).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!String::from_utf8(output.stdout).unwrap().contains("hush"), "{format}");
+    }
 }
 
 #[tokio::test]

@@ -131,3 +131,39 @@ async fn a_link_that_is_turned_to_another_folder_is_seen_as_kubernetes_does_it()
     std::fs::rename(layouts.join("..next"), layouts.join("..data")).unwrap();
     server.becomes("/", "..two").await;
 }
+
+#[tokio::test]
+async fn a_folder_that_is_gone_and_a_page_that_is_emptied_keep_their_last_good_state() {
+    let site = TestSite::new().front("one").file("layouts/s/b.html", "+++\nroute = \"/b\"\n+++\nb");
+    let mut server = site.serve().await;
+    site.write("layouts/s/b.html", "");
+    server.process.line("was a page before").await;
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/b").await, "b");
+    std::fs::rename(site.path().join("layouts"), site.path().join("away")).unwrap();
+    server.process.line("cannot be read").await;
+    server.process.line("reloaded").await;
+    assert_eq!((server.text("/").await, server.text("/b").await), ("one".into(), "b".into()));
+    site.write("away/front.html", "+++\nroute = \"/\"\n+++\ntwo");
+    std::fs::rename(site.path().join("away"), site.path().join("layouts")).unwrap();
+    server.becomes("/", "two").await;
+    std::fs::remove_file(site.path().join("layouts/s/b.html")).unwrap();
+    server.loses("/b").await;
+}
+
+#[tokio::test]
+async fn a_layout_that_is_too_deep_does_not_end_the_server() {
+    let service =
+        RawService::start(Duration::ZERO, "HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    let nested = |count: usize| {
+        format!("+++\nroute = \"/\"\n+++\n{}x{}", "<fragment name=a>".repeat(count), "</fragment>".repeat(count))
+    };
+    let site = TestSite::new().front("one").service("a", service.address);
+    let mut server = site.serve().await;
+    site.write("layouts/front.html", &nested(64));
+    server.becomes("/", "x").await;
+    site.write("layouts/front.html", &nested(20_000));
+    server.process.line("stands inside 64 others").await;
+    server.process.line("reloaded").await;
+    assert_eq!(server.text("/").await, "x");
+}

@@ -67,3 +67,16 @@ async fn the_catalogue_lists_services_and_who_uses_them() {
     assert_eq!(json[0]["pages"], serde_json::json!(["/b", "/c"]));
     assert_eq!(json[1]["pages"], serde_json::json!(["/"]));
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let site = TestSite::new().front(&"x".repeat(500_000));
+    let command = format!(
+        "{} --site {} render / | true; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_pasteup"),
+        site.path().display()
+    );
+    let output = std::process::Command::new("bash").args(["-c", &command]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}

@@ -117,6 +117,13 @@ async fn pages_are_compressed_in_what_the_browser_takes() {
         assert_eq!(answer.headers()["vary"], "accept-encoding");
         assert!(answer.bytes().await.unwrap().len() < 300);
     }
+    // Who takes nothing that there is gets the page as it is, and no 406.
+    for coding in ["identity;q=0", "identity;q=0, *;q=0.0", "gzip;q=0, * ; Q=0"] {
+        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().get("content-encoding")), (200, None), "{coding}");
+    }
+    let answer = client().get(&server.pages).header("accept-encoding", "gzip, identity;q=0").send().await.unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
 }
 
 #[tokio::test]

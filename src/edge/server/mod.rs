@@ -15,16 +15,20 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use futures::StreamExt;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tokio::sync::Semaphore;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
 use crate::page::context::Visit;
+use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
 use crate::page::route;
@@ -67,12 +71,38 @@ pub struct Compression {
 /// The public side as a service.
 pub fn router(pages: Arc<Pages>, compression: Compression) -> Router {
     let compress = CompressionLayer::new().br(compression.br).zstd(compression.zstd).gzip(compression.gzip);
-    Router::new().fallback(answer).with_state(pages).layer(compress).layer(CatchPanicLayer::custom(
+    let acceptable = MapRequestLayer::new(acceptable);
+    Router::new().fallback(answer).with_state(pages).layer(compress).layer(acceptable).layer(CatchPanicLayer::custom(
         |_: Box<dyn std::any::Any + Send>| {
             tracing::error!("a request panicked");
             error(StatusCode::INTERNAL_SERVER_ERROR, &Trace::new()).map(Body::new)
         },
     ))
+}
+
+/// Passes over that a page as it is would not be acceptable: the layer behind would answer 406, and
+/// RFC 9110, 12.5.3 lets it be sent.
+fn acceptable(mut request: Request) -> Request {
+    let members: Vec<&str> = fields::members(request.headers(), &ACCEPT_ENCODING).collect();
+    let kept: Vec<&str> = members.iter().copied().filter(|member| !refuses_all(member)).collect();
+    if kept.len() == members.len() {
+        return request;
+    }
+    let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
+    request.headers_mut().remove(ACCEPT_ENCODING);
+    request.headers_mut().extend(kept.map(|kept| (ACCEPT_ENCODING, kept)));
+    request
+}
+
+/// Whether a member of `Accept-Encoding` refuses a page without any coding.
+fn refuses_all(member: &str) -> bool {
+    let parts = fields::split(member, b';').members;
+    let Some((coding, parameters)) = parts.split_first() else { return false };
+    let zero = |(name, value): (String, Option<String>)| {
+        name == "q" && value.is_some_and(|value| value.parse::<f32>().is_ok_and(|quality| quality == 0.0))
+    };
+    (coding.eq_ignore_ascii_case("identity") || *coding == "*")
+        && parameters.iter().any(|part| zero(fields::pair(part)))
 }
 
 async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 
+use crate::page::fields::MediaType;
+
 use super::exchange::{BodyFault, Exchange, Purpose, Reply, Silence};
 use super::fields::{clip, shown};
 use super::{Case, Opinion, Verdict};
@@ -96,17 +98,13 @@ fn fragments<'c>(case: &Case<'c>) -> impl Iterator<Item = (String, &'c Reply)> {
 
 pub(super) fn content_type(case: &Case<'_>) -> Opinion {
     case.over(fragments(case).map(|(name, reply)| {
-        let opinion = match (reply.headers.get(header::CONTENT_TYPE), mime(reply)) {
+        let opinion = match (reply.headers.get(header::CONTENT_TYPE), MediaType::of(&reply.headers)) {
             (None, _) => Opinion::failed("it has no Content-Type"),
-            (Some(value), Some(mime)) if mime.essence_str() == "text/html" => Opinion::passed(shown(value)),
+            (Some(value), Some(media_type)) if media_type.kind == "text/html" => Opinion::passed(shown(value)),
             (Some(value), _) => Opinion::failed(format!("it says `{}`", shown(value))),
         };
         (name, opinion)
     }))
-}
-
-fn mime(reply: &Reply) -> Option<mime::Mime> {
-    reply.headers.get(header::CONTENT_TYPE)?.to_str().ok()?.parse().ok()
 }
 
 pub(super) fn charset(case: &Case<'_>) -> Opinion {
@@ -115,8 +113,8 @@ pub(super) fn charset(case: &Case<'_>) -> Opinion {
 
 fn charset_of(reply: &Reply) -> Opinion {
     let Ok(body) = &reply.body else { return Opinion::skipped("no body came whole") };
-    let mime = mime(reply);
-    let label = mime.as_ref().and_then(|mime| mime.get_param(mime::CHARSET)).map(|label| label.as_str());
+    let media_type = MediaType::of(&reply.headers);
+    let label = media_type.as_ref().and_then(MediaType::charset);
     let Some(charset) =
         label.map_or(Some(encoding_rs::UTF_8), |label| encoding_rs::Encoding::for_label(label.as_bytes()))
     else {

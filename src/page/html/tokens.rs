@@ -158,7 +158,7 @@ fn unfinished(text: &str, tag: Option<StartTag>) -> Option<Token> {
             (text[start + 1..].trim_end().to_ascii_lowercase(), start)
         }
     };
-    (!name.starts_with('/')).then(|| Token::Unfinished { name, span: start..text.len() })
+    (!name.starts_with('/')).then_some(Token::Unfinished { name, span: start..text.len() })
 }
 
 /// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
