@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::edge::discovery::Sources;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::manifest::Boundary;
 use crate::page::plan::Defaults;
 use crate::page::reader::Rules;
 use crate::page::secret::Reference;
@@ -163,9 +164,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         fragment.read("retries", table::integer(0..=10));
         fragment.read("breaker_failures", table::integer(1..=1_000));
         fragment.read("breaker_open", table::duration);
-        if fragment.read("html", table::word(&["balanced", "raw"])) == Some("balanced") {
-            not_yet_acted_on(fragment, "fragment", &["html"], later);
-        }
+        set(&mut defaults.html, fragment.read("html", Boundary::read));
     });
     let cache_memory = reader.table("cache", |cache| {
         not_yet_acted_on(cache, "cache", &["redis"], later);
@@ -459,13 +458,13 @@ mod tests {
     fn what_is_set_and_not_acted_on_is_told() {
         let (_, problems) = load(
             "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
-             [page]\nmax_depth = 2\nmax_bytes = \"1MiB\"\nstream = true\n\
-             [fragment]\nretries = 2\nbreaker_failures = 3\nbreaker_open = \"2s\"\nhtml = \"balanced\"\n",
+             [page]\nmax_depth = 2\nmax_bytes = \"1MiB\"\n\
+             [fragment]\nretries = 2\nbreaker_failures = 3\nbreaker_open = \"2s\"\n",
             &[],
         );
-        assert_eq!(problems.len(), 9, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
-        assert_eq!(load("[fragment]\nhtml = \"raw\"\n", &[]).1, []);
+        assert_eq!(load("[page]\nstream = false\n[fragment]\nhtml = \"balanced\"\n", &[]).1, []);
     }
 
     #[test]

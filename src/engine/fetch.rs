@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure, Head, is_problem, judge_body, judge_head, problem};
+use crate::page::manifest::Boundary;
 use crate::page::outcome::Reason;
 use crate::page::plan::{Fetch, Wants};
 use crate::page::policy::directives::Arrival;
@@ -122,6 +123,10 @@ impl Fetching<'_> {
             Head::Done(content) => content,
             Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
+        };
+        let content = match self.fetch.html {
+            Boundary::Balanced => content.within_its_place(),
+            Boundary::Raw => content,
         };
         Ok(Some(Answer::new(content, &headers, self.fetch, arrival)))
     }

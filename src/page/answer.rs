@@ -1,12 +1,15 @@
 //! What a nanoservice answered, judged by the contract.
 //! Whatever is not a whole, decodable fragment of HTML is a failure and never shown.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::assets::Asset;
 use super::fields::{self, MediaType};
+use super::html::balance::balanced;
 use super::names::Name;
 use super::outcome::Reason;
 use super::plan::{Fetch, Wants};
@@ -121,6 +124,20 @@ pub enum Content {
     Gone(StatusCode),
     /// The fragment is elsewhere; nobody goes there.
     Redirect(StatusCode, Option<String>),
+}
+
+impl Content {
+    /// The same, with HTML that cannot break out of its place on a page.
+    #[must_use]
+    pub fn within_its_place(self) -> Self {
+        let Self::Fragment(html) = self else { return self };
+        let text = std::str::from_utf8(&html).expect("a fragment is UTF-8");
+        match balanced(text) {
+            Cow::Borrowed(_) => Self::Fragment(html),
+            Cow::Owned(repaired) if repaired.is_empty() => Self::Empty,
+            Cow::Owned(repaired) => Self::Fragment(Bytes::from(repaired)),
+        }
+    }
 }
 
 /// Why an answer is none, in a word for everybody and in more words for the log.

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::context::{Conditions, Dimension, Visit};
 use super::layout::node::Piece;
 use super::layout::{FragmentUse, Service, Template};
-use super::manifest::Manifest;
+use super::manifest::{Boundary, Manifest};
 use super::names::Name;
 use super::outcome::Reason;
 use super::policy::freshness::Rules;
@@ -33,6 +33,8 @@ pub struct Defaults {
     pub max_bytes: u64,
     /// Fetches at once, per upstream.
     pub concurrency: u32,
+    /// What the HTML of fragments named by `src` may do to a page.
+    pub html: Boundary,
 }
 
 impl Default for Defaults {
@@ -44,6 +46,7 @@ impl Default for Defaults {
             stale: Duration::ZERO,
             max_bytes: 1 << 20,
             concurrency: 128,
+            html: Boundary::Raw,
         }
     }
 }
@@ -124,6 +127,8 @@ pub struct Fetch {
     pub concurrency: u32,
     /// What is asked for.
     pub wants: Wants,
+    /// What the answer's HTML may do to a page.
+    pub html: Boundary,
     /// What the nanoservice declares of itself. Where a layout named the URL there is none, and the
     /// address that it resolves to is checked.
     pub manifest: Option<Arc<Manifest>>,
@@ -246,6 +251,7 @@ fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<F
                 max_bytes: defaults.max_bytes,
                 concurrency: defaults.concurrency,
                 wants: Wants::Fragment,
+                html: defaults.html,
                 manifest: None,
             })
         }
@@ -293,6 +299,7 @@ fn named(
         max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
         wants: Wants::Fragment,
+        html: manifest.html,
         manifest: Some(Arc::clone(manifest)),
     })
 }
@@ -328,6 +335,7 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
         max_bytes: defaults.max_bytes,
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
         wants: Wants::Asset,
+        html: Boundary::Raw,
         manifest: Some(Arc::clone(manifest)),
     })
 }

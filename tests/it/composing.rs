@@ -208,3 +208,16 @@ async fn conditions_of_time_are_judged_once_a_request() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(site.get("/").await.html(), "after");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_cannot_break_out_of_its_place() {
+    let broken = "</main><h2>x</h2><b><!-- and the rest of the page";
+    let site = TestCompositor::new()
+        .front("<main><fragment name=kept /><p>after</p></main>|<fragment name=raw />|<fragment name=good />")
+        .fragment("kept", html(broken))
+        .fragment_with("raw", "html = \"raw\"\n", html(broken))
+        .fragment("good", html("<p>one<p>two<br/>"))
+        .start();
+    let page = site.get("/").await;
+    assert_eq!(page.html(), format!("<main><h2>x</h2><b></b><p>after</p></main>|{broken}|<p>one<p>two<br/>"));
+}

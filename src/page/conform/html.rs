@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::diagnostic::Source;
+use crate::page::html::balance;
 use crate::page::html::tokens::{Token, tokens};
 use crate::page::manifest::Boundary;
 
-use super::balance;
 use super::exchange::Reply;
 use super::fields::clip;
 use super::{Case, Opinion};
@@ -38,7 +38,7 @@ pub(super) fn balanced(case: &Case<'_>) -> Opinion {
         Some(_) => {}
     }
     case.over(texts(case).map(|(name, _, text)| {
-        let opinion = match balance::fault(&text.text) {
+        let opinion = match balance::faults(&text.text).into_iter().next() {
             Some(fault) => Opinion::failed(clip(&format!("{} ({})", fault.what, place(&text, fault.at)))),
             None => Opinion::passed(""),
         };

@@ -9,7 +9,6 @@ pub mod subject;
 mod fields;
 
 mod answers;
-mod balance;
 mod caching;
 mod headers;
 mod html;

@@ -1,3 +1,4 @@
 //! HTML as bytes with places: what is a tag, and what only looks like one.
 
+pub mod balance;
 pub mod tokens;

@@ -23,10 +23,15 @@ pub enum Token {
         /// From `<` to `>`.
         span: Range<usize>,
     },
-    /// `<!doctype …>`, up to here.
+    /// `<!doctype …>`
     Doctype {
-        /// The byte after it.
-        end: usize,
+        /// From `<` to `>`.
+        span: Range<usize>,
+    },
+    /// `<!-- … -->`, or what parsers take for one.
+    Comment {
+        /// All of it.
+        span: Range<usize>,
     },
     /// `<name …` to the end of the text, without a `>`.
     Unfinished {
@@ -35,6 +40,20 @@ pub enum Token {
         /// From `<` on.
         span: Range<usize>,
     },
+}
+
+impl Token {
+    /// Where it stands.
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        match self {
+            Self::Start(tag) => tag.span.clone(),
+            Self::End { span, .. }
+            | Self::Doctype { span }
+            | Self::Comment { span }
+            | Self::Unfinished { span, .. } => span.clone(),
+        }
+    }
 }
 
 /// A start tag.
@@ -69,8 +88,8 @@ enum Event {
     Value(String),
     Close(bool, usize),
     End(String, Range<usize>),
-    Doctype(usize),
-    Comment(usize),
+    Doctype(Range<usize>),
+    Comment(Range<usize>),
     CutOff,
 }
 
@@ -100,8 +119,8 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
             CallbackEvent::AttributeValue { value } => Some(Event::Value(own(value))),
             CallbackEvent::CloseStartTag { self_closing } => Some(Event::Close(self_closing, span.end)),
             CallbackEvent::EndTag { name } => Some(Event::End(own(name), span)),
-            CallbackEvent::Doctype { .. } => Some(Event::Doctype(span.end)),
-            CallbackEvent::Comment { .. } => Some(Event::Comment(span.start)),
+            CallbackEvent::Doctype { .. } => Some(Event::Doctype(span)),
+            CallbackEvent::Comment { .. } => Some(Event::Comment(span)),
             CallbackEvent::Error(Error::EofInTag) => Some(Event::CutOff),
             CallbackEvent::String { .. } | CallbackEvent::Error(_) => None,
         }
@@ -138,11 +157,13 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
                 foreign.close(&name);
                 found.push(Token::End { name, span });
             }
-            Event::Doctype(end) => found.push(Token::Doctype { end }),
-            Event::Comment(start) if foreign.inside() && text[start..].starts_with(CDATA) => {
-                return text[start..].find("]]>").map(|end| start + end + "]]>".len());
+            Event::Doctype(span) => found.push(Token::Doctype { span }),
+            Event::Comment(span) if foreign.inside() && text[span.start..].starts_with(CDATA) => {
+                let end = text[span.start..].find("]]>").map(|end| span.start + end + "]]>".len());
+                found.push(Token::Comment { span: span.start..end.unwrap_or(text.len()) });
+                return end;
             }
-            Event::Comment(_) => {}
+            Event::Comment(span) => found.push(Token::Comment { span }),
             Event::CutOff => found.extend(unfinished(text, tag.take())),
         }
     }
@@ -250,7 +271,7 @@ mod tests {
             .filter_map(|token| match token {
                 Token::Start(tag) => Some(&text[tag.span]),
                 Token::End { span, .. } | Token::Unfinished { span, .. } => Some(&text[span]),
-                Token::Doctype { .. } => None,
+                Token::Doctype { .. } | Token::Comment { .. } => None,
             })
             .collect()
     }
@@ -295,7 +316,7 @@ mod tests {
     fn spans_are_exact_in_odd_html() {
         let text = "ä\r\n<!--x\r\n--><DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w><!DOCTYPE html></Div >\r\n<fragment NAME=héé />";
         let found = tokens(text, 0);
-        let Token::Start(div) = &found[0] else { panic!("{found:?}") };
+        let Token::Start(div) = &found[1] else { panic!("{found:?}") };
         assert_eq!(div.name, "div");
         assert_eq!(&text[div.span.clone()], "<DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w>");
         let names: Vec<_> =

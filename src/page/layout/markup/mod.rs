@@ -73,7 +73,8 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn token(&mut self, token: Token) {
         match token {
-            Token::Doctype { end } => self.mark(end, Mark::Doctype),
+            Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
+            Token::Comment { .. } => {}
             Token::Start(tag) => self.start(tag),
             Token::Unfinished { name, span } if self.is_ours(&name) => {
                 let head = span.start..span.start + 1 + name.len();

@@ -1,0 +1,472 @@
+//! Keeps a fragment's HTML within its place: what it opens it closes, and nothing else.
+//! End tags that HTML makes optional (13.1.2.4) may be missing; what is balanced stays byte for byte.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::tokens::{StartTag, Token, tokens};
+
+/// Elements without an end tag.
+const VOID: [&str; 14] =
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
+/// Elements whose end tag may be missing.
+const OPTIONAL: [&str; 17] = [
+    "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot", "tr",
+    "td", "th", "legend",
+];
+/// Parts of a page's frame, of which a fragment may send none.
+const FRAME: [&str; 6] = ["html", "head", "body", "base", "frameset", "frame"];
+/// Elements before which an open paragraph ends (13.2.6.4.7).
+const ENDS_PARAGRAPH: [&str; 38] = [
+    "address",
+    "article",
+    "aside",
+    "blockquote",
+    "center",
+    "details",
+    "dialog",
+    "dir",
+    "div",
+    "dl",
+    "fieldset",
+    "figcaption",
+    "figure",
+    "footer",
+    "form",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "hgroup",
+    "hr",
+    "main",
+    "menu",
+    "nav",
+    "ol",
+    "p",
+    "pre",
+    "search",
+    "section",
+    "summary",
+    "table",
+    "ul",
+    "xmp",
+    "listing",
+    "plaintext",
+];
+/// Elements that a paragraph outside of them does not end in (13.2.4.2, button scope).
+const SCOPES: [&str; 12] = [
+    "applet",
+    "button",
+    "caption",
+    "foreignobject",
+    "marquee",
+    "object",
+    "table",
+    "td",
+    "template",
+    "th",
+    "svg",
+    "math",
+];
+
+/// Elements that no end tag from inside reaches through.
+const BARRIERS: [&str; 9] =
+    ["applet", "caption", "marquee", "object", "table", "td", "template", "th", "foreignobject"];
+/// Elements whose text is no markup, and so swallows the page where they are not closed.
+const RAW: [&str; 8] = ["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"];
+/// What stands behind a text while it is looked at: what swallows this would swallow the page.
+const SENTINEL: &str = "<pasteup-end>";
+/// So often may `<plaintext>` stand in a text; what follows another one is left out.
+const MAX_PLAINTEXT: usize = 8;
+
+/// Something by which a text would break out of its place, and its cure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub what: String,
+    /// The byte where it stands.
+    pub at: usize,
+    /// These bytes
+    span: Range<usize>,
+    /// become this.
+    cure: String,
+}
+
+/// So often is a text repaired: what is left out may bring new tags together.
+const MAX_ROUNDS: usize = 4;
+
+/// A text that stays within its place: as it is where it does so already, else repaired in the way in
+/// which parsers would close it.
+#[must_use]
+pub fn balanced(text: &str) -> Cow<'_, str> {
+    let mut found = faults(text);
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut repaired = repair(text, found);
+    for _ in 1..MAX_ROUNDS {
+        found = faults(&repaired);
+        if found.is_empty() {
+            return Cow::Owned(repaired);
+        }
+        repaired = repair(&repaired, found);
+    }
+    // Who needs more rounds than these means no good: it is shown as text.
+    if faults(&repaired).is_empty() { Cow::Owned(repaired) } else { Cow::Owned(text.replace('<', "&lt;")) }
+}
+
+fn repair(text: &str, mut faults: Vec<Fault>) -> String {
+    // Cures of one place keep the order in which they were found.
+    faults.sort_by_key(|fault| fault.span.start);
+    let mut repaired = String::with_capacity(text.len() + 64);
+    let mut from = 0;
+    for fault in faults {
+        if fault.span.start >= from {
+            repaired.push_str(&text[from..fault.span.start]);
+        }
+        from = from.max(fault.span.end);
+        repaired.push_str(&fault.cure);
+    }
+    repaired.push_str(&text[from..]);
+    repaired
+}
+
+/// All that would break out, in the order in which it is met.
+#[must_use]
+pub fn faults(text: &str) -> Vec<Fault> {
+    let whole = format!("{text}{SENTINEL}");
+    let mut walk = Walk { text, open: Stack::default(), faults: Vec::new(), end: text.len() };
+    let mut from = 0;
+    for round in 0.. {
+        match walk.tokens(&whole, from) {
+            Some(next) if round < MAX_PLAINTEXT => from = next,
+            Some(next) => {
+                walk.cut(next, "a `<plaintext>` too many");
+                break;
+            }
+            None => break,
+        }
+    }
+    walk.close_all();
+    walk.faults
+}
+
+struct Walk<'t> {
+    text: &'t str,
+    open: Stack,
+    faults: Vec<Fault>,
+    /// What stands from here on is left out.
+    end: usize,
+}
+
+/// An element that is open.
+struct Open {
+    name: String,
+    at: usize,
+    /// What stands inside it is SVG or MathML.
+    foreign: bool,
+}
+
+/// The elements that are open, the innermost last.
+#[derive(Default)]
+struct Stack {
+    open: Vec<Open>,
+    /// How many of them have each name: most tags need no search.
+    count: HashMap<String, usize>,
+}
+
+impl Stack {
+    fn push(&mut self, name: &str, at: usize) {
+        let foreign = match name {
+            "svg" | "math" => true,
+            "foreignobject" | "annotation-xml" => false,
+            _ => self.is_foreign(),
+        };
+        *self.count.entry(name.to_owned()).or_default() += 1;
+        self.open.push(Open { name: name.to_owned(), at, foreign });
+    }
+
+    fn pop(&mut self) -> Option<Open> {
+        let last = self.open.pop()?;
+        *self.count.get_mut(&last.name).expect("each open element is counted") -= 1;
+        Some(last)
+    }
+
+    /// What is open from the innermost element of a name on, itself included, the innermost first.
+    fn pop_to(&mut self, at: usize) -> Vec<Open> {
+        let mut popped = Vec::new();
+        while self.open.len() > at {
+            popped.extend(self.pop());
+        }
+        popped
+    }
+
+    fn last(&self) -> Option<&str> {
+        self.open.last().map(|element| element.name.as_str())
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        self.count.get(name).is_some_and(|count| *count > 0)
+    }
+
+    /// Whether what comes next is SVG or MathML.
+    fn is_foreign(&self) -> bool {
+        self.open.last().is_some_and(|element| element.foreign)
+    }
+}
+
+impl Walk<'_> {
+    /// Walks over the tags from a byte on. Where one makes text of all that follows, says where to go on
+    /// as if it were not there.
+    fn tokens(&mut self, whole: &str, from: usize) -> Option<usize> {
+        const UNFINISHED: &str = "a comment, a tag or an attribute is not finished";
+        let length = self.text.len();
+        let mut seen = false;
+        for token in tokens(whole, from) {
+            let span = token.span();
+            if span.start >= length {
+                seen = true;
+                break;
+            }
+            if span.end > length {
+                self.cut(span.start, UNFINISHED);
+                return None;
+            }
+            match token {
+                Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign() => {
+                    self.note("`<plaintext>` is not closed".to_owned(), span.start, span.clone(), String::new());
+                    return Some(span.end);
+                }
+                Token::Start(tag) => match forbidden(&tag) {
+                    Some(what) => self.note(what, span.start, span, String::new()),
+                    None => begin(&mut self.open, &tag),
+                },
+                Token::End { name, .. } => self.end(&name, span),
+                Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
+                Token::Comment { .. } | Token::Unfinished { .. } => {}
+            }
+        }
+        if seen && self.text.ends_with('<') {
+            self.note(UNFINISHED.to_owned(), length - 1, length - 1..length, "&lt;".to_owned());
+        }
+        if !seen
+            && self.open.last().is_some_and(|name| RAW.contains(&name))
+            && let Some(last) = self.open.pop()
+        {
+            let what = format!("`<{}>` is not closed", last.name);
+            if last.name == "script" {
+                // Half of a script is none: parsers do not run it either.
+                self.cut(last.at, &what);
+            } else {
+                self.note(what, last.at, length..length, format!("</{}>", last.name));
+            }
+        }
+        None
+    }
+
+    fn note(&mut self, what: String, at: usize, span: Range<usize>, cure: String) {
+        self.faults.push(Fault { what, at, span, cure });
+    }
+
+    /// Leaves out what stands from a byte on.
+    fn cut(&mut self, at: usize, what: &str) {
+        self.end = at;
+        self.note(what.to_owned(), at, at..self.text.len(), String::new());
+    }
+
+    fn end(&mut self, name: &str, span: Range<usize>) {
+        let stray =
+            |walk: &mut Self| walk.note(format!("`</{name}>` closes nothing"), span.start, span.clone(), String::new());
+        if VOID.contains(&name) || !self.open.holds(name) {
+            return stray(self);
+        }
+        let open = &self.open.open;
+        let Some(at) = open.iter().rposition(|element| element.name == name) else { return stray(self) };
+        // An end tag does not reach through these (13.2.4.2): parsers drop it.
+        let scoped = |element: &Open| BARRIERS.contains(&element.name.as_str());
+        if !BARRIERS.contains(&name) && open[at + 1..].iter().any(scoped) {
+            return stray(self);
+        }
+        let mut left = self.open.pop_to(at);
+        left.pop();
+        for left in left.into_iter().filter(|element| !optional(&element.name)) {
+            let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
+            self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
+        }
+    }
+
+    fn close_all(&mut self) {
+        for left in self.open.pop_to(0).into_iter().filter(|element| !optional(&element.name)) {
+            let what = format!("`<{}>` is not closed", left.name);
+            self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
+        }
+    }
+}
+
+fn forbidden(tag: &StartTag) -> Option<String> {
+    if FRAME.contains(&tag.name.as_str()) {
+        return Some(format!("`<{}>` is a part of a page's frame", tag.name));
+    }
+    let equiv = tag.name == "meta" && tag.attributes.iter().any(|attribute| attribute.name == "http-equiv");
+    equiv.then(|| "`<meta http-equiv>` speaks for the whole page".to_owned())
+}
+
+fn optional(name: &str) -> bool {
+    OPTIONAL.contains(&name)
+}
+
+fn begin(open: &mut Stack, tag: &StartTag) {
+    let name = tag.name.as_str();
+    let foreign = open.is_foreign();
+    if !foreign {
+        imply_ends(open, name);
+    }
+    // A slash closes nothing in HTML; it does in SVG and MathML, and in our own and ESI's elements.
+    let slash_closes = foreign || matches!(name, "svg" | "math" | "fragment" | "slot") || name.starts_with("esi:");
+    if (VOID.contains(&name) && !foreign) || (tag.self_closing && slash_closes) {
+        return;
+    }
+    open.push(name, tag.span.start);
+}
+
+/// Ends the elements that end where this one begins.
+fn imply_ends(open: &mut Stack, name: &str) {
+    if open.holds("p")
+        && ENDS_PARAGRAPH.contains(&name)
+        && let Some(at) = open.open.iter().rposition(|element| element.name == "p" || SCOPES.contains(&&*element.name))
+        && open.open[at].name == "p"
+    {
+        open.pop_to(at);
+    }
+    let ended: &[&str] = match name {
+        "li" => &["p", "li"],
+        "dt" | "dd" => &["p", "dt", "dd"],
+        "option" => &["option"],
+        "optgroup" => &["option", "optgroup"],
+        "rt" | "rp" => &["rt", "rp"],
+        "td" | "th" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th"],
+        "tr" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr"],
+        "thead" | "tbody" | "tfoot" | "colgroup" | "caption" => {
+            &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr", "thead", "tbody", "tfoot"]
+        }
+        _ => &[],
+    };
+    while open.last().is_some_and(|name| ended.contains(&name)) {
+        open.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_balanced_stays_in_its_place() {
+        for text in [
+            "",
+            "plain & simple, a < b",
+            "<p>one<p>two",
+            "<ul><li>a<li>b<p>c</ul>",
+            "<dl><dt>a<dd>b<dt>c</dl>",
+            "<table><caption>x<tr><td>a<td>b<tr><th>c<tbody><tr><td>d</table>",
+            "<br><img src=x><hr/><input>",
+            "<select><optgroup><option>a<option selected>b<optgroup><option>c</select>",
+            "<svg><path d=''/><g><circle></circle></g></svg><svg/>",
+            "<script>if (a < b) '</p>'</script>",
+            "<style>a > b {}</style><!-- </div> --><template><td>x</td></template>",
+            "<DIV><a href='x>y'>z</A></div>",
+            "<fragment name=icon data-x=1 /><slot name=x />",
+            "<p><svg><a></a></svg></p>",
+            "<ruby>a<rt>b<rp>c</ruby>",
+            "<p>a<button><p>b</button></p>",
+            "<esi:include src=\"/x\"/>",
+            "<p>a<ul><li>b</ul>",
+            "<math><mi>x</mi></math>",
+            "<li>lone",
+            "<details><summary>x</summary><p>y</details>",
+        ] {
+            assert_eq!(faults(text), [], "{text}");
+            assert!(matches!(balanced(text), Cow::Borrowed(_)));
+        }
+    }
+
+    #[test]
+    fn what_would_break_out_is_told_with_its_place() {
+        for (text, what, at) in [
+            ("<div>", "`<div>` is not closed", 0),
+            ("<p>x</p></div>", "`</div>` closes nothing", 8),
+            ("<b><i>x</b></i>", "`<i>` is not closed before `</b>`", 3),
+            ("<ul><li><b>x</ul>", "`<b>` is not closed before `</ul>`", 8),
+            ("<p><div></div></p>", "`</p>` closes nothing", 14),
+            ("<div />", "`<div>` is not closed", 0),
+            ("</br>", "`</br>` closes nothing", 0),
+            ("<!doctype html><p>x", "a doctype", 0),
+            ("x<html><p>", "`<html>` is a part of a page's frame", 1),
+            ("</body>", "`</body>` closes nothing", 0),
+            ("<base href=/>", "`<base>` is a part of a page's frame", 0),
+            ("<meta http-equiv=refresh content=0>", "`<meta http-equiv>` speaks for the whole page", 0),
+            ("<p>x<!-- y", "a comment, a tag or an attribute is not finished", 4),
+            ("<p>x<a href='y", "a comment, a tag or an attribute is not finished", 4),
+            ("<p>x<", "a comment, a tag or an attribute is not finished", 4),
+            ("<p>x</", "a comment, a tag or an attribute is not finished", 4),
+            ("<script>x", "`<script>` is not closed", 0),
+            ("<script>x</script", "`<script>` is not closed", 0),
+            ("<textarea><p></p>", "`<textarea>` is not closed", 0),
+            ("<plaintext>", "`<plaintext>` is not closed", 0),
+            ("<svg><path></svg>", "`<path>` is not closed before `</svg>`", 5),
+            ("<title>x", "`<title>` is not closed", 0),
+        ] {
+            let first = faults(text).into_iter().next().map(|fault| (fault.what, fault.at));
+            assert_eq!(first, Some((what.to_owned(), at)), "{text}");
+            assert_eq!(faults(&balanced(text)), [], "{text} becomes {}", balanced(text));
+        }
+    }
+
+    #[test]
+    fn what_breaks_out_is_repaired() {
+        for (text, repaired) in [
+            ("<div><p>x", "<div><p>x</div>"),
+            ("x</div></section>y", "xy"),
+            ("<b><i>x</b></i>", "<b><i>x</i></b>"),
+            ("<p>x</p><!-- and so on", "<p>x</p>"),
+            ("<a href=\"x>y</a>", ""),
+            ("<b>x</b><script>half", "<b>x</b>"),
+            ("<style>p {", "<style>p {</style>"),
+            ("<html><body class=x><h1>t</h1></body></html>", "<h1>t</h1>"),
+            ("<!DOCTYPE html>\n<p>x", "\n<p>x"),
+            ("a <", "a &lt;"),
+            ("<plaintext>x</div><b>y", "x<b>y</b>"),
+            ("<div><table><tr><td></div>x</table></div>", "<div><table><tr><td>x</table></div>"),
+            ("<ul><li><b>x<li>y</ul>", "<ul><li><b>x<li>y</b></ul>"),
+            ("<svg><![CDATA[ half", "<svg></svg>"),
+            ("<ul><li>ok</ul>", "<ul><li>ok</ul>"),
+        ] {
+            assert_eq!(balanced(text), repaired, "{text}");
+        }
+    }
+
+    #[test]
+    fn hostile_texts_take_no_longer_than_others() {
+        for piece in
+            ["<plaintext>", "<b>", "</b>", "<", "<!--", "<svg>", "<p>", "<table><td>", "<a href='", "<![CDATA["]
+        {
+            let text = piece.repeat(20_000);
+            assert_eq!(faults(&balanced(&text)), [], "{piece}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_repaired_is_balanced_and_stays_so(text in "(</?(b|p|div|li|ul|table|td|tr|svg|title|script|style|template|body|a href='x'|form|select|option|plaintext|br|textarea)>|<!--|-->|<!doctype x>|<|>|'|\"|<!\\[CDATA\\[|\\]\\]>|x|é| ){0,14}") {
+            let once = balanced(&text).into_owned();
+            prop_assert_eq!(faults(&once), [], "{} becomes {}", text, once);
+            prop_assert!(matches!(balanced(&once), Cow::Borrowed(_)));
+        }
+    }
+}
