@@ -2,12 +2,12 @@
 //! What does not fit is not kept; how fresh a kept answer is, is not decided here.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
-use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -20,8 +20,10 @@ use crate::page::plan::Key;
 const OVERHEAD: usize = 400;
 /// Bytes that one surrogate key of one entry costs in the index.
 const INDEXED: usize = 64;
-/// Answers of one URL that are kept for different context; more are fetched, and not kept. So no
-/// reader can fill the store by sending ever new values of a declared cookie.
+/// Locks for entries.
+const STRIPES: usize = 64;
+/// Answers of one URL that are kept for different context; another one takes the place of one of them.
+/// So no reader can fill the store by sending ever new values of a declared cookie.
 const MAX_VARIANTS: usize = 1_000;
 
 /// The store.
@@ -29,6 +31,9 @@ pub struct MemoryStore {
     cache: Cache<Key, Entry>,
     index: Arc<Index>,
     next: AtomicU64,
+    /// Held while an entry is put, changed or removed, by a hash of its key.
+    // moka's own computing excludes other computing, and neither insertion nor removal.
+    stripes: [Mutex<()>; STRIPES],
 }
 
 #[derive(Clone)]
@@ -79,18 +84,17 @@ impl Index {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `false` where its URL has too many variants.
-    fn add(&self, key: &Key, stored: &Stored, number: u64) -> bool {
+    /// The variant of the same URL that has to go for it, where there are too many.
+    fn add(&self, key: &Key, stored: &Stored, number: u64) -> Option<Key> {
         let mut tables = self.tables();
         let variants = tables.variants.entry(key.resource()).or_default();
-        if variants.len() >= MAX_VARIANTS && !variants.contains_key(key) {
-            return false;
-        }
+        let full = variants.len() >= MAX_VARIANTS && !variants.contains_key(key);
+        let goes = if full { variants.keys().next().cloned() } else { None };
         variants.insert(key.clone(), number);
         for tag in tags(stored) {
             tables.by_tag.entry(tag.clone()).or_default().insert(key.clone(), number);
         }
-        true
+        goes
     }
 
     fn remove(&self, key: &Key, stored: &Stored, number: u64) {
@@ -132,7 +136,7 @@ impl MemoryStore {
                 }
             })
             .build();
-        Self { cache, index, next: AtomicU64::new(0) }
+        Self { cache, index, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
     }
 
     /// Bytes and entries that are kept.
@@ -149,6 +153,25 @@ impl MemoryStore {
         (tables.by_tag.len(), tables.variants.len())
     }
 
+    fn lock(&self, key: &Key) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        let stripe = hasher.finish() as usize % STRIPES;
+        self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an entry in place, and says which other has to go for it. The key's lock is held.
+    fn insert(&self, key: &Key, held: Held, until: Instant) -> Option<Key> {
+        let number = self.number();
+        let goes = match &held {
+            Held::Answer(stored) => self.index.add(key, stored, number),
+            Held::SideBySide => None,
+        };
+        self.cache.insert(key.clone(), Entry { held, until, number });
+        goes
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -160,33 +183,28 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: &Key, held: Held, useful: Duration) {
+        let locked = self.lock(key);
         if useful.is_zero() {
             self.cache.invalidate(key);
             return;
         }
-        let number = self.number();
-        if let Held::Answer(stored) = &held
-            && !self.index.add(key, stored, number)
-        {
-            return;
+        let goes = self.insert(key, held, Instant::now() + useful);
+        drop(locked);
+        if let Some(goes) = goes {
+            self.remove(&goes);
         }
-        self.cache.insert(key.clone(), Entry { held, until: Instant::now() + useful, number });
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
-        let changed = self.cache.entry_by_ref(key).and_compute_with(|entry| {
-            let Some(Entry { held: Held::Answer(mut stored), until, .. }) = entry.map(moka::Entry::into_value) else {
-                return Op::Nop;
-            };
-            change(&mut stored);
-            let number = self.number();
-            self.index.add(key, &stored, number);
-            Op::Put(Entry { held: Held::Answer(stored), until, number })
-        });
-        matches!(changed, CompResult::ReplacedWith(_))
+        let _locked = self.lock(key);
+        let Some(Entry { held: Held::Answer(mut stored), until, .. }) = self.cache.get(key) else { return false };
+        change(&mut stored);
+        self.insert(key, Held::Answer(stored), until);
+        true
     }
 
     fn remove(&self, key: &Key) -> bool {
+        let _locked = self.lock(key);
         self.cache.remove(key).is_some_and(|entry| matches!(entry.held, Held::Answer(_)))
     }
 

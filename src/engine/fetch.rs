@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure, Head, is_problem, judge_body, judge_head, problem};
 use crate::page::manifest::Boundary;
+use crate::page::names::Name;
 use crate::page::outcome::Reason;
 use crate::page::plan::{Fetch, Wants};
 use crate::page::policy::directives::Arrival;
@@ -25,19 +26,29 @@ use super::trace::Trace;
 /// Bytes of a problem (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
 
-/// How many requests an upstream may have in flight; past it, one waits until its deadline.
+/// How many requests a service may have in flight on an upstream; past it, one waits until its deadline.
 #[derive(Default)]
 pub struct Lanes {
-    by_upstream: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    by_service: Mutex<HashMap<(Name, Name), Lane>>,
+}
+
+/// The lanes of one service on one upstream, and how many there are.
+struct Lane {
+    width: u32,
+    free: Arc<Semaphore>,
 }
 
 impl Lanes {
     fn of(&self, fetch: &Fetch) -> Arc<Semaphore> {
-        let mut lanes = self.by_upstream.lock().unwrap_or_else(PoisonError::into_inner);
-        let lanes = lanes
-            .entry(Arc::clone(&fetch.upstream))
-            .or_insert_with(|| Arc::new(Semaphore::new(fetch.concurrency.max(1) as usize)));
-        Arc::clone(lanes)
+        let mut lanes = self.by_service.lock().unwrap_or_else(PoisonError::into_inner);
+        let width = fetch.concurrency.max(1);
+        let new = || Lane { width, free: Arc::new(Semaphore::new(width as usize)) };
+        let lane = lanes.entry((Arc::clone(&fetch.service), Arc::clone(&fetch.upstream))).or_insert_with(new);
+        // A manifest may have been changed since.
+        if lane.width != width {
+            *lane = new();
+        }
+        Arc::clone(&lane.free)
     }
 }
 
@@ -170,7 +181,8 @@ async fn read(
             whole.extend_from_slice(&chunk);
         }
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    // Copied to its length: a chunk is a piece of a larger buffer, which would be kept with it.
+    Ok(Bytes::copy_from_slice(if whole.is_empty() { &first } else { &whole }))
 }
 
 fn headers(fetch: &Fetch, trace: &Trace, left: Duration) -> HeaderMap {

@@ -44,12 +44,6 @@ pub struct Brought {
     purged: bool,
 }
 
-impl Brought {
-    fn is_shareable(&self) -> bool {
-        self.answer.is_shareable() && !self.purged
-    }
-}
-
 /// That none came.
 #[derive(Debug, Clone)]
 pub struct Missed {
@@ -90,8 +84,10 @@ impl Compositor {
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        match timeout_at(deadline, self.ask(wanted, now, trace, held)).await {
-            Ok(Ok(answer)) => {
+        match timeout_at(deadline, self.ask(wanted, now, trace, held.as_ref())).await {
+            // It is as old as what was purged, and no cache downstream may keep it.
+            Ok(Ok(Brought { answer, purged: true })) => Found::Stale(answer, Reason::Revalidating),
+            Ok(Ok(Brought { answer, purged: false })) => {
                 let fresh_for = answer.lifetime(wanted).fresh;
                 Found::Fresh(answer, fresh_for)
             }
@@ -106,15 +102,15 @@ impl Compositor {
         wanted: &Arc<Fetch>,
         since: Instant,
         trace: &Trace,
-        held: Option<Held>,
-    ) -> Result<Arc<Answer>, Reason> {
-        let alone = match &held {
+        held: Option<&Held>,
+    ) -> Result<Brought, Reason> {
+        let alone = match held {
             Some(Held::SideBySide) => true,
             Some(Held::Answer(stored)) => !stored.answer.is_shareable(),
             None => false,
         };
         if alone {
-            return self.fetch_alone(wanted, trace, held).await;
+            return self.fetch_alone(wanted, trace).await;
         }
         loop {
             let flight = self.fly(wanted, since, trace);
@@ -125,11 +121,13 @@ impl Compositor {
                 Some(Err(missed))
                     if !leader && missed.failure.reason == Reason::Timeout && missed.timeout < wanted.timeout => {}
                 Some(Err(missed)) => return Err(missed.failure.reason),
-                // Who only waited never gets what may be another reader's, nor what was purged since.
-                Some(Ok(brought)) if !leader && !brought.is_shareable() => {
-                    return self.fetch_alone(wanted, trace, self.ports.store.get(&wanted.key)).await;
+                // Who only waited never gets what may be another reader's.
+                Some(Ok(brought)) if !leader && !brought.answer.is_shareable() => {
+                    return self.fetch_alone(wanted, trace).await;
                 }
-                Some(Ok(brought)) => return Ok(brought.answer),
+                // Nor what was purged since: all of them wait for one new flight.
+                Some(Ok(brought)) if !leader && brought.purged => {}
+                Some(Ok(brought)) => return Ok(brought),
             }
         }
     }
@@ -140,43 +138,48 @@ impl Compositor {
             let (engine, wanted, trace) = (self.clone(), Arc::clone(wanted), trace.clone());
             async move {
                 // A flight may have landed between the look into the store and this one's start.
-                let held = engine.ports.store.get(&wanted.key);
-                match &held {
+                match engine.ports.store.get(&wanted.key) {
                     Some(Held::Answer(stored))
-                        if stored.kept.arrived > since.into_std() && stored.answer.is_shareable() =>
+                        if stored.kept.arrived > since.into_std()
+                            && stored.kept.softened.is_none()
+                            && stored.answer.is_shareable() =>
                     {
-                        Ok(Brought { answer: Arc::clone(&stored.answer), purged: false })
+                        Ok(Brought { answer: stored.answer, purged: false })
                     }
-                    _ => engine.fetch(&wanted, &trace, held).await,
+                    _ => engine.fetch(&wanted, &trace).await,
                 }
             }
         })
     }
 
-    async fn fetch_alone(&self, wanted: &Fetch, trace: &Trace, held: Option<Held>) -> Result<Arc<Answer>, Reason> {
-        let landing = self.fetch(wanted, trace, held).await;
-        landing.map(|brought| brought.answer).map_err(|missed| missed.failure.reason)
+    async fn fetch_alone(&self, wanted: &Fetch, trace: &Trace) -> Result<Brought, Reason> {
+        self.fetch(wanted, trace).await.map_err(|missed| missed.failure.reason)
     }
 
     /// Fetches, or asks about what is held, and keeps what may be kept.
-    async fn fetch(&self, wanted: &Fetch, trace: &Trace, held: Option<Held>) -> Landing {
+    async fn fetch(&self, wanted: &Fetch, trace: &Trace) -> Landing {
+        // Begun before the look into the store: what a purge takes out in between is not kept again.
         let under_way = self.purges.begin();
+        let held = self.ports.store.get(&wanted.key);
         let stored = match &held {
             Some(Held::Answer(stored)) => Some(stored),
             Some(Held::SideBySide) | None => None,
         };
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching = Fetching { ports: &self.ports, lanes: &self.lanes, fetch: wanted, trace, held: held_answer };
-        match fetching.run().await {
+        let outcome = fetching.run().await;
+        // A tag that a 304 took off was there when a purge of it came.
+        let before = stored.into_iter().flat_map(|stored| &stored.answer.tags);
+        let tags = before.chain([&wanted.service]);
+        match outcome {
             Ok(answer) => {
                 let answer = Arc::new(answer);
-                let has_tag = |tag: &str| *wanted.service == *tag || answer.tags.iter().any(|known| **known == *tag);
-                let kept = under_way.keep(has_tag, || self.keep(wanted, &answer, held.as_ref()));
+                let kept = under_way.keep(tags.chain(&answer.tags), || self.keep(wanted, &answer, held.as_ref()));
                 Ok(Brought { answer, purged: !kept })
             }
             Err(failure) => {
                 if let Some(stored) = stored {
-                    self.note_trouble(wanted, stored, failure.reason);
+                    under_way.keep(tags, || self.note_trouble(wanted, stored, failure.reason));
                 }
                 Err(Missed { failure: Arc::new(failure), timeout: wanted.timeout })
             }

@@ -82,10 +82,10 @@ pub(super) struct UnderWay {
 impl UnderWay {
     /// Keeps what the fetch brought, unless a purge since it began meets it. No purge falls between
     /// the question and the keeping. `false`: it was not kept.
-    pub(super) fn keep(&self, has_tag: impl Fn(&str) -> bool, keep: impl FnOnce()) -> bool {
+    pub(super) fn keep<'n>(&self, tags: impl IntoIterator<Item = &'n Name>, keep: impl FnOnce()) -> bool {
         let state = self.purges.state();
-        let purged =
-            state.all > self.since || state.tags.iter().any(|(tag, number)| *number > self.since && has_tag(tag));
+        let is_purged = |tag: &Name| state.tags.get(tag).is_some_and(|number| *number > self.since);
+        let purged = state.all > self.since || (!state.tags.is_empty() && tags.into_iter().any(is_purged));
         if !purged {
             keep();
         }
@@ -96,15 +96,19 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.purges.state();
+        let was_oldest = state.under_way.keys().next() == Some(&self.since);
         if let Some(fetches) = state.under_way.get_mut(&self.since) {
             *fetches -= 1;
-            if *fetches == 0 {
-                state.under_way.remove(&self.since);
+            if *fetches > 0 {
+                return;
             }
+            state.under_way.remove(&self.since);
         }
         // Purges that came before all that is still under way are of no interest.
-        let oldest = state.under_way.keys().next().copied().unwrap_or(u64::MAX);
-        state.tags.retain(|_, number| *number > oldest);
+        if was_oldest {
+            let oldest = state.under_way.keys().next().copied().unwrap_or(u64::MAX);
+            state.tags.retain(|_, number| *number > oldest);
+        }
     }
 }
 
@@ -149,7 +153,7 @@ mod tests {
         let before = purges.begin();
         purges.note(&tags(&["a", "b"]));
         let after = purges.begin();
-        let kept = |fetch: &UnderWay, own: &'static str| fetch.keep(|tag| tag == own, || ());
+        let kept = |fetch: &UnderWay, own: &'static str| fetch.keep([&Name::from(own)], || ());
         assert!(!kept(&before, "a") && !kept(&before, "b") && kept(&before, "c"));
         assert!(kept(&after, "a"));
         purges.note(&Purge::All);

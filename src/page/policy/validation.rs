@@ -35,16 +35,16 @@ impl Validation {
     /// Reads an answer's validators. `None` where it has none.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Box<Self>> {
-        let etag = headers.get(header::ETAG).filter(|tag| fields::is_entity_tag(tag.as_bytes())).cloned();
+        let etag = headers.get(header::ETAG).filter(|tag| fields::is_entity_tag(tag.as_bytes())).map(own);
         let is_date = |value: &&HeaderValue| value.to_str().is_ok_and(|text| httpdate::parse_http_date(text).is_ok());
-        let last_modified = headers.get(header::LAST_MODIFIED).filter(is_date).cloned();
+        let last_modified = headers.get(header::LAST_MODIFIED).filter(is_date).map(own);
         if etag.is_none() && last_modified.is_none() {
             return None;
         }
         let mut fields = HeaderMap::new();
         for name in &UPDATED {
             for value in headers.get_all(name) {
-                fields.append(name, value.clone());
+                fields.append(name, own(value));
             }
         }
         Some(Box::new(Self { etag, last_modified, fields }))
@@ -93,6 +93,11 @@ impl Validation {
         let fields: usize = self.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 128).sum();
         size_of::<Self>() + fields
     }
+}
+
+/// A value by itself: as it came it is a piece of a larger buffer, which would be kept with it.
+fn own(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).expect("a value's bytes are a value's")
 }
 
 /// Whether what a client holds is what it would get: `If-None-Match` by weak comparison
