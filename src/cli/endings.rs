@@ -35,7 +35,12 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
     let endings = runtime.block_on(join_all(used.into_iter().map(async |manifest| {
         let endpoint = manifest.endpoints.first()?;
         let question = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).opening()?;
-        let request = Request { url: question.url, headers: question.headers, manifest: Some(Arc::clone(manifest)) };
+        let request = Request {
+            url: question.url,
+            headers: question.headers,
+            manifest: Some(Arc::clone(manifest)),
+            credentials: true,
+        };
         let response = timeout(PATIENCE, upstream.get(request)).await.ok()?.ok()?;
         Some((manifest, ending(&response.headers)?))
     })));

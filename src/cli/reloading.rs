@@ -1,8 +1,10 @@
 //! Reads a site again as it changes. A bad change keeps the last good state and is told once.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -53,25 +55,36 @@ pub(super) struct Reloader {
 
 impl Reloader {
     pub(super) async fn run(mut self, mut changes: mpsc::Receiver<()>) {
+        let mut discovering = true;
         loop {
             let goes_on = tokio::select! {
                 change = changes.recv() => change.is_some() && quiet(&mut changes).await,
-                told = self.discovered.changed() => told.is_ok(),
+                told = self.discovered.changed(), if discovering => {
+                    discovering = told.is_ok();
+                    true
+                }
             };
             if !goes_on {
                 return;
             }
-            // Before the reading: what changes after it makes news again.
-            self.watch.renew();
-            let (folder, flags) = (self.folder.clone(), self.flags);
-            let (present, settings) = (self.live.now(), self.settings.clone());
-            let discovered = self.discovered.borrow_and_update().clone();
-            let read = move || loading::load(&folder, flags, Some((&present.site, &settings)), |_| discovered);
-            match tokio::task::spawn_blocking(read).await {
-                Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
-                Ok(loaded) => self.take(loaded),
-                Err(error) => tracing::error!(%error, "the site could not be read; what was live stays live"),
+            // Whatever a file holds, the next change is seen.
+            if AssertUnwindSafe(self.round()).catch_unwind().await.is_err() {
+                tracing::error!("reading the site again crashed; what was live stays live");
             }
+        }
+    }
+
+    async fn round(&mut self) {
+        // Before the reading: what changes after it makes news again.
+        self.watch.renew();
+        let (folder, flags) = (self.folder.clone(), self.flags);
+        let (present, settings) = (self.live.now(), self.settings.clone());
+        let discovered = self.discovered.borrow_and_update().clone();
+        let read = move || loading::load(&folder, flags, Some((&present.site, &settings)), |_| discovered);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
+            Ok(loaded) => self.take(loaded),
+            Err(error) => tracing::error!(%error, "the site could not be read; what was live stays live"),
         }
     }
 

@@ -18,6 +18,9 @@ struct Line<'a> {
     help: Option<&'a str>,
 }
 
+/// Bytes of a line that is drawn, at most: nobody finds a place in a longer one by looking.
+const MAX_DRAWN: usize = 4_000;
+
 /// A mistake as an editor should see it. `anstream` takes the colours out where none are wanted.
 pub(super) fn human(problem: &Diagnostic) -> String {
     let level = match problem.code.severity() {
@@ -31,7 +34,7 @@ pub(super) fn human(problem: &Diagnostic) -> String {
     let title = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.as_str()));
     let mut group = if source.text.is_empty() {
         title.element(Origin::path(source.file.as_str()))
-    } else if may_show_a_secret(&source.file, text) {
+    } else if text.len() > MAX_DRAWN || may_show_a_secret(&source.file, text) {
         title.element(Origin::path(source.file.as_str()).line(number).char_column(column))
     } else {
         // A tag over many lines is told at its head.

@@ -102,8 +102,9 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     };
     let watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
     let (sources, asked) = watch::channel(settings.discovery.clone());
+    let begun = Discovery::new(&settings.discovery)?.resume(&discovered);
     let (told, discovered) = watch::channel(discovered);
-    let discovering = tokio::spawn(Discovery::new(&settings.discovery)?.run(asked, told, Arc::new(SystemClock)));
+    let discovering = tokio::spawn(begun.run(asked, told, Arc::new(SystemClock)));
     let known = problems;
     let reloader =
         Reloader { folder, watch, flags, live, settings: settings.clone(), known, fingerprint, sources, discovered };

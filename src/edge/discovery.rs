@@ -93,6 +93,15 @@ impl Discovery {
         }
     }
 
+    /// Begins with what was told before.
+    #[must_use]
+    pub fn resume(mut self, told: &Discovered) -> Self {
+        for asked in &mut self.sources {
+            asked.text = told.texts.iter().find(|text| text.file == asked.file()).cloned();
+        }
+        self
+    }
+
     /// When the next source is due; `None` where there is none.
     fn due(&self) -> Option<Instant> {
         self.sources.iter().map(|asked| asked.next).min()
@@ -149,6 +158,11 @@ impl Discovery {
 }
 
 impl Asked {
+    /// What its text is called.
+    fn file(&self) -> String {
+        format!("{}{PATH}", self.url.value.origin().ascii_serialization())
+    }
+
     async fn request(&self, client: &reqwest::Client) -> Result<Answer, String> {
         let url = self.url.value.join(PATH).map_err(|error| error.to_string())?;
         let conditions: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
@@ -173,7 +187,7 @@ impl Asked {
 
     fn take(&mut self, answer: Result<Answer, String>, refresh: Duration, wall: Timestamp) {
         let arrival = Arrival { at: wall, delay: Duration::ZERO };
-        let file = format!("{}{PATH}", self.url.value.origin().ascii_serialization());
+        let file = self.file();
         let good_for = |headers: &HeaderMap| {
             let stated = Stated::read(headers, arrival).here;
             stated.max_age.filter(|_| stated.never.is_none() && !stated.no_cache).unwrap_or(refresh)

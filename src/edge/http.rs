@@ -89,10 +89,11 @@ impl HttpUpstream {
 
 impl Upstream for HttpUpstream {
     fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
-        let Request { url, mut headers, manifest } = request;
-        let auth = manifest.as_ref().and_then(|manifest| manifest.auth.as_ref());
+        let Request { url, mut headers, manifest, credentials } = request;
+        let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),
+            (Some(manifest), _) if manifest.guarded => Ok(self.guarded.clone()),
             (Some(_), None) => Ok(self.plain.clone()),
             (Some(_), Some(auth)) => {
                 credentials::add(auth, &self.secrets, &url, &mut headers).and_then(|()| self.identified(auth))

@@ -130,7 +130,7 @@ impl Compositor {
                 return Begun::Whole(self.finish(fan_out, request.trace));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
-                let headers = headers(fan_out.plan(), fan_out.outcomes(), false);
+                let headers = headers(fan_out.plan(), fan_out.outcomes(), false, Instant::now().into_std());
                 return Begun::Streaming { status, headers, body: self.stream(fan_out, request.trace.clone()) };
             }
         }
@@ -175,7 +175,13 @@ impl Compositor {
         let outcomes = fan_out.finish();
         let verdict = verdict(&plan, &outcomes);
         let chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
-        let page = Page { verdict, chunks, headers: headers(&plan, &outcomes, complete), plan, outcomes };
+        let page = Page {
+            verdict,
+            chunks,
+            headers: headers(&plan, &outcomes, complete, Instant::now().into_std()),
+            plan,
+            outcomes,
+        };
         self.ports.observer.composed(&page);
         tell(&page, trace);
         page

@@ -106,16 +106,15 @@ impl Shared {
 fn outcome(found: &Found, has_fallback: bool) -> Outcome {
     let (answer, fresh) = match found {
         Found::Nothing(reason) => return Outcome::missing(*reason, has_fallback),
-        Found::Fresh(answer, fresh_for) => (answer, Ok(*fresh_for)),
+        Found::Fresh(answer, fresh_for) => (answer, Ok((Instant::now() + *fresh_for).into_std())),
         Found::Stale(answer, reason) => (answer, Err(*reason)),
     };
     let answer = Arc::clone(answer);
     match (&answer.content, fresh) {
-        (Content::Fragment(_), Ok(fresh_for)) => Outcome::fresh(answer, fresh_for),
+        (Content::Fragment(_), Ok(until)) => Outcome::fresh(answer, until),
         (Content::Fragment(_), Err(reason)) => Outcome::stale(answer, reason),
         (Content::Empty, fresh) => {
-            let fresh_for = fresh.unwrap_or_default();
-            Outcome { answer: Some(answer), fresh_for, ..Outcome::nothing(Reason::Empty) }
+            Outcome { answer: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
         }
         (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
             Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }

@@ -123,7 +123,12 @@ impl Fetching<'_> {
         let left = deadline.saturating_duration_since(began);
         let mut headers = headers(self.fetch, self.trace, left);
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
-        let request = Request { url: self.fetch.url.clone(), headers, manifest: self.fetch.manifest.clone() };
+        let request = Request {
+            url: self.fetch.url.clone(),
+            headers,
+            manifest: self.fetch.manifest.clone(),
+            credentials: self.fetch.wants == Wants::Fragment,
+        };
         let Response { status, headers, body } = self.ports.upstream.get(request).await?;
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {

@@ -29,6 +29,8 @@ pub struct Request {
     /// Whom the request goes to. `None`: a layout named the URL, and the address that its name resolves
     /// to is checked before it is connected to.
     pub manifest: Option<Arc<Manifest>>,
+    /// It shows who asks. A public question, for an asset, does not.
+    pub credentials: bool,
 }
 
 /// An answer as it comes in.

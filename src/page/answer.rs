@@ -13,7 +13,7 @@ use super::html::balance::balanced;
 use super::names::Name;
 use super::outcome::Reason;
 use super::plan::{Fetch, Wants};
-use super::policy::directives::{Arrival, Never, Stated};
+use super::policy::directives::{Arrival, Directives, Never, Stated};
 use super::policy::freshness::{Lifetime, Nature, lifetime};
 use super::policy::validation::Validation;
 
@@ -102,12 +102,15 @@ impl Answer {
     pub fn size(&self) -> usize {
         let body = match &self.content {
             Content::Fragment(bytes) | Content::Asset(_, bytes) => bytes.len(),
-            Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
+            Content::Redirect(_, location) => location.as_ref().map_or(0, String::len),
+            Content::Empty | Content::Gone(_) => 0,
         };
         let validation = self.validation.as_ref().map_or(0, |validation| validation.size());
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + 2 * size_of::<usize>()).sum();
-        let assets: usize = self.assets.iter().map(|asset| asset.href.len() + size_of::<Asset>()).sum();
-        size_of::<Self>() + body + validation + tags + assets
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 4 * size_of::<usize>()).sum();
+        let assets: usize = self.assets.iter().map(Asset::size).sum();
+        let downstream = self.stated.downstream.as_ref().map_or(0, |_| size_of::<Directives>());
+        let ending = self.ending.as_ref().map_or(0, |text| text.len());
+        size_of::<Self>() + body + validation + tags + assets + downstream + ending
     }
 }
 
@@ -267,18 +270,18 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
 /// What pages load beside their HTML. A service's other pages, its metrics above all, are for nobody.
 fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
     const KINDS: [&str; 4] = ["image/", "font/", "audio/", "video/"];
-    const TYPES: [&str; 7] = [
+    const TYPES: [&str; 6] = [
         "text/css",
         "text/javascript",
         "application/javascript",
-        "application/json",
         "application/manifest+json",
         "application/wasm",
         "application/font-woff",
     ];
     let MediaType { kind, .. } = media_type(headers)?;
     let known = TYPES.contains(&kind.as_str()) || KINDS.iter().any(|prefix| kind.starts_with(prefix));
-    headers.get(header::CONTENT_TYPE).filter(|_| known).cloned().ok_or_else(|| unfit(headers))
+    let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+    headers.get(header::CONTENT_TYPE).filter(|_| known).and_then(own).ok_or_else(|| unfit(headers))
 }
 
 /// Judges a body, whole and without content codings.
@@ -286,12 +289,11 @@ fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
 /// # Errors
 /// It is not what its head says.
 pub fn judge_body(form: Form, body: Bytes) -> Result<Content, Failure> {
-    if body.is_empty() {
-        return Ok(Content::Empty);
-    }
     let charset = match form {
-        Form::Unfit(failure) => return Err(failure),
+        // Empty or not, a stylesheet is one.
         Form::Asset(media_type) => return Ok(Content::Asset(media_type, body)),
+        _ if body.is_empty() => return Ok(Content::Empty),
+        Form::Unfit(failure) => return Err(failure),
         Form::Html(charset) => charset,
     };
     let wrong = || Failure::new(Reason::Encoding, format!("its body is no {}", charset.name()));
@@ -316,6 +318,10 @@ fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Never> {
         return Some(Never::Unreadable);
     }
     let declared = |name: &str| {
+        // With the question for an asset goes nothing that it could vary on.
+        if fetch.wants == Wants::Asset {
+            return name != "*";
+        }
         let context = fetch.manifest.as_ref().map(|manifest| manifest.context.as_slice()).unwrap_or_default();
         name.eq_ignore_ascii_case("accept-encoding")
             || context.iter().any(|dimension| dimension.header().eq_ignore_ascii_case(name))

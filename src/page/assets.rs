@@ -1,6 +1,7 @@
 //! What a fragment needs in the page's head: stylesheets and hints, from `Link` (RFC 8288).
 //! A link of another kind, or one that leads nowhere good, is passed over.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 
 use http::{HeaderMap, header};
@@ -33,8 +34,12 @@ impl Asset {
     /// Reads an answer's links, in their order.
     #[must_use]
     pub fn read(headers: &HeaderMap, fetch: &Fetch) -> Box<[Self]> {
-        let links = fields::members(headers, &header::LINK).flat_map(|link| Self::link(link, fetch));
-        links.take(MAX_LINKS).collect()
+        let mut met = HashSet::new();
+        fields::members(headers, &header::LINK)
+            .flat_map(|link| Self::link(link, fetch))
+            .filter(|asset| met.insert((asset.rel.clone(), asset.href.clone())))
+            .take(MAX_LINKS)
+            .collect()
     }
 
     fn link(link: &str, fetch: &Fetch) -> Vec<Self> {
@@ -59,8 +64,8 @@ impl Asset {
             })
             .collect();
         let relations = rel.unwrap_or_default().split_ascii_whitespace().map(str::to_ascii_lowercase);
-        let known = relations.filter(|rel| RELATIONS.contains(&rel.as_str()));
-        known.map(|rel| Self { rel, href: href.clone(), attributes: attributes.clone() }).collect()
+        let known: BTreeSet<String> = relations.filter(|rel| RELATIONS.contains(&rel.as_str())).collect();
+        known.into_iter().map(|rel| Self { rel, href: href.clone(), attributes: attributes.clone() }).collect()
     }
 
     /// An asset that a manifest declares. `None` where it leads nowhere good.
@@ -75,6 +80,13 @@ impl Asset {
     ) -> Option<Self> {
         let attributes = attributes.into_iter().map(|(name, value)| (name, Some(value))).collect();
         Some(Self { rel: rel.to_owned(), href: public(href, base, Some((name, version)))?, attributes })
+    }
+
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(_, value)| value.as_ref().map_or(0, String::len) + 48);
+        size_of::<Self>() + self.rel.len() + self.href.len() + attributes.sum::<usize>()
     }
 
     /// As it stands in a head.

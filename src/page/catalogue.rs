@@ -8,6 +8,9 @@ use semver::VersionReq;
 use super::diagnostic::{Code, Diagnostic};
 use super::manifest::Manifest;
 
+/// Others that a message names, at most.
+const MAX_NAMED: usize = 3;
+
 /// Manifests, by name and then from the highest version down.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
@@ -34,11 +37,15 @@ impl Catalogue {
                 continue;
             }
             for manifest in group {
-                let others: Vec<String> = group
+                let mut others: Vec<String> = group
                     .iter()
                     .filter(|other| !Arc::ptr_eq(other, manifest))
+                    .take(MAX_NAMED)
                     .map(|other| format!("{} ({})", other.at.source.file, other.owner.as_deref().unwrap_or("no owner")))
                     .collect();
+                if group.len() > MAX_NAMED + 1 {
+                    others.push(format!("{} more", group.len() - 1 - MAX_NAMED));
+                }
                 problems.push(
                     Diagnostic::new(
                         Code::DuplicateVersion,
@@ -76,12 +83,6 @@ impl Catalogue {
         let mut names: Vec<&str> = self.manifests.iter().map(|manifest| &*manifest.name).collect();
         names.dedup();
         names
-    }
-
-    /// One version of a name.
-    #[must_use]
-    pub fn exactly(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
-        self.versions(name).find(|manifest| manifest.version.to_string() == version)
     }
 
     /// The highest version of a name that satisfies a range.

@@ -67,7 +67,10 @@ impl Spot {
     /// A place in a source.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        Self { source: Arc::clone(source), span }
+        // Whoever draws it cuts the text there.
+        let start = source.text.floor_char_boundary(span.start);
+        let end = source.text.ceil_char_boundary(span.end).max(start);
+        Self { source: Arc::clone(source), span: start..end }
     }
 }
 

@@ -2,7 +2,7 @@
 //! A page that was not whole is never kept downstream.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::Xxh3;
@@ -19,7 +19,7 @@ const MAX_KEYS: usize = 16 * 1024;
 /// A page's `Cache-Control`, `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout
 /// adds. `complete`: all outcomes that it needs are known.
 #[must_use]
-pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool) -> HeaderMap {
+pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> HeaderMap {
     let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
     let mut put = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -27,7 +27,7 @@ pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool) -> HeaderMap {
         }
     };
     let parts = || parts(outcomes);
-    put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete));
+    put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete, now));
     put(SURROGATE_KEY, &surrogate_keys(plan, outcomes));
     if complete && parts().all(is_whole) {
         put(header::ETAG, &etag(plan, outcomes));
@@ -45,11 +45,11 @@ fn parts(outcomes: &Outcomes) -> impl Iterator<Item = &Outcome> {
 
 /// Whether a part is what it should be.
 fn is_whole(outcome: &Outcome) -> bool {
-    outcome.shown == Shown::Fresh || outcome.reason == Some(Reason::Empty)
+    outcome.shown == Shown::Fresh || (outcome.reason == Some(Reason::Empty) && outcome.fresh_until.is_some())
 }
 
 /// The strictest of the parts'.
-fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool) -> String {
+fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> String {
     let parts = || parts(outcomes);
     let never = |outcome: &Outcome| {
         let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
@@ -61,20 +61,32 @@ fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool) -> String {
     if !complete || !parts().all(is_whole) {
         return "no-store".to_owned();
     }
-    let caps = plan.template.max_age.into_iter().chain(plan.changes_in);
-    let fresh_for = parts().map(downstream_freshness).chain(caps).min().unwrap_or(Duration::ZERO);
-    format!("public, max-age={}", fresh_for.as_secs())
+    let told = || parts().filter_map(|part| part.answer.as_ref()).map(|answer| answer.stated.downstream());
+    if told().any(|told| told.no_cache) {
+        return "public, no-cache".to_owned();
+    }
+    // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
+    let parts_left = parts().map(|part| downstream_freshness(part, now).as_nanos().div_ceil(1_000_000_000));
+    let caps = plan.template.max_age.into_iter().chain(plan.changes_in).map(|cap| u128::from(cap.as_secs()));
+    let shared = parts_left.chain(caps).min().unwrap_or_default();
+    let in_browsers = told().filter_map(|told| told.in_browsers).map(|told| u128::from(told.as_secs()));
+    let browsers = in_browsers.chain([shared]).min().unwrap_or_default();
+    let mut value = format!("public, max-age={browsers}");
+    if browsers < shared {
+        let _ = write!(value, ", s-maxage={shared}");
+    }
+    if told().any(|told| told.for_browsers_too) {
+        value.push_str(", must-revalidate");
+    }
+    value
 }
 
 /// How long caches downstream may show a part: not past its freshness here, and where it told them
 /// something else than the compositor (RFC 9213), not longer than that.
-fn downstream_freshness(outcome: &Outcome) -> Duration {
+fn downstream_freshness(outcome: &Outcome, now: Instant) -> Duration {
+    let left = outcome.fresh_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
     let told = outcome.answer.as_ref().and_then(|answer| answer.stated.downstream.as_ref());
-    match told {
-        None => outcome.fresh_for,
-        Some(told) if told.no_cache => Duration::ZERO,
-        Some(told) => told.max_age.map_or(outcome.fresh_for, |told| told.min(outcome.fresh_for)),
-    }
+    told.and_then(|told| told.max_age).map_or(left, |told| told.min(left))
 }
 
 /// The union of the parts' names and keys, in document order; names first, should there be too many.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::answer::Answer;
 
@@ -98,33 +98,33 @@ pub struct Outcome {
     pub reason: Option<Reason>,
     /// What was answered, where it decides what is shown or which status the page gets.
     pub answer: Option<Arc<Answer>>,
-    /// How long the part stays fresh from now on.
-    pub fresh_for: Duration,
+    /// Until when it stays fresh; `None` where it is not.
+    pub fresh_until: Option<Instant>,
 }
 
 impl Outcome {
     /// A fresh copy.
     #[must_use]
-    pub const fn fresh(answer: Arc<Answer>, fresh_for: Duration) -> Self {
-        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_for }
+    pub const fn fresh(answer: Arc<Answer>, until: Instant) -> Self {
+        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_until: Some(until) }
     }
 
     /// An old copy.
     #[must_use]
     pub const fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
-        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_for: Duration::ZERO }
+        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_until: None }
     }
 
     /// What the layout holds, or nothing where it holds nothing.
     #[must_use]
     pub const fn missing(reason: Reason, has_fallback: bool) -> Self {
         let shown = if has_fallback { Shown::Fallback } else { Shown::Omitted };
-        Self { shown, reason: Some(reason), answer: None, fresh_for: Duration::ZERO }
+        Self { shown, reason: Some(reason), answer: None, fresh_until: None }
     }
 
     /// Nothing, and that is as it should be.
     #[must_use]
     pub const fn nothing(reason: Reason) -> Self {
-        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_for: Duration::ZERO }
+        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_until: None }
     }
 }

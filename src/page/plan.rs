@@ -318,7 +318,8 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
     let url = Some(String::from(url)).filter(|_| stays)?;
     let stale = |manifest: Option<Duration>| manifest.unwrap_or(defaults.stale);
     Some(Fetch {
-        key: Key::new(["asset", &*manifest.name, &manifest.version.to_string(), &url], []),
+        // Of a path only so many queries are kept.
+        key: Key::new(["asset", &*manifest.name, &manifest.version.to_string(), path], [query.unwrap_or_default()]),
         id: Arc::clone(&manifest.name),
         service: Arc::clone(&manifest.name),
         upstream,

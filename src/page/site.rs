@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::catalogue::Catalogue;
 use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
 use super::layout::assemble::{Surroundings, assemble};
-use super::layout::{LayoutFile, Template};
+use super::layout::{LayoutFile, Service, Template};
 use super::manifest::Manifest;
 use super::route::{Pattern, Routes};
 use super::upstreams::Allowed;
@@ -77,7 +77,7 @@ impl Site {
     pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
         let problems = [files.unreadable.as_slice(), &files.ignored, &files.silent].concat();
         let mut site = Self { problems, ..Self::default() };
-        let broken_manifests = site.read_manifests(files, last_good);
+        let broken_manifests = site.read_manifests(files, &limits.allowed, last_good);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
         let surroundings = Surroundings {
@@ -119,8 +119,13 @@ impl Site {
     }
 
     /// Reads the manifests into the catalogue; names of broken ones come back, each with its file.
-    fn read_manifests(&mut self, files: &Files, last_good: Option<&Self>) -> BTreeMap<String, String> {
-        let mut manifests = Vec::new();
+    fn read_manifests(
+        &mut self,
+        files: &Files,
+        allowed: &[Allowed],
+        last_good: Option<&Self>,
+    ) -> BTreeMap<String, String> {
+        let mut manifests: Vec<Arc<Manifest>> = Vec::new();
         let mut broken = BTreeMap::new();
         let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
         let unreadable = files.unreadable.iter().map(|problem| (&problem.at.source, None));
@@ -143,8 +148,14 @@ impl Site {
             }
         }
         for source in &files.discovered {
-            let (told, problems) = Manifest::parse_all(source);
-            let told: Vec<Arc<Manifest>> = told.into_iter().map(Arc::new).collect();
+            let (told, mut problems) = Manifest::parse_all(source, allowed);
+            let mut told: Vec<Arc<Manifest>> = told.into_iter().map(Arc::new).collect();
+            // A name belongs to who has it already: nobody takes another team's service over.
+            told.retain(|manifest| {
+                let taken = manifests.iter().find(|known| known.name == manifest.name && known.owner != manifest.owner);
+                problems.extend(taken.map(|known| taken_over(manifest, known)));
+                taken.is_none()
+            });
             // With a mistake among them, those stay that were good before.
             if problems.iter().any(Diagnostic::is_error) {
                 let live = live.iter().filter(|manifest| manifest.at.source.file == source.file);
@@ -197,6 +208,19 @@ impl Site {
         Some(Match { template, pattern, parameters })
     }
 
+    /// One version of a nanoservice: also one that only a page which stays live still uses. Where it is
+    /// gone, the highest there is: pages that a cache keeps name assets by the version of their time.
+    #[must_use]
+    pub fn service(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
+        let used = self.templates.iter().flat_map(|template| &template.fragments);
+        let used = used.filter_map(|fragment| match &fragment.service {
+            Service::Named(manifest) if *manifest.name == *name => Some(manifest),
+            _ => None,
+        });
+        let exactly = |manifest: &&Arc<Manifest>| manifest.version.to_string() == version;
+        self.catalogue.versions(name).chain(used).find(exactly).or_else(|| self.catalogue.versions(name).next())
+    }
+
     /// Whether any file has a mistake that keeps it from going live.
     #[must_use]
     pub fn has_errors(&self) -> bool {
@@ -215,6 +239,14 @@ fn was_page(file: &LayoutFile, last_good: Option<&Site>) -> bool {
 
 /// Others that are named at each of several equal patterns, at most.
 const MAX_NAMED: usize = 3;
+
+fn taken_over(manifest: &Manifest, known: &Manifest) -> Diagnostic {
+    let owner = |manifest: &Manifest| manifest.owner.clone().unwrap_or_else(|| "no owner".to_owned());
+    let (file, name) = (&known.at.source.file, &manifest.name);
+    let message =
+        format!("`{name}` is declared in {file} ({}), and here by another owner ({})", owner(known), owner(manifest));
+    Diagnostic::new(Code::DuplicateVersion, manifest.at.clone(), message).help("give one of them another name")
+}
 
 /// Each pattern that stands in two places, told at both; by file.
 fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> BTreeMap<&str, Vec<Diagnostic>> {

@@ -242,6 +242,12 @@ impl<'t> Reader<'t> {
         Self { table, code, known: Vec::new(), problems: Vec::new() }
     }
 
+    /// Whether nothing is written in the table.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.table.entries.is_empty()
+    }
+
     /// The raw entry of a key, which counts as asked for.
     pub fn entry(&mut self, key: &'static str) -> Option<&'t Entry> {
         self.known.push(key);

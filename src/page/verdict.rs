@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use super::answer::Content;
-use super::layout::Part;
+use super::layout::{FragmentUse, Part, Service};
 use super::outcome::{Outcome, Reason, Shown};
 use super::plan::Plan;
 use super::stitch::Outcomes;
@@ -32,7 +32,7 @@ pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
                 match &outcomes[*index] {
                     Some(outcome) if outcome.shown == Shown::Fallback => settled(&fragment.fallback, plan, outcomes),
                     Some(_) => true,
-                    None => !fragment.required && !may_decide(&fragment.fallback, plan),
+                    None => !fragment.required && !may_set_cookies(fragment) && !may_decide(&fragment.fallback, plan),
                 }
             }
         })
@@ -43,9 +43,13 @@ pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
             Part::When(index, inside) => plan.shown[*index] && may_decide(inside, plan),
             Part::Fragment(index) => {
                 let fragment = &plan.template.fragments[*index];
-                fragment.required || may_decide(&fragment.fallback, plan)
+                fragment.required || may_set_cookies(fragment) || may_decide(&fragment.fallback, plan)
             }
         })
+    }
+    /// Cookies leave with the head, or not at all.
+    fn may_set_cookies(fragment: &FragmentUse) -> bool {
+        matches!(&fragment.service, Service::Named(manifest) if !manifest.cookies.is_empty())
     }
     settled(&plan.template.parts, plan, outcomes)
 }

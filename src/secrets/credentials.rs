@@ -18,6 +18,10 @@ use super::{Secret, Secrets};
 /// What a signature is called in its two headers.
 const LABEL: &str = "pasteup";
 
+/// Headers that say nothing of what is asked, or that proxies on the way may change.
+const UNSIGNED: [&str; 7] =
+    ["accept", "accept-encoding", "user-agent", "traceparent", "tracestate", "if-none-match", "if-modified-since"];
+
 /// Adds to a request's headers what shows who asks.
 ///
 /// # Errors
@@ -85,7 +89,7 @@ fn hidden(text: String) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// Signs method, authority, path and query, and the headers that a nanoservice goes by
+/// Signs method, authority, path and query, and all that a nanoservice is told of the reader
 /// (RFC 9421, 2.2 and 3.1).
 fn sign(
     key_id: &str,
@@ -102,9 +106,10 @@ fn sign(
         format!("\"@path\": {}", url.path()),
         format!("\"@query\": ?{}", url.query().unwrap_or_default()),
     ];
-    let told = |name: &HeaderName| name.as_str().starts_with("fragment-") || name == http::header::COOKIE;
-    let told = headers.iter().filter(|(name, _)| told(name));
-    lines.extend(told.filter_map(|(name, value)| Some(format!("\"{name}\": {}", value.to_str().ok()?))));
+    for (name, value) in headers.iter().filter(|(name, _)| !UNSIGNED.contains(&name.as_str())) {
+        let value = value.to_str().map_err(|_| HttpSigError::InvalidComponent(format!("`{name}` is no ASCII")))?;
+        lines.push(format!("\"{name}\": {value}"));
+    }
     let components: Vec<HttpMessageComponent> =
         lines.iter().map(|line| HttpMessageComponent::try_from(line.as_str())).collect::<Result<_, _>>()?;
     let ids: Vec<_> = components.iter().map(|component| component.id.clone()).collect();

@@ -56,15 +56,25 @@ impl Secrets {
     /// # Errors
     /// There is none there; the message names the place.
     pub fn get(&self, reference: &Reference) -> Result<Secret, String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if let Some((since, secret)) = known.get(reference)
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = known().get(reference).cloned();
+        if let Some((since, secret)) = &last
             && now.duration_since(*since) < USED_FOR
         {
             return Ok(secret.clone());
         }
-        let found = look_up(reference, &self.root)?;
-        known.insert(reference.clone(), (now, found.clone()));
+        // The lock is not held while a file is read.
+        let found = match (look_up(reference, &self.root), last) {
+            (Ok(found), _) => found,
+            // A file that is being replaced may be empty for a moment.
+            (Err(why), Some((_, last))) => {
+                tracing::warn!("{why}; the last one stays in use");
+                last
+            }
+            (Err(why), None) => return Err(why),
+        };
+        known().insert(reference.clone(), (now, found.clone()));
         Ok(found)
     }
 }

@@ -125,6 +125,32 @@ async fn a_signature_covers_what_is_asked_and_what_is_told() {
     }
 }
 
+#[tokio::test]
+async fn credentials_that_would_not_be_sent_are_a_mistake() {
+    for (url, auth, says) in [
+        ("http://a.test", "token = \"env:T\"\n", "`auth.kind` is missing"),
+        ("http://a.test", "kind = \"bearer\"\n", "`auth.token` is missing"),
+        ("http://a.test", "kind = \"mtls\"\ncert = \"file:c\"\nkey = \"file:k\"\n", "over https only"),
+        ("http://a.test", "kind = \"signature\"\nkey = \"env:K\"\nkey_id = 'a\"b'\n", "without quotes"),
+    ] {
+        let output = site(url, auth).run(&["check", "--offline", "--format", "json"]).await;
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(says), "{auth}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_question_for_an_asset_shows_no_credentials() {
+    let answer = get(|headers: HeaderMap| async move {
+        assert!(!headers.contains_key("authorization"));
+        ([("content-type", "text/css")], "p {}")
+    });
+    let address = served(Router::new().route("/a.css", answer)).await;
+    let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:A_TOKEN\"\n");
+    let server = site.serve_with(&[("A_TOKEN", "hush")]).await;
+    assert_eq!(server.text("/_pasteup/assets/a/1.0.0/a.css").await, "p {}");
+}
+
 /// A service that answers whoever shows a certificate of its authority.
 async fn demanding(
     certificate: CertificateDer<'static>,

@@ -313,9 +313,7 @@ async fn assets_come_through_the_compositor_and_nothing_else_does() {
     let url = format!("{}/_pasteup/assets/a/1.0.0/css/part%20one.css", server.pages);
     let held = client().get(url).header("if-none-match", &tag).send().await.unwrap();
     assert_eq!((held.status(), held.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
-    for path in
-        ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "a/2.0.0/icon.svg", "b/1.0.0/icon.svg", "a", "a/1.0.0"]
-    {
+    for path in ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "b/1.0.0/icon.svg", "a", "a/1.0.0"] {
         let answer = ask(path).await;
         assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(!answer.text().await.unwrap().contains("secret"));

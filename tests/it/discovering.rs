@@ -109,9 +109,10 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
         "params": {"city": {"pattern": "[a-z]+", "required": true}}});
     assert_eq!(merged, json!({"fragments": [own, manifest(&url, "told", "1.0.0")]}));
     // Another compositor can read it.
-    let other = TestSite::new()
-        .front("<fragment name=told />")
-        .file("pasteup.toml", &format!("[discovery]\nmanifests = [\"{}\"]\n", server.pages));
+    let other = TestSite::new().front("<fragment name=told />").file(
+        "pasteup.toml",
+        &format!("[discovery]\nmanifests = [\"{}\"]\n[upstreams]\nallow = [\"http://127.0.0.1:*\"]\n", server.pages),
+    );
     assert_eq!(other.serve().await.text("/").await, "1.0.0");
 }
 
@@ -193,4 +194,58 @@ async fn conform_holds_a_url_against_what_its_service_tells_of_itself() {
     };
     assert_eq!(failed(format!("{url}/v/1.0.0")).await, ["bad-parameter"], "it takes a request without its city");
     assert_eq!(failed(format!("{url}/v/2.0.0")).await, [""; 0], "of this one nothing is told");
+}
+
+#[tokio::test]
+async fn a_source_names_no_secret_no_other_address_and_no_other_teams_service() {
+    let (telling, url) = Telling::start().await;
+    let mut with_secret = manifest(&url, "greedy", "1.0.0");
+    with_secret["auth"] = json!({"kind": "bearer", "token": "env:HOME"});
+    let elsewhere = manifest("http://169.254.169.254", "elsewhere", "1.0.0");
+    let taken = manifest(&url, "own", "9.9.9");
+    telling.tells(200, json!({"fragments": [with_secret, elsewhere, taken, manifest(&url, "told", "1.0.0")]}));
+    let own = format!("name = \"own\"\nversion = \"1.0.0\"\nowner = \"team-b\"\nendpoint = \"{url}/v/own\"\n");
+    let site = site(&url)
+        .file("fragments/own/fragment.toml", &own)
+        .file("layouts/p.html", "+++\nroute = \"/p\"\n+++\n<fragment name=own /><fragment name=told />");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    for mistake in [
+        "`auth` is never taken from a service itself",
+        "`elsewhere` is told to be at http://169.254.169.254, which is no address of its source",
+        "`own` is declared in fragments/own/fragment.toml (team-b), and here by another owner (team-a)",
+    ] {
+        assert!(said.contains(mistake), "{said}");
+    }
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let server = site.serve().await;
+    assert_eq!(server.text("/p").await, "own1.0.0", "what is right of it is used");
+}
+
+#[tokio::test]
+async fn a_broken_or_hostile_document_costs_a_message_and_no_more() {
+    let (telling, url) = Telling::start().await;
+    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let site = site(&url);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "1.0.0");
+    // It ends within a character of two bytes.
+    telling.tells(200, "{\"fragments\":[{\"name\":\"caf\u{e9}");
+    server.process.line("error[manifest]").await;
+    server.process.line("reloaded").await;
+    let other = |number: usize| {
+        let mut manifest = manifest(&url, "told", "2.0.0");
+        manifest["runbook"] = json!(number.to_string());
+        manifest
+    };
+    let many: Vec<Value> = (0..1_000).map(other).collect();
+    telling.tells(200, json!({"fragments": many}));
+    server.process.line("996 more").await;
+    let mut large = manifest(&url, "told", "3.0.0");
+    large["params"] = json!({"x": {"pattern": "([a-z]{100}){1000}"}});
+    telling.tells(200, json!({"fragments": [large]}));
+    server.process.line("pattern").await;
+    site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
+    server.becomes("/other", "other").await;
+    assert_eq!(server.text("/").await, "1.0.0");
 }

@@ -183,3 +183,40 @@ async fn pages_say_how_long_they_are_good_by_their_strictest_part() {
     advance(s(15)).await;
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=25");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_tells_browsers_and_shared_caches_what_its_parts_tell_them() {
+    for (answer, page) in [
+        ("max-age=0, s-maxage=600", "public, max-age=0, s-maxage=600"),
+        ("max-age=60, s-maxage=600", "public, max-age=60, s-maxage=600"),
+        ("s-maxage=600", "public, max-age=0, s-maxage=600"),
+        ("max-age=600, s-maxage=60", "public, max-age=60"),
+        ("max-age=60, must-revalidate", "public, max-age=60, must-revalidate"),
+        ("max-age=60, proxy-revalidate", "public, max-age=60"),
+        ("max-age=60", "public, max-age=60"),
+    ] {
+        let site = TestCompositor::new().front("<fragment name=a />").fragment("a", html_kept("x", answer)).start();
+        assert_eq!(site.get("/").await.header("cache-control"), page, "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_waits_for_a_slower_one_grows_older_meanwhile() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a timeout=9s /><fragment name=slow timeout=9s />")
+        .fragment("a", html_kept("x", "max-age=5"))
+        .fragment("slow", after(s(2), html_kept("y", "max-age=60")))
+        .defaults(|defaults| defaults.budget = s(9))
+        .start();
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_nothing_is_no_whole_page() {
+    let empty = answers(204, &[("cache-control", "max-age=5, stale-while-revalidate=60")], "");
+    let site = TestCompositor::new().front("<fragment name=a />").fragment("a", empty).start();
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=5");
+    advance(s(6)).await;
+    let page = site.get("/").await;
+    assert_eq!((page.header("cache-control"), page.header("etag")), ("no-store", ""));
+}

@@ -83,6 +83,66 @@ async fn a_purge_during_a_fetch_keeps_the_old_body_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_purge_met_midway_is_kept_nowhere_downstream() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment("a", after(Duration::from_millis(100), answers(200, &[HTML, KEPT], "old")))
+        .start();
+    let purge = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        site.purge(&["a"], Manner::Hard)
+    };
+    let (page, _) = futures::join!(site.get("/"), purge);
+    assert_eq!((page.html().as_str(), page.header("cache-control"), page.header("etag")), ("old", "no-store", ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_midway_is_no_stampede() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a timeout=10s ttl=1m />")
+        .fragment("a", after(Duration::from_millis(100), counts("public")))
+        .start();
+    let purge = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        site.purge(&["a"], Manner::Hard)
+    };
+    let (pages, _) = futures::join!(futures::future::join_all((0..40).map(|_| site.get("/"))), purge);
+    assert!(pages.iter().all(|page| matches!(page.html().as_str(), "1" | "2")));
+    assert_eq!(site.calls("a"), 2, "all who waited share one new fetch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_a_304_takes_off_still_purges_while_it_is_under_way() {
+    let tagged =
+        [HTML, ("etag", "\"1\""), ("cache-control", "max-age=5, stale-while-revalidate=60"), ("surrogate-key", "x")];
+    let site = TestCompositor::new().front("<fragment name=a />").fragment("a", answers(200, &tagged, "old")).start();
+    site.get("/").await;
+    advance(s(6)).await;
+    let unchanged = answers(304, &[("cache-control", "max-age=600"), ("surrogate-key", "y")], "");
+    site.becomes("a", after(Duration::from_millis(100), unchanged));
+    site.get("/").await;
+    assert_eq!(site.purge(&["x"], Manner::Hard), 1);
+    site.becomes("a", html("new"));
+    site.drain().await;
+    assert_eq!(site.get("/").await.html(), "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_refresh_does_not_bring_back_what_was_purged_meanwhile() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a>no</fragment>")
+        .fragment("a", answers(200, &[HTML, KEPT], "old"))
+        .start();
+    site.get("/").await;
+    advance(s(601)).await;
+    site.becomes("a", after(Duration::from_millis(100), fails(Reason::Connect)));
+    site.get("/").await;
+    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    site.drain().await;
+    assert_eq!(site.get("/").await.html(), "no");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_tags_purge_does_not_keep_a_fetch_out() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m />")

@@ -32,7 +32,7 @@ pub(super) async fn respond(
     let (Some(name), Some(version), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
         return error(StatusCode::NOT_FOUND, trace);
     };
-    let manifest = snapshot.site.catalogue.exactly(name, version);
+    let manifest = snapshot.site.service(name, version);
     let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
     match pages.compositor.asset(fetch, trace).await {

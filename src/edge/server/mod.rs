@@ -169,7 +169,7 @@ impl Pages {
             }
         };
         if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
-            response.headers_mut().insert(VARY, vary);
+            response.headers_mut().append(VARY, vary);
         }
         response
     }
@@ -197,6 +197,8 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
                 // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
+                // As its 200 has it, which may be sent in any coding.
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
                 response
             } else {
                 return self::page(status, headers, Body::new(Chunks::new(chunks)));

@@ -63,7 +63,9 @@ impl Auth {
 /// Reads `[auth]`.
 pub(super) fn auth(reader: &mut Reader<'_>) -> Option<Auth> {
     reader.table("auth", |auth| {
-        let kind = auth.read("kind", table::word(&["none", "bearer", "basic", "mtls", "signature"]));
+        // Where there is a table, it says how: a token that is written and not sent helps nobody.
+        let kinds = table::word(&["none", "bearer", "basic", "mtls", "signature"]);
+        let kind = if auth.is_empty() { None } else { needed(auth, "kind", kinds) };
         match kind {
             Some("bearer") => needed(auth, "token", Reference::read).map(Auth::Bearer),
             Some("basic") => {
@@ -82,7 +84,7 @@ pub(super) fn auth(reader: &mut Reader<'_>) -> Option<Auth> {
             }
             Some("signature") => {
                 let algorithm = auth.read("algorithm", algorithm).unwrap_or_default();
-                needed(auth, "key_id", table::filled)
+                needed(auth, "key_id", key_id)
                     .zip(needed(auth, "key", Reference::read))
                     .map(|(key_id, key)| Auth::Signature { key_id, key, algorithm })
             }
@@ -104,6 +106,13 @@ fn needed<T>(auth: &mut Reader<'_>, key: &'static str, kind: impl Fn(&Value) -> 
         return None;
     }
     auth.read(key, kind)
+}
+
+/// A text that can stand in `Signature-Input` (RFC 9421, 2.3; RFC 9651, 3.3.3).
+fn key_id(value: &Value) -> Result<String, Wrong> {
+    let text = table::filled(value)?;
+    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+    if plain { Ok(text) } else { Err(Wrong::new("must be of ASCII, without quotes, backslashes and line feeds")) }
 }
 
 fn algorithm(value: &Value) -> Result<Algorithm, Wrong> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
+use url::Url;
 
 use crate::page::assets::{ATTRIBUTES, Asset, RELATIONS};
 use crate::page::context::{self, Dimension};
@@ -18,6 +19,7 @@ use crate::page::json;
 use crate::page::names::{self, Name};
 use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
 use crate::page::units;
+use crate::page::upstreams::Allowed;
 
 pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;
@@ -61,6 +63,9 @@ pub struct Manifest {
     pub assets: Vec<Asset>,
     /// How requests to it show who asks.
     pub auth: Option<Auth>,
+    /// It was told by a service that is not at its own address: the address that its name resolves to is
+    /// checked at connect.
+    pub guarded: bool,
     /// All that it declares, as it was written.
     declared: Table,
     /// Where it was declared.
@@ -149,10 +154,11 @@ impl Manifest {
         (manifest.filter(|_| !broken), problems)
     }
 
-    /// Reads the manifests of a source that tells of its services itself: `{"fragments": [{…}, …]}`.
-    /// One with a mistake is left out.
+    /// Reads the manifests of a source that tells of its services itself: `{"fragments": [{…}, …]}`. One
+    /// with a mistake is left out. Such a source is believed as far as its own address goes: it names
+    /// no secret and no program, and no other address but those in `allowed`.
     #[must_use]
-    pub fn parse_all(source: &Arc<Source>) -> (Vec<Self>, Vec<Diagnostic>) {
+    pub fn parse_all(source: &Arc<Source>, allowed: &[Allowed]) -> (Vec<Self>, Vec<Diagnostic>) {
         let table = match json::object(source, Code::Manifest) {
             Ok(table) => table,
             Err(problem) => return (Vec::new(), vec![problem]),
@@ -164,13 +170,41 @@ impl Manifest {
             return (Vec::new(), vec![problem.help(help)]);
         };
         let (mut manifests, mut problems) = (Vec::new(), Vec::new());
+        if items.len() > MAX_TOLD {
+            let message =
+                format!("a source may tell of {MAX_TOLD} nanoservices at most, and this one of {}", items.len());
+            return (manifests, vec![Diagnostic::new(Code::Manifest, head_of(&table), message)]);
+        }
+        let origin = Url::parse(&source.file).ok().map(|url| url.origin());
         for item in items {
-            let Data::Table(manifest) = &item.data else {
+            let Data::Table(table) = &item.data else {
                 let message = format!("a manifest must be an object, not {}", item.data.kind());
                 problems.push(Diagnostic::new(Code::Manifest, item.at.clone(), message));
                 continue;
             };
-            let (manifest, more) = Self::read(manifest);
+            let (manifest, mut more) = Self::read(table);
+            for entry in table.entries.iter().filter(|entry| matches!(&*entry.key, "auth" | "command" | "component")) {
+                let message = format!("`{}` is never taken from a service itself", entry.key);
+                let problem = Diagnostic::new(Code::Manifest, entry.value.at.clone(), message);
+                more.push(problem.help("declare the service in a file below fragments/"));
+            }
+            let mut manifest = manifest.filter(|_| !more.iter().any(Diagnostic::is_error));
+            if let Some(manifest) = &mut manifest {
+                let elsewhere = |base: &Url| origin.as_ref() != Some(&base.origin());
+                let bases: Vec<Url> = manifest.endpoints.iter().filter_map(Endpoint::base).filter(elsewhere).collect();
+                manifest.guarded = !bases.is_empty();
+                for base in bases.iter().filter(|base| !allowed.iter().any(|allowed| allowed.covers(base))) {
+                    let address = base.origin().ascii_serialization();
+                    let message =
+                        format!("`{}` is told to be at {address}, which is no address of its source", manifest.name);
+                    let problem = Diagnostic::new(Code::UpstreamNotAllowed, manifest.at.clone(), message);
+                    more.push(
+                        problem.help(format!(
+                            "an operator allows it in pasteup.toml: [upstreams] allow = [\"{address}\"]"
+                        )),
+                    );
+                }
+            }
             manifests.extend(manifest.filter(|_| !more.iter().any(Diagnostic::is_error)));
             problems.extend(more);
         }
@@ -286,6 +320,17 @@ impl Manifest {
             concurrency: limits.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         });
         let auth = auth::auth(&mut reader);
+        if matches!(auth, Some(Auth::Mtls { .. }))
+            && let Some(plain) = endpoint.iter().flatten().find(|endpoint| !endpoint.origin().starts_with("https:"))
+        {
+            let at = table.get("endpoint").map_or_else(|| head_of(table), |value| value.at.clone());
+            let message = format!("a certificate is shown over https only, and `{}` is not", plain.as_str());
+            reader.note(at, message, Some("write an https address, or another `auth.kind`".to_owned()));
+        }
+        if let Some(entry) = reader.entry("endpoint").filter(|_| endpoint.as_ref().is_some_and(|all| all.len() > 1)) {
+            let message = "of several endpoints the first is asked: load is not balanced by this version".to_owned();
+            later.push((entry.key_at.clone(), message));
+        }
         let assets = reader.tables("assets", |asset| {
             let rel = required(asset, "rel", table::word(&RELATIONS));
             let href = required(asset, "href", table::filled);
@@ -318,6 +363,7 @@ impl Manifest {
             cache,
             limits,
             auth,
+            guarded: false,
             declared: table.clone(),
             at: table.get("name").map_or_else(|| head_of(table), |value| value.at.clone()),
         });
@@ -357,6 +403,9 @@ fn cookie(value: &Value) -> Result<String, Wrong> {
     let name = table::filled(value)?;
     if context::is_token(&name) { Ok(name) } else { Err(Wrong::new(format!("`{name}` is no name of a cookie"))) }
 }
+
+/// Nanoservices that one source may tell of.
+const MAX_TOLD: usize = 1_000;
 
 fn head_of(table: &Table) -> Spot {
     Spot::new(&table.at.source, 0..0)
@@ -448,7 +497,7 @@ params = { city = "london" }
     fn the_whole_example_is_read() {
         let (manifest, problems) = parse(WHOLE);
         let codes: Vec<_> = problems.iter().map(|(line, _, text)| (*line, &text[..7])).collect();
-        assert_eq!(codes, [(9, "not-yet")], "what is not acted on is told: {problems:#?}");
+        assert_eq!(codes, [(9, "not-yet"), (5, "not-yet")], "what is not acted on is told: {problems:#?}");
         let manifest = manifest.expect("a manifest");
         assert_eq!(manifest.cache.ttl, Some(Duration::from_mins(1)));
         assert_eq!(manifest.limits.max_bytes, Some(256 << 10));

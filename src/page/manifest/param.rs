@@ -18,6 +18,9 @@ pub struct Param {
     maximum: Option<f64>,
 }
 
+/// Bytes of a compiled pattern, at most.
+const MAX_PATTERN: usize = 64 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -123,9 +126,9 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
             pattern: inner.read("pattern", |value| {
                 let text = table::text(value)?;
                 // By itself first: the brackets around it must not make sense of half of one.
-                regex_lite::Regex::new(&text)?;
+                expression(&text)?;
                 // A pattern speaks of the whole value, as in an HTML form.
-                let whole = regex_lite::Regex::new(&format!("^(?:{text})$"))?;
+                let whole = expression(&format!("^(?:{text})$"))?;
                 Ok(Pattern { text, whole })
             }),
             minimum: inner.read("minimum", table::number),
@@ -145,6 +148,11 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
         all.push(param);
     }
     all
+}
+
+/// A regular expression of a bounded size, compiled.
+fn expression(text: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
+    regex_lite::RegexBuilder::new(text).size_limit(MAX_PATTERN).build()
 }
 
 fn some_of(value: &Value) -> Result<Vec<String>, Wrong> {

@@ -56,6 +56,10 @@ pub struct Directives {
     pub no_cache: bool,
     /// It may never be shown once it is stale (RFC 9111, 5.2.2.2 and 5.2.2.8).
     pub must_revalidate: bool,
+    /// It says `must-revalidate` itself, which holds for browsers too.
+    pub for_browsers_too: bool,
+    /// How long browsers may keep it, where it says so apart from shared caches: beside `s-maxage`.
+    pub in_browsers: Option<Duration>,
     /// Those may share it whose request held credentials (RFC 9111, 3.5).
     pub public: bool,
     /// Its freshness lifetime, less the age it came with (RFC 9111, 4.2).
@@ -96,6 +100,7 @@ impl Stated {
         }
         let younger = |mut directives: Directives| {
             directives.max_age = directives.max_age.map(|lifetime| lifetime.saturating_sub(age));
+            directives.in_browsers = directives.in_browsers.map(|lifetime| lifetime.saturating_sub(age));
             if headers.contains_key(header::SET_COOKIE) {
                 directives.never.get_or_insert(Never::SetCookie);
             }
@@ -142,6 +147,7 @@ impl Found {
             "no-cache" => found.no_cache = true,
             "must-revalidate" | "proxy-revalidate" => {
                 found.must_revalidate = true;
+                found.for_browsers_too |= name == "must-revalidate";
                 found.public |= name == "must-revalidate";
             }
             "public" => found.public = true,
@@ -161,6 +167,8 @@ impl Found {
         let says_stale = found.stale_while_revalidate.is_some() || found.stale_if_error.is_some();
         found.must_revalidate |= self.shared.is_some() && !says_stale;
         found.public |= self.shared.is_some();
+        // 5.2.2.10 speaks to shared caches; browsers go by `max-age`, and without one they keep nothing.
+        found.in_browsers = self.shared.map(|_| found.max_age.unwrap_or_default());
         // 4.2.1: a shared cache goes by `s-maxage` first.
         found.max_age = self.shared.or(found.max_age);
         found
