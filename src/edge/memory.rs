@@ -15,9 +15,9 @@ use crate::engine::port::{Held, Store, Stored};
 use crate::page::names::Name;
 use crate::page::plan::Key;
 
-/// Bytes an entry costs beside its key and its answer: moka's node, the key's and the answer's
-/// counted pointers. Counted from their sizes, rounded up.
-const OVERHEAD: usize = 400;
+/// Bytes an entry costs beside its key and its answer: moka's node, the index, counted pointers, and
+/// what the allocator rounds up. Measured: 8,000 answers of 8 bytes grew a process by 1.4 KB each.
+const OVERHEAD: usize = 1_000;
 /// Bytes that one surrogate key of one entry costs in the index.
 const INDEXED: usize = 64;
 /// Locks for entries.
