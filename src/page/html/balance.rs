@@ -2,81 +2,13 @@
 //! End tags that HTML makes optional (13.1.2.4) may be missing; what is balanced stays byte for byte.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::Range;
 
+use super::open::Stack;
 use super::tokens::{StartTag, Token, tokens};
 
-/// Elements without an end tag.
-const VOID: [&str; 14] =
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
-/// Elements whose end tag may be missing.
-const OPTIONAL: [&str; 17] = [
-    "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot", "tr",
-    "td", "th", "legend",
-];
 /// Parts of a page's frame, of which a fragment may send none.
 const FRAME: [&str; 6] = ["html", "head", "body", "base", "frameset", "frame"];
-/// Elements before which an open paragraph ends (13.2.6.4.7).
-const ENDS_PARAGRAPH: [&str; 38] = [
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "center",
-    "details",
-    "dialog",
-    "dir",
-    "div",
-    "dl",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "header",
-    "hgroup",
-    "hr",
-    "main",
-    "menu",
-    "nav",
-    "ol",
-    "p",
-    "pre",
-    "search",
-    "section",
-    "summary",
-    "table",
-    "ul",
-    "xmp",
-    "listing",
-    "plaintext",
-];
-/// Elements that a paragraph outside of them does not end in (13.2.4.2, button scope).
-const SCOPES: [&str; 12] = [
-    "applet",
-    "button",
-    "caption",
-    "foreignobject",
-    "marquee",
-    "object",
-    "table",
-    "td",
-    "template",
-    "th",
-    "svg",
-    "math",
-];
-
-/// Elements that no end tag from inside reaches through.
-const BARRIERS: [&str; 9] =
-    ["applet", "caption", "marquee", "object", "table", "td", "template", "th", "foreignobject"];
 /// Elements whose text is no markup, and so swallows the page where they are not closed.
 const RAW: [&str; 8] = ["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"];
 /// What stands behind a text while it is looked at: what swallows this would swallow the page.
@@ -164,62 +96,6 @@ struct Walk<'t> {
     end: usize,
 }
 
-/// An element that is open.
-struct Open {
-    name: String,
-    at: usize,
-    /// What stands inside it is SVG or MathML.
-    foreign: bool,
-}
-
-/// The elements that are open, the innermost last.
-#[derive(Default)]
-struct Stack {
-    open: Vec<Open>,
-    /// How many of them have each name: most tags need no search.
-    count: HashMap<String, usize>,
-}
-
-impl Stack {
-    fn push(&mut self, name: &str, at: usize) {
-        let foreign = match name {
-            "svg" | "math" => true,
-            "foreignobject" | "annotation-xml" => false,
-            _ => self.is_foreign(),
-        };
-        *self.count.entry(name.to_owned()).or_default() += 1;
-        self.open.push(Open { name: name.to_owned(), at, foreign });
-    }
-
-    fn pop(&mut self) -> Option<Open> {
-        let last = self.open.pop()?;
-        *self.count.get_mut(&last.name).expect("each open element is counted") -= 1;
-        Some(last)
-    }
-
-    /// What is open from the innermost element of a name on, itself included, the innermost first.
-    fn pop_to(&mut self, at: usize) -> Vec<Open> {
-        let mut popped = Vec::new();
-        while self.open.len() > at {
-            popped.extend(self.pop());
-        }
-        popped
-    }
-
-    fn last(&self) -> Option<&str> {
-        self.open.last().map(|element| element.name.as_str())
-    }
-
-    fn holds(&self, name: &str) -> bool {
-        self.count.get(name).is_some_and(|count| *count > 0)
-    }
-
-    /// Whether what comes next is SVG or MathML.
-    fn is_foreign(&self) -> bool {
-        self.open.last().is_some_and(|element| element.foreign)
-    }
-}
-
 impl Walk<'_> {
     /// Walks over the tags from a byte on. Where one makes text of all that follows, says where to go on
     /// as if it were not there.
@@ -244,7 +120,7 @@ impl Walk<'_> {
                 }
                 Token::Start(tag) => match forbidden(&tag) {
                     Some(what) => self.note(what, span.start, span, String::new()),
-                    None => begin(&mut self.open, &tag),
+                    None => self.open.begin(&tag),
                 },
                 Token::End { name, .. } => self.end(&name, span),
                 Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
@@ -280,28 +156,17 @@ impl Walk<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
-        let stray =
-            |walk: &mut Self| walk.note(format!("`</{name}>` closes nothing"), span.start, span.clone(), String::new());
-        if VOID.contains(&name) || !self.open.holds(name) {
-            return stray(self);
-        }
-        let open = &self.open.open;
-        let Some(at) = open.iter().rposition(|element| element.name == name) else { return stray(self) };
-        // An end tag does not reach through these (13.2.4.2): parsers drop it.
-        let scoped = |element: &Open| BARRIERS.contains(&element.name.as_str());
-        if !BARRIERS.contains(&name) && open[at + 1..].iter().any(scoped) {
-            return stray(self);
-        }
-        let mut left = self.open.pop_to(at);
-        left.pop();
-        for left in left.into_iter().filter(|element| !optional(&element.name)) {
+        let Some(inside) = self.open.end(name) else {
+            return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
+        };
+        for left in inside.into_iter().filter(|element| !element.is_optional()) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
             self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
         }
     }
 
     fn close_all(&mut self) {
-        for left in self.open.pop_to(0).into_iter().filter(|element| !optional(&element.name)) {
+        for left in self.open.pop_to(0).into_iter().filter(|element| !element.is_optional()) {
             let what = format!("`<{}>` is not closed", left.name);
             self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
         }
@@ -314,51 +179,6 @@ fn forbidden(tag: &StartTag) -> Option<String> {
     }
     let equiv = tag.name == "meta" && tag.attributes.iter().any(|attribute| attribute.name == "http-equiv");
     equiv.then(|| "`<meta http-equiv>` speaks for the whole page".to_owned())
-}
-
-fn optional(name: &str) -> bool {
-    OPTIONAL.contains(&name)
-}
-
-fn begin(open: &mut Stack, tag: &StartTag) {
-    let name = tag.name.as_str();
-    let foreign = open.is_foreign();
-    if !foreign {
-        imply_ends(open, name);
-    }
-    // A slash closes nothing in HTML; it does in SVG and MathML, and in our own and ESI's elements.
-    let slash_closes = foreign || matches!(name, "svg" | "math" | "fragment" | "slot") || name.starts_with("esi:");
-    if (VOID.contains(&name) && !foreign) || (tag.self_closing && slash_closes) {
-        return;
-    }
-    open.push(name, tag.span.start);
-}
-
-/// Ends the elements that end where this one begins.
-fn imply_ends(open: &mut Stack, name: &str) {
-    if open.holds("p")
-        && ENDS_PARAGRAPH.contains(&name)
-        && let Some(at) = open.open.iter().rposition(|element| element.name == "p" || SCOPES.contains(&&*element.name))
-        && open.open[at].name == "p"
-    {
-        open.pop_to(at);
-    }
-    let ended: &[&str] = match name {
-        "li" => &["p", "li"],
-        "dt" | "dd" => &["p", "dt", "dd"],
-        "option" => &["option"],
-        "optgroup" => &["option", "optgroup"],
-        "rt" | "rp" => &["rt", "rp"],
-        "td" | "th" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th"],
-        "tr" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr"],
-        "thead" | "tbody" | "tfoot" | "colgroup" | "caption" => {
-            &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr", "thead", "tbody", "tfoot"]
-        }
-        _ => &[],
-    };
-    while open.last().is_some_and(|name| ended.contains(&name)) {
-        open.pop();
-    }
 }
 
 #[cfg(test)]
