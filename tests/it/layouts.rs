@@ -187,7 +187,11 @@ experiment.lead = { big = 1, small = 3 }
         Source::new(format!("fragments/{name}/fragment.toml"), text)
     };
     let files = Files {
-        layouts: vec![Source::new("layouts/news.html", layout)],
+        layouts: vec![
+            Source::new("layouts/news.html", layout),
+            Source::new("layouts/frames/site.html", "<head><title></title></head><slot name=alert></slot><slot></slot>"),
+            Source::new("layouts/takeover.html", "takeover"),
+        ],
         manifests: vec![
             manifest("seo-tags", "1.0.0"),
             manifest("breaking-news", "2.1.0"),

@@ -14,6 +14,7 @@ mod conforming;
 mod deadlines;
 mod declaring;
 mod discovering;
+mod framing;
 mod keeping;
 mod layouts;
 mod purging;

@@ -17,6 +17,7 @@ use crate::page::units;
 use crate::page::upstreams::Allowed;
 
 use super::file::LayoutFile;
+use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
@@ -47,27 +48,36 @@ pub struct Surroundings<'a> {
 /// an error among them the template is not to go live.
 #[must_use]
 pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template, Vec<Diagnostic>) {
+    let frames = Frames::around(file, surroundings.files);
+    let title = Title::new(frames.title(), &frames.levels, surroundings.files);
+    let needs = Needs::new(&frames.levels, surroundings.files);
+    let outermost = frames.levels[0];
     let mut assembler = Assembler {
         surroundings,
         page: file,
-        problems: file.problems.clone(),
+        problems: file.problems.iter().chain(&frames.problems).cloned().collect(),
+        frames,
+        level: 0,
         fragments: Vec::new(),
         conditions: Vec::new(),
-        files: vec![file],
+        files: vec![outermost],
         includes: 0,
         depth: 0,
         fallbacks: 0,
         wishes: Vec::new(),
-        title: Title::new(file.front.title.as_deref(), file, surroundings.files),
-        needs: Needs::new(file, surroundings.files),
+        title,
+        needs,
     };
     let mut parts = Parts::default();
-    assembler.nodes(&file.nodes, &mut parts);
+    assembler.nodes(&outermost.nodes, &mut parts);
     if let Some(title) = assembler.title.left_over() {
         parts.prepend(Part::Text(Bytes::from(title)));
     }
     if assembler.needs.left_over() {
-        parts.prepend(Part::Assets);
+        let mut heads = Parts::default();
+        assembler.heads(&mut heads);
+        heads.push(Part::Assets);
+        parts.prepend_all(heads);
     }
     let front = &file.front;
     let (ids, same) = ids::give(&assembler.wishes);
@@ -134,6 +144,10 @@ fn digest(parts: &[Part]) -> u128 {
 struct Assembler<'a> {
     surroundings: &'a Surroundings<'a>,
     page: &'a LayoutFile,
+    /// The page and the frames around it,
+    frames: Frames<'a>,
+    /// and which of them is being read.
+    level: usize,
     problems: Vec<Diagnostic>,
     /// In document order; `None` while what is inside one is being read.
     fragments: Vec<Option<FragmentUse>>,
@@ -154,41 +168,80 @@ struct Assembler<'a> {
 impl<'a> Assembler<'a> {
     fn nodes(&mut self, nodes: &'a [Node], parts: &mut Parts) {
         for node in nodes {
-            match node {
-                Node::Text(span) => parts.text(self.bytes(span.clone())),
-                Node::Fragment(element) => {
-                    if let Some(index) = self.fragment(element) {
-                        parts.push(Part::Fragment(index));
-                    }
+            self.node(node, parts);
+        }
+    }
+
+    fn node(&mut self, node: &'a Node, parts: &mut Parts) {
+        match node {
+            Node::Text(span) => parts.text(self.bytes(span.clone())),
+            Node::Fragment(element) => {
+                if let Some(index) = self.fragment(element) {
+                    parts.push(Part::Fragment(index));
                 }
-                Node::When { conditions, inside } => {
-                    let index = self.conditions.len();
-                    self.conditions.push(conditions.clone());
-                    let mut inner = Parts::default();
-                    self.inside(inside, &mut inner);
-                    parts.push(Part::When(index, inner.finish()));
+            }
+            Node::When { conditions, inside } => {
+                let index = self.conditions.len();
+                self.conditions.push(conditions.clone());
+                let mut inner = Parts::default();
+                self.inside(inside, &mut inner);
+                parts.push(Part::When(index, inner.finish()));
+            }
+            Node::Include(file) => self.include(file, parts),
+            Node::Slot { name, inside, .. } if self.level + 1 < self.frames.levels.len() => {
+                match self.frames.fills[self.level + 1].slots.get(name.value.as_str()).cloned() {
+                    Some(nodes) => self.filled(nodes, parts),
+                    None => self.inside(inside, parts),
                 }
-                Node::Include(file) => self.include(file, parts),
-                Node::Slot { start, inside, end } => {
-                    parts.text(self.bytes(start.clone()));
-                    self.inside(inside, parts);
-                    parts.text(self.bytes(end.clone()));
+            }
+            Node::Slot { start, inside, end, .. } => {
+                parts.text(self.bytes(start.clone()));
+                self.inside(inside, parts);
+                parts.text(self.bytes(end.clone()));
+            }
+            Node::Fill { inside, .. } | Node::Head(inside) => self.inside(inside, parts),
+            Node::Title(span) => match self.title.replacement().filter(|_| self.fallbacks == 0) {
+                Some(text) => parts.text(text.as_bytes()),
+                None => parts.text(self.bytes(span.clone())),
+            },
+            Node::Mark(_) if self.fallbacks > 0 => {}
+            Node::Mark(mark) => {
+                if let Some(element) = self.title.at(*mark) {
+                    parts.text(element.as_bytes());
                 }
-                Node::Title(span) => match self.title.replacement().filter(|_| self.fallbacks == 0) {
-                    Some(text) => parts.text(text.as_bytes()),
-                    None => parts.text(self.bytes(span.clone())),
-                },
-                Node::Mark(_) if self.fallbacks > 0 => {}
-                Node::Mark(mark) => {
-                    if let Some(element) = self.title.at(*mark) {
-                        parts.text(element.as_bytes());
-                    }
-                    if self.needs.at(*mark) {
-                        parts.push(Part::Assets);
-                    }
+                if self.needs.at(*mark) {
+                    self.heads(parts);
+                    parts.push(Part::Assets);
                 }
             }
         }
+    }
+
+    /// Puts what the next file inside fills a slot with.
+    fn filled(&mut self, nodes: Vec<&'a Node>, parts: &mut Parts) {
+        self.level += 1;
+        self.files.push(self.frames.levels[self.level]);
+        self.depth += 1;
+        for node in nodes {
+            self.node(node, parts);
+        }
+        self.depth -= 1;
+        self.files.pop();
+        self.level -= 1;
+    }
+
+    /// Puts what all files inside add to the head of the outermost frame.
+    fn heads(&mut self, parts: &mut Parts) {
+        let level = self.level;
+        for inside in 1..self.frames.levels.len() {
+            self.level = inside;
+            self.files.push(self.frames.levels[inside]);
+            for nodes in self.frames.fills[inside].heads.clone() {
+                self.nodes(nodes, parts);
+            }
+            self.files.pop();
+        }
+        self.level = level;
     }
 
     fn inside(&mut self, nodes: &'a [Node], parts: &mut Parts) {
@@ -247,6 +300,19 @@ impl<'a> Assembler<'a> {
         self.files.pop();
     }
 
+    /// Tells of a fragment's slot that is none.
+    fn slot_of(&mut self, slot: &Located<String>) {
+        if self.fallbacks > 0 {
+            let message = "`slot` inside a fragment is understood, but not acted on by this version";
+            let problem = Diagnostic::new(Code::NotYet, slot.at.clone(), message);
+            self.problems.push(problem.help("the fragment stands where it is written"));
+        } else if self.frames.levels.len() == 1 {
+            let message = format!("there is no frame that could have a slot `{}`", slot.value);
+            let problem = Diagnostic::new(Code::UnknownSlot, slot.at.clone(), message);
+            self.problems.push(problem.help("name one in the front matter: `frame = \"frames/site.html\"`"));
+        }
+    }
+
     fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
         let index = self.fragments.len();
         if index == self.surroundings.max_fragments {
@@ -258,6 +324,9 @@ impl<'a> Assembler<'a> {
             return None;
         }
         self.fragments.push(None);
+        if let Some(slot) = &element.slot {
+            self.slot_of(slot);
+        }
         let service = self.service(element);
         for parameter in &element.parameters {
             self.placeholders(parameter);
@@ -438,6 +507,11 @@ impl Parts {
     fn prepend(&mut self, part: Part) {
         self.flush();
         self.done.insert(0, part);
+    }
+
+    fn prepend_all(&mut self, other: Self) {
+        self.flush();
+        self.done.splice(0..0, other.finish());
     }
 
     fn flush(&mut self) {

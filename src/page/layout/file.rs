@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
 
 use super::front::{self, FrontMatter};
-use super::markup::{self, Markup};
+use super::markup::{self, Markup, Role};
 use super::node::Node;
 
 /// Largest layout, in bytes.
@@ -54,8 +54,8 @@ impl LayoutFile {
             source.text.len()
         });
         // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
-        let frame = front.routes.is_empty();
-        let Markup { nodes, depth } = markup::parse(source, body, frame, &mut problems);
+        let role = Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some() };
+        let Markup { nodes, depth } = markup::parse(source, body, role, &mut problems);
         Self { source: Arc::clone(source), front, nodes, depth, problems }
     }
 

@@ -12,6 +12,7 @@ pub mod node;
 pub mod template;
 
 pub mod assemble;
+mod frames;
 mod ids;
 mod needs;
 mod place;

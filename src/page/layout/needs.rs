@@ -35,12 +35,12 @@ const fn of(mark: Mark) -> Place {
 }
 
 impl Needs {
-    pub(super) fn new(page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
+    pub(super) fn new(roots: &[&LayoutFile], files: &BTreeMap<String, LayoutFile>) -> Self {
         let rank = |node: &Node| match node {
             Node::Mark(mark) => Some(of(*mark)),
             _ => None,
         };
-        Self { place: Some(place::best(page, files, rank).unwrap_or(Place::Front)) }
+        Self { place: Some(place::best(roots, files, rank).unwrap_or(Place::Front)) }
     }
 
     /// Whether they go here.

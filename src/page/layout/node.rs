@@ -25,8 +25,10 @@ pub enum Node {
     },
     /// Another file.
     Include(Located<String>),
-    /// A frame's hole. It stands as it is written until frames are acted on.
+    /// A frame's hole. Where nothing fills a frame, it stands as it is written.
     Slot {
+        /// What it is called; empty for the one that takes all the rest.
+        name: Located<String>,
         /// The bytes of its start tag.
         start: Range<usize>,
         /// Its default.
@@ -34,6 +36,15 @@ pub enum Node {
         /// The bytes of its end tag; empty for `<slot />`.
         end: Range<usize>,
     },
+    /// What fills a slot of the frame.
+    Fill {
+        /// The slot's name.
+        slot: Located<String>,
+        /// The element, without its attribute `slot`.
+        inside: Vec<Node>,
+    },
+    /// What is added to the frame's head.
+    Head(Vec<Node>),
     /// The text inside `<title>`, which front matter may replace.
     Title(Range<usize>),
     /// A place where something could be added to the head: no bytes of its own.
@@ -74,6 +85,8 @@ pub struct FragmentElement {
     pub required: bool,
     /// When it is shown at all.
     pub conditions: Conditions,
+    /// Which slot it fills.
+    pub slot: Option<Located<String>>,
     /// `data-*`
     pub parameters: Vec<Parameter>,
     /// What stands inside it: its fallback.

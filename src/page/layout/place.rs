@@ -8,14 +8,14 @@ use super::node::Node;
 
 /// The lowest rank of any node of a page: the place to look for while it is put together.
 pub(super) fn best<R: Ord>(
-    page: &LayoutFile,
+    roots: &[&LayoutFile],
     files: &BTreeMap<String, LayoutFile>,
     rank: impl Fn(&Node) -> Option<R>,
 ) -> Option<R> {
     let mut best = None;
     // Which is lowest does not depend on the order, so that no file need be read twice.
-    let mut met = HashSet::from([page.path()]);
-    let mut open: Vec<&[Node]> = vec![&page.nodes];
+    let mut met: HashSet<&str> = roots.iter().map(|file| file.path()).collect();
+    let mut open: Vec<&[Node]> = roots.iter().map(|file| file.nodes.as_slice()).collect();
     while let Some(nodes) = open.pop() {
         for node in nodes {
             best = best.take().into_iter().chain(rank(node)).min();
@@ -23,7 +23,10 @@ pub(super) fn best<R: Ord>(
                 Node::Include(named) if met.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
-                Node::When { inside, .. } | Node::Slot { inside, .. } => open.push(inside),
+                Node::When { inside, .. }
+                | Node::Slot { inside, .. }
+                | Node::Fill { inside, .. }
+                | Node::Head(inside) => open.push(inside),
                 Node::Text(_) | Node::Fragment(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
             }
         }

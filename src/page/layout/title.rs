@@ -46,8 +46,8 @@ const fn of(mark: Mark) -> Option<Place> {
 }
 
 impl Title {
-    pub(super) fn new(title: Option<&str>, page: &LayoutFile, files: &BTreeMap<String, LayoutFile>) -> Self {
-        let place = title.and_then(|_| place::best(page, files, rank)).unwrap_or(Place::Front);
+    pub(super) fn new(title: Option<&str>, roots: &[&LayoutFile], files: &BTreeMap<String, LayoutFile>) -> Self {
+        let place = title.and_then(|_| place::best(roots, files, rank)).unwrap_or(Place::Front);
         Self { text: title.map(escape), place }
     }
 

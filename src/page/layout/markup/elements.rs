@@ -84,6 +84,7 @@ impl Parser<'_> {
             timeout: None,
             required: false,
             conditions: Conditions::default(),
+            slot: None,
             parameters: Vec::new(),
             inside,
         };
@@ -121,10 +122,7 @@ impl Parser<'_> {
                         self.bad(attribute, format!("`{value}` is none of auto, defer, lazy"), help);
                     }
                 },
-                "slot" => {
-                    let problem = not_yet(self.spot(attribute.name_span.clone()), "`slot`");
-                    self.problems.push(problem.help("the fragment stands where it is written"));
-                }
+                "slot" => element.slot = Some(Located { value: attribute.value.clone(), at: value_at }),
                 other if other.starts_with("data-") => {
                     let parameter = self.parameter(attribute, value_at);
                     element.parameters.extend(parameter);
@@ -256,12 +254,16 @@ impl Parser<'_> {
         file
     }
 
-    pub(super) fn slot(&mut self, tag: &StartTag) {
+    pub(super) fn slot(&mut self, tag: &StartTag) -> Located<String> {
+        let mut name = Located { value: String::new(), at: self.spot(tag.span.clone()) };
         for attribute in self.attributes(tag) {
-            if attribute.name != "name" {
+            if attribute.name == "name" {
+                name = Located { value: attribute.value.clone(), at: self.spot(attribute.value_span.clone()) };
+            } else {
                 self.unknown(attribute, "slot", &["name"]);
             }
         }
+        name
     }
 
     /// Takes an attribute that is a condition; `false` where it is none.

@@ -6,8 +6,10 @@ mod elements;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::page::diagnostic::Located;
 use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
-use crate::page::html::tokens::{self, StartTag, Token};
+use crate::page::html::open::Stack;
+use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 
 use super::node::{Mark, Node};
 
@@ -17,6 +19,23 @@ pub const MAX_DEPTH: usize = 64;
 
 /// Elements in which a `<title>` is not the page's.
 const NO_TITLE: [&str; 4] = ["template", "svg", "math", "noscript"];
+
+/// What a file is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// A `<slot>` in it is a hole to be filled. In a page it is the browser's own.
+    pub has_slots: bool,
+    /// It fills the slots of a frame.
+    pub fills: bool,
+}
+
+/// A top-level element that goes into a slot, or into the frame's head.
+struct Region {
+    /// The slot; `None` for `<head>`.
+    slot: Option<Located<String>>,
+    /// Our own elements that were open before it.
+    open: usize,
+}
 
 /// A layout's HTML, taken apart.
 #[derive(Debug)]
@@ -28,10 +47,12 @@ pub struct Markup {
 }
 
 /// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
-pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<Diagnostic>) -> Markup {
+pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<Diagnostic>) -> Markup {
     let mut parser = Parser {
         source,
-        frame,
+        role,
+        html: Stack::default(),
+        region: None,
         problems,
         text_from: body,
         open: Vec::new(),
@@ -52,7 +73,11 @@ pub fn parse(source: &Arc<Source>, body: usize, frame: bool, problems: &mut Vec<
 
 struct Parser<'a> {
     source: &'a Arc<Source>,
-    frame: bool,
+    role: Role,
+    /// The elements of all kinds that are open, where that matters: in what fills a frame.
+    html: Stack,
+    /// The top-level element that goes elsewhere, while it is open.
+    region: Option<Region>,
     problems: &'a mut Vec<Diagnostic>,
     /// The first byte that no node holds yet.
     text_from: usize,
@@ -75,6 +100,16 @@ impl Parser<'_> {
         match token {
             Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
             Token::Comment { .. } => {}
+            Token::Start(tag) if self.role.fills => {
+                let opened = self.enter(&tag);
+                self.html.begin(&tag);
+                let end = tag.span.end;
+                if !opened {
+                    self.start(tag);
+                }
+                // It has no end tag, or none that it needs.
+                self.leave(end..end);
+            }
             Token::Start(tag) => self.start(tag),
             Token::Unfinished { name, span } if self.is_ours(&name) => {
                 let head = span.start..span.start + 1 + name.len();
@@ -84,22 +119,92 @@ impl Parser<'_> {
                 );
             }
             Token::Unfinished { .. } => {}
-            Token::End { name, span } => match name.as_str() {
-                "title" => {
-                    if let Some(from) = self.title.take() {
-                        self.text_from = span.start;
-                        self.top().push(Node::Title(from..span.start));
-                    }
+            Token::End { name, span } if self.role.fills => {
+                let _stray = self.html.end(&name);
+                let head = self.region.as_ref().is_some_and(|region| region.slot.is_none());
+                if name != "head" {
+                    self.end_tag(&name, span.clone());
                 }
-                "head" => self.mark(span.start, Mark::HeadEnd),
-                name if self.is_ours(name) => self.end(name, span),
-                name => {
-                    if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
-                        self.no_title[index] = self.no_title[index].saturating_sub(1);
-                    }
-                }
-            },
+                self.leave(if head { span } else { span.end..span.end });
+            }
+            Token::End { name, span } => self.end_tag(&name, span),
         }
+    }
+
+    fn end_tag(&mut self, name: &str, span: Range<usize>) {
+        match name {
+            "title" => {
+                if let Some(from) = self.title.take() {
+                    self.text_from = span.start;
+                    self.top().push(Node::Title(from..span.start));
+                }
+            }
+            "head" => self.mark(span.start, Mark::HeadEnd),
+            name if self.is_ours(name) => self.end(name, span),
+            name => {
+                if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
+                    self.no_title[index] = self.no_title[index].saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// Enters a region where this tag begins one. `true`: that is all that there is to it.
+    fn enter(&mut self, tag: &StartTag) -> bool {
+        if self.region.is_some() || !self.open.is_empty() || self.html.depth() > 0 {
+            return false;
+        }
+        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "slot");
+        let attribute = attribute.filter(|_| !self.is_ours(&tag.name));
+        if tag.name == "head" {
+            self.text_until(tag.span.start, tag.span.end);
+            self.nodes.push(Vec::new());
+            self.region = Some(Region { slot: None, open: 0 });
+            return true;
+        }
+        if let Some(attribute) = attribute {
+            self.text_until(tag.span.start, tag.span.start);
+            self.nodes.push(Vec::new());
+            let (from, to) = self.whole(attribute);
+            self.text_until(from, to);
+            let at = self.spot(attribute.value_span.clone());
+            self.region = Some(Region { slot: Some(Located { value: attribute.value.clone(), at }), open: 0 });
+        }
+        false
+    }
+
+    /// An attribute with the blanks before it and the quotes around its value.
+    fn whole(&self, attribute: &Attribute) -> (usize, usize) {
+        let text = self.source.text.as_bytes();
+        let blanks = text[..attribute.name_span.start].iter().rev().take_while(|byte| byte.is_ascii_whitespace());
+        let end = attribute.value_span.end;
+        let quoted = attribute.value_span.start > attribute.name_span.end
+            && matches!(text.get(end), Some(quote @ (b'"' | b'\'')) if text[attribute.value_span.start - 1] == *quote);
+        (attribute.name_span.start - blanks.count(), end + usize::from(quoted))
+    }
+
+    /// Leaves the region, where the element that it is has come to its end. `end` are the bytes of an end
+    /// tag that is left out.
+    fn leave(&mut self, end: Range<usize>) {
+        if self.html.depth() > 0 || self.region.is_none() {
+            return;
+        }
+        self.end_region(end);
+    }
+
+    fn end_region(&mut self, end: Range<usize>) {
+        let Some(region) = self.region.take() else { return };
+        while self.open.len() > region.open {
+            self.unclosed();
+            self.text_until(end.start, end.start);
+            self.close(end.start..end.start);
+        }
+        self.text_until(end.start, end.end);
+        let inside = self.nodes.pop().expect("a region has its nodes");
+        self.top().push(match region.slot {
+            Some(slot) => Node::Fill { slot, inside },
+            None => Node::Head(inside),
+        });
     }
 
     fn start(&mut self, tag: StartTag) {
@@ -124,7 +229,7 @@ impl Parser<'_> {
 
     fn is_ours(&self, name: &str) -> bool {
         let templates = self.no_title[0];
-        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.frame && templates == 0)
+        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.role.has_slots && templates == 0)
     }
 
     fn open(&mut self, tag: StartTag) {
@@ -197,6 +302,7 @@ impl Parser<'_> {
             self.text_until(end, end);
             self.close(end..end);
         }
+        self.end_region(end..end);
         self.text_until(end, end);
         let nodes = self.nodes.pop().expect("the file's own nodes are never popped");
         Markup { nodes, depth: self.depth }
@@ -211,8 +317,8 @@ impl Parser<'_> {
             "when" => Some(Node::When { conditions: self.when(&tag), inside }),
             "include" => self.include(&tag, &end).map(Node::Include),
             _ => {
-                self.slot(&tag);
-                Some(Node::Slot { start: tag.span, inside, end })
+                let name = self.slot(&tag);
+                Some(Node::Slot { name, start: tag.span, inside, end })
             }
         };
         self.top().extend(node);

@@ -1,0 +1,149 @@
+//! Frames and slots: a layout fills the holes of the file around it.
+
+use pasteup::page::diagnostic::{Diagnostic, Source};
+use pasteup::page::site::{Files, Limits, Site};
+
+use crate::support::compositor::{TestCompositor, answers, html};
+
+const SITE: &str = "<!doctype html>\n<html>\n<head>\n<title>Site</title>\n</head>\n<body>\n<header><slot name=\"alert\"><p>No news.</p></slot></header>\n\
+                    <main><slot></slot></main>\n<footer><slot name=foot>(c)</slot></footer>\n</body>\n</html>\n";
+
+fn page(front: &str, body: &str) -> String {
+    format!("+++\nroute = \"/\"\n{front}\n+++\n{body}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layout_fills_the_slots_of_its_frame() {
+    let body = "<head>\n  <meta name=\"x\" content=\"y\">\n  <fragment name=\"tags\" />\n</head>\n\
+                <fragment slot=\"alert\" name=\"breaking\" />\n<p>First <b slot=\"no\">kept</b></p>\n\
+                <div class=\"a\" slot=\"foot\" id='b'><p>Foot <div>deep</div></div>\n<p>Second</p>\n";
+    let site = TestCompositor::new()
+        .layout("frames/site.html", SITE)
+        .layout("p.html", &page("frame = \"frames/site.html\"\ntitle = \"A & B\"", body))
+        .fragment("tags", html("<meta name=tags>"))
+        .fragment(
+            "breaking",
+            answers(
+                200,
+                &[("content-type", "text/html"), ("link", "<https://c.test/b.css>; rel=stylesheet")],
+                "<p>News!</p>",
+            ),
+        )
+        .start();
+    insta::assert_snapshot!(site.get("/").await.html());
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_have_frames() {
+    let site = TestCompositor::new()
+        .layout("frames/site.html", "<html><head><title>S</title></head><body><slot name=top>t</slot>|<slot></slot></body></html>")
+        .layout(
+            "frames/section.html",
+            "+++\nframe = \"frames/site.html\"\ntitle = \"Section\"\n+++\n<head><meta name=section></head><nav slot=top><slot name=menu>menu</slot></nav><article><slot></slot></article>",
+        )
+        .layout("p.html", &page("frame = \"frames/section.html\"", "<head><meta name=page></head><i slot=menu>mine</i><p>text</p>"))
+        .layout("q.html", "+++\nroute = \"/q\"\nframe = \"frames/section.html\"\ntitle = \"Q\"\n+++\nq")
+        .start();
+    assert_eq!(
+        site.get("/").await.html(),
+        "<html><head><title>Section</title><meta name=section><meta name=page></head><body><nav><i>mine</i></nav>|<article><p>text</p></article></body></html>"
+    );
+    assert_eq!(
+        site.get("/q").await.html(),
+        "<html><head><title>Q</title><meta name=section></head><body><nav>menu</nav>|<article>q</article></body></html>"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_a_frames_slot_stays() {
+    let site = TestCompositor::new()
+        .layout("frame.html", "<slot></slot><template><slot name=browsers></slot></template>")
+        .layout(
+            "p.html",
+            &page(
+                "frame = \"frame.html\"",
+                "<x-card><b slot=\"title\">t</b></x-card><slot name=mine></slot><br slot=\"\">",
+            ),
+        )
+        .layout("alone.html", "+++\nroute = \"/alone\"\n+++\n<b slot=\"title\">t</b><slot>s</slot>")
+        .start();
+    assert_eq!(
+        site.get("/").await.html(),
+        "<x-card><b slot=\"title\">t</b></x-card><slot name=mine></slot><br><template><slot name=browsers></slot></template>"
+    );
+    assert_eq!(site.get("/alone").await.html(), "<b slot=\"title\">t</b><slot>s</slot>");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_may_be_made_of_partials_and_conditions() {
+    let site = TestCompositor::new()
+        .layout("frame.html", "<include file=\"top.html\" /><when device=\"not mobile\"><slot></slot></when>")
+        .layout("top.html", "[<slot name=top>default</slot>]")
+        .layout("p.html", &page("frame = \"frame.html\"", "<p slot=top>{<include file=\"bit.html\" />}</p>rest"))
+        .layout("bit.html", "bit")
+        .start();
+    assert_eq!(site.get("/").await.html(), "[<p>{bit}</p>]rest");
+}
+
+/// Code, line and message of each mistake.
+fn mistakes(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)> {
+    let layouts = files.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
+    let site = Site::build(&Files { layouts, ..Files::default() }, &Limits::default(), None);
+    let told = |problem: &Diagnostic| {
+        let (line, _) = problem.at.source.position(problem.at.span.start);
+        let help = problem.help.clone().unwrap_or_default();
+        (problem.code.as_str(), problem.at.source.file.clone(), line, format!("{}; {help}", problem.message))
+    };
+    site.problems.iter().map(told).collect()
+}
+
+#[test]
+fn each_mistake_about_frames_has_its_code_and_place() {
+    let layout = |frame: &str, body: &str| page(&format!("frame = \"{frame}\""), body);
+    let frame = "<slot name=top></slot>";
+    for (files, expected) in [
+        (
+            vec![("p.html", layout("frames/sit.html", "")), ("frames/site.html", SITE.to_owned())],
+            ("missing-file", "layouts/p.html", 3, "did you mean `frames/site.html`?"),
+        ),
+        (
+            vec![("p.html", layout("f.html", "")), ("f.html", "+++\nframe = \"f.html\"\n+++\n".to_owned())],
+            ("include-cycle", "layouts/f.html", 2, "p.html → f.html → f.html"),
+        ),
+        (
+            vec![("p.html", layout("q.html", "")), ("q.html", "+++\nroute = \"/q\"\n+++\n".to_owned())],
+            ("bad-value", "layouts/p.html", 3, "is a page and no frame"),
+        ),
+        (
+            vec![("p.html", layout("f.html", "\n<p slot=\"topp\">x</p>")), ("f.html", frame.to_owned())],
+            ("unknown-slot", "layouts/p.html", 6, "did you mean `top`?"),
+        ),
+        (
+            vec![("p.html", layout("f.html", "<p slot=top>x</p>\n lost")), ("f.html", frame.to_owned())],
+            ("unknown-slot", "layouts/p.html", 6, "has no slot without a name"),
+        ),
+        (
+            vec![("p.html", layout("f.html", "")), ("f.html", "<slot name=a></slot>\n<slot name=a></slot>".to_owned())],
+            ("duplicate-slot", "layouts/f.html", 2, "another slot `a`"),
+        ),
+        (
+            vec![("p.html", page("", "<fragment slot=a src=\"http://127.0.0.1/\">x</fragment>"))],
+            ("unknown-slot", "layouts/p.html", 5, "no frame that could have"),
+        ),
+        (
+            vec![
+                ("p.html", layout("f.html", "<div slot=top><when device=mobile></div>")),
+                ("f.html", frame.to_owned()),
+            ],
+            ("unclosed", "layouts/p.html", 5, "`<when>` is not closed"),
+        ),
+    ] {
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let found = mistakes(&files);
+        let (code, file, line, says) = expected;
+        assert!(
+            found.iter().any(|(c, f, l, m)| *c == code && f == file && *l == line && m.contains(says)),
+            "{expected:?}: {found:#?}"
+        );
+    }
+}
