@@ -35,7 +35,7 @@ fn key(number: usize) -> Key {
 
 /// An answer of 200 bytes with a key of its own and one that a hundred share.
 fn stored(site: &Site, number: usize) -> Stored {
-    let template = site.find("/").expect("the page").template;
+    let template = site.find("/", SystemClock.wall()).expect("the page").template;
     let plan = plan(template, &Visit::default(), &Defaults::default(), SystemClock.wall());
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);

@@ -46,7 +46,9 @@ pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
 
 fn entry(manifest: &Arc<Manifest>, site: &Site) -> Entry {
     let uses = |service: &Service| matches!(service, Service::Named(used) if Arc::ptr_eq(used, manifest));
-    let users = site.templates.iter().filter(|template| template.fragments.iter().any(|f| uses(&f.service)));
+    let users = site.templates.iter().filter(|template| {
+        template.with_takeovers().flat_map(|template| &template.fragments).any(|fragment| uses(&fragment.service))
+    });
     let mut pages: Vec<String> =
         users.flat_map(|template| template.routes.iter().map(|route| route.value.to_string())).collect();
     pages.sort();

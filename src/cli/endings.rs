@@ -24,7 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A warning for each fragment whose service says that it is going away.
 pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
-    let uses: Vec<_> = loaded.site.templates.iter().flat_map(|template| &template.fragments).collect();
+    let uses: Vec<_> = loaded
+        .site
+        .templates
+        .iter()
+        .flat_map(|template| template.with_takeovers())
+        .flat_map(|template| &template.fragments)
+        .collect();
     let is_used = |manifest: &Arc<Manifest>| {
         uses.iter().any(|fragment| matches!(&fragment.service, Service::Named(used) if Arc::ptr_eq(used, manifest)))
     };

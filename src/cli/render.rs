@@ -13,7 +13,7 @@ use crate::edge::clock::SystemClock;
 use crate::edge::http::HttpUpstream;
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
-use crate::engine::port::Unobserved;
+use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{self, Compositor, Page, Ports, Trace};
 use crate::page::context::{Device, Reader, Visit};
 use crate::page::outcome::Reason;
@@ -83,7 +83,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
 async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Options) -> Result<Option<Page>, String> {
     let uri: Uri = options.path.parse().map_err(|error| format!("`{}` is no path: {error}", options.path))?;
     let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", options.path))?;
-    let Some(Match { template, pattern, parameters }) = site.find(&path) else { return Ok(None) };
+    let at = options.at.unwrap_or_else(|| SystemClock.wall());
+    let Some(Match { template, changes_in, pattern, parameters }) = site.find(&path, at) else { return Ok(None) };
     // Who runs a command may say all of a reader; what he says by an option is over what headers say.
     let known = settings.readers.reader(&template.dimensions, &options.headers.iter().cloned().collect(), true);
     let reader = Reader {
@@ -108,7 +109,8 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
             visit: &visit,
             defaults: &settings.defaults,
             trace: &Trace::new(),
-            at: options.at,
+            at,
+            changes_in,
         };
         compositor.compose(request).await
     }))

@@ -94,8 +94,10 @@ pub struct Request<'a> {
     pub defaults: &'a Defaults,
     /// The trace that it belongs to.
     pub trace: &'a Trace,
-    /// The time that conditions are judged at; now, where there is none.
-    pub at: Option<Timestamp>,
+    /// The time that conditions are judged at.
+    pub at: Timestamp,
+    /// How long until another layout takes this one's place.
+    pub changes_in: Option<Duration>,
 }
 
 impl Compositor {
@@ -103,6 +105,12 @@ impl Compositor {
     #[must_use]
     pub fn new(ports: Ports) -> Self {
         Self { ports, flights: Arc::default(), lanes: Arc::default(), purges: Arc::default() }
+    }
+
+    /// The time of day, by which layouts take turns and conditions hold.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.wall()
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
@@ -137,8 +145,10 @@ impl Compositor {
     }
 
     fn plan(&self, request: Request<'_>) -> FanOut {
-        let Request { template, visit, defaults, trace, at } = request;
-        let plan = Arc::new(plan(template, visit, defaults, at.unwrap_or_else(|| self.ports.clock.wall())));
+        let Request { template, visit, defaults, trace, at, changes_in } = request;
+        let mut plan = plan(template, visit, defaults, at);
+        plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
+        let plan = Arc::new(plan);
         FanOut::begin(self, &plan, Instant::now() + plan.budget, trace)
     }
 

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::catalogue::Catalogue;
 use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
@@ -65,6 +68,8 @@ pub struct Site {
 pub struct Match<'a> {
     /// The layout.
     pub template: &'a Arc<Template>,
+    /// How long until another one takes its place.
+    pub changes_in: Option<Duration>,
     /// The pattern that matched.
     pub pattern: &'a str,
     /// The route parameters' values.
@@ -201,18 +206,23 @@ impl Site {
         }
     }
 
-    /// The layout for a normalised path, the pattern that matched, and the parameters' values.
+    /// The layout for a normalised path at a time, the pattern that matched, and the parameters' values.
     #[must_use]
-    pub fn find(&self, path: &str) -> Option<Match<'_>> {
+    pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
         let ((pattern, template), parameters) = self.routes.find(path)?;
-        Some(Match { template, pattern, parameters })
+        let (template, changes_in) = template.at(now);
+        Some(Match { template, changes_in, pattern, parameters })
     }
 
     /// One version of a nanoservice: also one that only a page which stays live still uses. Where it is
     /// gone, the highest there is: pages that a cache keeps name assets by the version of their time.
     #[must_use]
     pub fn service(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
-        let used = self.templates.iter().flat_map(|template| &template.fragments);
+        let used = self
+            .templates
+            .iter()
+            .flat_map(|template| template.with_takeovers())
+            .flat_map(|template| &template.fragments);
         let used = used.filter_map(|fragment| match &fragment.service {
             Service::Named(manifest) if *manifest.name == *name => Some(manifest),
             _ => None,
@@ -304,11 +314,11 @@ mod tests {
             || vec![page("layouts/a.html", "/a"), page("layouts/s/b.html", "/b"), page("layouts/sc.html", "/c")];
         let before = build(layouts(), &[], None);
         let after = build(vec![page("layouts/a.html", "/a")], &["layouts/s"], Some(&before));
-        assert!(after.find("/a").is_some() && after.find("/b").is_some());
-        assert!(after.find("/c").is_none(), "it was removed");
+        assert!(after.find("/a", Timestamp::UNIX_EPOCH).is_some() && after.find("/b", Timestamp::UNIX_EPOCH).is_some());
+        assert!(after.find("/c", Timestamp::UNIX_EPOCH).is_none(), "it was removed");
         assert_eq!(after.kept, ["layouts/s/b.html"]);
         let gone = build(Vec::new(), &["layouts"], Some(&before));
-        assert!(["/a", "/b", "/c"].iter().all(|path| gone.find(path).is_some()));
+        assert!(["/a", "/b", "/c"].iter().all(|path| gone.find(path, Timestamp::UNIX_EPOCH).is_some()));
     }
 
     #[test]
@@ -317,7 +327,7 @@ mod tests {
         let emptied = || vec![Source::new("layouts/a.html", "\n")];
         let mut after = build(emptied(), &[], Some(&before));
         after = build(emptied(), &[], Some(&after));
-        assert!(after.find("/a").is_some());
+        assert!(after.find("/a", Timestamp::UNIX_EPOCH).is_some());
         assert_eq!(after.problems.len(), 1);
         assert!(build(emptied(), &[], None).problems.is_empty(), "an empty partial is one");
     }

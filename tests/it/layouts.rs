@@ -189,7 +189,10 @@ experiment.lead = { big = 1, small = 3 }
     let files = Files {
         layouts: vec![
             Source::new("layouts/news.html", layout),
-            Source::new("layouts/frames/site.html", "<head><title></title></head><slot name=alert></slot><slot></slot>"),
+            Source::new(
+                "layouts/frames/site.html",
+                "<head><title></title></head><slot name=alert></slot><slot></slot>",
+            ),
             Source::new("layouts/takeover.html", "takeover"),
         ],
         manifests: vec![
@@ -204,7 +207,7 @@ experiment.lead = { big = 1, small = 3 }
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(site.templates[0].fragments.len(), 4);
-    assert!(site.find("/news/uk").is_some());
+    assert!(site.find("/news/uk", jiff::Timestamp::UNIX_EPOCH).is_some());
 }
 
 /// The bytes of a layout without fragments.

@@ -18,6 +18,7 @@ mod framing;
 mod keeping;
 mod layouts;
 mod purging;
+mod scheduling;
 mod storing;
 mod validating;
 

@@ -145,12 +145,14 @@ impl Pages {
         if path == CATALOGUE {
             return catalogue(snapshot);
         }
-        let Some(Match { template, pattern, parameters }) = snapshot.site.find(&path) else {
+        let now = self.compositor.now();
+        let Some(Match { template, changes_in, pattern, parameters }) = snapshot.site.find(&path, now) else {
             return error(StatusCode::NOT_FOUND, trace);
         };
         let reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
-        let wanted = engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: None };
+        let wanted =
+            engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: now, changes_in };
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let begun = if snapshot.stream && request.version >= Version::HTTP_11 {
             self.compositor.begin(wanted).await

@@ -13,6 +13,7 @@ use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::names::{self, Name};
+use crate::page::route::Pattern;
 use crate::page::units;
 use crate::page::upstreams::Allowed;
 
@@ -22,7 +23,7 @@ use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
 use super::node::{FragmentElement, Node, Parameter, Piece, Target};
-use super::template::{FragmentUse, Part, Service, Template};
+use super::template::{FragmentUse, Part, Service, Takeover, Template};
 use super::title::Title;
 
 /// Partials inside each other, at most.
@@ -48,6 +49,33 @@ pub struct Surroundings<'a> {
 /// an error among them the template is not to go live.
 #[must_use]
 pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template, Vec<Diagnostic>) {
+    let (mut template, mut problems) = assemble_for(file, &file.front.routes, surroundings);
+    for takeover in &file.front.schedule {
+        let named = &takeover.file;
+        let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
+        let Some(other) = surroundings.files.get(&named.value) else {
+            let help = names::did_you_mean(&named.value, surroundings.files.keys().map(String::as_str));
+            let message = format!("there is no file `{}` below layouts/", named.value);
+            problems.push(problem(Code::MissingFile, message).maybe_help(help));
+            continue;
+        };
+        if std::ptr::eq(other, file) {
+            problems.push(problem(Code::IncludeCycle, format!("`{}` takes its own place", named.value)));
+            continue;
+        }
+        let (other, more) = assemble_for(other, &file.front.routes, surroundings);
+        problems.extend(more);
+        template.takeovers.push(Takeover { from: takeover.from, until: takeover.until, template: Arc::new(other) });
+    }
+    (template, problems)
+}
+
+/// Assembles a layout for the routes of a page.
+fn assemble_for(
+    file: &LayoutFile,
+    routes: &[Located<Pattern>],
+    surroundings: &Surroundings<'_>,
+) -> (Template, Vec<Diagnostic>) {
     let frames = Frames::around(file, surroundings.files);
     let title = Title::new(frames.title(), &frames.levels, surroundings.files);
     let needs = Needs::new(&frames.levels, surroundings.files);
@@ -55,6 +83,7 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
     let mut assembler = Assembler {
         surroundings,
         page: file,
+        routes,
         problems: file.problems.iter().chain(&frames.problems).cloned().collect(),
         frames,
         level: 0,
@@ -90,7 +119,7 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
     let parts = parts.finish();
     let template = Template {
         file: file.source.file.clone(),
-        routes: front.routes.clone(),
+        routes: routes.to_vec(),
         title: front.title.clone(),
         owner: front.owner.clone(),
         budget: front.budget,
@@ -102,6 +131,7 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         fragments,
         conditions: assembler.conditions,
         dimensions,
+        takeovers: Vec::new(),
     };
     (template, assembler.problems)
 }
@@ -144,6 +174,8 @@ fn digest(parts: &[Part]) -> u128 {
 struct Assembler<'a> {
     surroundings: &'a Surroundings<'a>,
     page: &'a LayoutFile,
+    /// The routes that it is served on.
+    routes: &'a [Located<Pattern>],
     /// The page and the frames around it,
     frames: Frames<'a>,
     /// and which of them is being read.
@@ -419,7 +451,7 @@ impl<'a> Assembler<'a> {
     fn placeholders(&mut self, parameter: &Parameter) {
         let front = &self.page.front;
         let known = || {
-            let routes = front.routes.iter().flat_map(|route| route.value.parameters());
+            let routes = self.routes.iter().flat_map(|route| route.value.parameters());
             routes.chain(&front.query).map(String::as_str)
         };
         for piece in &parameter.value {

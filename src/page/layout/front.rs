@@ -125,7 +125,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         esi: esi.unwrap_or_default(),
     };
     front.query.dedup();
-    for (key, acted_on) in [("schedule", false), ("experiment", false), ("esi", !front.esi)] {
+    for (key, acted_on) in [("experiment", false), ("esi", !front.esi)] {
         if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
             problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
         }

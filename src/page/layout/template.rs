@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use jiff::Timestamp;
 use url::Url;
 
 use crate::page::context::{Conditions, Dimension};
@@ -44,6 +45,42 @@ pub struct Template {
     pub dimensions: Vec<Dimension>,
     /// Equal for two layouts with the same bytes, here and on other machines.
     pub digest: u128,
+    /// Layouts that are served in its place for a time; the first one whose time it is.
+    pub takeovers: Vec<Takeover>,
+}
+
+/// A layout that is served in another's place for a time.
+#[derive(Debug)]
+pub struct Takeover {
+    /// From this time on.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// The layout.
+    pub template: Arc<Template>,
+}
+
+impl Takeover {
+    fn is_on(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Template {
+    /// What is served in its place at a time, and how long that stays so.
+    #[must_use]
+    pub fn at(self: &Arc<Self>, now: Timestamp) -> (&Arc<Self>, Option<Duration>) {
+        let on = self.takeovers.iter().find(|takeover| takeover.is_on(now));
+        let ends = self.takeovers.iter().flat_map(|takeover| [takeover.from, takeover.until]).flatten();
+        let change = ends.filter(|at| *at > now).min();
+        let change = change.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+        (on.map_or(self, |takeover| &takeover.template), change)
+    }
+
+    /// It and all that takes its place at some time.
+    pub fn with_takeovers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.takeovers.iter().map(|takeover| &*takeover.template))
+    }
 }
 
 /// A piece of a page.

@@ -179,22 +179,36 @@ impl TestCompositor {
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let Match { template, pattern, parameters } = site.find(path).expect("a route");
+        let now = engine.now();
+        let Match { template, changes_in, pattern, parameters } = site.find(path, now).expect("a route");
         let visit = Visit::new(pattern, parameters, query, &template.query, reader);
         let trace = Trace::new();
-        let request =
-            pasteup::engine::Request { template, visit: &visit, defaults: &self.defaults, trace: &trace, at: None };
+        let request = pasteup::engine::Request {
+            template,
+            visit: &visit,
+            defaults: &self.defaults,
+            trace: &trace,
+            at: now,
+            changes_in,
+        };
         Got(engine.compose(request).await)
     }
 
     /// Asks for a page, and takes it as soon as its head is known.
     pub(crate) async fn begin(&self, target: &str) -> Begun {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
-        let Match { template, pattern, parameters } = site.find(target).expect("a route");
+        let now = engine.now();
+        let Match { template, changes_in, pattern, parameters } = site.find(target, now).expect("a route");
         let visit = Visit::new(pattern, parameters, None, &template.query, Reader::default());
         let trace = Trace::new();
-        let request =
-            pasteup::engine::Request { template, visit: &visit, defaults: &self.defaults, trace: &trace, at: None };
+        let request = pasteup::engine::Request {
+            template,
+            visit: &visit,
+            defaults: &self.defaults,
+            trace: &trace,
+            at: now,
+            changes_in,
+        };
         engine.begin(request).await
     }
 
