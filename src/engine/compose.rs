@@ -113,6 +113,12 @@ impl Compositor {
         self.ports.clock.wall()
     }
 
+    /// What draws lots.
+    #[must_use]
+    pub fn chance(&self) -> fn() -> f64 {
+        self.ports.chance
+    }
+
     /// Composes a page. Ends by the page's budget, whatever hangs.
     pub async fn compose(&self, request: Request<'_>) -> Page {
         let mut fan_out = self.plan(request);

@@ -19,6 +19,7 @@ pub mod route;
 pub mod site;
 
 pub mod context;
+pub mod experiment;
 pub mod plan;
 pub mod reader;
 

@@ -143,7 +143,7 @@ fn device(headers: &HeaderMap) -> Option<Device> {
 }
 
 /// Names and values (RFC 6265, 5.4), in order; a pair that is no UTF-8 is left out.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let pairs =
         headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))

@@ -353,3 +353,52 @@ async fn what_a_service_says_of_its_end_is_read() {
     let answer = page.0.outcomes[0].as_ref().unwrap().answer.as_ref().unwrap();
     assert_eq!(answer.ending.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
 }
+
+#[tokio::test]
+async fn readers_are_split_once_and_stay_in_their_variant() {
+    let address = served(Router::new().route("/", get(echo))).await;
+    let front =
+        "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\nexperiment.foot = { a = 0, b = 1 }\n+++\n";
+    let body = "<when variant=\"lead:big\">BIG</when><when variant=\"lead:small\">small</when><fragment name=a />";
+    let site = TestSite::new()
+        .file("layouts/p.html", &format!("{front}{body}"))
+        .file("fragments/a/fragment.toml", &manifest(address, "context = [\"variant\"]\n"));
+    let server = site.serve().await;
+    let ask = async |headers: &[(&str, &str)]| {
+        let mut request = client().get(&server.pages);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let header = |name: &str| -> Vec<String> {
+            answer.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        };
+        let (cookies, cache, vary) = (header("set-cookie"), header("cache-control"), header("vary").join(", "));
+        (cookies, cache, vary, answer.text().await.unwrap())
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 2 {
+        let (cookies, cache, vary, text) = ask(&[]).await;
+        let lead = if text.starts_with("BIG") { "big" } else { "small" };
+        // In the order of names, as they stand in the file or not.
+        let expected = |name: &str| cookies.iter().any(|cookie| cookie.starts_with(name));
+        assert!(expected(&format!("pasteup-lead={lead}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly")));
+        assert!(expected("pasteup-foot=b;") && cookies.len() == 2);
+        assert_eq!(cache, ["private, no-store"]);
+        assert!(vary.contains("cookie"));
+        assert!(text.contains(&format!("lead:{lead}")) && text.contains("foot:b"), "{text}");
+        let cookie = format!("x=1; pasteup-lead={lead}; pasteup-foot=b");
+        ask(&[("cookie", &cookie)]).await;
+        let (cookies, cache, _, again) = ask(&[("cookie", &cookie)]).await;
+        assert_eq!((cookies.len(), &again), (0, &text), "who is in a variant stays there");
+        assert!(cache[0].starts_with("public, max-age="));
+        seen.insert(lead);
+    }
+    let (cookies, _, _, text) = ask(&[("cookie", "pasteup-lead=huge; pasteup-foot=b")]).await;
+    assert_eq!(cookies.len(), 1, "a variant that is none is drawn again: {text}");
+    for _ in 0..3 {
+        let (cookies, _, _, text) = ask(&[("user-agent", "Examplebot/1.0")]).await;
+        assert_eq!(cookies.len(), 0);
+        assert!(text.starts_with("BIG"), "programs that keep no cookies all see one page");
+    }
+}

@@ -28,6 +28,7 @@ use tower_http::compression::CompressionLayer;
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
 use crate::page::context::Visit;
+use crate::page::experiment::take_part;
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
@@ -149,7 +150,9 @@ impl Pages {
         let Some(Match { template, changes_in, pattern, parameters }) = snapshot.site.find(&path, now) else {
             return error(StatusCode::NOT_FOUND, trace);
         };
-        let reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
+        let mut reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
+        let (experiments, dimensions) = (&template.experiments, &template.dimensions);
+        let cookies = take_part(experiments, dimensions, &request.headers, self.compositor.chance(), &mut reader);
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
         let wanted =
             engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: now, changes_in };
@@ -159,8 +162,11 @@ impl Pages {
         } else {
             Begun::Whole(self.compositor.compose(wanted).await)
         };
+        // Who is put into a variant now holds no copy of the page as it is there.
+        let nothing = HeaderMap::new();
+        let held = if cookies.is_empty() { &request.headers } else { &nothing };
         let mut response = match begun {
-            Begun::Whole(page) => response(page, &request.headers, trace),
+            Begun::Whole(page) => response(page, held, trace),
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {
                     // The request is under way until its last byte.
@@ -172,6 +178,13 @@ impl Pages {
         };
         if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
             response.headers_mut().append(VARY, vary);
+        }
+        if !cookies.is_empty() {
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+            response.headers_mut().remove(ETAG);
+        }
+        for cookie in cookies {
+            response.headers_mut().append(SET_COOKIE, cookie);
         }
         response
     }

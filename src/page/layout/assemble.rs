@@ -131,6 +131,7 @@ fn assemble_for(
         fragments,
         conditions: assembler.conditions,
         dimensions,
+        experiments: front.experiments.clone(),
         takeovers: Vec::new(),
     };
     (template, assembler.problems)

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::experiment::Experiment;
 use crate::page::names;
 use crate::page::route::Pattern;
 use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
@@ -51,15 +52,6 @@ pub struct Takeover {
     pub from: Option<Timestamp>,
     /// Before this time.
     pub until: Option<Timestamp>,
-}
-
-/// A test of several variants on readers.
-#[derive(Debug, Clone)]
-pub struct Experiment {
-    /// Its name.
-    pub name: String,
-    /// Variants and how many readers each gets, relative to the others.
-    pub variants: Vec<(String, u32)>,
 }
 
 /// Headers that the compositor itself sets, or that speak of one connection.
@@ -125,7 +117,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         esi: esi.unwrap_or_default(),
     };
     front.query.dedup();
-    for (key, acted_on) in [("experiment", false), ("esi", !front.esi)] {
+    for (key, acted_on) in [("esi", !front.esi)] {
         if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
             problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
         }
@@ -261,6 +253,16 @@ fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
                     reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help);
                 }
             }
+        }
+        if !names::is_name(&entry.key) || variants.iter().any(|(variant, _)| !names::is_name(variant)) {
+            let message = format!("`experiment.{}` and its variants must have plain names", entry.key);
+            reader.note(entry.key_at.clone(), message, Some(format!("use {}", names::NAME_RULE)));
+            continue;
+        }
+        if variants.iter().all(|(_, weight)| *weight == 0) {
+            let message = format!("`experiment.{}` has no variant that any reader gets", entry.key);
+            reader.note(entry.value.at.clone(), message, Some("write `{ big = 1, small = 1 }`".to_owned()));
+            continue;
         }
         experiments.push(Experiment { name: entry.key.clone(), variants });
     }

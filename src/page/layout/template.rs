@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Located, Spot};
+use crate::page::experiment::Experiment;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
@@ -45,6 +46,8 @@ pub struct Template {
     pub dimensions: Vec<Dimension>,
     /// Equal for two layouts with the same bytes, here and on other machines.
     pub digest: u128,
+    /// Tests on its readers.
+    pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.
     pub takeovers: Vec<Takeover>,
 }

@@ -300,10 +300,6 @@ impl Parser<'_> {
                 if device { "write words of that list, or `not` before them" } else { "write it like `lead:big`" };
             self.bad(attribute, wrong, Some(help.to_owned()));
         }
-        if attribute.name == "variant" {
-            let problem = not_yet(self.spot(attribute.name_span.clone()), "`variant`");
-            self.problems.push(problem.help("no reader is in any: a list never holds, and `not` always does"));
-        }
         true
     }
 

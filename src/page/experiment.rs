@@ -1,0 +1,125 @@
+//! Splits readers among the variants of an experiment, by weight, and keeps them there by a cookie.
+//! A cookie that names no variant is as if it were not there.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use super::context::{Dimension, Reader};
+use super::reader::cookies;
+
+/// Cookies of experiments are called so, and then the experiment.
+const PREFIX: &str = "pasteup-";
+/// How long a reader stays in a variant: a year, in seconds.
+const STAYS: u32 = 31_536_000;
+/// Words in the names of programs that keep no cookies: they all see the first variant, so that what they
+/// see is one page, which may be kept.
+const PROGRAMS: [&str; 5] = ["bot", "crawl", "spider", "slurp", "preview"];
+
+/// A test of several variants on readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Experiment {
+    /// Its name.
+    pub name: String,
+    /// Variants and how many readers each gets, relative to the others.
+    pub variants: Vec<(String, u32)>,
+}
+
+impl Experiment {
+    /// The variant that a reader is in already.
+    fn kept(&self, headers: &HeaderMap) -> Option<&str> {
+        let value = cookies(headers).find(|(name, _)| name.strip_prefix(PREFIX) == Some(&self.name))?.1;
+        self.variants.iter().map(|(variant, _)| variant.as_str()).find(|variant| *variant == value)
+    }
+
+    /// The variant for a number from 0 up to 1.
+    fn drawn(&self, chance: f64) -> Option<&str> {
+        let total: f64 = self.variants.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let mut left = chance.clamp(0.0, 1.0) * total;
+        let drawn = self.variants.iter().filter(|(_, weight)| *weight > 0).find(|(_, weight)| {
+            left -= f64::from(*weight);
+            left < 0.0
+        });
+        // At the very end a rounding may leave nothing.
+        let last = self.variants.iter().rfind(|(_, weight)| *weight > 0);
+        drawn.or(last).map(|(variant, _)| variant.as_str())
+    }
+
+    fn cookie(&self, variant: &str) -> Option<HeaderValue> {
+        let name = &self.name;
+        format!("{PREFIX}{name}={variant}; Path=/; Max-Age={STAYS}; SameSite=Lax; HttpOnly").parse().ok()
+    }
+}
+
+/// Puts a reader into a variant of each experiment, where the page depends on any, and says which cookies
+/// keep him there. Each experiment draws for itself.
+pub fn take_part(
+    experiments: &[Experiment],
+    dimensions: &[Dimension],
+    headers: &HeaderMap,
+    chance: impl Fn() -> f64,
+    reader: &mut Reader,
+) -> Vec<HeaderValue> {
+    if !dimensions.contains(&Dimension::Variant) {
+        return Vec::new();
+    }
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let agent = agent.to_ascii_lowercase();
+    let program = PROGRAMS.iter().any(|word| agent.contains(word));
+    let mut set = Vec::new();
+    for experiment in experiments {
+        let variant = match experiment.kept(headers) {
+            Some(variant) => Some(variant),
+            None if program => experiment.drawn(0.0),
+            None => {
+                let variant = experiment.drawn(chance());
+                set.extend(variant.and_then(|variant| experiment.cookie(variant)));
+                variant
+            }
+        };
+        reader.variants.extend(variant.map(|variant| (experiment.name.clone(), variant.to_owned())));
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn experiment(weights: &[u32]) -> Experiment {
+        let variants = weights.iter().enumerate().map(|(index, weight)| (format!("v{index}"), *weight)).collect();
+        Experiment { name: "lead".to_owned(), variants }
+    }
+
+    #[test]
+    fn readers_are_split_by_weight() {
+        let experiment = experiment(&[1, 0, 3]);
+        let drawn = |share: u32| experiment.drawn(f64::from(share) / 100.0).expect("a variant");
+        let first = (0..100).filter(|share| drawn(*share) == "v0").count();
+        let third = (0..100).filter(|share| drawn(*share) == "v2").count();
+        assert_eq!((first, third), (25, 75));
+        assert_eq!(experiment.drawn(1.0), Some("v2"));
+        assert_eq!(self::experiment(&[0, 0]).drawn(0.5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn who_is_in_a_variant_stays_there(weights in proptest::collection::vec(0_u32..5, 1..5), chance in 0.0..1.0) {
+            let experiment = experiment(&weights);
+            let known = [Dimension::Variant];
+            let mut first = Reader::default();
+            let set = take_part(std::slice::from_ref(&experiment), &known, &HeaderMap::new(), || chance, &mut first);
+            prop_assert_eq!(set.len(), first.variants.len());
+            let mut headers = HeaderMap::new();
+            for cookie in &set {
+                let pair = cookie.to_str().expect("text").split(';').next().expect("a pair").to_owned();
+                headers.insert(header::COOKIE, pair.parse().expect("a value"));
+            }
+            let mut again = Reader::default();
+            let set = take_part(std::slice::from_ref(&experiment), &known, &headers, || 1.0 - chance, &mut again);
+            if !first.variants.is_empty() {
+                prop_assert_eq!(set.len(), 0);
+                prop_assert_eq!(first.variants, again.variants);
+            }
+        }
+    }
+}
