@@ -11,18 +11,16 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Located};
-use crate::page::manifest::{Lifecycle, Manifest};
-use crate::page::names::{self, Name};
 use crate::page::route::Pattern;
-use crate::page::units;
 use crate::page::upstreams::Allowed;
 
-use super::file::LayoutFile;
+use super::file::{LayoutFile, missing};
 use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
-use super::node::{FragmentElement, Node, Parameter, Piece, Target};
+use super::node::Node;
+use super::parts::Parts;
 use super::template::{FragmentUse, Part, Service, Takeover, Template};
 use super::title::Title;
 
@@ -52,15 +50,13 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
     let (mut template, mut problems) = assemble_for(file, &file.front.routes, surroundings);
     for takeover in &file.front.schedule {
         let named = &takeover.file;
-        let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
         let Some(other) = surroundings.files.get(&named.value) else {
-            let help = names::did_you_mean(&named.value, surroundings.files.keys().map(String::as_str));
-            let message = format!("there is no file `{}` below layouts/", named.value);
-            problems.push(problem(Code::MissingFile, message).maybe_help(help));
+            problems.push(missing(named, surroundings.files));
             continue;
         };
         if std::ptr::eq(other, file) {
-            problems.push(problem(Code::IncludeCycle, format!("`{}` takes its own place", named.value)));
+            let message = format!("`{}` takes its own place", named.value);
+            problems.push(Diagnostic::new(Code::IncludeCycle, named.at.clone(), message));
             continue;
         }
         let (other, more) = assemble_for(other, &file.front.routes, surroundings);
@@ -172,34 +168,34 @@ fn digest(parts: &[Part]) -> u128 {
     hash.digest128()
 }
 
-struct Assembler<'a> {
-    surroundings: &'a Surroundings<'a>,
-    page: &'a LayoutFile,
+pub(super) struct Assembler<'a> {
+    pub(super) surroundings: &'a Surroundings<'a>,
+    pub(super) page: &'a LayoutFile,
     /// The routes that it is served on.
-    routes: &'a [Located<Pattern>],
+    pub(super) routes: &'a [Located<Pattern>],
     /// The page and the frames around it,
-    frames: Frames<'a>,
+    pub(super) frames: Frames<'a>,
     /// and which of them is being read.
-    level: usize,
-    problems: Vec<Diagnostic>,
+    pub(super) level: usize,
+    pub(super) problems: Vec<Diagnostic>,
     /// In document order; `None` while what is inside one is being read.
-    fragments: Vec<Option<FragmentUse>>,
-    conditions: Vec<Conditions>,
+    pub(super) fragments: Vec<Option<FragmentUse>>,
+    pub(super) conditions: Vec<Conditions>,
     /// The files that are open: the page, a partial of it, a partial of that.
-    files: Vec<&'a LayoutFile>,
-    includes: usize,
+    pub(super) files: Vec<&'a LayoutFile>,
+    pub(super) includes: usize,
     /// Our elements that are open.
-    depth: usize,
+    pub(super) depth: usize,
     /// Fragments that are open: what is inside one is shown in its stead, and is no part of the head.
-    fallbacks: usize,
+    pub(super) fallbacks: usize,
     /// What the fragments that have a service would be called, in document order.
-    wishes: Vec<Wish>,
-    title: Title,
-    needs: Needs,
+    pub(super) wishes: Vec<Wish>,
+    pub(super) title: Title,
+    pub(super) needs: Needs,
 }
 
 impl<'a> Assembler<'a> {
-    fn nodes(&mut self, nodes: &'a [Node], parts: &mut Parts) {
+    pub(super) fn nodes(&mut self, nodes: &'a [Node], parts: &mut Parts) {
         for node in nodes {
             self.node(node, parts);
         }
@@ -277,7 +273,7 @@ impl<'a> Assembler<'a> {
         self.level = level;
     }
 
-    fn inside(&mut self, nodes: &'a [Node], parts: &mut Parts) {
+    pub(super) fn inside(&mut self, nodes: &'a [Node], parts: &mut Parts) {
         self.depth += 1;
         self.nodes(nodes, parts);
         self.depth -= 1;
@@ -290,10 +286,7 @@ impl<'a> Assembler<'a> {
 
     fn include(&mut self, named: &Located<String>, parts: &mut Parts) {
         let Some(file) = self.surroundings.files.get(&named.value) else {
-            let files = self.surroundings.files.keys().map(String::as_str);
-            let help = names::did_you_mean(&named.value, files);
-            let message = format!("there is no file `{}` below layouts/", named.value);
-            self.problems.push(Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help));
+            self.problems.push(missing(named, self.surroundings.files));
             return;
         };
         if let Some(start) = self.files.iter().position(|open| std::ptr::eq(*open, file)) {
@@ -331,230 +324,5 @@ impl<'a> Assembler<'a> {
         self.files.push(file);
         self.nodes(&file.nodes, parts);
         self.files.pop();
-    }
-
-    /// Tells of a fragment's slot that is none.
-    fn slot_of(&mut self, slot: &Located<String>) {
-        if self.fallbacks > 0 {
-            let message = "`slot` inside a fragment is understood, but not acted on by this version";
-            let problem = Diagnostic::new(Code::NotYet, slot.at.clone(), message);
-            self.problems.push(problem.help("the fragment stands where it is written"));
-        } else if self.frames.levels.len() == 1 {
-            let message = format!("there is no frame that could have a slot `{}`", slot.value);
-            let problem = Diagnostic::new(Code::UnknownSlot, slot.at.clone(), message);
-            self.problems.push(problem.help("name one in the front matter: `frame = \"frames/site.html\"`"));
-        }
-    }
-
-    fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
-        let index = self.fragments.len();
-        if index == self.surroundings.max_fragments {
-            let message = format!("the page has more than {index} fragments");
-            let problem = Diagnostic::new(Code::BadValue, element.at.clone(), message);
-            self.problems.push(problem.help("`page.max_fragments` in pasteup.toml is the limit"));
-        }
-        if index >= self.surroundings.max_fragments {
-            return None;
-        }
-        self.fragments.push(None);
-        if let Some(slot) = &element.slot {
-            self.slot_of(slot);
-        }
-        let service = self.service(element);
-        for parameter in &element.parameters {
-            self.placeholders(parameter);
-        }
-        if let Some(Service::Named(manifest)) = &service {
-            self.declared(element, manifest);
-        }
-        let wish = service.as_ref().map(|service| wish(element, service));
-        self.wishes.extend(wish);
-        let mut fallback = Parts::default();
-        self.fallbacks += 1;
-        self.inside(&element.inside, &mut fallback);
-        self.fallbacks -= 1;
-        let fallback = fallback.finish();
-        if element.required && fallback.is_empty() {
-            let problem =
-                Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
-            self.problems.push(
-                problem.help("when it fails, readers see an error page; put what they should see instead inside it"),
-            );
-        }
-        let service = service?;
-        self.fragments[index] = Some(FragmentUse {
-            // Until all of the page are known.
-            id: Name::from(""),
-            service,
-            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
-            stale: element.stale,
-            timeout: element.timeout,
-            required: element.required,
-            conditions: element.conditions.clone(),
-            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
-            fallback,
-            at: element.at.clone(),
-        });
-        Some(index)
-    }
-
-    fn service(&mut self, element: &FragmentElement) -> Option<Service> {
-        match &element.target {
-            Target::Missing => None,
-            Target::Source(url) => {
-                if self.surroundings.allowed.iter().any(|allowed| allowed.covers(&url.value)) {
-                    return Some(Service::Source(url.value.clone()));
-                }
-                let origin = url.value.origin().ascii_serialization();
-                let message = format!("`{origin}` is no allowed upstream");
-                let problem = Diagnostic::new(Code::UpstreamNotAllowed, url.at.clone(), message);
-                self.problems.push(
-                    problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")),
-                );
-                None
-            }
-            Target::Named { name, version } => {
-                let catalogue = self.surroundings.catalogue;
-                if let Some(manifest) = catalogue.select(&name.value, &version.value) {
-                    if manifest.lifecycle == Lifecycle::Deprecated {
-                        let message = format!("`{}` {} is deprecated", manifest.name, manifest.version);
-                        let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
-                        self.problems
-                            .push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
-                    }
-                    return Some(Service::Named(Arc::clone(manifest)));
-                }
-                let versions: Vec<String> = catalogue.versions(&name.value).map(|m| m.version.to_string()).collect();
-                let problem = if versions.is_empty() {
-                    let message = format!("no nanoservice is called `{}`", name.value);
-                    let help = match self.surroundings.broken_manifests.get(&name.value) {
-                        Some(file) => Some(format!("its manifest has a mistake: see {file}")),
-                        None => names::did_you_mean(&name.value, catalogue.names()),
-                    };
-                    Diagnostic::new(Code::UnknownFragment, name.at.clone(), message).maybe_help(help)
-                } else {
-                    let message = format!("no version of `{}` satisfies `{}`", name.value, version.value);
-                    let mut help = format!("there is {}", versions.join(", "));
-                    if versions.iter().all(|version| version.contains('-')) {
-                        let newest = &versions[0];
-                        help.push_str(&format!(
-                            "; a version that is not finished is chosen only by its own name: `={newest}`"
-                        ));
-                    }
-                    Diagnostic::new(Code::NoSuchVersion, version.at.clone(), message).help(help)
-                };
-                self.problems.push(problem);
-                None
-            }
-        }
-    }
-
-    fn placeholders(&mut self, parameter: &Parameter) {
-        let front = &self.page.front;
-        let known = || {
-            let routes = self.routes.iter().flat_map(|route| route.value.parameters());
-            routes.chain(&front.query).map(String::as_str)
-        };
-        for piece in &parameter.value {
-            if let Piece::Placeholder(name) = piece
-                && !known().any(|known| known == name)
-            {
-                let message =
-                    format!("`{{{name}}}` is neither a parameter of the route nor a declared query parameter");
-                let help = names::did_you_mean(name, known())
-                    .unwrap_or_else(|| format!("put `{{{name}}}` into the route, or add `query = [\"{name}\"]`"));
-                let problem = Diagnostic::new(Code::UnknownPlaceholder, parameter.value_at.clone(), message);
-                self.problems.push(problem.help(help));
-            }
-        }
-    }
-
-    /// Holds a fragment against what its nanoservice declares.
-    fn declared(&mut self, element: &FragmentElement, manifest: &Manifest) {
-        if let (Some(ttl), Some(max)) = (&element.ttl, manifest.cache.max_ttl)
-            && ttl.value > max
-        {
-            let message = format!("`{}` allows at most {}", manifest.name, units::show(max));
-            let problem = Diagnostic::new(Code::TtlTooLong, ttl.at.clone(), message);
-            self.problems.push(problem.help("that is what will be used"));
-        }
-        // A nanoservice that declares none takes any.
-        let checked = if manifest.params.is_empty() { &[][..] } else { &element.parameters };
-        for parameter in checked {
-            let name = &parameter.name.value;
-            let Some(declared) = manifest.params.iter().find(|param| param.name == *name) else {
-                let help = names::did_you_mean(name, manifest.params.iter().map(|param| param.name.as_str()));
-                let message = format!("`{}` has no parameter `{name}`", manifest.name);
-                self.problems
-                    .push(Diagnostic::new(Code::UnknownParameter, parameter.name.at.clone(), message).maybe_help(help));
-                continue;
-            };
-            let literal = match parameter.value.as_slice() {
-                [Piece::Literal(text)] => text,
-                _ => continue,
-            };
-            if let Err(wrong) = declared.check(literal) {
-                let message = format!("`{name}` of `{}` cannot be `{literal}`", manifest.name);
-                let problem = Diagnostic::new(Code::BadParameter, parameter.value_at.clone(), message);
-                self.problems.push(problem.help(format!("it {wrong}")));
-            }
-        }
-        for name in manifest.required() {
-            if !element.parameters.iter().any(|given| given.name.value == name) {
-                let message = format!("`{}` needs the parameter `{name}`", manifest.name);
-                let problem = Diagnostic::new(Code::MissingParameter, element.at.clone(), message);
-                self.problems.push(problem.help(format!("add `data-{name}=\"…\"`")));
-            }
-        }
-    }
-}
-
-fn wish(element: &FragmentElement, service: &Service) -> Wish {
-    match (&element.id, service) {
-        (Some(id), _) => Wish::Written(id.clone()),
-        (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
-        (None, Service::Source(url)) => {
-            let host = url.host_str().unwrap_or("src");
-            Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
-        }
-    }
-}
-
-/// Joins neighbouring bytes.
-#[derive(Default)]
-struct Parts {
-    done: Vec<Part>,
-    text: Vec<u8>,
-}
-
-impl Parts {
-    fn text(&mut self, bytes: &[u8]) {
-        self.text.extend_from_slice(bytes);
-    }
-
-    fn push(&mut self, part: Part) {
-        self.flush();
-        self.done.push(part);
-    }
-
-    fn prepend(&mut self, part: Part) {
-        self.flush();
-        self.done.insert(0, part);
-    }
-
-    fn prepend_all(&mut self, other: Self) {
-        self.flush();
-        self.done.splice(0..0, other.finish());
-    }
-
-    fn flush(&mut self) {
-        if !self.text.is_empty() {
-            self.done.push(Part::Text(Bytes::from(std::mem::take(&mut self.text))));
-        }
-    }
-
-    fn finish(mut self) -> Vec<Part> {
-        self.flush();
-        self.done
     }
 }

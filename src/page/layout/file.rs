@@ -1,10 +1,12 @@
 //! One file below `layouts/`, read by itself.
 //! A file that is larger than a layout may be is not read at all.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::names;
 
 use super::front::{self, FrontMatter};
 use super::markup::{self, Markup, Role};
@@ -70,6 +72,13 @@ impl LayoutFile {
     pub fn is_page(&self) -> bool {
         !self.front.routes.is_empty() || self.front.route_was_wrong
     }
+}
+
+/// That a file which another one names is not there.
+pub(super) fn missing(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
+    let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));
+    let message = format!("there is no file `{}` below layouts/", named.value);
+    Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help)
 }
 
 /// Bytes of a byte order mark, which some editors of Windows write; it is no part of a page.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::names;
 
-use super::file::LayoutFile;
+use super::file::{LayoutFile, missing};
 use super::node::Node;
 
 /// Frames around each other, at most.
@@ -64,11 +64,7 @@ fn next<'a>(
     files: &'a BTreeMap<String, LayoutFile>,
 ) -> Result<&'a LayoutFile, Diagnostic> {
     let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
-    let Some(frame) = files.get(&named.value) else {
-        let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));
-        let message = format!("there is no file `{}` below layouts/", named.value);
-        return Err(problem(Code::MissingFile, message).maybe_help(help));
-    };
+    let frame = files.get(&named.value).ok_or_else(|| missing(named, files))?;
     if levels.iter().any(|level| std::ptr::eq(*level, frame)) || levels.len() > MAX_FRAMES {
         let mut circle: Vec<&str> = levels.iter().rev().map(|file| file.path()).collect();
         circle.push(frame.path());

@@ -15,8 +15,10 @@ pub mod assemble;
 mod frames;
 mod ids;
 mod needs;
+mod parts;
 mod place;
 mod title;
+mod uses;
 
 pub use file::LayoutFile;
 pub use template::{FragmentUse, Part, Service, Template};

@@ -177,39 +177,27 @@ impl TestCompositor {
 
     /// Asks for a page as some reader.
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
-        let (engine, site) = self.engine.as_ref().expect("start comes first");
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let now = engine.now();
-        let Match { template, changes_in, pattern, parameters } = site.find(path, now).expect("a route");
-        let visit = Visit::new(pattern, parameters, query, &template.query, reader);
-        let trace = Trace::new();
-        let request = pasteup::engine::Request {
-            template,
-            visit: &visit,
-            defaults: &self.defaults,
-            trace: &trace,
-            at: now,
-            changes_in,
-        };
-        Got(engine.compose(request).await)
+        Got(self.ask(target, reader, async |engine, request| engine.compose(request).await).await)
     }
 
     /// Asks for a page, and takes it as soon as its head is known.
     pub(crate) async fn begin(&self, target: &str) -> Begun {
+        self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
+    }
+
+    async fn ask<T>(
+        &self,
+        target: &str,
+        reader: Reader,
+        how: impl AsyncFnOnce(&Compositor, pasteup::engine::Request<'_>) -> T,
+    ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
-        let now = engine.now();
-        let Match { template, changes_in, pattern, parameters } = site.find(target, now).expect("a route");
-        let visit = Visit::new(pattern, parameters, None, &template.query, Reader::default());
-        let trace = Trace::new();
-        let request = pasteup::engine::Request {
-            template,
-            visit: &visit,
-            defaults: &self.defaults,
-            trace: &trace,
-            at: now,
-            changes_in,
-        };
-        engine.begin(request).await
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let at = engine.now();
+        let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
+        let visit = Visit::new(pattern, parameters, query, &template.query, reader);
+        let (defaults, trace) = (&self.defaults, &Trace::new());
+        how(engine, pasteup::engine::Request { template, visit: &visit, defaults, trace, at, changes_in }).await
     }
 
     /// How often a nanoservice was asked.

@@ -1,0 +1,44 @@
+//! The parts of a page while they are put together: neighbouring bytes become one.
+
+use bytes::Bytes;
+
+use super::template::Part;
+
+/// Joins neighbouring bytes.
+#[derive(Default)]
+pub(super) struct Parts {
+    done: Vec<Part>,
+    text: Vec<u8>,
+}
+
+impl Parts {
+    pub(super) fn text(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    pub(super) fn push(&mut self, part: Part) {
+        self.flush();
+        self.done.push(part);
+    }
+
+    pub(super) fn prepend(&mut self, part: Part) {
+        self.flush();
+        self.done.insert(0, part);
+    }
+
+    pub(super) fn prepend_all(&mut self, other: Self) {
+        self.flush();
+        self.done.splice(0..0, other.finish());
+    }
+
+    pub(super) fn flush(&mut self) {
+        if !self.text.is_empty() {
+            self.done.push(Part::Text(Bytes::from(std::mem::take(&mut self.text))));
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<Part> {
+        self.flush();
+        self.done
+    }
+}
