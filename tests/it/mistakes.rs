@@ -233,3 +233,19 @@ async fn what_cannot_run_is_exit_2() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("has no folder `layouts`"));
 }
+
+#[tokio::test]
+async fn a_variant_that_no_experiment_has_is_a_mistake() {
+    let site = TestSite::new().file(
+        "layouts/p.html",
+        "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\n+++\n<when variant=\"lead:big lead:smal\">x</when>\n\
+         <when variant=\"not foot:a\">y</when>",
+    );
+    let output = site.run(&["check", "--format", "json"]).await;
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let told: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 2, "{lines}");
+    assert_eq!((&told[0]["code"], &told[0]["line"]), (&"bad-value".into(), &5.into()));
+    assert!(told[0]["help"].as_str().unwrap().contains("did you mean `lead:small`?"));
+    assert!(told[1]["message"].as_str().unwrap().contains("`foot:a`"));
+}

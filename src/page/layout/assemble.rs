@@ -209,7 +209,8 @@ impl<'a> Assembler<'a> {
                     parts.push(Part::Fragment(index));
                 }
             }
-            Node::When { conditions, inside } => {
+            Node::When { conditions, variants_at, inside } => {
+                self.variants(conditions, variants_at.as_ref());
                 let index = self.conditions.len();
                 self.conditions.push(conditions.clone());
                 let mut inner = Parts::default();

@@ -20,6 +20,8 @@ pub enum Node {
     When {
         /// Which.
         conditions: Conditions,
+        /// Where its variants stand, if it asks for any.
+        variants_at: Option<Spot>,
         /// What is shown.
         inside: Vec<Node>,
     },
@@ -85,6 +87,8 @@ pub struct FragmentElement {
     pub required: bool,
     /// When it is shown at all.
     pub conditions: Conditions,
+    /// Where its variants stand, if it asks for any.
+    pub variants_at: Option<Spot>,
     /// Which slot it fills.
     pub slot: Option<Located<String>>,
     /// `data-*`

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::page::diagnostic::{Code, Diagnostic, Located};
+use crate::page::context::Conditions;
+use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::names::{self, Name};
 use crate::page::units;
@@ -15,6 +16,27 @@ use super::parts::Parts;
 use super::template::{FragmentUse, Service};
 
 impl<'a> Assembler<'a> {
+    /// Tells of variants that no experiment of the page has.
+    pub(super) fn variants(&mut self, conditions: &Conditions, at: Option<&Spot>) {
+        let known: Vec<String> = self
+            .page
+            .front
+            .experiments
+            .iter()
+            .flat_map(|experiment| {
+                experiment.variants.iter().map(|(variant, _)| format!("{}:{variant}", experiment.name))
+            })
+            .collect();
+        let (Some(choice), Some(at)) = (&conditions.variant, at) else { return };
+        // What has another form was told when the file was read.
+        for token in choice.tokens.iter().filter(|token| token.contains(':') && !known.contains(token)) {
+            let message = format!("no experiment of {} has `{token}`", self.page.source.file);
+            let help = names::did_you_mean(token, known.iter().map(String::as_str))
+                .unwrap_or_else(|| "add it to the front matter: `experiment.lead = { big = 1, small = 1 }`".to_owned());
+            self.problems.push(Diagnostic::new(Code::BadValue, at.clone(), message).help(help));
+        }
+    }
+
     /// Tells of a fragment's slot that is none.
     fn slot_of(&mut self, slot: &Located<String>) {
         if self.fallbacks > 0 {
@@ -42,6 +64,7 @@ impl<'a> Assembler<'a> {
         if let Some(slot) = &element.slot {
             self.slot_of(slot);
         }
+        self.variants(&element.conditions, element.variants_at.as_ref());
         let service = self.service(element);
         for parameter in &element.parameters {
             self.placeholders(parameter);

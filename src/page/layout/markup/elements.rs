@@ -84,6 +84,7 @@ impl Parser<'_> {
             timeout: None,
             required: false,
             conditions: Conditions::default(),
+            variants_at: self.variants(tag),
             slot: None,
             parameters: Vec::new(),
             inside,

@@ -314,7 +314,10 @@ impl Parser<'_> {
         let tag = self.open.pop().expect("only an open element is closed");
         let node = match tag.name.as_str() {
             "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside)))),
-            "when" => Some(Node::When { conditions: self.when(&tag), inside }),
+            "when" => {
+                let variants_at = self.variants(&tag);
+                Some(Node::When { conditions: self.when(&tag), variants_at, inside })
+            }
             "include" => self.include(&tag, &end).map(Node::Include),
             _ => {
                 let name = self.slot(&tag);
@@ -322,6 +325,12 @@ impl Parser<'_> {
             }
         };
         self.top().extend(node);
+    }
+
+    /// Where an element names variants.
+    fn variants(&self, tag: &StartTag) -> Option<Spot> {
+        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "variant")?;
+        Some(self.spot(attribute.value_span.clone()))
     }
 
     fn spot(&self, span: Range<usize>) -> Spot {
