@@ -12,8 +12,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::engine::port::{Held, Store, Stored};
+use crate::page::key::Key;
 use crate::page::names::Name;
-use crate::page::plan::Key;
 
 /// Bytes an entry costs beside its key and its answer: moka's node, the index, counted pointers, and
 /// what the allocator rounds up. Measured: 8,000 answers of 8 bytes grew a process by 1.4 KB each.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::page::plan::Key;
+use crate::page::key::Key;
 
 type Flying<T> = Mutex<HashMap<Key, watch::Receiver<Option<T>>>>;
 

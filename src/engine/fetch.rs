@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure, Head, is_problem, judge_body, judge_head, problem};
+use crate::page::answer::{Answer, Failure};
+use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::manifest::Boundary;
 use crate::page::names::Name;
 use crate::page::outcome::Reason;

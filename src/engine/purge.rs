@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::page::key::Key;
 use crate::page::names::Name;
-use crate::page::plan::Key;
 
 use super::compose::Compositor;
 

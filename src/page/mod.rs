@@ -20,11 +20,13 @@ pub mod site;
 
 pub mod context;
 pub mod experiment;
+pub mod key;
 pub mod plan;
 pub mod reader;
 
 pub mod answer;
 pub mod assets;
+pub mod judge;
 pub mod outcome;
 pub mod policy;
 pub mod stitch;

@@ -5,18 +5,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, header};
-use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use xxhash_rust::xxh3::xxh3_128;
-
 use super::context::{Conditions, Dimension, Visit};
+use super::key::Key;
 use super::layout::node::Piece;
 use super::layout::{FragmentUse, Service, Template};
 use super::manifest::{Boundary, Manifest};
 use super::names::Name;
 use super::outcome::Reason;
 use super::policy::freshness::Rules;
+use http::{HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What holds where neither layout nor manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,54 +52,6 @@ impl Default for Defaults {
 
 /// What stands encoded in a path, once it was decoded (RFC 3986, 3.3).
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What tells one fetch from another: all that the nanoservice is sent.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Key {
-    bytes: Arc<[u8]>,
-    resource: u128,
-}
-
-impl Key {
-    /// Joins fields so that no two lists of fields look alike: each is led by its length. The first
-    /// list says what is asked for, the second for whom.
-    #[must_use]
-    pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
-        let mut bytes = Vec::new();
-        join(&mut bytes, resource);
-        let resource = xxh3_128(&bytes);
-        bytes.push(b'|');
-        join(&mut bytes, context);
-        Self { bytes: bytes.into(), resource }
-    }
-
-    /// The bytes of it.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Equal for keys that ask for the same thing, for whomever.
-    #[must_use]
-    pub const fn resource(&self) -> u128 {
-        self.resource
-    }
-}
-
-fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>) {
-    for field in fields {
-        let field = field.as_ref();
-        bytes.extend_from_slice(field.len().to_string().as_bytes());
-        bytes.push(b':');
-        bytes.extend_from_slice(field);
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Key({})", self.bytes.escape_ascii())
-    }
-}
 
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]
@@ -418,10 +369,6 @@ mod tests {
         })
     }
 
-    fn fields() -> impl Strategy<Value = Vec<String>> {
-        proptest::collection::vec("[a:1|]{0,3}", 0..3)
-    }
-
     fn reader() -> impl Strategy<Value = Reader> {
         let device = proptest::sample::select(vec![None, Some(Device::Mobile), Some(Device::Desktop)]);
         let locale = proptest::option::of(proptest::sample::select(vec!["en", "de"]));
@@ -476,13 +423,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn different_fields_make_different_keys(a in fields(), b in fields(), c in fields(), d in fields()) {
-            let (first, second) = (Key::new(&a, &b), Key::new(&c, &d));
-            prop_assert_eq!((&a, &b) == (&c, &d), first == second);
-            prop_assert_eq!(a == c, first.resource() == second.resource());
-        }
-
         /// Two readers of one nanoservice that declares all there is.
         #[test]
         fn equal_keys_are_equal_requests_and_other_declared_values_are_other_keys(a in reader(), b in reader(), path in "[a-z{}%]{0,3}") {

@@ -206,8 +206,8 @@ mod tests {
 
     use super::exchange::BodyFault;
     use super::*;
-    use crate::page::answer::{Head, judge_body, judge_head};
     use crate::page::diagnostic::Source;
+    use crate::page::judge::{Head, judge_body, judge_head};
     use crate::page::manifest::Manifest;
     use crate::page::plan::{Defaults, Wants};
 

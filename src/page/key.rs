@@ -1,0 +1,73 @@
+//! Under what an answer is kept: all that its nanoservice was sent, and nothing else.
+//! No two lists of fields make one key.
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+/// What tells one fetch from another: all that the nanoservice is sent.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    bytes: Arc<[u8]>,
+    resource: u128,
+}
+
+impl Key {
+    /// Joins fields so that no two lists of fields look alike: each is led by its length. The first
+    /// list says what is asked for, the second for whom.
+    #[must_use]
+    pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
+        let mut bytes = Vec::new();
+        join(&mut bytes, resource);
+        let resource = xxh3_128(&bytes);
+        bytes.push(b'|');
+        join(&mut bytes, context);
+        Self { bytes: bytes.into(), resource }
+    }
+
+    /// The bytes of it.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Equal for keys that ask for the same thing, for whomever.
+    #[must_use]
+    pub const fn resource(&self) -> u128 {
+        self.resource
+    }
+}
+
+fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>) {
+    for field in fields {
+        let field = field.as_ref();
+        bytes.extend_from_slice(field.len().to_string().as_bytes());
+        bytes.push(b':');
+        bytes.extend_from_slice(field);
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({})", self.bytes.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fields() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[a:1|]{0,3}", 0..3)
+    }
+
+    proptest! {
+        #[test]
+        fn different_fields_make_different_keys(a in fields(), b in fields(), c in fields(), d in fields()) {
+            let (first, second) = (Key::new(&a, &b), Key::new(&c, &d));
+            prop_assert_eq!((&a, &b) == (&c, &d), first == second);
+            prop_assert_eq!(a == c, first.resource() == second.resource());
+        }
+    }
+}
