@@ -20,8 +20,9 @@ async fn a_page_goes_to_standard_output_and_talk_to_standard_error() {
 
 #[tokio::test]
 async fn flags_say_who_reads_and_when() {
-    let site = TestSite::new().front(
-        "<when device=mobile>mobile </when><when region=\"not US\">abroad </when><when locale=\"de fr\">de </when>\
+    let site = TestSite::new().file(
+        "layouts/p.html",
+        "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\n+++\n<when device=mobile>mobile </when><when region=\"not US\">abroad </when><when locale=\"de fr\">de </when>\
          <when variant=lead:big>big </when><when from=2030-01-01T00:00:00Z>later</when>",
     );
     let text = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
