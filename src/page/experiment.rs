@@ -10,8 +10,7 @@ use super::reader::cookies;
 const PREFIX: &str = "pasteup-";
 /// How long a reader stays in a variant: a year, in seconds.
 const STAYS: u32 = 31_536_000;
-/// Words in the names of programs that keep no cookies: they all see the first variant, so that what they
-/// see is one page, which may be kept.
+/// Words in the names of programs that keep no cookies: they all see the first variant.
 const PROGRAMS: [&str; 5] = ["bot", "crawl", "spider", "slurp", "preview"];
 
 /// A test of several variants on readers.
@@ -49,35 +48,47 @@ impl Experiment {
     }
 }
 
-/// Puts a reader into a variant of each experiment, where the page depends on any, and says which cookies
-/// keep him there. Each experiment draws for itself.
+/// What came of a reader's part in the experiments of a page.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Cookies that keep him in his variants from now on.
+    pub cookies: Vec<HeaderValue>,
+    /// Not all of his variants are by his cookies, so that another reader with the same cookies may see
+    /// another page.
+    pub drawn: bool,
+}
+
+/// Puts a reader into a variant of each experiment, where the page depends on any. Each experiment draws
+/// for itself.
 pub fn take_part(
     experiments: &[Experiment],
     dimensions: &[Dimension],
     headers: &HeaderMap,
     chance: impl Fn() -> f64,
     reader: &mut Reader,
-) -> Vec<HeaderValue> {
+) -> Part {
+    let mut part = Part::default();
     if !dimensions.contains(&Dimension::Variant) {
-        return Vec::new();
+        return part;
     }
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let agent = agent.to_ascii_lowercase();
     let program = PROGRAMS.iter().any(|word| agent.contains(word));
-    let mut set = Vec::new();
     for experiment in experiments {
-        let variant = match experiment.kept(headers) {
+        let kept = experiment.kept(headers);
+        part.drawn |= kept.is_none();
+        let variant = match kept {
             Some(variant) => Some(variant),
             None if program => experiment.drawn(0.0),
             None => {
                 let variant = experiment.drawn(chance());
-                set.extend(variant.and_then(|variant| experiment.cookie(variant)));
+                part.cookies.extend(variant.and_then(|variant| experiment.cookie(variant)));
                 variant
             }
         };
         reader.variants.extend(variant.map(|variant| (experiment.name.clone(), variant.to_owned())));
     }
-    set
+    part
 }
 
 #[cfg(test)]
@@ -107,7 +118,7 @@ mod tests {
             let experiment = experiment(&weights);
             let known = [Dimension::Variant];
             let mut first = Reader::default();
-            let set = take_part(std::slice::from_ref(&experiment), &known, &HeaderMap::new(), || chance, &mut first);
+            let set = take_part(std::slice::from_ref(&experiment), &known, &HeaderMap::new(), || chance, &mut first).cookies;
             prop_assert_eq!(set.len(), first.variants.len());
             let mut headers = HeaderMap::new();
             for cookie in &set {
@@ -115,7 +126,7 @@ mod tests {
                 headers.insert(header::COOKIE, pair.parse().expect("a value"));
             }
             let mut again = Reader::default();
-            let set = take_part(std::slice::from_ref(&experiment), &known, &headers, || 1.0 - chance, &mut again);
+            let set = take_part(std::slice::from_ref(&experiment), &known, &headers, || 1.0 - chance, &mut again).cookies;
             if !first.variants.is_empty() {
                 prop_assert_eq!(set.len(), 0);
                 prop_assert_eq!(first.variants, again.variants);

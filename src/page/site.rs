@@ -155,11 +155,20 @@ impl Site {
         for source in &files.discovered {
             let (told, mut problems) = Manifest::parse_all(source, allowed);
             let mut told: Vec<Arc<Manifest>> = told.into_iter().map(Arc::new).collect();
-            // A name belongs to who has it already: nobody takes another team's service over.
+            // A name belongs to who has it already, and to a file before all: what a source says of its
+            // owner anybody could say.
             told.retain(|manifest| {
-                let taken = manifests.iter().find(|known| known.name == manifest.name && known.owner != manifest.owner);
-                problems.extend(taken.map(|known| taken_over(manifest, known)));
-                taken.is_none()
+                let elsewhere = manifests.iter().filter(|known| known.name == manifest.name);
+                let mut others = elsewhere.filter(|known| {
+                    let same_owner = known.owner.is_some() && known.owner == manifest.owner;
+                    let by_file = !files.discovered.iter().any(|told| told.file == known.at.source.file);
+                    by_file || !same_owner
+                });
+                let Some(known) = others.next() else { return true };
+                if !known.declares_the_same(manifest) {
+                    problems.push(taken_over(manifest, known));
+                }
+                false
             });
             // With a mistake among them, those stay that were good before.
             if problems.iter().any(Diagnostic::is_error) {
@@ -254,7 +263,7 @@ fn taken_over(manifest: &Manifest, known: &Manifest) -> Diagnostic {
     let owner = |manifest: &Manifest| manifest.owner.clone().unwrap_or_else(|| "no owner".to_owned());
     let (file, name) = (&known.at.source.file, &manifest.name);
     let message =
-        format!("`{name}` is declared in {file} ({}), and here by another owner ({})", owner(known), owner(manifest));
+        format!("`{name}` is declared in {file} ({}), and here by another ({})", owner(known), owner(manifest));
     Diagnostic::new(Code::DuplicateVersion, manifest.at.clone(), message).help("give one of them another name")
 }
 

@@ -213,7 +213,7 @@ async fn a_source_names_no_secret_no_other_address_and_no_other_teams_service() 
     for mistake in [
         "`auth` is never taken from a service itself",
         "`elsewhere` is told to be at http://169.254.169.254, which is no address of its source",
-        "`own` is declared in fragments/own/fragment.toml (team-b), and here by another owner (team-a)",
+        "`own` is declared in fragments/own/fragment.toml (team-b), and here by another (team-a)",
     ] {
         assert!(said.contains(mistake), "{said}");
     }

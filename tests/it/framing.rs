@@ -147,3 +147,35 @@ fn each_mistake_about_frames_has_its_code_and_place() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_end_tag_ends_what_fills_a_slot() {
+    let site = TestCompositor::new()
+        .layout("frame.html", "[<slot name=a></slot>|<slot name=b></slot>|<slot></slot>]")
+        .layout("p.html", &page("frame = \"frame.html\"", "<p slot=a>A<p slot=b>B<div>rest</div>"))
+        .start();
+    assert_eq!(site.get("/").await.html(), "[<p>A|<p>B|<div>rest</div>]");
+}
+
+#[test]
+fn no_depth_of_frames_overflows_the_stack() {
+    let mut files = vec![("p.html".to_owned(), page("frame = \"f0.html\"", "x"))];
+    for number in 0..14 {
+        let next = if number < 13 { format!("+++\nframe = \"f{}.html\"\n+++\n", number + 1) } else { String::new() };
+        let (open, close) = ("<when device=mobile>".repeat(60), "</when>".repeat(60));
+        files.push((format!("f{number}.html"), format!("{next}{open}<slot></slot>{close}")));
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let found = mistakes(&files);
+    assert!(found.iter().any(|(code, _, _, says)| *code == "bad-value" && says.contains("more than 64")), "{found:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_may_set_headers_for_all_its_pages() {
+    let site = TestCompositor::new()
+        .layout("frame.html", "+++\n[headers]\nX-Frame-Options = \"DENY\"\nX-Own = \"frame\"\n+++\n<slot></slot>")
+        .layout("p.html", &page("frame = \"frame.html\"\nheaders = { X-Own = \"page\" }", "x"))
+        .start();
+    let page = site.get("/").await;
+    assert_eq!((page.header("x-frame-options"), page.header("x-own")), ("DENY", "page"));
+}

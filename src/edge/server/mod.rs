@@ -152,7 +152,7 @@ impl Pages {
         };
         let mut reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
         let (experiments, dimensions) = (&template.experiments, &template.dimensions);
-        let cookies = take_part(experiments, dimensions, &request.headers, self.compositor.chance(), &mut reader);
+        let part = take_part(experiments, dimensions, &request.headers, self.compositor.chance(), &mut reader);
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
         let wanted =
             engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: now, changes_in };
@@ -164,7 +164,7 @@ impl Pages {
         };
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
-        let held = if cookies.is_empty() { &request.headers } else { &nothing };
+        let held = if part.drawn { &nothing } else { &request.headers };
         let mut response = match begun {
             Begun::Whole(page) => response(page, held, trace),
             Begun::Streaming { status, headers, body } => {
@@ -179,11 +179,12 @@ impl Pages {
         if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
             response.headers_mut().append(VARY, vary);
         }
-        if !cookies.is_empty() {
+        // Another reader with the same cookies may see another page.
+        if part.drawn {
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             response.headers_mut().remove(ETAG);
         }
-        for cookie in cookies {
+        for cookie in part.cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         response

@@ -176,7 +176,7 @@ impl Stack {
     }
 
     /// Ends the elements that end where this one begins.
-    fn imply_ends(&mut self, name: &str) {
+    pub fn imply_ends(&mut self, name: &str) {
         if self.holds("p")
             && ENDS_PARAGRAPH.contains(&name)
             && let Some(at) =

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension};
-use crate::page::diagnostic::{Code, Diagnostic, Located};
+use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
@@ -111,6 +111,7 @@ fn assemble_for(
     for (fragment, id) in fragments.iter_mut().zip(ids) {
         fragment.id = id;
     }
+    let headers = assembler.frames.headers();
     let dimensions = dimensions(&fragments, &assembler.conditions);
     let parts = parts.finish();
     let template = Template {
@@ -121,7 +122,7 @@ fn assemble_for(
         budget: front.budget,
         query: front.query.clone(),
         max_age: front.max_age,
-        headers: front.headers.clone(),
+        headers,
         digest: digest(&parts),
         parts,
         fragments,
@@ -249,6 +250,14 @@ impl<'a> Assembler<'a> {
 
     /// Puts what the next file inside fills a slot with.
     fn filled(&mut self, nodes: Vec<&'a Node>, parts: &mut Parts) {
+        let file = self.frames.levels[self.level + 1];
+        if self.depth + 1 + file.depth > MAX_DEPTH {
+            let at = Spot::new(&file.source, 0..0);
+            let message = format!("in its frames, more than {MAX_DEPTH} elements stand inside each other");
+            let problem = Diagnostic::new(Code::BadValue, at, message);
+            self.problems.push(problem.help("no more may stand inside each other: take some apart"));
+            return;
+        }
         self.level += 1;
         self.files.push(self.frames.levels[self.level]);
         self.depth += 1;

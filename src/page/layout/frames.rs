@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::names;
 
@@ -50,6 +52,15 @@ impl<'a> Frames<'a> {
             check(frame, file, fills, files, &mut problems);
         }
         Self { levels, fills, problems }
+    }
+
+    /// The headers of all of them; of one name that which is nearest to the page.
+    pub(super) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut all = HeaderMap::new();
+        for (name, value) in self.levels.iter().flat_map(|file| &file.front.headers) {
+            all.insert(name.clone(), value.clone());
+        }
+        all.into_iter().filter_map(|(name, value)| Some((name?, value))).collect()
     }
 
     /// The title that is nearest to the page.

@@ -101,6 +101,9 @@ impl Parser<'_> {
             Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
+                // What ends where it begins may be a region.
+                self.html.imply_ends(&tag.name);
+                self.leave(tag.span.start..tag.span.start);
                 let opened = self.enter(&tag);
                 self.html.begin(&tag);
                 let end = tag.span.end;
