@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::open::Stack;
+use super::open::{Open, Stack, is_special};
 use super::tokens::{StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.
@@ -120,7 +120,7 @@ impl Walk<'_> {
                 }
                 Token::Start(tag) => match forbidden(&tag) {
                     Some(what) => self.note(what, span.start, span, String::new()),
-                    None => self.open.begin(&tag),
+                    None => self.begin(&tag),
                 },
                 Token::End { name, .. } => self.end(&name, span),
                 Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
@@ -155,11 +155,35 @@ impl Walk<'_> {
         self.note(what.to_owned(), at, at..self.text.len(), String::new());
     }
 
+    fn begin(&mut self, tag: &StartTag) {
+        let at = tag.span.start;
+        // Parsers with scripts read a `<noscript>` as text up to the next such end tag, others as HTML: it
+        // must be the same one for both.
+        if tag.name == "noscript" {
+            let inside = &self.text[tag.span.end..];
+            let end = inside.to_ascii_lowercase().find("</noscript").unwrap_or(inside.len());
+            if !faults(&inside[..end]).is_empty() {
+                return self.note(
+                    "a `<noscript>` is not balanced in itself".to_owned(),
+                    at,
+                    tag.span.clone(),
+                    String::new(),
+                );
+            }
+        }
+        for left in self.open.begin(tag).into_iter().filter(|element| !element.is_optional()) {
+            let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
+            self.note(what, left.at, at..at, format!("</{}>", left.name));
+        }
+    }
+
     fn end(&mut self, name: &str, span: Range<usize>) {
         let Some(inside) = self.open.end(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
-        for left in inside.into_iter().filter(|element| !element.is_optional()) {
+        // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
+        let implied = |element: &Open| element.is_optional() && (is_special(name) || !is_special(&element.name));
+        for left in inside.into_iter().filter(|element| !implied(element)) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
             self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
         }
@@ -263,9 +287,20 @@ mod tests {
             ("a <", "a &lt;"),
             ("<plaintext>x</div><b>y", "x<b>y</b>"),
             ("<div><table><tr><td></div>x</table></div>", "<div><table><tr><td>x</table></div>"),
-            ("<ul><li><b>x<li>y</ul>", "<ul><li><b>x<li>y</b></ul>"),
+            ("<ul><li><b>x<li>y</ul>", "<ul><li><b>x</b><li>y</ul>"),
             ("<svg><![CDATA[ half", "<svg></svg>"),
             ("<ul><li>ok</ul>", "<ul><li>ok</ul>"),
+            ("<ul><li><div><li></div></ul>", "<ul><li><div></div><li></ul>"),
+            ("<p><a href=/>x<div>y</div>", "<p><a href=/>x</a><div>y</div>"),
+            ("<p><em>x<p>y</em>", "<p><em>x</em><p>y"),
+            ("<h1><h2></h2></h1>", "<h1></h1><h2></h2>"),
+            ("<span><p>x</span>", "<span><p>x</p></span>"),
+            ("<svg><p>x</p></svg>", "<svg></svg><p>x</p>"),
+            (
+                "<noscript><a title='</noscript><base href=//e/>'></a></noscript>",
+                "<a title='</noscript><base href=//e/>'></a>",
+            ),
+            ("<noscript><p>x</noscript>", "<noscript><p>x</noscript>"),
         ] {
             assert_eq!(balanced(text), repaired, "{text}");
         }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::open::breaks_out;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error, Span, State, Tokenizer};
 
@@ -221,10 +222,18 @@ impl Foreign {
 
     /// The state that the text behind a start tag is read in.
     fn open(&mut self, tag: &StartTag) -> Option<State> {
+        while self.inside() && breaks_out(tag) {
+            let (left, _) = self.open.pop().expect("it is inside of one");
+            *self.count.get_mut(&left).expect("each open element is counted") -= 1;
+        }
         let enters = match tag.name.as_str() {
             "svg" | "math" => Some(true),
             // Integration points (13.2.6): HTML again.
-            "foreignobject" | "desc" | "title" | "annotation-xml" if self.inside() => Some(false),
+            "foreignobject" | "desc" | "title" | "annotation-xml" | "mi" | "mo" | "mn" | "ms" | "mtext"
+                if self.inside() =>
+            {
+                Some(false)
+            }
             _ => None,
         };
         if let Some(foreign) = enters {
