@@ -13,10 +13,11 @@ use pasteup::engine::port::{Clock as _, Held, Request, Response, Store, Stored, 
 use pasteup::engine::{Compositor, Manner, Ports, Purge};
 use pasteup::page::answer::{Answer, Content, Failure};
 use pasteup::page::context::Visit;
+use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
-use pasteup::page::plan::{Defaults, plan};
+use pasteup::page::plan::plan;
 use pasteup::page::policy::directives::Arrival;
 use pasteup::page::policy::freshness::Kept;
 use pasteup::page::site::{Files, Limits, Site};
@@ -37,7 +38,7 @@ fn key(number: usize) -> Key {
 /// An answer of 200 bytes with a key of its own and one that a hundred share.
 fn stored(site: &Site, number: usize) -> Stored {
     let template = site.find("/", SystemClock.wall()).expect("the page").template;
-    let plan = plan(template, &Visit::default(), &Defaults::default(), SystemClock.wall());
+    let plan = plan(template, Visit::default(), &Arc::new(Defaults::default()), SystemClock.wall());
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);
     headers.insert("surrogate-key", HeaderValue::try_from(keys).expect("a value"));

@@ -9,11 +9,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::HeaderMap;
 use pasteup::page::answer::{Answer, Content};
 use pasteup::page::context::Visit;
+use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
 use pasteup::page::headers::headers;
 use pasteup::page::layout::{LayoutFile, Template};
 use pasteup::page::outcome::Outcome;
-use pasteup::page::plan::{Defaults, plan};
+use pasteup::page::plan::plan;
 use pasteup::page::policy::directives::Arrival;
 use pasteup::page::site::{Files, Limits, Site};
 use pasteup::page::stitch::stitch;
@@ -45,12 +46,12 @@ fn pure(criterion: &mut Criterion) {
             bencher.iter(|| LayoutFile::parse(black_box(source)));
         });
         let template = template(fragments);
-        let (visit, defaults) = (Visit::default(), Defaults::default());
+        let (visit, defaults) = (Visit::default(), Arc::new(Defaults::default()));
         group.throughput(Throughput::Elements(fragments as u64));
         group.bench_with_input(BenchmarkId::new("plan", fragments), &template, |bencher, template| {
-            bencher.iter(|| plan(black_box(template), &visit, &defaults, jiff::Timestamp::UNIX_EPOCH));
+            bencher.iter(|| plan(black_box(template), visit.clone(), &defaults, jiff::Timestamp::UNIX_EPOCH));
         });
-        let plan = Arc::new(plan(&template, &visit, &defaults, jiff::Timestamp::UNIX_EPOCH));
+        let plan = plan(&template, visit, &defaults, jiff::Timestamp::UNIX_EPOCH);
         let now = std::time::Instant::now();
         let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>"));
         let arrival = Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO };

@@ -13,9 +13,9 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::edge::discovery::Sources;
+use crate::page::defaults::Defaults;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
 use crate::page::manifest::Boundary;
-use crate::page::plan::Defaults;
 use crate::page::reader::Rules;
 use crate::page::secret::Reference;
 use crate::page::site::Limits;
@@ -144,9 +144,10 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
     let compression = reader.table("page", |page| {
         set(&mut defaults.budget, page.read("budget", positive));
         set(&mut limits.max_fragments, page.read("max_fragments", count(1..=100_000)));
+        defaults.max_fragments = limits.max_fragments;
         set(&mut limits.max_includes, page.read("max_includes", count(0..=100_000)));
-        not_yet_acted_on(page, "page", &["max_depth", "max_bytes"], later);
-        page.read("max_depth", count(1..=16));
+        not_yet_acted_on(page, "page", &["max_bytes"], later);
+        set(&mut defaults.max_depth, page.read("max_depth", count(1..=16)));
         page.read("max_bytes", table::size);
         set(&mut stream, page.read("stream", table::boolean));
         page.read("compression", table::list(table::word(&["br", "zstd", "gzip"])))
@@ -458,11 +459,11 @@ mod tests {
     fn what_is_set_and_not_acted_on_is_told() {
         let (_, problems) = load(
             "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
-             [page]\nmax_depth = 2\nmax_bytes = \"1MiB\"\n\
+             [page]\nmax_bytes = \"1MiB\"\n\
              [fragment]\nretries = 2\nbreaker_failures = 3\nbreaker_open = \"2s\"\n",
             &[],
         );
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 6, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
         assert_eq!(load("[page]\nstream = false\n[fragment]\nhtml = \"balanced\"\n", &[]).1, []);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::config::Flags;
-use crate::page::layout::Service;
+use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
 use crate::page::site::Site;
 
@@ -45,9 +45,8 @@ pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
 }
 
 fn entry(manifest: &Arc<Manifest>, site: &Site) -> Entry {
-    let uses = |service: &Service| matches!(service, Service::Named(used) if Arc::ptr_eq(used, manifest));
     let users = site.templates.iter().filter(|template| {
-        template.with_takeovers().flat_map(|template| &template.fragments).any(|fragment| uses(&fragment.service))
+        template.with_takeovers().flat_map(Template::manifests).any(|used| Arc::ptr_eq(used, manifest))
     });
     let mut pages: Vec<String> =
         users.flat_map(|template| template.routes.iter().map(|route| route.value.to_string())).collect();

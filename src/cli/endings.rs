@@ -13,7 +13,7 @@ use crate::engine::port::{Request, Upstream as _};
 use crate::page::answer::ending;
 use crate::page::conform::subject::Subject;
 use crate::page::diagnostic::{Code, Diagnostic};
-use crate::page::layout::Service;
+use crate::page::layout::FragmentUse;
 use crate::page::manifest::Manifest;
 use crate::secrets::Secrets;
 
@@ -29,11 +29,12 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
         .templates
         .iter()
         .flat_map(|template| template.with_takeovers())
-        .flat_map(|template| &template.fragments)
+        .flat_map(|template| &template.html.fragments)
         .collect();
-    let is_used = |manifest: &Arc<Manifest>| {
-        uses.iter().any(|fragment| matches!(&fragment.service, Service::Named(used) if Arc::ptr_eq(used, manifest)))
+    let fills = |fragment: &FragmentUse, manifest: &Arc<Manifest>| {
+        fragment.manifest().is_some_and(|used| Arc::ptr_eq(used, manifest))
     };
+    let is_used = |manifest: &Arc<Manifest>| uses.iter().any(|fragment| fills(fragment, manifest));
     let used: Vec<&Arc<Manifest>> = loaded.site.catalogue.manifests().iter().filter(|m| is_used(m)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let upstream = HttpUpstream::new(loaded.settings.private_upstreams, Secrets::new(root.to_owned()));
@@ -53,7 +54,7 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for (manifest, ending) in endings.into_iter().flatten() {
         for fragment in &uses {
-            if matches!(&fragment.service, Service::Named(used) if Arc::ptr_eq(used, manifest)) {
+            if fills(fragment, manifest) {
                 let message = format!("`{}` {} says that it is {ending}", manifest.name, manifest.version);
                 let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
                 warnings.push(Diagnostic::new(Code::Deprecated, fragment.at.clone(), message).maybe_help(owner));

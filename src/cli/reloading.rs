@@ -108,7 +108,12 @@ impl Reloader {
 
 /// What is live of a site.
 pub(super) fn snapshot(site: Site, settings: &Settings) -> Snapshot {
-    Snapshot { site, defaults: settings.defaults.clone(), readers: settings.readers.clone(), stream: settings.stream }
+    Snapshot {
+        site,
+        defaults: Arc::new(settings.defaults.clone()),
+        readers: settings.readers.clone(),
+        stream: settings.stream,
+    }
 }
 
 /// Tells each mistake once, and that files are right again.

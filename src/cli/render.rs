@@ -86,7 +86,7 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
     let at = options.at.unwrap_or_else(|| SystemClock.wall());
     let Some(Match { template, changes_in, pattern, parameters }) = site.find(&path, at) else { return Ok(None) };
     // Who runs a command may say all of a reader; what he says by an option is over what headers say.
-    let known = settings.readers.reader(&template.dimensions, &options.headers.iter().cloned().collect(), true);
+    let known = settings.readers.reader(&template.reads, &options.headers.iter().cloned().collect(), true);
     let reader = Reader {
         device: options.device.or(known.device),
         region: options.region.clone().or(known.region),
@@ -105,10 +105,10 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
     });
     Ok(Some({
         let request = engine::Request {
-            template,
-            visit: &visit,
-            defaults: &settings.defaults,
-            trace: &Trace::new(),
+            template: Arc::clone(template),
+            visit,
+            defaults: Arc::new(settings.defaults.clone()),
+            trace: Trace::new(),
             at,
             changes_in,
         };
@@ -118,17 +118,13 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
 
 /// The page to standard output, what is amiss to standard error.
 fn show(page: &Page) -> Result<ExitCode, String> {
-    for (fragment, outcome) in page.plan.template.fragments.iter().zip(&page.outcomes) {
+    for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
         if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
             && !matches!(reason, Reason::Condition | Reason::Empty)
         {
-            let (line, _) = fragment.at.source.position(fragment.at.span.start);
-            anstream::eprintln!(
-                "{}:{line}: `{}` is {} ({reason})",
-                fragment.at.source.file,
-                fragment.id,
-                outcome.shown
-            );
+            let at = &hole.fragment.at;
+            let (line, _) = at.source.position(at.span.start);
+            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", at.source.file, hole.id, outcome.shown);
         }
     }
     let mut output = std::io::stdout().lock();

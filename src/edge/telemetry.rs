@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::engine::Page;
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
-use crate::page::plan::Fetch;
+use crate::page::fetch::Fetch;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -111,10 +111,10 @@ impl Observer for Metrics {
     }
 
     fn composed(&self, page: &Page) {
-        for (fragment, outcome) in page.plan.template.fragments.iter().zip(&page.outcomes) {
+        for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
             let Some(outcome) = outcome else { continue };
             let labels = ByOutcome {
-                fragment: Arc::clone(&fragment.id),
+                fragment: hole.label(),
                 outcome: outcome.shown.as_str(),
                 reason: outcome.reason.map_or("", |reason| reason.as_str()),
             };

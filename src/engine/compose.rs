@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::context::Visit;
+use crate::page::defaults::Defaults;
+use crate::page::fetch::Fetch;
 use crate::page::headers::headers;
 use crate::page::layout::Template;
 use crate::page::outcome::{Reason, Shown};
-use crate::page::plan::{Defaults, Fetch, Plan, plan};
-use crate::page::stitch::{Outcomes, Stitcher, stitch};
+use crate::page::plan::{Outcomes, Plan, plan};
+use crate::page::stitch::{Stitcher, stitch};
 use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
@@ -63,8 +65,8 @@ pub struct Page {
     /// What its parts and its layout let it say of itself.
     pub headers: HeaderMap,
     /// What it was made from.
-    pub plan: Arc<Plan>,
-    /// What became of each fragment.
+    pub plan: Plan,
+    /// What became of each hole of the plan.
     pub outcomes: Outcomes,
 }
 
@@ -84,16 +86,16 @@ pub enum Begun {
 }
 
 /// Whose page it is, and by when.
-#[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+#[derive(Debug, Clone)]
+pub struct Request {
     /// The layout.
-    pub template: &'a Arc<Template>,
+    pub template: Arc<Template>,
     /// The reader's request.
-    pub visit: &'a Visit,
+    pub visit: Visit,
     /// What holds where neither layout nor manifest says.
-    pub defaults: &'a Defaults,
+    pub defaults: Arc<Defaults>,
     /// The trace that it belongs to.
-    pub trace: &'a Trace,
+    pub trace: Trace,
     /// The time that conditions are judged at.
     pub at: Timestamp,
     /// How long until another layout takes this one's place.
@@ -120,20 +122,22 @@ impl Compositor {
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
-    pub async fn compose(&self, request: Request<'_>) -> Page {
+    pub async fn compose(&self, request: Request) -> Page {
+        let trace = request.trace.clone();
         let mut fan_out = self.plan(request);
         while fan_out.next().await {}
-        self.finish(fan_out, request.trace)
+        self.finish(fan_out, &trace)
     }
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
     /// later than its budget.
-    pub async fn begin(&self, request: Request<'_>) -> Begun {
+    pub async fn begin(&self, request: Request) -> Begun {
+        let trace = request.trace.clone();
         let mut fan_out = self.plan(request);
         let patience = Instant::now() + NEARLY;
         loop {
             if fan_out.is_complete() {
-                return Begun::Whole(self.finish(fan_out, request.trace));
+                return Begun::Whole(self.finish(fan_out, &trace));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -141,21 +145,21 @@ impl Compositor {
             }
             let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
                 // The other parts are of no use to anybody.
-                return Begun::Whole(self.finish(fan_out, request.trace));
+                return Begun::Whole(self.finish(fan_out, &trace));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let headers = headers(fan_out.plan(), fan_out.outcomes(), false, Instant::now().into_std());
-                return Begun::Streaming { status, headers, body: self.stream(fan_out, request.trace.clone()) };
+                return Begun::Streaming { status, headers, body: self.stream(fan_out, trace) };
             }
         }
     }
 
-    fn plan(&self, request: Request<'_>) -> FanOut {
+    fn plan(&self, request: Request) -> FanOut {
         let Request { template, visit, defaults, trace, at, changes_in } = request;
-        let mut plan = plan(template, visit, defaults, at);
+        let mut plan = plan(&template, visit, &defaults, at);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
-        let plan = Arc::new(plan);
-        FanOut::begin(self, &plan, Instant::now() + plan.budget, trace)
+        let deadline = Instant::now() + plan.budget;
+        FanOut::begin(self, plan, deadline, &trace)
     }
 
     /// The rest of a page whose head has left.
@@ -167,7 +171,7 @@ impl Compositor {
             async move {
                 let (mut fan_out, mut stitcher) = state?;
                 loop {
-                    let chunks = stitcher.advance(fan_out.outcomes());
+                    let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
                         engine.finish(fan_out, &trace);
                         return Some((chunks, None));
@@ -187,8 +191,7 @@ impl Compositor {
 
     fn finish(&self, fan_out: FanOut, trace: &Trace) -> Page {
         let complete = fan_out.is_complete();
-        let plan = Arc::clone(fan_out.plan());
-        let outcomes = fan_out.finish();
+        let (plan, outcomes) = fan_out.finish();
         let verdict = verdict(&plan, &outcomes);
         let chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
         let page = Page {
@@ -223,18 +226,17 @@ impl Compositor {
 
 /// One line a page that is not as it should be, each part of it with its reason.
 fn tell(page: &Page, trace: &Trace) {
-    let parts = page.plan.template.fragments.iter().zip(&page.outcomes);
+    let parts = page.plan.holes.iter().zip(&page.outcomes);
     let degraded: Vec<String> = parts
-        .filter_map(|(fragment, outcome)| {
+        .filter_map(|(hole, outcome)| {
             let outcome = outcome.as_ref()?;
             let reason = outcome.reason?;
             let expected = matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating);
-            (outcome.shown != Shown::Fresh && !expected)
-                .then(|| format!("{}={} ({reason})", fragment.id, outcome.shown))
+            (outcome.shown != Shown::Fresh && !expected).then(|| format!("{}={} ({reason})", hole.id, outcome.shown))
         })
         .collect();
     if !degraded.is_empty() {
         let layout = page.plan.template.file.as_str();
-        tracing::info!(%trace, page = page.plan.pattern, layout, parts = degraded.join(", "), "page degraded");
+        tracing::info!(%trace, page = page.plan.visit.pattern, layout, parts = degraded.join(", "), "page degraded");
     }
 }

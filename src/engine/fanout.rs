@@ -1,17 +1,17 @@
 //! From a plan to one outcome a fragment: all at once, and never an error.
-//! What stands inside a fallback is asked for when that fallback is shown, within the same budget.
+//! What stands inside a fallback is asked for when that fallback is shown, and what an answer asks for
+//! when that has come, within the same budget.
 
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::page::answer::Content;
-use crate::page::outcome::{Outcome, Reason, Shown};
-use crate::page::plan::{Plan, Slot};
-use crate::page::stitch::{Outcomes, needed, needed_at_once};
+use crate::page::outcome::{Outcome, Reason};
+use crate::page::plan::{Outcomes, Plan, Slot};
 
 use super::compose::Compositor;
 use super::lookup::Found;
@@ -19,50 +19,72 @@ use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
 pub(super) struct FanOut {
-    shared: Arc<Shared>,
+    engine: Compositor,
+    plan: Plan,
     outcomes: Outcomes,
+    asked: Vec<bool>,
+    /// One lookup a fetch, however many fragments want it.
+    found: Vec<Arc<OnceCell<Found>>>,
+    deadline: Instant,
+    trace: Trace,
     // One flat set, not a future inside a future for each fallback inside a fallback.
     under_way: FuturesUnordered<BoxFuture<'static, (usize, Outcome)>>,
 }
 
-struct Shared {
-    engine: Compositor,
-    plan: Arc<Plan>,
-    /// One lookup a fetch, however many fragments want it.
-    found: Vec<OnceCell<Found>>,
-    deadline: Instant,
-    trace: Trace,
-}
-
 impl FanOut {
     /// Asks for all that a page needs at once.
-    pub(super) fn begin(engine: &Compositor, plan: &Arc<Plan>, deadline: Instant, trace: &Trace) -> Self {
-        let shared = Arc::new(Shared {
+    pub(super) fn begin(engine: &Compositor, plan: Plan, deadline: Instant, trace: &Trace) -> Self {
+        let mut begun = Self {
             engine: engine.clone(),
-            plan: Arc::clone(plan),
-            found: plan.fetches.iter().map(|_| OnceCell::new()).collect(),
+            plan,
+            outcomes: Vec::new(),
+            asked: Vec::new(),
+            found: Vec::new(),
             deadline,
             trace: trace.clone(),
-        });
-        let begun = Self { shared, outcomes: vec![None; plan.slots.len()], under_way: FuturesUnordered::new() };
-        begun.ask(needed_at_once(plan));
+            under_way: FuturesUnordered::new(),
+        };
+        begun.ask(begun.plan.needed_at_once());
         begun
     }
 
-    fn ask(&self, slots: Vec<usize>) {
-        for slot in slots {
-            self.under_way.push(Arc::clone(&self.shared).one(slot).boxed());
+    fn ask(&mut self, holes: Vec<usize>) {
+        self.outcomes.resize(self.plan.holes.len(), None);
+        self.asked.resize(self.plan.holes.len(), false);
+        self.found.resize_with(self.plan.fetches.len(), Arc::default);
+        for hole in holes {
+            if !std::mem::replace(&mut self.asked[hole], true) {
+                let outcome = self.one(hole);
+                self.under_way.push(outcome);
+            }
         }
+    }
+
+    /// The outcome of one fragment.
+    fn one(&self, hole: usize) -> BoxFuture<'static, (usize, Outcome)> {
+        let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
+        let known = match &self.plan.holes[hole].slot {
+            Slot::Dropped => Outcome::nothing(Reason::Condition),
+            Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
+            Slot::Fetch(index) => {
+                let (fetch, found) = (Arc::clone(&self.plan.fetches[*index]), Arc::clone(&self.found[*index]));
+                let (engine, deadline, trace) = (self.engine.clone(), self.deadline, self.trace.clone());
+                return async move {
+                    let look_up = || engine.look_up(&fetch, deadline, &trace);
+                    (hole, outcome(found.get_or_init(look_up).await, has_fallback))
+                }
+                .boxed();
+            }
+        };
+        ready((hole, known)).boxed()
     }
 
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
-        let Some((slot, outcome)) = self.under_way.next().await else { return false };
-        if outcome.shown == Shown::Fallback {
-            let plan = &self.shared.plan;
-            self.ask(needed(&plan.template.fragments[slot].fallback, &plan.shown));
-        }
-        self.outcomes[slot] = Some(outcome);
+        let Some((hole, outcome)) = self.under_way.next().await else { return false };
+        self.plan.take(hole, &outcome);
+        self.ask(self.plan.needed_then(hole, &outcome));
+        self.outcomes[hole] = Some(outcome);
         true
     }
 
@@ -77,29 +99,13 @@ impl FanOut {
     }
 
     /// The plan that is being filled.
-    pub(super) fn plan(&self) -> &Arc<Plan> {
-        &self.shared.plan
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// The outcomes, when all are known.
-    pub(super) fn finish(self) -> Outcomes {
-        self.outcomes
-    }
-}
-
-impl Shared {
-    /// The outcome of one fragment.
-    async fn one(self: Arc<Self>, slot: usize) -> (usize, Outcome) {
-        let has_fallback = !self.plan.template.fragments[slot].fallback.is_empty();
-        let outcome = match &self.plan.slots[slot] {
-            Slot::Dropped => Outcome::nothing(Reason::Condition),
-            Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
-            Slot::Fetch(index) => {
-                let look_up = || self.engine.look_up(&self.plan.fetches[*index], self.deadline, &self.trace);
-                outcome(self.found[*index].get_or_init(look_up).await, has_fallback)
-            }
-        };
-        (slot, outcome)
+    /// The plan and its outcomes, when all are known.
+    pub(super) fn finish(self) -> (Plan, Outcomes) {
+        (self.plan, self.outcomes)
     }
 }
 

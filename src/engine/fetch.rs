@@ -12,11 +12,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure};
+use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::manifest::Boundary;
 use crate::page::names::Name;
 use crate::page::outcome::Reason;
-use crate::page::plan::{Fetch, Wants};
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
 
@@ -145,7 +145,11 @@ impl Fetching<'_> {
             Boundary::Balanced => content.within_its_place(),
             Boundary::Raw => content,
         };
-        Ok(Some(Answer::new(content, &headers, self.fetch, arrival)))
+        let answer = Answer::new(content, &headers, self.fetch, arrival);
+        if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
+            tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");
+        }
+        Ok(Some(answer))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::page::plan::Defaults;
+use crate::page::defaults::Defaults;
 use crate::page::reader::Rules;
 use crate::page::site::Site;
 
@@ -14,7 +14,7 @@ pub struct Snapshot {
     /// Layouts and nanoservices.
     pub site: Site,
     /// What holds where neither layout nor manifest says.
-    pub defaults: Defaults,
+    pub defaults: Arc<Defaults>,
     /// How readers are told apart.
     pub readers: Rules,
     /// A page's head leaves before all its parts are known.

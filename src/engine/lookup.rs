@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure};
+use crate::page::fetch::Fetch;
 use crate::page::outcome::Reason;
-use crate::page::plan::Fetch;
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::directives::Never;
 use crate::page::policy::freshness::{Freshness, Kept, freshness, is_due};

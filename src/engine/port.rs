@@ -11,10 +11,10 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 
 use crate::page::answer::{Answer, Failure};
+use crate::page::fetch::Fetch;
 use crate::page::key::Key;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
-use crate::page::plan::Fetch;
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::freshness::Kept;
 

@@ -2,17 +2,19 @@
 //! Whatever is not a whole, decodable fragment of HTML is a failure and never shown.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::assets::Asset;
+use super::fetch::{Fetch, Wants};
 use super::fields;
 use super::html::balance::balanced;
+use super::layout::Composition;
 use super::names::Name;
 use super::outcome::Reason;
-use super::plan::{Fetch, Wants};
 use super::policy::directives::{Arrival, Directives, Never, Stated};
 use super::policy::freshness::{Lifetime, Nature, lifetime};
 use super::policy::validation::Validation;
@@ -23,10 +25,12 @@ pub const MAX_TAGS: usize = 64;
 const MAX_TAG: usize = 256;
 
 /// An answer that keeps the contract.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// What it says.
     pub content: Content,
+    /// Its HTML with holes, where it asks for other fragments.
+    pub composition: Option<Arc<Composition>>,
     /// How it may be kept.
     pub stated: Stated,
     /// How it can be asked about.
@@ -51,10 +55,19 @@ impl Answer {
             Content::Fragment(bytes) | Content::Asset(_, bytes) => xxh3_128(bytes),
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
-        Self::with_digest(content, digest, headers, fetch, arrival)
+        let composition = match (&content, &fetch.manifest) {
+            (Content::Fragment(html), Some(manifest)) => Composition::of_answer(html, manifest).map(Arc::new),
+            _ => None,
+        };
+        Self::with_body((content, composition, digest), headers, fetch, arrival)
     }
 
-    fn with_digest(content: Content, digest: u128, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
+    fn with_body(
+        (content, composition, digest): (Content, Option<Arc<Composition>>, u128),
+        headers: &HeaderMap,
+        fetch: &Fetch,
+        arrival: Arrival,
+    ) -> Self {
         let mut stated = Stated::read(headers, arrival);
         if let Some(never) = undeclared(headers, fetch) {
             stated.never(&never);
@@ -65,6 +78,7 @@ impl Answer {
         }
         Self {
             content,
+            composition,
             stated,
             validation: Validation::read(headers),
             tags: tags(headers),
@@ -81,7 +95,8 @@ impl Answer {
     pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
         let validation = self.validation.as_ref().filter(|validation| validation.is_meant_by(headers))?;
         let updated = validation.updated_by(headers);
-        Some(Self::with_digest(self.content.clone(), self.digest, &updated, fetch, arrival))
+        let body = (self.content.clone(), self.composition.clone(), self.digest);
+        Some(Self::with_body(body, &updated, fetch, arrival))
     }
 
     /// Whether readers who asked at once may share it.
@@ -110,7 +125,8 @@ impl Answer {
         let assets: usize = self.assets.iter().map(Asset::size).sum();
         let downstream = self.stated.downstream.as_ref().map_or(0, |_| size_of::<Directives>());
         let ending = self.ending.as_ref().map_or(0, |text| text.len());
-        size_of::<Self>() + body + validation + tags + assets + downstream + ending
+        let composition = self.composition.as_ref().map_or(0, |composition| composition.size());
+        size_of::<Self>() + body + composition + validation + tags + assets + downstream + ending
     }
 }
 

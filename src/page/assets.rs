@@ -8,8 +8,8 @@ use http::{HeaderMap, header};
 use semver::Version;
 use url::Url;
 
+use super::fetch::Fetch;
 use super::fields;
-use super::plan::Fetch;
 
 /// The relations that are moved to the head.
 pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];

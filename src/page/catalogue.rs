@@ -1,6 +1,7 @@
 //! All nanoservices that layouts can ask for, by name and version.
 //! A name that nobody declares is told with the nearest one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use semver::VersionReq;
@@ -74,7 +75,24 @@ impl Catalogue {
 
     /// All versions of a name, from the highest down.
     pub fn versions<'s, 'n>(&'s self, name: &'n str) -> impl Iterator<Item = &'s Arc<Manifest>> + use<'s, 'n> {
-        self.manifests.iter().filter(move |manifest| &*manifest.name == name)
+        let first = self.manifests.partition_point(|manifest| &*manifest.name < name);
+        self.manifests[first..].iter().take_while(move |manifest| &*manifest.name == name)
+    }
+
+    /// The fragments that some may ask for, those that these may, and so on.
+    #[must_use]
+    pub fn reachable<'m>(&self, from: impl Iterator<Item = &'m Arc<Manifest>>) -> Self {
+        let mut met: BTreeSet<&str> = BTreeSet::new();
+        let mut open: Vec<&str> = Vec::new();
+        let asked: Vec<&Arc<Manifest>> = from.collect();
+        open.extend(asked.iter().flat_map(|manifest| &manifest.composes).map(String::as_str));
+        while let Some(name) = open.pop() {
+            if met.insert(name) {
+                open.extend(self.versions(name).flat_map(|manifest| &manifest.composes).map(String::as_str));
+            }
+        }
+        let manifests = met.into_iter().flat_map(|name| self.versions(name)).cloned().collect();
+        Self { manifests }
     }
 
     /// The names, each once.

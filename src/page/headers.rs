@@ -8,8 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::outcome::{Outcome, Reason, Shown};
-use super::plan::Plan;
-use super::stitch::Outcomes;
+use super::plan::{Outcomes, Plan};
 
 /// `Surrogate-Key` (space-separated): what caches downstream can purge the page by.
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
@@ -29,7 +28,7 @@ pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -
     let parts = || parts(outcomes);
     put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete, now));
     put(SURROGATE_KEY, &surrogate_keys(plan, outcomes));
-    if complete && parts().all(is_whole) {
+    if complete && !plan.is_cut && parts().all(is_whole) {
         put(header::ETAG, &etag(plan, outcomes));
     }
     for cookie in parts().filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
@@ -58,7 +57,7 @@ fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant)
     if parts().any(never) {
         return "private, no-store".to_owned();
     }
-    if !complete || !parts().all(is_whole) {
+    if !complete || plan.is_cut || !parts().all(is_whole) {
         return "no-store".to_owned();
     }
     let told = || parts().filter_map(|part| part.answer.as_ref()).map(|answer| answer.stated.downstream());
@@ -91,8 +90,8 @@ fn downstream_freshness(outcome: &Outcome, now: Instant) -> Duration {
 
 /// The union of the parts' names and keys, in document order; names first, should there be too many.
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes) -> String {
-    let needed = plan.slots.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_some());
-    let names = needed.filter_map(|(slot, _)| slot.fetch(plan)).map(|fetch| &fetch.service);
+    let needed = plan.in_order(outcomes).into_iter().filter(|hole| outcomes[*hole].is_some());
+    let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.service);
     let tags = parts(outcomes).filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.tags);
     let mut met = std::collections::HashSet::new();
     let mut keys = String::new();
@@ -111,11 +110,14 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
     let mut hash = Xxh3::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.digest.to_le_bytes());
-    hash.update(&plan.shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
-    for (index, outcome) in outcomes.iter().enumerate() {
-        let shown = outcome.as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
-        if let Some(answer) = shown.and_then(|outcome| outcome.answer.as_ref()) {
-            hash.update(&index.to_le_bytes());
+    let shown = |hole| plan.conditions(hole).iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>();
+    hash.update(&shown(None));
+    // By their order on the page: numbers of holes say in which order answers came in.
+    for (place, hole) in plan.in_order(outcomes).into_iter().enumerate() {
+        hash.update(&place.to_le_bytes());
+        hash.update(&shown(Some(hole)));
+        let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
+        if let Some(answer) = fresh.and_then(|outcome| outcome.answer.as_ref()) {
             hash.update(&answer.digest.to_le_bytes());
             for asset in &answer.assets {
                 hash.update(asset.html().as_bytes());

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::answer::{Content, Failure};
+use super::fetch::Wants;
 use super::fields::MediaType;
 use super::outcome::Reason;
-use super::plan::Wants;
 
 /// What the head of an answer tells about its body.
 #[derive(Debug, Clone, PartialEq, Eq)]

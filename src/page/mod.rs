@@ -20,9 +20,12 @@ pub mod site;
 
 pub mod context;
 pub mod experiment;
+pub mod reader;
+
+pub mod defaults;
+pub mod fetch;
 pub mod key;
 pub mod plan;
-pub mod reader;
 
 pub mod answer;
 pub mod assets;

@@ -1,100 +1,27 @@
-//! From a layout and a request to what is fetched: identical fetches once, each with its key.
-//! What a nanoservice is sent is the key; nothing else reaches it.
+//! From a layout and a visit to the holes of a page, and what each is filled with. It grows: an answer
+//! that asks for other fragments makes holes of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::context::{Conditions, Dimension, Visit};
-use super::key::Key;
-use super::layout::node::Piece;
-use super::layout::{FragmentUse, Service, Template};
-use super::manifest::{Boundary, Manifest};
-use super::names::Name;
-use super::outcome::Reason;
-use super::policy::freshness::Rules;
-use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What holds where neither layout nor manifest says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Defaults {
-    /// Longest time from the request to the page's last part.
-    pub budget: Duration,
-    /// From sending a fragment's request to its last body byte.
-    pub timeout: Duration,
-    /// Freshness where nothing else states one.
-    pub ttl: Duration,
-    /// How long past freshness an old copy may be shown.
-    pub stale: Duration,
-    /// Decoded bytes of one body.
-    pub max_bytes: u64,
-    /// Fetches at once, per upstream.
-    pub concurrency: u32,
-    /// What the HTML of fragments named by `src` may do to a page.
-    pub html: Boundary,
-}
+use super::context::{Conditions, Dimension, Visit};
+use super::defaults::Defaults;
+use super::fetch::{Fetch, Origin};
+use super::key::Key;
+use super::layout::{Composition, FragmentUse, Part, Service, Template};
+use super::manifest::Manifest;
+use super::names::Name;
+use super::outcome::{Outcome, Reason, Shown};
+use super::policy::freshness::Rules;
 
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            budget: Duration::from_secs(2),
-            timeout: Duration::from_secs(1),
-            ttl: Duration::ZERO,
-            stale: Duration::ZERO,
-            max_bytes: 1 << 20,
-            concurrency: 128,
-            html: Boundary::Raw,
-        }
-    }
-}
+/// One outcome a hole, by its index in [`Plan::holes`]; `None` for one that is not known yet, or not
+/// needed, since it stands in a fallback that is not shown.
+pub type Outcomes = Vec<Option<Outcome>>;
 
-/// What stands encoded in a path, once it was decoded (RFC 3986, 3.3).
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// One request to one nanoservice.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Fetch {
-    /// What it is kept under.
-    pub key: Key,
-    /// The nanoservice, as it is called on this page.
-    pub id: Name,
-    /// The nanoservice's name; the host where it is named by `src`.
-    pub service: Name,
-    /// Scheme, host and port.
-    pub upstream: Name,
-    /// The whole URL.
-    pub url: String,
-    /// Declared context, and no other header of a reader.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// How long the answer is kept.
-    pub rules: Rules,
-    /// From sending the request to the last body byte.
-    pub timeout: Duration,
-    /// Decoded bytes of the body.
-    pub max_bytes: u64,
-    /// Fetches of this upstream at once.
-    pub concurrency: u32,
-    /// What is asked for.
-    pub wants: Wants,
-    /// What the answer's HTML may do to a page.
-    pub html: Boundary,
-    /// What the nanoservice declares of itself. Where a layout named the URL there is none, and the
-    /// address that it resolves to is checked.
-    pub manifest: Option<Arc<Manifest>>,
-}
-
-/// What a nanoservice is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// A fragment's HTML.
-    Fragment,
-    /// What pages load beside it.
-    Asset,
-}
-
-/// What happens to a fragment of a page.
+/// What happens to a hole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
     /// It is the answer to this fetch of [`Plan::fetches`].
@@ -105,13 +32,43 @@ pub enum Slot {
     Refused(Reason),
 }
 
-impl Slot {
-    /// The fetch that it is the answer to.
+/// Where parts stand: which holes and conditions of the plan their own numbers mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The first hole of their composition; `None` where the page has as many as it may have, and all
+    /// that the composition asks for shows its fallback.
+    holes: Option<usize>,
+    /// Its first condition.
+    conditions: usize,
+    /// The hole that the composition fills; `None` for the layout.
+    within: Option<usize>,
+}
+
+/// A fragment's place on a page.
+#[derive(Debug)]
+pub struct Hole {
+    /// The fragment, as it was written.
+    pub fragment: Arc<FragmentUse>,
+    /// What explain, metrics and the overlay call it.
+    pub id: Name,
+    /// What happens to it.
+    pub slot: Slot,
+    /// The page is no page without it: so it is written, of it and of all that ask for it.
+    pub required: bool,
+    scope: Scope,
+    /// The layout's own are at depth 1.
+    depth: usize,
+    /// What it is filled with, where that asks for others.
+    grown: Option<(Arc<Composition>, Scope)>,
+}
+
+impl Hole {
+    /// What metrics call it: of names that answers give there is no end, so theirs is the nanoservice's.
     #[must_use]
-    pub fn fetch<'p>(&self, plan: &'p Plan) -> Option<&'p Arc<Fetch>> {
-        match self {
-            Self::Fetch(index) => plan.fetches.get(*index),
-            Self::Dropped | Self::Refused(_) => None,
+    pub fn label(&self) -> Name {
+        match &self.fragment.service {
+            Service::Wanted(name, _) => Arc::clone(name),
+            Service::Named(_) | Service::Source(_) => Arc::clone(&self.id),
         }
     }
 }
@@ -121,320 +78,316 @@ impl Slot {
 pub struct Plan {
     /// The page's layout.
     pub template: Arc<Template>,
-    /// The route pattern that matched.
-    pub pattern: String,
-    /// By the index of [`Template::fragments`].
-    pub slots: Vec<Slot>,
-    /// Whether each of [`Template::conditions`] holds.
-    pub shown: Vec<bool>,
+    /// The reader's request.
+    pub visit: Visit,
+    /// The layout's fragments, by their own numbers, and behind them those that were asked for since.
+    pub holes: Vec<Hole>,
     /// What is fetched, each once.
     pub fetches: Vec<Arc<Fetch>>,
+    /// What the page varies on, as far as that is known, each once.
+    pub dimensions: Vec<Dimension>,
     /// Longest time from the request to the last part.
     pub budget: Duration,
     /// How long until a condition of time changes the page.
     pub changes_in: Option<Duration>,
+    /// More fragments were asked for than a page may have.
+    pub is_cut: bool,
+    /// Whether each condition holds.
+    shown: Vec<bool>,
+    known: HashMap<(Key, Rules, Duration), usize>,
+    /// How many holes each name has.
+    named: HashMap<Name, usize>,
+    defaults: Arc<Defaults>,
+    at: Timestamp,
 }
 
 /// Plans a page.
 #[must_use]
-pub fn plan(template: &Arc<Template>, visit: &Visit, defaults: &Defaults, now: Timestamp) -> Plan {
-    let mut fetches: Vec<Arc<Fetch>> = Vec::new();
-    let mut known: HashMap<(Key, Rules, Duration), usize> = HashMap::new();
-    let slots = template
-        .fragments
-        .iter()
-        .map(|fragment| {
-            if !fragment.conditions.hold(&visit.reader, now) {
-                return Slot::Dropped;
-            }
-            let fetch = match fetch(fragment, visit, defaults) {
-                Ok(fetch) => fetch,
-                Err(reason) => return Slot::Refused(reason),
-            };
-            let index = *known.entry((fetch.key.clone(), fetch.rules, fetch.timeout)).or_insert_with(|| {
-                fetches.push(Arc::new(fetch));
-                fetches.len() - 1
-            });
-            Slot::Fetch(index)
-        })
-        .collect();
-    Plan {
+pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at: Timestamp) -> Plan {
+    let mut plan = Plan {
         template: Arc::clone(template),
-        pattern: visit.pattern.clone(),
-        slots,
-        shown: template.conditions.iter().map(|conditions| conditions.hold(&visit.reader, now)).collect(),
-        fetches,
+        visit,
+        holes: Vec::with_capacity(template.html.fragments.len()),
+        fetches: Vec::new(),
+        dimensions: template.dimensions.clone(),
         budget: template.budget.unwrap_or(defaults.budget),
-        changes_in: all_conditions(template).filter_map(|conditions| conditions.change_in(now)).min(),
+        changes_in: None,
+        is_cut: false,
+        shown: Vec::new(),
+        known: HashMap::new(),
+        named: HashMap::new(),
+        defaults: Arc::clone(defaults),
+        at,
+    };
+    plan.add(&template.html, None);
+    plan
+}
+
+impl Plan {
+    /// Makes the holes of a composition that fills a hole, or of the layout.
+    fn add(&mut self, html: &Composition, within: Option<usize>) -> Scope {
+        let full = within.is_some() && self.holes.len() >= self.defaults.max_fragments;
+        let scope = Scope { holes: (!full).then_some(self.holes.len()), conditions: self.shown.len(), within };
+        for conditions in &html.conditions {
+            let holds = self.holds(conditions);
+            self.shown.push(holds);
+        }
+        let (depth, required) =
+            within.map_or((1, true), |hole| (self.holes[hole].depth + 1, self.holes[hole].required));
+        self.is_cut |= full && !html.fragments.is_empty();
+        for fragment in html.fragments.iter().filter(|_| !full) {
+            let slot = self.slot(fragment, depth, within);
+            let id = if within.is_some() { self.number(&fragment.id) } else { Arc::clone(&fragment.id) };
+            let required = required && fragment.required;
+            let fragment = Arc::clone(fragment);
+            self.holes.push(Hole { fragment, id, slot, required, scope, depth, grown: None });
+        }
+        scope
     }
-}
 
-fn all_conditions(template: &Template) -> impl Iterator<Item = &Conditions> {
-    template.conditions.iter().chain(template.fragments.iter().map(|fragment| &fragment.conditions))
-}
+    /// Whether conditions hold; when they change by themselves is noted.
+    fn holds(&mut self, conditions: &Conditions) -> bool {
+        self.changes_in = self.changes_in.into_iter().chain(conditions.change_in(self.at)).min();
+        conditions.hold(&self.visit.reader, self.at)
+    }
 
-fn fetch(fragment: &FragmentUse, visit: &Visit, defaults: &Defaults) -> Result<Fetch, Reason> {
-    let parameters = parameters(fragment, visit);
-    match &fragment.service {
-        Service::Named(manifest) => named(fragment, manifest, &parameters, visit, defaults),
-        Service::Source(url) => {
-            let mut url = url.clone();
-            if !parameters.is_empty() {
-                url.query_pairs_mut().extend_pairs(&parameters);
+    /// A name of its own for a fragment that an answer asks for.
+    fn number(&mut self, name: &Name) -> Name {
+        if self.named.is_empty() {
+            for hole in &self.holes {
+                *self.named.entry(Arc::clone(&hole.id)).or_default() += 1;
             }
-            url.set_fragment(None);
-            let key = Key::new(["src", url.as_str()], []);
-            Ok(Fetch {
-                key,
-                id: Arc::clone(&fragment.id),
-                service: Name::from(url.host_str().unwrap_or_default()),
-                upstream: Name::from(url.origin().ascii_serialization()),
-                url: url.into(),
-                headers: Vec::new(),
-                rules: Rules {
-                    ttl: fragment.ttl,
-                    default_ttl: defaults.ttl,
-                    max_ttl: None,
-                    stale_while_revalidate: fragment.stale.unwrap_or(defaults.stale),
-                    stale_if_error: fragment.stale.unwrap_or(defaults.stale),
-                },
-                timeout: fragment.timeout.unwrap_or(defaults.timeout),
-                max_bytes: defaults.max_bytes,
-                concurrency: defaults.concurrency,
-                wants: Wants::Fragment,
-                html: defaults.html,
-                manifest: None,
-            })
         }
+        let count = self.named.entry(Arc::clone(name)).or_default();
+        *count += 1;
+        if *count == 1 { Arc::clone(name) } else { Name::from(format!("{name}-{count}")) }
     }
-}
 
-fn named(
-    fragment: &FragmentUse,
-    manifest: &Arc<Manifest>,
-    parameters: &[(String, String)],
-    visit: &Visit,
-    defaults: &Defaults,
-) -> Result<Fetch, Reason> {
-    // What readers send is held against the manifest here; literals were when the file was read.
-    let allowed = manifest.params.iter().all(|param| match parameters.iter().find(|(name, _)| *name == param.name) {
-        Some((_, value)) => param.check(value).is_ok(),
-        None => !param.required,
-    });
-    if !allowed {
-        return Err(Reason::NotAllowed);
+    fn slot(&mut self, fragment: &FragmentUse, depth: usize, within: Option<usize>) -> Slot {
+        if within.is_some() {
+            self.vary(fragment.conditions.dimensions());
+        }
+        if !self.holds(&fragment.conditions) {
+            return Slot::Dropped;
+        }
+        if within.is_some() && self.holes.len() >= self.defaults.max_fragments {
+            return Slot::Refused(Reason::TooMany);
+        }
+        if depth > self.defaults.max_depth {
+            return Slot::Refused(Reason::Depth);
+        }
+        let fetch = match self.fetch(fragment) {
+            Ok(fetch) => fetch,
+            Err(reason) => return Slot::Refused(reason),
+        };
+        if self.around(within).any(|above| above.key == fetch.key) {
+            return Slot::Refused(Reason::Cycle);
+        }
+        if let (Some(manifest), true) = (&fetch.manifest, within.is_some()) {
+            let context = manifest.context.iter().filter(|dimension| **dimension != Dimension::Page);
+            self.vary(context.cloned());
+        }
+        let index = *self.known.entry((fetch.key.clone(), fetch.rules, fetch.timeout)).or_insert_with(|| {
+            self.fetches.push(Arc::new(fetch));
+            self.fetches.len() - 1
+        });
+        Slot::Fetch(index)
     }
-    let endpoint = manifest.endpoints.first().ok_or(Reason::Unknown)?;
-    let url = endpoint.url(parameters).ok_or(Reason::NotAllowed)?;
-    let headers = declared(manifest, visit);
-    let version = manifest.version.to_string();
-    let fixed = ["name", &*manifest.name, &version, &url].map(str::as_bytes);
-    let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-    let key = Key::new(fixed, context);
-    let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);
-    Ok(Fetch {
-        key,
-        id: Arc::clone(&fragment.id),
-        service: Arc::clone(&manifest.name),
-        upstream: Name::from(endpoint.origin()),
-        url,
-        headers,
-        rules: Rules {
-            ttl: fragment.ttl,
-            default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
-            max_ttl: manifest.cache.max_ttl,
-            stale_while_revalidate: stale(manifest.cache.stale_while_revalidate),
-            stale_if_error: stale(manifest.cache.stale_if_error),
-        },
-        timeout: fragment.timeout.or(manifest.limits.timeout).unwrap_or(defaults.timeout),
-        max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
-        concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
-        wants: Wants::Fragment,
-        html: manifest.html,
-        manifest: Some(Arc::clone(manifest)),
-    })
-}
 
-/// Plans the fetch of an asset: `path`, which begins with a slash, of a nanoservice's first endpoint.
-/// No reader's context goes with it. `None` where the service has no endpoint, or it is no such path.
-#[must_use]
-pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults: &Defaults) -> Option<Fetch> {
-    let mut url = manifest.endpoints.first()?.base()?;
-    let origin = url.origin();
-    url.set_path(&utf8_percent_encode(path, IN_PATH).to_string());
-    url.set_query(query);
-    url.set_fragment(None);
-    let upstream = Name::from(url.origin().ascii_serialization());
-    let stays = url.origin() == origin && path.starts_with('/');
-    let url = Some(String::from(url)).filter(|_| stays)?;
-    let stale = |manifest: Option<Duration>| manifest.unwrap_or(defaults.stale);
-    Some(Fetch {
-        // Of a path only so many queries are kept.
-        key: Key::new(["asset", &*manifest.name, &manifest.version.to_string(), path], [query.unwrap_or_default()]),
-        id: Arc::clone(&manifest.name),
-        service: Arc::clone(&manifest.name),
-        upstream,
-        url,
-        headers: Vec::new(),
-        rules: Rules {
-            ttl: None,
-            default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
-            max_ttl: manifest.cache.max_ttl,
-            stale_while_revalidate: stale(manifest.cache.stale_while_revalidate),
-            stale_if_error: stale(manifest.cache.stale_if_error),
-        },
-        timeout: defaults.timeout,
-        max_bytes: defaults.max_bytes,
-        concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
-        wants: Wants::Asset,
-        html: Boundary::Raw,
-        manifest: Some(Arc::clone(manifest)),
-    })
-}
-
-/// The parameters' values, in the layout's order. An absent query parameter leaves its out.
-fn parameters(fragment: &FragmentUse, visit: &Visit) -> Vec<(String, String)> {
-    fragment
-        .parameters
-        .iter()
-        .filter_map(|(name, pieces)| {
-            let mut value = String::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Literal(text) => value.push_str(text),
-                    Piece::Placeholder(name) => value.push_str(visit.parameter(name)?),
-                }
+    fn fetch(&self, fragment: &FragmentUse) -> Result<Fetch, Reason> {
+        let wanted;
+        let origin = match &fragment.service {
+            Service::Named(manifest) => Origin::Named(manifest),
+            Service::Wanted(name, range) => {
+                wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
+                Origin::Named(wanted)
             }
-            Some((name.clone(), value))
-        })
-        .collect()
-}
-
-/// Declared context as headers, in the order of the declaration.
-fn declared(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::new();
-    let mut cookies: Vec<u8> = Vec::new();
-    for dimension in &manifest.context {
-        let Some(value) = value(dimension, visit) else { continue };
-        if let Dimension::Cookie(name) = dimension {
-            let separator: &[u8] = if cookies.is_empty() { b"" } else { b"; " };
-            cookies.extend([separator, name.as_bytes(), b"=", &value].concat());
-        } else if let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(dimension.header()), HeaderValue::from_bytes(&value))
-        {
-            headers.push((name, value));
-        }
-    }
-    if let Some(cookies) = HeaderValue::from_bytes(&cookies).ok().filter(|cookies| !cookies.is_empty()) {
-        headers.push((header::COOKIE, cookies));
-    }
-    headers
-}
-
-/// What a dimension is for a visit; `None` where that is not known.
-fn value(dimension: &Dimension, visit: &Visit) -> Option<Vec<u8>> {
-    let reader = &visit.reader;
-    Some(match dimension {
-        Dimension::Locale => reader.locale.clone()?.into_bytes(),
-        Dimension::Region => reader.region.clone()?.into_bytes(),
-        Dimension::Device => reader.device?.as_str().into(),
-        Dimension::Variant if reader.variants.is_empty() => return None,
-        Dimension::Variant => {
-            let variants: Vec<String> = reader.variants.iter().map(|(e, v)| format!("{e}:{v}")).collect();
-            variants.join(", ").into_bytes()
-        }
-        Dimension::Page => visit.pattern.clone().into_bytes(),
-        Dimension::Cookie(name) => reader.cookies.iter().find(|(known, _)| known == name)?.1.clone().into_bytes(),
-        // RFC 9110, 5.3: lines of one name are one list.
-        Dimension::Header(name) if reader.headers.contains_key(name) => {
-            reader.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..])
-        }
-        Dimension::Header(_) => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::context::{Device, Reader};
-    use super::super::diagnostic::{Source, Spot};
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Values that are likely to run into each other.
-    const ODD: &str = "[a=;, :1é]{0,3}";
-
-    fn pairs(names: &'static [&'static str]) -> impl Strategy<Value = Vec<(String, String)>> {
-        proptest::collection::vec((proptest::sample::select(names), ODD), 0..3).prop_map(|pairs| {
-            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.replace(';', ""))).collect()
+            Service::Source(url) => Origin::Source(url),
+        };
+        let fetch = Fetch::new(fragment, origin, &self.visit, &self.defaults)?;
+        // What answers call their fragments is no label for metrics: there is no end of such names.
+        Ok(match &fragment.service {
+            Service::Wanted(name, _) => Fetch { id: Arc::clone(name), ..fetch },
+            Service::Named(_) | Service::Source(_) => fetch,
         })
     }
 
-    fn reader() -> impl Strategy<Value = Reader> {
-        let device = proptest::sample::select(vec![None, Some(Device::Mobile), Some(Device::Desktop)]);
-        let locale = proptest::option::of(proptest::sample::select(vec!["en", "de"]));
-        (
-            device,
-            locale,
-            proptest::option::of("[A-Z]{1,2}"),
-            pairs(&["u", "v", "secret"]),
-            pairs(&["x-a", "x-b", "x-secret"]),
-        )
-            .prop_map(|(device, locale, region, cookies, headers)| {
-                let headers = headers.into_iter().filter_map(|(name, value)| {
-                    Some((HeaderName::try_from(name).ok()?, HeaderValue::from_bytes(value.as_bytes()).ok()?))
-                });
-                Reader {
-                    device,
-                    locale: locale.map(str::to_owned),
-                    region,
-                    cookies,
-                    headers: headers.collect(),
-                    ..Reader::default()
+    fn vary(&mut self, dimensions: impl Iterator<Item = Dimension>) {
+        for dimension in dimensions {
+            if !self.dimensions.contains(&dimension) {
+                self.dimensions.push(dimension);
+            }
+        }
+    }
+
+    /// The fetches whose answers stand around a hole, from the inside out.
+    fn around(&self, within: Option<usize>) -> impl Iterator<Item = &Arc<Fetch>> {
+        let mut next = within;
+        std::iter::from_fn(move || {
+            let hole = next?;
+            next = self.holes[hole].scope.within;
+            Some(hole)
+        })
+        .filter_map(|hole| self.of(hole))
+    }
+
+    /// The fetch that a hole is the answer to.
+    #[must_use]
+    pub fn of(&self, hole: usize) -> Option<&Arc<Fetch>> {
+        match self.holes[hole].slot {
+            Slot::Fetch(index) => self.fetches.get(index),
+            Slot::Dropped | Slot::Refused(_) => None,
+        }
+    }
+
+    /// The nanoservice that a hole is filled by.
+    #[must_use]
+    pub fn service(&self, hole: usize) -> Option<&Arc<Manifest>> {
+        self.of(hole)?.manifest.as_ref()
+    }
+
+    /// Takes up what a hole is filled with. Where that asks for others, the plan grows.
+    pub fn take(&mut self, hole: usize, outcome: &Outcome) {
+        let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
+        let Some(html) = outcome.answer.as_ref().filter(|_| shown).and_then(|answer| answer.composition.clone()) else {
+            return;
+        };
+        let scope = self.add(&html, Some(hole));
+        self.holes[hole].grown = Some((html, scope));
+    }
+
+    /// The page, in order.
+    #[must_use]
+    pub fn page(&self) -> (Arc<[Part]>, Scope) {
+        (Arc::clone(&self.template.html.parts), Scope { holes: Some(0), conditions: 0, within: None })
+    }
+
+    /// The hole that a fragment of some parts is.
+    ///
+    /// # Errors
+    /// It is one too many: its fallback.
+    pub fn hole(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Part]>> {
+        scope.holes.map(|first| first + fragment).ok_or_else(|| {
+            let asked = scope.within.and_then(|hole| self.holes[hole].grown.as_ref());
+            let (html, _) = asked.expect("only what an answer asks for is too many");
+            &html.fragments[fragment].fallback
+        })
+    }
+
+    /// Whether what is shown under a condition is shown.
+    #[must_use]
+    pub fn is_shown(&self, scope: Scope, condition: usize) -> bool {
+        self.shown[scope.conditions + condition]
+    }
+
+    /// Which conditions hold of those in the layout, or in what a hole is filled with.
+    #[must_use]
+    pub fn conditions(&self, hole: Option<usize>) -> &[bool] {
+        let (first, html) = match hole {
+            None => (0, &self.template.html),
+            Some(hole) => match &self.holes[hole].grown {
+                Some((html, scope)) => (scope.conditions, &**html),
+                None => return &[],
+            },
+        };
+        &self.shown[first..first + html.conditions.len()]
+    }
+
+    /// What fills a slot of some parts: what the layout put there, or else its default.
+    #[must_use]
+    pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Part]>) -> (&'p Arc<[Part]>, Scope) {
+        let around = scope.within.map(|hole| &self.holes[hole]);
+        let filled = around.and_then(|hole| Some((hole.fragment.fills.get(name)?, hole.scope)));
+        filled.unwrap_or((default, scope))
+    }
+
+    /// What stands in a hole, where that is made of parts: its fallback, or an answer that asks for others.
+    #[must_use]
+    pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Part]>, Scope)> {
+        let hole = &self.holes[hole];
+        match outcome.shown {
+            Shown::Fallback => Some((&hole.fragment.fallback, hole.scope)),
+            Shown::Fresh | Shown::Stale => hole.grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
+            Shown::Omitted => None,
+        }
+    }
+
+    /// The holes that a page needs at once, and with each those that fill the slots of its HTML: those
+    /// are needed whatever comes of it.
+    #[must_use]
+    pub fn needed_at_once(&self) -> Vec<usize> {
+        let (parts, scope) = self.page();
+        self.needed(&parts, scope)
+    }
+
+    /// The holes that are needed since this one is filled as it is.
+    #[must_use]
+    pub fn needed_then(&self, hole: usize, outcome: &Outcome) -> Vec<usize> {
+        self.inside(hole, outcome).map(|(parts, scope)| self.needed(parts, scope)).unwrap_or_default()
+    }
+
+    fn needed(&self, parts: &[Part], scope: Scope) -> Vec<usize> {
+        let mut found = Vec::new();
+        self.walk(parts, scope, &mut |hole| {
+            found.push(hole);
+            let hole = &self.holes[hole];
+            for parts in hole.fragment.fills.values() {
+                found.extend(self.needed(parts, hole.scope));
+            }
+            None
+        });
+        found
+    }
+
+    /// The holes that stand on the page, as far as that is known, in document order.
+    #[must_use]
+    pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
+        let mut found = Vec::with_capacity(self.holes.len());
+        let (parts, scope) = self.page();
+        self.walk(&parts, scope, &mut |hole| {
+            found.push(hole);
+            outcomes[hole].as_ref()
+        });
+        found
+    }
+
+    /// Meets the holes of some parts in document order, and goes into those whose outcome `meet` says.
+    pub fn walk<'o>(&self, parts: &[Part], scope: Scope, meet: &mut impl FnMut(usize) -> Option<&'o Outcome>) {
+        for part in parts {
+            match part {
+                Part::Text(_) | Part::Assets => {}
+                Part::When(condition, inside) => {
+                    if self.is_shown(scope, *condition) {
+                        self.walk(inside, scope, meet);
+                    }
                 }
-            })
-    }
-
-    /// What is declared of a reader, in a form of its own.
-    fn known(reader: &Reader) -> impl PartialEq + std::fmt::Debug {
-        let cookie = |name| reader.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        let header = |name| reader.headers.get(name).cloned();
-        (
-            reader.device,
-            reader.locale.clone(),
-            reader.region.clone(),
-            [cookie("u"), cookie("v")],
-            [header("x-a"), header("x-b")],
-        )
-    }
-
-    fn fragment(manifest: Manifest, path: String) -> FragmentUse {
-        FragmentUse {
-            id: Name::from("a"),
-            service: Service::Named(Arc::new(manifest)),
-            ttl: None,
-            stale: None,
-            timeout: None,
-            required: false,
-            conditions: Conditions::default(),
-            parameters: vec![("p".to_owned(), vec![Piece::Literal(path)])],
-            fallback: Vec::new(),
-            at: Spot::new(&Source::new("a", ""), 0..0),
+                Part::Slot(name, default) => {
+                    let (inside, scope) = self.filling(scope, name, default);
+                    self.walk(inside, scope, meet);
+                }
+                Part::Fragment(fragment) => {
+                    let inside = match self.hole(scope, *fragment) {
+                        Ok(hole) => meet(hole).and_then(|outcome| self.inside(hole, outcome)),
+                        Err(fallback) => Some((fallback, scope)),
+                    };
+                    if let Some((inside, scope)) = inside {
+                        self.walk(inside, scope, meet);
+                    }
+                }
+            }
         }
     }
 
-    proptest! {
-        /// Two readers of one nanoservice that declares all there is.
-        #[test]
-        fn equal_keys_are_equal_requests_and_other_declared_values_are_other_keys(a in reader(), b in reader(), path in "[a-z{}%]{0,3}") {
-            let text = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n\
-                        context = [\"locale\", \"device\", \"region\", \"variant\", \"cookie:u\", \"cookie:v\", \"header:x-a\", \"header:x-b\"]\n";
-            let manifest = Manifest::parse(&Source::new("a", text)).0.expect("a manifest");
-            let fragment = fragment(manifest, path);
-            let fetch = |reader: &Reader| fetch(&fragment, &Visit { reader: reader.clone(), ..Visit::default() }, &Defaults::default());
-            let (first, second) = (fetch(&a).expect("a fetch"), fetch(&b).expect("a fetch"));
-            let sent = |fetch: &Fetch| (fetch.url.clone(), fetch.headers.clone());
-            prop_assert_eq!(first.key == second.key, sent(&first) == sent(&second));
-            prop_assert_eq!(first.key == second.key, known(&a) == known(&b));
-        }
+    /// Whether a hole that is not filled yet may decide what the head says: its status, and cookies,
+    /// which leave with the head or not at all.
+    #[must_use]
+    pub fn may_decide(&self, hole: usize) -> bool {
+        let one = &self.holes[hole];
+        let sets_cookies = |manifest: &Arc<Manifest>| {
+            !manifest.cookies.is_empty() || (!manifest.composes.is_empty() && self.template.nested_set_cookies())
+        };
+        let parts = || one.fragment.fills.values().chain([&one.fragment.fallback]);
+        let inside = || parts().flat_map(|parts| self.needed(parts, one.scope)).any(|hole| self.may_decide(hole));
+        one.required || self.service(hole).is_some_and(sets_cookies) || inside()
     }
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::catalogue::Catalogue;
 use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
 use super::layout::assemble::{Surroundings, assemble};
-use super::layout::{LayoutFile, Service, Template};
+use super::layout::{LayoutFile, Template};
 use super::manifest::Manifest;
 use super::route::{Pattern, Routes};
 use super::upstreams::Allowed;
@@ -227,15 +227,8 @@ impl Site {
     /// gone, the highest there is: pages that a cache keeps name assets by the version of their time.
     #[must_use]
     pub fn service(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
-        let used = self
-            .templates
-            .iter()
-            .flat_map(|template| template.with_takeovers())
-            .flat_map(|template| &template.fragments);
-        let used = used.filter_map(|fragment| match &fragment.service {
-            Service::Named(manifest) if *manifest.name == *name => Some(manifest),
-            _ => None,
-        });
+        let live = self.templates.iter().flat_map(|template| template.with_takeovers());
+        let used = live.flat_map(Template::manifests).filter(|manifest| *manifest.name == *name);
         let exactly = |manifest: &&Arc<Manifest>| manifest.version.to_string() == version;
         self.catalogue.versions(name).chain(used).find(exactly).or_else(|| self.catalogue.versions(name).next())
     }

@@ -4,10 +4,8 @@
 use http::StatusCode;
 
 use super::answer::Content;
-use super::layout::{FragmentUse, Part, Service};
 use super::outcome::{Outcome, Reason, Shown};
-use super::plan::Plan;
-use super::stitch::Outcomes;
+use super::plan::{Outcomes, Plan};
 
 /// What the page is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,48 +21,14 @@ pub enum Verdict {
 /// Whether the verdict stands, whatever comes of the fragments that are not known yet.
 #[must_use]
 pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
-    fn settled(parts: &[Part], plan: &Plan, outcomes: &Outcomes) -> bool {
-        parts.iter().all(|part| match part {
-            Part::Text(_) | Part::Assets => true,
-            Part::When(index, inside) => !plan.shown[*index] || settled(inside, plan, outcomes),
-            Part::Fragment(index) => {
-                let fragment = &plan.template.fragments[*index];
-                match &outcomes[*index] {
-                    Some(outcome) if outcome.shown == Shown::Fallback => settled(&fragment.fallback, plan, outcomes),
-                    Some(_) => true,
-                    None => !fragment.required && !may_set_cookies(fragment) && !may_decide(&fragment.fallback, plan),
-                }
-            }
-        })
-    }
-    fn may_decide(parts: &[Part], plan: &Plan) -> bool {
-        parts.iter().any(|part| match part {
-            Part::Text(_) | Part::Assets => false,
-            Part::When(index, inside) => plan.shown[*index] && may_decide(inside, plan),
-            Part::Fragment(index) => {
-                let fragment = &plan.template.fragments[*index];
-                fragment.required || may_set_cookies(fragment) || may_decide(&fragment.fallback, plan)
-            }
-        })
-    }
-    /// Cookies leave with the head, or not at all.
-    fn may_set_cookies(fragment: &FragmentUse) -> bool {
-        matches!(&fragment.service, Service::Named(manifest) if !manifest.cookies.is_empty())
-    }
-    settled(&plan.template.parts, plan, outcomes)
+    plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_decide(hole))
 }
 
 /// Decides.
 #[must_use]
 pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
-    plan.template
-        .fragments
-        .iter()
-        .zip(outcomes)
-        .filter(|(fragment, _)| fragment.required)
-        .filter_map(|(_, outcome)| decides(outcome.as_ref()?))
-        .next()
-        .unwrap_or(Verdict::Page(StatusCode::OK))
+    let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.holes[*hole].required);
+    required.filter_map(|hole| decides(outcomes[hole].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
 }
 
 fn decides(outcome: &Outcome) -> Option<Verdict> {

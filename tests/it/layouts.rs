@@ -206,7 +206,7 @@ experiment.lead = { big = 1, small = 3 }
     let site = Site::build(&files, &Limits::default(), None);
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    assert_eq!(site.templates[0].fragments.len(), 4);
+    assert_eq!(site.templates[0].html.fragments.len(), 4);
     assert!(site.find("/news/uk", jiff::Timestamp::UNIX_EPOCH).is_some());
 }
 
@@ -217,11 +217,11 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let problems = parsed.problems.len();
     let files = Files { layouts: vec![source], ..Files::default() };
     let site = Site::build(&files, &Limits::default(), None);
-    let parts = site.templates.iter().flat_map(|template| &template.parts);
+    let parts = site.templates.iter().flat_map(|template| template.html.parts.iter());
     let text = parts.flat_map(|part| match part {
         Part::Assets => Vec::new(),
         Part::Text(text) => text.to_vec(),
-        Part::Fragment(_) | Part::When(..) => panic!("there is none"),
+        Part::Fragment(_) | Part::When(..) | Part::Slot(..) => panic!("there is none"),
     });
     (text.collect(), problems)
 }

@@ -17,6 +17,7 @@ mod discovering;
 mod framing;
 mod keeping;
 mod layouts;
+mod nesting;
 mod purging;
 mod scheduling;
 mod storing;

@@ -10,10 +10,12 @@ use pasteup::edge::memory::MemoryStore;
 use pasteup::engine::port::{Held, Store, Stored};
 use pasteup::page::answer::{Answer, Content};
 use pasteup::page::context::Visit;
+use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
+use pasteup::page::fetch::Fetch;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
-use pasteup::page::plan::{Defaults, Fetch, plan};
+use pasteup::page::plan::plan;
 use pasteup::page::policy::directives::Arrival;
 use pasteup::page::policy::freshness::Kept;
 use pasteup::page::site::{Files, Limits, Site};
@@ -27,7 +29,9 @@ fn fetch() -> Arc<Fetch> {
         ..Files::default()
     };
     let site = Site::build(&files, &Limits::default(), None);
-    Arc::clone(&plan(&site.templates[0], &Visit::default(), &Defaults::default(), Timestamp::UNIX_EPOCH).fetches[0])
+    Arc::clone(
+        &plan(&site.templates[0], Visit::default(), &Arc::new(Defaults::default()), Timestamp::UNIX_EPOCH).fetches[0],
+    )
 }
 
 fn stored(bytes: usize, tags: &str) -> Held {

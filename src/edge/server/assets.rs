@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::engine::{Found, Snapshot, Trace};
 use crate::page::answer::{Answer, Content};
+use crate::page::fetch::asset;
 use crate::page::outcome::Reason;
-use crate::page::plan::asset;
 use crate::page::policy::validation::is_held;
 
 use super::{Pages, error};

@@ -150,12 +150,18 @@ impl Pages {
         let Some(Match { template, changes_in, pattern, parameters }) = snapshot.site.find(&path, now) else {
             return error(StatusCode::NOT_FOUND, trace);
         };
-        let mut reader = snapshot.readers.reader(&template.dimensions, &request.headers, trusted);
-        let (experiments, dimensions) = (&template.experiments, &template.dimensions);
-        let part = take_part(experiments, dimensions, &request.headers, self.compositor.chance(), &mut reader);
+        let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
+        let part =
+            take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
         let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
-        let wanted =
-            engine::Request { template, visit: &visit, defaults: &snapshot.defaults, trace, at: now, changes_in };
+        let wanted = engine::Request {
+            template: Arc::clone(template),
+            visit,
+            defaults: Arc::clone(&snapshot.defaults),
+            trace: trace.clone(),
+            at: now,
+            changes_in,
+        };
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let begun = if snapshot.stream && request.version >= Version::HTTP_11 {
             self.compositor.begin(wanted).await
@@ -165,8 +171,13 @@ impl Pages {
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
         let held = if part.drawn { &nothing } else { &request.headers };
+        // What a page that is still to come varies on is not known yet, but what it may come to.
+        let mut dimensions = template.reads.clone();
         let mut response = match begun {
-            Begun::Whole(page) => response(page, held, trace),
+            Begun::Whole(page) => {
+                dimensions.clone_from(&page.plan.dimensions);
+                response(page, held, trace)
+            }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {
                     // The request is under way until its last byte.
@@ -176,7 +187,7 @@ impl Pages {
                 page(status, headers, Body::from_stream(body))
             }
         };
-        if let Some(vary) = snapshot.readers.vary(&template.dimensions) {
+        if let Some(vary) = snapshot.readers.vary(&dimensions) {
             response.headers_mut().append(VARY, vary);
         }
         // Another reader with the same cookies may see another page.

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
 use crate::page::context::Dimension;
+use crate::page::defaults::Defaults;
 use crate::page::manifest::{Endpoint, Example, Manifest};
-use crate::page::plan::Defaults;
 
 use super::exchange::{Exchange, Purpose};
 

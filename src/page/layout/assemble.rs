@@ -11,9 +11,12 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::experiment::Experiment;
+use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
+use super::composition::{Composition, FragmentUse, Part};
 use super::file::{LayoutFile, missing};
 use super::frames::Frames;
 use super::ids::{self, Wish};
@@ -21,7 +24,7 @@ use super::markup::MAX_DEPTH;
 use super::needs::Needs;
 use super::node::Node;
 use super::parts::Parts;
-use super::template::{FragmentUse, Part, Service, Takeover, Template};
+use super::template::{Takeover, Template};
 use super::title::Title;
 
 /// Partials inside each other, at most.
@@ -89,6 +92,7 @@ fn assemble_for(
         includes: 0,
         depth: 0,
         fallbacks: 0,
+        slots: BTreeMap::new(),
         wishes: Vec::new(),
         title,
         needs,
@@ -113,6 +117,8 @@ fn assemble_for(
     }
     let headers = assembler.frames.headers();
     let dimensions = dimensions(&fragments, &assembler.conditions);
+    let nested = surroundings.catalogue.reachable(fragments.iter().filter_map(FragmentUse::manifest));
+    let reads = reads(&dimensions, &nested, &front.experiments);
     let parts = parts.finish();
     let template = Template {
         file: file.source.file.clone(),
@@ -124,10 +130,15 @@ fn assemble_for(
         max_age: front.max_age,
         headers,
         digest: digest(&parts),
-        parts,
-        fragments,
-        conditions: assembler.conditions,
+        html: Composition {
+            parts,
+            fragments: fragments.into_iter().map(Arc::new).collect(),
+            conditions: assembler.conditions,
+            mistake: None,
+        },
+        nested,
         dimensions,
+        reads,
         experiments: front.experiments.clone(),
         takeovers: Vec::new(),
     };
@@ -136,13 +147,23 @@ fn assemble_for(
 
 /// What the page varies on, be it by a condition or by what a nanoservice is told.
 fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
-    let declared = fragments.iter().filter_map(|fragment| match &fragment.service {
-        Service::Named(manifest) => Some(manifest.context.iter().cloned()),
-        Service::Source(_) => None,
-    });
+    let declared = fragments.iter().filter_map(FragmentUse::manifest).flat_map(|manifest| &manifest.context);
     let asked = conditions.iter().chain(fragments.iter().map(|fragment| &fragment.conditions));
-    let all = declared.flatten().chain(asked.flat_map(Conditions::dimensions));
+    let all = declared.cloned().chain(asked.flat_map(Conditions::dimensions));
     let all: BTreeSet<Dimension> = all.filter(|dimension| *dimension != Dimension::Page).collect();
+    all.into_iter().collect()
+}
+
+/// What has to be known of a reader, whatever its fragments ask for: what is declared by these, and what
+/// they can put conditions on.
+fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
+    let mut all: BTreeSet<Dimension> = dimensions.iter().cloned().collect();
+    if !nested.manifests().is_empty() {
+        all.extend([Dimension::Device, Dimension::Region, Dimension::Locale]);
+        all.extend((!experiments.is_empty()).then_some(Dimension::Variant));
+        let declared = nested.manifests().iter().flat_map(|manifest| manifest.context.iter().cloned());
+        all.extend(declared.filter(|dimension| *dimension != Dimension::Page));
+    }
     all.into_iter().collect()
 }
 
@@ -160,6 +181,8 @@ fn digest(parts: &[Part]) -> u128 {
                     hash.update(&index.to_be_bytes());
                     feed(inside, hash);
                 }
+                // Only answers have these.
+                Part::Slot(name, _) => hash.update(name.as_bytes()),
                 Part::Assets => hash.update(b"assets"),
             }
         }
@@ -189,6 +212,8 @@ pub(super) struct Assembler<'a> {
     pub(super) depth: usize,
     /// Fragments that are open: what is inside one is shown in its stead, and is no part of the head.
     pub(super) fallbacks: usize,
+    /// Which slot a fragment fills, by its index.
+    pub(super) slots: BTreeMap<usize, Name>,
     /// What the fragments that have a service would be called, in document order.
     pub(super) wishes: Vec<Wish>,
     pub(super) title: Title,

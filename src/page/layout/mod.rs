@@ -9,16 +9,19 @@ pub mod front;
 pub mod markup;
 pub mod node;
 
+pub mod composition;
 pub mod template;
 
 pub mod assemble;
 mod frames;
 mod ids;
 mod needs;
+mod nested;
 mod parts;
 mod place;
 mod title;
 mod uses;
 
+pub use composition::{Composition, FragmentUse, Part, Service};
 pub use file::LayoutFile;
-pub use template::{FragmentUse, Part, Service, Template};
+pub use template::Template;

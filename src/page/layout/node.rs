@@ -73,6 +73,8 @@ pub enum Mark {
 pub struct FragmentElement {
     /// Its start tag.
     pub at: Spot,
+    /// The bytes of its end tag; empty where it has none.
+    pub end: Range<usize>,
     /// What it asks for.
     pub target: Target,
     /// What explain, metrics and the overlay call it.

@@ -1,8 +1,10 @@
 //! The parts of a page while they are put together: neighbouring bytes become one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::template::Part;
+use super::composition::Part;
 
 /// Joins neighbouring bytes.
 #[derive(Default)]
@@ -28,7 +30,7 @@ impl Parts {
 
     pub(super) fn prepend_all(&mut self, other: Self) {
         self.flush();
-        self.done.splice(0..0, other.finish());
+        self.done.splice(0..0, other.finish().iter().cloned());
     }
 
     pub(super) fn flush(&mut self) {
@@ -37,8 +39,8 @@ impl Parts {
         }
     }
 
-    pub(super) fn finish(mut self) -> Vec<Part> {
+    pub(super) fn finish(mut self) -> Arc<[Part]> {
         self.flush();
-        self.done
+        self.done.into()
     }
 }

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use url::Url;
 
-use crate::page::context::{Conditions, Dimension};
-use crate::page::diagnostic::{Located, Spot};
+use crate::page::catalogue::Catalogue;
+use crate::page::context::Dimension;
+use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
 use crate::page::manifest::Manifest;
-use crate::page::names::Name;
 use crate::page::route::Pattern;
 
-use super::node::Piece;
+use super::composition::Composition;
 
 /// A layout, whole: its bytes, its fragments, and what it says of the page.
 #[derive(Debug)]
@@ -36,14 +34,14 @@ pub struct Template {
     pub max_age: Option<Duration>,
     /// Headers that the page adds.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The page, in order.
-    pub parts: Vec<Part>,
-    /// All fragments, those inside others' fallbacks too, in document order.
-    pub fragments: Vec<FragmentUse>,
-    /// The conditions of `<when>`, by [`Part::When`].
-    pub conditions: Vec<Conditions>,
+    /// The page: its bytes and its fragments.
+    pub html: Composition,
+    /// The nanoservices that its fragments may ask for, and those that these may.
+    pub nested: Catalogue,
     /// What the page varies on, each once.
     pub dimensions: Vec<Dimension>,
+    /// What has to be known of a reader: what the page varies on, or may come to.
+    pub reads: Vec<Dimension>,
     /// Equal for two layouts with the same bytes, here and on other machines.
     pub digest: u128,
     /// Tests on its readers.
@@ -80,55 +78,19 @@ impl Template {
         (on.map_or(self, |takeover| &takeover.template), change)
     }
 
+    /// The nanoservices that may fill its fragments, and theirs.
+    pub fn manifests(&self) -> impl Iterator<Item = &Arc<Manifest>> {
+        self.html.fragments.iter().filter_map(|fragment| fragment.manifest()).chain(self.nested.manifests())
+    }
+
+    /// Whether a fragment that its fragments may ask for may set cookies.
+    #[must_use]
+    pub fn nested_set_cookies(&self) -> bool {
+        self.nested.manifests().iter().any(|manifest| !manifest.cookies.is_empty())
+    }
+
     /// It and all that takes its place at some time.
     pub fn with_takeovers(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.takeovers.iter().map(|takeover| &*takeover.template))
     }
-}
-
-/// A piece of a page.
-#[derive(Debug)]
-pub enum Part {
-    /// Bytes that are the same for all readers.
-    Text(Bytes),
-    /// A fragment, by its index in [`Template::fragments`].
-    Fragment(usize),
-    /// What is shown under conditions, by their index in [`Template::conditions`].
-    When(usize, Vec<Part>),
-    /// What its fragments need in the head.
-    Assets,
-}
-
-/// A fragment in its place.
-#[derive(Debug)]
-pub struct FragmentUse {
-    /// What explain, metrics and the overlay call it; each on a page its own.
-    pub id: Name,
-    /// Who fills it.
-    pub service: Service,
-    /// Freshness where the answer states none, and the most where it does.
-    pub ttl: Option<Duration>,
-    /// How long past freshness an old copy may be shown.
-    pub stale: Option<Duration>,
-    /// Longest time from the start of the fetch to the last body byte.
-    pub timeout: Option<Duration>,
-    /// The page is no page without it.
-    pub required: bool,
-    /// When it is shown at all.
-    pub conditions: Conditions,
-    /// Its parameters, in the layout's order.
-    pub parameters: Vec<(String, Vec<Piece>)>,
-    /// What is shown when nothing better can be.
-    pub fallback: Vec<Part>,
-    /// Where it stands.
-    pub at: Spot,
-}
-
-/// Who fills a fragment.
-#[derive(Debug, Clone)]
-pub enum Service {
-    /// A nanoservice of the catalogue.
-    Named(Arc<Manifest>),
-    /// A URL on an allowed upstream.
-    Source(Url),
 }

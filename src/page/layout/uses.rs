@@ -10,10 +10,10 @@ use crate::page::names::{self, Name};
 use crate::page::units;
 
 use super::assemble::Assembler;
+use super::composition::{FragmentUse, Service, fills};
 use super::ids::Wish;
 use super::node::{FragmentElement, Parameter, Piece, Target};
 use super::parts::Parts;
-use super::template::{FragmentUse, Service};
 
 impl<'a> Assembler<'a> {
     /// Tells of variants that no experiment of the page has.
@@ -39,11 +39,8 @@ impl<'a> Assembler<'a> {
 
     /// Tells of a fragment's slot that is none.
     fn slot_of(&mut self, slot: &Located<String>) {
-        if self.fallbacks > 0 {
-            let message = "`slot` inside a fragment is understood, but not acted on by this version";
-            let problem = Diagnostic::new(Code::NotYet, slot.at.clone(), message);
-            self.problems.push(problem.help("the fragment stands where it is written"));
-        } else if self.frames.levels.len() == 1 {
+        // Inside a fragment it is for that one's HTML, which nobody has seen yet.
+        if self.fallbacks == 0 && self.frames.levels.len() == 1 {
             let message = format!("there is no frame that could have a slot `{}`", slot.value);
             let problem = Diagnostic::new(Code::UnknownSlot, slot.at.clone(), message);
             self.problems.push(problem.help("name one in the front matter: `frame = \"frames/site.html\"`"));
@@ -63,6 +60,7 @@ impl<'a> Assembler<'a> {
         self.fragments.push(None);
         if let Some(slot) = &element.slot {
             self.slot_of(slot);
+            self.slots.insert(index, Name::from(slot.value.as_str()));
         }
         self.variants(&element.conditions, element.variants_at.as_ref());
         let service = self.service(element);
@@ -79,6 +77,7 @@ impl<'a> Assembler<'a> {
         self.inside(&element.inside, &mut fallback);
         self.fallbacks -= 1;
         let fallback = fallback.finish();
+        let fills = fills(&fallback, &self.slots);
         if element.required && fallback.is_empty() {
             let problem =
                 Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
@@ -98,6 +97,7 @@ impl<'a> Assembler<'a> {
             conditions: element.conditions.clone(),
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fallback,
+            fills,
             at: element.at.clone(),
         });
         Some(index)
@@ -218,6 +218,7 @@ fn wish(element: &FragmentElement, service: &Service) -> Wish {
     match (&element.id, service) {
         (Some(id), _) => Wish::Written(id.clone()),
         (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
+        (None, Service::Wanted(name, _)) => Wish::Named(name.to_string()),
         (None, Service::Source(url)) => {
             let host = url.host_str().unwrap_or("src");
             Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))

@@ -14,11 +14,11 @@ use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobs
 use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::{Reader, Visit};
+use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
 use pasteup::page::outcome::{Reason, Shown};
-use pasteup::page::plan::Defaults;
 use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
@@ -190,15 +190,15 @@ impl TestCompositor {
         &self,
         target: &str,
         reader: Reader,
-        how: impl AsyncFnOnce(&Compositor, pasteup::engine::Request<'_>) -> T,
+        how: impl AsyncFnOnce(&Compositor, pasteup::engine::Request) -> T,
     ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
         let visit = Visit::new(pattern, parameters, query, &template.query, reader);
-        let (defaults, trace) = (&self.defaults, &Trace::new());
-        how(engine, pasteup::engine::Request { template, visit: &visit, defaults, trace, at, changes_in }).await
+        let (template, defaults, trace) = (Arc::clone(template), Arc::new(self.defaults.clone()), Trace::new());
+        how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }
 
     /// How often a nanoservice was asked.
@@ -247,7 +247,7 @@ impl Got {
 
     /// Outcome and reason of the fragment with this id.
     pub(crate) fn outcome(&self, id: &str) -> (Shown, Option<Reason>) {
-        let index = self.0.plan.template.fragments.iter().position(|f| &*f.id == id).expect("a fragment");
+        let index = self.0.plan.holes.iter().position(|hole| &*hole.id == id).expect("a fragment");
         let outcome = self.0.outcomes[index].as_ref().expect("it was needed");
         (outcome.shown, outcome.reason)
     }

@@ -55,7 +55,7 @@ impl Parser<'_> {
         attributes
     }
 
-    pub(super) fn fragment(&mut self, tag: &StartTag, inside: Vec<Node>) -> FragmentElement {
+    pub(super) fn fragment(&mut self, tag: &StartTag, inside: Vec<Node>, end: Range<usize>) -> FragmentElement {
         const KNOWN: [&str; 17] = [
             "name",
             "src",
@@ -77,6 +77,7 @@ impl Parser<'_> {
         ];
         let mut element = FragmentElement {
             at: self.spot(tag.span.clone()),
+            end,
             target: Target::Missing,
             id: None,
             ttl: None,
@@ -353,7 +354,13 @@ impl Parser<'_> {
                 Some(format!("after `data-` stand {}", names::NAME_RULE));
             return None;
         };
-        match pieces(&attribute.value) {
+        let value = if self.role.is_answer {
+            // It comes from a program, which knows what it means.
+            Ok(vec![Piece::Literal(attribute.value.clone())])
+        } else {
+            pieces(&attribute.value)
+        };
+        match value {
             Ok(value) => Some(Parameter {
                 name: Located { value: name.to_owned(), at: self.spot(attribute.name_span.clone()) },
                 value,

@@ -27,6 +27,13 @@ pub struct Role {
     pub has_slots: bool,
     /// It fills the slots of a frame.
     pub fills: bool,
+    /// It is no file but what a nanoservice answered.
+    pub is_answer: bool,
+}
+
+impl Role {
+    /// What a nanoservice answered. Its slots may be filled by the layout that asked for it.
+    pub const ANSWER: Self = Self { has_slots: true, fills: false, is_answer: true };
 }
 
 /// A top-level element that goes into a slot, or into the frame's head.
@@ -44,6 +51,8 @@ pub struct Markup {
     pub nodes: Vec<Node>,
     /// How many of our elements stand inside each other, at most.
     pub depth: usize,
+    /// More stood inside each other than may; what follows was not read.
+    pub too_deep: bool,
 }
 
 /// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
@@ -232,7 +241,8 @@ impl Parser<'_> {
 
     fn is_ours(&self, name: &str) -> bool {
         let templates = self.no_title[0];
-        matches!(name, "fragment" | "when" | "include") || (name == "slot" && self.role.has_slots && templates == 0)
+        let of_layouts = !self.role.is_answer && matches!(name, "when" | "include");
+        name == "fragment" || of_layouts || (name == "slot" && self.role.has_slots && templates == 0)
     }
 
     fn open(&mut self, tag: StartTag) {
@@ -308,7 +318,7 @@ impl Parser<'_> {
         self.end_region(end..end);
         self.text_until(end, end);
         let nodes = self.nodes.pop().expect("the file's own nodes are never popped");
-        Markup { nodes, depth: self.depth }
+        Markup { nodes, depth: self.depth, too_deep: self.too_deep }
     }
 
     /// Closes the innermost of our elements.
@@ -316,7 +326,7 @@ impl Parser<'_> {
         let inside = self.nodes.pop().expect("each open element has its nodes");
         let tag = self.open.pop().expect("only an open element is closed");
         let node = match tag.name.as_str() {
-            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside)))),
+            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside, end)))),
             "when" => {
                 let variants_at = self.variants(&tag);
                 Some(Node::When { conditions: self.when(&tag), variants_at, inside })

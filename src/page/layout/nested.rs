@@ -1,0 +1,192 @@
+//! The HTML of an answer that asks for other fragments, taken apart once: when it comes in.
+//! What its manifest does not list is passed on as it stands, and mistakes are for the log.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::page::diagnostic::{Diagnostic, Source, Spot};
+use crate::page::manifest::Manifest;
+use crate::page::names::Name;
+
+use super::composition::{Composition, FragmentUse, Part, Service, fills};
+use super::markup::{self, Role};
+use super::node::{FragmentElement, Node, Target};
+
+/// Fragments that one answer asks for, at most; past them stand fallbacks.
+const MAX_FRAGMENTS: usize = 1000;
+
+impl Composition {
+    /// Takes an answer's HTML apart. `None` where it asks for nothing.
+    #[must_use]
+    pub fn of_answer(html: &Bytes, manifest: &Manifest) -> Option<Self> {
+        if !asks(html) {
+            return None;
+        }
+        let text = std::str::from_utf8(html).ok()?;
+        let source = Source::new(format!("the HTML of `{}`", manifest.name), text);
+        let mut problems = Vec::new();
+        let markup = markup::parse(&source, 0, Role::ANSWER, &mut problems);
+        if markup.too_deep {
+            return None;
+        }
+        let mut taking = Taking { html, manifest, fragments: Vec::new(), slots: BTreeMap::new() };
+        let parts = taking.parts(&markup.nodes);
+        if taking.fragments.is_empty() && !parts.iter().any(|part| matches!(part, Part::Slot(..))) {
+            return None;
+        }
+        let fragments = taking.fragments.into_iter().flatten().map(Arc::new).collect();
+        Some(Self { parts, fragments, conditions: Vec::new(), mistake: problems.first().map(told) })
+    }
+
+    /// Bytes that it takes in memory beside the HTML, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        fn of(parts: &[Part]) -> usize {
+            let inside = |part: &Part| match part {
+                Part::When(_, inside) | Part::Slot(_, inside) => of(inside),
+                Part::Text(_) | Part::Fragment(_) | Part::Assets => 0,
+            };
+            size_of_val(parts) + parts.iter().map(inside).sum::<usize>()
+        }
+        let fragment = |fragment: &Arc<FragmentUse>| {
+            let parameters = fragment.parameters.iter().map(|(name, _)| 128 + name.len());
+            size_of::<FragmentUse>()
+                + of(&fragment.fallback)
+                + parameters.sum::<usize>()
+                + fragment.at.source.text.len()
+        };
+        of(&self.parts) + self.fragments.iter().map(fragment).sum::<usize>()
+    }
+}
+
+/// Whether HTML may ask for anything, at the speed of a scan.
+fn asks(html: &[u8]) -> bool {
+    const MARKS: [&[u8]; 2] = [b"fragment", b"slot"];
+    memchr::memchr_iter(b'<', html).any(|at| {
+        let name = &html[at + 1..];
+        MARKS.iter().any(|mark| name.get(..mark.len()).is_some_and(|name| name.eq_ignore_ascii_case(mark)))
+    })
+}
+
+fn told(problem: &Diagnostic) -> Box<str> {
+    let (line, column) = problem.at.source.position(problem.at.span.start);
+    format!("line {line}, column {column}: {}", problem.message).into()
+}
+
+/// Pieces of one text while they are put together: neighbouring bytes become one.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Part>,
+    text: Range<usize>,
+}
+
+struct Taking<'a> {
+    html: &'a Bytes,
+    manifest: &'a Manifest,
+    /// In document order; `None` while what is inside one is being read.
+    fragments: Vec<Option<FragmentUse>>,
+    /// Which slot a fragment fills, by its index.
+    slots: BTreeMap<usize, Name>,
+}
+
+impl Taking<'_> {
+    fn parts(&mut self, nodes: &[Node]) -> Arc<[Part]> {
+        let mut pieces = Pieces::default();
+        self.nodes(nodes, &mut pieces);
+        self.finish(pieces)
+    }
+
+    fn finish(&self, mut pieces: Pieces) -> Arc<[Part]> {
+        self.end_text(&mut pieces);
+        pieces.done.into()
+    }
+
+    fn end_text(&self, pieces: &mut Pieces) {
+        let text = std::mem::take(&mut pieces.text);
+        pieces.done.extend((!text.is_empty()).then(|| Part::Text(self.html.slice(text))));
+    }
+
+    fn text(&self, span: &Range<usize>, pieces: &mut Pieces) {
+        if pieces.text.end != span.start {
+            self.end_text(pieces);
+            pieces.text.start = span.start;
+        }
+        pieces.text.end = span.end;
+    }
+
+    fn push(&self, part: Part, pieces: &mut Pieces) {
+        self.end_text(pieces);
+        pieces.done.push(part);
+    }
+
+    fn nodes(&mut self, nodes: &[Node], pieces: &mut Pieces) {
+        for node in nodes {
+            self.node(node, pieces);
+        }
+    }
+
+    fn node(&mut self, node: &Node, pieces: &mut Pieces) {
+        match node {
+            Node::Text(span) | Node::Title(span) => self.text(span, pieces),
+            Node::Fragment(element) => self.fragment(element, pieces),
+            Node::Slot { name, start, inside, end } => {
+                // Of one that combines nothing it may be the browser's own, unless the layout fills it.
+                let tags = self.manifest.composes.is_empty();
+                let mut default = Pieces::default();
+                if tags {
+                    self.text(start, &mut default);
+                }
+                self.nodes(inside, &mut default);
+                if tags {
+                    self.text(end, &mut default);
+                }
+                let default = self.finish(default);
+                self.push(Part::Slot(Name::from(name.value.as_str()), default), pieces);
+            }
+            // These are a layout's, and stand in no answer.
+            Node::When { .. } | Node::Fill { .. } | Node::Head(_) | Node::Include(_) | Node::Mark(_) => {}
+        }
+    }
+
+    fn fragment(&mut self, element: &FragmentElement, pieces: &mut Pieces) {
+        let listed = match &element.target {
+            Target::Named { name, version } if self.manifest.composes.contains(&name.value) => Some((name, version)),
+            _ => None,
+        };
+        let Some((name, version)) = listed else {
+            self.text(&element.at.span, pieces);
+            self.nodes(&element.inside, pieces);
+            return self.text(&element.end, pieces);
+        };
+        if self.fragments.len() == MAX_FRAGMENTS {
+            return self.nodes(&element.inside, pieces);
+        }
+        let index = self.fragments.len();
+        self.fragments.push(None);
+        if let Some(slot) = &element.slot {
+            self.slots.insert(index, Name::from(slot.value.as_str()));
+        }
+        let fallback = self.parts(&element.inside);
+        let fills = fills(&fallback, &self.slots);
+        let name = Name::from(name.value.as_str());
+        let tag = Source::new(element.at.source.file.clone(), element.at.source.slice(element.at.span.clone()));
+        self.fragments[index] = Some(FragmentUse {
+            id: element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str())),
+            service: Service::Wanted(name, version.value.clone()),
+            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
+            stale: element.stale,
+            timeout: element.timeout,
+            required: element.required,
+            conditions: element.conditions.clone(),
+            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
+            fallback,
+            fills,
+            // The tag alone: the whole text would be kept with it.
+            at: Spot::new(&tag, 0..tag.text.len()),
+        });
+        self.push(Part::Fragment(index), pieces);
+    }
+}
