@@ -1,5 +1,6 @@
 //! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub struct Page {
 /// A page whose head is known.
 pub enum Begun {
     /// All of it is.
-    Whole(Page),
+    Whole(Box<Page>),
     /// Its parts follow in document order, as they come in.
     Streaming {
         /// Its status.
@@ -137,7 +138,7 @@ impl Compositor {
         let patience = Instant::now() + NEARLY;
         loop {
             if fan_out.is_complete() {
-                return Begun::Whole(self.finish(fan_out, &trace));
+                return Begun::Whole(Box::new(self.finish(fan_out, &trace)));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -145,7 +146,7 @@ impl Compositor {
             }
             let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
                 // The other parts are of no use to anybody.
-                return Begun::Whole(self.finish(fan_out, &trace));
+                return Begun::Whole(Box::new(self.finish(fan_out, &trace)));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let headers = headers(fan_out.plan(), fan_out.outcomes(), false, Instant::now().into_std());
@@ -164,7 +165,9 @@ impl Compositor {
 
     /// The rest of a page whose head has left.
     fn stream(&self, fan_out: FanOut, trace: Trace) -> BoxStream<'static, Bytes> {
-        let stitcher = Stitcher::new(fan_out.plan());
+        // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
+        let salt = RandomState::new().hash_one(trace.to_string());
+        let stitcher = Stitcher::streaming(fan_out.plan(), salt);
         let engine = self.clone();
         stream::unfold(Some((fan_out, stitcher)), move |state| {
             let (engine, trace) = (engine.clone(), trace.clone());
@@ -179,7 +182,8 @@ impl Compositor {
                     if !chunks.is_empty() {
                         return Some((chunks, Some((fan_out, stitcher))));
                     }
-                    fan_out.next().await;
+                    // Where it does not hold, the reader's connection breaks: half a page is none.
+                    assert!(fan_out.next().await, "a page whose outcomes are known comes to its end");
                 }
             }
         })

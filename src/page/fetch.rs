@@ -265,6 +265,7 @@ mod tests {
     use super::super::context::{Conditions, Device, Reader};
     use super::super::diagnostic::{Source, Spot};
     use super::super::layout::Service;
+    use super::super::layout::node::Load;
     use super::*;
     use proptest::prelude::*;
 
@@ -323,6 +324,7 @@ mod tests {
             stale: None,
             timeout: None,
             required: false,
+            load: Load::Auto,
             conditions: Conditions::default(),
             parameters: vec![("p".to_owned(), vec![Piece::Literal(path)])],
             fallback: Arc::default(),

@@ -23,6 +23,7 @@ pub mod experiment;
 pub mod reader;
 
 pub mod defaults;
+pub mod esi;
 pub mod fetch;
 pub mod key;
 pub mod plan;
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod answer;
 pub mod assets;
 pub mod judge;
+pub mod late;
 pub mod outcome;
 pub mod policy;
 pub mod stitch;

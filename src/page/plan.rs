@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::context::{Conditions, Dimension, Visit};
@@ -339,6 +340,53 @@ impl Plan {
         found
     }
 
+    /// Whether a hole and all that stands in it are filled.
+    #[must_use]
+    pub fn is_known(&self, hole: usize, outcomes: &Outcomes) -> bool {
+        let Some((inside, scope)) = outcomes[hole].as_ref().and_then(|outcome| self.inside(hole, outcome)) else {
+            return outcomes[hole].is_some();
+        };
+        let mut known = true;
+        self.walk(inside, scope, &mut |hole| {
+            known &= outcomes[hole].is_some();
+            outcomes[hole].as_ref()
+        });
+        known
+    }
+
+    /// Whether a hole's fallback asks for nothing.
+    #[must_use]
+    pub fn is_plain(&self, hole: usize) -> bool {
+        let hole = &self.holes[hole];
+        self.needed(&hole.fragment.fallback, hole.scope).is_empty()
+    }
+
+    /// What stands in a hole until it is filled: its fallback, and of what that asks for the fallbacks.
+    pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Bytes>) {
+        let hole = &self.holes[hole];
+        self.plainly(&hole.fragment.fallback, hole.scope, chunks);
+    }
+
+    fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Bytes>) {
+        for part in parts {
+            match part {
+                Part::Text(text) => chunks.push(text.clone()),
+                Part::When(condition, inside) if self.is_shown(scope, *condition) => {
+                    self.plainly(inside, scope, chunks);
+                }
+                Part::Slot(name, default) => {
+                    let (inside, scope) = self.filling(scope, name, default);
+                    self.plainly(inside, scope, chunks);
+                }
+                Part::Fragment(fragment) => match self.hole(scope, *fragment) {
+                    Ok(hole) => self.placeholder(hole, chunks),
+                    Err(fallback) => self.plainly(fallback, scope, chunks),
+                },
+                Part::When(..) | Part::Assets | Part::Late => {}
+            }
+        }
+    }
+
     /// The holes that stand on the page, as far as that is known, in document order.
     #[must_use]
     pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
@@ -355,7 +403,7 @@ impl Plan {
     pub fn walk<'o>(&self, parts: &[Part], scope: Scope, meet: &mut impl FnMut(usize) -> Option<&'o Outcome>) {
         for part in parts {
             match part {
-                Part::Text(_) | Part::Assets => {}
+                Part::Text(_) | Part::Assets | Part::Late => {}
                 Part::When(condition, inside) => {
                     if self.is_shown(scope, *condition) {
                         self.walk(inside, scope, meet);

@@ -8,7 +8,9 @@ use bytes::Bytes;
 
 use super::answer::Content;
 use super::assets::Asset;
+use super::late::Names;
 use super::layout::Part;
+use super::layout::node::Load;
 use super::outcome::{Outcome, Shown};
 use super::plan::{Outcomes, Plan, Scope};
 
@@ -24,6 +26,10 @@ pub struct Stitcher {
     open: Vec<Place>,
     /// Assets that are in the page already.
     met: HashSet<(String, String)>,
+    /// How late parts are named; `None` where all stand in their places.
+    names: Option<Names>,
+    /// Holes that were passed by, and are still to be sent.
+    waiting: Vec<usize>,
 }
 
 /// A place among parts.
@@ -41,54 +47,111 @@ impl Place {
 }
 
 impl Stitcher {
-    /// Begins a page.
+    /// Begins a page whose parts all stand in their places.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let (parts, scope) = plan.page();
-        Self { open: vec![Place { parts, scope, at: 0 }], met: HashSet::new() }
+        Self { open: vec![Place { parts, scope, at: 0 }], met: HashSet::new(), names: None, waiting: Vec::new() }
+    }
+
+    /// Begins a page that passes by what is loaded late. `salt`: a number that nobody can guess.
+    #[must_use]
+    pub fn streaming(plan: &Plan, salt: u64) -> Self {
+        Self { names: Some(Names::new(salt, plan.template.late_script)), ..Self::new(plan) }
     }
 
     /// Whether the page has come to its end.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.waiting.is_empty()
     }
 
-    /// The chunks up to the first fragment whose outcome is not known.
+    /// The chunks up to the first fragment whose outcome is not known, and that must not be passed by.
     pub fn advance(&mut self, plan: &Plan, outcomes: &Outcomes) -> Vec<Bytes> {
         let mut chunks = Vec::new();
-        while let Some(place) = self.open.last_mut() {
-            let (scope, at) = (place.scope, place.at);
-            let Some(part) = place.parts.get(at) else {
+        self.go_on(plan, outcomes, 0, &mut chunks);
+        if self.open.is_empty() {
+            self.send_late(plan, outcomes, &mut chunks);
+        }
+        chunks
+    }
+
+    /// Goes on until so many places are open.
+    fn go_on(&mut self, plan: &Plan, outcomes: &Outcomes, until: usize, chunks: &mut Vec<Bytes>) {
+        while self.open.len() > until {
+            let place = self.open.last_mut().expect("one is open");
+            let scope = place.scope;
+            let Some(part) = place.parts.get(place.at).cloned() else {
                 self.open.pop();
                 continue;
             };
             let inside = match part {
                 Part::Text(text) => {
-                    chunks.push(text.clone());
+                    chunks.push(text);
                     None
                 }
                 Part::When(condition, inside) => {
-                    plan.is_shown(scope, *condition).then(|| Place::start((inside, scope)))
+                    plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
                 }
-                Part::Slot(name, default) => Some(Place::start(plan.filling(scope, name, default))),
+                Part::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
                 Part::Assets => {
                     let assets = self.all_assets(plan, outcomes);
                     chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets)));
                     None
                 }
-                Part::Fragment(fragment) => match plan.hole(scope, *fragment) {
-                    Err(fallback) => Some(Place::start((fallback, scope))),
-                    Ok(hole) => {
-                        let Some(outcome) = &outcomes[hole] else { break };
-                        self.shown(plan, hole, outcome, &mut chunks)
+                Part::Late => {
+                    self.send_late(plan, outcomes, chunks);
+                    if !self.waiting.is_empty() {
+                        break;
                     }
+                    None
+                }
+                Part::Fragment(fragment) => match plan.hole(scope, fragment) {
+                    Err(fallback) => Some(Place::start((fallback, scope))),
+                    Ok(hole) => match (&outcomes[hole], self.names) {
+                        (Some(outcome), _) => self.shown(plan, hole, outcome, chunks),
+                        (None, Some(names)) if plan.holes[hole].fragment.load == Load::Defer => {
+                            chunks.push(names.begin(hole));
+                            plan.placeholder(hole, chunks);
+                            chunks.push(Names::end());
+                            self.waiting.push(hole);
+                            None
+                        }
+                        (None, _) => break,
+                    },
                 },
             };
-            self.open.last_mut().expect("it was open above").at += 1;
+            self.open.last_mut().expect("one is open").at += 1;
             self.open.extend(inside);
         }
-        chunks
+    }
+
+    /// Sends what was passed by and has come since, in whatever order.
+    fn send_late(&mut self, plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Bytes>) {
+        let Some(names) = self.names else { return };
+        for hole in std::mem::take(&mut self.waiting) {
+            let Some(outcome) = outcomes[hole].as_ref().filter(|_| plan.is_known(hole, outcomes)) else {
+                self.waiting.push(hole);
+                continue;
+            };
+            // A fallback of bytes alone stands there already, and so does nothing in place of nothing.
+            let stays = match outcome.shown {
+                Shown::Fallback => plan.is_plain(hole),
+                Shown::Omitted => plan.holes[hole].fragment.fallback.is_empty(),
+                Shown::Fresh | Shown::Stale => false,
+            };
+            if stays {
+                continue;
+            }
+            chunks.push(names.open(hole));
+            // Whatever stands inside is in its place there.
+            let (names_of_page, open) = (self.names.take(), self.open.len());
+            let inside = self.shown(plan, hole, outcome, chunks);
+            self.open.extend(inside);
+            self.go_on(plan, outcomes, open, chunks);
+            self.names = names_of_page;
+            chunks.push(names.close());
+        }
     }
 
     /// What stands in a hole, led by what the head did not hold yet when it left.

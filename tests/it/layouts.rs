@@ -219,7 +219,7 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let site = Site::build(&files, &Limits::default(), None);
     let parts = site.templates.iter().flat_map(|template| template.html.parts.iter());
     let text = parts.flat_map(|part| match part {
-        Part::Assets => Vec::new(),
+        Part::Assets | Part::Late => Vec::new(),
         Part::Text(text) => text.to_vec(),
         Part::Fragment(_) | Part::When(..) | Part::Slot(..) => panic!("there is none"),
     });

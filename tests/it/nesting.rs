@@ -259,7 +259,7 @@ async fn a_nested_one_is_told_what_it_declares_and_the_page_varies_on_it() {
     let page = site.get_as("/", mobile).await;
     assert_eq!(page.html(), "mobile");
     assert_eq!(page.outcome("b"), (Shown::Omitted, Some(Reason::Condition)));
-    let varies: Vec<&str> = page.0.plan.dimensions.iter().map(|dimension| dimension.header()).collect();
+    let varies: Vec<&str> = page.0.plan.dimensions.iter().map(pasteup::page::context::Dimension::header).collect();
     assert_eq!(varies, ["fragment-device"], "b is not shown, and c nobody asked for");
 }
 

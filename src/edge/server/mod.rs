@@ -166,7 +166,7 @@ impl Pages {
         let begun = if snapshot.stream && request.version >= Version::HTTP_11 {
             self.compositor.begin(wanted).await
         } else {
-            Begun::Whole(self.compositor.compose(wanted).await)
+            Begun::Whole(Box::new(self.compositor.compose(wanted).await))
         };
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
@@ -176,7 +176,7 @@ impl Pages {
         let mut response = match begun {
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                response(page, held, trace)
+                response(*page, held, trace)
             }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {

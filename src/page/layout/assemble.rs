@@ -12,6 +12,7 @@ use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension};
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
 use crate::page::experiment::Experiment;
+use crate::page::late::Script;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
@@ -22,7 +23,7 @@ use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
-use super::node::Node;
+use super::node::{Mark, Node};
 use super::parts::Parts;
 use super::template::{Takeover, Template};
 use super::title::Title;
@@ -136,6 +137,7 @@ fn assemble_for(
             conditions: assembler.conditions,
             mistake: None,
         },
+        late_script: Script::default(),
         nested,
         dimensions,
         reads,
@@ -184,6 +186,7 @@ fn digest(parts: &[Part]) -> u128 {
                 // Only answers have these.
                 Part::Slot(name, _) => hash.update(name.as_bytes()),
                 Part::Assets => hash.update(b"assets"),
+                Part::Late => hash.update(b"late"),
             }
         }
     }
@@ -261,6 +264,8 @@ impl<'a> Assembler<'a> {
                 None => parts.text(self.bytes(span.clone())),
             },
             Node::Mark(_) if self.fallbacks > 0 => {}
+            // Behind all that a reader sees, and no deeper than the body.
+            Node::Mark(Mark::BodyEnd) => parts.push(Part::Late),
             Node::Mark(mark) => {
                 if let Some(element) = self.title.at(*mark) {
                     parts.text(element.as_bytes());

@@ -14,7 +14,7 @@ use crate::page::diagnostic::Spot;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
-use super::node::Piece;
+use super::node::{Load, Piece};
 
 /// HTML with holes.
 #[derive(Debug, Default, PartialEq)]
@@ -42,6 +42,8 @@ pub enum Part {
     Slot(Name, Arc<[Part]>),
     /// What fragments need in the head.
     Assets,
+    /// Where those parts are sent whose places were passed by, for them to be taken there.
+    Late,
 }
 
 /// A fragment in its place.
@@ -59,6 +61,8 @@ pub struct FragmentUse {
     pub timeout: Option<Duration>,
     /// The page is no page without it.
     pub required: bool,
+    /// When it is loaded.
+    pub load: Load,
     /// When it is shown at all.
     pub conditions: Conditions,
     /// Its parameters, in the layout's order.
@@ -109,7 +113,7 @@ pub(super) fn fills(inside: &[Part], slots: &BTreeMap<usize, Name>) -> BTreeMap<
                     found.entry(slot).or_default().push(Part::When(*condition, inside));
                 }
             }
-            Part::Text(_) | Part::Slot(..) | Part::Assets => {}
+            Part::Text(_) | Part::Slot(..) | Part::Assets | Part::Late => {}
         }
     }
     found.into_iter().map(|(slot, parts)| (slot, parts.into())).collect()

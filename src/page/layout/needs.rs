@@ -24,20 +24,21 @@ enum Place {
     Front,
 }
 
-const fn of(mark: Mark) -> Place {
-    match mark {
+const fn of(mark: Mark) -> Option<Place> {
+    Some(match mark {
         Mark::HeadEnd => Place::HeadEnd,
         Mark::Body => Place::Body,
         Mark::Head => Place::Head,
         Mark::Html => Place::Html,
         Mark::Doctype => Place::Doctype,
-    }
+        Mark::BodyEnd => return None,
+    })
 }
 
 impl Needs {
     pub(super) fn new(roots: &[&LayoutFile], files: &BTreeMap<String, LayoutFile>) -> Self {
         let rank = |node: &Node| match node {
-            Node::Mark(mark) => Some(of(*mark)),
+            Node::Mark(mark) => of(*mark),
             _ => None,
         };
         Self { place: Some(place::best(roots, files, rank).unwrap_or(Place::Front)) }
@@ -45,7 +46,7 @@ impl Needs {
 
     /// Whether they go here.
     pub(super) fn at(&mut self, mark: Mark) -> bool {
-        self.place.take_if(|place| *place == of(mark)).is_some()
+        self.place.take_if(|place| Some(*place) == of(mark)).is_some()
     }
 
     /// Whether no mark of the page was for them.

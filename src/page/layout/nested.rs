@@ -13,7 +13,7 @@ use crate::page::names::Name;
 
 use super::composition::{Composition, FragmentUse, Part, Service, fills};
 use super::markup::{self, Role};
-use super::node::{FragmentElement, Node, Target};
+use super::node::{FragmentElement, Load, Node, Target};
 
 /// Fragments that one answer asks for, at most; past them stand fallbacks.
 const MAX_FRAGMENTS: usize = 1000;
@@ -47,7 +47,7 @@ impl Composition {
         fn of(parts: &[Part]) -> usize {
             let inside = |part: &Part| match part {
                 Part::When(_, inside) | Part::Slot(_, inside) => of(inside),
-                Part::Text(_) | Part::Fragment(_) | Part::Assets => 0,
+                Part::Text(_) | Part::Fragment(_) | Part::Assets | Part::Late => 0,
             };
             size_of_val(parts) + parts.iter().map(inside).sum::<usize>()
         }
@@ -180,6 +180,8 @@ impl Taking<'_> {
             stale: element.stale,
             timeout: element.timeout,
             required: element.required,
+            // Only what a layout loads lazily is served by itself.
+            load: if element.load == Load::Lazy { Load::Auto } else { element.load },
             conditions: element.conditions.clone(),
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fallback,

@@ -66,6 +66,8 @@ pub enum Mark {
     HeadEnd,
     /// Before `<body>`.
     Body,
+    /// Before `</body>`.
+    BodyEnd,
 }
 
 /// `<fragment>`
@@ -87,6 +89,8 @@ pub struct FragmentElement {
     pub timeout: Option<Duration>,
     /// The page is no page without it.
     pub required: bool,
+    /// When it is loaded.
+    pub load: Load,
     /// When it is shown at all.
     pub conditions: Conditions,
     /// Where its variants stand, if it asks for any.
@@ -97,6 +101,18 @@ pub struct FragmentElement {
     pub parameters: Vec<Parameter>,
     /// What stands inside it: its fallback.
     pub inside: Vec<Node>,
+}
+
+/// When a fragment is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Load {
+    /// In its place.
+    #[default]
+    Auto,
+    /// Late, without holding up what follows.
+    Defer,
+    /// Once a reader scrolls near.
+    Lazy,
 }
 
 /// Which nanoservice.

@@ -10,6 +10,7 @@ use crate::page::catalogue::Catalogue;
 use crate::page::context::Dimension;
 use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
+use crate::page::late::Script;
 use crate::page::manifest::Manifest;
 use crate::page::route::Pattern;
 
@@ -44,6 +45,8 @@ pub struct Template {
     pub reads: Vec<Dimension>,
     /// Equal for two layouts with the same bytes, here and on other machines.
     pub digest: u128,
+    /// What puts late parts into their places in browsers that do not.
+    pub late_script: Script,
     /// Tests on its readers.
     pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.

@@ -41,7 +41,7 @@ const fn of(mark: Mark) -> Option<Place> {
         Mark::Head => Some(Place::Head),
         Mark::Html => Some(Place::Html),
         Mark::Doctype => Some(Place::Doctype),
-        Mark::HeadEnd | Mark::Body => None,
+        Mark::HeadEnd | Mark::Body | Mark::BodyEnd => None,
     }
 }
 

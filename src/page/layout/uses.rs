@@ -94,6 +94,7 @@ impl<'a> Assembler<'a> {
             stale: element.stale,
             timeout: element.timeout,
             required: element.required,
+            load: element.load,
             conditions: element.conditions.clone(),
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fallback,

@@ -10,8 +10,7 @@ use semver::VersionReq;
 use crate::page::context::{Choice, Conditions, Device};
 use crate::page::diagnostic::{Code, Located, Spot};
 use crate::page::html::tokens::{Attribute, StartTag};
-use crate::page::layout::front::not_yet;
-use crate::page::layout::node::{FragmentElement, Node, Parameter, Piece, Target};
+use crate::page::layout::node::{FragmentElement, Load, Node, Parameter, Piece, Target};
 use crate::page::{names, units, upstreams};
 
 use super::Parser;
@@ -84,6 +83,7 @@ impl Parser<'_> {
             stale: None,
             timeout: None,
             required: false,
+            load: Load::Auto,
             conditions: Conditions::default(),
             variants_at: self.variants(tag),
             slot: None,
@@ -114,11 +114,9 @@ impl Parser<'_> {
                 }
                 "required" => element.required = self.boolean(attribute),
                 "load" => match value {
-                    "auto" => {}
-                    "defer" | "lazy" => {
-                        let problem = not_yet(value_at, &format!("`load=\"{value}\"`"));
-                        self.problems.push(problem.help("the fragment is loaded in place"));
-                    }
+                    "auto" => element.load = Load::Auto,
+                    "defer" => element.load = Load::Defer,
+                    "lazy" => element.load = Load::Lazy,
                     _ => {
                         let help = names::did_you_mean(value, ["auto", "defer", "lazy"]);
                         self.bad(attribute, format!("`{value}` is none of auto, defer, lazy"), help);

@@ -152,6 +152,7 @@ impl Parser<'_> {
                 }
             }
             "head" => self.mark(span.start, Mark::HeadEnd),
+            "body" => self.mark(span.start, Mark::BodyEnd),
             name if self.is_ours(name) => self.end(name, span),
             name => {
                 if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {

@@ -1,0 +1,294 @@
+//! Reads the words of a test into a tree: comparisons bind before `!`, that before `&`, that before `|`.
+//! How deep and how long a test may be is bounded, so that no text exhausts the stack.
+
+use super::mistake::Mistake;
+use super::node::Node;
+use super::tokens::{self, Kind, Token};
+
+/// Parentheses and `!` within each other, at most.
+const DEEPEST: usize = 64;
+/// Bytes of a test, at most.
+const LONGEST: usize = 8 * 1024;
+
+/// Words, and how many of them were read.
+struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+    /// Bytes of the whole test.
+    end: usize,
+}
+
+/// Reads a test.
+pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
+    if text.len() > LONGEST {
+        let rest = text.floor_char_boundary(LONGEST)..text.len();
+        return Err(Mistake::new(rest, "the test is longer than 8192 bytes").help("split it over several `<esi:when>`"));
+    }
+    let mut parser = Parser { tokens: tokens::read(text)?, at: 0, end: text.len() };
+    if parser.tokens.is_empty() {
+        let problem = Mistake::new(0..text.len(), "there is nothing to test");
+        return Err(problem.help("write it like `$(HTTP_COOKIE{group}) == 'a'`"));
+    }
+    let node = parser.any(0)?;
+    match parser.peek() {
+        None => Ok(node),
+        Some(token) if token.kind == Kind::Close => {
+            Err(Mistake::new(token.at.clone(), "this `)` closes nothing").help("delete it, or write `(` before"))
+        }
+        Some(token) => Err(unjoined(token)),
+    }
+}
+
+impl Parser {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn take(&mut self, kind: &Kind) -> bool {
+        let there = self.peek().is_some_and(|token| token.kind == *kind);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn any(&mut self, depth: usize) -> Result<Node, Mistake> {
+        let mut nodes = vec![self.all(depth)?];
+        while self.take(&Kind::Or) {
+            nodes.push(self.all(depth)?);
+        }
+        Ok(one_or(nodes, Node::Any))
+    }
+
+    fn all(&mut self, depth: usize) -> Result<Node, Mistake> {
+        let mut nodes = vec![self.not(depth)?];
+        while self.take(&Kind::And) {
+            nodes.push(self.not(depth)?);
+        }
+        Ok(one_or(nodes, Node::All))
+    }
+
+    fn not(&mut self, depth: usize) -> Result<Node, Mistake> {
+        if self.take(&Kind::Not) {
+            let depth = self.deeper(depth)?;
+            return Ok(Node::Not(Box::new(self.not(depth)?)));
+        }
+        self.compared(depth)
+    }
+
+    fn compared(&mut self, depth: usize) -> Result<Node, Mistake> {
+        let first = self.value(depth)?;
+        let mut rest = Vec::new();
+        while let Some(&Token { kind: Kind::Compare(comparison), ref at }) = self.peek() {
+            let at = at.clone();
+            self.at += 1;
+            let right = self.value(depth)?;
+            let truth = first.is_truth() || !rest.is_empty() || right.is_truth();
+            if truth && comparison.orders() {
+                let problem = format!("`{}` cannot compare what is only true or false", comparison.as_str());
+                return Err(Mistake::new(at, problem)
+                    .help("compare two values at a time, and join comparisons with `&` (and) or `|` (or)"));
+            }
+            rest.push((comparison, right));
+        }
+        Ok(if rest.is_empty() { first } else { Node::Compare(Box::new(first), rest) })
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Node, Mistake> {
+        let Some(token) = self.peek() else { return Err(self.missing()) };
+        let node = match &token.kind {
+            Kind::Truth(truth) => Node::Truth(*truth),
+            Kind::Number(number) => Node::Number(number.clone()),
+            Kind::Text(text) => Node::Text(text.clone()),
+            Kind::Variable(variable) => Node::Variable(variable.clone()),
+            Kind::Open => {
+                let open = token.at.clone();
+                self.at += 1;
+                let depth = self.deeper(depth)?;
+                let node = self.any(depth)?;
+                return match self.peek() {
+                    Some(token) if token.kind == Kind::Close => {
+                        self.at += 1;
+                        Ok(node)
+                    }
+                    Some(token) => Err(unjoined(token)),
+                    None => Err(Mistake::new(open, "this `(` is never closed").help("write `)` where it ends")),
+                };
+            }
+            _ => return Err(self.missing()),
+        };
+        self.at += 1;
+        Ok(node)
+    }
+
+    /// One level more; the word that begins it was just read.
+    fn deeper(&self, depth: usize) -> Result<usize, Mistake> {
+        if depth < DEEPEST {
+            return Ok(depth + 1);
+        }
+        let at = self.tokens.get(self.at - 1).map_or(self.end..self.end, |token| token.at.clone());
+        Err(Mistake::new(at, format!("more than {DEEPEST} `(` and `!` stand within each other"))
+            .help("split the test over several `<esi:when>`"))
+    }
+
+    /// A value should come next, and does not.
+    fn missing(&self) -> Mistake {
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        match (before, self.peek()) {
+            (Some(Token { kind: Kind::Open, at: open }), Some(Token { kind: Kind::Close, at: close })) => {
+                Mistake::new(open.start..close.end, "nothing stands between the parentheses").help("delete them")
+            }
+            (Some(Token { kind: Kind::Open, at }), None) => {
+                Mistake::new(at.clone(), "nothing follows this `(`").help("delete it")
+            }
+            (Some(Token { kind: Kind::Compare(comparison), .. }), Some(Token { kind: Kind::Not, at })) => {
+                let problem = format!("`!` cannot follow `{}`", comparison.as_str());
+                Mistake::new(at.clone(), problem).help("put the `!` and what it is for in parentheses")
+            }
+            (None, Some(Token { kind: Kind::Close, at })) => {
+                Mistake::new(at.clone(), "this `)` closes nothing").help("delete it")
+            }
+            (None | Some(Token { kind: Kind::Open, .. }), Some(token)) => {
+                Mistake::new(token.at.clone(), "nothing stands to the left of this operator").help(VALUES)
+            }
+            (Some(token), _) => {
+                Mistake::new(token.at.clone(), "nothing stands to the right of this operator").help(VALUES)
+            }
+            (None, None) => Mistake::new(0..self.end, "there is nothing to test"),
+        }
+    }
+}
+
+const VALUES: &str = "on both sides of an operator stands a variable, a text, a number or something in parentheses";
+
+/// Two values without an operator between them.
+fn unjoined(second: &Token) -> Mistake {
+    let mistake = Mistake::new(second.at.clone(), "no operator joins this to what stands before");
+    match second.kind {
+        Kind::Not => mistake.help("`!` negates only what follows it; write `!=`, `& !` or `| !`"),
+        _ => mistake.help("compare them with `==`, or join them with `&` (and) or `|` (or)"),
+    }
+}
+
+fn one_or(mut nodes: Vec<Node>, several: fn(Vec<Node>) -> Node) -> Node {
+    match nodes.pop() {
+        Some(only) if nodes.is_empty() => only,
+        last => {
+            nodes.extend(last);
+            several(nodes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::variables::Value;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_put_together_wrongly_says_where() {
+        for (text, at, says) in [
+            ("", 0..0, "nothing to test"),
+            (" \n", 0..2, "nothing to test"),
+            ("1 ==", 2..4, "nothing stands to the right"),
+            ("== 1", 0..2, "nothing stands to the left"),
+            ("(== 1)", 1..3, "nothing stands to the left"),
+            ("true & | true", 5..6, "nothing stands to the right"),
+            ("true |", 5..6, "nothing stands to the right"),
+            ("(true |)", 6..7, "nothing stands to the right"),
+            ("!", 0..1, "nothing stands to the right"),
+            ("1 == == 1", 2..4, "nothing stands to the right"),
+            ("1 == !true", 5..6, "`!` cannot follow `==`"),
+            ("()", 0..2, "nothing stands between"),
+            ("true & (  )", 7..11, "nothing stands between"),
+            ("(", 0..1, "nothing follows"),
+            ("true & (true | true", 7..8, "never closed"),
+            ("((true)", 0..1, "never closed"),
+            ("true)", 4..5, "closes nothing"),
+            (")", 0..1, "closes nothing"),
+            ("true & )", 5..6, "nothing stands to the right"),
+            ("'a' 'b'", 4..7, "no operator joins"),
+            ("(true false)", 6..11, "no operator joins"),
+            ("1 -2", 2..4, "no operator joins"),
+            ("true (true)", 5..6, "no operator joins"),
+            ("true ! true", 5..6, "negates only what follows"),
+            ("1 < 2 < 3", 6..7, "at a time"),
+            ("true > 1", 5..6, "true or false"),
+            ("1 >= (!true)", 2..4, "true or false"),
+        ] {
+            let mistake = parse(text).expect_err(text);
+            assert_eq!(mistake.at, at, "{text}: {mistake:?}");
+            assert!(mistake.told().contains(says), "{text}: {mistake:?}");
+        }
+    }
+
+    #[test]
+    fn how_deep_and_how_long_a_test_may_be_is_bounded() {
+        let nested = |depth: usize| format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
+        parse(&nested(DEEPEST)).expect("deep enough");
+        assert_eq!(parse(&nested(DEEPEST + 1)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
+        parse(&format!("{}true", "!".repeat(DEEPEST))).expect("deep enough");
+        assert_eq!(parse(&"!".repeat(LONGEST)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
+        assert_eq!(parse(&"(".repeat(LONGEST)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
+        let long = format!("{:LONGEST$}", "true");
+        parse(&long).expect("long enough");
+        assert_eq!(parse(&format!("{long} ")).expect_err("too long").at, LONGEST..LONGEST + 1);
+        assert_eq!(parse(&format!("{}üü", &long[1..])).expect_err("too long").at, LONGEST - 1..LONGEST + 3);
+    }
+
+    #[test]
+    fn rows_of_operators_are_no_deeper_than_one() {
+        for (first, more) in [("true", "|true"), ("true", "&true"), ("1", "==1")] {
+            let row = format!("{first}{}", more.repeat(1_000));
+            let node = parse(&row).expect("a test");
+            assert!(node.to_string().len() > row.len());
+            node.holds(&std::collections::BTreeMap::<&str, Value>::new());
+        }
+    }
+
+    /// Texts in which much looks like a test.
+    fn tests() -> impl Strategy<Value = String> {
+        let bits = [
+            "(",
+            ")",
+            "!",
+            "&",
+            "|",
+            "==",
+            "!=",
+            "<",
+            ">=",
+            "=",
+            "'",
+            "'a'",
+            "\\",
+            "1",
+            ".",
+            "-",
+            "$(A)",
+            "$(A{b}|'c')",
+            "$(",
+            "true",
+            "false",
+            "x",
+            "ü",
+            "“",
+            " ",
+            "\u{a0}",
+            "\0",
+        ];
+        proptest::collection::vec(prop::sample::select(bits.to_vec()), 0..16).prop_map(|bits| bits.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), tests()]) {
+            match parse(&text) {
+                Err(mistake) => {
+                    prop_assert!(text.get(mistake.at.clone()).is_some(), "{:?}", mistake);
+                    prop_assert!(mistake.help.is_some());
+                }
+                Ok(node) => prop_assert_eq!(parse(&node.to_string()), Ok(node)),
+            }
+        }
+    }
+}

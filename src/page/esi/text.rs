@@ -1,0 +1,147 @@
+//! Texts with variables in them: the `src` of `<esi:include>`, and what stands in `<esi:vars>`.
+//! A `$` is a variable's only before `(`.
+
+use super::cursor::Cursor;
+use super::mistake::Mistake;
+use super::variables::{Variable, Variables};
+
+/// A part of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Kept as it is.
+    Literal(String),
+    /// Replaced by its value.
+    Variable(Variable),
+}
+
+/// A text with variables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    pieces: Vec<Piece>,
+}
+
+impl Text {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// The first variable that is written wrongly.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let mut cursor = Cursor::new(text);
+        let mut pieces = Vec::new();
+        loop {
+            let literal = cursor.take_until("$(");
+            if !literal.is_empty() {
+                pieces.push(Piece::Literal(literal.to_owned()));
+            }
+            if cursor.rest().is_empty() {
+                return Ok(Self { pieces });
+            }
+            pieces.push(Piece::Variable(Variable::read(&mut cursor)?));
+        }
+    }
+
+    /// Its parts, in order.
+    #[must_use]
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// Names and keys of the variables that it reads, in order; one that is read twice comes twice.
+    pub fn used(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Variable(variable) => Some((variable.name(), variable.key())),
+        })
+    }
+
+    /// The text for a request. Values and defaults are escaped, what was written around them is not.
+    #[must_use]
+    pub fn render(&self, variables: &dyn Variables, escape: fn(&str) -> String) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Variable(variable) => text.push_str(&escape(&variable.value(variables))),
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::variables::Value;
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn brackets(value: &str) -> String {
+        format!("[{value}]")
+    }
+
+    fn known() -> BTreeMap<&'static str, Value> {
+        BTreeMap::from([
+            ("HTTP_HOST", Value::Text("a.org".to_owned())),
+            ("TRICK", Value::Text("$(HTTP_HOST)".to_owned())),
+        ])
+    }
+
+    #[test]
+    fn values_are_escaped_and_what_stands_around_them_is_not() {
+        for (text, rendered) in [
+            ("", ""),
+            ("<b>&", "<b>&"),
+            ("$(HTTP_HOST)", "[a.org]"),
+            ("/$(HTTP_HOST)/$(HTTP_HOST{x}|ü).html", "/[a.org]/[ü].html"),
+            ("$(HTTP_REFERER)$(HTTP_HOST)", "[][a.org]"),
+            ("costs $5, $$(HTTP_HOST) or ${HTTP_HOST}$", "costs $5, $[a.org] or ${HTTP_HOST}$"),
+            ("$ (HTTP_HOST)", "$ (HTTP_HOST)"),
+            ("$(TRICK)", "[$(HTTP_HOST)]"),
+        ] {
+            let parsed = Text::parse(text).expect(text);
+            assert_eq!(parsed.render(&known(), brackets), rendered, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_known_before() {
+        let text = Text::parse("a$(HTTP_COOKIE{id}|0)b$(HTTP_HOST)$(HTTP_HOST)").expect("a text");
+        let used: Vec<_> = text.used().collect();
+        assert_eq!(used, [("HTTP_COOKIE", Some("id")), ("HTTP_HOST", None), ("HTTP_HOST", None)]);
+    }
+
+    #[test]
+    fn a_mistake_has_its_place_in_the_whole_text() {
+        let mistake = Text::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
+        assert_eq!(mistake.at, 25..36);
+    }
+
+    /// Texts in which much looks like a variable.
+    fn texts() -> impl Strategy<Value = String> {
+        let bits = ["$(", "$", "(", ")", "A", "_", "{", "}", "|", "'", "\\", " ", "ü", "a", "\0", "\u{a0}"];
+        proptest::collection::vec(prop::sample::select(bits.to_vec()), 0..20).prop_map(|bits| bits.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_without_variables_is_kept(text in any::<String>()) {
+            prop_assume!(!text.contains("$("));
+            prop_assert_eq!(Text::parse(&text).expect("a text").render(&known(), brackets), text);
+        }
+
+        #[test]
+        fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), texts()]) {
+            match Text::parse(&text) {
+                Err(mistake) => prop_assert!(text.get(mistake.at.clone()).is_some(), "{:?}", mistake),
+                Ok(parsed) => {
+                    let written = |piece: &Piece| match piece {
+                        Piece::Literal(literal) => literal.clone(),
+                        Piece::Variable(variable) => variable.to_string(),
+                    };
+                    let again: String = parsed.pieces().iter().map(written).collect();
+                    prop_assert_eq!(Text::parse(&again), Ok(parsed));
+                }
+            }
+        }
+    }
+}
