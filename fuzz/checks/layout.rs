@@ -46,15 +46,18 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
     for template in site.templates.iter().flat_map(|template| template.with_takeovers()) {
         holds_together(template);
     }
-    for source in &files.layouts {
+    for (at, source) in files.layouts.iter().enumerate() {
         let file = LayoutFile::parse(source);
-        let wrong = site.problems.iter().any(|problem| problem.is_error() && problem.at.source == *source);
-        let live = site.templates.iter().find(|template| template.file == source.file);
         // Of two files of one name the last is read.
-        let last = files.layouts.iter().rfind(|other| other.file == source.file);
-        if !wrong && file.is_page() && last == Some(source) {
-            let template = live.unwrap_or_else(|| panic!("{} has no error and is not live", source.file));
-            stays(&file, template);
+        if !file.is_page() || files.layouts[at + 1..].iter().any(|other| other.file == source.file) {
+            continue;
+        }
+        match site.templates.iter().find(|template| template.file == source.file) {
+            Some(template) => {
+                assert!(!file.problems.iter().any(Diagnostic::is_error), "{} is live with a mistake", source.file);
+                stays(&file, template);
+            }
+            None => assert!(site.has_errors(), "{} is not live, and nothing says why", source.file),
         }
     }
     // What is read again, as when a file is saved, is as it was.
