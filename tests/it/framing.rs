@@ -157,6 +157,15 @@ async fn an_optional_end_tag_ends_what_fills_a_slot() {
     assert_eq!(site.get("/").await.html(), "[<p>A|<p>B|<div>rest</div>]");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_inside_a_head_is_added_once() {
+    let site = TestCompositor::new()
+        .layout("frame.html", "<slot></slot>")
+        .layout("p.html", &page("frame = \"frame.html\"", "<head><head><meta name=once></head>"))
+        .start();
+    assert_eq!(site.get("/").await.html(), "<meta name=once>");
+}
+
 #[test]
 fn no_depth_of_frames_overflows_the_stack() {
     let mut files = vec![("p.html".to_owned(), page("frame = \"f0.html\"", "x"))];

@@ -49,8 +49,8 @@ impl Needs {
         self.place.take_if(|place| Some(*place) == of(mark)).is_some()
     }
 
-    /// Whether no mark of the page was for them.
-    pub(super) fn left_over(&self) -> bool {
-        self.place.is_some()
+    /// Whether no mark of the page was for them; one that is met later is not either.
+    pub(super) fn left_over(&mut self) -> bool {
+        self.place.take().is_some()
     }
 }

@@ -1,0 +1,270 @@
+//! What holds for every site's files: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use pasteup::page::diagnostic::{Diagnostic, Source};
+use pasteup::page::layout::markup::MAX_DEPTH;
+use pasteup::page::layout::node::Node;
+use pasteup::page::layout::{LayoutFile, Part, Template};
+use pasteup::page::site::{Files, Limits, Site};
+
+/// What begins a line behind which another file stands: `==== frames/site.html`.
+const NEXT_FILE: &str = "==== ";
+/// Files that are read of one input, at most.
+const MAX_FILES: usize = 8;
+
+/// A nanoservice that every site has, so that what is held against a manifest is reached.
+const MANIFEST: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"http://127.0.0.1:1/\"\nlifecycle = \"deprecated\"\n\
+                        [params.city]\nrequired = true\n[params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
+
+/// Reads an input as the files of a site: up to the first line `==== NAME` it is `p.html`.
+pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
+    let (layouts, mut manifests) = files(input);
+    manifests.push(Source::new("fragments/weather/fragment.toml", MANIFEST));
+    for source in &layouts {
+        let file = LayoutFile::parse(source);
+        for problem in &file.problems {
+            assert!(Arc::ptr_eq(&problem.at.source, source), "{problem:?} is about another file");
+            is_told(problem, draw);
+        }
+        assert!(file.depth <= MAX_DEPTH, "{} elements inside each other", file.depth);
+        let end = ordered(source, &file.nodes, 0, 0);
+        assert!(end <= source.text.len());
+    }
+    let files = Files { layouts, manifests, ..Files::default() };
+    let limits = Limits { allowed: vec!["http://127.0.0.1:*".parse().expect("it is one")], ..Limits::default() };
+    let site = Site::build(&files, &limits, None);
+    for problem in &site.problems {
+        assert!(
+            files.layouts.iter().chain(&files.manifests).any(|source| *source == problem.at.source),
+            "{problem:?} is about no file"
+        );
+        is_told(problem, draw);
+    }
+    for template in site.templates.iter().flat_map(|template| template.with_takeovers()) {
+        holds_together(template);
+    }
+    for (at, source) in files.layouts.iter().enumerate() {
+        let file = LayoutFile::parse(source);
+        // Of two files of one name the last is read.
+        if !file.is_page() || files.layouts[at + 1..].iter().any(|other| other.file == source.file) {
+            continue;
+        }
+        match site.templates.iter().find(|template| template.file == source.file) {
+            Some(template) => {
+                assert!(!file.problems.iter().any(Diagnostic::is_error), "{} is live with a mistake", source.file);
+                stays(&file, template);
+            }
+            None => assert!(site.has_errors(), "{} is not live, and nothing says why", source.file),
+        }
+    }
+    // What is read again, as when a file is saved, is as it was.
+    let again = Site::build(&files, &limits, Some(&site));
+    assert_eq!(again.problems, site.problems);
+    let digests = |site: &Site| site.templates.iter().map(|template| template.digest).collect::<Vec<_>>();
+    assert_eq!(digests(&again), digests(&site));
+}
+
+/// The layouts of an input, and its manifests: files whose names end in `.toml`.
+fn files(input: &str) -> (Vec<Arc<Source>>, Vec<Arc<Source>>) {
+    let (mut layouts, mut manifests) = (Vec::new(), Vec::new());
+    let mut name = "p.html";
+    let (mut from, mut at) = (0, 0);
+    for line in input.split_inclusive('\n') {
+        if let Some(next) = line.strip_prefix(NEXT_FILE).filter(|_| layouts.len() + manifests.len() < MAX_FILES) {
+            put(name, &input[from..at], &mut layouts, &mut manifests);
+            name = next.trim();
+            from = at + line.len();
+        }
+        at += line.len();
+    }
+    put(name, &input[from..], &mut layouts, &mut manifests);
+    (layouts, manifests)
+}
+
+fn put(name: &str, text: &str, layouts: &mut Vec<Arc<Source>>, manifests: &mut Vec<Arc<Source>>) {
+    if name.ends_with(".toml") {
+        manifests.push(Source::new(format!("fragments/{name}"), text));
+    } else {
+        layouts.push(Source::new(format!("layouts/{name}"), text));
+    }
+}
+
+/// A mistake can be shown, and lies where it says.
+fn is_told(problem: &Diagnostic, draw: fn(&Diagnostic) -> String) {
+    let source = &problem.at.source;
+    within(&source.text, &problem.at.span);
+    let (line, column) = source.position(problem.at.span.start);
+    assert!(line >= 1 && column >= 1);
+    assert!(source.text.is_empty() || source.text.get(source.line(problem.at.span.start)).is_some());
+    assert!(!problem.message.is_empty(), "{problem:?} says nothing");
+    assert!(draw(problem).contains(&source.file), "{problem:?} is drawn without its file");
+}
+
+fn within(text: &str, span: &Range<usize>) {
+    assert!(text.get(span.clone()).is_some(), "{span:?} is no part of the {} bytes", text.len());
+}
+
+/// The bytes of nodes come in the order of the file, none twice; says where the last of them ends.
+fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize {
+    let mut at = from;
+    let pass = |at: usize, span: &Range<usize>| {
+        within(&source.text, span);
+        assert!(span.start >= at, "{span:?} comes behind {at}");
+        span.end
+    };
+    for node in nodes {
+        at = match node {
+            Node::Text(span) | Node::Title(span) => pass(at, span),
+            Node::Fragment(element) => {
+                let inner = pass(at, &element.at.span);
+                ordered(source, &element.inside, inner, depth + 1)
+            }
+            Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => {
+                ordered(source, inside, at, depth + 1)
+            }
+            Node::Include(named) => pass(at, &named.at.span),
+            Node::Slot { start, inside, end, .. } => {
+                let inner = pass(at, start);
+                let inner = ordered(source, inside, inner, depth + 1);
+                pass(inner, end)
+            }
+            Node::Mark(_) => at,
+        };
+    }
+    at
+}
+
+/// Each fragment and condition of a template stands in one place of it.
+fn holds_together(template: &Template) {
+    fn count(template: &Template, parts: &[Part], fragments: &mut [usize], conditions: &mut [usize]) {
+        for part in parts {
+            match part {
+                Part::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is cut up"),
+                Part::Fragment(index) => {
+                    fragments[*index] += 1;
+                    count(template, &template.fragments[*index].fallback, fragments, conditions);
+                }
+                Part::When(index, inside) => {
+                    conditions[*index] += 1;
+                    count(template, inside, fragments, conditions);
+                }
+                Part::Assets => {}
+            }
+        }
+    }
+    let (mut fragments, mut conditions) = (vec![0; template.fragments.len()], vec![0; template.conditions.len()]);
+    count(template, &template.parts, &mut fragments, &mut conditions);
+    assert!(fragments.iter().chain(&conditions).all(|times| *times == 1), "{fragments:?} {conditions:?}");
+    let assets = template.parts.iter().filter(|part| matches!(part, Part::Assets)).count();
+    assert!(assets <= 1, "the head has {assets} places for assets");
+    let mut ids: Vec<&str> = template.fragments.iter().map(|fragment| &*fragment.id).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|two| two[0] != two[1]), "two of {ids:?} are the same");
+}
+
+/// What a template is made of, in order.
+#[derive(Debug, PartialEq)]
+enum Item<'a> {
+    Bytes(Cow<'a, [u8]>),
+    Fragment(Range<usize>),
+    When,
+    End,
+}
+
+fn add<'a>(items: &mut Vec<Item<'a>>, bytes: &'a [u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    match items.last_mut() {
+        Some(Item::Bytes(before)) => before.to_mut().extend_from_slice(bytes),
+        _ => items.push(Item::Bytes(Cow::Borrowed(bytes))),
+    }
+}
+
+/// The template of a page that is one file is that file: its bytes, and its holes between them.
+fn stays(file: &LayoutFile, template: &Template) {
+    let mut written = Vec::new();
+    if file.front.frame.is_some() || file.front.title.is_some() || !from_nodes(file, &file.nodes, &mut written) {
+        return;
+    }
+    let mut assembled = Vec::new();
+    from_parts(template, &template.parts, &mut assembled);
+    assert_eq!(written, assembled);
+    // What no node holds are our own tags.
+    let mut at = file.source.text.len();
+    let mut left = file.source.text.as_str();
+    for text in texts(&file.nodes).into_iter().rev() {
+        our_tags(&left[text.end..at]);
+        left = &left[..text.start];
+        at = text.start;
+    }
+}
+
+/// `false`: it is no file by itself.
+fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<'a>>) -> bool {
+    nodes.iter().all(|node| match node {
+        Node::Text(span) | Node::Title(span) => {
+            add(items, file.source.text[span.clone()].as_bytes());
+            true
+        }
+        Node::Fragment(element) => {
+            items.push(Item::Fragment(element.at.span.clone()));
+            let alone = from_nodes(file, &element.inside, items);
+            items.push(Item::End);
+            alone
+        }
+        Node::When { inside, .. } => {
+            items.push(Item::When);
+            let alone = from_nodes(file, inside, items);
+            items.push(Item::End);
+            alone
+        }
+        Node::Mark(_) => true,
+        Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) => false,
+    })
+}
+
+fn from_parts<'a>(template: &'a Template, parts: &'a [Part], items: &mut Vec<Item<'a>>) {
+    for part in parts {
+        match part {
+            Part::Text(text) => add(items, text),
+            Part::Fragment(index) => {
+                let fragment = &template.fragments[*index];
+                items.push(Item::Fragment(fragment.at.span.clone()));
+                from_parts(template, &fragment.fallback, items);
+                items.push(Item::End);
+            }
+            Part::When(_, inside) => {
+                items.push(Item::When);
+                from_parts(template, inside, items);
+                items.push(Item::End);
+            }
+            Part::Assets => {}
+        }
+    }
+}
+
+/// The bytes that nodes hold.
+fn texts(nodes: &[Node]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for node in nodes {
+        match node {
+            Node::Text(span) | Node::Title(span) => found.push(span.clone()),
+            Node::Fragment(element) => found.extend(texts(&element.inside)),
+            Node::When { inside, .. } => found.extend(texts(inside)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn our_tags(text: &str) {
+    let lower = text.to_ascii_lowercase();
+    let ours = ["fragment", "when"].iter().any(|name| {
+        lower.strip_prefix('<').is_some_and(|rest| rest.strip_prefix('/').unwrap_or(rest).starts_with(name))
+    });
+    assert!(text.is_empty() || (ours && text.ends_with('>')), "`{text}` is lost");
+}

@@ -1,0 +1,13 @@
+//! A fragment's HTML, as services send it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/balance.rs"]
+mod checks;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(data) {
+        checks::check(text);
+    }
+});
