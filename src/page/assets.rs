@@ -10,6 +10,7 @@ use url::Url;
 
 use super::fetch::Fetch;
 use super::fields;
+use super::html::escape;
 
 /// The relations that are moved to the head.
 pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
@@ -124,9 +125,4 @@ fn public(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option
         }
         _ => Some(url.into()),
     }
-}
-
-/// A value as it may stand between quotation marks.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -20,6 +20,9 @@ use url::Url;
 /// What stands encoded in a path, once it was decoded (RFC 3986, 3.3).
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// What a nanoservice is asked with, by name, in the layout's order.
+pub type Parameters = Vec<(String, String)>;
+
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetch {
@@ -197,8 +200,9 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
     })
 }
 
-/// The parameters' values, in the layout's order. An absent query parameter leaves its out.
-fn parameters(fragment: &FragmentUse, visit: &Visit) -> Vec<(String, String)> {
+/// The parameters' values. An absent query parameter leaves its out.
+#[must_use]
+pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
     fragment
         .parameters
         .iter()

@@ -112,6 +112,10 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
     hash.update(&plan.template.digest.to_le_bytes());
     let shown = |hole| plan.conditions(hole).iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>();
     hash.update(&shown(None));
+    for address in (0..plan.holes.len()).filter_map(|hole| plan.lazy(hole)) {
+        hash.update(address.as_bytes());
+        hash.update(&[0]);
+    }
     // By their order on the page: numbers of holes say in which order answers came in.
     for (place, hole) in plan.in_order(outcomes).into_iter().enumerate() {
         hash.update(&place.to_le_bytes());

@@ -32,11 +32,14 @@ pub mod answer;
 pub mod assets;
 pub mod judge;
 pub mod late;
+pub mod lazy;
 pub mod outcome;
 pub mod policy;
 pub mod stitch;
 pub mod verdict;
 
+pub mod csp;
 pub mod headers;
+pub mod scripts;
 
 pub mod conform;

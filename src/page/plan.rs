@@ -10,9 +10,11 @@ use jiff::Timestamp;
 
 use super::context::{Conditions, Dimension, Visit};
 use super::defaults::Defaults;
-use super::fetch::{Fetch, Origin};
+use super::fetch::{Fetch, Origin, parameters};
 use super::key::Key;
+use super::layout::node::Load;
 use super::layout::{Composition, FragmentUse, Part, Service, Template};
+use super::lazy;
 use super::manifest::Manifest;
 use super::names::Name;
 use super::outcome::{Outcome, Reason, Shown};
@@ -31,6 +33,8 @@ pub enum Slot {
     Dropped,
     /// It cannot be asked for; its fallback stands in its place.
     Refused(Reason),
+    /// A reader asks for it by itself, from here.
+    Lazy(String),
 }
 
 /// Where parts stand: which holes and conditions of the plan their own numbers mean.
@@ -181,6 +185,9 @@ impl Plan {
             Ok(fetch) => fetch,
             Err(reason) => return Slot::Refused(reason),
         };
+        if let (Load::Lazy, Some(manifest)) = (fragment.load, &fetch.manifest) {
+            return Slot::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit)));
+        }
         if self.around(within).any(|above| above.key == fetch.key) {
             return Slot::Refused(Reason::Cycle);
         }
@@ -237,7 +244,7 @@ impl Plan {
     pub fn of(&self, hole: usize) -> Option<&Arc<Fetch>> {
         match self.holes[hole].slot {
             Slot::Fetch(index) => self.fetches.get(index),
-            Slot::Dropped | Slot::Refused(_) => None,
+            Slot::Dropped | Slot::Refused(_) | Slot::Lazy(_) => None,
         }
     }
 
@@ -302,13 +309,19 @@ impl Plan {
         filled.unwrap_or((default, scope))
     }
 
+    /// What stands in a hole when nothing better can.
+    #[must_use]
+    pub fn fallback(&self, hole: usize) -> (&Arc<[Part]>, Scope) {
+        let hole = &self.holes[hole];
+        (&hole.fragment.fallback, hole.scope)
+    }
+
     /// What stands in a hole, where that is made of parts: its fallback, or an answer that asks for others.
     #[must_use]
     pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Part]>, Scope)> {
-        let hole = &self.holes[hole];
         match outcome.shown {
-            Shown::Fallback => Some((&hole.fragment.fallback, hole.scope)),
-            Shown::Fresh | Shown::Stale => hole.grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
+            Shown::Fallback => Some(self.fallback(hole)),
+            Shown::Fresh | Shown::Stale => self.holes[hole].grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
             Shown::Omitted => None,
         }
     }
@@ -357,14 +370,14 @@ impl Plan {
     /// Whether a hole's fallback asks for nothing.
     #[must_use]
     pub fn is_plain(&self, hole: usize) -> bool {
-        let hole = &self.holes[hole];
-        self.needed(&hole.fragment.fallback, hole.scope).is_empty()
+        let (parts, scope) = self.fallback(hole);
+        self.needed(parts, scope).is_empty()
     }
 
     /// What stands in a hole until it is filled: its fallback, and of what that asks for the fallbacks.
     pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Bytes>) {
-        let hole = &self.holes[hole];
-        self.plainly(&hole.fragment.fallback, hole.scope, chunks);
+        let (parts, scope) = self.fallback(hole);
+        self.plainly(parts, scope, chunks);
     }
 
     fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Bytes>) {
@@ -379,7 +392,12 @@ impl Plan {
                     self.plainly(inside, scope, chunks);
                 }
                 Part::Fragment(fragment) => match self.hole(scope, *fragment) {
-                    Ok(hole) => self.placeholder(hole, chunks),
+                    Ok(hole) => {
+                        let (open, close) = self.around_lazy(hole).unwrap_or_default();
+                        chunks.push(open);
+                        self.placeholder(hole, chunks);
+                        chunks.push(close);
+                    }
                     Err(fallback) => self.plainly(fallback, scope, chunks),
                 },
                 Part::When(..) | Part::Assets | Part::Late => {}
@@ -387,7 +405,26 @@ impl Plan {
         }
     }
 
-    /// The holes that stand on the page, as far as that is known, in document order.
+    /// Where readers find what a hole is filled with by and by.
+    #[must_use]
+    pub fn lazy(&self, hole: usize) -> Option<&str> {
+        match &self.holes[hole].slot {
+            Slot::Lazy(address) => Some(address),
+            Slot::Fetch(_) | Slot::Dropped | Slot::Refused(_) => None,
+        }
+    }
+
+    /// Bytes before and behind what stands in a lazy hole.
+    #[must_use]
+    pub fn around_lazy(&self, hole: usize) -> Option<(Bytes, Bytes)> {
+        let (address, hole) = (self.lazy(hole)?, &self.holes[hole]);
+        let open = lazy::open(address);
+        let link = if hole.fragment.fallback.is_empty() { lazy::link(address, &hole.id) } else { Bytes::new() };
+        Some((open, Bytes::from([link, lazy::CLOSE].concat())))
+    }
+
+    /// The holes that stand on the page, as far as that is known, in document order. Those that readers ask
+    /// for by themselves are none of the page's own.
     #[must_use]
     pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
         let mut found = Vec::with_capacity(self.holes.len());
@@ -415,6 +452,7 @@ impl Plan {
                 }
                 Part::Fragment(fragment) => {
                     let inside = match self.hole(scope, *fragment) {
+                        Ok(hole) if self.lazy(hole).is_some() => Some(self.fallback(hole)),
                         Ok(hole) => meet(hole).and_then(|outcome| self.inside(hole, outcome)),
                         Err(fallback) => Some((fallback, scope)),
                     };

@@ -163,7 +163,7 @@ async fn a_head_inside_a_head_is_added_once() {
         .layout("frame.html", "<slot></slot>")
         .layout("p.html", &page("frame = \"frame.html\"", "<head><head><meta name=once></head>"))
         .start();
-    assert_eq!(site.get("/").await.html(), "<meta name=once>");
+    assert_eq!(site.get("/").await.html().matches("once").count(), 1);
 }
 
 #[test]

@@ -68,6 +68,9 @@ fn repair(text: &str, mut faults: Vec<Fault>) -> String {
     repaired
 }
 
+/// Attributes by which a `<template>` changes the element that it stands in (HTML, 4.12.3).
+const REACHES_OUT: [&str; 2] = ["for", "shadowrootmode"];
+
 /// All that would break out, in the order in which it is met.
 #[must_use]
 pub fn faults(text: &str) -> Vec<Fault> {
@@ -163,9 +166,21 @@ impl Walk<'_> {
             let what = "a `<noscript>` is not balanced in itself".to_owned();
             return self.note(what, at, tag.span.clone(), String::new());
         }
+        if tag.name == "template" && self.open.depth() == 0 {
+            self.keep_inside(tag);
+        }
         for left in self.open.begin(tag).into_iter().filter(|element| !element.is_optional()) {
             let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
             self.note(what, left.at, at..at, format!("</{}>", left.name));
+        }
+    }
+
+    /// A template that stands in nothing of its own belongs to an element of the page: it would fill any
+    /// place there, or hide all else behind a shadow root.
+    fn keep_inside(&mut self, tag: &StartTag) {
+        for attribute in tag.attributes.iter().filter(|attribute| REACHES_OUT.contains(&&*attribute.name)) {
+            let what = format!("`<template {}>` changes the element around the fragment", attribute.name);
+            self.note(what, tag.span.start, attribute.name_span.clone(), format!("data-{}", attribute.name));
         }
     }
 
@@ -233,6 +248,7 @@ mod tests {
             "<select><optgroup><option>a<option selected>b<optgroup><option>c</select>",
             "<svg><path d=''/><g><circle></circle></g></svg><svg/>",
             "<script>if (a < b) '</p>'</script>",
+            "<div><template for=x></template></div>",
             "<style>a > b {}</style><!-- </div> --><template><td>x</td></template>",
             "<DIV><a href='x>y'>z</A></div>",
             "<fragment name=icon data-x=1 /><slot name=x />",
@@ -254,6 +270,7 @@ mod tests {
     fn what_would_break_out_is_told_with_its_place() {
         for (text, what, at) in [
             ("<div>", "`<div>` is not closed", 0),
+            ("a<template FOR=x>b</template>", "`<template for>` changes the element around the fragment", 1),
             ("<p>x</p></div>", "`</div>` closes nothing", 8),
             ("<b><i>x</b></i>", "`<i>` is not closed before `</b>`", 3),
             ("<ul><li><b>x</ul>", "`<b>` is not closed before `</ul>`", 8),

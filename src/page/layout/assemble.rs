@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension};
+use crate::page::csp;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
 use crate::page::experiment::Experiment;
-use crate::page::late::Script;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
@@ -23,7 +23,7 @@ use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
-use super::node::{Mark, Node};
+use super::node::{Load, Mark, Node};
 use super::parts::Parts;
 use super::template::{Takeover, Template};
 use super::title::Title;
@@ -116,9 +116,13 @@ fn assemble_for(
     for (fragment, id) in fragments.iter_mut().zip(ids) {
         fragment.id = id;
     }
-    let headers = assembler.frames.headers();
+    let mut headers = assembler.frames.headers();
     let dimensions = dimensions(&fragments, &assembler.conditions);
     let nested = surroundings.catalogue.reachable(fragments.iter().filter_map(FragmentUse::manifest));
+    let loaded = |load| fragments.iter().any(|fragment| fragment.load == load);
+    // What nested fragments ask for is not known yet.
+    let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
+    let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
     let reads = reads(&dimensions, &nested, &front.experiments);
     let parts = parts.finish();
     let template = Template {
@@ -137,7 +141,8 @@ fn assemble_for(
             conditions: assembler.conditions,
             mistake: None,
         },
-        late_script: Script::default(),
+        scripts,
+        is_lone: false,
         nested,
         dimensions,
         reads,
@@ -148,7 +153,7 @@ fn assemble_for(
 }
 
 /// What the page varies on, be it by a condition or by what a nanoservice is told.
-fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
+pub(super) fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
     let declared = fragments.iter().filter_map(FragmentUse::manifest).flat_map(|manifest| &manifest.context);
     let asked = conditions.iter().chain(fragments.iter().map(|fragment| &fragment.conditions));
     let all = declared.cloned().chain(asked.flat_map(Conditions::dimensions));
@@ -158,7 +163,7 @@ fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimen
 
 /// What has to be known of a reader, whatever its fragments ask for: what is declared by these, and what
 /// they can put conditions on.
-fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
+pub(super) fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
     let mut all: BTreeSet<Dimension> = dimensions.iter().cloned().collect();
     if !nested.manifests().is_empty() {
         all.extend([Dimension::Device, Dimension::Region, Dimension::Locale]);

@@ -15,6 +15,7 @@ pub mod template;
 pub mod assemble;
 mod frames;
 mod ids;
+pub mod lone;
 mod needs;
 mod nested;
 mod parts;

@@ -12,7 +12,7 @@ use crate::page::units;
 use super::assemble::Assembler;
 use super::composition::{FragmentUse, Service, fills};
 use super::ids::Wish;
-use super::node::{FragmentElement, Parameter, Piece, Target};
+use super::node::{FragmentElement, Load, Parameter, Piece, Target};
 use super::parts::Parts;
 
 impl<'a> Assembler<'a> {
@@ -70,6 +70,9 @@ impl<'a> Assembler<'a> {
         if let Some(Service::Named(manifest)) = &service {
             self.declared(element, manifest);
         }
+        if element.load == Load::Lazy {
+            self.lazy(element);
+        }
         let wish = service.as_ref().map(|service| wish(element, service));
         self.wishes.extend(wish);
         let mut fallback = Parts::default();
@@ -102,6 +105,21 @@ impl<'a> Assembler<'a> {
             at: element.at.clone(),
         });
         Some(index)
+    }
+
+    /// Tells what cannot be loaded lazily.
+    fn lazy(&mut self, element: &FragmentElement) {
+        let (message, help) = if element.required {
+            ("a `required` fragment cannot be lazy: the page waits for it", "remove one of the two")
+        } else if matches!(element.target, Target::Source(_)) {
+            (
+                "a fragment named by `src` cannot be lazy: readers ask for it by its name",
+                "give it a manifest in fragments/",
+            )
+        } else {
+            return;
+        };
+        self.problems.push(Diagnostic::new(Code::BadValue, element.at.clone(), message).help(help));
     }
 
     fn service(&mut self, element: &FragmentElement) -> Option<Service> {

@@ -171,6 +171,18 @@ impl TestCompositor {
         self
     }
 
+    /// All that is wrong with the files: `CODE: MESSAGE`.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let site = Site::build(&self.files, &Limits::default(), None);
+        site.problems.iter().map(|problem| format!("{}: {}", problem.code.as_str(), problem.message)).collect()
+    }
+
+    /// Whether a path leads anywhere.
+    pub(crate) fn leads(&self, path: &str) -> bool {
+        let (engine, site) = self.engine.as_ref().expect("start comes first");
+        site.find(path, engine.now()).is_some()
+    }
+
     /// Asks for a page.
     pub(crate) async fn get(&self, target: &str) -> Got {
         self.get_as(target, Reader::default()).await
@@ -329,4 +341,35 @@ pub(crate) fn counts(cache_control: &'static str) -> impl Fn(Request) -> Answer 
         let number = count.fetch_add(1, Ordering::SeqCst) + 1;
         html_kept(&number.to_string(), cache_control)(request)
     }
+}
+
+/// What comes of a page, and when: its chunks, joined as they came, each with its time.
+pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
+    let began = Instant::now();
+    let mut seen: Vec<(u64, String)> = Vec::new();
+    let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
+    match site.begin("/").await {
+        Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
+            seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
+        }
+        Begun::Whole(page) => return Err(page.verdict),
+        Begun::Streaming { status, headers, mut body } => {
+            assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+            assert!(!headers.contains_key("etag"));
+            seen.push((at(), String::new()));
+            while let Some(chunk) = body.next().await {
+                let text = String::from_utf8(chunk.to_vec()).unwrap();
+                match seen.last_mut() {
+                    Some((then, before)) if *then == at() => before.push_str(&text),
+                    _ => seen.push((at(), text)),
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+pub(crate) fn seen_is(seen: &[(u64, String)], expected: &[(u64, &str)]) {
+    let seen: Vec<(u64, &str)> = seen.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    assert_eq!(seen, expected);
 }

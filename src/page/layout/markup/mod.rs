@@ -70,6 +70,7 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
         too_deep: false,
         no_title: [0; NO_TITLE.len()],
         title: None,
+        in_head: false,
     };
     for token in tokens::tokens(&source.text, body) {
         // Past the limit nothing is built, and nothing said of what closes what.
@@ -102,10 +103,17 @@ struct Parser<'a> {
     no_title: [usize; NO_TITLE.len()],
     /// Where the text of the open `<title>` begins.
     title: Option<usize>,
+    /// Whether it is in the page's head.
+    in_head: bool,
 }
 
 impl Parser<'_> {
     fn token(&mut self, token: Token) {
+        match &token {
+            Token::Start(tag) if matches!(&*tag.name, "head" | "body") => self.in_head = tag.name == "head",
+            Token::End { name, .. } if name == "head" => self.in_head = false,
+            _ => {}
+        }
         match token {
             Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
             Token::Comment { .. } => {}
@@ -254,6 +262,9 @@ impl Parser<'_> {
                 Some("no more may stand inside each other; is one above it not closed?".to_owned());
             return;
         }
+        if let Some(load) = tag.attributes.iter().find(|attribute| attribute.name == "load") {
+            self.loads_here(load);
+        }
         self.text_until(tag.span.start, tag.span.end);
         self.nodes.push(Vec::new());
         let closed = tag.self_closing.then_some(tag.span.end);
@@ -262,6 +273,21 @@ impl Parser<'_> {
         if let Some(end) = closed {
             self.close(end..end);
         }
+    }
+
+    /// Tells of a fragment that cannot be loaded here as it says.
+    fn loads_here(&mut self, load: &Attribute) {
+        let [templates, ..] = self.no_title;
+        let (message, help) = match load.value.as_str() {
+            "defer" | "lazy" if templates > 0 => {
+                ("browsers leave a `<template>` as it is, so nothing comes into it later", "remove `load`")
+            }
+            "lazy" if self.in_head => {
+                ("nobody scrolls to what is in the head", "remove `load`, or write `load=\"defer\"`")
+            }
+            _ => return,
+        };
+        self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
     }
 
     /// Ends the text before `end`; what follows begins at `next`.
