@@ -87,6 +87,7 @@ impl FanOut {
         self.plan.take(hole, &outcome);
         self.ask(self.plan.needed_then(hole, &outcome));
         self.outcomes[hole] = Some(outcome);
+        self.ask(self.plan.needed_instead(&self.outcomes));
         true
     }
 

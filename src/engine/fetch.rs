@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure};
+use crate::page::answer::{Answer, Failure, is_esi};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::manifest::Boundary;
@@ -141,6 +141,7 @@ impl Fetching<'_> {
             Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
+        let content = if is_esi(&headers, self.fetch) { content.unwrapped() } else { content };
         let content = match self.fetch.html {
             Boundary::Balanced => content.within_its_place(),
             Boundary::Raw => content,

@@ -23,6 +23,9 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'
 /// What a nanoservice is asked with, by name, in the layout's order.
 pub type Parameters = Vec<(String, String)>;
 
+/// What a nanoservice may answer in (Edge Architecture Specification, 2.1).
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
+
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetch {
@@ -87,7 +90,12 @@ impl Fetch {
     }
 }
 
-fn sourced(fragment: &FragmentUse, url: &Url, parameters: &[(String, String)], defaults: &Defaults) -> Fetch {
+pub(super) fn sourced(
+    fragment: &FragmentUse,
+    url: &Url,
+    parameters: &[(String, String)],
+    defaults: &Defaults,
+) -> Fetch {
     let mut url = url.clone();
     if !parameters.is_empty() {
         url.query_pairs_mut().extend_pairs(parameters);
@@ -134,17 +142,29 @@ fn named(
     }
     let endpoint = manifest.endpoints.first().ok_or(Reason::Unknown)?;
     let url = endpoint.url(parameters).ok_or(Reason::NotAllowed)?;
+    Ok(of_service(fragment, manifest, url, Name::from(endpoint.origin()), visit, defaults))
+}
+
+/// The fetch of a URL of a nanoservice, which is told what it declares.
+pub(super) fn of_service(
+    fragment: &FragmentUse,
+    manifest: &Arc<Manifest>,
+    url: String,
+    upstream: Name,
+    visit: &Visit,
+    defaults: &Defaults,
+) -> Fetch {
     let headers = declared(manifest, visit);
     let version = manifest.version.to_string();
     let fixed = ["name", &*manifest.name, &version, &url].map(str::as_bytes);
     let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
     let key = Key::new(fixed, context);
     let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);
-    Ok(Fetch {
+    Fetch {
         key,
         id: Arc::clone(&fragment.id),
         service: Arc::clone(&manifest.name),
-        upstream: Name::from(endpoint.origin()),
+        upstream,
         url,
         headers,
         rules: Rules {
@@ -160,7 +180,7 @@ fn named(
         wants: Wants::Fragment,
         html: manifest.html,
         manifest: Some(Arc::clone(manifest)),
-    })
+    }
 }
 
 /// Plans the fetch of an asset: `path`, which begins with a slash, of a nanoservice's first endpoint.
@@ -236,6 +256,9 @@ fn declared(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)
     }
     if let Some(cookies) = HeaderValue::from_bytes(&cookies).ok().filter(|cookies| !cookies.is_empty()) {
         headers.push((header::COOKIE, cookies));
+    }
+    if manifest.esi {
+        headers.push((SURROGATE_CAPABILITY, HeaderValue::from_static("pasteup=\"ESI/1.0\"")));
     }
     headers
 }

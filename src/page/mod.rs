@@ -25,6 +25,7 @@ pub mod reader;
 pub mod defaults;
 pub mod esi;
 pub mod fetch;
+pub mod include;
 pub mod key;
 pub mod plan;
 

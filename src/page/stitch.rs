@@ -95,6 +95,14 @@ impl Stitcher {
                 Part::When(condition, inside) => {
                     plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
                 }
+                Part::Value(value) => {
+                    chunks.push(plan.value(scope, value));
+                    None
+                }
+                Part::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
+                    Some(failed) => Some(Place::start((if failed { &except } else { &attempt }, scope))),
+                    None => break,
+                },
                 Part::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
                 Part::Assets => {
                     let assets = self.all_assets(plan, outcomes);

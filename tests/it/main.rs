@@ -15,6 +15,7 @@ mod deadlines;
 mod declaring;
 mod deferring;
 mod discovering;
+mod esi;
 mod framing;
 mod keeping;
 mod layouts;

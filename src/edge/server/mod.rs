@@ -158,7 +158,8 @@ impl Pages {
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
         let part =
             take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
-        let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
+        let visit =
+            Visit { host: host(request), ..Visit::new(pattern, parameters, uri.query(), &template.query, reader) };
         let wanted = engine::Request {
             template: Arc::clone(template),
             visit,
@@ -205,6 +206,12 @@ impl Pages {
         }
         response
     }
+}
+
+/// The host that was asked (RFC 9110, 7.2).
+fn host(request: &Parts) -> String {
+    let named = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default().to_owned()
 }
 
 fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {

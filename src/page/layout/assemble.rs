@@ -9,15 +9,17 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
-use crate::page::context::{Conditions, Dimension};
+use crate::page::context::Dimension;
 use crate::page::csp;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::esi::text::Text;
 use crate::page::experiment::Experiment;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
-use super::composition::{Composition, FragmentUse, Part};
+use super::composition::{Composition, Condition, FragmentUse, Part};
+use super::esi::Builder as _;
 use super::file::{LayoutFile, missing};
 use super::frames::Frames;
 use super::ids::{self, Wish};
@@ -89,6 +91,8 @@ fn assemble_for(
         level: 0,
         fragments: Vec::new(),
         conditions: Vec::new(),
+        values: Vec::new(),
+        has_tries: false,
         files: vec![outermost],
         includes: 0,
         depth: 0,
@@ -117,14 +121,23 @@ fn assemble_for(
         fragment.id = id;
     }
     let mut headers = assembler.frames.headers();
-    let dimensions = dimensions(&fragments, &assembler.conditions);
     let nested = surroundings.catalogue.reachable(fragments.iter().filter_map(FragmentUse::manifest));
     let loaded = |load| fragments.iter().any(|fragment| fragment.load == load);
     // What nested fragments ask for is not known yet.
     let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
     let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
-    let reads = reads(&dimensions, &nested, &front.experiments);
     let parts = parts.finish();
+    let digest = digest(&parts);
+    let html = Composition {
+        parts,
+        fragments: fragments.into_iter().map(Arc::new).collect(),
+        conditions: assembler.conditions,
+        values: assembler.values,
+        has_tries: assembler.has_tries,
+        mistake: None,
+    };
+    let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
+    let reads = reads(&dimensions, &nested, &front.experiments);
     let template = Template {
         file: file.source.file.clone(),
         routes: routes.to_vec(),
@@ -134,13 +147,9 @@ fn assemble_for(
         query: front.query.clone(),
         max_age: front.max_age,
         headers,
-        digest: digest(&parts),
-        html: Composition {
-            parts,
-            fragments: fragments.into_iter().map(Arc::new).collect(),
-            conditions: assembler.conditions,
-            mistake: None,
-        },
+        digest,
+        html,
+        allowed: surroundings.allowed.to_vec(),
         scripts,
         is_lone: false,
         nested,
@@ -150,15 +159,6 @@ fn assemble_for(
         takeovers: Vec::new(),
     };
     (template, assembler.problems)
-}
-
-/// What the page varies on, be it by a condition or by what a nanoservice is told.
-pub(super) fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
-    let declared = fragments.iter().filter_map(FragmentUse::manifest).flat_map(|manifest| &manifest.context);
-    let asked = conditions.iter().chain(fragments.iter().map(|fragment| &fragment.conditions));
-    let all = declared.cloned().chain(asked.flat_map(Conditions::dimensions));
-    let all: BTreeSet<Dimension> = all.filter(|dimension| *dimension != Dimension::Page).collect();
-    all.into_iter().collect()
 }
 
 /// What has to be known of a reader, whatever its fragments ask for: what is declared by these, and what
@@ -188,6 +188,11 @@ fn digest(parts: &[Part]) -> u128 {
                     hash.update(&index.to_be_bytes());
                     feed(inside, hash);
                 }
+                Part::Value(index) => hash.update(&index.to_be_bytes()),
+                Part::Try(attempt, except) => {
+                    feed(attempt, hash);
+                    feed(except, hash);
+                }
                 // Only answers have these.
                 Part::Slot(name, _) => hash.update(name.as_bytes()),
                 Part::Assets => hash.update(b"assets"),
@@ -212,7 +217,10 @@ pub(super) struct Assembler<'a> {
     pub(super) problems: Vec<Diagnostic>,
     /// In document order; `None` while what is inside one is being read.
     pub(super) fragments: Vec<Option<FragmentUse>>,
-    pub(super) conditions: Vec<Conditions>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) values: Vec<Arc<Text>>,
+    /// Something is tried somewhere.
+    pub(super) has_tries: bool,
     /// The files that are open: the page, a partial of it, a partial of that.
     pub(super) files: Vec<&'a LayoutFile>,
     pub(super) includes: usize,
@@ -246,12 +254,17 @@ impl<'a> Assembler<'a> {
             Node::When { conditions, variants_at, inside } => {
                 self.variants(conditions, variants_at.as_ref());
                 let index = self.conditions.len();
-                self.conditions.push(conditions.clone());
+                self.conditions.push(Condition::When(conditions.clone()));
                 let mut inner = Parts::default();
                 self.inside(inside, &mut inner);
                 parts.push(Part::When(index, inner.finish()));
             }
-            Node::Include(file) => self.include(file, parts),
+            Node::Esi(esi) => {
+                for part in self.esi(esi) {
+                    parts.push(part);
+                }
+            }
+            Node::Include(file) => self.include_file(file, parts),
             Node::Slot { name, inside, .. } if self.level + 1 < self.frames.levels.len() => {
                 match self.frames.fills[self.level + 1].slots.get(name.value.as_str()).cloned() {
                     Some(nodes) => self.filled(nodes, parts),
@@ -329,7 +342,7 @@ impl<'a> Assembler<'a> {
         file.source.slice(span).as_bytes()
     }
 
-    fn include(&mut self, named: &Located<String>, parts: &mut Parts) {
+    fn include_file(&mut self, named: &Located<String>, parts: &mut Parts) {
         let Some(file) = self.surroundings.files.get(&named.value) else {
             self.problems.push(missing(named, self.surroundings.files));
             return;

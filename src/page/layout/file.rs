@@ -56,7 +56,8 @@ impl LayoutFile {
             source.text.len()
         });
         // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
-        let role = Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false };
+        let role =
+            Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false, esi: front.esi };
         let Markup { nodes, depth, .. } = markup::parse(source, body, role, &mut problems);
         Self { source: Arc::clone(source), front, nodes, depth, problems }
     }

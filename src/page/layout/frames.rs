@@ -168,9 +168,8 @@ fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> 
                 Node::Include(named) if met.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
-                Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => open.push(inside),
                 Node::Fragment(element) => open.push(&element.inside),
-                Node::Text(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
+                other => open.extend(other.inside()),
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source};
 use crate::page::experiment::Experiment;
 use crate::page::names;
 use crate::page::route::Pattern;
@@ -117,18 +117,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         esi: esi.unwrap_or_default(),
     };
     front.query.dedup();
-    for (key, acted_on) in [("esi", !front.esi)] {
-        if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
-            problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
-        }
-    }
     (front, reader.finish())
-}
-
-/// Something that is understood, but comes in a later version.
-pub(super) fn not_yet(at: Spot, what: &str) -> Diagnostic {
-    Diagnostic::new(Code::NotYet, at, format!("{what} is understood, but not acted on by this version"))
-        .help("the page is served as if it were not there")
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "stands at the end of readers of values")]

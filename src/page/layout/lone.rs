@@ -7,11 +7,11 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::page::context::Conditions;
+use crate::page::context::{Conditions, Dimension};
 use crate::page::csp::Scripts;
 use crate::page::manifest::Manifest;
 
-use super::assemble::{dimensions, reads};
+use super::assemble::reads;
 use super::composition::{Composition, FragmentUse, Part, Service};
 use super::node::{Load, Piece};
 use super::template::Template;
@@ -44,7 +44,7 @@ impl Template {
         let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
         let given = places.iter().flat_map(|place| &place.fragment.parameters).map(|(name, _)| name);
         let query: BTreeSet<String> = given.chain(manifest.params.iter().map(|param| &param.name)).cloned().collect();
-        let fragments = vec![FragmentUse {
+        let alone = FragmentUse {
             id: Arc::clone(&manifest.name),
             service: Service::Named(Arc::clone(manifest)),
             ttl: shortest(|fragment| fragment.ttl),
@@ -58,9 +58,14 @@ impl Template {
             fallback: Arc::default(),
             fills: BTreeMap::new(),
             at: fragment.at.clone(),
-        }];
-        let dimensions = dimensions(&fragments, &[]);
+        };
         let nested = page.nested.reachable([manifest].into_iter());
+        let html = Composition {
+            parts: Arc::from([Part::Assets, Part::Fragment(0)]),
+            fragments: vec![Arc::new(alone)],
+            ..Composition::default()
+        };
+        let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
         let reads = reads(&dimensions, &nested, &page.experiments);
         // What the page forbids its parts, they may not do by themselves either.
         let headers = page.headers.iter().filter(|(name, _)| *name != ROBOTS).cloned();
@@ -73,12 +78,8 @@ impl Template {
             query: query.into_iter().collect(),
             max_age: None,
             headers: headers.chain([(ROBOTS, HeaderValue::from_static("noindex"))]).collect(),
-            html: Composition {
-                parts: Arc::from([Part::Assets, Part::Fragment(0)]),
-                fragments: fragments.into_iter().map(Arc::new).collect(),
-                conditions: Vec::new(),
-                mistake: None,
-            },
+            html,
+            allowed: page.allowed.clone(),
             nested,
             dimensions,
             reads,

@@ -13,6 +13,7 @@ pub mod composition;
 pub mod template;
 
 pub mod assemble;
+mod esi;
 mod frames;
 mod ids;
 pub mod lone;

@@ -23,11 +23,7 @@ pub(super) fn best<R: Ord>(
                 Node::Include(named) if met.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
-                Node::When { inside, .. }
-                | Node::Slot { inside, .. }
-                | Node::Fill { inside, .. }
-                | Node::Head(inside) => open.push(inside),
-                Node::Text(_) | Node::Fragment(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
+                other => open.extend(other.inside()),
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
 use crate::page::manifest::Manifest;
 use crate::page::route::Pattern;
+use crate::page::upstreams::Allowed;
 
 use super::composition::Composition;
 
@@ -37,6 +38,8 @@ pub struct Template {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The page: its bytes and its fragments.
     pub html: Composition,
+    /// The upstreams that ESI of its fragments may name.
+    pub allowed: Vec<Allowed>,
     /// The nanoservices that its fragments may ask for, and those that these may.
     pub nested: Catalogue,
     /// What the page varies on, each once.

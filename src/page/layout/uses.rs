@@ -47,17 +47,23 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    pub(super) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+    /// The index of one more fragment. `None`: the page has as many as it may have.
+    pub(super) fn room(&mut self, at: &Spot) -> Option<usize> {
         let index = self.fragments.len();
         if index == self.surroundings.max_fragments {
             let message = format!("the page has more than {index} fragments");
-            let problem = Diagnostic::new(Code::BadValue, element.at.clone(), message);
+            let problem = Diagnostic::new(Code::BadValue, at.clone(), message);
             self.problems.push(problem.help("`page.max_fragments` in pasteup.toml is the limit"));
         }
         if index >= self.surroundings.max_fragments {
             return None;
         }
         self.fragments.push(None);
+        Some(index)
+    }
+
+    pub(super) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+        let index = self.room(&element.at)?;
         if let Some(slot) = &element.slot {
             self.slot_of(slot);
             self.slots.insert(index, Name::from(slot.value.as_str()));
@@ -126,16 +132,10 @@ impl<'a> Assembler<'a> {
         match &element.target {
             Target::Missing => None,
             Target::Source(url) => {
-                if self.surroundings.allowed.iter().any(|allowed| allowed.covers(&url.value)) {
-                    return Some(Service::Source(url.value.clone()));
-                }
-                let origin = url.value.origin().ascii_serialization();
-                let message = format!("`{origin}` is no allowed upstream");
-                let problem = Diagnostic::new(Code::UpstreamNotAllowed, url.at.clone(), message);
-                self.problems.push(
-                    problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")),
-                );
-                None
+                let refused = self.refused(&url.value, &url.at);
+                let service = refused.is_none().then(|| Service::Source(url.value.clone()));
+                self.problems.extend(refused);
+                service
             }
             Target::Named { name, version } => {
                 let catalogue = self.surroundings.catalogue;
@@ -238,6 +238,7 @@ fn wish(element: &FragmentElement, service: &Service) -> Wish {
         (Some(id), _) => Wish::Written(id.clone()),
         (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
         (None, Service::Wanted(name, _)) => Wish::Named(name.to_string()),
+        (None, Service::Included { .. }) => Wish::Named(super::esi::ID.to_owned()),
         (None, Service::Source(url)) => {
             let host = url.host_str().unwrap_or("src");
             Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))

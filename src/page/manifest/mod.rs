@@ -239,9 +239,6 @@ impl Manifest {
         let cookies = reader.read("cookies", table::list(cookie));
         let esi = reader.read("esi", table::boolean);
         let html = reader.read("html", Boundary::read);
-        if let (Some(entry), Some(true)) = (reader.entry("esi"), esi) {
-            later.push((entry.key_at.clone(), "`esi` is understood, but not acted on by this version".to_owned()));
-        }
         let params = param::params(&mut reader);
         undeclared(&mut reader, endpoint.as_deref().unwrap_or_default(), &params);
         let cache = reader.table("cache", cache_rules);

@@ -32,6 +32,7 @@ pub(crate) struct TestCompositor {
     files: Files,
     services: Services,
     defaults: Defaults,
+    limits: Limits,
     chance: Option<fn() -> f64>,
     engine: Option<(Compositor, Site)>,
 }
@@ -143,6 +144,12 @@ impl TestCompositor {
         self
     }
 
+    /// Allows an upstream.
+    pub(crate) fn allow(mut self, upstream: &str) -> Self {
+        self.limits.allowed.push(upstream.parse().unwrap());
+        self
+    }
+
     /// What comes of chance; 0, where nothing is said.
     pub(crate) fn chance(mut self, chance: fn() -> f64) -> Self {
         self.chance = Some(chance);
@@ -157,7 +164,7 @@ impl TestCompositor {
 
     /// Ends the building. Mistakes are not expected.
     pub(crate) fn start(mut self) -> Self {
-        let site = Site::build(&self.files, &Limits::default(), None);
+        let site = Site::build(&self.files, &self.limits, None);
         let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
         assert!(errors.is_empty(), "{errors:#?}");
         let engine = Compositor::new(Ports {
@@ -173,7 +180,7 @@ impl TestCompositor {
 
     /// All that is wrong with the files: `CODE: MESSAGE`.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let site = Site::build(&self.files, &Limits::default(), None);
+        let site = Site::build(&self.files, &self.limits, None);
         site.problems.iter().map(|problem| format!("{}: {}", problem.code.as_str(), problem.message)).collect()
     }
 
@@ -208,7 +215,10 @@ impl TestCompositor {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
-        let visit = Visit::new(pattern, parameters, query, &template.query, reader);
+        let visit = Visit {
+            host: "courier.test".to_owned(),
+            ..Visit::new(pattern, parameters, query, &template.query, reader)
+        };
         let (template, defaults, trace) = (Arc::clone(template), Arc::new(self.defaults.clone()), Trace::new());
         how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }

@@ -2,6 +2,7 @@
 //! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
 
 mod elements;
+mod esi;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,11 +30,16 @@ pub struct Role {
     pub fills: bool,
     /// It is no file but what a nanoservice answered.
     pub is_answer: bool,
+    /// ESI's elements in it are acted on.
+    pub esi: bool,
 }
 
 impl Role {
     /// What a nanoservice answered. Its slots may be filled by the layout that asked for it.
-    pub const ANSWER: Self = Self { has_slots: true, fills: false, is_answer: true };
+    #[must_use]
+    pub const fn answer(esi: bool) -> Self {
+        Self { has_slots: true, fills: false, is_answer: true, esi }
+    }
 }
 
 /// A top-level element that goes into a slot, or into the frame's head.
@@ -116,6 +122,7 @@ impl Parser<'_> {
         }
         match token {
             Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
+            Token::Comment { span } if self.role.esi => self.unwrap(span),
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
                 // What ends where it begins may be a region.
@@ -251,7 +258,8 @@ impl Parser<'_> {
     fn is_ours(&self, name: &str) -> bool {
         let templates = self.no_title[0];
         let of_layouts = !self.role.is_answer && matches!(name, "when" | "include");
-        name == "fragment" || of_layouts || (name == "slot" && self.role.has_slots && templates == 0)
+        let of_esi = self.role.esi && esi::is_element(name, self.role.is_answer);
+        name == "fragment" || of_layouts || of_esi || (name == "slot" && self.role.has_slots && templates == 0)
     }
 
     fn open(&mut self, tag: StartTag) {
@@ -267,7 +275,7 @@ impl Parser<'_> {
         }
         self.text_until(tag.span.start, tag.span.end);
         self.nodes.push(Vec::new());
-        let closed = tag.self_closing.then_some(tag.span.end);
+        let closed = (tag.self_closing || esi::is_empty(&tag.name)).then_some(tag.span.end);
         self.open.push(tag);
         self.depth = self.depth.max(self.open.len());
         if let Some(end) = closed {
@@ -293,8 +301,12 @@ impl Parser<'_> {
     /// Ends the text before `end`; what follows begins at `next`.
     fn text_until(&mut self, end: usize, next: usize) {
         if self.text_from < end {
-            let text = Node::Text(self.text_from..end);
-            self.top().push(text);
+            let text = self.text_from..end;
+            if self.role.esi && self.open.iter().any(|tag| tag.name == "esi:vars") {
+                self.values(text);
+            } else {
+                self.top().push(Node::Text(text));
+            }
         }
         self.text_from = next;
     }
@@ -309,6 +321,9 @@ impl Parser<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
+        if esi::is_empty(name) {
+            return self.text_until(span.start, span.end);
+        }
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
             let inside =
                 self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
@@ -359,6 +374,7 @@ impl Parser<'_> {
                 Some(Node::When { conditions: self.when(&tag), variants_at, inside })
             }
             "include" => self.include(&tag, &end).map(Node::Include),
+            name if name.starts_with(esi::PREFIX) => self.esi(&tag, inside),
             _ => {
                 let name = self.slot(&tag);
                 Some(Node::Slot { name, start: tag.span, inside, end })
