@@ -83,6 +83,12 @@ impl Asset {
         Some(Self { rel: rel.to_owned(), href: public(href, base, Some((name, version)))?, attributes })
     }
 
+    /// What its bytes are to be (Subresource Integrity), where that is said.
+    #[must_use]
+    pub fn integrity(&self) -> Option<&str> {
+        self.attributes.iter().find(|(name, _)| *name == "integrity").and_then(|(_, value)| value.as_deref())
+    }
+
     /// Bytes that it takes in memory, about.
     #[must_use]
     pub fn size(&self) -> usize {

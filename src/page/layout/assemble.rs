@@ -20,7 +20,7 @@ use crate::page::upstreams::Allowed;
 
 use super::composition::{Composition, Condition, FragmentUse, Part};
 use super::esi::Builder as _;
-use super::file::{LayoutFile, missing};
+use super::file::{LayoutFile, missing, without_effect};
 use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
@@ -79,8 +79,8 @@ fn assemble_for(
     surroundings: &Surroundings<'_>,
 ) -> (Template, Vec<Diagnostic>) {
     let frames = Frames::around(file, surroundings.files);
-    let title = Title::new(frames.title(), &frames.levels, surroundings.files);
-    let needs = Needs::new(&frames.levels, surroundings.files);
+    let title = Title::new(frames.title(), &frames, surroundings.files);
+    let needs = Needs::new(&frames, surroundings.files);
     let outermost = frames.levels[0];
     let mut assembler = Assembler {
         surroundings,
@@ -379,6 +379,7 @@ impl<'a> Assembler<'a> {
         }
         // One keeps the page from going live, and the file tells all of them itself.
         self.problems.extend(file.problems.iter().find(|problem| problem.is_error()).cloned());
+        self.problems.extend(without_effect(file));
         self.files.push(file);
         self.nodes(&file.nodes, parts);
         self.files.pop();

@@ -75,6 +75,14 @@ impl LayoutFile {
     }
 }
 
+/// Settings of a frame or a partial that nothing comes of.
+pub(super) fn without_effect(file: &LayoutFile) -> impl Iterator<Item = Diagnostic> + '_ {
+    file.front.of_pages.iter().map(|key| {
+        let message = format!("`{}` has no effect here: the page that uses this file says it", key.value);
+        Diagnostic::new(Code::Ignored, key.at.clone(), message).help("move it to the file with the `route`")
+    })
+}
+
 /// That a file which another one names is not there.
 pub(super) fn missing(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
     let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));

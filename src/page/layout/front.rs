@@ -41,7 +41,12 @@ pub struct FrontMatter {
     pub experiments: Vec<Experiment>,
     /// Whether `<esi:…>` is acted on.
     pub esi: bool,
+    /// Keys that only the file of a page, or one that takes its place, has a use for.
+    pub of_pages: Vec<Located<&'static str>>,
 }
+
+/// Keys that say what a page does, and not what it looks like.
+const OF_PAGES: [&str; 5] = ["budget", "query", "max_age", "schedule", "experiment"];
 
 /// A file that is served on this file's routes for a time.
 #[derive(Debug, Clone)]
@@ -115,6 +120,13 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         schedule,
         experiments,
         esi: esi.unwrap_or_default(),
+        of_pages: OF_PAGES
+            .into_iter()
+            .filter_map(|key| {
+                let entry = table.entries.iter().find(|entry| entry.key == key)?;
+                Some(Located { value: key, at: entry.key_at.clone() })
+            })
+            .collect(),
     };
     front.query.dedup();
     (front, reader.finish())
