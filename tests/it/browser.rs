@@ -87,6 +87,12 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
         assert_eq!(browser.count("h1").await, heading, "{path}");
         assert_eq!(browser.count("main .notice").await, 0, "{path} is whole");
     }
+    client.goto(&format!("{}/sport", server.pages)).await.unwrap();
+    browser.says("scrollTo(0, 99999)").await;
+    for part in ["first", "last"] {
+        browser.wait_for(&format!(".columns-two > .sc:{part}-child")).await;
+    }
+    browser.screenshot("sport-scrolled.png").await;
     client.goto(&format!("{}/nowhere", server.pages)).await.unwrap();
     assert_eq!(client.title().await.unwrap(), "Page not found");
     browser.screenshot("not-found.png").await;
