@@ -120,7 +120,8 @@ fn disagreements(manifests: &[Arc<Manifest>]) -> Vec<Diagnostic> {
             let Some(integrity) = asset.integrity() else { continue };
             let first = known.entry((&asset.rel, &asset.href)).or_insert((integrity, manifest));
             if first.0 != integrity {
-                let message = format!("its `integrity` of {} is another one than in {}", asset.href, first.1.at.source.file);
+                let message =
+                    format!("its `integrity` of {} is another one than in {}", asset.href, first.1.at.source.file);
                 let help = "browsers refuse one of the two: give each content an address of its own";
                 problems.push(Diagnostic::new(Code::Integrity, manifest.at.clone(), message).help(help));
             }

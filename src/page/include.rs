@@ -8,9 +8,8 @@ use super::context::Visit;
 use super::defaults::Defaults;
 use super::esi::request::Values;
 use super::esi::text::{Piece, Text};
-use super::fetch::{Fetch, of_service, sourced};
+use super::fetch::{Fetch, everywhere, of_service, sourced};
 use super::layout::FragmentUse;
-use super::names::Name;
 use super::outcome::Reason;
 use super::upstreams::{self, Allowed};
 
@@ -61,8 +60,8 @@ impl Includer<'_> {
         if let (Some(base), Some(manifest)) = (base, manifest)
             && base.origin() == url.origin()
         {
-            let upstream = Name::from(url.origin().ascii_serialization());
-            return Ok(of_service(fragment, manifest, url.into(), upstream, visit, defaults));
+            let targets = everywhere(manifest, &url);
+            return Ok(of_service(fragment, manifest, targets, visit, defaults));
         }
         let is_allowed = self.allowed.iter().any(|allowed| allowed.covers(&url));
         if is_allowed { Ok(sourced(fragment, &url, &[], defaults)) } else { Err(Reason::NotAllowed) }

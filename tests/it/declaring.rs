@@ -406,7 +406,8 @@ async fn readers_are_split_once_and_stay_in_their_variant() {
 
 #[test]
 fn two_that_disagree_about_the_bytes_of_an_asset_are_told() {
-    let asset = |integrity: &str| format!("[[assets]]\nrel = \"stylesheet\"\nhref = \"https://cdn.test/a.css\"\n{integrity}");
+    let asset =
+        |integrity: &str| format!("[[assets]]\nrel = \"stylesheet\"\nhref = \"https://cdn.test/a.css\"\n{integrity}");
     let site = TestCompositor::new()
         .fragment_with("a", &asset("integrity = \"sha256-a\"\n"), html("A"))
         .fragment_with("b", &asset("integrity = \"sha256-b\"\n"), html("B"))

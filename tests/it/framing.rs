@@ -204,7 +204,10 @@ async fn a_head_in_a_default_that_is_not_shown_is_no_place_for_a_title() {
 #[test]
 fn settings_of_a_page_that_stand_elsewhere_are_told() {
     let site = TestCompositor::new()
-        .layout("frame.html", "+++\nbudget = \"1s\"\nexperiment.a = { x = 1 }\n+++\n<include file=part.html /><slot></slot>")
+        .layout(
+            "frame.html",
+            "+++\nbudget = \"1s\"\nexperiment.a = { x = 1 }\n+++\n<include file=part.html /><slot></slot>",
+        )
         .layout("part.html", "+++\nmax_age = \"1s\"\ntitle = \"t\"\n+++\npart")
         .layout("p.html", &page("frame = \"frame.html\"\nschedule = [{ use = \"other.html\" }]", "x"))
         .layout("other.html", "+++\nbudget = \"1s\"\n+++\nother");

@@ -25,6 +25,7 @@ mod purging;
 mod scheduling;
 mod storing;
 mod validating;
+mod withstanding;
 
 mod mistakes;
 mod reloading;

@@ -10,15 +10,17 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
 use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::{Reader, Visit};
 use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
+use pasteup::page::fetch::Fetch;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
 use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::policy::breaker::Circuit;
 use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
@@ -34,6 +36,7 @@ pub(crate) struct TestCompositor {
     defaults: Defaults,
     limits: Limits,
     chance: Option<fn() -> f64>,
+    in_flight: Arc<InFlight>,
     engine: Option<(Compositor, Site)>,
 }
 
@@ -96,6 +99,21 @@ impl Store for Everything {
     }
 }
 
+/// Counts requests under way.
+#[derive(Default)]
+struct InFlight(Mutex<HashMap<String, i64>>);
+
+impl Observer for InFlight {
+    fn in_flight(&self, upstream: &str, began: bool) {
+        *self.0.lock().unwrap().entry(upstream.to_owned()).or_default() += if began { 1 } else { -1 };
+    }
+
+    fn circuit(&self, _: &str, _: Circuit) {}
+    fn composed(&self, _: &Page) {}
+    fn answered(&self, _: StatusCode, _: Duration) {}
+    fn fetched(&self, _: &Fetch, _: Result<&pasteup::page::answer::Answer, &Failure>, _: Duration) {}
+}
+
 /// A wall clock that runs with tokio's.
 struct PausedClock(Instant);
 
@@ -106,8 +124,9 @@ impl Clock for PausedClock {
 }
 
 impl TestCompositor {
+    /// One that asks each service once: what is asked twice is for the tests of that.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self::default().defaults(|defaults| defaults.withstand.retries = 0)
     }
 
     /// Adds `layouts/NAME`.
@@ -126,17 +145,23 @@ impl TestCompositor {
         self.fragment_with(name, "", behaviour)
     }
 
+    /// Adds a manifest of these lines, and a name and version.
+    pub(crate) fn manifest(mut self, name: &str, lines: &str) -> Self {
+        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{lines}");
+        self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
+        self
+    }
+
     /// The same, with more lines for its manifest.
     pub(crate) fn fragment_with(
-        mut self,
+        self,
         name: &str,
         manifest: &str,
         behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{name}.test/x\"\n{manifest}");
-        self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
-        self.becomes(name, behaviour);
-        self
+        let site = self.manifest(name, &format!("endpoint = \"http://{name}.test/x\"\n{manifest}"));
+        site.becomes(name, behaviour);
+        site
     }
 
     pub(crate) fn defaults(mut self, change: impl FnOnce(&mut Defaults)) -> Self {
@@ -171,7 +196,7 @@ impl TestCompositor {
             upstream: Arc::new(self.services.clone()),
             store: Arc::new(Everything::default()),
             clock: Arc::new(PausedClock(Instant::now())),
-            observer: Arc::new(Unobserved),
+            observer: Arc::clone(&self.in_flight) as Arc<dyn Observer>,
             chance: self.chance.unwrap_or(|| 0.0),
         });
         self.engine = Some((engine, site));
@@ -231,6 +256,13 @@ impl TestCompositor {
     /// All requests to nanoservices, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.services.requests.lock().unwrap().clone()
+    }
+
+    /// Requests under way, by upstream, where there are any.
+    pub(crate) fn in_flight(&self) -> HashMap<String, i64> {
+        let mut counts = self.in_flight.0.lock().unwrap().clone();
+        counts.retain(|_, count| *count != 0);
+        counts
     }
 
     /// Fetches that are in the air.
