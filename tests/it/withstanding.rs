@@ -132,7 +132,7 @@ async fn retries_and_hedges_are_a_tenth_of_what_is_asked() {
     let site = one(move |request| {
         let mut count = count.lock().unwrap();
         *count += 1;
-        if *count % 3 == 0 { fails(Reason::Connect)(request) } else { html("A")(request) }
+        if count.is_multiple_of(3) { fails(Reason::Connect)(request) } else { html("A")(request) }
     })
     .defaults(|defaults| defaults.withstand.retries = 3)
     .start();
@@ -204,7 +204,7 @@ fn two(
 
 #[tokio::test(start_paused = true)]
 async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
-    let site = two(fails(Reason::Connect), html("two"), || fastrand::f64())
+    let site = two(fails(Reason::Connect), html("two"), fastrand::f64)
         .defaults(|defaults| defaults.withstand.retries = 1)
         .start();
     let mut fallbacks = 0;
@@ -218,7 +218,7 @@ async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_endpoints_the_faster_one_is_asked_more() {
-    let site = two(after(ms(200), html("one")), after(ms(10), html("two")), || fastrand::f64()).start();
+    let site = two(after(ms(200), html("one")), after(ms(10), html("two")), fastrand::f64).start();
     for number in 0..200 {
         advance(ms(20)).await;
         site.get(&format!("/?n={number}")).await;
@@ -229,7 +229,7 @@ async fn of_two_endpoints_the_faster_one_is_asked_more() {
 
 #[tokio::test(start_paused = true)]
 async fn of_two_endpoints_that_fail_no_more_than_one_is_shut_out() {
-    let site = two(fails(Reason::Connect), fails(Reason::Connect), || fastrand::f64()).start();
+    let site = two(fails(Reason::Connect), fails(Reason::Connect), fastrand::f64).start();
     for number in 0..100 {
         site.get(&format!("/?n={number}")).await;
     }
@@ -238,7 +238,7 @@ async fn of_two_endpoints_that_fail_no_more_than_one_is_shut_out() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_one_whichever_endpoint_gave_it() {
-    let site = two(counts("max-age=60"), counts("max-age=60"), || fastrand::f64()).start();
+    let site = two(counts("max-age=60"), counts("max-age=60"), fastrand::f64).start();
     for _ in 0..20 {
         assert_eq!(site.get("/?n=1").await.html(), "1");
     }
