@@ -275,6 +275,8 @@ mod tests {
             ("<plaintext>", "`<plaintext>` is not closed", 0),
             ("<svg><path></svg>", "`<path>` is not closed before `</svg>`", 5),
             ("<title>x", "`<title>` is not closed", 0),
+            ("x</u title='", "a comment, a tag or an attribute is not finished", 1),
+            ("<style></style title='", "a comment, a tag or an attribute is not finished", 7),
         ] {
             let first = faults(text).into_iter().next().map(|fault| (fault.what, fault.at));
             assert_eq!(first, Some((what.to_owned(), at)), "{text}");

@@ -34,9 +34,9 @@ pub enum Token {
         /// All of it.
         span: Range<usize>,
     },
-    /// `<name …` to the end of the text, without a `>`.
+    /// `<name …` or `</name …` to the end of the text, without a `>`.
     Unfinished {
-        /// In lower case.
+        /// In lower case; an end tag's with its slash.
         name: String,
         /// From `<` on.
         span: Range<usize>,
@@ -128,6 +128,8 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
     });
     let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], emitter);
     let mut tag: Option<StartTag> = None;
+    // The open element in whose text no tag is one but its own end.
+    let mut raw: Option<String> = None;
     // An end tag's attributes are reported too, with no tag open: they are dropped.
     while let Some(Ok(event)) = tokenizer.next() {
         match event {
@@ -151,11 +153,13 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
                 tag.span.end = end;
                 if let Some(state) = foreign.open(&tag) {
                     tokenizer.set_state(state);
+                    raw = Some(tag.name.clone());
                 }
                 found.push(Token::Start(tag));
             }
             Event::End(name, span) => {
                 foreign.close(&name);
+                raw = None;
                 found.push(Token::End { name, span });
             }
             Event::Doctype(span) => found.push(Token::Doctype { span }),
@@ -165,22 +169,36 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
                 return end;
             }
             Event::Comment(span) => found.push(Token::Comment { span }),
-            Event::CutOff => found.extend(unfinished(text, tag.take())),
+            Event::CutOff => {
+                let behind = found.last().map_or(from, |token| token.span().end.max(from));
+                found.extend(unfinished(text, tag.take(), behind, raw.as_deref()));
+            }
         }
     }
     None
 }
 
-/// The start tag that a text ends in. One without attributes has not been told of.
-fn unfinished(text: &str, tag: Option<StartTag>) -> Option<Token> {
+/// The tag that a text ends in. An end tag, or one without attributes, has not been told of: it is the first
+/// behind all others; where a `raw` element is open, the first that ends this.
+fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str>) -> Option<Token> {
+    let begins = |start: &usize| {
+        let name = text[start + 1..].strip_prefix('/');
+        match raw {
+            Some(raw) => name.and_then(|name| name.get(..raw.len())).is_some_and(|name| name.eq_ignore_ascii_case(raw)),
+            None => name.unwrap_or(&text[start + 1..]).starts_with(|c: char| c.is_ascii_alphabetic()),
+        }
+    };
     let (name, start) = match tag {
         Some(tag) => (tag.name, tag.span.start),
         None => {
-            let start = text.rfind('<')?;
-            (text[start + 1..].trim_end().to_ascii_lowercase(), start)
+            let start = text[behind..].match_indices('<').map(|(at, _)| behind + at).find(begins)?;
+            let name = &text[start + 1..];
+            let ends = |(at, c): (usize, char)| c.is_ascii_whitespace() || (c == '/' && at > 0);
+            let end = name.char_indices().find(|found| ends(*found)).map_or(name.len(), |(at, _)| at);
+            (name[..end].to_ascii_lowercase(), start)
         }
     };
-    (!name.starts_with('/')).then_some(Token::Unfinished { name, span: start..text.len() })
+    Some(Token::Unfinished { name, span: start..text.len() })
 }
 
 /// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
@@ -312,12 +330,25 @@ mod tests {
 
     #[test]
     fn a_tag_that_reaches_to_the_end_of_the_text_is_told() {
-        for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n"] {
+        for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n", "<a /"] {
             let found = tokens(&format!("<i>é{text}"), 0);
             assert!(
                 matches!(&found[1..], [Token::Unfinished { name, span }] if name == "a" && span.start == 5),
                 "{found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_end_tag_that_reaches_to_the_end_of_the_text_is_told_where_it_begins() {
+        for (text, name, start) in [
+            ("a < b</u href='<i>", "/u", 5),
+            ("<i></A<b c=\"<d", "/a<b", 3),
+            ("<title>a<b></title x='", "/title", 11),
+            ("<i<b", "i<b", 0),
+        ] {
+            let last = tokens(text, 0).pop();
+            assert_eq!(last, Some(Token::Unfinished { name: name.to_owned(), span: start..text.len() }), "{text}");
         }
     }
 
