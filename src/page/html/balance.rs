@@ -4,13 +4,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::elements::RAW;
 use super::open::{Open, Stack, is_special};
-use super::tokens::{StartTag, Token, tokens};
+use super::tokens::{CDATA, StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.
 const FRAME: [&str; 6] = ["html", "head", "body", "base", "frameset", "frame"];
-/// Elements whose text is no markup, and so swallows the page where they are not closed.
-const RAW: [&str; 8] = ["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"];
 /// What stands behind a text while it is looked at: what swallows this would swallow the page.
 const SENTINEL: &str = "<pasteup-end>";
 /// So often may `<plaintext>` stand in a text; what follows another one is left out.
@@ -116,7 +115,7 @@ impl Walk<'_> {
                 return None;
             }
             match token {
-                Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign() => {
+                Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign(&tag) => {
                     self.note("`<plaintext>` is not closed".to_owned(), span.start, span.clone(), String::new());
                     return Some(span.end);
                 }
@@ -126,6 +125,17 @@ impl Walk<'_> {
                 },
                 Token::End { name, .. } => self.end(&name, span),
                 Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
+                // Whether it is one is for each parser to say that knows what is open in HTML in SVG.
+                Token::Comment { span } if whole[span.clone()].starts_with(CDATA) && self.open.is_in_foreign() => {
+                    if self.open.is_in_select() || !self.open.last().is_some_and(Open::is_foreign) {
+                        self.note(
+                            "a CDATA section in HTML".to_owned(),
+                            span.start,
+                            span.start..span.start + 1,
+                            "&lt;".to_owned(),
+                        );
+                    }
+                }
                 Token::Comment { .. } | Token::Unfinished { .. } => {}
             }
         }
@@ -133,7 +143,7 @@ impl Walk<'_> {
             self.note(UNFINISHED.to_owned(), length - 1, length - 1..length, "&lt;".to_owned());
         }
         if !seen
-            && self.open.last().is_some_and(|name| RAW.contains(&name))
+            && self.open.last().is_some_and(|last| RAW.contains(&&*last.name))
             && let Some(last) = self.open.pop()
         {
             let what = format!("`<{}>` is not closed", last.name);
@@ -163,7 +173,10 @@ impl Walk<'_> {
             let what = "a `<noscript>` is not balanced in itself".to_owned();
             return self.note(what, at, tag.span.clone(), String::new());
         }
-        for left in self.open.begin(tag).into_iter().filter(|element| !element.is_optional()) {
+        if self.open.passes_over(tag) {
+            return self.note(format!("`<{}>` has no place here", tag.name), at, tag.span.clone(), String::new());
+        }
+        for left in written(self.open.begin(tag)) {
             let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
             self.note(what, left.at, at..at, format!("</{}>", left.name));
         }
@@ -182,23 +195,44 @@ impl Walk<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
-        let Some(inside) = self.open.end(name) else {
+        let Some(ended) = self.open.end(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
-        // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
-        let implied = |element: &Open| element.is_optional() && (is_special(name) || !is_special(&element.name));
-        for left in inside.into_iter().filter(|element| !implied(element)) {
+        let own = ended.last().map(|element| element.at);
+        for left in written(ended).into_iter().filter(|element| Some(element.at) != own) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
             self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
         }
     }
 
     fn close_all(&mut self) {
-        for left in self.open.pop_to(0).into_iter().filter(|element| !element.is_optional()) {
+        for left in written(self.open.pop_to(0)) {
             let what = format!("`<{}>` is not closed", left.name);
             self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
         }
     }
+}
+
+/// Of elements that end together, the innermost first, those whose end tags must be written.
+fn written(ended: Vec<Open>) -> Vec<Open> {
+    let templates = ended.iter().any(|element| element.name == "template");
+    // The end of what is SVG or MathML implies that of no HTML in it.
+    let points = ended.iter().any(Open::is_point);
+    // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
+    let implied = |element: &Open, around: Option<&Open>| {
+        element.is_optional()
+            && !points
+            && !(templates && is_marked(element))
+            && around.is_none_or(|around| is_special(&around.name) || !is_special(&element.name))
+    };
+    let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
+    ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
+}
+
+/// Whether a template that ends with it still open leaves its mark among the formatting elements, so that an end
+/// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
+fn is_marked(element: &Open) -> bool {
+    matches!(element.name.as_str(), "td" | "th" | "caption")
 }
 
 /// Where a word in small letters stands from a byte on, be it in capitals.
@@ -308,6 +342,7 @@ mod tests {
             ("<h1><h2></h2></h1>", "<h1></h1><h2></h2>"),
             ("<span><p>x</span>", "<span><p>x</p></span>"),
             ("<svg><p>x</p></svg>", "<svg></svg><p>x</p>"),
+            ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
             (
                 "<noscript><a title='</noscript><base href=//e/>'></a></noscript>",
                 "<a title='</noscript><base href=//e/>'></a>",

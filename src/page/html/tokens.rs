@@ -5,10 +5,9 @@
 //! (HTML standard, 13.2.6) are switched to here. Not lol_html: it reports an end tag only where a
 //! start tag was, and a stray `</fragment>` must be a mistake that has a place.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use super::open::breaks_out;
+use super::open::{Open, Stack};
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error, Span, State, Tokenizer};
 
@@ -98,19 +97,20 @@ enum Event {
 #[must_use]
 pub fn tokens(text: &str, from: usize) -> Vec<Token> {
     let mut found = Vec::new();
-    let mut foreign = Foreign::default();
+    let mut open = Stack::default();
     let mut from = from;
-    while let Some(next) = read(text, from, &mut foreign, &mut found) {
+    while let Some(next) = read(text, from, &mut open, &mut found) {
         from = next;
     }
     found
 }
 
-const CDATA: &str = "<![CDATA[";
+/// What begins a CDATA section.
+pub(super) const CDATA: &str = "<![CDATA[";
 
 /// Reads tags from a byte on. Where a CDATA section of foreign content stops it, says where that ends:
 /// html5gum takes it for a comment, up to the first `>`.
-fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) -> Option<usize> {
+fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Option<usize> {
     let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| {
         let span = span.start + from..span.end + from;
@@ -151,19 +151,22 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
                 let Some(mut tag) = tag.take() else { continue };
                 tag.self_closing = self_closing;
                 tag.span.end = end;
-                if let Some(state) = foreign.open(&tag) {
+                open.begin(&tag);
+                if let Some(state) = state(&tag.name).filter(|_| !open.last().is_some_and(Open::is_foreign)) {
                     tokenizer.set_state(state);
                     raw = Some(tag.name.clone());
                 }
                 found.push(Token::Start(tag));
             }
             Event::End(name, span) => {
-                foreign.close(&name);
+                open.end(&name);
                 raw = None;
                 found.push(Token::End { name, span });
             }
             Event::Doctype(span) => found.push(Token::Doctype { span }),
-            Event::Comment(span) if foreign.inside() && text[span.start..].starts_with(CDATA) => {
+            Event::Comment(span)
+                if open.last().is_some_and(Open::is_foreign) && text[span.start..].starts_with(CDATA) =>
+            {
                 let end = text[span.start..].find("]]>").map(|end| span.start + end + "]]>".len());
                 found.push(Token::Comment { span: span.start..end.unwrap_or(text.len()) });
                 return end;
@@ -224,66 +227,14 @@ fn value_span(text: &str, name_end: usize) -> Range<usize> {
     start..start + length
 }
 
-/// Whether the tokenizer is inside SVG or MathML, where `<style>` and `<title>` hold no raw text.
-#[derive(Default)]
-struct Foreign {
-    /// Open elements that change the language, and whether what is inside them is foreign.
-    open: Vec<(String, bool)>,
-    /// How many of them have each name: most end tags need no search.
-    count: HashMap<String, usize>,
-}
-
-impl Foreign {
-    fn inside(&self) -> bool {
-        self.open.last().is_some_and(|(_, foreign)| *foreign)
-    }
-
-    /// The state that the text behind a start tag is read in.
-    fn open(&mut self, tag: &StartTag) -> Option<State> {
-        while self.inside() && breaks_out(tag) {
-            let (left, _) = self.open.pop().expect("it is inside of one");
-            *self.count.get_mut(&left).expect("each open element is counted") -= 1;
-        }
-        let enters = match tag.name.as_str() {
-            "svg" | "math" => Some(true),
-            // Integration points (13.2.6): HTML again.
-            "foreignobject" | "desc" | "title" | "annotation-xml" | "mi" | "mo" | "mn" | "ms" | "mtext"
-                if self.inside() =>
-            {
-                Some(false)
-            }
-            _ => None,
-        };
-        if let Some(foreign) = enters {
-            if !tag.self_closing {
-                *self.count.entry(tag.name.clone()).or_default() += 1;
-                self.open.push((tag.name.clone(), foreign));
-            }
-            return None;
-        }
-        if self.inside() {
-            return None;
-        }
-        match tag.name.as_str() {
-            "title" | "textarea" => Some(State::RcData),
-            "style" | "xmp" | "iframe" | "noembed" | "noframes" => Some(State::RawText),
-            "script" => Some(State::ScriptData),
-            "plaintext" => Some(State::PlainText),
-            _ => None,
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        if self.count.get(name).is_none_or(|count| *count == 0) {
-            return;
-        }
-        // With it those end that were left open inside.
-        while let Some((open, _)) = self.open.pop() {
-            *self.count.get_mut(&open).expect("each open element is counted") -= 1;
-            if open == name {
-                return;
-            }
-        }
+/// The state that the text behind a start tag of HTML is read in.
+fn state(name: &str) -> Option<State> {
+    match name {
+        "title" | "textarea" => Some(State::RcData),
+        "style" | "xmp" | "iframe" | "noembed" | "noframes" => Some(State::RawText),
+        "script" => Some(State::ScriptData),
+        "plaintext" => Some(State::PlainText),
+        _ => None,
     }
 }
 
