@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::elements::RAW;
-use super::open::{Open, Stack, is_special};
+use super::elements::{PARTS, RAW};
+use super::open::{Open, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.
@@ -176,7 +176,8 @@ impl Walk<'_> {
         if self.open.passes_over(tag) {
             return self.note(format!("`<{}>` has no place here", tag.name), at, tag.span.clone(), String::new());
         }
-        for left in written(self.open.begin(tag)) {
+        let bare = self.open.is_part_of_nothing(&tag.name);
+        for left in written(self.open.begin(tag), bare) {
             let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
             self.note(what, left.at, at..at, format!("</{}>", left.name));
         }
@@ -195,18 +196,19 @@ impl Walk<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
+        let bare = self.open.is_part_of_nothing(name);
         let Some(ended) = self.open.end(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
         let own = ended.last().map(|element| element.at);
-        for left in written(ended).into_iter().filter(|element| Some(element.at) != own) {
+        for left in written(ended, bare).into_iter().filter(|element| Some(element.at) != own) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
             self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
         }
     }
 
     fn close_all(&mut self) {
-        for left in written(self.open.pop_to(0)) {
+        for left in written(self.open.pop_to(0), false) {
             let what = format!("`<{}>` is not closed", left.name);
             self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
         }
@@ -214,7 +216,8 @@ impl Walk<'_> {
 }
 
 /// Of elements that end together, the innermost first, those whose end tags must be written.
-fn written(ended: Vec<Open>) -> Vec<Open> {
+/// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.
+fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     let templates = ended.iter().any(|element| element.name == "template");
     // The end of what is SVG or MathML implies that of no HTML in it.
     let points = ended.iter().any(Open::is_point);
@@ -222,8 +225,9 @@ fn written(ended: Vec<Open>) -> Vec<Open> {
     let implied = |element: &Open, around: Option<&Open>| {
         element.is_optional()
             && !points
+            && !(bare && !PARTS.contains(&&*element.name))
             && !(templates && is_marked(element))
-            && around.is_none_or(|around| is_special(&around.name) || !is_special(&element.name))
+            && around.is_none_or(|around| around.is_special() || !element.is_special())
     };
     let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
     ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()

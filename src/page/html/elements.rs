@@ -53,23 +53,11 @@ pub(super) const ENDS_PARAGRAPH: [&str; 41] = [
     "plaintext",
 ];
 /// Elements that a paragraph outside of them does not end in (13.2.4.2, button scope).
-pub(super) const SCOPES: [&str; 12] = [
-    "applet",
-    "button",
-    "caption",
-    "foreignobject",
-    "marquee",
-    "object",
-    "table",
-    "td",
-    "template",
-    "th",
-    "svg",
-    "math",
-];
+pub(super) const SCOPES: [&str; 9] =
+    ["applet", "button", "caption", "marquee", "object", "table", "td", "template", "th"];
 
 /// Elements that parsers treat specially (13.2.4.2).
-pub(super) const SPECIAL: [&str; 76] = [
+pub(super) const SPECIAL: [&str; 83] = [
     "address",
     "applet",
     "area",
@@ -130,7 +118,9 @@ pub(super) const SPECIAL: [&str; 76] = [
     "ol",
     "p",
     "param",
+    "plaintext",
     "pre",
+    "script",
     "search",
     "section",
     "select",
@@ -144,8 +134,13 @@ pub(super) const SPECIAL: [&str; 76] = [
     "textarea",
     "tfoot",
     "th",
+    "thead",
+    "title",
     "tr",
+    "track",
     "ul",
+    "wbr",
+    "xmp",
 ];
 /// Tags at which parsers leave SVG and MathML (13.2.6.5).
 pub(super) const BREAKS_OUT: [&str; 44] = [
@@ -196,8 +191,7 @@ pub(super) const BREAKS_OUT: [&str; 44] = [
 ];
 
 /// Elements that no end tag from inside reaches through.
-pub(super) const BARRIERS: [&str; 9] =
-    ["applet", "caption", "marquee", "object", "table", "td", "template", "th", "foreignobject"];
+pub(super) const BARRIERS: [&str; 8] = ["applet", "caption", "marquee", "object", "table", "td", "template", "th"];
 /// Elements that stand in tables only.
 pub(super) const PARTS: [&str; 9] = ["caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr"];
 /// Elements whose text is no markup, and so swallows the page where they are not closed.

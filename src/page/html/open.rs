@@ -30,13 +30,23 @@ impl Open {
     /// Whether its end tag may be missing.
     #[must_use]
     pub fn is_optional(&self) -> bool {
-        self.language == Language::Html && OPTIONAL.contains(&self.name.as_str())
+        self.is_one_of(&OPTIONAL)
     }
 
     /// Whether it is of SVG or MathML.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         self.language != Language::Html
+    }
+
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        self.language == Language::Html && names.contains(&self.name.as_str())
+    }
+
+    /// Whether parsers treat it specially (13.2.4.2): blocks and such.
+    #[must_use]
+    pub fn is_special(&self) -> bool {
+        self.is_one_of(&SPECIAL) || self.is_point()
     }
 
     /// Whether it is of SVG or MathML and holds HTML, so that its end implies that of nothing in it.
@@ -168,7 +178,7 @@ impl Stack {
         }
         let at = self.open.iter().rposition(|element| element.name == name)?;
         // An end tag does not reach through these: parsers drop it.
-        let scoped = |element: &Open| BARRIERS.contains(&element.name.as_str()) || element.is_point();
+        let scoped = |element: &Open| element.is_one_of(&BARRIERS) || element.is_point();
         if !BARRIERS.contains(&name) && self.open[at + 1..].iter().any(scoped) {
             return None;
         }
@@ -191,9 +201,7 @@ impl Stack {
             _ => &[],
         };
         if items.iter().any(|item| self.holds(item)) {
-            let stops = |element: &Open| {
-                SPECIAL.contains(&&*element.name) && !matches!(&*element.name, "address" | "div" | "p")
-            };
+            let stops = |element: &Open| element.is_special() && !matches!(&*element.name, "address" | "div" | "p");
             let found = self.open.iter().rposition(|element| items.contains(&&*element.name) || stops(element));
             if let Some(at) = found.filter(|at| items.contains(&&*self.open[*at].name)) {
                 ended.extend(self.pop_to(at));
@@ -206,9 +214,12 @@ impl Stack {
             // Within themselves these end themselves.
             "button" | "select" | "a" | "nobr" => ended.extend(self.end_in_scope(name)),
             "input" | "textarea" | "keygen" => ended.extend(self.end_in_scope("select")),
-            "table" if !self.last_name().is_some_and(|last| matches!(last, "td" | "th" | "caption")) => {
-                let scoped = |element: &Open| BARRIERS.contains(&&*element.name);
-                let at = self.open.iter().rposition(scoped).filter(|at| self.open[*at].name == "table");
+            "table" => {
+                // One in another's rows, and in no cell of it, ends that.
+                let stops = |element: &Open| {
+                    element.is_one_of(&["table", "template", "td", "th", "caption"]) || element.is_point()
+                };
+                let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
             }
             _ if is_heading(name) && self.last_name().is_some_and(is_heading) => ended.extend(self.pop()),
@@ -252,6 +263,13 @@ impl Stack {
         self.open.iter().rposition(begins).map_or(0, |at| at + 1)
     }
 
+    /// Whether a tag is a part of a table, and it is for what is around the text to say whether there is one.
+    #[must_use]
+    pub fn is_part_of_nothing(&self, name: &str) -> bool {
+        let around = self.table().checked_sub(1).map(|at| &*self.open[at].name);
+        PARTS.contains(&name) && !matches!(around, Some("table" | "template"))
+    }
+
     /// Whether parsers pass over a start tag, since it is a part of a table and stands in none, or is a table
     /// where only a part of one can stand. Some, but not all, pass over what makes text of all up to its end
     /// in a `<select>`.
@@ -285,7 +303,9 @@ impl Stack {
             return Vec::new();
         }
         // A button hides paragraphs only.
-        let stops = |element: &Open| SCOPES.contains(&&*element.name) && (name == "p" || element.name != "button");
+        let stops = |element: &Open| {
+            element.is_point() || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
+        };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         match found.filter(|at| self.open[*at].name == name) {
             Some(at) => self.pop_to(at),
@@ -312,10 +332,4 @@ fn is_heading(name: &str) -> bool {
 fn breaks_out(tag: &StartTag) -> bool {
     let named = |name| tag.attributes.iter().any(|attribute| attribute.name == name);
     BREAKS_OUT.contains(&tag.name.as_str()) || (tag.name == "font" && ["color", "face", "size"].into_iter().any(named))
-}
-
-/// Whether an element is one that parsers treat specially (13.2.4.2): blocks and such.
-#[must_use]
-pub fn is_special(name: &str) -> bool {
-    SPECIAL.contains(&name)
 }
