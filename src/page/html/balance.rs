@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::elements::{PARTS, RAW};
-use super::open::{Open, Stack};
+use super::open::{MAX_DEPTH, Open, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.
@@ -118,6 +118,10 @@ impl Walk<'_> {
                 Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign(&tag) => {
                     self.note("`<plaintext>` is not closed".to_owned(), span.start, span.clone(), String::new());
                     return Some(span.end);
+                }
+                Token::Start(_) if self.open.depth() == MAX_DEPTH => {
+                    self.cut(span.start, "more elements stand inside each other than browsers keep");
+                    return None;
                 }
                 Token::Start(tag) => match forbidden(&tag) {
                     Some(what) => self.note(what, span.start, span, String::new()),
@@ -346,6 +350,13 @@ mod tests {
             ("<h1><h2></h2></h1>", "<h1></h1><h2></h2>"),
             ("<span><p>x</span>", "<span><p>x</p></span>"),
             ("<svg><p>x</p></svg>", "<svg></svg><p>x</p>"),
+            ("<svg><title><rp><rp>", "<svg><title><rp><rp></rp></rp></title></svg>"),
+            ("<svg><foreignObject><p>x</svg>", "<svg><foreignObject><p>x</p></foreignobject></svg>"),
+            ("<svg><desc><b><![CDATA[</b>", "<svg><desc><b>&lt;![CDATA[</b></desc></svg>"),
+            ("<li><td><div><li>", "<li><div></div><li>"),
+            ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></li></div>"),
+            ("<table><div><object><table>", "<table><div><object></object></div></table><table></table>"),
+            ("<select><title></select></div></title>", "<select></select>"),
             ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
             (
                 "<noscript><a title='</noscript><base href=//e/>'></a></noscript>",
@@ -374,6 +385,8 @@ mod tests {
             "<noscript></noscript>",
         ] {
             let text = piece.repeat(20_000);
+            let deep = "<b>".repeat(20_000) + &text;
+            assert_eq!(faults(&balanced(&deep)), [], "{piece}");
             assert_eq!(faults(&balanced(&text)), [], "{piece}");
         }
     }

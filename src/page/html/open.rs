@@ -6,6 +6,9 @@ use std::collections::HashMap;
 use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
 use super::tokens::StartTag;
 
+/// So many elements are kept inside each other, at most: many tags are looked for among all that are open.
+pub const MAX_DEPTH: usize = 512;
+
 /// What an element is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Language {
@@ -66,6 +69,9 @@ pub struct Stack {
 
 impl Stack {
     fn push(&mut self, tag: &StartTag, around: Language) {
+        if self.depth() == MAX_DEPTH {
+            return;
+        }
         let name = tag.name.as_str();
         let language = match (around, name) {
             (Language::Html, "svg") => Language::Svg,
@@ -228,7 +234,7 @@ impl Stack {
         let implied: &[&str] = match name {
             "option" => &["option"],
             "optgroup" => &["option", "optgroup"],
-            "rt" | "rp" => &["rt", "rp"],
+            "rt" | "rp" if self.holds("ruby") => &["rt", "rp"],
             _ => &[],
         };
         while self.last_name().is_some_and(|name| implied.contains(&name)) {
@@ -266,8 +272,11 @@ impl Stack {
     /// Whether a tag is a part of a table, and it is for what is around the text to say whether there is one.
     #[must_use]
     pub fn is_part_of_nothing(&self, name: &str) -> bool {
-        let around = self.table().checked_sub(1).map(|at| &*self.open[at].name);
-        PARTS.contains(&name) && !matches!(around, Some("table" | "template"))
+        let in_table = || {
+            let around = self.table().checked_sub(1).map(|at| &*self.open[at].name);
+            matches!(around, Some("table" | "template"))
+        };
+        PARTS.contains(&name) && !in_table()
     }
 
     /// Whether parsers pass over a start tag, since it is a part of a table and stands in none, or is a table
