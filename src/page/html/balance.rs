@@ -354,7 +354,7 @@ mod tests {
             ("<svg><foreignObject><p>x</svg>", "<svg><foreignObject><p>x</p></foreignobject></svg>"),
             ("<svg><desc><b><![CDATA[</b>", "<svg><desc><b>&lt;![CDATA[</b></desc></svg>"),
             ("<li><td><div><li>", "<li><div></div><li>"),
-            ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></li></div>"),
+            ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></div>"),
             ("<table><div><object><table>", "<table><div><object></object></div></table><table></table>"),
             ("<select><title></select></div></title>", "<select></select>"),
             ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
