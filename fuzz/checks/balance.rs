@@ -1,5 +1,7 @@
 //! What holds for whatever a service sends: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
 
+pub mod tree;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -34,6 +36,19 @@ pub fn check(input: &str) {
     assert_eq!(matches!(once, Cow::Borrowed(same) if same == input), found.is_empty(), "{once}");
     assert_eq!(faults(&once), [], "{once}");
     assert!(matches!(balanced(&once), Cow::Borrowed(same) if same == once), "{once}");
+    if !has_own(&once) {
+        tree::stays_in_place(&once);
+    }
+}
+
+/// Whether elements stand in it that are ours or ESI's: they are replaced before a browser sees them.
+fn has_own(html: &str) -> bool {
+    tokens(html, 0).iter().any(|token| match token {
+        Token::Start(tag) => {
+            matches!(tag.name.as_str(), "fragment" | "slot" | "when" | "include") || tag.name.starts_with("esi:")
+        }
+        _ => false,
+    })
 }
 
 fn within(text: &str, span: &Range<usize>) {

@@ -1,13 +1,16 @@
 //! What holds for every site's files: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
 
+mod answer;
+
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use pasteup::page::diagnostic::{Diagnostic, Source};
 use pasteup::page::layout::markup::MAX_DEPTH;
 use pasteup::page::layout::node::Node;
-use pasteup::page::layout::{LayoutFile, Part, Template};
+use pasteup::page::layout::{Composition, LayoutFile, Part, Template};
 use pasteup::page::site::{Files, Limits, Site};
 
 /// What begins a line behind which another file stands: `==== frames/site.html`.
@@ -32,6 +35,7 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
         assert!(file.depth <= MAX_DEPTH, "{} elements inside each other", file.depth);
         let end = ordered(source, &file.nodes, 0, 0);
         assert!(end <= source.text.len());
+        answer::check(&source.text);
     }
     let files = Files { layouts, manifests, ..Files::default() };
     let limits = Limits { allowed: vec!["http://127.0.0.1:*".parse().expect("it is one")], ..Limits::default() };
@@ -139,37 +143,70 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
 
 /// Each fragment and condition of a template stands in one place of it.
 fn holds_together(template: &Template) {
-    fn count(template: &Template, parts: &[Part], fragments: &mut [usize], conditions: &mut [usize]) {
+    let html = &template.html;
+    let mut places = Places { fragments: vec![0; html.fragments.len()], conditions: vec![0; html.conditions.len()], assets: 0 };
+    places.count(html, &html.parts, false);
+    assert!(places.fragments.iter().chain(&places.conditions).all(|times| *times == 1), "{places:?}");
+    assert!(places.assets <= 1, "the head has {} places for assets", places.assets);
+    let mut ids: Vec<&str> = html.fragments.iter().map(|fragment| &*fragment.id).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|two| two[0] != two[1]), "two of {ids:?} are the same");
+    assert!(html.mistake.is_none(), "{:?} is for answers", html.mistake);
+    assert!(template.dimensions.iter().all(|dimension| template.reads.contains(dimension)), "{:?}", template.reads);
+}
+
+/// How often each stands in a template.
+#[derive(Debug)]
+struct Places {
+    fragments: Vec<usize>,
+    conditions: Vec<usize>,
+    assets: usize,
+}
+
+impl Places {
+    fn count(&mut self, html: &Composition, parts: &[Part], in_fallback: bool) {
         for part in parts {
             match part {
                 Part::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is cut up"),
                 Part::Fragment(index) => {
-                    fragments[*index] += 1;
-                    count(template, &template.fragments[*index].fallback, fragments, conditions);
+                    self.fragments[*index] += 1;
+                    let fragment = &html.fragments[*index];
+                    self.count(html, &fragment.fallback, true);
+                    let mut left = direct(&fragment.fallback);
+                    for index in fragment.fills.values().flat_map(|parts| direct(parts)) {
+                        assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
+                    }
                 }
                 Part::When(index, inside) => {
-                    conditions[*index] += 1;
-                    count(template, inside, fragments, conditions);
+                    self.conditions[*index] += 1;
+                    self.count(html, inside, in_fallback);
                 }
-                Part::Assets => {}
+                Part::Assets | Part::Late => {
+                    assert!(!in_fallback, "{part:?} stands where it may never be shown");
+                    self.assets += usize::from(*part == Part::Assets);
+                }
+                Part::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
             }
         }
     }
-    let (mut fragments, mut conditions) = (vec![0; template.fragments.len()], vec![0; template.conditions.len()]);
-    count(template, &template.parts, &mut fragments, &mut conditions);
-    assert!(fragments.iter().chain(&conditions).all(|times| *times == 1), "{fragments:?} {conditions:?}");
-    let assets = template.parts.iter().filter(|part| matches!(part, Part::Assets)).count();
-    assert!(assets <= 1, "the head has {assets} places for assets");
-    let mut ids: Vec<&str> = template.fragments.iter().map(|fragment| &*fragment.id).collect();
-    ids.sort_unstable();
-    assert!(ids.windows(2).all(|two| two[0] != two[1]), "two of {ids:?} are the same");
+}
+
+/// The fragments that stand in no other fragment.
+fn direct(parts: &[Part]) -> BTreeSet<usize> {
+    let fragments = |part: &Part| match part {
+        Part::Fragment(index) => BTreeSet::from([*index]),
+        Part::When(_, inside) => direct(inside),
+        _ => BTreeSet::new(),
+    };
+    parts.iter().flat_map(fragments).collect()
 }
 
 /// What a template is made of, in order.
 #[derive(Debug, PartialEq)]
 enum Item<'a> {
     Bytes(Cow<'a, [u8]>),
-    Fragment(Range<usize>),
+    /// Where it stands, and where what fills its slots does.
+    Fragment(Range<usize>, Vec<(&'a str, Range<usize>)>),
     When,
     End,
 }
@@ -191,13 +228,13 @@ fn stays(file: &LayoutFile, template: &Template) {
         return;
     }
     let mut assembled = Vec::new();
-    from_parts(template, &template.parts, &mut assembled);
+    from_parts(&template.html, &template.html.parts, &mut assembled);
     assert_eq!(written, assembled);
     // What no node holds are our own tags.
     let mut at = file.source.text.len();
     let mut left = file.source.text.as_str();
     for text in texts(&file.nodes).into_iter().rev() {
-        our_tags(&left[text.end..at]);
+        our_tags(&left[text.end..at], &["fragment", "when"]);
         left = &left[..text.start];
         at = text.start;
     }
@@ -211,7 +248,9 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             true
         }
         Node::Fragment(element) => {
-            items.push(Item::Fragment(element.at.span.clone()));
+            let mut fills = slotted(&element.inside);
+            fills.sort_by_key(|(slot, _)| *slot);
+            items.push(Item::Fragment(element.at.span.clone(), fills));
             let alone = from_nodes(file, &element.inside, items);
             items.push(Item::End);
             alone
@@ -227,22 +266,41 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
     })
 }
 
-fn from_parts<'a>(template: &'a Template, parts: &'a [Part], items: &mut Vec<Item<'a>>) {
+/// What is for a slot of the fragment that it stands in.
+fn slotted(nodes: &[Node]) -> Vec<(&str, Range<usize>)> {
+    let mut found = Vec::new();
+    for node in nodes {
+        match node {
+            Node::Fragment(element) => {
+                found.extend(element.slot.as_ref().map(|slot| (slot.value.as_str(), element.at.span.clone())));
+            }
+            Node::When { inside, .. } => found.extend(slotted(inside)),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item<'a>>) {
     for part in parts {
         match part {
             Part::Text(text) => add(items, text),
             Part::Fragment(index) => {
-                let fragment = &template.fragments[*index];
-                items.push(Item::Fragment(fragment.at.span.clone()));
-                from_parts(template, &fragment.fallback, items);
+                let fragment = &html.fragments[*index];
+                let place = |index: usize| html.fragments[index].at.span.clone();
+                let fills = fragment.fills.iter();
+                let fills = fills.flat_map(|(slot, parts)| direct(parts).into_iter().map(move |index| (&**slot, place(index))));
+                items.push(Item::Fragment(fragment.at.span.clone(), fills.collect()));
+                from_parts(html, &fragment.fallback, items);
                 items.push(Item::End);
             }
             Part::When(_, inside) => {
                 items.push(Item::When);
-                from_parts(template, inside, items);
+                from_parts(html, inside, items);
                 items.push(Item::End);
             }
-            Part::Assets => {}
+            Part::Assets | Part::Late => {}
+            Part::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
         }
     }
 }
@@ -261,10 +319,10 @@ fn texts(nodes: &[Node]) -> Vec<Range<usize>> {
     found
 }
 
-fn our_tags(text: &str) {
+fn our_tags(text: &str, ours: &[&str]) {
     let lower = text.to_ascii_lowercase();
-    let ours = ["fragment", "when"].iter().any(|name| {
-        lower.strip_prefix('<').is_some_and(|rest| rest.strip_prefix('/').unwrap_or(rest).starts_with(name))
-    });
-    assert!(text.is_empty() || (ours && text.ends_with('>')), "`{text}` is lost");
+    let starts = |name: &&str| {
+        lower.strip_prefix('<').is_some_and(|rest| rest.strip_prefix('/').unwrap_or(rest).starts_with(*name))
+    };
+    assert!(text.is_empty() || (ours.iter().any(starts) && text.ends_with('>')), "`{text}` is lost");
 }

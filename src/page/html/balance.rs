@@ -4,13 +4,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::open::{Open, Stack, is_special};
-use super::tokens::{StartTag, Token, tokens};
+use super::elements::{PARTS, RAW};
+use super::open::{MAX_DEPTH, Open, Stack};
+use super::tokens::{CDATA, StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.
 const FRAME: [&str; 6] = ["html", "head", "body", "base", "frameset", "frame"];
-/// Elements whose text is no markup, and so swallows the page where they are not closed.
-const RAW: [&str; 8] = ["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"];
 /// What stands behind a text while it is looked at: what swallows this would swallow the page.
 const SENTINEL: &str = "<pasteup-end>";
 /// So often may `<plaintext>` stand in a text; what follows another one is left out.
@@ -119,9 +118,13 @@ impl Walk<'_> {
                 return None;
             }
             match token {
-                Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign() => {
+                Token::Start(tag) if tag.name == "plaintext" && !self.open.is_foreign(&tag) => {
                     self.note("`<plaintext>` is not closed".to_owned(), span.start, span.clone(), String::new());
                     return Some(span.end);
+                }
+                Token::Start(_) if self.open.depth() == MAX_DEPTH => {
+                    self.cut(span.start, "more elements stand inside each other than browsers keep");
+                    return None;
                 }
                 Token::Start(tag) => match forbidden(&tag) {
                     Some(what) => self.note(what, span.start, span, String::new()),
@@ -129,6 +132,17 @@ impl Walk<'_> {
                 },
                 Token::End { name, .. } => self.end(&name, span),
                 Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
+                // Whether it is one is for each parser to say that knows what is open in HTML in SVG.
+                Token::Comment { span } if whole[span.clone()].starts_with(CDATA) && self.open.is_in_foreign() => {
+                    if self.open.is_in_select() || !self.open.last().is_some_and(Open::is_foreign) {
+                        self.note(
+                            "a CDATA section in HTML".to_owned(),
+                            span.start,
+                            span.start..span.start + 1,
+                            "&lt;".to_owned(),
+                        );
+                    }
+                }
                 Token::Comment { .. } | Token::Unfinished { .. } => {}
             }
         }
@@ -136,7 +150,7 @@ impl Walk<'_> {
             self.note(UNFINISHED.to_owned(), length - 1, length - 1..length, "&lt;".to_owned());
         }
         if !seen
-            && self.open.last().is_some_and(|name| RAW.contains(&name))
+            && self.open.last().is_some_and(|last| RAW.contains(&&*last.name))
             && let Some(last) = self.open.pop()
         {
             let what = format!("`<{}>` is not closed", last.name);
@@ -166,17 +180,22 @@ impl Walk<'_> {
             let what = "a `<noscript>` is not balanced in itself".to_owned();
             return self.note(what, at, tag.span.clone(), String::new());
         }
-        if tag.name == "template" && self.open.depth() == 0 {
+        if self.open.passes_over(tag) {
+            return self.note(format!("`<{}>` has no place here", tag.name), at, tag.span.clone(), String::new());
+        }
+        if tag.name == "template" && !self.open.last().is_some_and(Open::is_host) {
             self.keep_inside(tag);
         }
-        for left in self.open.begin(tag).into_iter().filter(|element| !element.is_optional()) {
+        let bare = self.open.is_part_of_nothing(&tag.name);
+        for left in written(self.open.begin(tag), bare) {
             let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
             self.note(what, left.at, at..at, format!("</{}>", left.name));
         }
     }
 
     /// A template that stands in nothing of its own belongs to an element of the page: it would fill any
-    /// place there, or hide all else behind a shadow root.
+    /// place there, or hide all else behind a shadow root. Of what it may stand in, only that counts which no
+    /// parser passes over and which nothing takes away.
     fn keep_inside(&mut self, tag: &StartTag) {
         for attribute in tag.attributes.iter().filter(|attribute| REACHES_OUT.contains(&&*attribute.name)) {
             let what = format!("`<template {}>` changes the element around the fragment", attribute.name);
@@ -197,23 +216,47 @@ impl Walk<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
-        let Some(inside) = self.open.end(name) else {
+        let bare = self.open.is_part_of_nothing(name);
+        let Some(ended) = self.open.end(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
-        // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
-        let implied = |element: &Open| element.is_optional() && (is_special(name) || !is_special(&element.name));
-        for left in inside.into_iter().filter(|element| !implied(element)) {
+        let own = ended.last().map(|element| element.at);
+        for left in written(ended, bare).into_iter().filter(|element| Some(element.at) != own) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
             self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
         }
     }
 
     fn close_all(&mut self) {
-        for left in self.open.pop_to(0).into_iter().filter(|element| !element.is_optional()) {
+        for left in written(self.open.pop_to(0), false) {
             let what = format!("`<{}>` is not closed", left.name);
             self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
         }
     }
+}
+
+/// Of elements that end together, the innermost first, those whose end tags must be written.
+/// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.
+fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
+    let templates = ended.iter().any(|element| element.name == "template");
+    // The end of what is SVG or MathML implies that of no HTML in it.
+    let points = ended.iter().any(Open::is_point);
+    // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
+    let implied = |element: &Open, around: Option<&Open>| {
+        element.is_optional()
+            && !points
+            && !(bare && !PARTS.contains(&&*element.name))
+            && !(templates && is_marked(element))
+            && around.is_none_or(|around| around.is_special() || !element.is_special())
+    };
+    let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
+    ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
+}
+
+/// Whether a template that ends with it still open leaves its mark among the formatting elements, so that an end
+/// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
+fn is_marked(element: &Open) -> bool {
+    matches!(element.name.as_str(), "td" | "th" | "caption")
 }
 
 /// Where a word in small letters stands from a byte on, be it in capitals.
@@ -248,7 +291,12 @@ mod tests {
             "<select><optgroup><option>a<option selected>b<optgroup><option>c</select>",
             "<svg><path d=''/><g><circle></circle></g></svg><svg/>",
             "<script>if (a < b) '</p>'</script>",
-            "<div><template for=x></template></div>",
+            "<div><template for=x></template></div><x-y><template shadowrootmode=open></template></x-y>",
+            "<p>x<fragment name=a><div>y</div></fragment>z</p>",
+            "<p>x<esi:when test=a><ul><li>y</ul></esi:when><slot><h1>z</h1></slot></p>",
+            "<li>a<esi:remove><li>b</li></esi:remove>c</li>",
+            "<table><fragment name=row><tr><td>none</td></tr></fragment></table>",
+            "<a href=/><slot><a href=/x>y</a></slot></a>",
             "<style>a > b {}</style><!-- </div> --><template><td>x</td></template>",
             "<DIV><a href='x>y'>z</A></div>",
             "<fragment name=icon data-x=1 /><slot name=x />",
@@ -271,6 +319,13 @@ mod tests {
         for (text, what, at) in [
             ("<div>", "`<div>` is not closed", 0),
             ("a<template FOR=x>b</template>", "`<template for>` changes the element around the fragment", 1),
+            ("<tr><template for=x></template></tr>", "`<template for>` changes the element around the fragment", 4),
+            (
+                "<slot><template shadowrootmode=open></template></slot>",
+                "`<template shadowrootmode>` changes the element around the fragment",
+                6,
+            ),
+            ("<b><fragment name=a></b></fragment></b>", "`</b>` closes nothing", 20),
             ("<p>x</p></div>", "`</div>` closes nothing", 8),
             ("<b><i>x</b></i>", "`<i>` is not closed before `</b>`", 3),
             ("<ul><li><b>x</ul>", "`<b>` is not closed before `</ul>`", 8),
@@ -292,6 +347,8 @@ mod tests {
             ("<plaintext>", "`<plaintext>` is not closed", 0),
             ("<svg><path></svg>", "`<path>` is not closed before `</svg>`", 5),
             ("<title>x", "`<title>` is not closed", 0),
+            ("x</u title='", "a comment, a tag or an attribute is not finished", 1),
+            ("<style></style title='", "a comment, a tag or an attribute is not finished", 7),
         ] {
             let first = faults(text).into_iter().next().map(|fault| (fault.what, fault.at));
             assert_eq!(first, Some((what.to_owned(), at)), "{text}");
@@ -323,6 +380,14 @@ mod tests {
             ("<h1><h2></h2></h1>", "<h1></h1><h2></h2>"),
             ("<span><p>x</span>", "<span><p>x</p></span>"),
             ("<svg><p>x</p></svg>", "<svg></svg><p>x</p>"),
+            ("<svg><title><rp><rp>", "<svg><title><rp><rp></rp></rp></title></svg>"),
+            ("<svg><foreignObject><p>x</svg>", "<svg><foreignObject><p>x</p></foreignobject></svg>"),
+            ("<svg><desc><b><![CDATA[</b>", "<svg><desc><b>&lt;![CDATA[</b></desc></svg>"),
+            ("<li><td><div><li>", "<li><div></div><li>"),
+            ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></div>"),
+            ("<table><div><object><table>", "<table><div><object></object></div></table><table></table>"),
+            ("<select><title></select></div></title>", "<select></select>"),
+            ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
             (
                 "<noscript><a title='</noscript><base href=//e/>'></a></noscript>",
                 "<a title='</noscript><base href=//e/>'></a>",
@@ -350,6 +415,8 @@ mod tests {
             "<noscript></noscript>",
         ] {
             let text = piece.repeat(20_000);
+            let deep = "<b>".repeat(20_000) + &text;
+            assert_eq!(faults(&balanced(&deep)), [], "{piece}");
             assert_eq!(faults(&balanced(&text)), [], "{piece}");
         }
     }

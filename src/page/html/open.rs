@@ -3,202 +3,20 @@
 
 use std::collections::HashMap;
 
+use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
 use super::tokens::StartTag;
 
-/// Elements without an end tag.
-const VOID: [&str; 14] =
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
-/// Elements whose end tag may be missing.
-const OPTIONAL: [&str; 17] = [
-    "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot", "tr",
-    "td", "th", "legend",
-];
-/// Elements before which an open paragraph ends (13.2.6.4.7).
-const ENDS_PARAGRAPH: [&str; 38] = [
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "center",
-    "details",
-    "dialog",
-    "dir",
-    "div",
-    "dl",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "header",
-    "hgroup",
-    "hr",
-    "main",
-    "menu",
-    "nav",
-    "ol",
-    "p",
-    "pre",
-    "search",
-    "section",
-    "summary",
-    "table",
-    "ul",
-    "xmp",
-    "listing",
-    "plaintext",
-];
-/// Elements that a paragraph outside of them does not end in (13.2.4.2, button scope).
-const SCOPES: [&str; 12] = [
-    "applet",
-    "button",
-    "caption",
-    "foreignobject",
-    "marquee",
-    "object",
-    "table",
-    "td",
-    "template",
-    "th",
-    "svg",
-    "math",
-];
+/// So many elements are kept inside each other, at most: many tags are looked for among all that are open.
+pub const MAX_DEPTH: usize = 512;
 
-/// Elements that parsers treat specially (13.2.4.2).
-const SPECIAL: [&str; 76] = [
-    "address",
-    "applet",
-    "area",
-    "article",
-    "aside",
-    "base",
-    "basefont",
-    "bgsound",
-    "blockquote",
-    "body",
-    "br",
-    "button",
-    "caption",
-    "center",
-    "col",
-    "colgroup",
-    "dd",
-    "details",
-    "dir",
-    "div",
-    "dl",
-    "dt",
-    "embed",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "frame",
-    "frameset",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "header",
-    "hgroup",
-    "hr",
-    "html",
-    "iframe",
-    "img",
-    "input",
-    "keygen",
-    "li",
-    "link",
-    "listing",
-    "main",
-    "marquee",
-    "menu",
-    "meta",
-    "nav",
-    "noembed",
-    "noframes",
-    "noscript",
-    "object",
-    "ol",
-    "p",
-    "param",
-    "pre",
-    "search",
-    "section",
-    "select",
-    "source",
-    "style",
-    "summary",
-    "table",
-    "tbody",
-    "td",
-    "template",
-    "textarea",
-    "tfoot",
-    "th",
-    "tr",
-    "ul",
-];
-/// Tags at which parsers leave SVG and MathML (13.2.6.5).
-const BREAKS_OUT: [&str; 44] = [
-    "b",
-    "big",
-    "blockquote",
-    "body",
-    "br",
-    "center",
-    "code",
-    "dd",
-    "div",
-    "dl",
-    "dt",
-    "em",
-    "embed",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "hr",
-    "i",
-    "img",
-    "li",
-    "listing",
-    "menu",
-    "meta",
-    "nobr",
-    "ol",
-    "p",
-    "pre",
-    "ruby",
-    "s",
-    "small",
-    "span",
-    "strong",
-    "strike",
-    "sub",
-    "sup",
-    "table",
-    "tt",
-    "u",
-    "ul",
-    "var",
-];
-/// Elements that no end tag from inside reaches through.
-const BARRIERS: [&str; 9] =
-    ["applet", "caption", "marquee", "object", "table", "td", "template", "th", "foreignobject"];
+/// What an element is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Html,
+    Svg,
+    MathMl,
+}
+
 /// An element that is open.
 #[derive(Debug)]
 pub struct Open {
@@ -206,8 +24,65 @@ pub struct Open {
     pub name: String,
     /// Where its start tag begins.
     pub at: usize,
-    /// What stands inside it is SVG or MathML.
-    foreign: bool,
+    language: Language,
+    /// What stands inside it is HTML: of SVG and MathML only a few are so (13.2.6).
+    holds_html: bool,
+}
+
+impl Open {
+    /// Whether its end tag may be missing.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.is_one_of(&OPTIONAL)
+    }
+
+    /// Whether it is of SVG or MathML.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.language != Language::Html
+    }
+
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        self.language == Language::Html && names.contains(&self.name.as_str())
+    }
+
+    /// Whether a `<template>` in it can be only its own: no parser passes it over, and nothing takes it away.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        const HOSTS: [&str; 18] = [
+            "article",
+            "aside",
+            "blockquote",
+            "div",
+            "footer",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "header",
+            "main",
+            "nav",
+            "p",
+            "section",
+            "span",
+            "li",
+        ];
+        self.is_one_of(&HOSTS) || (self.language == Language::Html && self.name.contains('-'))
+    }
+
+    /// Whether parsers treat it specially (13.2.4.2): blocks and such.
+    #[must_use]
+    pub fn is_special(&self) -> bool {
+        self.is_one_of(&SPECIAL) || self.is_point()
+    }
+
+    /// Whether it is of SVG or MathML and holds HTML, so that its end implies that of nothing in it.
+    #[must_use]
+    pub fn is_point(&self) -> bool {
+        self.is_foreign() && self.holds_html
+    }
 }
 
 /// The elements that are open, the innermost last.
@@ -219,16 +94,41 @@ pub struct Stack {
 }
 
 impl Stack {
-    fn push(&mut self, name: &str, at: usize) {
-        let foreign = match name {
-            "svg" | "math" => true,
-            // Where HTML stands in them (13.2.6).
-            "foreignobject" | "annotation-xml" => false,
-            "mi" | "mo" | "mn" | "ms" | "mtext" | "desc" | "title" if self.is_foreign() => false,
-            _ => self.is_foreign(),
+    fn push(&mut self, tag: &StartTag, around: Language) {
+        if self.depth() == MAX_DEPTH {
+            return;
+        }
+        let name = tag.name.as_str();
+        let language = match (around, name) {
+            (Language::Html, "svg") => Language::Svg,
+            (Language::Html, "math") => Language::MathMl,
+            _ => around,
+        };
+        let holds_html = match (language, name) {
+            (Language::Html, _) | (Language::Svg, "foreignobject" | "desc" | "title") => true,
+            (Language::MathMl, "annotation-xml") => tag.attributes.iter().any(|attribute| {
+                attribute.name == "encoding"
+                    && ["text/html", "application/xhtml+xml"]
+                        .iter()
+                        .any(|html| attribute.value.eq_ignore_ascii_case(html))
+            }),
+            (Language::MathMl, name) => is_mathml_text(name),
+            _ => false,
         };
         *self.count.entry(name.to_owned()).or_default() += 1;
-        self.open.push(Open { name: name.to_owned(), at, foreign });
+        self.open.push(Open { name: name.to_owned(), at: tag.span.start, language, holds_html });
+    }
+
+    /// What a start tag that comes next is of.
+    fn language_of(&self, tag: &StartTag) -> Language {
+        let Some(last) = self.open.last() else { return Language::Html };
+        let name = tag.name.as_str();
+        let of_html = match last.language {
+            Language::MathMl if is_mathml_text(&last.name) => !matches!(name, "mglyph" | "malignmark"),
+            Language::MathMl if last.name == "annotation-xml" => last.holds_html || name == "svg",
+            _ => last.holds_html,
+        };
+        if of_html { Language::Html } else { last.language }
     }
 
     /// The innermost, which is open no more.
@@ -247,60 +147,76 @@ impl Stack {
         popped
     }
 
-    /// The name of the innermost.
+    /// The innermost.
     #[must_use]
-    pub fn last(&self) -> Option<&str> {
-        self.open.last().map(|element| element.name.as_str())
+    pub fn last(&self) -> Option<&Open> {
+        self.open.last()
+    }
+
+    fn last_name(&self) -> Option<&str> {
+        self.last().map(|element| element.name.as_str())
     }
 
     fn holds(&self, name: &str) -> bool {
         self.count.get(name).is_some_and(|count| *count > 0)
     }
 
-    /// Whether what comes next is SVG or MathML.
+    /// Whether a start tag that comes next is of SVG or MathML.
     #[must_use]
-    pub fn is_foreign(&self) -> bool {
-        self.open.last().is_some_and(|element| element.foreign)
+    pub fn is_foreign(&self, tag: &StartTag) -> bool {
+        self.language_of(tag) != Language::Html && !breaks_out(tag)
+    }
+
+    /// Whether an element of SVG or MathML is open somewhere around.
+    #[must_use]
+    pub fn is_in_foreign(&self) -> bool {
+        self.holds("svg") || self.holds("math")
+    }
+
+    /// Whether a `<select>` is open somewhere around: parsers of before 2025 read nearly no tags in it.
+    #[must_use]
+    pub fn is_in_select(&self) -> bool {
+        self.holds("select")
     }
 
     /// Takes up a start tag, and says which elements end where it begins, the innermost first.
     pub fn begin(&mut self, tag: &StartTag) -> Vec<Open> {
         let name = tag.name.as_str();
         let mut ended = Vec::new();
-        if self.is_foreign() && breaks_out(tag) {
-            while self.is_foreign() {
+        let mut language = self.language_of(tag);
+        if language != Language::Html && breaks_out(tag) {
+            while self.last().is_some_and(|element| !element.holds_html && !is_own(&element.name)) {
                 ended.extend(self.pop());
             }
+            language = Language::Html;
         }
-        let foreign = self.is_foreign();
+        let foreign = language != Language::Html;
         if !foreign {
             ended.extend(self.imply_ends(name));
         }
         // A slash closes nothing in HTML; it does in SVG and MathML, and in our own and ESI's elements.
-        let slash_closes = foreign
-            || matches!(name, "svg" | "math" | "fragment" | "slot" | "when" | "include")
-            || name.starts_with("esi:");
+        let slash_closes = foreign || matches!(name, "svg" | "math") || is_own(name);
         if !((VOID.contains(&name) && !foreign) || (tag.self_closing && slash_closes)) {
-            self.push(name, tag.span.start);
+            self.push(tag, language);
         }
         ended
     }
 
-    /// Takes up an end tag, and says what was open inside, the innermost first. `None` where it closes
-    /// nothing.
+    /// Takes up an end tag, and says what ends with it, the innermost first, and last of all its own element.
+    /// `None` where it closes nothing.
     pub fn end(&mut self, name: &str) -> Option<Vec<Open>> {
         if VOID.contains(&name) || !self.holds(name) {
             return None;
         }
         let at = self.open.iter().rposition(|element| element.name == name)?;
         // An end tag does not reach through these: parsers drop it.
-        let scoped = |element: &Open| BARRIERS.contains(&element.name.as_str());
+        let scoped = |element: &Open| {
+            element.is_one_of(&BARRIERS) || element.is_point() || (is_own(&element.name) && !is_own(name))
+        };
         if !BARRIERS.contains(&name) && self.open[at + 1..].iter().any(scoped) {
             return None;
         }
-        let mut inside = self.pop_to(at);
-        inside.pop();
-        Some(inside)
+        Some(self.pop_to(at))
     }
 
     /// How many are open.
@@ -320,7 +236,7 @@ impl Stack {
         };
         if items.iter().any(|item| self.holds(item)) {
             let stops = |element: &Open| {
-                SPECIAL.contains(&&*element.name) && !matches!(&*element.name, "address" | "div" | "p")
+                is_own(&element.name) || (element.is_special() && !matches!(&*element.name, "address" | "div" | "p"))
             };
             let found = self.open.iter().rposition(|element| items.contains(&&*element.name) || stops(element));
             if let Some(at) = found.filter(|at| items.contains(&&*self.open[*at].name)) {
@@ -333,29 +249,93 @@ impl Stack {
         match name {
             // Within themselves these end themselves.
             "button" | "select" | "a" | "nobr" => ended.extend(self.end_in_scope(name)),
-            "table" if !self.last().is_some_and(|last| matches!(last, "td" | "th" | "caption")) => {
-                let scoped = |element: &Open| BARRIERS.contains(&&*element.name);
-                let at = self.open.iter().rposition(scoped).filter(|at| self.open[*at].name == "table");
+            "input" | "textarea" | "keygen" => ended.extend(self.end_in_scope("select")),
+            "table" => {
+                // One in another's rows, and in no cell of it, ends that.
+                let stops = |element: &Open| {
+                    element.is_one_of(&["table", "template", "td", "th", "caption"])
+                        || element.is_point()
+                        || is_own(&element.name)
+                };
+                let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
             }
-            _ if is_heading(name) && self.last().is_some_and(is_heading) => ended.extend(self.pop()),
+            _ if is_heading(name) && self.last_name().is_some_and(is_heading) => ended.extend(self.pop()),
             _ => {}
         }
         let implied: &[&str] = match name {
             "option" => &["option"],
             "optgroup" => &["option", "optgroup"],
-            "rt" | "rp" => &["rt", "rp"],
-            "td" | "th" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th"],
-            "tr" => &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr"],
-            "thead" | "tbody" | "tfoot" | "colgroup" | "caption" => {
-                &["p", "li", "dd", "dt", "caption", "colgroup", "td", "th", "tr", "thead", "tbody", "tfoot"]
-            }
+            "rt" | "rp" if self.holds("ruby") => &["rt", "rp"],
             _ => &[],
         };
-        while self.last().is_some_and(|name| implied.contains(&name)) {
+        while self.last_name().is_some_and(|name| implied.contains(&name)) {
             ended.extend(self.pop());
         }
+        ended.extend(self.end_in_table(name));
         ended
+    }
+
+    /// 13.2.6.4.9 and what follows it: a cell, a row and so on end all in their table that they cannot stand in.
+    fn end_in_table(&mut self, name: &str) -> Vec<Open> {
+        let around: &[&str] = match name {
+            "td" | "th" => &["thead", "tbody", "tfoot", "tr"],
+            "tr" => &["thead", "tbody", "tfoot"],
+            "col" => &["colgroup"],
+            _ if PARTS.contains(&name) => &[],
+            _ => return Vec::new(),
+        };
+        let from = self.table();
+        match self.open[from..].iter().position(|element| !around.contains(&&*element.name)) {
+            Some(at) => self.pop_to(from + at),
+            None => Vec::new(),
+        }
+    }
+
+    /// Where what is open in the innermost table begins, or in what is taken for one: a text may be for a table
+    /// around it, and what stands in our own elements, too.
+    fn table(&self) -> usize {
+        let begins = |element: &Open| {
+            matches!(&*element.name, "table" | "template") || element.is_point() || is_own(&element.name)
+        };
+        self.open.iter().rposition(begins).map_or(0, |at| at + 1)
+    }
+
+    /// Whether a tag is a part of a table, and it is for what is around the text to say whether there is one.
+    #[must_use]
+    pub fn is_part_of_nothing(&self, name: &str) -> bool {
+        let in_table = || {
+            let around = self.table().checked_sub(1).map(|at| &*self.open[at].name);
+            matches!(around, Some("table" | "template"))
+        };
+        PARTS.contains(&name) && !in_table()
+    }
+
+    /// Whether parsers pass over a start tag, since it is a part of a table and stands in none, or is a table
+    /// where only a part of one can stand. Some, but not all, pass over what makes text of all up to its end
+    /// in a `<select>`.
+    #[must_use]
+    pub fn passes_over(&self, tag: &StartTag) -> bool {
+        let name = tag.name.as_str();
+        if RAW.contains(&name) && !matches!(name, "script" | "textarea") && self.is_in_select() {
+            return true;
+        }
+        let is_part = PARTS.contains(&name);
+        if !(is_part || name == "table") || self.language_of(tag) != Language::Html {
+            return false;
+        }
+        let from = self.table();
+        let around = from.checked_sub(1).map(|at| &self.open[at]);
+        let begins_with_part = self.open.get(from).map(|element| PARTS.contains(&&*element.name));
+        match around {
+            Some(around) if around.name == "table" => false,
+            Some(around) if around.is_point() => is_part,
+            _ if is_part => begins_with_part == Some(false),
+            _ => {
+                let cell = |element: &Open| matches!(&*element.name, "td" | "th" | "caption");
+                begins_with_part == Some(true) && !self.open[from..].iter().any(cell)
+            }
+        }
     }
 
     /// Ends an element and all inside it, where none of the barriers stands between.
@@ -363,7 +343,13 @@ impl Stack {
         if !self.holds(name) {
             return Vec::new();
         }
-        let found = self.open.iter().rposition(|element| element.name == name || SCOPES.contains(&&*element.name));
+        // A button hides paragraphs only.
+        let stops = |element: &Open| {
+            element.is_point()
+                || is_own(&element.name)
+                || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
+        };
+        let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         match found.filter(|at| self.open[*at].name == name) {
             Some(at) => self.pop_to(at),
             None => Vec::new(),
@@ -371,26 +357,23 @@ impl Stack {
     }
 }
 
+/// MathML elements whose text is HTML (13.2.6).
+fn is_mathml_text(name: &str) -> bool {
+    matches!(name, "mi" | "mo" | "mn" | "ms" | "mtext")
+}
+
+/// Our own elements and ESI's, which are replaced by what they stand for: so what is inside is whole by
+/// itself, and ends nothing that is around.
+fn is_own(name: &str) -> bool {
+    matches!(name, "fragment" | "slot" | "when" | "include") || name.starts_with("esi:")
+}
+
 fn is_heading(name: &str) -> bool {
     matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
 }
 
 /// Whether parsers leave SVG and MathML at this tag (13.2.6.5).
-pub(super) fn breaks_out(tag: &StartTag) -> bool {
+fn breaks_out(tag: &StartTag) -> bool {
     let named = |name| tag.attributes.iter().any(|attribute| attribute.name == name);
     BREAKS_OUT.contains(&tag.name.as_str()) || (tag.name == "font" && ["color", "face", "size"].into_iter().any(named))
-}
-
-/// Whether an element is one that parsers treat specially (13.2.4.2): blocks and such.
-#[must_use]
-pub fn is_special(name: &str) -> bool {
-    SPECIAL.contains(&name)
-}
-
-impl Open {
-    /// Whether its end tag may be missing.
-    #[must_use]
-    pub fn is_optional(&self) -> bool {
-        OPTIONAL.contains(&self.name.as_str())
-    }
 }

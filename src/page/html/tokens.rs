@@ -5,10 +5,9 @@
 //! (HTML standard, 13.2.6) are switched to here. Not lol_html: it reports an end tag only where a
 //! start tag was, and a stray `</fragment>` must be a mistake that has a place.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use super::open::breaks_out;
+use super::open::{Open, Stack};
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error, Span, State, Tokenizer};
 
@@ -34,9 +33,9 @@ pub enum Token {
         /// All of it.
         span: Range<usize>,
     },
-    /// `<name …` to the end of the text, without a `>`.
+    /// `<name …` or `</name …` to the end of the text, without a `>`.
     Unfinished {
-        /// In lower case.
+        /// In lower case; an end tag's with its slash.
         name: String,
         /// From `<` on.
         span: Range<usize>,
@@ -98,19 +97,20 @@ enum Event {
 #[must_use]
 pub fn tokens(text: &str, from: usize) -> Vec<Token> {
     let mut found = Vec::new();
-    let mut foreign = Foreign::default();
+    let mut open = Stack::default();
     let mut from = from;
-    while let Some(next) = read(text, from, &mut foreign, &mut found) {
+    while let Some(next) = read(text, from, &mut open, &mut found) {
         from = next;
     }
     found
 }
 
-const CDATA: &str = "<![CDATA[";
+/// What begins a CDATA section.
+pub(super) const CDATA: &str = "<![CDATA[";
 
 /// Reads tags from a byte on. Where a CDATA section of foreign content stops it, says where that ends:
 /// html5gum takes it for a comment, up to the first `>`.
-fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) -> Option<usize> {
+fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Option<usize> {
     let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| {
         let span = span.start + from..span.end + from;
@@ -128,6 +128,8 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
     });
     let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], emitter);
     let mut tag: Option<StartTag> = None;
+    // The open element in whose text no tag is one but its own end.
+    let mut raw: Option<String> = None;
     // An end tag's attributes are reported too, with no tag open: they are dropped.
     while let Some(Ok(event)) = tokenizer.next() {
         match event {
@@ -149,38 +151,57 @@ fn read(text: &str, from: usize, foreign: &mut Foreign, found: &mut Vec<Token>) 
                 let Some(mut tag) = tag.take() else { continue };
                 tag.self_closing = self_closing;
                 tag.span.end = end;
-                if let Some(state) = foreign.open(&tag) {
+                open.begin(&tag);
+                if let Some(state) = state(&tag.name).filter(|_| !open.last().is_some_and(Open::is_foreign)) {
                     tokenizer.set_state(state);
+                    raw = Some(tag.name.clone());
                 }
                 found.push(Token::Start(tag));
             }
             Event::End(name, span) => {
-                foreign.close(&name);
+                open.end(&name);
+                raw = None;
                 found.push(Token::End { name, span });
             }
             Event::Doctype(span) => found.push(Token::Doctype { span }),
-            Event::Comment(span) if foreign.inside() && text[span.start..].starts_with(CDATA) => {
+            Event::Comment(span)
+                if open.last().is_some_and(Open::is_foreign) && text[span.start..].starts_with(CDATA) =>
+            {
                 let end = text[span.start..].find("]]>").map(|end| span.start + end + "]]>".len());
                 found.push(Token::Comment { span: span.start..end.unwrap_or(text.len()) });
                 return end;
             }
             Event::Comment(span) => found.push(Token::Comment { span }),
-            Event::CutOff => found.extend(unfinished(text, tag.take())),
+            Event::CutOff => {
+                let behind = found.last().map_or(from, |token| token.span().end.max(from));
+                found.extend(unfinished(text, tag.take(), behind, raw.as_deref()));
+            }
         }
     }
     None
 }
 
-/// The start tag that a text ends in. One without attributes has not been told of.
-fn unfinished(text: &str, tag: Option<StartTag>) -> Option<Token> {
+/// The tag that a text ends in. An end tag, or one without attributes, has not been told of: it is the first
+/// behind all others; where a `raw` element is open, the first that ends this.
+fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str>) -> Option<Token> {
+    let begins = |start: &usize| {
+        let name = text[start + 1..].strip_prefix('/');
+        match raw {
+            Some(raw) => name.and_then(|name| name.get(..raw.len())).is_some_and(|name| name.eq_ignore_ascii_case(raw)),
+            None => name.unwrap_or(&text[start + 1..]).starts_with(|c: char| c.is_ascii_alphabetic()),
+        }
+    };
     let (name, start) = match tag {
         Some(tag) => (tag.name, tag.span.start),
         None => {
-            let start = text.rfind('<')?;
-            (text[start + 1..].trim_end().to_ascii_lowercase(), start)
+            let start = text[behind..].match_indices('<').map(|(at, _)| behind + at).find(begins)?;
+            let name = &text[start + 1..];
+            let ends = |(at, c): (usize, char)| c.is_ascii_whitespace() || (c == '/' && at > 0);
+            let end = name.char_indices().find(|found| ends(*found)).map_or(name.len(), |(at, _)| at);
+            (name[..end].to_ascii_lowercase(), start)
         }
     };
-    (!name.starts_with('/')).then_some(Token::Unfinished { name, span: start..text.len() })
+    Some(Token::Unfinished { name, span: start..text.len() })
 }
 
 /// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
@@ -206,66 +227,14 @@ fn value_span(text: &str, name_end: usize) -> Range<usize> {
     start..start + length
 }
 
-/// Whether the tokenizer is inside SVG or MathML, where `<style>` and `<title>` hold no raw text.
-#[derive(Default)]
-struct Foreign {
-    /// Open elements that change the language, and whether what is inside them is foreign.
-    open: Vec<(String, bool)>,
-    /// How many of them have each name: most end tags need no search.
-    count: HashMap<String, usize>,
-}
-
-impl Foreign {
-    fn inside(&self) -> bool {
-        self.open.last().is_some_and(|(_, foreign)| *foreign)
-    }
-
-    /// The state that the text behind a start tag is read in.
-    fn open(&mut self, tag: &StartTag) -> Option<State> {
-        while self.inside() && breaks_out(tag) {
-            let (left, _) = self.open.pop().expect("it is inside of one");
-            *self.count.get_mut(&left).expect("each open element is counted") -= 1;
-        }
-        let enters = match tag.name.as_str() {
-            "svg" | "math" => Some(true),
-            // Integration points (13.2.6): HTML again.
-            "foreignobject" | "desc" | "title" | "annotation-xml" | "mi" | "mo" | "mn" | "ms" | "mtext"
-                if self.inside() =>
-            {
-                Some(false)
-            }
-            _ => None,
-        };
-        if let Some(foreign) = enters {
-            if !tag.self_closing {
-                *self.count.entry(tag.name.clone()).or_default() += 1;
-                self.open.push((tag.name.clone(), foreign));
-            }
-            return None;
-        }
-        if self.inside() {
-            return None;
-        }
-        match tag.name.as_str() {
-            "title" | "textarea" => Some(State::RcData),
-            "style" | "xmp" | "iframe" | "noembed" | "noframes" => Some(State::RawText),
-            "script" => Some(State::ScriptData),
-            "plaintext" => Some(State::PlainText),
-            _ => None,
-        }
-    }
-
-    fn close(&mut self, name: &str) {
-        if self.count.get(name).is_none_or(|count| *count == 0) {
-            return;
-        }
-        // With it those end that were left open inside.
-        while let Some((open, _)) = self.open.pop() {
-            *self.count.get_mut(&open).expect("each open element is counted") -= 1;
-            if open == name {
-                return;
-            }
-        }
+/// The state that the text behind a start tag of HTML is read in.
+fn state(name: &str) -> Option<State> {
+    match name {
+        "title" | "textarea" => Some(State::RcData),
+        "style" | "xmp" | "iframe" | "noembed" | "noframes" => Some(State::RawText),
+        "script" => Some(State::ScriptData),
+        "plaintext" => Some(State::PlainText),
+        _ => None,
     }
 }
 
@@ -312,12 +281,25 @@ mod tests {
 
     #[test]
     fn a_tag_that_reaches_to_the_end_of_the_text_is_told() {
-        for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n"] {
+        for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n", "<a /"] {
             let found = tokens(&format!("<i>é{text}"), 0);
             assert!(
                 matches!(&found[1..], [Token::Unfinished { name, span }] if name == "a" && span.start == 5),
                 "{found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_end_tag_that_reaches_to_the_end_of_the_text_is_told_where_it_begins() {
+        for (text, name, start) in [
+            ("a < b</u href='<i>", "/u", 5),
+            ("<i></A<b c=\"<d", "/a<b", 3),
+            ("<title>a<b></title x='", "/title", 11),
+            ("<i<b", "i<b", 0),
+        ] {
+            let last = tokens(text, 0).pop();
+            assert_eq!(last, Some(Token::Unfinished { name: name.to_owned(), span: start..text.len() }), "{text}");
         }
     }
 

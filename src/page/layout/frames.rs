@@ -1,7 +1,7 @@
 //! A page and the frames around it: which file fills which slots of which other.
 //! A frame that is not there, a circle, or a slot that nobody has is a mistake.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -116,7 +116,8 @@ fn check(
     problems: &mut Vec<Diagnostic>,
 ) {
     let slots = slots(frame, files);
-    let mut met: HashSet<&str> = HashSet::new();
+    // In one order, so that the same mistake is always told in the same words.
+    let mut met: BTreeSet<&str> = BTreeSet::new();
     for slot in &slots {
         if !met.insert(&slot.value) {
             let name = if slot.value.is_empty() { "without a name".to_owned() } else { format!("`{}`", slot.value) };

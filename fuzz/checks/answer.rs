@@ -1,0 +1,77 @@
+//! What holds for HTML in which a nanoservice asks for other fragments.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use pasteup::page::diagnostic::Source;
+use pasteup::page::layout::{Composition, Part, Service};
+use pasteup::page::manifest::Manifest;
+
+use super::{direct, our_tags};
+
+/// Takes a text for what each of two nanoservices answers: one that combines others, and one that does not.
+pub(super) fn check(text: &str) {
+    let html = Bytes::copy_from_slice(text.as_bytes());
+    for composes in ["", "composes = [\"weather\"]"] {
+        let manifest = format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/\"\n{composes}\n");
+        let (manifest, problems) = Manifest::parse(&Source::new("a.toml", manifest));
+        let manifest = manifest.unwrap_or_else(|| panic!("{problems:?}"));
+        let Some(answer) = Composition::of_answer(&html, &manifest) else { continue };
+        let mut reading = Reading { html: &html, answer: &answer, at: 0, met: BTreeSet::new(), combines: !composes.is_empty() };
+        reading.parts(&answer.parts);
+        reading.left_out(html.len());
+        assert_eq!(reading.met.len(), answer.fragments.len(), "a fragment stands nowhere");
+        assert!(reading.combines || answer.fragments.is_empty(), "it asks for what it may not");
+        assert_eq!(answer.conditions, [], "conditions are for layouts");
+        assert!(answer.mistake.as_ref().is_none_or(|mistake| !mistake.is_empty()));
+        assert!(answer.size() < 4096 + 4096 * text.len(), "{} bytes for {}", answer.size(), text.len());
+    }
+}
+
+/// Goes over an answer's parts in the order of its HTML.
+struct Reading<'a> {
+    html: &'a Bytes,
+    answer: &'a Composition,
+    /// How far the HTML is accounted for.
+    at: usize,
+    met: BTreeSet<usize>,
+    combines: bool,
+}
+
+impl Reading<'_> {
+    fn parts(&mut self, parts: &[Part]) {
+        for part in parts {
+            match part {
+                Part::Text(text) => self.text(text),
+                Part::Slot(_, inside) => self.parts(inside),
+                Part::Fragment(index) => {
+                    assert!(self.met.insert(*index), "{index} stands in two places");
+                    let fragment = &self.answer.fragments[*index];
+                    assert!(matches!(&fragment.service, Service::Wanted(name, _) if &**name == "weather"));
+                    self.parts(&fragment.fallback);
+                    let mut left = direct(&fragment.fallback);
+                    for index in fragment.fills.values().flat_map(|parts| direct(parts)) {
+                        assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
+                    }
+                }
+                Part::When(..) | Part::Assets | Part::Late => panic!("{part:?} is of no answer"),
+            }
+        }
+    }
+
+    /// A piece of the HTML, not a copy of it; what stands before it and was left out is our own.
+    fn text(&mut self, text: &Bytes) {
+        let start = text.as_ptr() as usize - self.html.as_ptr() as usize;
+        assert!(start >= self.at && start + text.len() <= self.html.len(), "{start} comes behind {}", self.at);
+        self.left_out(start);
+        assert!(std::str::from_utf8(text).is_ok(), "a character is cut up");
+        self.at = start + text.len();
+    }
+
+    fn left_out(&self, until: usize) {
+        let between = std::str::from_utf8(&self.html[self.at..until]).expect("whole characters");
+        our_tags(between, &["fragment", "slot"]);
+        // Of one that combines nothing all stays but what closes nothing.
+        assert!(self.combines || between.is_empty() || between.starts_with("</"), "`{between}` is lost");
+    }
+}

@@ -1,0 +1,130 @@
+//! What holds for ESI's texts and tests: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use pasteup::page::esi::agent::agent;
+use pasteup::page::esi::expr::Expr;
+use pasteup::page::esi::mistake::Mistake;
+use pasteup::page::esi::text::{Piece, Text};
+use pasteup::page::esi::variables::{Value, Variables};
+
+/// Bytes of a test, at most: what is shown of one that is nearly so long may be longer.
+const LONGEST: usize = 8 * 1024;
+/// Characters of a message, at most: whatever was written, little of it is repeated.
+const LONGEST_MESSAGE: usize = 300;
+
+/// Takes an input for a text, for a test, and for what a browser says of itself.
+pub fn check(input: &str) {
+    let Value::Dictionary { whole, entries } = agent(input) else { panic!("it has keys") };
+    assert_eq!((whole.as_str(), entries.len()), (input, 3));
+    let known = Recording::new(input);
+    match Text::parse(input) {
+        Ok(text) => is_text(input, &text, &known),
+        Err(mistake) => is_told(input, &mistake),
+    }
+    match Expr::parse(input) {
+        Ok(test) => is_test(input, &test, &known),
+        Err(mistake) => is_told(input, &mistake),
+    }
+}
+
+/// Variables that remember what was asked for.
+struct Recording {
+    values: BTreeMap<&'static str, Value>,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Recording {
+    fn new(input: &str) -> Self {
+        let entries = ["a", "b", "group", "id"].map(|key| (key.to_owned(), "1".to_owned())).into();
+        let values = BTreeMap::from([
+            ("HTTP_HOST", Value::Text(input.to_owned())),
+            ("HTTP_REFERER", Value::Text(String::new())),
+            ("HTTP_ACCEPT_LANGUAGE", Value::List(vec!["de".to_owned(), "en-GB".to_owned()])),
+            ("HTTP_COOKIE", Value::Dictionary { whole: "a=1".to_owned(), entries }),
+            ("HTTP_USER_AGENT", agent("Mozilla/4.0 (compatible; MSIE 5.5; Windows NT 5.0)")),
+        ]);
+        Self { values, asked: RefCell::default() }
+    }
+}
+
+impl Variables for Recording {
+    fn value(&self, name: &str) -> Option<&Value> {
+        self.asked.borrow_mut().push(name.to_owned());
+        self.values.get(name)
+    }
+}
+
+fn brackets(value: &str) -> String {
+    format!("[{value}]")
+}
+
+fn is_text(input: &str, text: &Text, known: &Recording) {
+    let written = |piece: &Piece| match piece {
+        Piece::Literal(literal) => literal.clone(),
+        Piece::Variable(variable) => variable.to_string(),
+    };
+    let again: String = text.pieces().iter().map(written).collect();
+    assert_eq!(Text::parse(&again).as_ref(), Ok(text), "{again}");
+    let literals = text.pieces().iter().filter(|piece| matches!(piece, Piece::Literal(literal) if !literal.is_empty()));
+    let variables = text.used().count();
+    assert_eq!(literals.count() + variables, text.pieces().len());
+    if variables == 0 {
+        assert_eq!(again, input);
+    }
+    let rendered = text.render(known, brackets);
+    let used: Vec<&str> = text.used().map(|(name, _)| name).collect();
+    assert_eq!(known.asked.take(), used, "other variables are read than was said");
+    // What is written around the values stays, in its order.
+    let mut rest = rendered.as_str();
+    for piece in text.pieces() {
+        rest = match piece {
+            Piece::Literal(literal) => rest.strip_prefix(literal.as_str()),
+            Piece::Variable(variable) => rest.strip_prefix(&brackets(&variable.value(known))),
+        }
+        .unwrap_or_else(|| panic!("{piece:?} is not in {rendered}"));
+    }
+    assert_eq!(rest, "");
+    known.asked.take();
+}
+
+fn is_test(input: &str, test: &Expr, known: &Recording) {
+    let holds = test.holds(known);
+    let asked = known.asked.take();
+    let used: Vec<(&str, Option<&str>)> = test.used().collect();
+    for name in &asked {
+        assert!(used.iter().any(|(used, _)| used == name), "{name} is read, and nobody said so");
+    }
+    let shown = test.to_string();
+    if shown.len() <= LONGEST {
+        assert_eq!(Expr::parse(&shown).as_ref(), Ok(test), "{shown}");
+        assert_eq!(Expr::parse(&shown).expect("it was one").to_string(), shown);
+    }
+    // The same said in another way; too deep or too long is no wonder.
+    for (around, expected) in [(["!(", ")"], !holds), (["(", ") | false"], holds), (["true & (", ")"], holds)] {
+        let text = around.join(input);
+        match Expr::parse(&text) {
+            Ok(other) => {
+                assert_eq!(other.holds(known), expected, "{text}");
+                assert!(other.used().eq(used.iter().copied()), "{text}");
+            }
+            Err(mistake) => {
+                let limit = mistake.message.contains("longer than") || mistake.message.contains("within each other");
+                assert!(limit, "{text}: {mistake}");
+            }
+        }
+    }
+    known.asked.take();
+}
+
+/// A mistake lies in the text, and says in few words what to do.
+fn is_told(input: &str, mistake: &Mistake) {
+    assert!(input.get(mistake.at.clone()).is_some(), "{mistake:?} is no part of the {} bytes", input.len());
+    assert!(mistake.help.is_some(), "{mistake:?} helps nobody");
+    for said in [Some(&mistake.message), mistake.help.as_ref()].into_iter().flatten() {
+        assert!(!said.is_empty() && !said.ends_with('.'), "{said}");
+        assert!(said.chars().count() <= LONGEST_MESSAGE, "{said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+    }
+}

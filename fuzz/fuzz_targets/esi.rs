@@ -1,0 +1,13 @@
+//! ESI's texts and tests, as editors write them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../checks/esi.rs"]
+mod checks;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(data) {
+        checks::check(text);
+    }
+});
