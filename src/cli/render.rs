@@ -15,7 +15,7 @@ use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{self, Compositor, Page, Ports, Trace};
-use crate::page::context::{Device, Reader, Visit};
+use crate::page::context::{Device, Reader};
 use crate::page::outcome::Reason;
 use crate::page::route;
 use crate::page::site::{Match, Site};
@@ -94,7 +94,7 @@ async fn compose(root: &Path, site: &Site, settings: &Settings, options: &Option
         variants: options.variants.clone(),
         ..known
     };
-    let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
+    let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(root.to_owned()))?;
     let compositor = Compositor::new(Ports {
         upstream: Arc::new(upstream),

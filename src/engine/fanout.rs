@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::page::answer::Content;
-use crate::page::outcome::{Outcome, Reason};
+use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, Slot};
 
 use super::compose::Compositor;
@@ -86,8 +86,11 @@ impl FanOut {
         let Some((hole, outcome)) = self.under_way.next().await else { return false };
         self.plan.take(hole, &outcome);
         self.ask(self.plan.needed_then(hole, &outcome));
+        let failed = !matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         self.outcomes[hole] = Some(outcome);
-        self.ask(self.plan.needed_instead(&self.outcomes));
+        if failed {
+            self.ask(self.plan.needed_instead(&self.outcomes));
+        }
         true
     }
 

@@ -19,7 +19,9 @@ pub struct Scripts {
 #[must_use]
 pub fn adapt(headers: &mut [(HeaderName, HeaderValue)], has_late: bool, has_lazy: bool) -> Scripts {
     let is_policy = |name: &HeaderName| [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY].contains(name);
-    let policies = || headers.iter().filter(|(name, _)| is_policy(name)).filter_map(|(_, value)| value.to_str().ok());
+    // What is only reported stops nothing.
+    let enforced = |name: &HeaderName| *name == CONTENT_SECURITY_POLICY;
+    let policies = || headers.iter().filter(|(name, _)| enforced(name)).filter_map(|(_, value)| value.to_str().ok());
     let trusts_all = policies().any(|policy| policy.to_ascii_lowercase().contains("'strict-dynamic'"));
     // HTML with scripts in it is what Trusted Types forbid; without any it passes under a policy of its own.
     let typed = policies().any(|policy| policy.to_ascii_lowercase().contains("require-trusted-types-for"));
@@ -43,9 +45,10 @@ fn adapted(policy: &str, late: Option<&Script>, lazy: Option<&Script>) -> String
         policy.allow(&SCRIPTS, &hash(late), runs_inline);
     }
     if let Some(lazy) = lazy {
-        // A hash is not known of scripts from elsewhere by all browsers, and `'self'` not heeded beside
-        // `'strict-dynamic'`.
-        policy.allow(&SCRIPTS, &hash(lazy), |sources| is_from_here(sources) && !has(sources, "'strict-dynamic'"));
+        // A hash would end `'unsafe-inline'`, and `'self'` is not heeded beside `'strict-dynamic'`.
+        let here = |sources: &[&str]| is_from_here(sources) && !has(sources, "'strict-dynamic'");
+        policy.allow(&SCRIPTS, "'self'", |sources| here(sources) || !runs_inline(sources));
+        policy.allow(&SCRIPTS, &hash(lazy), here);
         policy.allow(&["connect-src", "default-src"], "'self'", is_from_here);
         policy.allow(&["trusted-types"], "pasteup", |names| has(names, "*"));
     }
@@ -152,6 +155,7 @@ mod tests {
                 plain,
             ),
             ("connect-src a.test", "connect-src a.test 'self'".to_owned(), plain),
+            ("script-src https: 'unsafe-inline'", "script-src https: 'unsafe-inline' 'self'".to_owned(), plain),
             (
                 "script-src 'self' 'strict-dynamic'",
                 format!("script-src 'self' 'strict-dynamic' '{}'", strict.hash),

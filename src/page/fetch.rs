@@ -115,15 +115,17 @@ impl Fetch {
         let parameters = parameters(fragment, visit);
         match origin {
             Origin::Named(manifest) => named(fragment, manifest, &parameters, visit, defaults),
-            Origin::Source(url) => Ok(sourced(fragment, url, &parameters, defaults)),
+            Origin::Source(url) => Ok(sourced(fragment, url, &parameters, defaults.html, defaults)),
         }
     }
 }
 
+/// The fetch of a URL that nobody's manifest stands behind.
 pub(super) fn sourced(
     fragment: &FragmentUse,
     url: &Url,
     parameters: &[(String, String)],
+    html: Boundary,
     defaults: &Defaults,
 ) -> Fetch {
     let mut url = url.clone();
@@ -134,7 +136,8 @@ pub(super) fn sourced(
     let stale = fragment.stale.unwrap_or(defaults.stale);
     let upstream = Name::from(url.origin().ascii_serialization());
     Fetch {
-        key: Key::new(["src", url.as_str()], []),
+        // What is kept was balanced, or was not.
+        key: Key::new([if html == Boundary::Raw { "src" } else { "src balanced" }, url.as_str()], []),
         id: Arc::clone(&fragment.id),
         service: Name::from(url.host_str().unwrap_or_default()),
         targets: Arc::from([Target { upstream: Arc::clone(&upstream), url: url.as_str().to_owned() }]),
@@ -153,7 +156,7 @@ pub(super) fn sourced(
         concurrency: defaults.concurrency,
         withstand: defaults.withstand,
         wants: Wants::Fragment,
-        html: defaults.html,
+        html,
         manifest: None,
     }
 }
@@ -288,6 +291,10 @@ pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
                 match piece {
                     Piece::Literal(text) => value.push_str(text),
                     Piece::Placeholder(name) => value.push_str(visit.parameter(name)?),
+                    Piece::OneOf(name, values) => {
+                        let given = visit.parameter(name)?;
+                        value.push_str(values.iter().find(|value| *value == given)?);
+                    }
                 }
             }
             Some((name.clone(), value))

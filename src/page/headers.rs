@@ -31,7 +31,9 @@ pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -
     if complete && !plan.is_cut && parts().all(is_whole) {
         put(header::ETAG, &etag(plan, outcomes));
     }
-    for cookie in parts().filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
+    // Of what was tried in vain nothing is on the page.
+    let on_page = plan.in_order(outcomes).into_iter().filter_map(|hole| outcomes[hole].as_ref());
+    for cookie in on_page.filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
         headers.append(header::SET_COOKIE, cookie.clone());
     }
     headers
@@ -109,7 +111,7 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes) -> String {
 fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
     let mut hash = Xxh3::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
-    hash.update(&plan.template.digest.to_le_bytes());
+    hash.update(&plan.template.html.digest.to_le_bytes());
     let decide = |hole, hash: &mut Xxh3| {
         let (shown, values) = plan.decided(hole);
         hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
@@ -119,6 +121,9 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
         }
     };
     decide(None, &mut hash);
+    for script in [plan.template.scripts.late, plan.template.scripts.lazy].into_iter().flatten() {
+        hash.update(script.path.as_bytes());
+    }
     for address in (0..plan.holes.len()).filter_map(|hole| plan.lazy(hole)) {
         hash.update(address.as_bytes());
         hash.update(&[0]);
@@ -126,6 +131,10 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
     // By their order on the page: numbers of holes say in which order answers came in.
     for (place, hole) in plan.in_order(outcomes).into_iter().enumerate() {
         hash.update(&place.to_le_bytes());
+        hash.update(&plan.parts_of(hole).to_le_bytes());
+        for asset in plan.service(hole).into_iter().flat_map(|manifest| &manifest.assets) {
+            hash.update(asset.html().as_bytes());
+        }
         decide(Some(hole), &mut hash);
         let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(answer) = fresh.and_then(|outcome| outcome.answer.as_ref()) {

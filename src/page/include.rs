@@ -63,7 +63,11 @@ impl Includer<'_> {
             let targets = everywhere(manifest, &url);
             return Ok(of_service(fragment, manifest, targets, visit, defaults));
         }
-        let is_allowed = self.allowed.iter().any(|allowed| allowed.covers(&url));
-        if is_allowed { Ok(sourced(fragment, &url, &[], defaults)) } else { Err(Reason::NotAllowed) }
+        if !self.allowed.iter().any(|allowed| allowed.covers(&url)) {
+            return Err(Reason::NotAllowed);
+        }
+        // Who keeps within his place does so with all that he includes.
+        let html = manifest.map_or(defaults.html, |manifest| manifest.html);
+        Ok(sourced(fragment, &url, &[], html, defaults))
     }
 }

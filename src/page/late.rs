@@ -28,6 +28,11 @@ impl Names {
         Bytes::from_static(b"<?end>")
     }
 
+    /// What ends a paragraph that may be open: in it, a template would be for that alone. Nobody sees it.
+    pub(super) const fn end_paragraph() -> Bytes {
+        Bytes::from_static(b"<dialog></dialog>")
+    }
+
     /// What stands before a late part,
     pub(super) fn open(self, hole: usize) -> Bytes {
         Bytes::from(format!("<template for=\"pasteup:{:016x}:{hole}\">", self.salt))

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::context::Dimension;
 use super::fetch::Parameters;
 use super::html::escape;
 use super::manifest::Manifest;
@@ -11,14 +12,22 @@ use super::scripts::Script;
 /// Where fragments are served by themselves.
 pub const PREFIX: &str = "/_pasteup/fragment/";
 
-/// Where a fragment with these parameters is served by itself.
-pub(super) fn address(manifest: &Manifest, parameters: &Parameters) -> String {
-    let mut address = format!("{PREFIX}{}/{}", manifest.name, manifest.version);
-    if !parameters.is_empty() {
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
-        address.extend(["?", &query]);
+/// The query parameter that names the page, for nanoservices that are told it. No `data-` attribute has
+/// a name with a colon.
+pub const PAGE: &str = "pasteup:page";
+
+/// Where a fragment with these parameters is served by itself, for a page of this pattern.
+pub(super) fn address(manifest: &Manifest, parameters: &Parameters, page: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(parameters);
+    if manifest.context.contains(&Dimension::Page) {
+        query.append_pair(PAGE, page);
     }
-    address
+    let (query, mark) = match query.finish() {
+        query if query.is_empty() => (query, ""),
+        query => (query, "?"),
+    };
+    format!("{PREFIX}{}/{}{mark}{query}", manifest.name, manifest.version)
 }
 
 /// What stands before its placeholder.

@@ -12,7 +12,7 @@ use semver::Version;
 use super::catalogue::Catalogue;
 use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
 use super::layout::assemble::{Surroundings, assemble};
-use super::layout::lone::LazyUse;
+use super::layout::lone::{LazyUse, Window};
 use super::layout::{LayoutFile, Template};
 use super::lazy;
 use super::manifest::Manifest;
@@ -220,8 +220,14 @@ impl Site {
     /// Makes a page of each fragment that some page loads lazily.
     fn serve_alone(&mut self) {
         let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
-        for place in self.templates.iter().flat_map(|template| template.with_takeovers()).flat_map(Template::lazy) {
-            places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
+        for template in &self.templates {
+            let takeovers = template
+                .takeovers
+                .iter()
+                .flat_map(|takeover| takeover.template.lazy(Window { from: takeover.from, until: takeover.until }));
+            for place in template.lazy(Window::default()).into_iter().chain(takeovers) {
+                places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
+            }
         }
         let mut lone: BTreeMap<String, Vec<(Version, Lone)>> = BTreeMap::new();
         for ((name, Reverse(version)), places) in places {
@@ -233,13 +239,15 @@ impl Site {
 
     /// The page of a fragment by itself: `NAME`, or `NAME/VERSION`, for which another version serves once it
     /// is gone, since pages that are kept elsewhere name the one of their time.
-    fn alone(&self, path: &str) -> Option<&Lone> {
+    fn alone(&self, path: &str, now: Timestamp) -> Option<&Lone> {
         let (name, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
         let versions = self.lone.get(name)?;
         let exactly = versions.iter().find(|(known, _)| version.is_some_and(|version| known.to_string() == version));
-        exactly
-            .or_else(|| versions.first().filter(|_| version.is_none_or(|v| v.parse::<Version>().is_ok())))
-            .map(|(_, page)| page)
+        let is_version = version.is_none_or(|version| version.parse::<Version>().is_ok());
+        let (_, page) = exactly.or_else(|| versions.first().filter(|_| is_version))?;
+        // Before its time it is on no page, and not here either.
+        let is_there = page.1.alone.as_ref().is_some_and(|alone| alone.windows.iter().any(|w| w.is_open(now)));
+        is_there.then_some(page)
     }
 
     fn route(&mut self, template: &Arc<Template>) {
@@ -254,7 +262,7 @@ impl Site {
     #[must_use]
     pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
         let ((pattern, template), parameters) = match path.strip_prefix(lazy::PREFIX) {
-            Some(path) => (self.alone(path)?, Vec::new()),
+            Some(path) => (self.alone(path, now)?, Vec::new()),
             None => self.routes.find(path)?,
         };
         let (template, changes_in) = template.at(now);

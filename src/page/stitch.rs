@@ -31,6 +31,8 @@ pub struct Stitcher {
     names: Option<Names>,
     /// Holes that were passed by, and are still to be sent.
     waiting: Vec<usize>,
+    /// Something was sent late already.
+    has_sent: bool,
 }
 
 /// A place among parts.
@@ -52,7 +54,13 @@ impl Stitcher {
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
         let (parts, scope) = plan.page();
-        Self { open: vec![Place { parts, scope, at: 0 }], met: HashSet::new(), names: None, waiting: Vec::new() }
+        Self {
+            open: vec![Place { parts, scope, at: 0 }],
+            met: HashSet::new(),
+            names: None,
+            waiting: Vec::new(),
+            has_sent: false,
+        }
     }
 
     /// Begins a page that passes by what is loaded late. `salt`: a number that nobody can guess.
@@ -158,6 +166,9 @@ impl Stitcher {
             };
             if stays {
                 continue;
+            }
+            if !std::mem::replace(&mut self.has_sent, true) {
+                chunks.push(Names::end_paragraph());
             }
             chunks.push(names.open(hole));
             // Whatever stands inside is in its place there.

@@ -42,7 +42,7 @@ async fn what_is_late_holds_nothing_up_and_takes_its_place() {
         .fragment("late", after(ms(500), html("<b>L</b>")))
         .fragment("slow", after(ms(100), html("S")))
         .start();
-    let late = "<template for=\"place 0\"><b>L</b></template><script>…</script></body>";
+    let late = "<dialog></dialog><template for=\"place 0\"><b>L</b></template><script>…</script></body>";
     is(&told(&site).await, &[(10, "<body>1<?start name=\"place 0\">wait<?end>2"), (100, "S3"), (500, late)]);
 }
 
@@ -58,7 +58,7 @@ async fn late_parts_are_sent_in_whatever_order_they_come() {
         &told(&site).await,
         &[
             (10, "<?start name=\"place 0\"><?end><?start name=\"place 1\"><?end><p>end"),
-            (200, &late(1, "B")),
+            (200, &format!("<dialog></dialog>{}", late(1, "B"))),
             (300, &late(0, "A")),
         ],
     );
@@ -86,7 +86,7 @@ async fn a_late_part_that_fails_leaves_what_stands_inside_it() {
         &told(&site).await,
         &[
             (10, "<body><?start name=\"place 0\">sorry<?end><?start name=\"place 1\"><?end>2"),
-            (300, "<template for=\"place 1\">C</template><script>…</script></body>"),
+            (300, "<dialog></dialog><template for=\"place 1\">C</template><script>…</script></body>"),
         ],
     );
 }
@@ -102,7 +102,7 @@ async fn a_late_part_is_whole_with_all_that_it_is_made_of() {
         &told(&site).await,
         &[
             (10, "<body><?start name=\"place 0\"><?end>2"),
-            (200, "<template for=\"place 0\">[B]</template><script>…</script></body>"),
+            (200, "<dialog></dialog><template for=\"place 0\">[B]</template><script>…</script></body>"),
         ],
     );
 }
@@ -148,6 +148,22 @@ async fn article() -> (TestSite, Arc<Semaphore>) {
     (TestSite::new().file("layouts/article.html", PAGE).service("scores", address).file("pasteup.toml", settings), gate)
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_placeholder_shows_nothing_that_is_not_for_this_reader() {
+    let site = TestCompositor::new()
+        .front("<body><fragment name=a load=defer>x<fragment name=b device=mobile>for mobiles</fragment></fragment></body>")
+        .fragment("a", after(ms(100), html("A")))
+        .fragment("b", html("B"))
+        .start();
+    is(
+        &told(&site).await,
+        &[
+            (10, "<body><?start name=\"place 0\">x<?end>"),
+            (100, "<dialog></dialog><template for=\"place 0\">A</template><script>…</script></body>"),
+        ],
+    );
+}
+
 const BEFORE: [&str; 2] = ["Saltmarsh win the cup", "A late goal settled it."];
 const AFTER: [&str; 2] = ["More sport", "The Daily Courier"];
 
@@ -161,7 +177,8 @@ async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
     browser.client.set_window_size(800, 600).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
     // The end of the page is there, and its middle is not.
-    browser.wait_for("footer").await;
+    // Its last paragraph is not closed.
+    browser.wait_for("body > p").await;
     assert_eq!(browser.text(".wait").await, "The scores are on their way.");
     assert_eq!(browser.count("table").await, 0);
     let waiting = browser.screenshot(&format!("deferred-{name}-at-first.png")).await;

@@ -59,11 +59,13 @@ async fn off_it_is_bytes_like_any_other() {
 #[tokio::test(start_paused = true)]
 async fn what_it_leaves_out_and_unwraps() {
     for (text, shown) in [
+        ("1<esi:comment>a note</esi:comment>2", "12"),
+        ("<esi:choose><!-- a note --> <esi:when test=true>x</esi:when></esi:choose>", "x"),
         ("1<esi:comment text=\"x\"/>2<esi:comment text=x></esi:comment>3", "123"),
         ("1<esi:remove><a href=\"x\">y</a></esi:remove>2", "12"),
         ("1<!--esi <b>2</b>-->3<!-- esi 4 -->", "1 <b>2</b>3<!-- esi 4 -->"),
         ("<!--esi <esi:include src=\"http://a.test/x\"/>-->.", " A."),
-        ("<esi:include src=http://a.test/x>.</esi:include>", "A."),
+        ("<esi:include src=http://a.test/x></esi:include>.", "A."),
         ("<ESI:Include SRC='http://a.test/x' />.", "A."),
         ("<script>'<esi:remove>'</script>", "<script>'<esi:remove>'</script>"),
     ] {
@@ -314,6 +316,97 @@ async fn what_an_answer_writes_wrongly_costs_its_own_corner() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_not_chosen_is_not_shown_however_the_html_around_it_is_nested() {
+    for (text, shown) in [
+        (
+            "<p>Price: <esi:choose><esi:when test=\"$(QUERY_STRING{x}) == 'gold'\"><div>GOLD</div></esi:when>\
+             <esi:otherwise><div>NORMAL</div></esi:otherwise></esi:choose></p>",
+            "<p>Price: <div>NORMAL</div></p>",
+        ),
+        ("<p>a<esi:remove><ul><li>hidden</ul></esi:remove>b</p>", "<p>ab</p>"),
+        ("<ul><li>a<esi:remove><li>hidden</esi:remove></ul>", "<ul><li>a</ul>"),
+        ("<a href=/>a<esi:remove><a href=/x>hidden</a></esi:remove></a>", "<a href=/>a</a>"),
+    ] {
+        is(service(text, ""), &format!("[{shown}]")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_value_becomes_code() {
+    let told = |what: &str| vec![format!("bad-value: {what}")];
+    let script = "no value is put into a script or a style";
+    let url = "a value cannot be the beginning of a URL";
+    for (text, problems) in [
+        ("<a href=\"$(HTTP_REFERER)\">back</a>", told(url)),
+        ("<iframe srcdoc=\"$(QUERY_STRING{q})\"></iframe>", told(script)),
+        ("<b onclick=\"f('$(QUERY_STRING{q})')\">x</b>", told(script)),
+        ("<b style=\"width: $(QUERY_STRING{q})\">x</b>", told(script)),
+        ("<style>$(HTTP_HOST)</style>", told(script)),
+        ("<a href=\"/to?q=$(QUERY_STRING{q})\" title='$(QUERY_STRING{q})'>x</a>", vec![]),
+    ] {
+        assert_eq!(page(&format!("<esi:vars>{text}</esi:vars>")).problems(), problems, "{text}");
+    }
+    is(
+        service("<esi:vars><a href=\"$(QUERY_STRING{q})\">x</a></esi:vars>", ""),
+        "[<a href=\"$(QUERY_STRING{q})\">x</a>]",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_choice_is_made_once() {
+    let whens = "<esi:when test=\"1==2\">a</esi:when>".repeat(20_000);
+    let text = format!("<esi:choose>{whens}<esi:otherwise>b</esi:otherwise></esi:choose>");
+    is(service(&text, "[limits]\nmax_bytes = \"10MiB\"\n"), "[b]").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_included_keeps_within_its_place_too() {
+    let broken = "</main></div><!-- swallow";
+    let site = service("<b><esi:include src=\"http://z.test/\"/></b>", "").allow("http://z.test");
+    is(site.fragment("z", html(broken)), "[<b></b>]").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_may_be_included_is_told_and_kept_nowhere() {
+    let site = service(&"<esi:include src=\"/y\" alt=\"/z\"/>".repeat(600), "").start();
+    let page = site.get("/").await;
+    assert_eq!(page.html(), format!("[{}]", "other".repeat(500)));
+    assert_eq!((page.header("cache-control"), page.header("etag")), ("no-store", ""));
+    let deep = format!("{}secret{}", "<esi:remove>".repeat(100), "</esi:remove>".repeat(100));
+    let page = service(&deep, "").start().get("/").await;
+    assert_eq!((page.html().as_str(), page.header("cache-control")), ("[]", "no-store"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_tried_in_vain_decides_nothing() {
+    let text = "<esi:try><esi:attempt><esi:include src=\"http://a.test/\"/><fragment name=b required /></esi:attempt>\
+                <esi:except>plan B</esi:except></esi:try>";
+    for elsewhere in [answers(302, &[("location", "/x"), ("set-cookie", "c=1")], ""), answers(404, &[], "")] {
+        let site = page(text)
+            .fragment("a", fails(Reason::Connect))
+            .fragment_with("b", "cookies = [\"c\"]\n", elsewhere)
+            .start();
+        let page = site.get("/").await;
+        assert_eq!((page.html().as_str(), page.header("set-cookie")), ("plan B", ""));
+        assert_eq!(*page.verdict(), pasteup::page::verdict::Verdict::Page(http::StatusCode::OK));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_answer_acted_on_and_not_has_two_etags() {
+    let etag = async |manifest: &str| {
+        let headers = [ESI[0], ESI[1], ("cache-control", "max-age=60")];
+        let site = TestCompositor::new()
+            .front("<fragment name=a />")
+            .fragment_with("a", manifest, answers(200, &headers, "x<esi:remove>draft</esi:remove>y"))
+            .start();
+        site.get("/").await.header("etag").to_owned()
+    };
+    assert_ne!(etag("esi = true\n").await, etag("").await);
+}
+
 #[test]
 fn each_mistake_in_a_layout_is_told() {
     for (text, told) in [
@@ -360,6 +453,14 @@ fn each_mistake_in_a_layout_is_told() {
             "<esi:try><esi:attempt>a</esi:attempt></esi:try>",
             "bad-value: an `<esi:attempt>` and an `<esi:except>` belong into this",
         ),
+        (
+            "<esi:include src=\"http://a.test/\">text</esi:include>",
+            "bad-value: an `<esi:include>` stands for what it includes: what is inside is never shown",
+        ),
+        ("<esi:inline name=x>a</esi:inline>", "bad-value: `<esi:inline>` is not supported"),
+        ("<esi:include src=\"http://a.test/{id}\"/>", "bad-value: `{` means nothing in a URL of ESI"),
+        ("<esi:vars>$(HTTP_REFERER{x})</esi:vars>", "unknown-placeholder: `HTTP_REFERER` has no `{x}`"),
+        ("<esi:vars>$(HTTP_USER_AGENT{device})</esi:vars>", "unknown-placeholder: `HTTP_USER_AGENT` has no `{device}`"),
         ("<esi:remove>", "unclosed: `<esi:remove>` is not closed"),
         ("</esi:remove>", "unexpected-close: `</esi:remove>` closes nothing"),
     ] {

@@ -39,8 +39,8 @@ async fn a_lazy_part_is_not_asked_for_until_a_reader_does() {
         assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is kept as on any page");
     }
     assert!(site.requests().last().unwrap().url.ends_with("?town=%C3%84+%26&x=%3C%26"));
-    assert_eq!(site.get("/_pasteup/fragment/a?town=y&x=1&other=2").await.html(), "2");
-    assert!(site.requests().last().unwrap().url.ends_with("?town=y&x=1"), "it takes what layouts give it");
+    assert_eq!(site.get("/_pasteup/fragment/a?town=y&q=1&x=1&other=2").await.html(), "2");
+    assert!(site.requests().last().unwrap().url.ends_with("?q=1&town=y"), "it takes what layouts leave to readers");
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,8 +85,9 @@ async fn only_what_a_layout_loads_lazily_is_served_by_itself() {
 
 #[tokio::test(start_paused = true)]
 async fn what_becomes_of_a_lone_fragment_is_its_status() {
+    let page = |html: &str, query: &str| format!("+++\nroute = \"/\"\nquery = [\"{query}\"]\n+++\n{html}");
     let site = TestCompositor::new()
-        .front("<fragment name=gone load=lazy /><fragment name=down load=lazy /><fragment name=empty load=lazy /><fragment name=n load=lazy data-n=1 />")
+        .layout("p.html", &page("<fragment name=gone load=lazy /><fragment name=down load=lazy /><fragment name=empty load=lazy /><fragment name=n load=lazy data-n={q} />", "q"))
         .fragment("gone", answers(404, &[], ""))
         .fragment("down", fails(Reason::Connect))
         .fragment("empty", answers(204, &[], ""))
@@ -120,6 +121,86 @@ async fn a_page_with_other_lazy_parts_has_another_etag() {
     assert_ne!(etag("1").await, etag("2").await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_that_shows_other_bytes_for_a_lazy_part_has_another_etag() {
+    let etag = async |front: &str| {
+        let site = TestCompositor::new().front(front).fragment("a", html("A")).start();
+        site.get("/").await.header("etag").to_owned()
+    };
+    let first = etag("<fragment name=a load=lazy>old</fragment>").await;
+    assert_ne!(first, etag("<fragment name=a load=lazy>new</fragment>").await);
+    assert_ne!(etag("<fragment name=a load=lazy id=x />").await, etag("<fragment name=a load=lazy id=y />").await);
+    let policy = async |policy: &str| {
+        let page = format!(
+            "+++\nroute = \"/\"\nheaders = {{ Content-Security-Policy = \"{policy}\" }}\n+++\n<fragment name=a load=lazy />"
+        );
+        let site = TestCompositor::new().layout("p.html", &page).fragment("a", html("A")).start();
+        site.get("/").await.header("etag").to_owned()
+    };
+    assert_ne!(policy("script-src 'self'").await, policy("script-src 'strict-dynamic'").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_by_itself_is_there_when_its_places_are() {
+    let start = 1_800_000_000;
+    let time = |seconds: i64| jiff::Timestamp::from_second(start + seconds).unwrap();
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            &format!(
+                "+++\nroute = \"/\"\nschedule = [{{ use = \"q.html\", from = \"{}\" }}]\n+++\n\
+                 <when until=\"{}\"><fragment name=a load=lazy from=\"{}\" /></when>",
+                time(300),
+                time(200),
+                time(100)
+            ),
+        )
+        .layout("q.html", "<fragment name=b load=lazy />")
+        .fragment("a", html("A"))
+        .fragment("b", html("B"))
+        .start();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push((site.leads("/_pasteup/fragment/a"), site.leads("/_pasteup/fragment/b")));
+        tokio::time::advance(Duration::from_secs(100)).await;
+    }
+    assert_eq!(seen, [(false, false), (true, false), (false, false), (false, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_by_itself_is_told_what_it_is_told_on_its_page() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/news/{x}\"\n+++\n<fragment name=a load=lazy data-mode=public />")
+        .fragment_with("a", "context = [\"page\"]\n", html("A"))
+        .start();
+    let address = "/_pasteup/fragment/a/1.0.0?mode=public&pasteup%3Apage=%2Fnews%2F%7Bx%7D";
+    assert!(site.get("/news/uk").await.html().contains(&address.replace('&', "&amp;")));
+    site.get(address).await;
+    assert_eq!(site.requests().last().unwrap().headers["fragment-page"], "/news/{x}");
+    // What a layout writes out is for no reader to choose, and neither is the page.
+    site.get("/_pasteup/fragment/a/1.0.0?mode=draft&pasteup%3Apage=%2Fadmin").await;
+    let asked = site.requests().pop().unwrap();
+    assert_eq!(asked.url, "http://a.test/x");
+    assert_eq!(asked.headers["fragment-page"], "/_pasteup/fragment/a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_by_itself_may_do_no_more_than_on_any_of_its_pages() {
+    let page =
+        |route: &str, more: &str| format!("+++\nroute = \"{route}\"\n{more}\n+++\n<fragment name=a load=lazy />");
+    let policy = |policy: &str| format!("headers = {{ Content-Security-Policy = \"{policy}\" }}");
+    let site = TestCompositor::new()
+        .layout("a.html", &page("/a", ""))
+        .layout("b.html", &page("/b", &policy("img-src a.test")))
+        .layout("c.html", &page("/c", &(policy("img-src b.test") + "\nexperiment.lead = { big = 1 }")))
+        .fragment_with("a", "context = [\"variant\"]\n", html("A"))
+        .start();
+    let page = site.get("/_pasteup/fragment/a").await;
+    let policies: Vec<_> = page.0.headers.get_all("content-security-policy").iter().collect();
+    assert_eq!(policies, ["img-src a.test", "img-src b.test"]);
+    assert_eq!(page.0.plan.template.experiments.len(), 1);
+}
+
 #[test]
 fn what_cannot_be_lazy_is_told() {
     for (html, told) in [
@@ -128,6 +209,14 @@ fn what_cannot_be_lazy_is_told() {
             "a `required` fragment cannot be lazy: the page waits for it",
         ),
         ("<head><fragment name=a load=lazy /></head>", "`load`: nobody scrolls to what is in the head"),
+        (
+            "<svg><fragment name=a load=lazy /></svg>",
+            "`load`: what comes later is read as HTML, and not as what stands around it",
+        ),
+        (
+            "<fragment name=a load=lazy><fragment slot=x name=a /></fragment>",
+            "a fragment that is given parts cannot be lazy: it is loaded without them",
+        ),
     ] {
         let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
         assert_eq!(site.problems(), [format!("bad-value: {told}")]);

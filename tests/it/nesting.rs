@@ -145,10 +145,10 @@ async fn a_layout_fills_the_slots_of_a_combiner() {
     let site =
         tabs(after(ms(100), html("<i><slot name=left>l</slot></i><u><slot name=right>r</slot></u><slot name=left />")));
     let began = tokio::time::Instant::now();
-    assert_eq!(site.get("/").await.html(), "<i>A</i><u></u>A");
+    assert_eq!(site.get("/").await.html(), "<i>A</i><u></u>");
     assert_eq!(began.elapsed(), ms(100), "what fills the slots is asked for together with the combiner");
     let mobile = Reader { device: Some(Device::Mobile), ..Reader::default() };
-    assert_eq!(site.get_as("/", mobile).await.html(), "<i>A</i><u>B</u>A");
+    assert_eq!(site.get_as("/", mobile).await.html(), "<i>A</i><u>B</u>");
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,4 +279,43 @@ async fn pages_tell_their_etag_by_all_that_is_on_them() {
     assert_eq!(first.header("surrogate-key"), "card a b");
     advance(Duration::from_secs(2)).await;
     assert_ne!(site.get("/").await.header("etag"), first.header("etag"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_that_ends_a_paragraph_is_no_more_than_a_fallback() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment_with(
+            "a",
+            "composes = [\"l\"]\n",
+            html("<p>Weather: <fragment name=l><div>not available</div></fragment></p>"),
+        )
+        .fragment("l", html("<b>sunny</b>"))
+        .start();
+    assert_eq!(site.get("/").await.html(), "<p>Weather: <b>sunny</b></p>");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deep_nests_of_slots_are_settled_at_once() {
+    let deep = format!("{}{}", "<fragment name=leaf slot=a>".repeat(60), "</fragment>".repeat(60));
+    let site = TestCompositor::new()
+        .front("<fragment name=a />")
+        .fragment_with("a", "composes = [\"leaf\"]\n", html(&deep))
+        .fragment("leaf", after(ms(100), html("L")))
+        .start();
+    let began = std::time::Instant::now();
+    let _streaming = site.begin("/").await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it used to take longer than anybody lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_filled_once() {
+    let many = |slot: &str| format!("<slot name={slot}>-</slot>").repeat(100);
+    let site = TestCompositor::new()
+        .front("<fragment name=a><fragment slot=x name=b><fragment slot=y name=c /></fragment></fragment>")
+        .fragment_with("a", "composes = [\"b\"]\n", html(&many("x")))
+        .fragment_with("b", "composes = [\"c\"]\n", html(&many("y")))
+        .fragment("c", html("C"))
+        .start();
+    assert_eq!(site.get("/").await.html(), format!("C{}{}", "-".repeat(99), "-".repeat(99)));
 }

@@ -28,7 +28,6 @@ use tower_http::compression::CompressionLayer;
 
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
-use crate::page::context::Visit;
 use crate::page::experiment::take_part;
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
@@ -158,8 +157,7 @@ impl Pages {
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
         let part =
             take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
-        let visit =
-            Visit { host: host(request), ..Visit::new(pattern, parameters, uri.query(), &template.query, reader) };
+        let visit = template.visit(pattern, parameters, uri.query(), reader, host(request));
         let wanted = engine::Request {
             template: Arc::clone(template),
             visit,
@@ -169,7 +167,7 @@ impl Pages {
             changes_in,
         };
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
-        let begun = if snapshot.stream && !template.is_lone && request.version >= Version::HTTP_11 {
+        let begun = if snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11 {
             self.compositor.begin(wanted).await
         } else {
             Begun::Whole(Box::new(self.compositor.compose(wanted).await))

@@ -245,7 +245,7 @@ fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     let implied = |element: &Open, around: Option<&Open>| {
         element.is_optional()
             && !points
-            && !(bare && !PARTS.contains(&&*element.name))
+            && (!bare || PARTS.contains(&&*element.name))
             && !(templates && is_marked(element))
             && around.is_none_or(|around| around.is_special() || !element.is_special())
     };

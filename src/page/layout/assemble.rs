@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
 use crate::page::context::Dimension;
@@ -127,15 +126,15 @@ fn assemble_for(
     let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
     let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
     let parts = parts.finish();
-    let digest = digest(&parts);
     let html = Composition {
         parts,
         fragments: fragments.into_iter().map(Arc::new).collect(),
         conditions: assembler.conditions,
         values: assembler.values,
         has_tries: assembler.has_tries,
-        mistake: None,
-    };
+        ..Composition::default()
+    }
+    .digested();
     let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
     let reads = reads(&dimensions, &nested, &front.experiments);
     let template = Template {
@@ -147,11 +146,10 @@ fn assemble_for(
         query: front.query.clone(),
         max_age: front.max_age,
         headers,
-        digest,
         html,
         allowed: surroundings.allowed.to_vec(),
         scripts,
-        is_lone: false,
+        alone: None,
         nested,
         dimensions,
         reads,
@@ -172,37 +170,6 @@ pub(super) fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &
         all.extend(declared.filter(|dimension| *dimension != Dimension::Page));
     }
     all.into_iter().collect()
-}
-
-/// A hash over all bytes and the order of a page's parts.
-fn digest(parts: &[Part]) -> u128 {
-    fn feed(parts: &[Part], hash: &mut Xxh3) {
-        for part in parts {
-            match part {
-                Part::Text(text) => {
-                    hash.update(&text.len().to_le_bytes());
-                    hash.update(text);
-                }
-                Part::Fragment(index) => hash.update(&index.to_be_bytes()),
-                Part::When(index, inside) => {
-                    hash.update(&index.to_be_bytes());
-                    feed(inside, hash);
-                }
-                Part::Value(index) => hash.update(&index.to_be_bytes()),
-                Part::Try(attempt, except) => {
-                    feed(attempt, hash);
-                    feed(except, hash);
-                }
-                // Only answers have these.
-                Part::Slot(name, _) => hash.update(name.as_bytes()),
-                Part::Assets => hash.update(b"assets"),
-                Part::Late => hash.update(b"late"),
-            }
-        }
-    }
-    let mut hash = Xxh3::new();
-    feed(parts, &mut hash);
-    hash.digest128()
 }
 
 pub(super) struct Assembler<'a> {

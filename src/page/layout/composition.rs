@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use semver::VersionReq;
 use url::Url;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::context::{Conditions, Dimension, Reader};
 use crate::page::diagnostic::Spot;
@@ -34,6 +35,10 @@ pub struct Composition {
     pub values: Vec<Arc<Text>>,
     /// Whether [`Part::Try`] is anywhere in it.
     pub has_tries: bool,
+    /// Equal for two with the same bytes, here and on other machines.
+    pub digest: u128,
+    /// It asks for more than it may, and shows less.
+    pub is_cut: bool,
     /// What is wrong with an answer's, for the log. A layout with a mistake goes nowhere.
     pub mistake: Option<Box<str>>,
 }
@@ -68,18 +73,32 @@ pub enum Condition {
     First(Arc<[Expr]>, usize),
 }
 
-impl Condition {
-    /// Whether it holds for a reader at a time, and when time may change that.
-    #[must_use]
-    pub fn holds(&self, reader: &Reader, variables: &dyn Variables, at: Timestamp) -> (bool, Option<Duration>) {
-        match self {
-            Self::When(conditions) => (conditions.hold(reader, at), conditions.change_in(at)),
-            Self::First(tests, which) => {
-                let first = tests.iter().position(|test| test.holds(variables));
-                (first.unwrap_or(tests.len()) == *which, None)
-            }
+/// Which of some conditions hold for a reader at a time, and when time may change that.
+#[must_use]
+pub fn decide(
+    conditions: &[Condition],
+    reader: &Reader,
+    variables: &dyn Variables,
+    at: Timestamp,
+) -> (Vec<bool>, Option<Duration>) {
+    // Those of one choice stand together, and it is made once.
+    let mut chosen: Option<(&Arc<[Expr]>, usize)> = None;
+    let mut changes_in: Option<Duration> = None;
+    let hold = conditions.iter().map(|condition| match condition {
+        Condition::When(conditions) => {
+            changes_in = changes_in.into_iter().chain(conditions.change_in(at)).min();
+            conditions.hold(reader, at)
         }
-    }
+        Condition::First(tests, which) => {
+            let first = match chosen {
+                Some((same, first)) if Arc::ptr_eq(same, tests) => first,
+                _ => tests.iter().position(|test| test.holds(variables)).unwrap_or(tests.len()),
+            };
+            chosen = Some((tests, first));
+            first == *which
+        }
+    });
+    (hold.collect(), changes_in)
 }
 
 /// A fragment in its place.
@@ -141,6 +160,19 @@ pub enum Service {
 }
 
 impl Composition {
+    /// The same, with its digest.
+    #[must_use]
+    pub(super) fn digested(self) -> Self {
+        let mut hash = Xxh3::new();
+        feed(&self.parts, &mut hash);
+        for fragment in &self.fragments {
+            hash.update(fragment.id.as_bytes());
+            hash.update(&[0, fragment.load as u8]);
+            feed(&fragment.fallback, &mut hash);
+        }
+        Self { digest: hash.digest128(), ..self }
+    }
+
     /// Whether anything in it depends on variables.
     #[must_use]
     pub fn has_variables(&self) -> bool {
@@ -174,6 +206,34 @@ impl Composition {
         }
         all.remove(&Dimension::Page);
         all
+    }
+}
+
+/// Feeds bytes and order of parts to a hash.
+fn feed(parts: &[Part], hash: &mut Xxh3) {
+    hash.update(&parts.len().to_le_bytes());
+    for part in parts {
+        match part {
+            Part::Text(text) => {
+                hash.update(&text.len().to_le_bytes());
+                hash.update(text);
+            }
+            Part::Fragment(index) | Part::Value(index) => hash.update(&index.to_be_bytes()),
+            Part::When(index, inside) => {
+                hash.update(&index.to_be_bytes());
+                feed(inside, hash);
+            }
+            Part::Try(attempt, except) => {
+                feed(attempt, hash);
+                feed(except, hash);
+            }
+            Part::Slot(name, default) => {
+                hash.update(name.as_bytes());
+                feed(default, hash);
+            }
+            Part::Assets => hash.update(b"assets"),
+            Part::Late => hash.update(b"late"),
+        }
     }
 }
 

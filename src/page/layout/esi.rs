@@ -20,6 +20,9 @@ use super::ids::Wish;
 use super::node::{Esi, Include, Load, Node};
 use super::parts::Parts;
 
+/// What is known of a browser.
+const AGENT: [&str; 3] = ["browser", "version", "os"];
+
 /// What includes are called.
 pub(super) const ID: &str = "esi";
 
@@ -141,10 +144,22 @@ impl<'a> Builder<'a> for Assembler<'a> {
                     let help = "name the one that is meant: `$(HTTP_COOKIE{NAME})`".to_owned();
                     ("a page depends on no cookie but those that it names".to_owned(), help)
                 }
+                ("QUERY_STRING", Some(key))
+                    if self.routes.iter().any(|r| r.value.parameters().iter().any(|p| p == key)) =>
+                {
+                    let help = format!("use `<fragment … data-{key}=\"{{{key}}}\">`");
+                    (format!("`{key}` is a part of the path, which ESI knows nothing of"), help)
+                }
                 ("QUERY_STRING", Some(key)) if !query.iter().any(|known| known == key) => {
                     let help = names::did_you_mean(key, query.iter().map(String::as_str))
                         .unwrap_or_else(|| format!("add `query = [\"{key}\"]` to the front matter"));
                     (format!("`{key}` is no declared query parameter"), help)
+                }
+                ("HTTP_HOST" | "HTTP_REFERER", Some(key)) => {
+                    (format!("`{name}` has no `{{{key}}}`"), format!("write `$({name})`"))
+                }
+                ("HTTP_USER_AGENT", Some(key)) if !AGENT.contains(&key) => {
+                    (format!("`{name}` has no `{{{key}}}`"), format!("there are {}", AGENT.join(", ")))
                 }
                 _ => continue,
             };
@@ -165,7 +180,12 @@ impl Assembler<'_> {
         // With a variable in its first part, it would be the reader's choice whom to ask.
         let whole = src.value.pieces().len() == 1;
         let fixed = whole || start.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?']));
+        let brace = src.value.pieces().iter().any(|piece| matches!(piece, Piece::Literal(text) if text.contains('{')));
         let problem = match upstreams::source(start) {
+            _ if brace => {
+                let help = "ESI knows the query: `$(QUERY_STRING{name})`; parts of the path are for `<fragment>`";
+                Diagnostic::new(Code::BadValue, src.at.clone(), "`{` means nothing in a URL of ESI").help(help)
+            }
             _ if start.is_empty() || (start.contains("://") && !fixed) => {
                 let help = "write it like `https://fragments.example.org/$(…)`";
                 Diagnostic::new(Code::BadValue, src.at.clone(), "a variable stands where the upstream should be")

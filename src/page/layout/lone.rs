@@ -4,19 +4,44 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderName, HeaderValue};
-use xxhash_rust::xxh3::xxh3_128;
+use jiff::Timestamp;
 
 use crate::page::context::{Conditions, Dimension};
 use crate::page::csp::Scripts;
+use crate::page::experiment::Experiment;
 use crate::page::manifest::Manifest;
 
 use super::assemble::reads;
-use super::composition::{Composition, FragmentUse, Part, Service};
+use super::composition::{Composition, Condition, FragmentUse, Part, Service};
 use super::node::{Load, Piece};
 use super::template::Template;
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+
+/// A time in which something is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// From this time on.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Window {
+    /// Whether it is open.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
+    }
+
+    /// What of it is also in another.
+    #[must_use]
+    pub fn within(&self, from: Option<Timestamp>, until: Option<Timestamp>) -> Self {
+        Self { from: self.from.into_iter().chain(from).max(), until: self.until.into_iter().chain(until).min() }
+    }
+}
 
 /// A place on a page where a fragment is loaded lazily.
 #[derive(Debug, Clone, Copy)]
@@ -27,23 +52,67 @@ pub struct LazyUse<'a> {
     pub fragment: &'a FragmentUse,
     /// Its nanoservice.
     pub manifest: &'a Arc<Manifest>,
+    /// When it is there.
+    pub window: Window,
+}
+
+/// What is known of the places that a fragment by itself is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alone {
+    /// The patterns of their pages.
+    pub pages: BTreeSet<String>,
+    /// When they are there.
+    pub windows: Vec<Window>,
+}
+
+/// Finds the times in which each fragment is there.
+fn windows(html: &Composition, parts: &[Part], window: Window, found: &mut BTreeMap<usize, Window>) {
+    for part in parts {
+        match part {
+            Part::When(condition, inside) => {
+                let window = match &html.conditions[*condition] {
+                    Condition::When(conditions) => window.within(conditions.from, conditions.until),
+                    Condition::First(..) => window,
+                };
+                windows(html, inside, window, found);
+            }
+            Part::Fragment(index) => {
+                let fragment = &html.fragments[*index];
+                let window = window.within(fragment.conditions.from, fragment.conditions.until);
+                found.insert(*index, window);
+                windows(html, &fragment.fallback, window, found);
+            }
+            Part::Try(attempt, except) => {
+                windows(html, attempt, window, found);
+                windows(html, except, window, found);
+            }
+            Part::Slot(_, default) => windows(html, default, window, found),
+            Part::Text(_) | Part::Value(_) | Part::Assets | Part::Late => {}
+        }
+    }
 }
 
 impl Template {
-    /// The fragments that it loads lazily.
-    pub fn lazy(&self) -> impl Iterator<Item = LazyUse<'_>> {
-        let lazy = self.html.fragments.iter().filter(|fragment| fragment.load == Load::Lazy);
-        lazy.filter_map(|fragment| Some(LazyUse { template: self, fragment, manifest: fragment.manifest()? }))
+    /// The fragments that it loads lazily, while it is itself there in a time.
+    #[must_use]
+    pub fn lazy(&self, window: Window) -> Vec<LazyUse<'_>> {
+        let mut times = BTreeMap::new();
+        windows(&self.html, &self.html.parts, window, &mut times);
+        let lazy = self.html.fragments.iter().enumerate().filter(|(_, fragment)| fragment.load == Load::Lazy);
+        lazy.filter_map(|(index, fragment)| {
+            let window = times.get(&index).copied().unwrap_or(window);
+            Some(LazyUse { template: self, fragment, manifest: fragment.manifest()?, window })
+        })
+        .collect()
     }
 
     /// The page of one nanoservice alone, for all places where it is loaded lazily: there is at least one.
-    /// It takes the parameters that they name, and is kept for as long as the strictest of them says.
+    /// It takes what they give it, and is kept for as long as the strictest of them says.
     #[must_use]
     pub fn lone(places: &[LazyUse<'_>]) -> Self {
-        let LazyUse { template: page, fragment, manifest } = places[0];
+        let LazyUse { template: page, fragment, manifest, .. } = places[0];
         let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
-        let given = places.iter().flat_map(|place| &place.fragment.parameters).map(|(name, _)| name);
-        let query: BTreeSet<String> = given.chain(manifest.params.iter().map(|param| &param.name)).cloned().collect();
+        let parameters = parameters(places);
         let alone = FragmentUse {
             id: Arc::clone(&manifest.name),
             service: Service::Named(Arc::clone(manifest)),
@@ -54,7 +123,7 @@ impl Template {
             required: true,
             load: Load::Auto,
             conditions: Conditions::default(),
-            parameters: query.iter().map(|name| (name.clone(), vec![Piece::Placeholder(name.clone())])).collect(),
+            parameters: parameters.clone(),
             fallback: Arc::default(),
             fills: BTreeMap::new(),
             at: fragment.at.clone(),
@@ -64,30 +133,83 @@ impl Template {
             parts: Arc::from([Part::Assets, Part::Fragment(0)]),
             fragments: vec![Arc::new(alone)],
             ..Composition::default()
-        };
+        }
+        .digested();
         let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
-        let reads = reads(&dimensions, &nested, &page.experiments);
-        // What the page forbids its parts, they may not do by themselves either.
-        let headers = page.headers.iter().filter(|(name, _)| *name != ROBOTS).cloned();
+        let experiments = experiments(places);
+        let reads = reads(&dimensions, &nested, &experiments);
         Self {
             file: page.file.clone(),
             routes: Vec::new(),
             title: None,
             owner: page.owner.clone(),
             budget: page.budget,
-            query: query.into_iter().collect(),
+            query: parameters.into_iter().map(|(name, _)| name).collect(),
             max_age: None,
-            headers: headers.chain([(ROBOTS, HeaderValue::from_static("noindex"))]).collect(),
+            headers: headers(places),
             html,
             allowed: page.allowed.clone(),
             nested,
             dimensions,
             reads,
-            digest: xxh3_128(manifest.name.as_bytes()),
             scripts: Scripts { late: None, lazy: None },
-            is_lone: true,
-            experiments: page.experiments.clone(),
+            alone: Some(Alone {
+                pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),
+                windows: places.iter().map(|place| place.window).collect(),
+            }),
+            experiments,
             takeovers: Vec::new(),
         }
     }
+}
+
+/// What places give, and what the manifest declares. What all of them write out is one of what they write:
+/// readers choose nothing there.
+fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<Piece>)> {
+    let mut written: BTreeMap<&str, Option<BTreeSet<String>>> = BTreeMap::new();
+    for (name, value) in places.iter().flat_map(|place| &place.fragment.parameters) {
+        let values = written.entry(name).or_insert_with(|| Some(BTreeSet::new()));
+        match (value.as_slice(), values.as_mut()) {
+            ([], Some(values)) => _ = values.insert(String::new()),
+            ([Piece::Literal(text)], Some(values)) => _ = values.insert(text.clone()),
+            _ => *values = None,
+        }
+    }
+    for param in &places[0].manifest.params {
+        written.entry(&param.name).or_insert(None);
+    }
+    let piece = |(name, values): (&str, Option<BTreeSet<String>>)| {
+        let piece = match values {
+            Some(values) => Piece::OneOf(name.to_owned(), values.into_iter().collect()),
+            None => Piece::Placeholder(name.to_owned()),
+        };
+        (name.to_owned(), vec![piece])
+    };
+    written.into_iter().map(piece).collect()
+}
+
+/// Those of all pages, each once.
+fn experiments(places: &[LazyUse<'_>]) -> Vec<Experiment> {
+    let mut all: Vec<Experiment> = Vec::new();
+    for experiment in places.iter().flat_map(|place| &place.template.experiments) {
+        if !all.iter().any(|known| known.name == experiment.name) {
+            all.push(experiment.clone());
+        }
+    }
+    all
+}
+
+/// What a page forbids its parts, they may not do by themselves either: all policies together count as the
+/// strictest. What else pages say is said as the first of them says it.
+fn headers(places: &[LazyUse<'_>]) -> Vec<(HeaderName, HeaderValue)> {
+    let of_page = |place: &LazyUse<'_>| place.template.headers.clone();
+    let is_policy = |(name, _): &(HeaderName, HeaderValue)| *name == CONTENT_SECURITY_POLICY;
+    let first = of_page(&places[0]).into_iter().filter(|(name, _)| *name != ROBOTS && *name != CONTENT_SECURITY_POLICY);
+    let mut headers: Vec<_> = first.chain([(ROBOTS, HeaderValue::from_static("noindex"))]).collect();
+    for policy in places.iter().flat_map(of_page).filter(is_policy) {
+        if !headers.contains(&policy) {
+            headers.push(policy);
+        }
+    }
+    headers
 }

@@ -1,7 +1,7 @@
 //! The HTML of an answer that asks for other fragments, taken apart once: when it comes in.
 //! What its manifest does not list is passed on as it stands, and mistakes are for the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,8 +31,10 @@ impl Composition {
         let source = Source::new(format!("the HTML of `{}`", manifest.name), text);
         let mut problems = Vec::new();
         let markup = markup::parse(&source, 0, Role::answer(esi), &mut problems);
+        let mistake = problems.first().map(told);
         if markup.too_deep {
-            return None;
+            // As it stands it may show what is not meant for anybody.
+            return Some(Self { is_cut: true, mistake, ..Self::default() });
         }
         let mut taking = Taking {
             html,
@@ -41,21 +43,26 @@ impl Composition {
             conditions: Vec::new(),
             values: Vec::new(),
             has_tries: false,
+            is_cut: false,
             slots: BTreeMap::new(),
+            holes: HashSet::new(),
         };
         let parts = taking.parts(&markup.nodes);
         // ESI may also leave something out.
         if matches!(&*parts, [Part::Text(text)] if text.len() == html.len()) {
             return None;
         }
-        Some(Self {
+        let whole = Self {
             parts,
             fragments: taking.fragments.into_iter().flatten().map(Arc::new).collect(),
             conditions: taking.conditions,
             values: taking.values,
             has_tries: taking.has_tries,
-            mistake: problems.first().map(told),
-        })
+            is_cut: taking.is_cut,
+            digest: 0,
+            mistake: mistake.or_else(|| taking.is_cut.then(|| format!("more than {MAX_FRAGMENTS} fragments").into())),
+        };
+        Some(whole.digested())
     }
 
     /// Bytes that it takes in memory beside the HTML, about.
@@ -118,6 +125,9 @@ struct Taking<'a> {
     conditions: Vec<Condition>,
     values: Vec<Arc<Text>>,
     has_tries: bool,
+    is_cut: bool,
+    /// The slots that were met.
+    holes: HashSet<String>,
     /// Which slot a fragment fills, by its index.
     slots: BTreeMap<usize, Name>,
 }
@@ -163,6 +173,8 @@ impl Taking<'_> {
             Node::Text(span) | Node::Title(span) => self.text(span, pieces),
             Node::Fragment(element) => self.fragment(element, pieces),
             Node::Slot { name, start, inside, end } => {
+                // Of one name the first is filled: else parts would multiply.
+                let first = self.holes.insert(name.value.clone());
                 // Of one that combines nothing it may be the browser's own, unless the layout fills it.
                 let tags = self.manifest.composes.is_empty();
                 let mut default = Pieces::default();
@@ -174,7 +186,13 @@ impl Taking<'_> {
                     self.text(end, &mut default);
                 }
                 let default = self.finish(default);
-                self.push(Part::Slot(Name::from(name.value.as_str()), default), pieces);
+                if first {
+                    self.push(Part::Slot(Name::from(name.value.as_str()), default), pieces);
+                } else {
+                    for part in &*default {
+                        self.push(part.clone(), pieces);
+                    }
+                }
             }
             Node::Esi(esi) => {
                 for part in self.esi(esi) {
@@ -189,10 +207,12 @@ impl Taking<'_> {
     /// The index of one more fragment. `None`: it has as many as it may have.
     fn room(&mut self) -> Option<usize> {
         let index = self.fragments.len();
-        (index < MAX_FRAGMENTS).then(|| {
-            self.fragments.push(None);
-            index
-        })
+        if index == MAX_FRAGMENTS {
+            self.is_cut = true;
+            return None;
+        }
+        self.fragments.push(None);
+        Some(index)
     }
 
     fn fragment(&mut self, element: &FragmentElement, pieces: &mut Pieces) {

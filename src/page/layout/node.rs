@@ -217,4 +217,6 @@ pub enum Piece {
     Literal(String),
     /// `{x}`
     Placeholder(String),
+    /// `{x}`, where it is one of these; else the parameter is left out.
+    OneOf(String, Arc<[String]>),
 }

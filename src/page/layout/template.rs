@@ -7,15 +7,17 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::page::catalogue::Catalogue;
-use crate::page::context::Dimension;
+use crate::page::context::{Dimension, Reader, Visit};
 use crate::page::csp::Scripts;
 use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
+use crate::page::lazy::PAGE;
 use crate::page::manifest::Manifest;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
 use super::composition::Composition;
+use super::lone::Alone;
 
 /// A layout, whole: its bytes, its fragments, and what it says of the page.
 #[derive(Debug)]
@@ -46,12 +48,10 @@ pub struct Template {
     pub dimensions: Vec<Dimension>,
     /// What has to be known of a reader: what the page varies on, or may come to.
     pub reads: Vec<Dimension>,
-    /// Equal for two layouts with the same bytes, here and on other machines.
-    pub digest: u128,
     /// The compositor's own scripts that it has; its policy allows them.
     pub scripts: Scripts,
-    /// It is a fragment by itself, which scripts take whole.
-    pub is_lone: bool,
+    /// It is a fragment by itself, which scripts take whole; what it is for.
+    pub alone: Option<Alone>,
     /// Tests on its readers.
     pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.
@@ -84,6 +84,24 @@ impl Template {
         let change = ends.filter(|at| *at > now).min();
         let change = change.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
         (on.map_or(self, |takeover| &takeover.template), change)
+    }
+
+    /// A visit to it by a path that a pattern matched. Who asks for a fragment by itself says for which page.
+    #[must_use]
+    pub fn visit(
+        &self,
+        pattern: &str,
+        parameters: Vec<(String, String)>,
+        query: Option<&str>,
+        reader: Reader,
+        host: String,
+    ) -> Visit {
+        let page = self.alone.as_ref().and_then(|alone| {
+            let asked = form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == PAGE)?.1;
+            alone.pages.get(&*asked)
+        });
+        let pattern = page.map_or(pattern, String::as_str);
+        Visit { host, ..Visit::new(pattern, parameters, query, &self.query, reader) }
     }
 
     /// The nanoservices that may fill its fragments, and theirs.

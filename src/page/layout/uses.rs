@@ -12,7 +12,7 @@ use crate::page::units;
 use super::assemble::Assembler;
 use super::composition::{FragmentUse, Service, fills};
 use super::ids::Wish;
-use super::node::{FragmentElement, Load, Parameter, Piece, Target};
+use super::node::{FragmentElement, Load, Node, Parameter, Piece, Target};
 use super::parts::Parts;
 
 impl<'a> Assembler<'a> {
@@ -117,6 +117,8 @@ impl<'a> Assembler<'a> {
     fn lazy(&mut self, element: &FragmentElement) {
         let (message, help) = if element.required {
             ("a `required` fragment cannot be lazy: the page waits for it", "remove one of the two")
+        } else if element.inside.iter().any(|node| matches!(node, Node::Fragment(inner) if inner.slot.is_some())) {
+            ("a fragment that is given parts cannot be lazy: it is loaded without them", "remove `load`, or `slot`")
         } else if matches!(element.target, Target::Source(_)) {
             (
                 "a fragment named by `src` cannot be lazy: readers ask for it by its name",

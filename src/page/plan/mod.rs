@@ -17,6 +17,7 @@ use super::esi::request::Values;
 use super::fetch::{Fetch, Origin, parameters};
 use super::include::Includer;
 use super::key::Key;
+use super::layout::composition::decide;
 use super::layout::node::Load;
 use super::layout::{Composition, FragmentUse, Service, Template};
 use super::lazy;
@@ -153,13 +154,12 @@ impl Plan {
             within,
         };
         let variables = self.variables(html, within);
-        for condition in &html.conditions {
-            let (holds, changes_in) = condition.holds(&self.visit.reader, &variables, self.at);
-            self.changes_in = self.changes_in.into_iter().chain(changes_in).min();
-            self.shown.push(holds);
-        }
+        let (shown, changes_in) = decide(&html.conditions, &self.visit.reader, &variables, self.at);
+        self.changes_in = self.changes_in.into_iter().chain(changes_in).min();
+        self.shown.extend(shown);
         self.values.extend(html.values.iter().map(|text| Bytes::from(text.render(&variables, esi::escape))));
         self.has_tries |= html.has_tries;
+        self.is_cut |= html.is_cut;
         let (depth, required) =
             within.map_or((1, true), |hole| (self.holes[hole].depth + 1, self.holes[hole].required));
         self.is_cut |= full && !html.fragments.is_empty();
@@ -228,7 +228,7 @@ impl Plan {
             Err(reason) => return Slot::Refused(reason),
         };
         if let (Load::Lazy, Some(manifest)) = (fragment.load, &fetch.manifest) {
-            return Slot::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit)));
+            return Slot::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit), &self.visit.pattern));
         }
         if self.around(within).any(|above| above.key == fetch.key) {
             return Slot::Refused(Reason::Cycle);

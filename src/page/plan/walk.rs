@@ -65,6 +65,12 @@ impl Plan {
         (&self.shown[conditions], &self.values[values..values + html.values.len()])
     }
 
+    /// A hash over the parts of what a hole is filled with; 0 where it has none.
+    #[must_use]
+    pub fn parts_of(&self, hole: usize) -> u128 {
+        self.holes[hole].grown.as_ref().map_or(0, |(html, _)| html.digest)
+    }
+
     /// What fills a slot of some parts: what the layout put there, or else its default.
     #[must_use]
     pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Part]>) -> (&'p Arc<[Part]>, Scope) {
@@ -166,6 +172,7 @@ impl Plan {
                     self.plainly(inside, scope, chunks);
                 }
                 Part::Fragment(fragment) => match self.hole(scope, *fragment) {
+                    Ok(hole) if self.holes[hole].slot == Slot::Dropped => {}
                     Ok(hole) => {
                         let (open, close) = self.around_lazy(hole).unwrap_or_default();
                         chunks.push(open);
@@ -220,10 +227,8 @@ impl Plan {
                     }
                 }
                 Part::Try(attempt, except) => {
-                    self.walk(attempt, scope, outcomes, meet);
-                    if self.has_failed(attempt, scope, outcomes) == Some(true) {
-                        self.walk(except, scope, outcomes, meet);
-                    }
+                    let failed = self.has_failed(attempt, scope, outcomes) == Some(true);
+                    self.walk(if failed { except } else { attempt }, scope, outcomes, meet);
                 }
                 Part::Slot(name, default) => {
                     let (inside, scope) = self.filling(scope, name, default);
@@ -299,8 +304,13 @@ impl Plan {
         let sets_cookies = |manifest: &Arc<Manifest>| {
             !manifest.cookies.is_empty() || (!manifest.composes.is_empty() && self.template.nested_set_cookies())
         };
-        let parts = || one.fragment.fills.values().chain([&one.fragment.fallback]);
-        let inside = || parts().flat_map(|parts| self.needed(parts, one.scope)).any(|hole| self.may_decide(hole));
+        // What fills its slots stands inside it too.
+        let inside = || {
+            let (parts, scope) = self.fallback(hole);
+            let mut found = false;
+            self.walk(parts, scope, &Vec::new(), &mut |hole| found = found || self.may_decide(hole));
+            found
+        };
         one.required || self.service(hole).is_some_and(sets_cookies) || inside()
     }
 }

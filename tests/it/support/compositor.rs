@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
 use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
-use pasteup::page::context::{Reader, Visit};
+use pasteup::page::context::Reader;
 use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
 use pasteup::page::fetch::Fetch;
@@ -240,10 +240,7 @@ impl TestCompositor {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
-        let visit = Visit {
-            host: "courier.test".to_owned(),
-            ..Visit::new(pattern, parameters, query, &template.query, reader)
-        };
+        let visit = template.visit(pattern, parameters, query, reader, "courier.test".to_owned());
         let (template, defaults, trace) = (Arc::clone(template), Arc::new(self.defaults.clone()), Trace::new());
         how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }

@@ -38,8 +38,19 @@ pub(super) fn is_element(name: &str, is_answer: bool) -> bool {
     if is_answer { ELEMENTS.contains(&name) } else { name.starts_with(PREFIX) }
 }
 
+/// Whether nothing stands in it: many write it without the slash that XML wants.
 pub(super) fn is_empty(name: &str) -> bool {
     EMPTY.contains(&name)
+}
+
+/// Whether an end tag follows before any other element of ESI.
+pub(super) fn is_closed(behind: &str, name: &str) -> bool {
+    let next = behind.match_indices('<').find_map(|(at, _)| {
+        let tag = &behind.as_bytes()[at + 1..];
+        let starts = |name: &str| tag.get(..name.len()).is_some_and(|tag| tag.eq_ignore_ascii_case(name.as_bytes()));
+        (starts(PREFIX) || starts("/esi:")).then(|| starts(&format!("/{name}")))
+    });
+    next.unwrap_or(false)
 }
 
 impl Parser<'_> {
@@ -58,16 +69,15 @@ impl Parser<'_> {
     pub(super) fn values(&mut self, span: Range<usize>) {
         let source = Arc::clone(self.source);
         let mut from = span.start;
-        // In scripts a value would be code, whatever is escaped in it.
-        for script in scripts(&source.text[..span.end], span.start) {
-            self.value(from..script.start);
-            if let Some(at) = NAMES.iter().find_map(|name| source.text[script.clone()].find(&format!("$({name}"))) {
-                let at = script.start + at;
-                self.note(Code::BadValue, at..at + 2, "no value is put into a script or a style".to_owned()).help =
-                    Some("put it into an attribute `data-…`, and let the script read that".to_owned());
+        for (code, why) in code(&source.text[..span.end], span.start) {
+            self.value(from..code.start);
+            if let Some(at) = NAMES.iter().find_map(|name| source.text[code.clone()].find(&format!("$({name}"))) {
+                let at = code.start + at;
+                self.note(Code::BadValue, at..at + 2, why.to_owned()).help =
+                    Some("put it into an attribute `data-…`, or behind the beginning of a URL".to_owned());
             }
-            self.top().push(Node::Text(script.clone()));
-            from = script.end;
+            self.top().push(Node::Text(code.clone()));
+            from = code.end;
         }
         self.value(from..span.end);
     }
@@ -97,6 +107,12 @@ impl Parser<'_> {
     pub(super) fn esi(&mut self, tag: &StartTag, inside: Vec<Node>) -> Option<Node> {
         let around = self.open.last().map(|tag| tag.name.clone()).unwrap_or_default();
         let (belongs_in, branch) = match tag.name.as_str() {
+            "esi:include" if !self.is_blank(&inside) => {
+                let message = "an `<esi:include>` stands for what it includes: what is inside is never shown";
+                self.note(Code::BadValue, tag.span.clone(), message.to_owned()).help =
+                    Some("name something else in `alt`, or use `<esi:try>`".to_owned());
+                return None;
+            }
             "esi:include" => return self.esi_include(tag).map(|include| Node::Esi(Esi::Include(Box::new(include)))),
             "esi:comment" | "esi:remove" => return None,
             "esi:vars" => return Some(Node::Esi(Esi::Vars(inside))),
@@ -109,6 +125,12 @@ impl Parser<'_> {
             "esi:otherwise" => ("esi:choose", Branch::Otherwise),
             "esi:attempt" => ("esi:try", Branch::Attempt),
             "esi:except" => ("esi:try", Branch::Except),
+            "esi:inline" => {
+                let message = "`<esi:inline>` is not supported".to_owned();
+                self.note(Code::BadValue, tag.span.clone(), message).help =
+                    Some("give what is inside an address of its own, and include that".to_owned());
+                return None;
+            }
             other => {
                 let help = names::did_you_mean(other, ELEMENTS);
                 self.note(Code::BadValue, tag.span.clone(), format!("`<{other}>` is no element of ESI 1.0")).help =
@@ -240,6 +262,26 @@ impl Parser<'_> {
         self.note(Code::BadValue, tag.span.clone(), format!("there is more than one `<{name}>` in this"));
     }
 
+    /// What of a text is neither blank nor a comment.
+    fn something(&self, span: Range<usize>) -> Option<Range<usize>> {
+        let text = &self.source.text[..span.end];
+        let mut from = span.start;
+        let comments = tokens::tokens(text, from).into_iter().filter(|token| matches!(token, Token::Comment { .. }));
+        for gap in comments.map(|token| token.span()).chain(std::iter::once(span.end..span.end)) {
+            let between = &text[from..gap.start];
+            let start = from + (between.len() - between.trim_start().len());
+            if !between.trim().is_empty() {
+                return Some(start..start + between.trim().len());
+            }
+            from = gap.end;
+        }
+        None
+    }
+
+    fn is_blank(&self, nodes: &[Node]) -> bool {
+        nodes.iter().all(|node| matches!(node, Node::Text(span) if self.something(span.clone()).is_none()))
+    }
+
     /// The children of an element in which nothing else may stand.
     fn branches(&mut self, tag: &StartTag, inside: Vec<Node>) -> Vec<(Branch, Vec<Node>)> {
         let mut branches = Vec::new();
@@ -247,13 +289,7 @@ impl Parser<'_> {
         for node in inside {
             match node {
                 Node::Esi(Esi::Branch(branch, inside)) => branches.push((branch, inside)),
-                Node::Text(span) => {
-                    let text = self.source.slice(span.clone());
-                    let start = span.start + (text.len() - text.trim_start().len());
-                    if !text.trim().is_empty() && other.is_none() {
-                        other = Some(self.spot(start..start + text.trim().len()));
-                    }
-                }
+                Node::Text(span) => other = other.or_else(|| self.something(span).map(|span| self.spot(span))),
                 Node::Mark(_) => {}
                 _ if other.is_none() => other = Some(self.spot(tag.span.clone())),
                 _ => {}
@@ -272,19 +308,57 @@ impl Parser<'_> {
     }
 }
 
-/// Where the texts of scripts and styles are, from a byte on.
-fn scripts(text: &str, from: usize) -> Vec<Range<usize>> {
+/// Attributes that hold a URL, which may be a script's.
+const URLS: [&str; 12] = [
+    "action",
+    "background",
+    "cite",
+    "data",
+    "formaction",
+    "href",
+    "manifest",
+    "ping",
+    "poster",
+    "src",
+    "srcset",
+    "xlink:href",
+];
+const IN_SCRIPTS: &str = "no value is put into a script or a style";
+
+/// What of a text would be acted on as code, whatever is escaped in it, and why no value is put there.
+fn code(text: &str, from: usize) -> Vec<(Range<usize>, &'static str)> {
     let mut found = Vec::new();
     let mut open = None;
     for token in tokens::tokens(text, from) {
         match token {
-            Token::Start(tag) if matches!(&*tag.name, "script" | "style") => open = Some(tag.span.end),
+            Token::Start(tag) => {
+                found.extend(
+                    tag.attributes
+                        .iter()
+                        .filter_map(|attribute| Some((attribute.value_span.clone(), is_code(attribute)?))),
+                );
+                if matches!(&*tag.name, "script" | "style") {
+                    open = Some(tag.span.end);
+                }
+            }
             Token::End { name, span } if matches!(&*name, "script" | "style") => {
-                found.extend(open.take().map(|start| start..span.start));
+                found.extend(open.take().map(|start| (start..span.start, IN_SCRIPTS)));
             }
             _ => {}
         }
     }
-    found.extend(open.map(|start| start..text.len()));
+    found.extend(open.map(|start| (start..text.len(), IN_SCRIPTS)));
     found
+}
+
+/// Why no value is put into an attribute that has one in it.
+fn is_code(attribute: &Attribute) -> Option<&'static str> {
+    let (before, _) = attribute.value.split_once("$(")?;
+    let name = attribute.name.as_str();
+    if name.starts_with("on") || matches!(name, "srcdoc" | "style") {
+        return Some(IN_SCRIPTS);
+    }
+    // `javascript:` would be a scheme; behind a slash or a question mark nothing is.
+    let begun = before.contains(['/', '?', '#']);
+    (URLS.contains(&name) && !begun).then_some("a value cannot be the beginning of a URL")
 }

@@ -275,7 +275,9 @@ impl Parser<'_> {
         }
         self.text_until(tag.span.start, tag.span.end);
         self.nodes.push(Vec::new());
-        let closed = (tag.self_closing || esi::is_empty(&tag.name)).then_some(tag.span.end);
+        let empty =
+            self.role.esi && esi::is_empty(&tag.name) && !esi::is_closed(&self.source.text[tag.span.end..], &tag.name);
+        let closed = (tag.self_closing || empty).then_some(tag.span.end);
         self.open.push(tag);
         self.depth = self.depth.max(self.open.len());
         if let Some(end) = closed {
@@ -285,10 +287,13 @@ impl Parser<'_> {
 
     /// Tells of a fragment that cannot be loaded here as it says.
     fn loads_here(&mut self, load: &Attribute) {
-        let [templates, ..] = self.no_title;
+        let [templates, svg, math, _] = self.no_title;
         let (message, help) = match load.value.as_str() {
             "defer" | "lazy" if templates > 0 => {
                 ("browsers leave a `<template>` as it is, so nothing comes into it later", "remove `load`")
+            }
+            "defer" | "lazy" if svg + math > 0 => {
+                ("what comes later is read as HTML, and not as what stands around it", "put the whole drawing into it")
             }
             "lazy" if self.in_head => {
                 ("nobody scrolls to what is in the head", "remove `load`, or write `load=\"defer\"`")
@@ -321,9 +326,6 @@ impl Parser<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
-        if esi::is_empty(name) {
-            return self.text_until(span.start, span.end);
-        }
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
             let inside =
                 self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
