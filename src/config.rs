@@ -147,9 +147,8 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         set(&mut limits.max_fragments, page.read("max_fragments", count(1..=100_000)));
         defaults.max_fragments = limits.max_fragments;
         set(&mut limits.max_includes, page.read("max_includes", count(0..=100_000)));
-        not_yet_acted_on(page, "page", &["max_bytes"], later);
         set(&mut defaults.max_depth, page.read("max_depth", count(1..=16)));
-        page.read("max_bytes", table::size);
+        set(&mut defaults.max_page_bytes, page.read("max_bytes", table::size));
         set(&mut stream, page.read("stream", table::boolean));
         page.read("compression", table::list(table::word(&["br", "zstd", "gzip"])))
     });
@@ -461,7 +460,7 @@ mod tests {
     fn what_is_set_and_not_acted_on_is_told() {
         let (_, problems) = load(
             "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
-             [page]\nmax_bytes = \"1MiB\"\n",
+             [cache]\nredis = \"redis://127.0.0.1\"\n",
             &[],
         );
         assert_eq!(problems.len(), 3, "{problems:#?}");

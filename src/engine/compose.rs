@@ -71,6 +71,11 @@ pub struct Page {
     pub outcomes: Outcomes,
 }
 
+/// A page has more bytes than it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the page has more than {0} bytes")]
+pub struct TooLarge(u64);
+
 /// A page whose head is known.
 pub enum Begun {
     /// All of it is.
@@ -81,8 +86,8 @@ pub enum Begun {
         status: StatusCode,
         /// What it says of itself.
         headers: HeaderMap,
-        /// Its bytes.
-        body: BoxStream<'static, Bytes>,
+        /// Its bytes. An error breaks it off: half a page is none.
+        body: BoxStream<'static, Result<Bytes, TooLarge>>,
     },
 }
 
@@ -164,10 +169,11 @@ impl Compositor {
     }
 
     /// The rest of a page whose head has left.
-    fn stream(&self, fan_out: FanOut, trace: Trace) -> BoxStream<'static, Bytes> {
+    fn stream(&self, fan_out: FanOut, trace: Trace) -> BoxStream<'static, Result<Bytes, TooLarge>> {
         // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
         let salt = RandomState::new().hash_one(trace.to_string());
         let stitcher = Stitcher::streaming(fan_out.plan(), salt);
+        let most = fan_out.plan().max_bytes;
         let engine = self.clone();
         stream::unfold(Some((fan_out, stitcher)), move |state| {
             let (engine, trace) = (engine.clone(), trace.clone());
@@ -188,6 +194,13 @@ impl Compositor {
             }
         })
         .flat_map(stream::iter)
+        .scan(0_u64, move |sent, chunk| {
+            // Behind what breaks it off comes nothing.
+            let before = *sent;
+            *sent = sent.saturating_add(chunk.len() as u64);
+            let too_large = *sent > most;
+            futures::future::ready((before <= most).then(|| if too_large { Err(TooLarge(most)) } else { Ok(chunk) }))
+        })
         // Compression asks once more after the end.
         .fuse()
         .boxed()
@@ -196,8 +209,12 @@ impl Compositor {
     fn finish(&self, fan_out: FanOut, trace: &Trace) -> Page {
         let complete = fan_out.is_complete();
         let (plan, outcomes) = fan_out.finish();
-        let verdict = verdict(&plan, &outcomes);
-        let chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
+        let mut verdict = verdict(&plan, &outcomes);
+        let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
+        if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > plan.max_bytes {
+            tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
+            (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
+        }
         let page = Page {
             verdict,
             chunks,

@@ -16,7 +16,7 @@ pub mod fanout;
 
 pub mod live;
 
-pub use compose::{Begun, Compositor, Page, Ports, Request};
+pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
 pub use live::{Live, Snapshot};
 pub use lookup::Found;
 pub use purge::{Manner, Purge};

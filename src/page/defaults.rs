@@ -27,6 +27,8 @@ pub struct Defaults {
     pub max_depth: usize,
     /// Fragments of one page, those that others ask for among them.
     pub max_fragments: usize,
+    /// Bytes of one page.
+    pub max_page_bytes: u64,
     /// What is done about services that are in trouble.
     pub withstand: Withstand,
 }
@@ -43,6 +45,7 @@ impl Default for Defaults {
             html: Boundary::Raw,
             max_depth: 3,
             max_fragments: 1000,
+            max_page_bytes: 16 << 20,
             withstand: Withstand::default(),
         }
     }

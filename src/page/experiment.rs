@@ -112,6 +112,20 @@ mod tests {
         assert_eq!(self::experiment(&[0, 0]).drawn(0.5), None);
     }
 
+    #[test]
+    fn a_hundred_thousand_readers_are_split_within_a_hundredth() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let experiment = experiment(&[1, 2, 0, 7]);
+        let mut count = std::collections::BTreeMap::<String, u32>::new();
+        for _ in 0..100_000 {
+            *count.entry(experiment.drawn(random.f64()).expect("a variant").to_owned()).or_default() += 1;
+        }
+        for (variant, tenths) in [("v0", 1_u32), ("v1", 2), ("v3", 7)] {
+            assert!(count[variant].abs_diff(tenths * 10_000) < 1_000, "{count:?}");
+        }
+        assert!(!count.contains_key("v2"));
+    }
+
     proptest! {
         #[test]
         fn who_is_in_a_variant_stays_there(weights in proptest::collection::vec(0_u32..5, 1..5), chance in 0.0..1.0) {

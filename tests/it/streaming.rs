@@ -176,3 +176,20 @@ async fn a_streamed_page_comes_to_its_end_in_every_coding() {
     let whole = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
     whole.bytes().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_page_that_breaks_off_midway_ends_as_an_error_and_never_as_a_clean_end() {
+    let service = RawService::html(ms(100), "", &"<p>far too long</p>".repeat(100)).await;
+    let site = TestSite::new()
+        .front("<p>at once</p><fragment name=a /><p>end</p>")
+        .file("layouts/whole.html", "+++\nroute = \"/whole\"\n+++\n<fragment name=a required />")
+        .service("a", service.address)
+        .file("pasteup.toml", "[page]\nmax_bytes = \"1KiB\"\n");
+    let server = site.serve().await;
+    for coding in ["identity", "gzip", "br", "zstd"] {
+        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.bytes().await.is_err(), "{coding}: half a page is none");
+    }
+    assert_eq!(server.get("/whole").await.status(), StatusCode::BAD_GATEWAY, "before its head left, there is time to say so");
+}

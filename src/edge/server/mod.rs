@@ -5,7 +5,6 @@ mod assets;
 mod body;
 mod error_page;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -186,7 +185,7 @@ impl Pages {
                 let body = body.map(move |chunk| {
                     // The request is under way until its last byte.
                     let _permit = &permit;
-                    Ok::<_, Infallible>(chunk)
+                    chunk
                 });
                 page(status, headers, Body::from_stream(body))
             }

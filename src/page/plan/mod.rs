@@ -102,6 +102,8 @@ pub struct Plan {
     pub dimensions: Vec<Dimension>,
     /// Longest time from the request to the last part.
     pub budget: Duration,
+    /// Bytes of the page, at most.
+    pub max_bytes: u64,
     /// How long until a condition of time changes the page.
     pub changes_in: Option<Duration>,
     /// More fragments were asked for than a page may have.
@@ -129,6 +131,7 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
         fetches: Vec::new(),
         dimensions: template.dimensions.clone(),
         budget: template.budget.unwrap_or(defaults.budget),
+        max_bytes: defaults.max_page_bytes,
         changes_in: None,
         is_cut: false,
         shown: Vec::new(),

@@ -397,7 +397,7 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
             assert!(!headers.contains_key("etag"));
             seen.push((at(), String::new()));
             while let Some(chunk) = body.next().await {
-                let text = String::from_utf8(chunk.to_vec()).unwrap();
+                let text = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
                 match seen.last_mut() {
                     Some((then, before)) if *then == at() => before.push_str(&text),
                     _ => seen.push((at(), text)),
