@@ -66,6 +66,12 @@ pub struct Server {
     pub max_in_flight: usize,
     /// Longest time for the head of a request.
     pub header_timeout: Duration,
+    /// Longest time without a request.
+    pub idle_timeout: Duration,
+    /// Longest time in which a reader takes nothing.
+    pub write_timeout: Duration,
+    /// Where certificate and key of the pages are.
+    pub tls: Option<(Reference, Reference)>,
     /// How long requests under way may take once the server stops.
     pub drain: Duration,
     /// Bytes of a request's head.
@@ -138,7 +144,7 @@ fn is_setting((section, key): (&str, &str), value: &Value) -> bool {
 }
 
 fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
-    let server = reader.table("server", |server| read_server(server, later, flags));
+    let server = reader.table("server", |server| read_server(server, flags));
     let mut defaults = Defaults::default();
     let mut limits = Limits::default();
     let mut stream = true;
@@ -214,13 +220,22 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
     }
 }
 
-fn read_server(server: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Server {
-    not_yet_acted_on(server, "server", &["tls", "idle_timeout", "write_timeout"], later);
+const TLS: &str = "write `tls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }`";
+
+fn read_server(server: &mut Reader<'_>, flags: Flags) -> Server {
     let token_at = server.entry("admin_token").map(|entry| entry.value.at.clone());
     let admin_at = server.entry("admin").map(|entry| entry.value.at.clone());
     let admin_token = server.read("admin_token", secret).flatten();
-    server.read("idle_timeout", positive);
-    server.read("write_timeout", positive);
+    let tls = server.entry("tls").is_some().then(|| {
+        server.table("tls", |tls| {
+            let files = tls.read("cert", Reference::read).zip(tls.read("key", Reference::read));
+            if files.is_none() {
+                let at = tls.at().clone();
+                tls.note(at, "TLS needs a certificate and its key", Some(TLS.to_owned()));
+            }
+            files
+        })
+    });
     let address = |default: [u8; 4], port| SocketAddr::from((IpAddr::from(default), port));
     let settings = Server {
         listen: flags.listen.or(server.read("listen", socket)).unwrap_or_else(|| address([127, 0, 0, 1], 8080)),
@@ -228,6 +243,9 @@ fn read_server(server: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flag
         admin_token,
         max_in_flight: server.read("max_in_flight", count(1..=1_000_000)).unwrap_or(4096),
         header_timeout: server.read("header_timeout", positive).unwrap_or(Duration::from_secs(10)),
+        idle_timeout: server.read("idle_timeout", positive).unwrap_or(Duration::from_secs(60)),
+        write_timeout: server.read("write_timeout", positive).unwrap_or(Duration::from_secs(30)),
+        tls: tls.flatten(),
         drain: server.read("drain", table::duration).unwrap_or(Duration::from_secs(10)),
         max_header_bytes: server.read("max_header_bytes", bytes).unwrap_or(32 << 10),
         max_uri_bytes: server.read("max_uri_bytes", bytes).unwrap_or(8 << 10),
@@ -458,12 +476,8 @@ mod tests {
 
     #[test]
     fn what_is_set_and_not_acted_on_is_told() {
-        let (_, problems) = load(
-            "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
-             [cache]\nredis = \"redis://127.0.0.1\"\n",
-            &[],
-        );
-        assert_eq!(problems.len(), 3, "{problems:#?}");
+        let (_, problems) = load("[cache]\nredis = \"redis://127.0.0.1\"\n", &[]);
+        assert_eq!(problems.len(), 1, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
         assert_eq!(load("[page]\nstream = false\n[fragment]\nhtml = \"balanced\"\n", &[]).1, []);
     }

@@ -2,7 +2,7 @@
 //! read again as they change.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +18,15 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::Discovery;
 use crate::edge::files::SiteFolder;
 use crate::edge::http::HttpUpstream;
+use crate::edge::listen::tls::Shown;
 use crate::edge::listen::{self, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::telemetry::Metrics;
 use crate::engine::{Compositor, Live, Ports};
 use crate::page::diagnostic::Diagnostic;
-use crate::secrets::Secrets;
+use crate::page::secret::Reference;
+use crate::secrets::{self, Secrets};
 
 use super::loading::Loaded;
 use super::reloading::{Reloader, snapshot};
@@ -91,6 +93,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         purge: Box::new(move |what, manner| compositor.purge(what, manner)),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
+    let tls = settings.server.tls.clone().map(|files| certificate(files, folder.root().to_owned())).transpose()?;
     let listener = bind(settings.server.listen).await?;
     let admin_listener = bind(settings.server.admin).await?;
     let (changed, changes) = mpsc::channel(1);
@@ -110,16 +113,18 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         Reloader { folder, watch, flags, live, settings: settings.clone(), known, fingerprint, sources, discovered };
     let reloading = tokio::spawn(reloader.run(changes));
 
-    println!("listening on http://{}", listener.local_addr().map_err(|error| error.to_string())?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{}", listener.local_addr().map_err(|error| error.to_string())?);
     println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
 
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let limits = limits(&settings.server);
-    let serving = tokio::spawn(listen::serve(listener, pages, limits, stop.clone().cancelled_owned()));
+    let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
         admin_listener,
         admin,
         ConnectionLimits { drain: Duration::ZERO, ..limits },
+        None,
         stop_admin.clone().cancelled_owned(),
     ));
     stop_signal().await?;
@@ -135,9 +140,46 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     served.and(administered).map_err(|error| error.to_string())
 }
 
+/// Where a certificate is looked for again.
+const CERTIFICATE: Duration = Duration::from_secs(3);
+
+/// The certificate of the pages, and a task that takes up new ones.
+fn certificate((certificate, key): (Reference, Reference), root: PathBuf) -> Result<Arc<Shown>, String> {
+    let read = move || {
+        let text = |reference: &Reference| {
+            secrets::look_up(reference, &root)
+                .map(|text| text.reveal().to_owned())
+                .map_err(|why| format!("{reference}: {why}"))
+        };
+        Ok((text(&certificate)?, text(&key)?))
+    };
+    let shown = Shown::read(Box::new(read)).map_err(|why| format!("server.tls: {why}"))?;
+    let renewed = Arc::clone(&shown);
+    tokio::spawn(async move {
+        let mut said = None;
+        loop {
+            tokio::time::sleep(CERTIFICATE).await;
+            match renewed.refresh() {
+                Ok(true) => tracing::info!("another certificate is shown"),
+                Ok(false) => {}
+                Err(why) if said.as_ref() == Some(&why) => continue,
+                Err(why) => {
+                    tracing::error!("the certificate of before is shown: {why}");
+                    said = Some(why);
+                    continue;
+                }
+            }
+            said = None;
+        }
+    });
+    Ok(shown)
+}
+
 fn limits(server: &Server) -> ConnectionLimits {
     ConnectionLimits {
         header_timeout: server.header_timeout,
+        idle_timeout: server.idle_timeout,
+        write_timeout: server.write_timeout,
         max_header_bytes: server.max_header_bytes,
         drain: server.drain,
     }

@@ -11,6 +11,7 @@ mod authenticating;
 mod collapsing;
 mod composing;
 mod conforming;
+mod connecting;
 mod deadlines;
 mod declaring;
 mod deferring;

@@ -191,5 +191,9 @@ async fn a_page_that_breaks_off_midway_ends_as_an_error_and_never_as_a_clean_end
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(answer.bytes().await.is_err(), "{coding}: half a page is none");
     }
-    assert_eq!(server.get("/whole").await.status(), StatusCode::BAD_GATEWAY, "before its head left, there is time to say so");
+    assert_eq!(
+        server.get("/whole").await.status(),
+        StatusCode::BAD_GATEWAY,
+        "before its head left, there is time to say so"
+    );
 }

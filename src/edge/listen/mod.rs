@@ -1,0 +1,241 @@
+//! Accepts connections and serves them by hyper, with timers and limits.
+//!
+//! Not `axum::serve`: it sets no timer, so a header that never ends holds a connection for ever.
+
+mod guarded;
+pub mod tls;
+mod wire;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use bytes::Bytes;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use guarded::{Guarded, Waits};
+use tls::Shown;
+use wire::Wire;
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Longest time from the first byte of a request to its last.
+    pub header_timeout: Duration,
+    /// Longest time without any request.
+    pub idle_timeout: Duration,
+    /// Longest time in which a reader takes nothing of what he is sent.
+    pub write_timeout: Duration,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// How long requests under way may take once the server stops.
+    pub drain: Duration,
+}
+
+/// Pause after `accept` failed, as it does when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The least that hyper can be told.
+const LEAST_BUFFER: usize = 8 * 1024;
+/// Requests of one HTTP/2 connection at once.
+const STREAMS: u32 = 128;
+/// Streams of one HTTP/2 connection that were reset and are not forgotten yet; past them it is closed.
+const RESETS: usize = 64;
+
+/// Serves until `stop` ends, then lets requests under way end. With a certificate, over TLS.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: ConnectionLimits,
+    tls: Option<Arc<Shown>>,
+    stop: impl Future<Output = ()>,
+) {
+    let graceful = Arc::new(GracefulShutdown::new());
+    let server = Arc::new(Server::new(app, limits));
+    let acceptor = tls.as_ref().map(Shown::acceptor);
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection could be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Pages are written in few, large pieces: nothing is gained by waiting for more.
+        let _kept_default = stream.set_nodelay(true);
+        let server = Arc::clone(&server);
+        match acceptor.clone() {
+            None => {
+                let watcher = graceful.watcher();
+                tokio::spawn(async move { server.http1(stream, peer, watcher).await });
+            }
+            Some(acceptor) => {
+                let watcher = graceful.watcher();
+                tokio::spawn(async move {
+                    let Ok(Ok(stream)) = timeout(server.limits.header_timeout, acceptor.accept(stream)).await else {
+                        return;
+                    };
+                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        server.http2(stream, peer, watcher).await;
+                    } else {
+                        server.http1(stream, peer, watcher).await;
+                    }
+                });
+            }
+        }
+    }
+    drop(listener);
+    let Some(graceful) = Arc::into_inner(graceful) else { return };
+    if timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still under way after {:?}; they are cut off", limits.drain);
+    }
+}
+
+/// What connections are served with.
+struct Server {
+    app: Router,
+    limits: ConnectionLimits,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Server {
+    fn new(app: Router, limits: ConnectionLimits) -> Self {
+        let mut http1 = http1::Builder::new();
+        // What a connection waits for, `Guarded` says; hyper would count idle time, too.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_buf_size(limits.max_header_bytes.max(LEAST_BUFFER));
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(Some(limits.idle_timeout))
+            .keep_alive_timeout(limits.header_timeout);
+        Self { app, limits, http1, http2 }
+    }
+
+    async fn http1(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
+        let busy = Arc::new(AtomicUsize::new(0));
+        let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER));
+        let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, busy));
+        ended(watcher.watch(connection).await);
+    }
+
+    async fn http2(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
+        let busy = Arc::new(AtomicUsize::new(0));
+        let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&busy));
+        let connection = self.http2.serve_connection(TokioIo::new(stream), self.service(peer, busy));
+        ended(watcher.watch(connection).await);
+    }
+
+    const fn waits(&self) -> Waits {
+        Waits { request: self.limits.header_timeout, idle: self.limits.idle_timeout, write: self.limits.write_timeout }
+    }
+
+    /// The application for one connection: it is told who asks, and noted that somebody is being answered.
+    fn service(
+        &self,
+        peer: SocketAddr,
+        busy: Arc<AtomicUsize>,
+    ) -> TowerToHyperService<
+        impl tower::Service<
+            Request<Incoming>,
+            Response = Response,
+            Error = std::convert::Infallible,
+            Future = impl Future<Output = Result<Response, std::convert::Infallible>> + Send + use<>,
+        > + Clone
+        + Send
+        + use<>,
+    > {
+        let app = self.app.clone();
+        TowerToHyperService::new(tower::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let busy = Busy::new(&busy);
+            let answer = app.clone().oneshot(request);
+            async move { Ok(answer.await?.map(|body| Body::new(Answering { body, _busy: busy }))) }
+        }))
+    }
+}
+
+fn ended(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// A connection to a reader.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl Stream for TcpStream {}
+impl Stream for tokio_rustls::server::TlsStream<TcpStream> {}
+
+/// That somebody is being answered, until it is dropped.
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn new(busy: &Arc<AtomicUsize>) -> Self {
+        busy.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(busy))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A body that is being sent.
+struct Answering {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

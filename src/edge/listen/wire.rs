@@ -1,0 +1,381 @@
+//! Requests as they come over HTTP/1.1, held against the letter of RFC 9112 before anything reads them: a
+//! request that two programs could read in two ways is refused. Bodies are dropped, since pages read none.
+
+use bytes::{Bytes, BytesMut};
+
+/// Bytes of a body that is dropped, at most; who sends more is let go.
+const MAX_BODY: u64 = 64 * 1024;
+/// Bytes of a line of a chunked body.
+const MAX_LINE: usize = 256;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// A request whose head was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    /// Its bytes, without what speaks of a body.
+    bytes: Bytes,
+    body: Framing,
+}
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Nothing,
+    Length(u64),
+    Chunked,
+    /// A body that is sent only once it is asked for: it never is.
+    Expected,
+}
+
+/// Where reading is.
+#[derive(Debug)]
+enum State {
+    Head,
+    /// So many bytes of a body, or of a chunk and its end, are still to be dropped.
+    Body(Bytes, u64),
+    /// The line that begins a chunk.
+    ChunkSize(Bytes, u64),
+    /// The bytes of a chunk with its line end.
+    Chunk(Bytes, u64, u64),
+    /// Fields behind the last chunk.
+    Trailers(Bytes, u64),
+}
+
+/// Reads requests out of bytes.
+#[derive(Debug)]
+pub(super) struct Wire {
+    state: State,
+    unread: BytesMut,
+    /// So much was searched for the end of a head.
+    searched: usize,
+    /// An empty line was passed over.
+    blank: bool,
+    most: usize,
+}
+
+/// What came of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// The bytes of a request, without a body.
+    Request(Bytes),
+    /// More has to come.
+    More,
+    /// A head that is longer than it may be: its beginning.
+    TooLong(Bytes),
+}
+
+impl Wire {
+    /// Heads of at most so many bytes.
+    pub(super) fn new(most: usize) -> Self {
+        Self { state: State::Head, unread: BytesMut::new(), searched: 0, blank: false, most }
+    }
+
+    /// Takes bytes as they come in.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+    }
+
+    /// Whether a request has begun and not ended.
+    pub(super) fn is_midway(&self) -> bool {
+        !self.unread.is_empty() || !matches!(self.state, State::Head)
+    }
+
+    /// The next request.
+    ///
+    /// # Errors
+    /// It is malformed; nothing that follows can be read.
+    pub(super) fn next(&mut self) -> Result<Read, Malformed> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Head) {
+                State::Head => match self.head()? {
+                    None if self.unread.len() > self.most => return Ok(Read::TooLong(self.unread.split().freeze())),
+                    None => return Ok(Read::More),
+                    Some(Head { bytes, body }) => match body {
+                        Framing::Nothing | Framing::Expected => return Ok(Read::Request(bytes)),
+                        Framing::Length(length) if length > MAX_BODY => return Err(Malformed("its body is too long")),
+                        Framing::Length(length) => self.state = State::Body(bytes, length),
+                        Framing::Chunked => self.state = State::ChunkSize(bytes, 0),
+                    },
+                },
+                State::Body(head, left) => match self.drop_bytes(left) {
+                    0 => return Ok(Read::Request(head)),
+                    left => return self.wait(State::Body(head, left)),
+                },
+                State::ChunkSize(head, length) => {
+                    let Some(line) = self.line()? else { return self.wait(State::ChunkSize(head, length)) };
+                    let size = chunk_size(&line)?;
+                    let length = length + size;
+                    if length > MAX_BODY {
+                        return Err(Malformed("its body is too long"));
+                    }
+                    self.state =
+                        if size == 0 { State::Trailers(head, length) } else { State::Chunk(head, length, size) };
+                }
+                State::Chunk(head, length, left) => match self.drop_bytes(left) {
+                    0 => match self.line()? {
+                        Some(line) if line.is_empty() => self.state = State::ChunkSize(head, length),
+                        Some(_) => return Err(Malformed("a chunk is longer than it says")),
+                        None => return self.wait(State::Chunk(head, length, 0)),
+                    },
+                    left => return self.wait(State::Chunk(head, length, left)),
+                },
+                State::Trailers(head, length) => {
+                    let Some(line) = self.line()? else { return self.wait(State::Trailers(head, length)) };
+                    if line.is_empty() {
+                        return Ok(Read::Request(head));
+                    }
+                    field(&line)?;
+                    let length = length + line.len() as u64;
+                    if length > MAX_BODY {
+                        return Err(Malformed("its body is too long"));
+                    }
+                    self.state = State::Trailers(head, length);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, state: State) -> Result<Read, Malformed> {
+        self.state = state;
+        Ok(Read::More)
+    }
+
+    /// Drops bytes of a body, and says how many are still to come.
+    fn drop_bytes(&mut self, left: u64) -> u64 {
+        let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.unread.len());
+        let _dropped = self.unread.split_to(here);
+        left - here as u64
+    }
+
+    /// A line of a body, without its end.
+    fn line(&mut self) -> Result<Option<Bytes>, Malformed> {
+        match memchr::memchr2(b'\n', b'\r', &self.unread) {
+            Some(at) if at > MAX_LINE => Err(Malformed("a line of its body is too long")),
+            None if self.unread.len() > MAX_LINE => Err(Malformed("a line of its body is too long")),
+            Some(at) if self.unread[at] == b'\n' => Err(Malformed(BARE)),
+            Some(at) => match self.unread.get(at + 1) {
+                None => Ok(None),
+                Some(b'\n') => {
+                    let line = self.unread.split_to(at + 2).freeze();
+                    Ok(Some(line.slice(..at)))
+                }
+                Some(_) => Err(Malformed(BARE)),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The head that comes next, once all of it is there.
+    fn head(&mut self) -> Result<Option<Head>, Malformed> {
+        // RFC 9112, 2.2: an empty line before a request is passed over.
+        if !self.blank && self.searched <= 1 && self.unread.starts_with(b"\r\n") {
+            let _blank = self.unread.split_to(2);
+            (self.blank, self.searched) = (true, 0);
+        }
+        let from = self.searched.saturating_sub(3);
+        let Some(end) = memchr::memmem::find(&self.unread[from..], b"\r\n\r\n") else {
+            // A line that ends otherwise would never end the head.
+            let lines = &self.unread[self.searched..];
+            if memchr::memchr_iter(b'\n', lines)
+                .any(|at| self.searched + at == 0 || self.unread[self.searched + at - 1] != b'\r')
+            {
+                return Err(Malformed(BARE));
+            }
+            self.searched = self.unread.len();
+            return Ok(None);
+        };
+        (self.blank, self.searched) = (false, 0);
+        let bytes = self.unread.split_to(from + end + 4).freeze();
+        check(&bytes).map(Some)
+    }
+}
+
+const BARE: &str = "a line does not end with CR and LF";
+
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    // RFC 9112, 7.1.1: extensions are for nobody here, and blanks before them have been misread elsewhere.
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    let well_formed = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let visible = line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    match u64::from_str_radix(text, 16) {
+        Ok(size) if well_formed && visible => Ok(size),
+        _ => Err(Malformed("the size of a chunk is no number")),
+    }
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+/// Name and value of a field line (RFC 9112, 5).
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+        return Err(Malformed("a field is folded over several lines"));
+    }
+    let Some(colon) = memchr::memchr(b':', line) else { return Err(Malformed("a field has no colon")) };
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(Malformed("the name of a field is none"));
+    }
+    if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+        return Err(Malformed("a field holds a control character"));
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// Holds a whole head, with the empty line at its end, against RFC 9112.
+fn check(head: &[u8]) -> Result<Head, Malformed> {
+    let text = &head[..head.len() - 2];
+    if memchr::memchr2_iter(b'\r', b'\n', text).any(|at| match text[at] {
+        b'\r' => text.get(at + 1) != Some(&b'\n'),
+        _ => at == 0 || text[at - 1] != b'\r',
+    }) {
+        return Err(Malformed(BARE));
+    }
+    let mut lines =
+        text[..text.len() - 2].split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let request = lines.next().unwrap_or_default();
+    let (target, is_old) = request_line(request)?;
+    let mut kept = BytesMut::with_capacity(head.len() + 32);
+    kept.extend_from_slice(request);
+    kept.extend_from_slice(b"\r\n");
+    let (mut host, mut length, mut coding, mut expects) = (None, None, None, false);
+    for line in lines {
+        let (name, value) = field(line)?;
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if is("host") {
+            if host.replace(value).is_some() {
+                return Err(Malformed("there is more than one Host"));
+            }
+        } else if is("content-length") {
+            if length.replace(value).is_some() {
+                return Err(Malformed("there is more than one Content-Length"));
+            }
+            continue;
+        } else if is("transfer-encoding") {
+            if coding.replace(value).is_some() {
+                return Err(Malformed("there is more than one Transfer-Encoding"));
+            }
+            continue;
+        } else if is("expect") {
+            expects = true;
+            continue;
+        } else if is("trailer") || is("upgrade") || is("http2-settings") {
+            // They speak of what is not taken up here.
+            continue;
+        }
+        kept.extend_from_slice(line);
+        kept.extend_from_slice(b"\r\n");
+    }
+    check_host(target, host, is_old)?;
+    let body = match (length, coding) {
+        (Some(_), Some(_)) => return Err(Malformed("it has a Content-Length and a Transfer-Encoding")),
+        (None, None) => Framing::Nothing,
+        (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") && !is_old => Framing::Chunked,
+        (None, Some(_)) => return Err(Malformed("its Transfer-Encoding is not `chunked`")),
+        (Some(length), None) => {
+            let digits = !length.is_empty() && length.len() <= 18 && length.iter().all(u8::is_ascii_digit);
+            let length = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|length| length.parse().ok());
+            match length {
+                Some(0) => Framing::Nothing,
+                Some(length) => Framing::Length(length),
+                None => return Err(Malformed("its Content-Length is no number")),
+            }
+        }
+    };
+    let body = if expects && body != Framing::Nothing { Framing::Expected } else { body };
+    if body == Framing::Expected {
+        // What would be sent is not waited for, so nothing can follow.
+        kept.extend_from_slice(b"Connection: close\r\n");
+    }
+    kept.extend_from_slice(b"\r\n");
+    Ok(Head { bytes: kept.freeze(), body })
+}
+
+/// The target, and whether it is of HTTP/1.0.
+fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Malformed("its first line is not of three words"));
+    };
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Malformed("its method is none"));
+    }
+    if target.is_empty() || !target.iter().all(|byte| matches!(byte, b'!'..=b'~')) {
+        return Err(Malformed("its target holds what no URL holds"));
+    }
+    match version {
+        b"HTTP/1.1" => Ok((target, false)),
+        b"HTTP/1.0" => Ok((target, true)),
+        _ => Err(Malformed("its version is neither HTTP/1.1 nor HTTP/1.0")),
+    }
+}
+
+/// RFC 9112, 3.2: one Host, and the one that the target names, where it names one.
+fn check_host(target: &[u8], host: Option<&[u8]>, is_old: bool) -> Result<(), Malformed> {
+    let valid = |host: &[u8]| {
+        let allowed = |byte: &u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'-' | b'.'
+                        | b'_'
+                        | b'~'
+                        | b'%'
+                        | b'!'
+                        | b'$'
+                        | b'&'
+                        | b'\''
+                        | b'('
+                        | b')'
+                        | b'*'
+                        | b'+'
+                        | b';'
+                        | b'='
+                        | b':'
+                        | b'['
+                        | b']'
+                )
+        };
+        let text = std::str::from_utf8(host).unwrap_or_default();
+        let (name, port) = match text.rsplit_once(':').filter(|(_, port)| !port.contains(']')) {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        };
+        let port =
+            port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
+        let authority = text.parse::<http::uri::Authority>().is_ok();
+        !name.is_empty() && port && authority && host.iter().all(allowed)
+    };
+    match host {
+        None if is_old => {}
+        None => return Err(Malformed("it has no Host")),
+        Some(host) if !valid(host) => return Err(Malformed("its Host is none")),
+        Some(_) => {}
+    }
+    if target.starts_with(b"/") || target == b"*" {
+        return Ok(());
+    }
+    let named = target.iter().position(|byte| *byte == b':').filter(|at| target[*at..].starts_with(b"://")).map(|at| {
+        let rest = &target[at + 3..];
+        &rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len())]
+    });
+    // `CONNECT` names a host alone.
+    let named = named.unwrap_or(target);
+    match host {
+        Some(host) if !host.eq_ignore_ascii_case(named) => Err(Malformed("its target names another host than Host")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Every way in which a request was ever read in two ways, and some more.
+
+use super::*;
+use proptest::prelude::*;
+
+/// What comes of bytes that arrive in pieces of a length.
+fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, &'static str> {
+    let mut wire = Wire::new(8192);
+    let mut requests = Vec::new();
+    for piece in bytes.chunks(piece) {
+        wire.take(piece);
+        loop {
+            match wire.next().map_err(|malformed| malformed.0)? {
+                Read::Request(request) => requests.push(String::from_utf8(request.to_vec()).expect("text")),
+                Read::More => break,
+                Read::TooLong(_) => return Err("too long"),
+            }
+        }
+    }
+    if wire.is_midway() { Err("unfinished") } else { Ok(requests) }
+}
+
+fn both(bytes: &[u8]) -> Result<Vec<String>, &'static str> {
+    let whole = read(bytes, bytes.len().max(1));
+    assert_eq!(read(bytes, 1), whole, "{}", String::from_utf8_lossy(bytes));
+    whole
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
+
+#[test]
+fn what_is_right_is_passed_on() {
+    for (sent, passed) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (
+            "GET /a?b=c%20d HTTP/1.1\r\nhost:a.test:8080\r\nX:\t y \r\n\r\n",
+            "GET /a?b=c%20d HTTP/1.1\r\nhost:a.test:8080\r\nX:\t y \r\n\r\n",
+        ),
+        ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"),
+        ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", "GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n"),
+        ("OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n"),
+        // Bodies are dropped, and what speaks of them.
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("GET / HTTP/1.1\r\nContent-Length: 0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        ),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ] {
+        assert_eq!(both(sent.as_bytes()), Ok(vec![passed.to_owned()]), "{sent:?}");
+    }
+    let three = format!("{GET}\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy{GET}\r\n");
+    assert_eq!(both(three.as_bytes()).expect("three requests").len(), 3);
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let body = |fields: &str, body: &str| format!("{GET}{fields}\r\n\r\n{body}");
+    let chunked = |text: &str| body("Transfer-Encoding: chunked", text);
+    let kinds: Vec<String> = [
+        // Lines.
+        "GET / HTTP/1.1\nHost: a\n\n",
+        "GET / HTTP/1.1\r\nHost: a\n\r\n",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n",
+        "\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: y\n\r\n\r\n",
+        // The first line.
+        "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+        " GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+        "GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1x\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        "GET / HTTP/0.9\r\nHost: a\r\n\r\n",
+        "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+        "GET / HTTP/11\r\nHost: a\r\n\r\n",
+        "GET / http/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1.1\r\nHost: a\r\n\r\n",
+        "G\u{0}T / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /\u{0} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /\u{7f} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /é HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET  HTTP/1.1\r\nHost: a\r\n\r\n",
+        " / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\n",
+        "\u{16}\u{3}\u{1} / HTTP/1.1\r\nHost: a\r\n\r\n",
+        // Hosts.
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a?b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a#b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: \"a\"\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\\b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: é\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a@b/ HTTP/1.1\r\nHost: b\r\n\r\n",
+        "GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT b:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET @b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        // Fields.
+        "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\tb\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX y: z\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX\u{0}: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: y\u{0}z\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: \u{1b}[0m\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX(: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\u{b}X: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nÉ: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\"X\": y\r\n\r\n",
+    ]
+    .iter()
+    .map(|&kind| kind.to_owned())
+    .chain(
+        [
+            // Lengths and codings.
+            "Content-Length: 1\r\nContent-Length: 1",
+            "Content-Length: 1\r\nContent-Length: 2",
+            "Content-Length: 1, 1",
+            "Content-Length: -1",
+            "Content-Length: +1",
+            "Content-Length: 0x1",
+            "Content-Length: 1 1",
+            "Content-Length:",
+            "Content-Length: a",
+            "Content-Length: 1.0",
+            "Content-Length: 99999999999999999999",
+            "Content-Length: ١",
+            "Content-Length : 1",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1",
+            "Transfer-Encoding: identity",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: chunked, identity",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: \"chunked\"",
+            "Transfer-Encoding:",
+            "Transfer-Encoding: chunked;x=y",
+            "Transfer-Encoding: \u{b}chunked",
+            "Transfer-Encoding : chunked",
+            "Transfer-Encoding:\r\n chunked",
+            "Content-Length: 99999999",
+        ]
+        .iter()
+        .map(|fields| body(fields, "x")),
+    )
+    .chain(
+        [
+            // Chunks.
+            "x\r\n",
+            "-1\r\n",
+            "+1\r\na\r\n0\r\n\r\n",
+            "0x1\r\na\r\n0\r\n\r\n",
+            " 1\r\na\r\n0\r\n\r\n",
+            "1 \r\na\r\n0\r\n\r\n",
+            "\r\n",
+            "1\na\r\n0\r\n\r\n",
+            "1\r\nab\r\n0\r\n\r\n",
+            "1\r\na0\r\n\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "FFFFFFFFF\r\n",
+            "FFFFFF\r\n",
+            "1;\u{0}\r\na\r\n0\r\n\r\n",
+            "1;a\rb\r\na\r\n0\r\n\r\n",
+            "0\r\n x\r\n\r\n",
+            "0\r\nx\r\n\r\n",
+            "0\n\r\n",
+            "1\r\na\rX0\r\n\r\n",
+            "1.0\r\na\r\n0\r\n\r\n",
+        ]
+        .iter()
+        .map(|text| chunked(text)),
+    )
+    .chain([
+        "GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+        chunked(&format!("1;{}\r\n", "x".repeat(300))),
+    ])
+    .collect();
+    assert!(kinds.len() >= 80, "{}", kinds.len());
+    for kind in &kinds {
+        let refused = both(kind.as_bytes());
+        assert!(refused.is_err_and(|why| why != "unfinished"), "{kind:?} is read");
+    }
+}
+
+#[test]
+fn a_head_that_never_ends_is_told_when_it_is_too_long() {
+    assert_eq!(both(format!("{GET}X: {}", "x".repeat(9000)).as_bytes()), Err("too long"));
+    assert_eq!(both(GET.as_bytes()), Err("unfinished"));
+}
+
+proptest! {
+    #[test]
+    fn bytes_of_any_kind_are_read_the_same_in_whatever_pieces(
+        bytes in proptest::collection::vec(proptest::sample::select(b"GET / HTTP/1.1\r\n:Host a\x00;0x1chunkedTransfer-Encoding".to_vec()), 0..200),
+        piece in 1_usize..20,
+    ) {
+        prop_assert_eq!(read(&bytes, piece).is_ok(), read(&bytes, bytes.len().max(1)).is_ok());
+    }
+}

@@ -1,0 +1,178 @@
+//! Connections: what comes over them by the letter, within its time, in clear or over TLS.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::process::{Server, TestSite, client};
+use crate::support::service::RawService;
+
+fn page() -> TestSite {
+    TestSite::new().front("<p>page</p>")
+}
+
+/// All that comes back for some bytes, until the other side closes.
+async fn sent(server: &Server, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn statuses(answer: &str) -> Vec<&str> {
+    answer.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]).collect()
+}
+
+#[tokio::test]
+async fn what_could_be_read_in_two_ways_is_answered_with_400_and_closed() {
+    let server = page().serve().await;
+    for (bytes, expected) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", vec!["400"]),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", vec!["400"]),
+        ("GET / HTTP/1.1\nHost: a\n\n", vec!["400"]),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", vec!["400"]),
+        // What came before it is answered, and what comes behind it is not.
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            vec!["200", "400"],
+        ),
+    ] {
+        assert_eq!(statuses(&sent(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_dropped_and_what_follows_it_is_the_next_request() {
+    let server = page().serve().await;
+    let body = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
+    let fat = format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(statuses(&sent(&server, format!("{fat}{last}").as_bytes()).await), ["200", "200"]);
+    let waits = "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(statuses(&sent(&server, waits.as_bytes()).await), ["200"], "nothing is waited for");
+}
+
+#[tokio::test]
+async fn every_wait_of_a_connection_has_an_end() {
+    let settings = "[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"600ms\"\n";
+    let server = page().file("pasteup.toml", settings).serve().await;
+    let kept = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (bytes, expected) in [
+        ("", vec![]),
+        ("GET / HT", vec![]),
+        ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", vec![]),
+        (kept, vec!["200"]),
+    ] {
+        // The test ends since the connection does.
+        assert_eq!(statuses(&sent(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
+    }
+    // Who asks again in time is served on the same connection, for longer than a head may take.
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    for _ in 0..2 {
+        stream.write_all(kept.as_bytes()).await.unwrap();
+        let mut answer = [0; 4096];
+        assert!(stream.read(&mut answer).await.unwrap() > 0);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_being_answered_is_not_idle() {
+    let service = RawService::html(Duration::from_millis(600), "", "<p>slow</p>").await;
+    let settings = "[server]\nheader_timeout = \"100ms\"\nidle_timeout = \"100ms\"\n[page]\nbudget = \"9s\"\n[fragment]\ntimeout = \"9s\"\n";
+    for front in ["<p>at once</p><fragment name=a />", "<fragment name=a required />"] {
+        let server =
+            TestSite::new().front(front).service("a", service.address).file("pasteup.toml", settings).serve().await;
+        let answer = sent(&server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(answer.contains("slow"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_takes_nothing_is_let_go() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
+    let parts = "<fragment name=a />".repeat(15);
+    let settings = "[server]\nwrite_timeout = \"300ms\"\nmax_in_flight = 1\n";
+    let server =
+        TestSite::new().front(&parts).service("a", service.address).file("pasteup.toml", settings).serve().await;
+    let mut stuck = TcpStream::connect(server.address()).await.unwrap();
+    stuck.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    // He fills his own window and is cut off; the end is an error.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let mut taken = Vec::new();
+    let _reset = stuck.read_to_end(&mut taken).await;
+    assert!(taken.len() < 15 * 900_000, "{} bytes", taken.len());
+}
+
+#[tokio::test]
+async fn two_hundred_half_open_connections_keep_nobody_out() {
+    let server = page().file("pasteup.toml", "[server]\nheader_timeout = \"500ms\"\n").serve().await;
+    let mut half_open = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        half_open.push(stream);
+    }
+    assert_eq!(server.get("/").await.status(), StatusCode::OK);
+    for mut stream in half_open {
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0, "it is closed");
+    }
+}
+
+/// A certificate for `localhost` with its key, put into the site; what clients have to trust.
+fn certificate(site: &TestSite) -> reqwest::Certificate {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    // Each is there at once and whole, as from whoever renews them.
+    for (name, text) in [("key", key.serialize_pem()), ("cert", certificate.clone())] {
+        site.write(&format!("{name}.new"), &text);
+        std::fs::rename(site.path().join(format!("{name}.new")), site.path().join(format!("{name}.pem"))).unwrap();
+    }
+    reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap()
+}
+
+fn trusting(certificate: &reqwest::Certificate, server: &Server, h2: bool) -> (reqwest::Client, String) {
+    let port: u16 = server.pages.rsplit(':').next().unwrap().parse().unwrap();
+    let builder = reqwest::Client::builder()
+        .tls_certs_only([certificate.clone()])
+        .resolve("localhost", ([127, 0, 0, 1], port).into());
+    let client = if h2 { builder } else { builder.http1_only() }.build().unwrap();
+    (client, format!("https://localhost:{port}/"))
+}
+
+#[tokio::test]
+async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_taken_up() {
+    let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
+    let first = certificate(&site);
+    let mut server = site.serve().await;
+    assert!(server.pages.starts_with("https://"));
+    for (h2, version) in [(true, http::Version::HTTP_2), (false, http::Version::HTTP_11)] {
+        let (client, url) = trusting(&first, &server, h2);
+        let answer = client.get(url).send().await.unwrap();
+        assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
+        assert_eq!(answer.text().await.unwrap(), "<p>page</p>");
+    }
+    assert!(client().get(format!("http://{}", server.pages.trim_start_matches("https://"))).send().await.is_err());
+    let second = certificate(&site);
+    server.process.line("another certificate is shown").await;
+    let (trusts_first, url) = trusting(&first, &server, true);
+    assert!(trusts_first.get(&url).send().await.is_err());
+    assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
+    // What is of no use changes nothing.
+    site.write("key.pem", "no key");
+    server.process.line("the certificate of before is shown").await;
+    assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_its_certificate_nothing_is_started() {
+    let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
+    let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("server.tls: file:cert.pem"), "{said}");
+}
