@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -94,8 +96,9 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
     let tls = settings.server.tls.clone().map(|files| certificate(files, folder.root().to_owned())).transpose()?;
-    let listener = bind(settings.server.listen).await?;
-    let admin_listener = bind(settings.server.admin).await?;
+    let mut handed = ListenFd::from_env();
+    let listener = bind(&mut handed, 0, settings.server.listen).await?;
+    let admin_listener = bind(&mut handed, 1, settings.server.admin).await?;
     let (changed, changes) = mpsc::channel(1);
     // What changed between the first reading and the watch is read again.
     changed.try_send(()).map_err(|error| error.to_string())?;
@@ -127,7 +130,9 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         None,
         stop_admin.clone().cancelled_owned(),
     ));
+    tell(NotifyState::Ready);
     stop_signal().await?;
+    tell(NotifyState::Stopping);
     tracing::info!("stopping: requests under way are answered");
     ready.store(false, Ordering::Release);
     reloading.abort();
@@ -190,8 +195,22 @@ fn compression(settings: &Settings) -> Compression {
     Compression { br: has("br"), zstd: has("zstd"), gzip: has("gzip") }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| format!("{address} cannot be listened on: {error}"))
+/// A listener that systemd hands over, by its number (pages first, then the operators' side), or else
+/// one of our own.
+async fn bind(handed: &mut ListenFd, number: usize, address: SocketAddr) -> Result<TcpListener, String> {
+    let handed = handed.take_tcp_listener(number).map_err(|error| format!("socket {number} of systemd: {error}"))?;
+    let listener = match handed {
+        Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
+        None => TcpListener::bind(address).await,
+    };
+    listener.map_err(|error| format!("{address} cannot be listened on: {error}"))
+}
+
+/// Tells systemd, where it is there, how far things are.
+fn tell(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
 }
 
 /// Ends at SIGTERM or ctrl-c.

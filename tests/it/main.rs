@@ -28,6 +28,7 @@ mod storing;
 mod validating;
 mod withstanding;
 
+mod living;
 mod mistakes;
 mod reloading;
 mod rendering;

@@ -1,0 +1,117 @@
+//! A life of a process: how it begins, what it withstands, how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::net::{TcpStream, UnixDatagram};
+use tokio::process::Command;
+
+use crate::support::process::{Process, TestSite, client};
+use crate::support::service::RawService;
+
+#[tokio::test]
+async fn systemd_is_told_how_far_things_are() {
+    let site = TestSite::new().front("page");
+    let path = site.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let server = site.serve_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    let said = async || {
+        let mut bytes = [0; 100];
+        let length = socket.recv(&mut bytes).await.unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    assert_eq!(said().await, "READY=1\n");
+    assert_eq!(server.text("/").await, "page");
+    server.process.terminate();
+    assert_eq!(said().await, "STOPPING=1\n");
+}
+
+/// Hands a socket over as systemd does, and becomes the compositor.
+const HANDS_OVER: &str = "
+import os, socket, sys
+s = socket.create_server(('127.0.0.1', 0))
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
+print('handed over', s.getsockname()[1], flush=True)
+os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[1], sys.argv[1:])
+";
+
+#[tokio::test]
+async fn a_socket_that_systemd_holds_is_served() {
+    if Command::new("python3").arg("--version").output().await.is_err() {
+        eprintln!("not tried: there is no python3 on this machine");
+        return;
+    }
+    let site = TestSite::new().front("page");
+    let mut command = Command::new("python3");
+    command.args(["-c", HANDS_OVER, env!("CARGO_BIN_EXE_pasteup"), "--site"]).arg(site.path());
+    command.args(["serve", "--listen", "127.0.0.1:1", "--admin", "127.0.0.1:0"]);
+    let mut process = Process::start(command);
+    let port = process.line("handed over ").await;
+    process.line("admin on ").await;
+    let answer = client().get(format!("http://127.0.0.1:{port}/")).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "page");
+}
+
+#[tokio::test]
+async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=1\r\n", "part").await;
+    let site = TestSite::new().front("<p>0</p><fragment name=a />").service("a", service.address);
+    let mut server = site.serve().await;
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let (over, asked, url) = (Arc::clone(&over), Arc::clone(&asked), server.pages.clone());
+            tokio::spawn(async move {
+                let client = client();
+                while !over.load(Ordering::Relaxed) {
+                    let answer = client.get(&url).send().await.unwrap();
+                    assert_eq!(answer.status(), StatusCode::OK);
+                    let text = answer.text().await.unwrap();
+                    assert!(text.starts_with("<p>") && text.ends_with("</p>part"), "{text}");
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for number in 1..=100 {
+        site.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n<p>{number}</p><fragment name=a />"));
+        if number % 10 == 0 {
+            // Now and then it is wrong for a moment.
+            site.write("layouts/front.html", "+++\nroute = \n+++\n");
+            site.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n<p>{number}</p><fragment name=a />"));
+            server.becomes("/", &format!("<p>{number}</p>part")).await;
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert!(asked.load(Ordering::Relaxed) > 100);
+    server.process.terminate();
+    assert!(server.process.ended().await.success());
+}
+
+#[tokio::test]
+async fn no_more_file_descriptors_is_a_pause_and_no_end() {
+    let site = TestSite::new().front("page");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pasteup"), "--site"]).arg(site.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut process = Process::start(command);
+    let pages = process.line("listening on ").await;
+    process.line("admin on ").await;
+    let mut open = Vec::new();
+    for _ in 0..80 {
+        open.push(TcpStream::connect(pages.trim_start_matches("http://")).await.unwrap());
+    }
+    process.line("no connection could be accepted").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let tries = process.said().matches("no connection could be accepted").count();
+    assert!(tries <= 20, "it does not spin: {tries} tries in half a second");
+    drop(open);
+    assert_eq!(client().get(&pages).send().await.unwrap().text().await.unwrap(), "page");
+}
