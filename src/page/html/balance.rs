@@ -285,6 +285,8 @@ mod tests {
             "<p>a<ul><li>b</ul>",
             "<math><mi>x</mi></math>",
             "<li>lone",
+            "<table><form><tr><td><input></td></tr></form></table>",
+            "<svg><image href=x></image></svg>",
             "<details><summary>x</summary><p>y</details>",
         ] {
             assert_eq!(faults(text), [], "{text}");
@@ -356,6 +358,13 @@ mod tests {
             ("<li><td><div><li>", "<li><div></div><li>"),
             ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></div>"),
             ("<table><div><object><table>", "<table><div><object></object></div></table><table></table>"),
+            ("<li><div><keygen><li>", "<li><div><keygen></div><li>"),
+            (
+                "<svg><title><optgroup><optgroup>",
+                "<svg><title><optgroup><optgroup></optgroup></optgroup></title></svg>",
+            ),
+            ("<form><li><form><div><li>", "<form><li><div></div><li></form>"),
+            ("<template><col><style><template>", "<template><style><template></style></template>"),
             ("<select><title></select></div></title>", "<select></select>"),
             ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
             (
