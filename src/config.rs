@@ -15,6 +15,7 @@ use url::Url;
 use crate::edge::discovery::Sources;
 use crate::page::defaults::Defaults;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::fetch::Withstand;
 use crate::page::manifest::Boundary;
 use crate::page::reader::Rules;
 use crate::page::secret::Reference;
@@ -161,10 +162,11 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
             &mut defaults.concurrency,
             fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         );
-        not_yet_acted_on(fragment, "fragment", &["retries", "breaker_failures", "breaker_open"], later);
-        fragment.read("retries", table::integer(0..=10));
-        fragment.read("breaker_failures", table::integer(1..=1_000));
-        fragment.read("breaker_open", table::duration);
+        let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+        let Withstand { retries, breaker } = &mut defaults.withstand;
+        set(retries, number(fragment.read("retries", table::integer(0..=10))));
+        set(&mut breaker.failures, number(fragment.read("breaker_failures", table::integer(1..=1_000))));
+        set(&mut breaker.pause, fragment.read("breaker_open", table::duration));
         set(&mut defaults.html, fragment.read("html", Boundary::read));
     });
     let cache_memory = reader.table("cache", |cache| {
@@ -459,11 +461,10 @@ mod tests {
     fn what_is_set_and_not_acted_on_is_told() {
         let (_, problems) = load(
             "[server]\nidle_timeout = \"9s\"\nwrite_timeout = \"9s\"\n\
-             [page]\nmax_bytes = \"1MiB\"\n\
-             [fragment]\nretries = 2\nbreaker_failures = 3\nbreaker_open = \"2s\"\n",
+             [page]\nmax_bytes = \"1MiB\"\n",
             &[],
         );
-        assert_eq!(problems.len(), 6, "{problems:#?}");
+        assert_eq!(problems.len(), 3, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
         assert_eq!(load("[page]\nstream = false\n[fragment]\nhtml = \"balanced\"\n", &[]).1, []);
     }

@@ -18,6 +18,7 @@ use crate::engine::Page;
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
+use crate::page::policy::breaker::Circuit;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -53,6 +54,7 @@ pub struct Metrics {
     outcomes: Family<ByOutcome, Counter>,
     fetches: Histograms<ByFragment>,
     in_flight: Family<ByUpstream, Gauge<i64, AtomicI64>>,
+    circuits: Family<ByUpstream, Gauge<i64, AtomicI64>>,
     cache_bytes: Gauge,
     cache_entries: Gauge,
 }
@@ -67,7 +69,7 @@ impl Default for Metrics {
         let requests = Histograms::new_with_constructor(histogram as fn() -> Histogram);
         let outcomes = Family::default();
         let fetches = Histograms::new_with_constructor(histogram as fn() -> Histogram);
-        let in_flight = Family::default();
+        let (in_flight, circuits) = (Family::default(), Family::default());
         let (cache_bytes, cache_entries) = (Gauge::default(), Gauge::default());
         registry.register(
             "http_server_request_duration_seconds",
@@ -81,9 +83,10 @@ impl Default for Metrics {
             fetches.clone(),
         );
         registry.register("pasteup_upstream_in_flight", "Requests to an upstream under way", in_flight.clone());
+        registry.register("pasteup_circuit_state", "0: asked; 1: shut out; 2: probed", circuits.clone());
         registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
         registry.register("pasteup_cache_entries", "Answers that the cache holds", cache_entries.clone());
-        Self { registry, requests, outcomes, fetches, in_flight, cache_bytes, cache_entries }
+        Self { registry, requests, outcomes, fetches, in_flight, circuits, cache_bytes, cache_entries }
     }
 }
 
@@ -108,6 +111,15 @@ impl Observer for Metrics {
         } else {
             gauge.dec()
         };
+    }
+
+    fn circuit(&self, upstream: &str, circuit: Circuit) {
+        let state = match circuit {
+            Circuit::Closed => 0,
+            Circuit::Open => 1,
+            Circuit::Probing => 2,
+        };
+        self.circuits.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() }).set(state);
     }
 
     fn composed(&self, page: &Page) {

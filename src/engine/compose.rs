@@ -22,11 +22,11 @@ use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::fetch::Lanes;
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
+use super::upstream::Services;
 
 /// The adapters that a compositor works with.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ pub struct Ports {
 pub struct Compositor {
     pub(super) ports: Ports,
     pub(super) flights: Arc<Flights<Landing>>,
-    pub(super) lanes: Arc<Lanes>,
+    pub(super) services: Arc<Services>,
     pub(super) purges: Arc<Purges>,
 }
 
@@ -107,7 +107,7 @@ impl Compositor {
     /// A compositor over adapters.
     #[must_use]
     pub fn new(ports: Ports) -> Self {
-        Self { ports, flights: Arc::default(), lanes: Arc::default(), purges: Arc::default() }
+        Self { ports, flights: Arc::default(), services: Arc::default(), purges: Arc::default() }
     }
 
     /// The time of day, by which layouts take turns and conditions hold.

@@ -65,6 +65,8 @@ impl FanOut {
         let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
         let known = match &self.plan.holes[hole].slot {
             Slot::Dropped => Outcome::nothing(Reason::Condition),
+            // A lazy one is never asked for: what stands in its place is.
+            Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
             Slot::Fetch(index) => {
                 let (fetch, found) = (Arc::clone(&self.plan.fetches[*index]), Arc::clone(&self.found[*index]));
@@ -85,6 +87,7 @@ impl FanOut {
         self.plan.take(hole, &outcome);
         self.ask(self.plan.needed_then(hole, &outcome));
         self.outcomes[hole] = Some(outcome);
+        self.ask(self.plan.needed_instead(&self.outcomes));
         true
     }
 

@@ -1,78 +1,33 @@
-//! One request to one nanoservice, from a free lane to the last byte of the answer.
+//! One fetch, from the question to the last byte of the answer, judged.
 //! One deadline covers all of it: a body that stalls is a timeout.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure};
+use crate::page::answer::{Answer, Failure, is_esi};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::manifest::Boundary;
-use crate::page::names::Name;
 use crate::page::outcome::Reason;
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
 
 use super::compose::Ports;
-use super::port::{Observer, Request, Response};
+use super::port::{Request, Response};
 use super::trace::Trace;
+use super::upstream::{Services, Try};
 
 /// Bytes of a problem (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
 
-/// How many requests a service may have in flight on an upstream; past it, one waits until its deadline.
-#[derive(Default)]
-pub struct Lanes {
-    by_service: Mutex<HashMap<(Name, Name), Lane>>,
-}
-
-/// The lanes of one service on one upstream, and how many there are.
-struct Lane {
-    width: u32,
-    free: Arc<Semaphore>,
-}
-
-impl Lanes {
-    fn of(&self, fetch: &Fetch) -> Arc<Semaphore> {
-        let mut lanes = self.by_service.lock().unwrap_or_else(PoisonError::into_inner);
-        let width = fetch.concurrency.max(1);
-        let new = || Lane { width, free: Arc::new(Semaphore::new(width as usize)) };
-        let lane = lanes.entry((Arc::clone(&fetch.service), Arc::clone(&fetch.upstream))).or_insert_with(new);
-        // A manifest may have been changed since.
-        if lane.width != width {
-            *lane = new();
-        }
-        Arc::clone(&lane.free)
-    }
-}
-
-/// Says that a request is in flight for as long as it lives.
-struct InFlight<'a>(&'a dyn Observer, &'a str);
-
-impl<'a> InFlight<'a> {
-    fn new(observer: &'a dyn Observer, upstream: &'a str) -> Self {
-        observer.in_flight(upstream, true);
-        Self(observer, upstream)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight(self.1, false);
-    }
-}
-
 /// What a fetch works with.
 pub(super) struct Fetching<'a> {
     pub(super) ports: &'a Ports,
-    pub(super) lanes: &'a Lanes,
+    pub(super) services: &'a Services,
     pub(super) fetch: &'a Fetch,
     pub(super) trace: &'a Trace,
     /// What is held already, and may only have to be asked about.
@@ -105,9 +60,6 @@ impl Fetching<'_> {
     }
 
     async fn attempt(&self, deadline: Instant) -> Result<Answer, Failure> {
-        let lane = self.lanes.of(self.fetch);
-        let _permit = lane.acquire().await.expect("lanes are never closed");
-        let _in_flight = InFlight::new(&*self.ports.observer, &self.fetch.upstream);
         if let Some(held) = self.held
             && let Some(answer) = self.ask(deadline, Some(held)).await?
         {
@@ -121,16 +73,16 @@ impl Fetching<'_> {
     async fn ask(&self, deadline: Instant, held: Option<&Arc<Answer>>) -> Result<Option<Answer>, Failure> {
         let validation = held.and_then(|answer| answer.validation.as_deref());
         let began = Instant::now();
-        let left = deadline.saturating_duration_since(began);
-        let mut headers = headers(self.fetch, self.trace, left);
+        let mut headers = headers(self.fetch, self.trace);
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
+        let service = self.services.of(self.fetch, self.ports);
         let request = Request {
             url: self.fetch.url.clone(),
             headers,
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.wants == Wants::Fragment,
         };
-        let Response { status, headers, body } = self.ports.upstream.get(request).await?;
+        let Response { status, headers, body } = service.send(Try::new(request, self.fetch, deadline)).await?;
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
             Ok(head) => head,
@@ -141,6 +93,7 @@ impl Fetching<'_> {
             Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
+        let content = if is_esi(&headers, self.fetch) { content.unwrapped() } else { content };
         let content = match self.fetch.html {
             Boundary::Balanced => content.within_its_place(),
             Boundary::Raw => content,
@@ -195,9 +148,8 @@ async fn read(
     Ok(Bytes::copy_from_slice(if whole.is_empty() { &first } else { &whole }))
 }
 
-fn headers(fetch: &Fetch, trace: &Trace, left: Duration) -> HeaderMap {
+fn headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
     const FRAGMENT_NAME: HeaderName = HeaderName::from_static("fragment-name");
-    const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
     const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("pasteup/", env!("CARGO_PKG_VERSION")));
     let mut headers: HeaderMap = fetch.headers.iter().cloned().collect();
     let accept = match fetch.wants {
@@ -210,8 +162,6 @@ fn headers(fetch: &Fetch, trace: &Trace, left: Duration) -> HeaderMap {
     if let Ok(name) = HeaderValue::from_str(&fetch.service) {
         headers.insert(FRAGMENT_NAME, name);
     }
-    let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(milliseconds));
     headers.extend(trace.headers());
     headers
 }

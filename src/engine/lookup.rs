@@ -166,7 +166,8 @@ impl Compositor {
             Some(Held::SideBySide) | None => None,
         };
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
-        let fetching = Fetching { ports: &self.ports, lanes: &self.lanes, fetch: wanted, trace, held: held_answer };
+        let fetching =
+            Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer };
         let outcome = fetching.run().await;
         // A tag that a 304 took off was there when a purge of it came.
         let before = stored.into_iter().flat_map(|stored| &stored.answer.tags);

@@ -3,6 +3,8 @@
 
 pub mod port;
 
+pub mod upstream;
+
 pub mod collapse;
 pub mod fetch;
 pub mod lookup;

@@ -16,6 +16,7 @@ use crate::page::key::Key;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 use crate::page::policy::backoff::Trouble;
+use crate::page::policy::breaker::Circuit;
 use crate::page::policy::freshness::Kept;
 
 use super::compose::Page;
@@ -113,6 +114,9 @@ pub trait Observer: Send + Sync {
     /// A request to an upstream began (`true`) or ended.
     fn in_flight(&self, upstream: &str, began: bool);
 
+    /// An endpoint was shut out, is probed, or is let in again.
+    fn circuit(&self, upstream: &str, circuit: Circuit);
+
     /// A page was composed.
     fn composed(&self, page: &Page);
 
@@ -128,6 +132,7 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
+    fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
     fn answered(&self, _: StatusCode, _: Duration) {}
     fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: Duration) {}

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::assets::Asset;
+use super::esi;
 use super::fetch::{Fetch, Wants};
 use super::fields;
 use super::html::balance::balanced;
@@ -23,6 +24,8 @@ use super::policy::validation::Validation;
 pub const MAX_TAGS: usize = 64;
 /// Bytes of one surrogate key, at most.
 const MAX_TAG: usize = 256;
+
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
 /// An answer that keeps the contract.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +59,9 @@ impl Answer {
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
         let composition = match (&content, &fetch.manifest) {
-            (Content::Fragment(html), Some(manifest)) => Composition::of_answer(html, manifest).map(Arc::new),
+            (Content::Fragment(html), Some(manifest)) => {
+                Composition::of_answer(html, manifest, is_esi(headers, fetch)).map(Arc::new)
+            }
             _ => None,
         };
         Self::with_body((content, composition, digest), headers, fetch, arrival)
@@ -149,14 +154,36 @@ impl Content {
     /// The same, with HTML that cannot break out of its place on a page.
     #[must_use]
     pub fn within_its_place(self) -> Self {
+        self.changed(balanced)
+    }
+
+    /// The same, with what ESI hides from other readers.
+    #[must_use]
+    pub fn unwrapped(self) -> Self {
+        self.changed(esi::unwrap)
+    }
+
+    fn changed(self, change: fn(&str) -> Cow<'_, str>) -> Self {
         let Self::Fragment(html) = self else { return self };
         let text = std::str::from_utf8(&html).expect("a fragment is UTF-8");
-        match balanced(text) {
+        match change(text) {
             Cow::Borrowed(_) => Self::Fragment(html),
-            Cow::Owned(repaired) if repaired.is_empty() => Self::Empty,
-            Cow::Owned(repaired) => Self::Fragment(Bytes::from(repaired)),
+            Cow::Owned(changed) if changed.is_empty() => Self::Empty,
+            Cow::Owned(changed) => Self::Fragment(Bytes::from(changed)),
         }
     }
+}
+
+/// Whether ESI in an answer is acted on: its manifest and its `Surrogate-Control` both say so (Edge
+/// Architecture Specification, 2.2).
+#[must_use]
+pub fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
+    let says = |member: &str| {
+        let (name, value) = fields::pair(member);
+        name == "content" && value.is_some_and(|value| value.split_ascii_whitespace().any(|kind| kind == "ESI/1.0"))
+    };
+    fetch.manifest.as_ref().is_some_and(|manifest| manifest.esi)
+        && fields::members(headers, &SURROGATE_CONTROL).any(says)
 }
 
 /// Why an answer is none, in a word for everybody and in more words for the log.

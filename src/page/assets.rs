@@ -10,6 +10,7 @@ use url::Url;
 
 use super::fetch::Fetch;
 use super::fields;
+use super::html::escape;
 
 /// The relations that are moved to the head.
 pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
@@ -82,6 +83,12 @@ impl Asset {
         Some(Self { rel: rel.to_owned(), href: public(href, base, Some((name, version)))?, attributes })
     }
 
+    /// What its bytes are to be (Subresource Integrity), where that is said.
+    #[must_use]
+    pub fn integrity(&self) -> Option<&str> {
+        self.attributes.iter().find(|(name, _)| *name == "integrity").and_then(|(_, value)| value.as_deref())
+    }
+
     /// Bytes that it takes in memory, about.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -124,9 +131,4 @@ fn public(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option
         }
         _ => Some(url.into()),
     }
-}
-
-/// A value as it may stand between quotation marks.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;")
 }

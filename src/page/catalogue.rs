@@ -1,7 +1,7 @@
 //! All nanoservices that layouts can ask for, by name and version.
 //! A name that nobody declares is told with the nearest one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use semver::VersionReq;
@@ -57,6 +57,7 @@ impl Catalogue {
                 );
             }
         }
+        problems.extend(disagreements(&kept));
         (Self { manifests: kept }, problems)
     }
 
@@ -108,6 +109,25 @@ impl Catalogue {
     pub fn select(&self, name: &str, range: &VersionReq) -> Option<&Arc<Manifest>> {
         self.versions(name).find(|manifest| range.matches(&manifest.version))
     }
+}
+
+/// Assets that two nanoservices say hold different bytes. A page has one of the two, whichever comes first.
+fn disagreements(manifests: &[Arc<Manifest>]) -> Vec<Diagnostic> {
+    let mut known: BTreeMap<(&str, &str), (&str, &Arc<Manifest>)> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for manifest in manifests {
+        for asset in &manifest.assets {
+            let Some(integrity) = asset.integrity() else { continue };
+            let first = known.entry((&asset.rel, &asset.href)).or_insert((integrity, manifest));
+            if first.0 != integrity {
+                let message =
+                    format!("its `integrity` of {} is another one than in {}", asset.href, first.1.at.source.file);
+                let help = "browsers refuse one of the two: give each content an address of its own";
+                problems.push(Diagnostic::new(Code::Integrity, manifest.at.clone(), message).help(help));
+            }
+        }
+    }
+    problems
 }
 
 #[cfg(test)]

@@ -66,6 +66,8 @@ pub struct Visit {
     pub parameters: Vec<(String, String)>,
     /// Who asks.
     pub reader: Reader,
+    /// The host that he asks, with its port where he names one.
+    pub host: String,
 }
 
 impl Visit {
@@ -86,7 +88,7 @@ impl Visit {
                 parameters.push((name.into_owned(), value.into_owned()));
             }
         }
-        Self { pattern: pattern.to_owned(), parameters, reader }
+        Self { pattern: pattern.to_owned(), parameters, reader, host: String::new() }
     }
 
     /// The value of a placeholder.

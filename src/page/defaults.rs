@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::fetch::Withstand;
 use super::manifest::Boundary;
 
 /// What holds where neither layout nor manifest says.
@@ -26,6 +27,8 @@ pub struct Defaults {
     pub max_depth: usize,
     /// Fragments of one page, those that others ask for among them.
     pub max_fragments: usize,
+    /// What is done about services that are in trouble.
+    pub withstand: Withstand,
 }
 
 impl Default for Defaults {
@@ -40,6 +43,7 @@ impl Default for Defaults {
             html: Boundary::Raw,
             max_depth: 3,
             max_fragments: 1000,
+            withstand: Withstand::default(),
         }
     }
 }

@@ -180,7 +180,10 @@ codes! {
     NoFallback = "no-fallback", Warning;
     /// Understood, but this version of Pasteup does not act on it.
     NotYet = "not-yet", Warning;
-    /// A folder, or a variable of the environment, that is passed over though it may not be meant to be.
+    /// Two nanoservices say that one asset holds different bytes.
+    Integrity = "integrity", Warning;
+    /// A folder, a setting, or a variable of the environment that is passed over though it may not be meant
+    /// to be.
     Ignored = "ignored", Warning;
 }
 

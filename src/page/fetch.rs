@@ -9,16 +9,23 @@ use super::defaults::Defaults;
 use super::key::Key;
 use super::layout::FragmentUse;
 use super::layout::node::Piece;
-use super::manifest::{Boundary, Manifest};
+use super::manifest::{Boundary, Endpoint, Manifest};
 use super::names::Name;
 use super::outcome::Reason;
-use super::policy::freshness::Rules;
+use super::policy::breaker::Rules;
+use super::policy::freshness;
 use http::{HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 /// What stands encoded in a path, once it was decoded (RFC 3986, 3.3).
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a nanoservice is asked with, by name, in the layout's order.
+pub type Parameters = Vec<(String, String)>;
+
+/// What a nanoservice may answer in (Edge Architecture Specification, 2.1).
+const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,13 +43,17 @@ pub struct Fetch {
     /// Declared context, and no other header of a reader.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long the answer is kept.
-    pub rules: Rules,
+    pub rules: freshness::Rules,
     /// From sending the request to the last body byte.
     pub timeout: Duration,
     /// Decoded bytes of the body.
     pub max_bytes: u64,
-    /// Fetches of this upstream at once.
+    /// Where it can be asked, by endpoint; the first is that of `url` and `upstream`.
+    pub targets: Arc<[Target]>,
+    /// Fetches of one endpoint at once.
     pub concurrency: u32,
+    /// What is done about a service that is in trouble.
+    pub withstand: Withstand,
     /// What is asked for.
     pub wants: Wants,
     /// What the answer's HTML may do to a page.
@@ -50,6 +61,31 @@ pub struct Fetch {
     /// What the nanoservice declares of itself. Where a layout named the URL there is none, and the
     /// address that it resolves to is checked.
     pub manifest: Option<Arc<Manifest>>,
+}
+
+/// A URL on one of a nanoservice's endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Scheme, host and port.
+    pub upstream: Name,
+    /// The whole URL.
+    pub url: String,
+}
+
+/// What is done about services that are in trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withstand {
+    /// How often a request is tried again that got no answer, all within its one timeout.
+    pub retries: u32,
+    /// When an endpoint is shut out.
+    pub breaker: Rules,
+}
+
+impl Default for Withstand {
+    fn default() -> Self {
+        let breaker = Rules { failures: 5, pause: Duration::from_secs(1), longest: Duration::from_secs(30) };
+        Self { retries: 1, breaker }
+    }
 }
 
 /// What a nanoservice is asked for.
@@ -84,21 +120,28 @@ impl Fetch {
     }
 }
 
-fn sourced(fragment: &FragmentUse, url: &Url, parameters: &[(String, String)], defaults: &Defaults) -> Fetch {
+pub(super) fn sourced(
+    fragment: &FragmentUse,
+    url: &Url,
+    parameters: &[(String, String)],
+    defaults: &Defaults,
+) -> Fetch {
     let mut url = url.clone();
     if !parameters.is_empty() {
         url.query_pairs_mut().extend_pairs(parameters);
     }
     url.set_fragment(None);
     let stale = fragment.stale.unwrap_or(defaults.stale);
+    let upstream = Name::from(url.origin().ascii_serialization());
     Fetch {
         key: Key::new(["src", url.as_str()], []),
         id: Arc::clone(&fragment.id),
         service: Name::from(url.host_str().unwrap_or_default()),
-        upstream: Name::from(url.origin().ascii_serialization()),
+        targets: Arc::from([Target { upstream: Arc::clone(&upstream), url: url.as_str().to_owned() }]),
+        upstream,
         url: url.into(),
         headers: Vec::new(),
-        rules: Rules {
+        rules: freshness::Rules {
             ttl: fragment.ttl,
             default_ttl: defaults.ttl,
             max_ttl: None,
@@ -108,6 +151,7 @@ fn sourced(fragment: &FragmentUse, url: &Url, parameters: &[(String, String)], d
         timeout: fragment.timeout.unwrap_or(defaults.timeout),
         max_bytes: defaults.max_bytes,
         concurrency: defaults.concurrency,
+        withstand: defaults.withstand,
         wants: Wants::Fragment,
         html: defaults.html,
         manifest: None,
@@ -129,22 +173,52 @@ fn named(
     if !allowed {
         return Err(Reason::NotAllowed);
     }
-    let endpoint = manifest.endpoints.first().ok_or(Reason::Unknown)?;
-    let url = endpoint.url(parameters).ok_or(Reason::NotAllowed)?;
+    if manifest.endpoints.is_empty() {
+        return Err(Reason::Unknown);
+    }
+    let target =
+        |endpoint: &Endpoint| Some(Target { upstream: Name::from(endpoint.origin()), url: endpoint.url(parameters)? });
+    let targets: Option<Arc<[Target]>> = manifest.endpoints.iter().map(target).collect();
+    Ok(of_service(fragment, manifest, targets.ok_or(Reason::NotAllowed)?, visit, defaults))
+}
+
+/// The same path and query on each of a nanoservice's endpoints.
+pub(super) fn everywhere(manifest: &Manifest, url: &Url) -> Arc<[Target]> {
+    let on = |endpoint: &Endpoint| {
+        let base = endpoint.base()?;
+        let mut url = url.clone();
+        url.set_scheme(base.scheme()).ok()?;
+        url.set_host(base.host_str()).ok()?;
+        url.set_port(base.port()).ok()?;
+        Some(Target { upstream: Name::from(url.origin().ascii_serialization()), url: url.into() })
+    };
+    manifest.endpoints.iter().filter_map(on).collect()
+}
+
+/// The fetch of a URL of a nanoservice, which is told what it declares. There is one target at least.
+pub(super) fn of_service(
+    fragment: &FragmentUse,
+    manifest: &Arc<Manifest>,
+    targets: Arc<[Target]>,
+    visit: &Visit,
+    defaults: &Defaults,
+) -> Fetch {
+    let Target { upstream, url } = targets[0].clone();
     let headers = declared(manifest, visit);
     let version = manifest.version.to_string();
     let fixed = ["name", &*manifest.name, &version, &url].map(str::as_bytes);
     let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
     let key = Key::new(fixed, context);
     let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);
-    Ok(Fetch {
+    Fetch {
         key,
         id: Arc::clone(&fragment.id),
         service: Arc::clone(&manifest.name),
-        upstream: Name::from(endpoint.origin()),
+        upstream,
         url,
+        targets,
         headers,
-        rules: Rules {
+        rules: freshness::Rules {
             ttl: fragment.ttl,
             default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
             max_ttl: manifest.cache.max_ttl,
@@ -154,10 +228,11 @@ fn named(
         timeout: fragment.timeout.or(manifest.limits.timeout).unwrap_or(defaults.timeout),
         max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
+        withstand: defaults.withstand,
         wants: Wants::Fragment,
         html: manifest.html,
         manifest: Some(Arc::clone(manifest)),
-    })
+    }
 }
 
 /// Plans the fetch of an asset: `path`, which begins with a slash, of a nanoservice's first endpoint.
@@ -169,9 +244,11 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
     url.set_path(&utf8_percent_encode(path, IN_PATH).to_string());
     url.set_query(query);
     url.set_fragment(None);
-    let upstream = Name::from(url.origin().ascii_serialization());
-    let stays = url.origin() == origin && path.starts_with('/');
-    let url = Some(String::from(url)).filter(|_| stays)?;
+    if url.origin() != origin || !path.starts_with('/') {
+        return None;
+    }
+    let targets = everywhere(manifest, &url);
+    let Target { upstream, url } = targets.first()?.clone();
     let stale = |manifest: Option<Duration>| manifest.unwrap_or(defaults.stale);
     Some(Fetch {
         // Of a path only so many queries are kept.
@@ -180,8 +257,9 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
         service: Arc::clone(&manifest.name),
         upstream,
         url,
+        targets,
         headers: Vec::new(),
-        rules: Rules {
+        rules: freshness::Rules {
             ttl: None,
             default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
             max_ttl: manifest.cache.max_ttl,
@@ -191,14 +269,16 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
         timeout: defaults.timeout,
         max_bytes: defaults.max_bytes,
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
+        withstand: defaults.withstand,
         wants: Wants::Asset,
         html: Boundary::Raw,
         manifest: Some(Arc::clone(manifest)),
     })
 }
 
-/// The parameters' values, in the layout's order. An absent query parameter leaves its out.
-fn parameters(fragment: &FragmentUse, visit: &Visit) -> Vec<(String, String)> {
+/// The parameters' values. An absent query parameter leaves its out.
+#[must_use]
+pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
     fragment
         .parameters
         .iter()
@@ -232,6 +312,9 @@ fn declared(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)
     }
     if let Some(cookies) = HeaderValue::from_bytes(&cookies).ok().filter(|cookies| !cookies.is_empty()) {
         headers.push((header::COOKIE, cookies));
+    }
+    if manifest.esi {
+        headers.push((SURROGATE_CAPABILITY, HeaderValue::from_static("pasteup=\"ESI/1.0\"")));
     }
     headers
 }

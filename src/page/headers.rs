@@ -110,12 +110,23 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
     let mut hash = Xxh3::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.digest.to_le_bytes());
-    let shown = |hole| plan.conditions(hole).iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>();
-    hash.update(&shown(None));
+    let decide = |hole, hash: &mut Xxh3| {
+        let (shown, values) = plan.decided(hole);
+        hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
+        for value in values {
+            hash.update(&value.len().to_le_bytes());
+            hash.update(value);
+        }
+    };
+    decide(None, &mut hash);
+    for address in (0..plan.holes.len()).filter_map(|hole| plan.lazy(hole)) {
+        hash.update(address.as_bytes());
+        hash.update(&[0]);
+    }
     // By their order on the page: numbers of holes say in which order answers came in.
     for (place, hole) in plan.in_order(outcomes).into_iter().enumerate() {
         hash.update(&place.to_le_bytes());
-        hash.update(&shown(Some(hole)));
+        decide(Some(hole), &mut hash);
         let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(answer) = fresh.and_then(|outcome| outcome.answer.as_ref()) {
             hash.update(&answer.digest.to_le_bytes());

@@ -25,6 +25,7 @@ pub mod reader;
 pub mod defaults;
 pub mod esi;
 pub mod fetch;
+pub mod include;
 pub mod key;
 pub mod plan;
 
@@ -32,11 +33,14 @@ pub mod answer;
 pub mod assets;
 pub mod judge;
 pub mod late;
+pub mod lazy;
 pub mod outcome;
 pub mod policy;
 pub mod stitch;
 pub mod verdict;
 
+pub mod csp;
 pub mod headers;
+pub mod scripts;
 
 pub mod conform;

@@ -1,16 +1,20 @@
 //! All that is live: routes, layouts and the catalogue, made from the texts of files.
 //! A file with a mistake does not replace what was live before it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use semver::Version;
 
 use super::catalogue::Catalogue;
 use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
 use super::layout::assemble::{Surroundings, assemble};
+use super::layout::lone::LazyUse;
 use super::layout::{LayoutFile, Template};
+use super::lazy;
 use super::manifest::Manifest;
 use super::route::{Pattern, Routes};
 use super::upstreams::Allowed;
@@ -61,7 +65,12 @@ pub struct Site {
     /// Files whose last good state is live, because they have a mistake now.
     pub kept: Vec<String>,
     routes: Routes<(String, Arc<Template>)>,
+    /// Fragments that are served by themselves, by name, the highest version first.
+    lone: BTreeMap<String, Vec<(Version, Lone)>>,
 }
+
+/// A fragment that is served by itself, and the pattern that it is counted under.
+type Lone = (String, Arc<Template>);
 
 /// The layout that a path leads to.
 #[derive(Debug)]
@@ -205,6 +214,32 @@ impl Site {
             }
         }
         self.templates.sort_by(|a, b| a.file.cmp(&b.file));
+        self.serve_alone();
+    }
+
+    /// Makes a page of each fragment that some page loads lazily.
+    fn serve_alone(&mut self) {
+        let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
+        for place in self.templates.iter().flat_map(|template| template.with_takeovers()).flat_map(Template::lazy) {
+            places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
+        }
+        let mut lone: BTreeMap<String, Vec<(Version, Lone)>> = BTreeMap::new();
+        for ((name, Reverse(version)), places) in places {
+            let page = (format!("{}{name}", lazy::PREFIX), Arc::new(Template::lone(&places)));
+            lone.entry(name.to_owned()).or_default().push((version.clone(), page));
+        }
+        self.lone = lone;
+    }
+
+    /// The page of a fragment by itself: `NAME`, or `NAME/VERSION`, for which another version serves once it
+    /// is gone, since pages that are kept elsewhere name the one of their time.
+    fn alone(&self, path: &str) -> Option<&Lone> {
+        let (name, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
+        let versions = self.lone.get(name)?;
+        let exactly = versions.iter().find(|(known, _)| version.is_some_and(|version| known.to_string() == version));
+        exactly
+            .or_else(|| versions.first().filter(|_| version.is_none_or(|v| v.parse::<Version>().is_ok())))
+            .map(|(_, page)| page)
     }
 
     fn route(&mut self, template: &Arc<Template>) {
@@ -218,7 +253,10 @@ impl Site {
     /// The layout for a normalised path at a time, the pattern that matched, and the parameters' values.
     #[must_use]
     pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
-        let ((pattern, template), parameters) = self.routes.find(path)?;
+        let ((pattern, template), parameters) = match path.strip_prefix(lazy::PREFIX) {
+            Some(path) => (self.alone(path)?, Vec::new()),
+            None => self.routes.find(path)?,
+        };
         let (template, changes_in) = template.at(now);
         Some(Match { template, changes_in, pattern, parameters })
     }

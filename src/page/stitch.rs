@@ -11,6 +11,7 @@ use super::assets::Asset;
 use super::late::Names;
 use super::layout::Part;
 use super::layout::node::Load;
+use super::lazy;
 use super::outcome::{Outcome, Shown};
 use super::plan::{Outcomes, Plan, Scope};
 
@@ -57,7 +58,7 @@ impl Stitcher {
     /// Begins a page that passes by what is loaded late. `salt`: a number that nobody can guess.
     #[must_use]
     pub fn streaming(plan: &Plan, salt: u64) -> Self {
-        Self { names: Some(Names::new(salt, plan.template.late_script)), ..Self::new(plan) }
+        Self { names: plan.template.scripts.late.map(|script| Names::new(salt, script)), ..Self::new(plan) }
     }
 
     /// Whether the page has come to its end.
@@ -85,6 +86,7 @@ impl Stitcher {
                 self.open.pop();
                 continue;
             };
+            let mut close = None;
             let inside = match part {
                 Part::Text(text) => {
                     chunks.push(text);
@@ -93,6 +95,14 @@ impl Stitcher {
                 Part::When(condition, inside) => {
                     plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
                 }
+                Part::Value(value) => {
+                    chunks.push(plan.value(scope, value));
+                    None
+                }
+                Part::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
+                    Some(failed) => Some(Place::start((if failed { &except } else { &attempt }, scope))),
+                    None => break,
+                },
                 Part::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
                 Part::Assets => {
                     let assets = self.all_assets(plan, outcomes);
@@ -108,6 +118,12 @@ impl Stitcher {
                 }
                 Part::Fragment(fragment) => match plan.hole(scope, fragment) {
                     Err(fallback) => Some(Place::start((fallback, scope))),
+                    Ok(hole) if plan.lazy(hole).is_some() => {
+                        let (open, behind) = plan.around_lazy(hole).unwrap_or_default();
+                        chunks.push(open);
+                        close = Some(Place::start((&Arc::from([Part::Text(behind)]), scope)));
+                        Some(Place::start(plan.fallback(hole)))
+                    }
                     Ok(hole) => match (&outcomes[hole], self.names) {
                         (Some(outcome), _) => self.shown(plan, hole, outcome, chunks),
                         (None, Some(names)) if plan.holes[hole].fragment.load == Load::Defer => {
@@ -122,7 +138,7 @@ impl Stitcher {
                 },
             };
             self.open.last_mut().expect("one is open").at += 1;
-            self.open.extend(inside);
+            self.open.extend(close.into_iter().chain(inside));
         }
     }
 
@@ -170,7 +186,8 @@ impl Stitcher {
     /// What the page needs in its head, as far as it is known, in document order: of shown fragments what
     /// they name, and of those that are still to come what their manifests do.
     fn all_assets(&mut self, plan: &Plan, outcomes: &Outcomes) -> String {
-        let mut html = String::new();
+        let lazy = plan.template.scripts.lazy.filter(|_| (0..plan.holes.len()).any(|hole| plan.lazy(hole).is_some()));
+        let mut html = lazy.map(lazy::loads).unwrap_or_default();
         for hole in plan.in_order(outcomes) {
             let outcome = outcomes[hole].as_ref();
             let shown = outcome.is_none_or(|outcome| matches!(outcome.shown, Shown::Fresh | Shown::Stale));

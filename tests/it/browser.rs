@@ -1,67 +1,10 @@
 //! The front page in a real browser, with three real services, with one of them down, and back.
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use serde_json::json;
-use tempfile::TempDir;
-use tokio::process::Command;
+use std::time::Duration;
 
-use crate::support::process::{Process, TestSite, root, sample};
-
-/// A headless Chromium that a test drives.
-struct Browser {
-    driver: Process,
-    client: Client,
-    _profile: TempDir,
-}
-
-impl Browser {
-    async fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0");
-        let mut driver = Process::start(command);
-        let port = driver.line("started successfully on port ").await;
-        let profile = tempfile::tempdir().unwrap();
-        let arguments = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-            &format!("--user-data-dir={}", profile.path().display()),
-        ];
-        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
-        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
-            .capabilities(capabilities.as_object().unwrap().clone())
-            .connect(&format!("http://127.0.0.1:{}", port.trim_end_matches('.')))
-            .await
-            .expect("chromium starts: `make test` installs it");
-        Self { driver, client, _profile: profile }
-    }
-
-    async fn text(&self, selector: &str) -> String {
-        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
-    }
-
-    async fn count(&self, selector: &str) -> usize {
-        self.client.find_all(Locator::Css(selector)).await.unwrap().len()
-    }
-
-    /// Keeps a picture of the page, for people to look at.
-    async fn screenshot(&self, name: &str) {
-        let folder = root().join("target/screenshots");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), self.client.screenshot().await.unwrap()).unwrap();
-    }
-
-    async fn stop(mut self) {
-        self.client.close().await.unwrap();
-        self.driver.kill().await;
-    }
-}
+use crate::support::browser::Browser;
+use crate::support::process::{TestSite, root, sample};
+use crate::support::service::RawService;
 
 /// The sample site with its services at other addresses.
 fn sample_site(services: &[(&str, &str)]) -> TestSite {
@@ -144,6 +87,12 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
         assert_eq!(browser.count("h1").await, heading, "{path}");
         assert_eq!(browser.count("main .notice").await, 0, "{path} is whole");
     }
+    client.goto(&format!("{}/sport", server.pages)).await.unwrap();
+    browser.says("scrollTo(0, 99999)").await;
+    for part in ["first", "last"] {
+        browser.wait_for(&format!(".columns-two > .sc:{part}-child")).await;
+    }
+    browser.screenshot("sport-scrolled.png").await;
     client.goto(&format!("{}/nowhere", server.pages)).await.unwrap();
     assert_eq!(client.title().await.unwrap(), "Page not found");
     browser.screenshot("not-found.png").await;
@@ -160,4 +109,19 @@ async fn wait_until(browser: &Browser, url: &str, wanted: impl Fn(usize) -> bool
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     panic!("the page never changed");
+}
+
+#[tokio::test]
+async fn a_fragment_that_closes_what_is_not_its_own_leaves_the_page_standing() {
+    let broken = "</main><textarea><!--";
+    let service = RawService::html(Duration::ZERO, "", broken).await;
+    let page = "<!doctype html><title>t</title><body><main><h1>Before</h1><fragment name=a /><p id=after>After</p></main><footer>End</footer>";
+    let site = TestSite::new().front(page).service("a", service.address);
+    let server = site.serve().await;
+    let browser = Browser::start().await;
+    browser.client.goto(&server.pages).await.unwrap();
+    assert_eq!(browser.text("main > #after").await, "After");
+    assert_eq!(browser.text("body > footer").await, "End");
+    browser.screenshot("broken-fragment.png").await;
+    browser.stop().await;
 }

@@ -115,7 +115,7 @@ async fn conditions_are_decided_by_what_is_known_of_the_reader() {
 #[tokio::test]
 async fn a_page_that_is_held_is_not_sent_again() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\nSurrogate-Key: x\r\n", "text").await;
-    let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address);
+    let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address).whole();
     let server = site.serve().await;
     let first = server.get("/").await;
     let tag = first.headers()["etag"].clone();
@@ -362,7 +362,8 @@ async fn readers_are_split_once_and_stay_in_their_variant() {
     let body = "<when variant=\"lead:big\">BIG</when><when variant=\"lead:small\">small</when><fragment name=a />";
     let site = TestSite::new()
         .file("layouts/p.html", &format!("{front}{body}"))
-        .file("fragments/a/fragment.toml", &manifest(address, "context = [\"variant\"]\n"));
+        .file("fragments/a/fragment.toml", &manifest(address, "context = [\"variant\"]\n"))
+        .whole();
     let server = site.serve().await;
     let ask = async |headers: &[(&str, &str)]| {
         let mut request = client().get(&server.pages);
@@ -401,4 +402,16 @@ async fn readers_are_split_once_and_stay_in_their_variant() {
         assert_eq!((cookies.len(), cache[0].as_str()), (0, "private, no-store"), "no cache shows it to readers");
         assert!(text.starts_with("BIG"), "programs that keep no cookies all see one page");
     }
+}
+
+#[test]
+fn two_that_disagree_about_the_bytes_of_an_asset_are_told() {
+    let asset =
+        |integrity: &str| format!("[[assets]]\nrel = \"stylesheet\"\nhref = \"https://cdn.test/a.css\"\n{integrity}");
+    let site = TestCompositor::new()
+        .fragment_with("a", &asset("integrity = \"sha256-a\"\n"), html("A"))
+        .fragment_with("b", &asset("integrity = \"sha256-b\"\n"), html("B"))
+        .fragment_with("c", &asset(""), html("C"));
+    let told = "integrity: its `integrity` of https://cdn.test/a.css is another one than in fragments/a/fragment.toml";
+    assert_eq!(site.problems(), [told]);
 }

@@ -163,7 +163,7 @@ async fn a_head_inside_a_head_is_added_once() {
         .layout("frame.html", "<slot></slot>")
         .layout("p.html", &page("frame = \"frame.html\"", "<head><head><meta name=once></head>"))
         .start();
-    assert_eq!(site.get("/").await.html(), "<meta name=once>");
+    assert_eq!(site.get("/").await.html().matches("once").count(), 1);
 }
 
 #[test]
@@ -187,4 +187,30 @@ async fn a_frame_may_set_headers_for_all_its_pages() {
         .start();
     let page = site.get("/").await;
     assert_eq!((page.header("x-frame-options"), page.header("x-own")), ("DENY", "page"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_in_a_default_that_is_not_shown_is_no_place_for_a_title() {
+    let frame = "<slot name=top><head></head></slot><html><slot></slot></html>";
+    let site = TestCompositor::new()
+        .layout("frame.html", frame)
+        .layout("p.html", &page("frame = \"frame.html\"\ntitle = \"T\"", "<b slot=top>top</b>x"))
+        .layout("q.html", "+++\nroute = \"/q\"\nframe = \"frame.html\"\ntitle = \"T\"\n+++\nx")
+        .start();
+    assert_eq!(site.get("/").await.html(), "<b>top</b><html><title>T</title>x</html>");
+    assert_eq!(site.get("/q").await.html(), "<head><title>T</title></head><html>x</html>");
+}
+
+#[test]
+fn settings_of_a_page_that_stand_elsewhere_are_told() {
+    let site = TestCompositor::new()
+        .layout(
+            "frame.html",
+            "+++\nbudget = \"1s\"\nexperiment.a = { x = 1 }\n+++\n<include file=part.html /><slot></slot>",
+        )
+        .layout("part.html", "+++\nmax_age = \"1s\"\ntitle = \"t\"\n+++\npart")
+        .layout("p.html", &page("frame = \"frame.html\"\nschedule = [{ use = \"other.html\" }]", "x"))
+        .layout("other.html", "+++\nbudget = \"1s\"\n+++\nother");
+    let told = |key: &str| format!("ignored: `{key}` has no effect here: the page that uses this file says it");
+    assert_eq!(site.problems(), [told("budget"), told("experiment"), told("max_age")]);
 }

@@ -221,7 +221,7 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let text = parts.flat_map(|part| match part {
         Part::Assets | Part::Late => Vec::new(),
         Part::Text(text) => text.to_vec(),
-        Part::Fragment(_) | Part::When(..) | Part::Slot(..) => panic!("there is none"),
+        _ => panic!("there is none"),
     });
     (text.collect(), problems)
 }

@@ -26,7 +26,8 @@ async fn a_page_of_real_services_and_its_headers() {
             "layouts/p.html",
             "+++\nroute = \"/\"\n[headers]\nX-Frame-Options = \"DENY\"\n+++\n<p><fragment name=a /></p>",
         )
-        .service("a", service.address);
+        .service("a", service.address)
+        .whole();
     let server = site.serve().await;
     let answer = server.get("/").await;
     assert_eq!(answer.status(), 200);

@@ -9,43 +9,12 @@ use pasteup::page::outcome::Reason;
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
 
-use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html, html_kept};
+use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html, html_kept, seen, seen_is};
 use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
-}
-
-/// What comes of a page, and when: its chunks, joined as they came, each with its time.
-async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
-    let began = Instant::now();
-    let mut seen: Vec<(u64, String)> = Vec::new();
-    let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
-    match site.begin("/").await {
-        Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
-            seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
-        }
-        Begun::Whole(page) => return Err(page.verdict),
-        Begun::Streaming { status, headers, mut body } => {
-            assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
-            assert!(!headers.contains_key("etag"));
-            seen.push((at(), String::new()));
-            while let Some(chunk) = body.next().await {
-                let text = String::from_utf8(chunk.to_vec()).unwrap();
-                match seen.last_mut() {
-                    Some((then, before)) if *then == at() => before.push_str(&text),
-                    _ => seen.push((at(), text)),
-                }
-            }
-        }
-    }
-    Ok(seen)
-}
-
-fn seen_is(seen: &[(u64, String)], expected: &[(u64, &str)]) {
-    let seen: Vec<(u64, &str)> = seen.iter().map(|(at, text)| (*at, text.as_str())).collect();
-    assert_eq!(seen, expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use axum::response::Response;
 use futures::StreamExt;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -33,6 +34,7 @@ use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
 use crate::page::route;
+use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
 use crate::page::verdict::Verdict;
 
@@ -143,6 +145,9 @@ impl Pages {
         if path.starts_with(assets::PREFIX) {
             return assets::respond(self, &path, request, snapshot, trace).await;
         }
+        if let Some(script) = scripts::at(&path) {
+            return self::script(script);
+        }
         if path == CATALOGUE {
             return catalogue(snapshot);
         }
@@ -153,7 +158,8 @@ impl Pages {
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
         let part =
             take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
-        let visit = Visit::new(pattern, parameters, uri.query(), &template.query, reader);
+        let visit =
+            Visit { host: host(request), ..Visit::new(pattern, parameters, uri.query(), &template.query, reader) };
         let wanted = engine::Request {
             template: Arc::clone(template),
             visit,
@@ -163,7 +169,7 @@ impl Pages {
             changes_in,
         };
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
-        let begun = if snapshot.stream && request.version >= Version::HTTP_11 {
+        let begun = if snapshot.stream && !template.is_lone && request.version >= Version::HTTP_11 {
             self.compositor.begin(wanted).await
         } else {
             Begun::Whole(Box::new(self.compositor.compose(wanted).await))
@@ -200,6 +206,12 @@ impl Pages {
         }
         response
     }
+}
+
+/// The host that was asked (RFC 9110, 7.2).
+fn host(request: &Parts) -> String {
+    let named = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default().to_owned()
 }
 
 fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
@@ -242,6 +254,15 @@ fn page(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, HTML);
     response.headers_mut().extend(headers);
     response
+}
+
+/// One of the compositor's own scripts, which never changes under its name.
+fn script(script: &'static Script) -> Response {
+    let mut response = Response::new(Body::from(script.text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    with_header(response, X_CONTENT_TYPE_OPTIONS, "nosniff")
 }
 
 /// All nanoservices that pages can ask for, in the form in which they tell of themselves.

@@ -22,6 +22,12 @@ impl Expr {
         grammar::parse(text).map(Self)
     }
 
+    /// One that holds for nobody.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self(Node::Truth(false))
+    }
+
     /// Whether it holds for a request.
     #[must_use]
     pub fn holds(&self, variables: &dyn Variables) -> bool {

@@ -1,12 +1,19 @@
 //! ESI 1.0 (W3C Note of 2001-08-04): texts with variables in them, and the tests of `<esi:when>`.
 //! Which variables a text or a test reads is known before any value is.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use super::html::tokens::{Token, tokens};
+
 pub mod mistake;
 
 mod cursor;
 mod number;
 
 pub mod agent;
+pub mod request;
 pub mod text;
 pub mod variables;
 
@@ -14,3 +21,63 @@ pub mod expr;
 mod grammar;
 mod node;
 mod tokens;
+
+/// What stands in a comment `<!--esi … -->`; `None` where it is another one. `comment`: where that is.
+#[must_use]
+pub fn unwrapped(text: &str, comment: &Range<usize>) -> Option<Range<usize>> {
+    const START: &str = "<!--esi";
+    const END: &str = "-->";
+    let inside = text[comment.clone()].strip_prefix(START)?.strip_suffix(END)?;
+    inside.starts_with(char::is_whitespace).then(|| comment.start + START.len()..comment.end - END.len())
+}
+
+/// A value as it may stand in HTML, between tags and in attributes, with quotation marks around them or
+/// without.
+#[must_use]
+pub fn escape(value: &str) -> String {
+    let mut escaped = String::new();
+    for c in value.chars() {
+        match c {
+            '&' | '<' | '>' | '"' | '\'' | '`' | '=' | '\\' | '$' => _ = write!(escaped, "&#{};", u32::from(c)),
+            c if c.is_whitespace() => _ = write!(escaped, "&#{};", u32::from(c)),
+            c if c.is_control() => {}
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A text without the ends of `<!--esi … -->` in it.
+#[must_use]
+pub fn unwrap(text: &str) -> Cow<'_, str> {
+    let mut bare = String::new();
+    let mut from = 0;
+    for token in tokens(text, 0) {
+        let Token::Comment { span } = token else { continue };
+        if let Some(inside) = unwrapped(text, &span) {
+            bare.push_str(&text[from..span.start]);
+            bare.push_str(&text[inside]);
+            from = span.end;
+        }
+    }
+    if from == 0 { Cow::Borrowed(text) } else { Cow::Owned(bare + &text[from..]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_from_other_readers_is_shown() {
+        for (text, bare) in [
+            ("a<!--esi <b>x</b>-->b", "a <b>x</b>b"),
+            ("<!--esi\n-->", "\n"),
+            ("<!--esi x--><!-- esi y --><!--esix--><!--ESI z-->", " x<!-- esi y --><!--esix--><!--ESI z-->"),
+            ("<!--esi x", "<!--esi x"),
+            ("<script><!--esi x--></script>", "<script><!--esi x--></script>"),
+            ("", ""),
+        ] {
+            assert_eq!(unwrap(text), bare, "{text}");
+        }
+    }
+}

@@ -67,6 +67,9 @@ fn repair(text: &str, mut faults: Vec<Fault>) -> String {
     repaired
 }
 
+/// Attributes by which a `<template>` changes the element that it stands in (HTML, 4.12.3).
+const REACHES_OUT: [&str; 2] = ["for", "shadowrootmode"];
+
 /// All that would break out, in the order in which it is met.
 #[must_use]
 pub fn faults(text: &str) -> Vec<Fault> {
@@ -180,10 +183,23 @@ impl Walk<'_> {
         if self.open.passes_over(tag) {
             return self.note(format!("`<{}>` has no place here", tag.name), at, tag.span.clone(), String::new());
         }
+        if tag.name == "template" && !self.open.last().is_some_and(Open::is_host) {
+            self.keep_inside(tag);
+        }
         let bare = self.open.is_part_of_nothing(&tag.name);
         for left in written(self.open.begin(tag), bare) {
             let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
             self.note(what, left.at, at..at, format!("</{}>", left.name));
+        }
+    }
+
+    /// A template that stands in nothing of its own belongs to an element of the page: it would fill any
+    /// place there, or hide all else behind a shadow root. Of what it may stand in, only that counts which no
+    /// parser passes over and which nothing takes away.
+    fn keep_inside(&mut self, tag: &StartTag) {
+        for attribute in tag.attributes.iter().filter(|attribute| REACHES_OUT.contains(&&*attribute.name)) {
+            let what = format!("`<template {}>` changes the element around the fragment", attribute.name);
+            self.note(what, tag.span.start, attribute.name_span.clone(), format!("data-{}", attribute.name));
         }
     }
 
@@ -275,6 +291,12 @@ mod tests {
             "<select><optgroup><option>a<option selected>b<optgroup><option>c</select>",
             "<svg><path d=''/><g><circle></circle></g></svg><svg/>",
             "<script>if (a < b) '</p>'</script>",
+            "<div><template for=x></template></div><x-y><template shadowrootmode=open></template></x-y>",
+            "<p>x<fragment name=a><div>y</div></fragment>z</p>",
+            "<p>x<esi:when test=a><ul><li>y</ul></esi:when><slot><h1>z</h1></slot></p>",
+            "<li>a<esi:remove><li>b</li></esi:remove>c</li>",
+            "<table><fragment name=row><tr><td>none</td></tr></fragment></table>",
+            "<a href=/><slot><a href=/x>y</a></slot></a>",
             "<style>a > b {}</style><!-- </div> --><template><td>x</td></template>",
             "<DIV><a href='x>y'>z</A></div>",
             "<fragment name=icon data-x=1 /><slot name=x />",
@@ -298,6 +320,14 @@ mod tests {
     fn what_would_break_out_is_told_with_its_place() {
         for (text, what, at) in [
             ("<div>", "`<div>` is not closed", 0),
+            ("a<template FOR=x>b</template>", "`<template for>` changes the element around the fragment", 1),
+            ("<tr><template for=x></template></tr>", "`<template for>` changes the element around the fragment", 4),
+            (
+                "<slot><template shadowrootmode=open></template></slot>",
+                "`<template shadowrootmode>` changes the element around the fragment",
+                6,
+            ),
+            ("<b><fragment name=a></b></fragment></b>", "`</b>` closes nothing", 20),
             ("<p>x</p></div>", "`</div>` closes nothing", 8),
             ("<b><i>x</b></i>", "`<i>` is not closed before `</b>`", 3),
             ("<ul><li><b>x</ul>", "`<b>` is not closed before `</ul>`", 8),

@@ -4,3 +4,9 @@ pub mod balance;
 mod elements;
 pub mod open;
 pub mod tokens;
+
+/// A text as it may stand in HTML, between quotation marks too.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('\'', "&#39;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -46,6 +46,32 @@ impl Open {
         self.language == Language::Html && names.contains(&self.name.as_str())
     }
 
+    /// Whether a `<template>` in it can be only its own: no parser passes it over, and nothing takes it away.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        const HOSTS: [&str; 18] = [
+            "article",
+            "aside",
+            "blockquote",
+            "div",
+            "footer",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "header",
+            "main",
+            "nav",
+            "p",
+            "section",
+            "span",
+            "li",
+        ];
+        self.is_one_of(&HOSTS) || (self.language == Language::Html && self.name.contains('-'))
+    }
+
     /// Whether parsers treat it specially (13.2.4.2): blocks and such.
     #[must_use]
     pub fn is_special(&self) -> bool {
@@ -159,7 +185,7 @@ impl Stack {
         let mut ended = Vec::new();
         let mut language = self.language_of(tag);
         if language != Language::Html && breaks_out(tag) {
-            while self.last().is_some_and(|element| !element.holds_html) {
+            while self.last().is_some_and(|element| !element.holds_html && !is_own(&element.name)) {
                 ended.extend(self.pop());
             }
             language = Language::Html;
@@ -184,7 +210,9 @@ impl Stack {
         }
         let at = self.open.iter().rposition(|element| element.name == name)?;
         // An end tag does not reach through these: parsers drop it.
-        let scoped = |element: &Open| element.is_one_of(&BARRIERS) || element.is_point();
+        let scoped = |element: &Open| {
+            element.is_one_of(&BARRIERS) || element.is_point() || (is_own(&element.name) && !is_own(name))
+        };
         if !BARRIERS.contains(&name) && self.open[at + 1..].iter().any(scoped) {
             return None;
         }
@@ -207,7 +235,9 @@ impl Stack {
             _ => &[],
         };
         if items.iter().any(|item| self.holds(item)) {
-            let stops = |element: &Open| element.is_special() && !matches!(&*element.name, "address" | "div" | "p");
+            let stops = |element: &Open| {
+                is_own(&element.name) || (element.is_special() && !matches!(&*element.name, "address" | "div" | "p"))
+            };
             let found = self.open.iter().rposition(|element| items.contains(&&*element.name) || stops(element));
             if let Some(at) = found.filter(|at| items.contains(&&*self.open[*at].name)) {
                 ended.extend(self.pop_to(at));
@@ -223,7 +253,9 @@ impl Stack {
             "table" => {
                 // One in another's rows, and in no cell of it, ends that.
                 let stops = |element: &Open| {
-                    element.is_one_of(&["table", "template", "td", "th", "caption"]) || element.is_point()
+                    element.is_one_of(&["table", "template", "td", "th", "caption"])
+                        || element.is_point()
+                        || is_own(&element.name)
                 };
                 let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
@@ -327,7 +359,9 @@ impl Stack {
         }
         // A button hides paragraphs only.
         let stops = |element: &Open| {
-            element.is_point() || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
+            element.is_point()
+                || is_own(&element.name)
+                || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
         };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         found.filter(|at| self.open[*at].name == name)
@@ -339,7 +373,8 @@ fn is_mathml_text(name: &str) -> bool {
     matches!(name, "mi" | "mo" | "mn" | "ms" | "mtext")
 }
 
-/// Our own elements and ESI's, which are replaced by what they stand for.
+/// Our own elements and ESI's, which are replaced by what they stand for: so what is inside is whole by
+/// itself, and ends nothing that is around.
 fn is_own(name: &str) -> bool {
     matches!(name, "fragment" | "slot" | "when" | "include") || name.starts_with("esi:")
 }

@@ -9,21 +9,23 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::catalogue::Catalogue;
-use crate::page::context::{Conditions, Dimension};
+use crate::page::context::Dimension;
+use crate::page::csp;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::esi::text::Text;
 use crate::page::experiment::Experiment;
-use crate::page::late::Script;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
-use super::composition::{Composition, FragmentUse, Part};
-use super::file::{LayoutFile, missing};
+use super::composition::{Composition, Condition, FragmentUse, Part};
+use super::esi::Builder as _;
+use super::file::{LayoutFile, missing, without_effect};
 use super::frames::Frames;
 use super::ids::{self, Wish};
 use super::markup::MAX_DEPTH;
 use super::needs::Needs;
-use super::node::{Mark, Node};
+use super::node::{Load, Mark, Node};
 use super::parts::Parts;
 use super::template::{Takeover, Template};
 use super::title::Title;
@@ -77,8 +79,8 @@ fn assemble_for(
     surroundings: &Surroundings<'_>,
 ) -> (Template, Vec<Diagnostic>) {
     let frames = Frames::around(file, surroundings.files);
-    let title = Title::new(frames.title(), &frames.levels, surroundings.files);
-    let needs = Needs::new(&frames.levels, surroundings.files);
+    let title = Title::new(frames.title(), &frames, surroundings.files);
+    let needs = Needs::new(&frames, surroundings.files);
     let outermost = frames.levels[0];
     let mut assembler = Assembler {
         surroundings,
@@ -89,6 +91,8 @@ fn assemble_for(
         level: 0,
         fragments: Vec::new(),
         conditions: Vec::new(),
+        values: Vec::new(),
+        has_tries: false,
         files: vec![outermost],
         includes: 0,
         depth: 0,
@@ -116,11 +120,24 @@ fn assemble_for(
     for (fragment, id) in fragments.iter_mut().zip(ids) {
         fragment.id = id;
     }
-    let headers = assembler.frames.headers();
-    let dimensions = dimensions(&fragments, &assembler.conditions);
+    let mut headers = assembler.frames.headers();
     let nested = surroundings.catalogue.reachable(fragments.iter().filter_map(FragmentUse::manifest));
-    let reads = reads(&dimensions, &nested, &front.experiments);
+    let loaded = |load| fragments.iter().any(|fragment| fragment.load == load);
+    // What nested fragments ask for is not known yet.
+    let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
+    let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
     let parts = parts.finish();
+    let digest = digest(&parts);
+    let html = Composition {
+        parts,
+        fragments: fragments.into_iter().map(Arc::new).collect(),
+        conditions: assembler.conditions,
+        values: assembler.values,
+        has_tries: assembler.has_tries,
+        mistake: None,
+    };
+    let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
+    let reads = reads(&dimensions, &nested, &front.experiments);
     let template = Template {
         file: file.source.file.clone(),
         routes: routes.to_vec(),
@@ -130,14 +147,11 @@ fn assemble_for(
         query: front.query.clone(),
         max_age: front.max_age,
         headers,
-        digest: digest(&parts),
-        html: Composition {
-            parts,
-            fragments: fragments.into_iter().map(Arc::new).collect(),
-            conditions: assembler.conditions,
-            mistake: None,
-        },
-        late_script: Script::default(),
+        digest,
+        html,
+        allowed: surroundings.allowed.to_vec(),
+        scripts,
+        is_lone: false,
         nested,
         dimensions,
         reads,
@@ -147,18 +161,9 @@ fn assemble_for(
     (template, assembler.problems)
 }
 
-/// What the page varies on, be it by a condition or by what a nanoservice is told.
-fn dimensions(fragments: &[FragmentUse], conditions: &[Conditions]) -> Vec<Dimension> {
-    let declared = fragments.iter().filter_map(FragmentUse::manifest).flat_map(|manifest| &manifest.context);
-    let asked = conditions.iter().chain(fragments.iter().map(|fragment| &fragment.conditions));
-    let all = declared.cloned().chain(asked.flat_map(Conditions::dimensions));
-    let all: BTreeSet<Dimension> = all.filter(|dimension| *dimension != Dimension::Page).collect();
-    all.into_iter().collect()
-}
-
 /// What has to be known of a reader, whatever its fragments ask for: what is declared by these, and what
 /// they can put conditions on.
-fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
+pub(super) fn reads(dimensions: &[Dimension], nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
     let mut all: BTreeSet<Dimension> = dimensions.iter().cloned().collect();
     if !nested.manifests().is_empty() {
         all.extend([Dimension::Device, Dimension::Region, Dimension::Locale]);
@@ -182,6 +187,11 @@ fn digest(parts: &[Part]) -> u128 {
                 Part::When(index, inside) => {
                     hash.update(&index.to_be_bytes());
                     feed(inside, hash);
+                }
+                Part::Value(index) => hash.update(&index.to_be_bytes()),
+                Part::Try(attempt, except) => {
+                    feed(attempt, hash);
+                    feed(except, hash);
                 }
                 // Only answers have these.
                 Part::Slot(name, _) => hash.update(name.as_bytes()),
@@ -207,7 +217,10 @@ pub(super) struct Assembler<'a> {
     pub(super) problems: Vec<Diagnostic>,
     /// In document order; `None` while what is inside one is being read.
     pub(super) fragments: Vec<Option<FragmentUse>>,
-    pub(super) conditions: Vec<Conditions>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) values: Vec<Arc<Text>>,
+    /// Something is tried somewhere.
+    pub(super) has_tries: bool,
     /// The files that are open: the page, a partial of it, a partial of that.
     pub(super) files: Vec<&'a LayoutFile>,
     pub(super) includes: usize,
@@ -241,12 +254,17 @@ impl<'a> Assembler<'a> {
             Node::When { conditions, variants_at, inside } => {
                 self.variants(conditions, variants_at.as_ref());
                 let index = self.conditions.len();
-                self.conditions.push(conditions.clone());
+                self.conditions.push(Condition::When(conditions.clone()));
                 let mut inner = Parts::default();
                 self.inside(inside, &mut inner);
                 parts.push(Part::When(index, inner.finish()));
             }
-            Node::Include(file) => self.include(file, parts),
+            Node::Esi(esi) => {
+                for part in self.esi(esi) {
+                    parts.push(part);
+                }
+            }
+            Node::Include(file) => self.include_file(file, parts),
             Node::Slot { name, inside, .. } if self.level + 1 < self.frames.levels.len() => {
                 match self.frames.fills[self.level + 1].slots.get(name.value.as_str()).cloned() {
                     Some(nodes) => self.filled(nodes, parts),
@@ -324,7 +342,7 @@ impl<'a> Assembler<'a> {
         file.source.slice(span).as_bytes()
     }
 
-    fn include(&mut self, named: &Located<String>, parts: &mut Parts) {
+    fn include_file(&mut self, named: &Located<String>, parts: &mut Parts) {
         let Some(file) = self.surroundings.files.get(&named.value) else {
             self.problems.push(missing(named, self.surroundings.files));
             return;
@@ -361,6 +379,7 @@ impl<'a> Assembler<'a> {
         }
         // One keeps the page from going live, and the file tells all of them itself.
         self.problems.extend(file.problems.iter().find(|problem| problem.is_error()).cloned());
+        self.problems.extend(without_effect(file));
         self.files.push(file);
         self.nodes(&file.nodes, parts);
         self.files.pop();

@@ -1,16 +1,21 @@
 //! HTML with holes: a layout's, or that of an answer which asks for other fragments.
 //! What it holds is the same for all readers; what fills it is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use semver::VersionReq;
 use url::Url;
 
-use crate::page::context::Conditions;
+use crate::page::context::{Conditions, Dimension, Reader};
 use crate::page::diagnostic::Spot;
+use crate::page::esi::expr::Expr;
+use crate::page::esi::request::reads;
+use crate::page::esi::text::Text;
+use crate::page::esi::variables::Variables;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
@@ -23,8 +28,12 @@ pub struct Composition {
     pub parts: Arc<[Part]>,
     /// All fragments, those inside others' fallbacks too, in document order.
     pub fragments: Vec<Arc<FragmentUse>>,
-    /// The conditions of `<when>`, by [`Part::When`].
-    pub conditions: Vec<Conditions>,
+    /// What decides whether something is shown, by [`Part::When`].
+    pub conditions: Vec<Condition>,
+    /// Texts with variables, by [`Part::Value`].
+    pub values: Vec<Arc<Text>>,
+    /// Whether [`Part::Try`] is anywhere in it.
+    pub has_tries: bool,
     /// What is wrong with an answer's, for the log. A layout with a mistake goes nowhere.
     pub mistake: Option<Box<str>>,
 }
@@ -38,12 +47,39 @@ pub enum Part {
     Fragment(usize),
     /// What is shown under conditions, by their index in [`Composition::conditions`].
     When(usize, Arc<[Part]>),
+    /// A text with variables, by its index in [`Composition::values`].
+    Value(usize),
+    /// What is shown unless an include in it fails, and what is shown then.
+    Try(Arc<[Part]>, Arc<[Part]>),
     /// A hole that the layout around a combining fragment may fill.
     Slot(Name, Arc<[Part]>),
     /// What fragments need in the head.
     Assets,
     /// Where those parts are sent whose places were passed by, for them to be taken there.
     Late,
+}
+
+/// What decides whether something is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// `<when>`
+    When(Conditions),
+    /// Of some tests it is this one that holds first; past the last one, that none holds.
+    First(Arc<[Expr]>, usize),
+}
+
+impl Condition {
+    /// Whether it holds for a reader at a time, and when time may change that.
+    #[must_use]
+    pub fn holds(&self, reader: &Reader, variables: &dyn Variables, at: Timestamp) -> (bool, Option<Duration>) {
+        match self {
+            Self::When(conditions) => (conditions.hold(reader, at), conditions.change_in(at)),
+            Self::First(tests, which) => {
+                let first = tests.iter().position(|test| test.holds(variables));
+                (first.unwrap_or(tests.len()) == *which, None)
+            }
+        }
+    }
 }
 
 /// A fragment in its place.
@@ -81,7 +117,7 @@ impl FragmentUse {
     pub const fn manifest(&self) -> Option<&Arc<Manifest>> {
         match &self.service {
             Service::Named(manifest) => Some(manifest),
-            Service::Wanted(..) | Service::Source(_) => None,
+            Service::Wanted(..) | Service::Source(_) | Service::Included { .. } => None,
         }
     }
 }
@@ -95,6 +131,50 @@ pub enum Service {
     Wanted(Name, VersionReq),
     /// A URL on an allowed upstream.
     Source(Url),
+    /// A URL with variables, on an allowed upstream or on that of the nanoservice which includes it.
+    Included {
+        /// The URL.
+        src: Arc<Text>,
+        /// Whether a failure is none to what is tried.
+        goes_on: bool,
+    },
+}
+
+impl Composition {
+    /// Whether anything in it depends on variables.
+    #[must_use]
+    pub fn has_variables(&self) -> bool {
+        let included = |fragment: &Arc<FragmentUse>| matches!(fragment.service, Service::Included { .. });
+        let tested = |condition: &Condition| matches!(condition, Condition::First(..));
+        !self.values.is_empty() || self.conditions.iter().any(tested) || self.fragments.iter().any(included)
+    }
+
+    /// What the page varies on for its sake, each once: by what nanoservices are told, by conditions, by
+    /// variables.
+    #[must_use]
+    pub fn dimensions(&self) -> BTreeSet<Dimension> {
+        let mut all = BTreeSet::new();
+        let used = |names: &mut dyn Iterator<Item = (&str, Option<&str>)>| {
+            names.filter_map(|(name, key)| reads(name, key)).collect::<Vec<_>>()
+        };
+        for condition in &self.conditions {
+            match condition {
+                Condition::When(conditions) => all.extend(conditions.dimensions()),
+                Condition::First(tests, _) => all.extend(used(&mut tests.iter().flat_map(Expr::used))),
+            }
+        }
+        all.extend(used(&mut self.values.iter().flat_map(|text| text.used())));
+        for fragment in &self.fragments {
+            all.extend(fragment.conditions.dimensions());
+            match &fragment.service {
+                Service::Named(manifest) => all.extend(manifest.context.iter().cloned()),
+                Service::Included { src, .. } => all.extend(used(&mut src.used())),
+                Service::Wanted(..) | Service::Source(_) => {}
+            }
+        }
+        all.remove(&Dimension::Page);
+        all
+    }
 }
 
 /// What of a fragment's inside fills slots of its HTML, by their names. `slots`: which slot a fragment
@@ -113,7 +193,8 @@ pub(super) fn fills(inside: &[Part], slots: &BTreeMap<usize, Name>) -> BTreeMap<
                     found.entry(slot).or_default().push(Part::When(*condition, inside));
                 }
             }
-            Part::Text(_) | Part::Slot(..) | Part::Assets | Part::Late => {}
+            // Whatever else is in there is only for a fallback.
+            _ => {}
         }
     }
     found.into_iter().map(|(slot, parts)| (slot, parts.into())).collect()

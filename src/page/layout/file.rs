@@ -56,7 +56,8 @@ impl LayoutFile {
             source.text.len()
         });
         // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
-        let role = Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false };
+        let role =
+            Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false, esi: front.esi };
         let Markup { nodes, depth, .. } = markup::parse(source, body, role, &mut problems);
         Self { source: Arc::clone(source), front, nodes, depth, problems }
     }
@@ -72,6 +73,14 @@ impl LayoutFile {
     pub fn is_page(&self) -> bool {
         !self.front.routes.is_empty() || self.front.route_was_wrong
     }
+}
+
+/// Settings of a frame or a partial that nothing comes of.
+pub(super) fn without_effect(file: &LayoutFile) -> impl Iterator<Item = Diagnostic> + '_ {
+    file.front.of_pages.iter().map(|key| {
+        let message = format!("`{}` has no effect here: the page that uses this file says it", key.value);
+        Diagnostic::new(Code::Ignored, key.at.clone(), message).help("move it to the file with the `route`")
+    })
 }
 
 /// That a file which another one names is not there.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::page::diagnostic::{Code, Diagnostic, Located};
 use crate::page::names;
 
-use super::file::{LayoutFile, missing};
+use super::file::{LayoutFile, missing, without_effect};
 use super::node::Node;
 
 /// Frames around each other, at most.
@@ -39,6 +39,7 @@ impl<'a> Frames<'a> {
                 Ok(frame) => {
                     // One keeps the page from going live, and the file tells all of them itself.
                     problems.extend(frame.problems.iter().find(|problem| problem.is_error()).cloned());
+                    problems.extend(without_effect(frame));
                     levels.insert(0, frame);
                 }
                 Err(problem) => {
@@ -169,9 +170,8 @@ fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> 
                 Node::Include(named) if met.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
-                Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => open.push(inside),
                 Node::Fragment(element) => open.push(&element.inside),
-                Node::Text(_) | Node::Include(_) | Node::Title(_) | Node::Mark(_) => {}
+                other => open.extend(other.inside()),
             }
         }
     }

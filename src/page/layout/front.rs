@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::diagnostic::{Code, Diagnostic, Located, Source};
 use crate::page::experiment::Experiment;
 use crate::page::names;
 use crate::page::route::Pattern;
@@ -41,7 +41,12 @@ pub struct FrontMatter {
     pub experiments: Vec<Experiment>,
     /// Whether `<esi:…>` is acted on.
     pub esi: bool,
+    /// Keys that only the file of a page, or one that takes its place, has a use for.
+    pub of_pages: Vec<Located<&'static str>>,
 }
+
+/// Keys that say what a page does, and not what it looks like.
+const OF_PAGES: [&str; 5] = ["budget", "query", "max_age", "schedule", "experiment"];
 
 /// A file that is served on this file's routes for a time.
 #[derive(Debug, Clone)]
@@ -115,20 +120,16 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
         schedule,
         experiments,
         esi: esi.unwrap_or_default(),
+        of_pages: OF_PAGES
+            .into_iter()
+            .filter_map(|key| {
+                let entry = table.entries.iter().find(|entry| entry.key == key)?;
+                Some(Located { value: key, at: entry.key_at.clone() })
+            })
+            .collect(),
     };
     front.query.dedup();
-    for (key, acted_on) in [("esi", !front.esi)] {
-        if let (false, Some(entry)) = (acted_on, table.entries.iter().find(|entry| entry.key == key)) {
-            problems.push(not_yet(entry.key_at.clone(), &format!("`{key}`")));
-        }
-    }
     (front, reader.finish())
-}
-
-/// Something that is understood, but comes in a later version.
-pub(super) fn not_yet(at: Spot, what: &str) -> Diagnostic {
-    Diagnostic::new(Code::NotYet, at, format!("{what} is understood, but not acted on by this version"))
-        .help("the page is served as if it were not there")
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "stands at the end of readers of values")]

@@ -13,8 +13,10 @@ pub mod composition;
 pub mod template;
 
 pub mod assemble;
+mod esi;
 mod frames;
 mod ids;
+pub mod lone;
 mod needs;
 mod nested;
 mod parts;

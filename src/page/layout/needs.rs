@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::LayoutFile;
+use super::frames::Frames;
 use super::node::{Mark, Node};
 use super::place;
 
@@ -36,12 +37,12 @@ const fn of(mark: Mark) -> Option<Place> {
 }
 
 impl Needs {
-    pub(super) fn new(roots: &[&LayoutFile], files: &BTreeMap<String, LayoutFile>) -> Self {
+    pub(super) fn new(frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
         let rank = |node: &Node| match node {
             Node::Mark(mark) => of(*mark),
             _ => None,
         };
-        Self { place: Some(place::best(roots, files, rank).unwrap_or(Place::Front)) }
+        Self { place: Some(place::best(frames, files, rank).unwrap_or(Place::Front)) }
     }
 
     /// Whether they go here.

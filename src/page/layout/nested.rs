@@ -8,12 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::diagnostic::{Diagnostic, Source, Spot};
+use crate::page::esi::text::Text;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
-use super::composition::{Composition, FragmentUse, Part, Service, fills};
+use super::composition::{Composition, Condition, FragmentUse, Part, Service, fills};
+use super::esi::{self, Builder};
 use super::markup::{self, Role};
-use super::node::{FragmentElement, Load, Node, Target};
+use super::node::{FragmentElement, Include, Load, Node, Target};
 
 /// Fragments that one answer asks for, at most; past them stand fallbacks.
 const MAX_FRAGMENTS: usize = 1000;
@@ -21,24 +23,39 @@ const MAX_FRAGMENTS: usize = 1000;
 impl Composition {
     /// Takes an answer's HTML apart. `None` where it asks for nothing.
     #[must_use]
-    pub fn of_answer(html: &Bytes, manifest: &Manifest) -> Option<Self> {
-        if !asks(html) {
+    pub fn of_answer(html: &Bytes, manifest: &Manifest, esi: bool) -> Option<Self> {
+        if !asks(html, esi) {
             return None;
         }
         let text = std::str::from_utf8(html).ok()?;
         let source = Source::new(format!("the HTML of `{}`", manifest.name), text);
         let mut problems = Vec::new();
-        let markup = markup::parse(&source, 0, Role::ANSWER, &mut problems);
+        let markup = markup::parse(&source, 0, Role::answer(esi), &mut problems);
         if markup.too_deep {
             return None;
         }
-        let mut taking = Taking { html, manifest, fragments: Vec::new(), slots: BTreeMap::new() };
+        let mut taking = Taking {
+            html,
+            manifest,
+            fragments: Vec::new(),
+            conditions: Vec::new(),
+            values: Vec::new(),
+            has_tries: false,
+            slots: BTreeMap::new(),
+        };
         let parts = taking.parts(&markup.nodes);
-        if taking.fragments.is_empty() && !parts.iter().any(|part| matches!(part, Part::Slot(..))) {
+        // ESI may also leave something out.
+        if matches!(&*parts, [Part::Text(text)] if text.len() == html.len()) {
             return None;
         }
-        let fragments = taking.fragments.into_iter().flatten().map(Arc::new).collect();
-        Some(Self { parts, fragments, conditions: Vec::new(), mistake: problems.first().map(told) })
+        Some(Self {
+            parts,
+            fragments: taking.fragments.into_iter().flatten().map(Arc::new).collect(),
+            conditions: taking.conditions,
+            values: taking.values,
+            has_tries: taking.has_tries,
+            mistake: problems.first().map(told),
+        })
     }
 
     /// Bytes that it takes in memory beside the HTML, about.
@@ -47,7 +64,8 @@ impl Composition {
         fn of(parts: &[Part]) -> usize {
             let inside = |part: &Part| match part {
                 Part::When(_, inside) | Part::Slot(_, inside) => of(inside),
-                Part::Text(_) | Part::Fragment(_) | Part::Assets | Part::Late => 0,
+                Part::Try(attempt, except) => of(attempt) + of(except),
+                Part::Text(_) | Part::Fragment(_) | Part::Value(_) | Part::Assets | Part::Late => 0,
             };
             size_of_val(parts) + parts.iter().map(inside).sum::<usize>()
         }
@@ -58,16 +76,25 @@ impl Composition {
                 + parameters.sum::<usize>()
                 + fragment.at.source.text.len()
         };
-        of(&self.parts) + self.fragments.iter().map(fragment).sum::<usize>()
+        // What ESI was read into is some times as large as its text, which is what it is at most.
+        let text: usize = self.values.iter().map(|text| 2 * size_of_val(text.pieces())).sum();
+        let tests = self.conditions.iter().map(|condition| match condition {
+            Condition::When(_) => size_of::<Condition>(),
+            Condition::First(tests, which) => {
+                size_of::<Condition>() + if *which == 0 { 4 * size_of_val(&**tests) } else { 0 }
+            }
+        });
+        of(&self.parts) + text + tests.sum::<usize>() + self.fragments.iter().map(fragment).sum::<usize>()
     }
 }
 
 /// Whether HTML may ask for anything, at the speed of a scan.
-fn asks(html: &[u8]) -> bool {
-    const MARKS: [&[u8]; 2] = [b"fragment", b"slot"];
+fn asks(html: &[u8], esi: bool) -> bool {
+    const MARKS: [&[u8]; 4] = [b"fragment", b"slot", b"esi:", b"!--esi"];
+    let marks = if esi { &MARKS[..] } else { &MARKS[..2] };
     memchr::memchr_iter(b'<', html).any(|at| {
         let name = &html[at + 1..];
-        MARKS.iter().any(|mark| name.get(..mark.len()).is_some_and(|name| name.eq_ignore_ascii_case(mark)))
+        marks.iter().any(|mark| name.get(..mark.len()).is_some_and(|name| name.eq_ignore_ascii_case(mark)))
     })
 }
 
@@ -88,6 +115,9 @@ struct Taking<'a> {
     manifest: &'a Manifest,
     /// In document order; `None` while what is inside one is being read.
     fragments: Vec<Option<FragmentUse>>,
+    conditions: Vec<Condition>,
+    values: Vec<Arc<Text>>,
+    has_tries: bool,
     /// Which slot a fragment fills, by its index.
     slots: BTreeMap<usize, Name>,
 }
@@ -146,9 +176,23 @@ impl Taking<'_> {
                 let default = self.finish(default);
                 self.push(Part::Slot(Name::from(name.value.as_str()), default), pieces);
             }
+            Node::Esi(esi) => {
+                for part in self.esi(esi) {
+                    self.push(part, pieces);
+                }
+            }
             // These are a layout's, and stand in no answer.
             Node::When { .. } | Node::Fill { .. } | Node::Head(_) | Node::Include(_) | Node::Mark(_) => {}
         }
+    }
+
+    /// The index of one more fragment. `None`: it has as many as it may have.
+    fn room(&mut self) -> Option<usize> {
+        let index = self.fragments.len();
+        (index < MAX_FRAGMENTS).then(|| {
+            self.fragments.push(None);
+            index
+        })
     }
 
     fn fragment(&mut self, element: &FragmentElement, pieces: &mut Pieces) {
@@ -161,18 +205,13 @@ impl Taking<'_> {
             self.nodes(&element.inside, pieces);
             return self.text(&element.end, pieces);
         };
-        if self.fragments.len() == MAX_FRAGMENTS {
-            return self.nodes(&element.inside, pieces);
-        }
-        let index = self.fragments.len();
-        self.fragments.push(None);
+        let Some(index) = self.room() else { return self.nodes(&element.inside, pieces) };
         if let Some(slot) = &element.slot {
             self.slots.insert(index, Name::from(slot.value.as_str()));
         }
         let fallback = self.parts(&element.inside);
         let fills = fills(&fallback, &self.slots);
         let name = Name::from(name.value.as_str());
-        let tag = Source::new(element.at.source.file.clone(), element.at.source.slice(element.at.span.clone()));
         self.fragments[index] = Some(FragmentUse {
             id: element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str())),
             service: Service::Wanted(name, version.value.clone()),
@@ -186,9 +225,48 @@ impl Taking<'_> {
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fallback,
             fills,
-            // The tag alone: the whole text would be kept with it.
-            at: Spot::new(&tag, 0..tag.text.len()),
+            at: alone(&element.at),
         });
         self.push(Part::Fragment(index), pieces);
     }
+}
+
+/// A place in a text of its own: the whole answer would be kept with it.
+fn alone(at: &Spot) -> Spot {
+    let tag = Source::new(at.source.file.clone(), at.source.slice(at.span.clone()));
+    Spot::new(&tag, 0..tag.text.len())
+}
+
+impl<'n> Builder<'n> for Taking<'_> {
+    fn conditions(&mut self) -> &mut Vec<Condition> {
+        &mut self.conditions
+    }
+
+    fn values(&mut self) -> &mut Vec<Arc<Text>> {
+        &mut self.values
+    }
+
+    fn tries(&mut self) {
+        self.has_tries = true;
+    }
+
+    fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Part]> {
+        self.parts(nodes)
+    }
+
+    fn include(&mut self, include: &'n Include) -> Option<Part> {
+        let index = self.room()?;
+        let at = alone(&include.at);
+        let alt = include.alt.as_ref().and_then(|alt| Some((alt, self.room()?)));
+        let mut fallback = Arc::default();
+        if let Some((alt, index)) = alt {
+            self.fragments[index] = Some(esi::fragment(include, &alt.value, at.clone(), Arc::default()));
+            fallback = Arc::from([Part::Fragment(index)]);
+        }
+        self.fragments[index] = Some(esi::fragment(include, &include.src.value, at, fallback));
+        Some(Part::Fragment(index))
+    }
+
+    // One that there is not has no value.
+    fn uses(&mut self, _: &mut dyn Iterator<Item = (&str, Option<&str>)>, _: &Spot) {}
 }

@@ -1,6 +1,7 @@
 //! What a layout's HTML is taken apart into.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use semver::VersionReq;
@@ -8,6 +9,8 @@ use url::Url;
 
 use crate::page::context::Conditions;
 use crate::page::diagnostic::{Located, Spot};
+use crate::page::esi::expr::Expr;
+use crate::page::esi::text::Text;
 
 /// A piece of a layout.
 #[derive(Debug)]
@@ -51,6 +54,71 @@ pub enum Node {
     Title(Range<usize>),
     /// A place where something could be added to the head: no bytes of its own.
     Mark(Mark),
+    /// An element of ESI.
+    Esi(Esi),
+}
+
+impl Node {
+    /// What stands inside it, but for a fragment's fallback, which is shown in its stead.
+    #[must_use]
+    pub fn inside(&self) -> Vec<&[Self]> {
+        match self {
+            Self::When { inside, .. }
+            | Self::Slot { inside, .. }
+            | Self::Fill { inside, .. }
+            | Self::Head(inside)
+            | Self::Esi(Esi::Vars(inside)) => vec![inside],
+            Self::Esi(Esi::Choose(_, branches)) => branches.iter().map(Vec::as_slice).collect(),
+            Self::Esi(Esi::Try(attempt, except)) => vec![attempt, except],
+            Self::Text(_) | Self::Fragment(_) | Self::Include(_) | Self::Title(_) | Self::Mark(_) | Self::Esi(_) => {
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What ESI's elements are taken apart into (W3C Note, ESI Language Specification 1.0).
+#[derive(Debug)]
+pub enum Esi {
+    /// `<esi:include>`
+    Include(Box<Include>),
+    /// A text of `<esi:vars>`.
+    Value(Located<Arc<Text>>),
+    /// `<esi:vars>`
+    Vars(Vec<Node>),
+    /// `<esi:choose>`: what is shown where the first of its tests holds, and so on. Where there is one
+    /// more than there are tests, it is shown where none holds.
+    Choose(Vec<Located<Expr>>, Vec<Vec<Node>>),
+    /// `<esi:try>`: what is shown unless an include in it fails, and what is shown then.
+    Try(Vec<Node>, Vec<Node>),
+    /// A child of one of the two, until that is closed.
+    Branch(Branch, Vec<Node>),
+}
+
+/// What belongs into `<esi:choose>` and `<esi:try>`.
+#[derive(Debug)]
+pub enum Branch {
+    /// `<esi:when>`
+    When(Located<Expr>),
+    /// `<esi:otherwise>`
+    Otherwise,
+    /// `<esi:attempt>`
+    Attempt,
+    /// `<esi:except>`
+    Except,
+}
+
+/// `<esi:include>`
+#[derive(Debug)]
+pub struct Include {
+    /// The element.
+    pub at: Spot,
+    /// What is put in its place.
+    pub src: Located<Arc<Text>>,
+    /// What is put there if that fails.
+    pub alt: Option<Located<Arc<Text>>>,
+    /// Whether a failure is none to `<esi:try>`.
+    pub goes_on: bool,
 }
 
 /// Places where something can be added to a head.

@@ -8,11 +8,12 @@ use jiff::Timestamp;
 
 use crate::page::catalogue::Catalogue;
 use crate::page::context::Dimension;
+use crate::page::csp::Scripts;
 use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
-use crate::page::late::Script;
 use crate::page::manifest::Manifest;
 use crate::page::route::Pattern;
+use crate::page::upstreams::Allowed;
 
 use super::composition::Composition;
 
@@ -37,6 +38,8 @@ pub struct Template {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The page: its bytes and its fragments.
     pub html: Composition,
+    /// The upstreams that ESI of its fragments may name.
+    pub allowed: Vec<Allowed>,
     /// The nanoservices that its fragments may ask for, and those that these may.
     pub nested: Catalogue,
     /// What the page varies on, each once.
@@ -45,8 +48,10 @@ pub struct Template {
     pub reads: Vec<Dimension>,
     /// Equal for two layouts with the same bytes, here and on other machines.
     pub digest: u128,
-    /// What puts late parts into their places in browsers that do not.
-    pub late_script: Script,
+    /// The compositor's own scripts that it has; its policy allows them.
+    pub scripts: Scripts,
+    /// It is a fragment by itself, which scripts take whole.
+    pub is_lone: bool,
     /// Tests on its readers.
     pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.

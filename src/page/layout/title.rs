@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::LayoutFile;
+use super::frames::Frames;
 use super::node::{Mark, Node};
 use super::place;
 
@@ -46,8 +47,8 @@ const fn of(mark: Mark) -> Option<Place> {
 }
 
 impl Title {
-    pub(super) fn new(title: Option<&str>, roots: &[&LayoutFile], files: &BTreeMap<String, LayoutFile>) -> Self {
-        let place = title.and_then(|_| place::best(roots, files, rank)).unwrap_or(Place::Front);
+    pub(super) fn new(title: Option<&str>, frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
+        let place = title.and_then(|_| place::best(frames, files, rank)).unwrap_or(Place::Front);
         Self { text: title.map(escape), place }
     }
 

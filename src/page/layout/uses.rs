@@ -12,7 +12,7 @@ use crate::page::units;
 use super::assemble::Assembler;
 use super::composition::{FragmentUse, Service, fills};
 use super::ids::Wish;
-use super::node::{FragmentElement, Parameter, Piece, Target};
+use super::node::{FragmentElement, Load, Parameter, Piece, Target};
 use super::parts::Parts;
 
 impl<'a> Assembler<'a> {
@@ -47,17 +47,23 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    pub(super) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+    /// The index of one more fragment. `None`: the page has as many as it may have.
+    pub(super) fn room(&mut self, at: &Spot) -> Option<usize> {
         let index = self.fragments.len();
         if index == self.surroundings.max_fragments {
             let message = format!("the page has more than {index} fragments");
-            let problem = Diagnostic::new(Code::BadValue, element.at.clone(), message);
+            let problem = Diagnostic::new(Code::BadValue, at.clone(), message);
             self.problems.push(problem.help("`page.max_fragments` in pasteup.toml is the limit"));
         }
         if index >= self.surroundings.max_fragments {
             return None;
         }
         self.fragments.push(None);
+        Some(index)
+    }
+
+    pub(super) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+        let index = self.room(&element.at)?;
         if let Some(slot) = &element.slot {
             self.slot_of(slot);
             self.slots.insert(index, Name::from(slot.value.as_str()));
@@ -69,6 +75,9 @@ impl<'a> Assembler<'a> {
         }
         if let Some(Service::Named(manifest)) = &service {
             self.declared(element, manifest);
+        }
+        if element.load == Load::Lazy {
+            self.lazy(element);
         }
         let wish = service.as_ref().map(|service| wish(element, service));
         self.wishes.extend(wish);
@@ -104,20 +113,29 @@ impl<'a> Assembler<'a> {
         Some(index)
     }
 
+    /// Tells what cannot be loaded lazily.
+    fn lazy(&mut self, element: &FragmentElement) {
+        let (message, help) = if element.required {
+            ("a `required` fragment cannot be lazy: the page waits for it", "remove one of the two")
+        } else if matches!(element.target, Target::Source(_)) {
+            (
+                "a fragment named by `src` cannot be lazy: readers ask for it by its name",
+                "give it a manifest in fragments/",
+            )
+        } else {
+            return;
+        };
+        self.problems.push(Diagnostic::new(Code::BadValue, element.at.clone(), message).help(help));
+    }
+
     fn service(&mut self, element: &FragmentElement) -> Option<Service> {
         match &element.target {
             Target::Missing => None,
             Target::Source(url) => {
-                if self.surroundings.allowed.iter().any(|allowed| allowed.covers(&url.value)) {
-                    return Some(Service::Source(url.value.clone()));
-                }
-                let origin = url.value.origin().ascii_serialization();
-                let message = format!("`{origin}` is no allowed upstream");
-                let problem = Diagnostic::new(Code::UpstreamNotAllowed, url.at.clone(), message);
-                self.problems.push(
-                    problem.help(format!("an operator allows it in pasteup.toml: [upstreams] allow = [\"{origin}\"]")),
-                );
-                None
+                let refused = self.refused(&url.value, &url.at);
+                let service = refused.is_none().then(|| Service::Source(url.value.clone()));
+                self.problems.extend(refused);
+                service
             }
             Target::Named { name, version } => {
                 let catalogue = self.surroundings.catalogue;
@@ -220,6 +238,7 @@ fn wish(element: &FragmentElement, service: &Service) -> Wish {
         (Some(id), _) => Wish::Written(id.clone()),
         (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
         (None, Service::Wanted(name, _)) => Wish::Named(name.to_string()),
+        (None, Service::Included { .. }) => Wish::Named(super::esi::ID.to_owned()),
         (None, Service::Source(url)) => {
             let host = url.host_str().unwrap_or("src");
             Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))

@@ -239,9 +239,6 @@ impl Manifest {
         let cookies = reader.read("cookies", table::list(cookie));
         let esi = reader.read("esi", table::boolean);
         let html = reader.read("html", Boundary::read);
-        if let (Some(entry), Some(true)) = (reader.entry("esi"), esi) {
-            later.push((entry.key_at.clone(), "`esi` is understood, but not acted on by this version".to_owned()));
-        }
         let params = param::params(&mut reader);
         undeclared(&mut reader, endpoint.as_deref().unwrap_or_default(), &params);
         let cache = reader.table("cache", cache_rules);
@@ -263,10 +260,6 @@ impl Manifest {
             let at = table.get("endpoint").map_or_else(|| head_of(table), |value| value.at.clone());
             let message = format!("a certificate is shown over https only, and `{}` is not", plain.as_str());
             reader.note(at, message, Some("write an https address, or another `auth.kind`".to_owned()));
-        }
-        if let Some(entry) = reader.entry("endpoint").filter(|_| endpoint.as_ref().is_some_and(|all| all.len() > 1)) {
-            let message = "of several endpoints the first is asked: load is not balanced by this version".to_owned();
-            later.push((entry.key_at.clone(), message));
         }
         let assets = reader.tables("assets", |asset| {
             let rel = required(asset, "rel", table::word(&RELATIONS));
@@ -430,8 +423,7 @@ params = { city = "london" }
     #[test]
     fn the_whole_example_is_read() {
         let (manifest, problems) = parse(WHOLE);
-        let codes: Vec<_> = problems.iter().map(|(line, _, text)| (*line, &text[..7])).collect();
-        assert_eq!(codes, [(5, "not-yet")], "what is not acted on is told: {problems:#?}");
+        assert_eq!(problems, []);
         let manifest = manifest.expect("a manifest");
         assert_eq!(manifest.cache.ttl, Some(Duration::from_mins(1)));
         assert_eq!(manifest.limits.max_bytes, Some(256 << 10));

@@ -5,3 +5,7 @@ pub mod freshness;
 
 pub mod backoff;
 pub mod validation;
+
+pub mod allowance;
+pub mod breaker;
+pub mod load;

@@ -10,15 +10,17 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
 use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::{Reader, Visit};
 use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
+use pasteup::page::fetch::Fetch;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
 use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::policy::breaker::Circuit;
 use pasteup::page::site::{Files, Limits, Match, Site};
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
@@ -32,7 +34,9 @@ pub(crate) struct TestCompositor {
     files: Files,
     services: Services,
     defaults: Defaults,
+    limits: Limits,
     chance: Option<fn() -> f64>,
+    in_flight: Arc<InFlight>,
     engine: Option<(Compositor, Site)>,
 }
 
@@ -95,6 +99,21 @@ impl Store for Everything {
     }
 }
 
+/// Counts requests under way.
+#[derive(Default)]
+struct InFlight(Mutex<HashMap<String, i64>>);
+
+impl Observer for InFlight {
+    fn in_flight(&self, upstream: &str, began: bool) {
+        *self.0.lock().unwrap().entry(upstream.to_owned()).or_default() += if began { 1 } else { -1 };
+    }
+
+    fn circuit(&self, _: &str, _: Circuit) {}
+    fn composed(&self, _: &Page) {}
+    fn answered(&self, _: StatusCode, _: Duration) {}
+    fn fetched(&self, _: &Fetch, _: Result<&pasteup::page::answer::Answer, &Failure>, _: Duration) {}
+}
+
 /// A wall clock that runs with tokio's.
 struct PausedClock(Instant);
 
@@ -105,8 +124,9 @@ impl Clock for PausedClock {
 }
 
 impl TestCompositor {
+    /// One that asks each service once: what is asked twice is for the tests of that.
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self::default().defaults(|defaults| defaults.withstand.retries = 0)
     }
 
     /// Adds `layouts/NAME`.
@@ -125,21 +145,33 @@ impl TestCompositor {
         self.fragment_with(name, "", behaviour)
     }
 
+    /// Adds a manifest of these lines, and a name and version.
+    pub(crate) fn manifest(mut self, name: &str, lines: &str) -> Self {
+        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{lines}");
+        self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
+        self
+    }
+
     /// The same, with more lines for its manifest.
     pub(crate) fn fragment_with(
-        mut self,
+        self,
         name: &str,
         manifest: &str,
         behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{name}.test/x\"\n{manifest}");
-        self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
-        self.becomes(name, behaviour);
-        self
+        let site = self.manifest(name, &format!("endpoint = \"http://{name}.test/x\"\n{manifest}"));
+        site.becomes(name, behaviour);
+        site
     }
 
     pub(crate) fn defaults(mut self, change: impl FnOnce(&mut Defaults)) -> Self {
         change(&mut self.defaults);
+        self
+    }
+
+    /// Allows an upstream.
+    pub(crate) fn allow(mut self, upstream: &str) -> Self {
+        self.limits.allowed.push(upstream.parse().unwrap());
         self
     }
 
@@ -157,18 +189,30 @@ impl TestCompositor {
 
     /// Ends the building. Mistakes are not expected.
     pub(crate) fn start(mut self) -> Self {
-        let site = Site::build(&self.files, &Limits::default(), None);
+        let site = Site::build(&self.files, &self.limits, None);
         let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
         assert!(errors.is_empty(), "{errors:#?}");
         let engine = Compositor::new(Ports {
             upstream: Arc::new(self.services.clone()),
             store: Arc::new(Everything::default()),
             clock: Arc::new(PausedClock(Instant::now())),
-            observer: Arc::new(Unobserved),
+            observer: Arc::clone(&self.in_flight) as Arc<dyn Observer>,
             chance: self.chance.unwrap_or(|| 0.0),
         });
         self.engine = Some((engine, site));
         self
+    }
+
+    /// All that is wrong with the files: `CODE: MESSAGE`.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let site = Site::build(&self.files, &self.limits, None);
+        site.problems.iter().map(|problem| format!("{}: {}", problem.code.as_str(), problem.message)).collect()
+    }
+
+    /// Whether a path leads anywhere.
+    pub(crate) fn leads(&self, path: &str) -> bool {
+        let (engine, site) = self.engine.as_ref().expect("start comes first");
+        site.find(path, engine.now()).is_some()
     }
 
     /// Asks for a page.
@@ -196,7 +240,10 @@ impl TestCompositor {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
-        let visit = Visit::new(pattern, parameters, query, &template.query, reader);
+        let visit = Visit {
+            host: "courier.test".to_owned(),
+            ..Visit::new(pattern, parameters, query, &template.query, reader)
+        };
         let (template, defaults, trace) = (Arc::clone(template), Arc::new(self.defaults.clone()), Trace::new());
         how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }
@@ -209,6 +256,13 @@ impl TestCompositor {
     /// All requests to nanoservices, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.services.requests.lock().unwrap().clone()
+    }
+
+    /// Requests under way, by upstream, where there are any.
+    pub(crate) fn in_flight(&self) -> HashMap<String, i64> {
+        let mut counts = self.in_flight.0.lock().unwrap().clone();
+        counts.retain(|_, count| *count != 0);
+        counts
     }
 
     /// Fetches that are in the air.
@@ -329,4 +383,35 @@ pub(crate) fn counts(cache_control: &'static str) -> impl Fn(Request) -> Answer 
         let number = count.fetch_add(1, Ordering::SeqCst) + 1;
         html_kept(&number.to_string(), cache_control)(request)
     }
+}
+
+/// What comes of a page, and when: its chunks, joined as they came, each with its time.
+pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
+    let began = Instant::now();
+    let mut seen: Vec<(u64, String)> = Vec::new();
+    let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
+    match site.begin("/").await {
+        Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
+            seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
+        }
+        Begun::Whole(page) => return Err(page.verdict),
+        Begun::Streaming { status, headers, mut body } => {
+            assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
+            assert!(!headers.contains_key("etag"));
+            seen.push((at(), String::new()));
+            while let Some(chunk) = body.next().await {
+                let text = String::from_utf8(chunk.to_vec()).unwrap();
+                match seen.last_mut() {
+                    Some((then, before)) if *then == at() => before.push_str(&text),
+                    _ => seen.push((at(), text)),
+                }
+            }
+        }
+    }
+    Ok(seen)
+}
+
+pub(crate) fn seen_is(seen: &[(u64, String)], expected: &[(u64, &str)]) {
+    let seen: Vec<(u64, &str)> = seen.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    assert_eq!(seen, expected);
 }

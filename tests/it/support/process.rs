@@ -57,6 +57,11 @@ impl TestSite {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Its pages are sent whole, and say so in their headers, however busy the machine is.
+    pub(crate) fn whole(self) -> Self {
+        self.file("pasteup.toml", "[page]\nstream = false\n")
+    }
+
     /// A page at `/`.
     pub(crate) fn front(self, html: &str) -> Self {
         self.file("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))

@@ -20,19 +20,19 @@ const RUNS_ON: [char; 2] = ['<', '\n'];
 const IS_IT_CLOSED: &str = "is a quotation mark before it not closed, or one too many?";
 
 impl Parser<'_> {
-    fn bad(&mut self, attribute: &Attribute, message: String, help: Option<String>) {
+    pub(super) fn bad(&mut self, attribute: &Attribute, message: String, help: Option<String>) {
         let help = if attribute.value.contains(RUNS_ON) { Some(IS_IT_CLOSED.to_owned()) } else { help };
         self.note(Code::BadValue, value_or_name(attribute), format!("`{}`: {message}", attribute.name)).help = help;
     }
 
-    fn unknown(&mut self, attribute: &Attribute, element: &str, known: &[&str]) {
+    pub(super) fn unknown(&mut self, attribute: &Attribute, element: &str, known: &[&str]) {
         let help = names::did_you_mean(&attribute.name, known.iter().copied());
         let message = format!("`<{element}>` has no attribute `{}`", attribute.name);
         self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help = help;
     }
 
     /// The attributes, repeated ones told and left out.
-    fn attributes<'t>(&mut self, tag: &'t StartTag) -> Vec<&'t Attribute> {
+    pub(super) fn attributes<'t>(&mut self, tag: &'t StartTag) -> Vec<&'t Attribute> {
         let mut seen = HashSet::new();
         let mut attributes = Vec::new();
         for attribute in &tag.attributes {
@@ -377,7 +377,7 @@ impl Parser<'_> {
 }
 
 /// Where an attribute's value is, or its name where the value is empty.
-fn value_or_name(attribute: &Attribute) -> Range<usize> {
+pub(super) fn value_or_name(attribute: &Attribute) -> Range<usize> {
     if attribute.value_span.is_empty() { attribute.name_span.clone() } else { attribute.value_span.clone() }
 }
 

@@ -2,6 +2,7 @@
 //! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
 
 mod elements;
+mod esi;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,11 +30,16 @@ pub struct Role {
     pub fills: bool,
     /// It is no file but what a nanoservice answered.
     pub is_answer: bool,
+    /// ESI's elements in it are acted on.
+    pub esi: bool,
 }
 
 impl Role {
     /// What a nanoservice answered. Its slots may be filled by the layout that asked for it.
-    pub const ANSWER: Self = Self { has_slots: true, fills: false, is_answer: true };
+    #[must_use]
+    pub const fn answer(esi: bool) -> Self {
+        Self { has_slots: true, fills: false, is_answer: true, esi }
+    }
 }
 
 /// A top-level element that goes into a slot, or into the frame's head.
@@ -70,6 +76,7 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
         too_deep: false,
         no_title: [0; NO_TITLE.len()],
         title: None,
+        in_head: false,
     };
     for token in tokens::tokens(&source.text, body) {
         // Past the limit nothing is built, and nothing said of what closes what.
@@ -102,12 +109,20 @@ struct Parser<'a> {
     no_title: [usize; NO_TITLE.len()],
     /// Where the text of the open `<title>` begins.
     title: Option<usize>,
+    /// Whether it is in the page's head.
+    in_head: bool,
 }
 
 impl Parser<'_> {
     fn token(&mut self, token: Token) {
+        match &token {
+            Token::Start(tag) if matches!(&*tag.name, "head" | "body") => self.in_head = tag.name == "head",
+            Token::End { name, .. } if name == "head" => self.in_head = false,
+            _ => {}
+        }
         match token {
             Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
+            Token::Comment { span } if self.role.esi => self.unwrap(span),
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
                 // What ends where it begins may be a region.
@@ -243,7 +258,8 @@ impl Parser<'_> {
     fn is_ours(&self, name: &str) -> bool {
         let templates = self.no_title[0];
         let of_layouts = !self.role.is_answer && matches!(name, "when" | "include");
-        name == "fragment" || of_layouts || (name == "slot" && self.role.has_slots && templates == 0)
+        let of_esi = self.role.esi && esi::is_element(name, self.role.is_answer);
+        name == "fragment" || of_layouts || of_esi || (name == "slot" && self.role.has_slots && templates == 0)
     }
 
     fn open(&mut self, tag: StartTag) {
@@ -254,9 +270,12 @@ impl Parser<'_> {
                 Some("no more may stand inside each other; is one above it not closed?".to_owned());
             return;
         }
+        if let Some(load) = tag.attributes.iter().find(|attribute| attribute.name == "load") {
+            self.loads_here(load);
+        }
         self.text_until(tag.span.start, tag.span.end);
         self.nodes.push(Vec::new());
-        let closed = tag.self_closing.then_some(tag.span.end);
+        let closed = (tag.self_closing || esi::is_empty(&tag.name)).then_some(tag.span.end);
         self.open.push(tag);
         self.depth = self.depth.max(self.open.len());
         if let Some(end) = closed {
@@ -264,11 +283,30 @@ impl Parser<'_> {
         }
     }
 
+    /// Tells of a fragment that cannot be loaded here as it says.
+    fn loads_here(&mut self, load: &Attribute) {
+        let [templates, ..] = self.no_title;
+        let (message, help) = match load.value.as_str() {
+            "defer" | "lazy" if templates > 0 => {
+                ("browsers leave a `<template>` as it is, so nothing comes into it later", "remove `load`")
+            }
+            "lazy" if self.in_head => {
+                ("nobody scrolls to what is in the head", "remove `load`, or write `load=\"defer\"`")
+            }
+            _ => return,
+        };
+        self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
+    }
+
     /// Ends the text before `end`; what follows begins at `next`.
     fn text_until(&mut self, end: usize, next: usize) {
         if self.text_from < end {
-            let text = Node::Text(self.text_from..end);
-            self.top().push(text);
+            let text = self.text_from..end;
+            if self.role.esi && self.open.iter().any(|tag| tag.name == "esi:vars") {
+                self.values(text);
+            } else {
+                self.top().push(Node::Text(text));
+            }
         }
         self.text_from = next;
     }
@@ -283,6 +321,9 @@ impl Parser<'_> {
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
+        if esi::is_empty(name) {
+            return self.text_until(span.start, span.end);
+        }
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
             let inside =
                 self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
@@ -333,6 +374,7 @@ impl Parser<'_> {
                 Some(Node::When { conditions: self.when(&tag), variants_at, inside })
             }
             "include" => self.include(&tag, &end).map(Node::Include),
+            name if name.starts_with(esi::PREFIX) => self.esi(&tag, inside),
             _ => {
                 let name = self.slot(&tag);
                 Some(Node::Slot { name, start: tag.span, inside, end })

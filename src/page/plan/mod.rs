@@ -1,6 +1,8 @@
 //! From a layout and a visit to the holes of a page, and what each is filled with. It grows: an answer
 //! that asks for other fragments makes holes of its own.
 
+mod walk;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +12,14 @@ use jiff::Timestamp;
 
 use super::context::{Conditions, Dimension, Visit};
 use super::defaults::Defaults;
-use super::fetch::{Fetch, Origin};
+use super::esi;
+use super::esi::request::Values;
+use super::fetch::{Fetch, Origin, parameters};
+use super::include::Includer;
 use super::key::Key;
-use super::layout::{Composition, FragmentUse, Part, Service, Template};
+use super::layout::node::Load;
+use super::layout::{Composition, FragmentUse, Service, Template};
+use super::lazy;
 use super::manifest::Manifest;
 use super::names::Name;
 use super::outcome::{Outcome, Reason, Shown};
@@ -31,6 +38,8 @@ pub enum Slot {
     Dropped,
     /// It cannot be asked for; its fallback stands in its place.
     Refused(Reason),
+    /// A reader asks for it by itself, from here.
+    Lazy(String),
 }
 
 /// Where parts stand: which holes and conditions of the plan their own numbers mean.
@@ -41,6 +50,8 @@ pub struct Scope {
     holes: Option<usize>,
     /// Its first condition.
     conditions: usize,
+    /// Its first text with variables.
+    values: usize,
     /// The hole that the composition fills; `None` for the layout.
     within: Option<usize>,
 }
@@ -69,6 +80,7 @@ impl Hole {
     pub fn label(&self) -> Name {
         match &self.fragment.service {
             Service::Wanted(name, _) => Arc::clone(name),
+            Service::Included { .. } => Arc::clone(&self.fragment.id),
             Service::Named(_) | Service::Source(_) => Arc::clone(&self.id),
         }
     }
@@ -95,6 +107,10 @@ pub struct Plan {
     pub is_cut: bool,
     /// Whether each condition holds.
     shown: Vec<bool>,
+    /// What each text with variables is.
+    values: Vec<Bytes>,
+    /// Something is tried, for which there is something else.
+    has_tries: bool,
     known: HashMap<(Key, Rules, Duration), usize>,
     /// How many holes each name has.
     named: HashMap<Name, usize>,
@@ -115,6 +131,8 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
         changes_in: None,
         is_cut: false,
         shown: Vec::new(),
+        values: Vec::new(),
+        has_tries: false,
         known: HashMap::new(),
         named: HashMap::new(),
         defaults: Arc::clone(defaults),
@@ -128,22 +146,50 @@ impl Plan {
     /// Makes the holes of a composition that fills a hole, or of the layout.
     fn add(&mut self, html: &Composition, within: Option<usize>) -> Scope {
         let full = within.is_some() && self.holes.len() >= self.defaults.max_fragments;
-        let scope = Scope { holes: (!full).then_some(self.holes.len()), conditions: self.shown.len(), within };
-        for conditions in &html.conditions {
-            let holds = self.holds(conditions);
+        let scope = Scope {
+            holes: (!full).then_some(self.holes.len()),
+            conditions: self.shown.len(),
+            values: self.values.len(),
+            within,
+        };
+        let variables = self.variables(html, within);
+        for condition in &html.conditions {
+            let (holds, changes_in) = condition.holds(&self.visit.reader, &variables, self.at);
+            self.changes_in = self.changes_in.into_iter().chain(changes_in).min();
             self.shown.push(holds);
         }
+        self.values.extend(html.values.iter().map(|text| Bytes::from(text.render(&variables, esi::escape))));
+        self.has_tries |= html.has_tries;
         let (depth, required) =
             within.map_or((1, true), |hole| (self.holes[hole].depth + 1, self.holes[hole].required));
         self.is_cut |= full && !html.fragments.is_empty();
         for fragment in html.fragments.iter().filter(|_| !full) {
-            let slot = self.slot(fragment, depth, within);
+            let slot = self.slot(fragment, depth, within, &variables);
             let id = if within.is_some() { self.number(&fragment.id) } else { Arc::clone(&fragment.id) };
             let required = required && fragment.required;
             let fragment = Arc::clone(fragment);
             self.holes.push(Hole { fragment, id, slot, required, scope, depth, grown: None });
         }
         scope
+    }
+
+    /// What variables in a composition hold: of the reader what its layout names, or what its nanoservice
+    /// declares.
+    fn variables(&self, html: &Composition, within: Option<usize>) -> Values {
+        if !html.has_variables() {
+            return Values::new();
+        }
+        match within {
+            None => {
+                let query = self.visit.parameters.iter().filter(|(name, _)| self.template.query.contains(name));
+                esi::request::variables(&self.template.dimensions, &self.visit, &query.cloned().collect::<Vec<_>>())
+            }
+            Some(hole) => {
+                let context = self.service(hole).map(|manifest| manifest.context.as_slice()).unwrap_or_default();
+                let query = parameters(&self.holes[hole].fragment, &self.visit);
+                esi::request::variables(context, &self.visit, &query)
+            }
+        }
     }
 
     /// Whether conditions hold; when they change by themselves is noted.
@@ -164,7 +210,7 @@ impl Plan {
         if *count == 1 { Arc::clone(name) } else { Name::from(format!("{name}-{count}")) }
     }
 
-    fn slot(&mut self, fragment: &FragmentUse, depth: usize, within: Option<usize>) -> Slot {
+    fn slot(&mut self, fragment: &FragmentUse, depth: usize, within: Option<usize>, variables: &Values) -> Slot {
         if within.is_some() {
             self.vary(fragment.conditions.dimensions());
         }
@@ -177,10 +223,13 @@ impl Plan {
         if depth > self.defaults.max_depth {
             return Slot::Refused(Reason::Depth);
         }
-        let fetch = match self.fetch(fragment) {
+        let fetch = match self.fetch(fragment, within, variables) {
             Ok(fetch) => fetch,
             Err(reason) => return Slot::Refused(reason),
         };
+        if let (Load::Lazy, Some(manifest)) = (fragment.load, &fetch.manifest) {
+            return Slot::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit)));
+        }
         if self.around(within).any(|above| above.key == fetch.key) {
             return Slot::Refused(Reason::Cycle);
         }
@@ -195,7 +244,7 @@ impl Plan {
         Slot::Fetch(index)
     }
 
-    fn fetch(&self, fragment: &FragmentUse) -> Result<Fetch, Reason> {
+    fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Fetch, Reason> {
         let wanted;
         let origin = match &fragment.service {
             Service::Named(manifest) => Origin::Named(manifest),
@@ -204,12 +253,17 @@ impl Plan {
                 Origin::Named(wanted)
             }
             Service::Source(url) => Origin::Source(url),
+            Service::Included { src, .. } => {
+                let parent = within.and_then(|hole| self.of(hole));
+                let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
+                return by.fetch(fragment, src, variables, &self.visit, &self.defaults);
+            }
         };
         let fetch = Fetch::new(fragment, origin, &self.visit, &self.defaults)?;
         // What answers call their fragments is no label for metrics: there is no end of such names.
         Ok(match &fragment.service {
             Service::Wanted(name, _) => Fetch { id: Arc::clone(name), ..fetch },
-            Service::Named(_) | Service::Source(_) => fetch,
+            _ => fetch,
         })
     }
 
@@ -237,7 +291,7 @@ impl Plan {
     pub fn of(&self, hole: usize) -> Option<&Arc<Fetch>> {
         match self.holes[hole].slot {
             Slot::Fetch(index) => self.fetches.get(index),
-            Slot::Dropped | Slot::Refused(_) => None,
+            Slot::Dropped | Slot::Refused(_) | Slot::Lazy(_) => None,
         }
     }
 
@@ -255,187 +309,5 @@ impl Plan {
         };
         let scope = self.add(&html, Some(hole));
         self.holes[hole].grown = Some((html, scope));
-    }
-
-    /// The page, in order.
-    #[must_use]
-    pub fn page(&self) -> (Arc<[Part]>, Scope) {
-        (Arc::clone(&self.template.html.parts), Scope { holes: Some(0), conditions: 0, within: None })
-    }
-
-    /// The hole that a fragment of some parts is.
-    ///
-    /// # Errors
-    /// It is one too many: its fallback.
-    pub fn hole(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Part]>> {
-        scope.holes.map(|first| first + fragment).ok_or_else(|| {
-            let asked = scope.within.and_then(|hole| self.holes[hole].grown.as_ref());
-            let (html, _) = asked.expect("only what an answer asks for is too many");
-            &html.fragments[fragment].fallback
-        })
-    }
-
-    /// Whether what is shown under a condition is shown.
-    #[must_use]
-    pub fn is_shown(&self, scope: Scope, condition: usize) -> bool {
-        self.shown[scope.conditions + condition]
-    }
-
-    /// Which conditions hold of those in the layout, or in what a hole is filled with.
-    #[must_use]
-    pub fn conditions(&self, hole: Option<usize>) -> &[bool] {
-        let (first, html) = match hole {
-            None => (0, &self.template.html),
-            Some(hole) => match &self.holes[hole].grown {
-                Some((html, scope)) => (scope.conditions, &**html),
-                None => return &[],
-            },
-        };
-        &self.shown[first..first + html.conditions.len()]
-    }
-
-    /// What fills a slot of some parts: what the layout put there, or else its default.
-    #[must_use]
-    pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Part]>) -> (&'p Arc<[Part]>, Scope) {
-        let around = scope.within.map(|hole| &self.holes[hole]);
-        let filled = around.and_then(|hole| Some((hole.fragment.fills.get(name)?, hole.scope)));
-        filled.unwrap_or((default, scope))
-    }
-
-    /// What stands in a hole, where that is made of parts: its fallback, or an answer that asks for others.
-    #[must_use]
-    pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Part]>, Scope)> {
-        let hole = &self.holes[hole];
-        match outcome.shown {
-            Shown::Fallback => Some((&hole.fragment.fallback, hole.scope)),
-            Shown::Fresh | Shown::Stale => hole.grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
-            Shown::Omitted => None,
-        }
-    }
-
-    /// The holes that a page needs at once, and with each those that fill the slots of its HTML: those
-    /// are needed whatever comes of it.
-    #[must_use]
-    pub fn needed_at_once(&self) -> Vec<usize> {
-        let (parts, scope) = self.page();
-        self.needed(&parts, scope)
-    }
-
-    /// The holes that are needed since this one is filled as it is.
-    #[must_use]
-    pub fn needed_then(&self, hole: usize, outcome: &Outcome) -> Vec<usize> {
-        self.inside(hole, outcome).map(|(parts, scope)| self.needed(parts, scope)).unwrap_or_default()
-    }
-
-    fn needed(&self, parts: &[Part], scope: Scope) -> Vec<usize> {
-        let mut found = Vec::new();
-        self.walk(parts, scope, &mut |hole| {
-            found.push(hole);
-            let hole = &self.holes[hole];
-            for parts in hole.fragment.fills.values() {
-                found.extend(self.needed(parts, hole.scope));
-            }
-            None
-        });
-        found
-    }
-
-    /// Whether a hole and all that stands in it are filled.
-    #[must_use]
-    pub fn is_known(&self, hole: usize, outcomes: &Outcomes) -> bool {
-        let Some((inside, scope)) = outcomes[hole].as_ref().and_then(|outcome| self.inside(hole, outcome)) else {
-            return outcomes[hole].is_some();
-        };
-        let mut known = true;
-        self.walk(inside, scope, &mut |hole| {
-            known &= outcomes[hole].is_some();
-            outcomes[hole].as_ref()
-        });
-        known
-    }
-
-    /// Whether a hole's fallback asks for nothing.
-    #[must_use]
-    pub fn is_plain(&self, hole: usize) -> bool {
-        let hole = &self.holes[hole];
-        self.needed(&hole.fragment.fallback, hole.scope).is_empty()
-    }
-
-    /// What stands in a hole until it is filled: its fallback, and of what that asks for the fallbacks.
-    pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Bytes>) {
-        let hole = &self.holes[hole];
-        self.plainly(&hole.fragment.fallback, hole.scope, chunks);
-    }
-
-    fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Bytes>) {
-        for part in parts {
-            match part {
-                Part::Text(text) => chunks.push(text.clone()),
-                Part::When(condition, inside) if self.is_shown(scope, *condition) => {
-                    self.plainly(inside, scope, chunks);
-                }
-                Part::Slot(name, default) => {
-                    let (inside, scope) = self.filling(scope, name, default);
-                    self.plainly(inside, scope, chunks);
-                }
-                Part::Fragment(fragment) => match self.hole(scope, *fragment) {
-                    Ok(hole) => self.placeholder(hole, chunks),
-                    Err(fallback) => self.plainly(fallback, scope, chunks),
-                },
-                Part::When(..) | Part::Assets | Part::Late => {}
-            }
-        }
-    }
-
-    /// The holes that stand on the page, as far as that is known, in document order.
-    #[must_use]
-    pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
-        let mut found = Vec::with_capacity(self.holes.len());
-        let (parts, scope) = self.page();
-        self.walk(&parts, scope, &mut |hole| {
-            found.push(hole);
-            outcomes[hole].as_ref()
-        });
-        found
-    }
-
-    /// Meets the holes of some parts in document order, and goes into those whose outcome `meet` says.
-    pub fn walk<'o>(&self, parts: &[Part], scope: Scope, meet: &mut impl FnMut(usize) -> Option<&'o Outcome>) {
-        for part in parts {
-            match part {
-                Part::Text(_) | Part::Assets | Part::Late => {}
-                Part::When(condition, inside) => {
-                    if self.is_shown(scope, *condition) {
-                        self.walk(inside, scope, meet);
-                    }
-                }
-                Part::Slot(name, default) => {
-                    let (inside, scope) = self.filling(scope, name, default);
-                    self.walk(inside, scope, meet);
-                }
-                Part::Fragment(fragment) => {
-                    let inside = match self.hole(scope, *fragment) {
-                        Ok(hole) => meet(hole).and_then(|outcome| self.inside(hole, outcome)),
-                        Err(fallback) => Some((fallback, scope)),
-                    };
-                    if let Some((inside, scope)) = inside {
-                        self.walk(inside, scope, meet);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether a hole that is not filled yet may decide what the head says: its status, and cookies,
-    /// which leave with the head or not at all.
-    #[must_use]
-    pub fn may_decide(&self, hole: usize) -> bool {
-        let one = &self.holes[hole];
-        let sets_cookies = |manifest: &Arc<Manifest>| {
-            !manifest.cookies.is_empty() || (!manifest.composes.is_empty() && self.template.nested_set_cookies())
-        };
-        let parts = || one.fragment.fills.values().chain([&one.fragment.fallback]);
-        let inside = || parts().flat_map(|parts| self.needed(parts, one.scope)).any(|hole| self.may_decide(hole));
-        one.required || self.service(hole).is_some_and(sets_cookies) || inside()
     }
 }

@@ -1,0 +1,274 @@
+//! The endpoints of a service: which one is asked, and what becomes known of it by that.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::time::Instant;
+use tower::BoxError;
+
+use crate::page::answer::Failure;
+use crate::page::names::Name;
+use crate::page::outcome::Reason;
+use crate::page::policy::breaker::{Admission, Breaker, Rules};
+use crate::page::policy::load::Latency;
+
+use super::super::compose::Ports;
+use super::super::port::Response;
+use super::Try;
+use super::lane::{Entered, Lane};
+
+const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
+
+/// All endpoints of a service.
+pub(super) struct Endpoints {
+    all: Vec<Arc<Endpoint>>,
+    rules: Rules,
+    ports: Ports,
+}
+
+/// One of them.
+struct Endpoint {
+    upstream: Name,
+    lane: Arc<Lane>,
+    known: Mutex<Known>,
+    /// Requests that go there, those that wait for a lane among them.
+    wanted: AtomicUsize,
+}
+
+/// What is known of it.
+struct Known {
+    breaker: Breaker,
+    latency: Latency,
+}
+
+impl Endpoint {
+    fn known<T>(&self, read: impl FnOnce(&mut Known) -> T) -> T {
+        read(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Chooses an endpoint for each request.
+#[derive(Clone)]
+pub(super) struct Choose(pub(super) Arc<Endpoints>);
+
+impl tower::Service<Try> for Choose {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // Who has to wait, waits in the lane of his endpoint.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, wanted: Try) -> Self::Future {
+        let endpoints = Arc::clone(&self.0);
+        async move { endpoints.send(wanted).await.map_err(BoxError::from) }.boxed()
+    }
+}
+
+impl Endpoints {
+    pub(super) fn new(upstreams: &[Name], concurrency: u32, rules: Rules, ports: &Ports) -> Self {
+        let now = Instant::now().into_std();
+        let endpoint = |upstream: &Name| {
+            Arc::new(Endpoint {
+                upstream: Arc::clone(upstream),
+                lane: Arc::new(Lane::new(concurrency)),
+                known: Mutex::new(Known { breaker: Breaker::new(now), latency: Latency::unknown(now) }),
+                wanted: AtomicUsize::new(0),
+            })
+        };
+        Self { all: upstreams.iter().map(endpoint).collect(), rules, ports: ports.clone() }
+    }
+
+    /// Whether anybody is asked just now, or shut out.
+    pub(super) fn is_busy(&self) -> bool {
+        let now = Instant::now().into_std();
+        self.all.iter().any(|endpoint| {
+            endpoint.wanted.load(Ordering::Relaxed) > 0 || !endpoint.known(|known| known.breaker.would_admit(now))
+        })
+    }
+
+    async fn send(self: Arc<Self>, wanted: Try) -> Result<Response, Failure> {
+        let seat = self.choose(&wanted).ok_or_else(shut_out)?;
+        let target = &wanted.targets[seat.index];
+        let entered = Arc::clone(&seat.endpoint().lane).enter().await;
+        // It may have been shut out while this one waited.
+        let now = Instant::now();
+        let admission = match seat.endpoint().known(|known| known.breaker.admit(now.into_std())) {
+            None if seat.forced => Admission::Usual,
+            admission => admission.ok_or_else(shut_out)?,
+        };
+        let passage = Passage::begin(seat, entered, admission, now, wanted.deadline);
+        let mut request = wanted.request.clone();
+        request.url.clone_from(&target.url);
+        let left = wanted.deadline.saturating_duration_since(now);
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
+        match self.ports.upstream.get(request).await {
+            Ok(response) => Ok(passage.watch(response)),
+            Err(failure) => {
+                passage.ended(false);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Of two endpoints that chance offers the one that has less to do. `None`: all are shut out.
+    fn choose(self: &Arc<Self>, wanted: &Try) -> Option<Seat> {
+        let now = Instant::now().into_std();
+        let is_shut = |endpoint: &Arc<Endpoint>| !endpoint.known(|known| known.breaker.would_admit(now));
+        let (shut, open): (Vec<usize>, Vec<usize>) = (0..self.all.len()).partition(|index| is_shut(&self.all[*index]));
+        // Of several no more than half are shut out: where all seem to fail, it may be the way there.
+        let most = if self.all.len() == 1 { 1 } else { self.all.len() / 2 };
+        let mut candidates: Vec<(usize, bool)> = open.into_iter().map(|index| (index, false)).collect();
+        candidates.extend(shut.into_iter().skip(most).map(|index| (index, true)));
+        let mut tried = wanted.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.contains(index)).collect();
+        if !untried.is_empty() {
+            candidates = untried;
+        }
+        let cost = |(index, _): &(usize, bool)| {
+            let endpoint = &self.all[*index];
+            endpoint.known(|known| known.latency.cost(endpoint.wanted.load(Ordering::Relaxed), now))
+        };
+        let mut draw = || {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a chance is less than 1"
+            )]
+            let drawn = ((self.ports.chance)() * candidates.len() as f64) as usize;
+            (!candidates.is_empty()).then(|| candidates.swap_remove(drawn.min(candidates.len() - 1)))
+        };
+        let (first, second) = (draw()?, draw());
+        let (index, forced) = [first].into_iter().chain(second).min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+        tried.push(index);
+        self.all[index].wanted.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { endpoints: Arc::clone(self), index, forced })
+    }
+}
+
+fn shut_out() -> Failure {
+    Failure::new(Reason::CircuitOpen, "it failed too often, and is left alone for a while")
+}
+
+/// A request that goes to an endpoint, until it is dropped.
+struct Seat {
+    endpoints: Arc<Endpoints>,
+    index: usize,
+    /// It goes there though that is shut out.
+    forced: bool,
+}
+
+impl Seat {
+    fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoints.all[self.index]
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.endpoint().wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request at its endpoint, from its first byte to the last of the answer. However it ends, that is
+/// noted.
+struct Passage {
+    seat: Seat,
+    entered: Entered,
+    admission: Admission,
+    began: Instant,
+    deadline: Instant,
+    /// Whether the head of the answer was that of a service which is well.
+    head: Option<bool>,
+    noted: bool,
+}
+
+impl Passage {
+    fn begin(seat: Seat, entered: Entered, admission: Admission, began: Instant, deadline: Instant) -> Self {
+        let upstream = &seat.endpoint().upstream;
+        seat.endpoints.ports.observer.in_flight(upstream, true);
+        Self { seat, entered, admission, began, deadline, head: None, noted: false }
+    }
+
+    /// The head came. What becomes of the body is noted too.
+    fn watch(mut self, response: Response) -> Response {
+        let Response { status, headers, body } = response;
+        self.took(self.began.elapsed());
+        // What is wrong with a request is no fault of the service, unless it has too much to do.
+        self.head = Some(!status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS);
+        let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, passage)| async move {
+            let passage = passage?;
+            match body.next().await {
+                Some(Err(failure)) => {
+                    passage.ended(failure.reason != Reason::Incomplete);
+                    Some((Err(failure), (body, None)))
+                }
+                Some(chunk) => Some((chunk, (body, Some(passage)))),
+                None => {
+                    passage.ended(true);
+                    None
+                }
+            }
+        })
+        .boxed();
+        Response { status, headers, body }
+    }
+
+    fn took(&self, took: Duration) {
+        self.entered.saw(took);
+        self.seat.endpoint().known(|known| known.latency.saw(took, Instant::now().into_std()));
+    }
+
+    /// The answer ended, or broke off.
+    fn ended(mut self, is_well: bool) {
+        let is_well = is_well && self.head.unwrap_or(true);
+        self.note(is_well);
+    }
+
+    fn note(&mut self, is_well: bool) {
+        self.noted = true;
+        let Endpoints { rules, ports, .. } = &*self.seat.endpoints;
+        let (chance, now) = ((ports.chance)(), Instant::now().into_std());
+        let endpoint = self.seat.endpoint();
+        let (before, after) = endpoint.known(|known| {
+            let before = known.breaker.circuit();
+            known.breaker.ended(self.admission, is_well, rules, chance, now);
+            (before, known.breaker.circuit())
+        });
+        if before != after {
+            ports.observer.circuit(&endpoint.upstream, after);
+            tracing::warn!(upstream = &*endpoint.upstream, circuit = after.as_str(), "endpoint changed");
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if !self.noted {
+            let late = Instant::now() >= self.deadline;
+            match self.head {
+                // Nobody wanted the body, or it came too late.
+                Some(is_well) => self.note(is_well && !late),
+                None if late => {
+                    self.took(self.began.elapsed());
+                    self.note(false);
+                }
+                None => {
+                    let now = Instant::now().into_std();
+                    self.seat.endpoint().known(|known| known.breaker.abandoned(self.admission, now));
+                }
+            }
+        }
+        self.seat.endpoints.ports.observer.in_flight(&self.seat.endpoint().upstream, false);
+    }
+}

@@ -1,0 +1,131 @@
+//! What stands between a fetch and the endpoints of a nanoservice: a stack of layers, each of which
+//! protects something. What they decide is decided in `page/policy/`; here it is only done.
+
+mod endpoint;
+mod lane;
+mod twice;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tower::hedge::Hedge;
+use tower::retry::RetryLayer;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
+
+use crate::page::answer::Failure;
+use crate::page::fetch::{Fetch, Target, Withstand};
+use crate::page::names::Name;
+use crate::page::outcome::Reason;
+
+use super::compose::Ports;
+use super::port::{Request, Response};
+
+use endpoint::Endpoints;
+use twice::{Again, OnceMore, Shared};
+
+/// Answers that a service has to be known by before a slow one is asked for twice.
+const ENOUGH: u64 = 20;
+/// Of answers so many are faster than what is slow.
+const MOST: f32 = 0.95;
+/// How long a service is known by its answers.
+const MEMORY: Duration = Duration::from_secs(10);
+/// Services that are known, beyond which those are forgotten that nobody asks.
+const MANY: usize = 4096;
+
+/// A request on its way down the stack.
+#[derive(Debug, Clone)]
+pub(super) struct Try {
+    /// What is asked, of whichever endpoint.
+    pub(super) request: Request,
+    /// Where it can be asked.
+    pub(super) targets: Arc<[Target]>,
+    /// When nobody waits for it any more.
+    pub(super) deadline: Instant,
+    /// Which of the targets were asked already.
+    tried: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Try {
+    pub(super) fn new(request: Request, fetch: &Fetch, deadline: Instant) -> Self {
+        Self { request, targets: Arc::clone(&fetch.targets), deadline, tried: Arc::default() }
+    }
+}
+
+/// All services that were asked.
+#[derive(Default)]
+pub struct Services {
+    known: Mutex<HashMap<(Name, Name), Arc<Service>>>,
+}
+
+/// One service.
+pub(super) struct Service {
+    rules: Rules,
+    endpoints: Arc<Endpoints>,
+    allowance: twice::Shares,
+    stack: BoxCloneSyncService<Try, Response, BoxError>,
+}
+
+/// What a stack is made with; with other rules another one is made.
+#[derive(Debug, Clone, PartialEq)]
+struct Rules {
+    upstreams: Vec<Name>,
+    concurrency: u32,
+    withstand: Withstand,
+}
+
+impl Services {
+    /// The service that a fetch goes to.
+    pub(super) fn of(&self, fetch: &Fetch, ports: &Ports) -> Arc<Service> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (Arc::clone(&fetch.service), Arc::clone(&fetch.upstream));
+        let fits = |service: &&Arc<Service>| {
+            let upstreams = fetch.targets.iter().map(|target| &target.upstream);
+            let same = (service.rules.concurrency, service.rules.withstand) == (fetch.concurrency, fetch.withstand);
+            same && service.rules.upstreams.iter().eq(upstreams)
+        };
+        if let Some(service) = known.get(&key).filter(fits) {
+            return Arc::clone(service);
+        }
+        if known.len() >= MANY {
+            known.retain(|_, service| service.endpoints.is_busy());
+        }
+        let rules = Rules {
+            upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
+            concurrency: fetch.concurrency,
+            withstand: fetch.withstand,
+        };
+        let service = Arc::new(Service::new(rules, ports));
+        known.insert(key, Arc::clone(&service));
+        service
+    }
+}
+
+impl Service {
+    fn new(rules: Rules, ports: &Ports) -> Self {
+        let allowance = twice::Shares::default();
+        let endpoints = Arc::new(Endpoints::new(&rules.upstreams, rules.concurrency, rules.withstand.breaker, ports));
+        let once_more = OnceMore(allowance.clone());
+        let stack = ServiceBuilder::new()
+            // A connection that breaks before an answer begins: it is tried again, of another endpoint where
+            // there is one.
+            .layer(RetryLayer::new(Again { left: rules.withstand.retries, allowance: allowance.clone() }))
+            // One answer that is slow among fast ones: it is asked for a second time, and the first to come
+            // counts.
+            .layer(layer_fn(move |inner| Shared::new(Hedge::new(inner, once_more.clone(), ENOUGH, MOST, MEMORY))))
+            // An endpoint that is slow, or only fails: another one is chosen, or nobody is asked.
+            .service(endpoint::Choose(Arc::clone(&endpoints)));
+        Self { rules, endpoints, allowance, stack: BoxCloneSyncService::new(stack) }
+    }
+
+    /// Sends a request, and returns the head of the answer.
+    pub(super) async fn send(&self, wanted: Try) -> Result<Response, Failure> {
+        self.allowance.earn();
+        self.stack.clone().oneshot(wanted).await.map_err(|error| match error.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(error) => Failure::new(Reason::Internal, error.to_string()),
+        })
+    }
+}

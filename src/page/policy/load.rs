@@ -1,0 +1,157 @@
+//! Which of several endpoints has the least to do, and how much one can bear at once.
+
+use std::time::{Duration, Instant};
+
+/// How fast an endpoint answers: the peak counts at once, and is forgotten slowly (peak EWMA).
+#[derive(Debug, Clone, Copy)]
+pub struct Latency {
+    seconds: f64,
+    at: Instant,
+}
+
+/// In this time two thirds of what was known is forgotten.
+const MEMORY: Duration = Duration::from_secs(10);
+/// What is assumed of an endpoint that nobody knows: hardly anything, so that it is tried.
+const UNKNOWN: f64 = 0.001;
+
+impl Latency {
+    /// Of an endpoint that nobody knows.
+    #[must_use]
+    pub const fn unknown(now: Instant) -> Self {
+        Self { seconds: UNKNOWN, at: now }
+    }
+
+    /// It took this long.
+    pub fn saw(&mut self, took: Duration, now: Instant) {
+        let took = took.as_secs_f64();
+        let old = (-now.saturating_duration_since(self.at).as_secs_f64() / MEMORY.as_secs_f64()).exp();
+        self.seconds = if took > self.seconds { took } else { self.seconds * old + took * (1.0 - old) };
+        self.at = now;
+    }
+
+    /// What one more request would cost there, with so many in flight.
+    #[must_use]
+    pub fn cost(&self, in_flight: usize, now: Instant) -> f64 {
+        let old = (-now.saturating_duration_since(self.at).as_secs_f64() / MEMORY.as_secs_f64()).exp();
+        #[expect(clippy::cast_precision_loss, reason = "nobody has that many")]
+        let busy = (in_flight + 1) as f64;
+        (self.seconds * old).max(UNKNOWN) * busy
+    }
+}
+
+/// How many requests an endpoint bears at once: more while it answers as fast as ever, fewer when it
+/// slows down (in the manner of Netflix's Gradient2).
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    most: f64,
+    now: f64,
+    /// How long answers take in the long run, in seconds.
+    usual: Option<f64>,
+}
+
+/// The fewest at once.
+const FEWEST: f64 = 4.0;
+/// How much slower than usual is not slow.
+const TOLERANCE: f64 = 2.0;
+/// What one answer changes in the long run, and of the limit.
+const LONG: f64 = 0.01;
+const SMOOTH: f64 = 0.2;
+
+impl Limit {
+    /// At most so many.
+    #[must_use]
+    pub fn new(most: u32) -> Self {
+        let most = f64::from(most.max(1));
+        Self { most, now: most, usual: None }
+    }
+
+    /// How many may be in flight.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a u32")]
+        let width = self.now as usize;
+        width.max(1)
+    }
+
+    /// An answer came after this long, with so many in flight.
+    pub fn saw(&mut self, took: Duration, in_flight: usize) {
+        let took = took.as_secs_f64().max(0.000_1);
+        let usual = self.usual.get_or_insert(took);
+        *usual += (took - *usual) * LONG;
+        // After a slow time what is usual comes down faster.
+        if *usual > 2.0 * took {
+            *usual *= 0.95;
+        }
+        let usual = *usual;
+        #[expect(clippy::cast_precision_loss, reason = "nobody has that many")]
+        if (in_flight as f64) < self.now / 2.0 {
+            // It is not what holds anybody up.
+            return;
+        }
+        let gradient = (TOLERANCE * usual / took).clamp(0.5, 1.0);
+        let wanted = self.now * gradient + self.now.sqrt();
+        self.now = (self.now + (wanted - self.now) * SMOOTH).clamp(FEWEST.min(self.most), self.most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_slow_answer_counts_at_once_and_is_forgotten_slowly() {
+        let now = Instant::now();
+        let (mut slow, mut fast) = (Latency::unknown(now), Latency::unknown(now));
+        fast.saw(ms(20), now);
+        slow.saw(ms(20), now);
+        slow.saw(ms(500), now);
+        assert!(slow.cost(0, now) > 10.0 * fast.cost(1, now), "one peak outweighs what else is in flight");
+        assert!(fast.cost(9, now) > fast.cost(8, now));
+        slow.saw(ms(20), now + MEMORY);
+        assert!(slow.cost(0, now + MEMORY) < 0.25, "and it is forgotten in time");
+        assert!(slow.cost(0, now + 20 * MEMORY) <= UNKNOWN, "so that it is tried again");
+    }
+
+    #[test]
+    fn a_service_that_slows_down_gets_less_to_do_at_once_and_more_when_it_is_fast_again() {
+        let mut limit = Limit::new(128);
+        for _ in 0..200 {
+            limit.saw(ms(20), limit.width());
+        }
+        assert_eq!(limit.width(), 128);
+        for _ in 0..40 {
+            limit.saw(ms(400), limit.width());
+        }
+        assert!(limit.width() < 40, "{}", limit.width());
+        for _ in 0..200 {
+            limit.saw(ms(20), limit.width());
+        }
+        assert_eq!(limit.width(), 128);
+    }
+
+    #[test]
+    fn what_holds_nobody_up_is_not_changed() {
+        let mut limit = Limit::new(128);
+        limit.saw(ms(10), 1);
+        for _ in 0..1_000 {
+            limit.saw(ms(5_000), 3);
+        }
+        assert_eq!(limit.width(), 128);
+    }
+
+    proptest! {
+        #[test]
+        fn a_limit_keeps_its_bounds(most in 1_u32..300, answers in proptest::collection::vec((0_u64..10_000, 0_usize..400), 0..500)) {
+            let mut limit = Limit::new(most);
+            for (took, in_flight) in answers {
+                limit.saw(ms(took), in_flight);
+                prop_assert!(limit.width() >= 4.min(most as usize) && limit.width() <= most as usize);
+            }
+        }
+    }
+}

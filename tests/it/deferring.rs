@@ -1,0 +1,188 @@
+//! A slow part that does not hold up what follows it: it arrives late, and takes its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::Html;
+use axum::routing::get;
+use pasteup::page::outcome::Reason;
+use tokio::sync::Semaphore;
+
+use crate::support::browser::Browser;
+use crate::support::compositor::{TestCompositor, after, fails, html, seen};
+use crate::support::process::TestSite;
+use crate::support::service::served;
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// What comes of a page, and when, with places' names and the script in words.
+async fn told(site: &TestCompositor) -> Vec<(u64, String)> {
+    let script = pasteup::page::scripts::late(false).text;
+    let mut told = seen(site).await.unwrap();
+    for (_, text) in &mut told {
+        *text = text.replace(&format!("<script>{script}</script>"), "<script>…</script>");
+        while let Some(at) = text.find("pasteup:") {
+            text.replace_range(at..at + "pasteup:0123456789abcdef:".len(), "place ");
+        }
+    }
+    told
+}
+
+fn is(told: &[(u64, String)], expected: &[(u64, &str)]) {
+    let told: Vec<(u64, &str)> = told.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    assert_eq!(told, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_late_holds_nothing_up_and_takes_its_place() {
+    let site = TestCompositor::new()
+        .front("<body>1<fragment name=late load=defer>wait</fragment>2<fragment name=slow />3</body>")
+        .fragment("late", after(ms(500), html("<b>L</b>")))
+        .fragment("slow", after(ms(100), html("S")))
+        .start();
+    let late = "<template for=\"place 0\"><b>L</b></template><script>…</script></body>";
+    is(&told(&site).await, &[(10, "<body>1<?start name=\"place 0\">wait<?end>2"), (100, "S3"), (500, late)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_parts_are_sent_in_whatever_order_they_come() {
+    let site = TestCompositor::new()
+        .front("<fragment name=a load=defer /><fragment name=b load=defer /><p>end")
+        .fragment("a", after(ms(300), html("A")))
+        .fragment("b", after(ms(200), html("B")))
+        .start();
+    let late = |place: u32, text: &str| format!("<template for=\"place {place}\">{text}</template><script>…</script>");
+    is(
+        &told(&site).await,
+        &[
+            (10, "<?start name=\"place 0\"><?end><?start name=\"place 1\"><?end><p>end"),
+            (200, &late(1, "B")),
+            (300, &late(0, "A")),
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_in_time_stands_in_its_place() {
+    let site = TestCompositor::new()
+        .front("<body><fragment name=a load=defer>x</fragment>2</body>")
+        .fragment("a", html("A"))
+        .start();
+    is(&told(&site).await, &[(0, "<body>A2</body>")]);
+    assert_eq!(site.get("/").await.html(), "<body>A2</body>", "whoever takes no stream waits for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_part_that_fails_leaves_what_stands_inside_it() {
+    let site = TestCompositor::new()
+        .front("<body><fragment name=a load=defer>sorry</fragment><fragment name=b load=defer><fragment name=c /></fragment>2</body>")
+        .fragment("a", after(ms(100), fails(Reason::Connect)))
+        .fragment("b", after(ms(200), fails(Reason::Connect)))
+        .fragment("c", after(ms(100), html("C")))
+        .start();
+    is(
+        &told(&site).await,
+        &[
+            (10, "<body><?start name=\"place 0\">sorry<?end><?start name=\"place 1\"><?end>2"),
+            (300, "<template for=\"place 1\">C</template><script>…</script></body>"),
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_part_is_whole_with_all_that_it_is_made_of() {
+    let site = TestCompositor::new()
+        .front("<body><fragment name=a load=defer />2</body>")
+        .fragment_with("a", "composes = [\"b\"]\n", after(ms(100), html("[<fragment name=b load=defer>no</fragment>]")))
+        .fragment("b", after(ms(100), html("B")))
+        .start();
+    is(
+        &told(&site).await,
+        &[
+            (10, "<body><?start name=\"place 0\"><?end>2"),
+            (200, "<template for=\"place 0\">[B]</template><script>…</script></body>"),
+        ],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_late_by_the_budget_leaves_its_placeholder() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n<body><fragment name=a load=defer timeout=9s>x</fragment></body>")
+        .fragment("a", crate::support::compositor::hangs())
+        .start();
+    is(&told(&site).await, &[(10, "<body><?start name=\"place 0\">x<?end>"), (300, "</body>")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_pages_name_a_place_alike() {
+    let site =
+        TestCompositor::new().front("<fragment name=a load=defer />").fragment("a", after(ms(100), html("A"))).start();
+    let first = seen(&site).await.unwrap();
+    assert_ne!(first[0].1, seen(&site).await.unwrap()[0].1, "else a fragment could take another's place");
+}
+
+#[test]
+fn what_cannot_arrive_late_is_told() {
+    let site =
+        TestCompositor::new().fragment("a", html("")).front("<template><fragment name=a load=defer /></template>");
+    assert_eq!(
+        site.problems(),
+        ["bad-value: `load`: browsers leave a `<template>` as it is, so nothing comes into it later"]
+    );
+}
+
+/// The page of an article whose middle takes as long as the test wants.
+async fn article() -> (TestSite, Arc<Semaphore>) {
+    const PAGE: &str = include_str!("deferring/article.html");
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let slow = async move || {
+        held.acquire().await.unwrap().forget();
+        Html("<table class=scores><caption>Final scores</caption><tr><th>Saltmarsh<td>2<tr><th>Harrow<td>1</table>")
+    };
+    let address = served(axum::Router::new().route("/scores", get(slow))).await;
+    let settings = "[page]\nbudget = \"1m\"\n[fragment]\ntimeout = \"1m\"\n";
+    (TestSite::new().file("layouts/article.html", PAGE).service("scores", address).file("pasteup.toml", settings), gate)
+}
+
+const BEFORE: [&str; 2] = ["Saltmarsh win the cup", "A late goal settled it."];
+const AFTER: [&str; 2] = ["More sport", "The Daily Courier"];
+
+async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
+    let (site, gate) = article().await;
+    let server = site.serve().await;
+    let browser = Browser::start_impatient(flags).await;
+    if !scripts {
+        browser.forbid_scripts().await;
+    }
+    browser.client.set_window_size(800, 600).await.unwrap();
+    browser.client.goto(&server.pages).await.unwrap();
+    // The end of the page is there, and its middle is not.
+    browser.wait_for("footer").await;
+    assert_eq!(browser.text(".wait").await, "The scores are on their way.");
+    assert_eq!(browser.count("table").await, 0);
+    let waiting = browser.screenshot(&format!("deferred-{name}-at-first.png")).await;
+    gate.add_permits(1);
+    browser.wait_for("table").await;
+    assert_eq!(browser.count(".wait").await, 0, "its placeholder is gone");
+    assert_eq!(browser.text("main > div").await, "Final scores\nSaltmarsh 2\nHarrow 1", "and it stands where that was");
+    assert_eq!(browser.count("template").await, 0, "nothing is left of how it came");
+    let said = browser.read_aloud().await;
+    let scores = ["Final scores", "Saltmarsh", "2", "Harrow", "1"];
+    assert_eq!(said, [&BEFORE[..], &scores, &AFTER].concat(), "screen readers meet it in its place");
+    assert_ne!(browser.screenshot(&format!("deferred-{name}-at-last.png")).await, waiting);
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_part_takes_its_place_in_a_browser_without_scripts() {
+    arrives_late("no-scripts", &[], false).await;
+}
+
+#[tokio::test]
+async fn a_late_part_takes_its_place_in_a_browser_of_yesterday_under_a_strict_policy() {
+    arrives_late("older", &["--disable-blink-features=HTMLProcessingInstruction"], true).await;
+}

@@ -1,0 +1,368 @@
+//! ESI 1.0 (W3C Note), in layouts and in answers of services that say so on both sides.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use pasteup::page::context::{Dimension, Reader};
+use pasteup::page::outcome::{Reason, Shown};
+use tokio::time::Instant;
+
+use crate::support::compositor::{TestCompositor, after, answers, fails, html, html_kept, seen, seen_is};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A page with `esi = true` at `/`, and services at `http://NAME.test/x`.
+fn page(text: &str) -> TestCompositor {
+    ["a", "b", "c"].iter().fold(
+        TestCompositor::new()
+            .layout("p.html", &format!("+++\nroute = \"/\"\nquery = [\"q\", \"to\"]\nesi = true\n+++\n{text}")),
+        |site, name| site.allow(&format!("http://{name}.test")),
+    )
+}
+
+const ESI: [(&str, &str); 2] = [("content-type", "text/html"), ("surrogate-control", "content=\"ESI/1.0\"")];
+
+/// A service `s` whose answers are ESI, as its manifest says, and more lines for that.
+fn service(text: &str, manifest: &str) -> TestCompositor {
+    let text = text.to_owned();
+    let other = answers(200, &[("content-type", "text/html")], "other");
+    let first = answers(200, &ESI, &text);
+    TestCompositor::new().front("[<fragment name=s data-q=1 />]").fragment_with(
+        "s",
+        &format!("esi = true\n{manifest}"),
+        move |request| {
+            if request.url == "http://s.test/x?q=1" { first(request) } else { other(request) }
+        },
+    )
+}
+
+async fn is(site: TestCompositor, expected: &str) {
+    assert_eq!(site.start().get("/").await.html(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_it_is_bytes_like_any_other() {
+    let text = "<esi:include src=\"http://a.test/\"/><!--esi x--><esi:vars>$(HTTP_HOST)</esi:vars></esi:try><esi:odd>";
+    is(TestCompositor::new().front(text), text).await;
+    for (manifest, control) in
+        [("esi = true", "no-store"), ("esi = false", "content=\"ESI/1.0\""), ("esi = true", "content=\"ESI/1.1\"")]
+    {
+        let headers = [("content-type", "text/html"), ("surrogate-control", control)];
+        let site = TestCompositor::new().front("<fragment name=s />");
+        let site = site.fragment_with("s", &format!("html = \"raw\"\n{manifest}\n"), answers(200, &headers, text));
+        is(site, text).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_leaves_out_and_unwraps() {
+    for (text, shown) in [
+        ("1<esi:comment text=\"x\"/>2<esi:comment text=x></esi:comment>3", "123"),
+        ("1<esi:remove><a href=\"x\">y</a></esi:remove>2", "12"),
+        ("1<!--esi <b>2</b>-->3<!-- esi 4 -->", "1 <b>2</b>3<!-- esi 4 -->"),
+        ("<!--esi <esi:include src=\"http://a.test/x\"/>-->.", " A."),
+        ("<esi:include src=http://a.test/x>.</esi:include>", "A."),
+        ("<ESI:Include SRC='http://a.test/x' />.", "A."),
+        ("<script>'<esi:remove>'</script>", "<script>'<esi:remove>'</script>"),
+    ] {
+        is(page(text).fragment("a", html("A")), shown).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_test_that_holds_decides() {
+    let choose = "<esi:choose>\n<esi:when test=\"$(QUERY_STRING{q}) == 'a'\">A<fragment name=a /></esi:when>\
+                  <esi:when test=\"$(QUERY_STRING{q}) &lt; 5 | $(QUERY_STRING{q}) == 'a'\">B</esi:when> \
+                  <esi:otherwise>C<esi:choose><esi:when test=\"true\">D</esi:when></esi:choose></esi:otherwise></esi:choose>";
+    let site = page(choose).fragment("a", html("!")).start();
+    for (target, shown) in [("/?q=a", "A!"), ("/?q=4", "B"), ("/?q=40", "CD"), ("/", "CD")] {
+        assert_eq!(site.get(target).await.html(), shown, "{target}");
+    }
+    assert_eq!(site.calls("a"), 1, "what is not chosen is not asked for");
+    assert_ne!(site.get("/?q=4").await.header("etag"), site.get("/").await.header("etag"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_are_escaped_wherever_they_are_put() {
+    let site = page(
+        "$(HTTP_HOST) <esi:vars>$(HTTP_HOST) <a title=$(QUERY_STRING{q}) href='/?$(QUERY_STRING)'>$(QUERY_STRING{q}|'no <b>')</a>\
+         <script>$(document)</script></esi:vars>",
+    )
+    .start();
+    let shown = |title: &str, query: &str| {
+        format!("$(HTTP_HOST) courier.test <a title={title} href='/?{query}'>{title}</a><script>$(document)</script>")
+    };
+    assert_eq!(
+        site.get("/?q=%22%20onload%3Da(%27%3C)%26&x=y").await.html(),
+        shown("&#34;&#32;onload&#61;a(&#39;&#60;)&#38;", "q&#61;%22+onload%3Da%28%27%3C%29%26")
+    );
+    assert_eq!(site.get("/").await.html(), shown("", "").replace("></a>", ">no&#32;&#60;b&#62;</a>"));
+    assert_ne!(site.get("/?q=1").await.header("etag"), site.get("/?q=2").await.header("etag"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layout_declares_what_it_reads_by_naming_it() {
+    let site = page(
+        "<esi:vars>$(HTTP_COOKIE{name}|nobody) $(HTTP_ACCEPT_LANGUAGE) $(HTTP_REFERER) $(HTTP_USER_AGENT{os})</esi:vars>",
+    )
+    .start();
+    let mut headers = HeaderMap::new();
+    headers.insert("referer", HeaderValue::from_static("/before"));
+    headers.insert("user-agent", HeaderValue::from_static("Mozilla/5.0 (Windows NT 10.0)"));
+    let reader = Reader {
+        cookies: vec![("name".to_owned(), "Anna".to_owned()), ("secret".to_owned(), "x".to_owned())],
+        locale: Some("de".to_owned()),
+        headers,
+        ..Reader::default()
+    };
+    let page = site.get_as("/", reader).await;
+    assert_eq!(page.html(), "Anna de /before WIN");
+    let header = |name: &str| Dimension::Header(name.to_owned());
+    let mut varies = page.0.plan.dimensions.clone();
+    varies.sort();
+    assert_eq!(
+        varies,
+        [Dimension::Locale, Dimension::Cookie("name".to_owned()), header("referer"), header("user-agent")]
+    );
+    assert_eq!(site.get("/").await.html(), "nobody   OTHER");
+}
+
+#[tokio::test(start_paused = true)]
+async fn includes_are_fetched_side_by_side() {
+    let began = Instant::now();
+    let site = page("<esi:include src=\"http://a.test/1\"/>-<esi:include src=\"http://b.test/2?x=1&amp;y=2#z\"/>")
+        .fragment("a", after(ms(100), html("A")))
+        .fragment("b", after(ms(100), html("B")))
+        .start();
+    assert_eq!(site.get("/").await.html(), "A-B");
+    assert_eq!(began.elapsed(), ms(100));
+    let urls: Vec<String> = site.requests().into_iter().map(|request| request.url).collect();
+    assert_eq!(urls, ["http://a.test/1", "http://b.test/2?x=1&y=2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_is_one_part_of_a_url() {
+    let site = page("<esi:include src=\"http://a.test/$(QUERY_STRING{q}|none)/x?to=$(QUERY_STRING{to})\"/>")
+        .fragment("a", html("A"))
+        .start();
+    for (target, url) in [
+        ("/", "/none/x?to="),
+        ("/?q=ü%2F..%2F%3Fa&to=b%26c%3Dd%23", "/%C3%BC%2F..%2F%3Fa/x?to=b%26c%3Dd%23"),
+        ("/?q=.a", "/.a/x?to="),
+    ] {
+        assert_eq!(site.get(target).await.html(), "A");
+        assert_eq!(site.requests().last().unwrap().url, format!("http://a.test{url}"));
+    }
+    for target in ["/?q=..", "/?q=.", "/?q=%2E%2E"] {
+        let page = site.get(target).await;
+        assert_eq!(page.outcome("esi"), (Shown::Omitted, Some(Reason::NotAllowed)), "{target}");
+    }
+    assert_eq!(site.calls("a"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alternative_is_asked_for_when_the_first_fails() {
+    let text = "1<esi:include src=\"http://a.test/\" alt=\"http://b.test/\" onerror=\"continue\"/>2";
+    is(page(text).fragment("a", html("A")).fragment("b", html("B")), "1A2").await;
+    for failure in [500, 404, 302] {
+        is(page(text).fragment("a", answers(failure, &[], "")).fragment("b", html("B")), "1B2").await;
+    }
+    let both = page(text).fragment("a", fails(Reason::Connect)).fragment("b", fails(Reason::Connect)).start();
+    assert_eq!(both.get("/").await.html(), "12");
+    assert_eq!(both.get("/").await.header("cache-control"), "no-store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_tried_is_shown_unless_an_include_in_it_fails() {
+    let tried = |include: &str| {
+        format!(
+            "1<esi:try>\n<esi:attempt>[{include}<fragment name=b />]</esi:attempt>\
+             <esi:except>({}<fragment name=c />)</esi:except> </esi:try>2",
+            "<esi:include src=\"http://c.test/x\"/>"
+        )
+    };
+    let a = "<esi:include src=\"http://a.test/\"/>";
+    let site = |include: &str| page(&tried(include)).fragment("b", html("B")).fragment("c", html("C"));
+    is(site(a).fragment("a", html("A")), "1[AB]2").await;
+    is(site(a).fragment("a", answers(204, &[], "")), "1[B]2").await;
+    is(site(a).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
+    let goes_on = "<esi:include src=\"http://a.test/\" onerror=\"continue\"/>";
+    is(site(goes_on).fragment("a", fails(Reason::Connect)), "1[B]2").await;
+    let alt = "<esi:include src=\"http://a.test/\" alt=\"http://b.test/\"/>";
+    is(site(alt).fragment("a", fails(Reason::Connect)), "1[BB]2").await;
+    // A fragment that fails has a fallback of its own.
+    let broken = site("");
+    broken.becomes("b", fails(Reason::Connect));
+    is(broken, "1[]2").await;
+    let inner = format!("<esi:try><esi:attempt>{a}</esi:attempt><esi:except>inner</esi:except></esi:try>");
+    is(site(&inner).fragment("a", fails(Reason::Connect)), "1[innerB]2").await;
+    let inner = format!("<esi:try><esi:attempt>{a}</esi:attempt><esi:except>{a}</esi:except></esi:try>");
+    is(site(&inner).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_page_waits_for_what_it_tries_and_asks_for_the_rest_at_once() {
+    let site = page(
+        "1<esi:try><esi:attempt>a<esi:include src=\"http://a.test/\"/></esi:attempt>\
+         <esi:except>c<esi:include src=\"http://c.test/\"/></esi:except></esi:try>2<fragment name=b />",
+    )
+    .fragment("a", after(ms(100), fails(Reason::Connect)))
+    .fragment("b", after(ms(50), html("B")))
+    .fragment("c", after(ms(100), html("C")))
+    .start();
+    seen_is(&seen(&site).await.unwrap(), &[(10, "1"), (100, "c"), (200, "C2B")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_includes_by_urls_of_its_own() {
+    for (src, url) in [
+        ("/one", "http://s.test/one"),
+        ("two?x=$(QUERY_STRING{q})", "http://s.test/two?x=1"),
+        ("http://s.test/three", "http://s.test/three"),
+    ] {
+        let site = service(&format!("<b><esi:include src=\"{src}\"/></b>"), "context = [\"locale\"]\n").start();
+        let reader = Reader { locale: Some("de".to_owned()), ..Reader::default() };
+        assert_eq!(site.get_as("/", reader).await.html(), "[<b>other</b>]");
+        let asked = site.requests().pop().unwrap();
+        assert_eq!(asked.url, url);
+        assert_eq!(asked.headers["accept-language"], "de", "a service is told what it declares");
+        assert_eq!(asked.headers["surrogate-capability"], "pasteup=\"ESI/1.0\"");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_includes_nothing_from_where_it_may_not() {
+    let text =
+        "<esi:include src=\"http://a.test/\"/><esi:include src=\"//a.test/\"/><esi:include src=\"ftp://a.test/\"/>";
+    let site = service(text, "").fragment("a", html("A")).start();
+    assert_eq!(site.get("/").await.html(), "[]");
+    assert_eq!(site.calls("a"), 0);
+    let site = service(text, "").fragment("a", html("A")).allow("http://a.test").start();
+    assert_eq!(site.get("/").await.html(), "[AA]");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_learns_no_more_of_a_reader_than_its_manifest_declares() {
+    let text = "<esi:vars>$(HTTP_COOKIE{a}|no),$(HTTP_COOKIE{b}|no),$(HTTP_COOKIE),$(HTTP_REFERER|no),$(QUERY_STRING),$(HTTP_ACCEPT_LANGUAGE|no)</esi:vars>";
+    let site = service(text, "context = [\"cookie:a\"]\n");
+    let site = site
+        .layout("q.html", "+++\nroute = \"/other\"\nquery = [\"secret\"]\n+++\n<fragment name=s data-q=1 />")
+        .start();
+    let reader = Reader {
+        cookies: vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())],
+        locale: Some("de".to_owned()),
+        headers: HeaderMap::from_iter([(http::header::REFERER, HeaderValue::from_static("/x"))]),
+        ..Reader::default()
+    };
+    assert_eq!(site.get_as("/other?secret=1", reader).await.html(), "1,no,a&#61;1,no,q&#61;1,no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_unwraps_stays_in_its_place() {
+    is(service("<b>x</b><!--esi </div><i>-->", ""), "[<b>x</b> <i></i>]").await;
+    is(service("<!--esi-->", ""), "[<!--esi-->]").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_includes_itself_ends() {
+    let text = "(<esi:include src=\"/x?q=1\"/>)";
+    is(service(text, ""), "[()]").await;
+    let deeper = |request: pasteup::engine::port::Request| {
+        answers(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.url))(request)
+    };
+    let site = TestCompositor::new().front("<fragment name=s />").fragment_with("s", "esi = true\n", deeper).start();
+    assert_eq!(site.get("/").await.html(), "((()))");
+    assert_eq!(site.calls("s"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_an_answer_is_kept_for_its_own_time() {
+    let part = html_kept("part", "max-age=1");
+    let whole = {
+        let headers = [ESI[0], ESI[1], ("cache-control", "max-age=60")];
+        answers(200, &headers, "<esi:include src=\"/part\"/>")
+    };
+    let site =
+        TestCompositor::new()
+            .front("<fragment name=s />")
+            .fragment_with("s", "esi = true\n", move |request| {
+                if request.url.ends_with("/part") { part(request) } else { whole(request) }
+            })
+            .start();
+    assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=1");
+    tokio::time::advance(ms(5000)).await;
+    site.get("/").await;
+    let urls: Vec<String> = site.requests().into_iter().map(|request| request.url).collect();
+    assert_eq!(urls, ["http://s.test/x", "http://s.test/part", "http://s.test/part"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_answer_writes_wrongly_costs_its_own_corner() {
+    for (text, shown) in [
+        ("a<esi:odd>b</esi:odd>", "a<esi:odd>b</esi:odd>"),
+        ("a<esi:when test=\"1\">b</esi:when>c", "ac"),
+        ("a<esi:choose><esi:when test=\"oh no\">b</esi:when><esi:otherwise>c</esi:otherwise></esi:choose>", "ac"),
+        ("a<esi:include/>b<esi:include src=\"$(\"/>c", "abc"),
+        ("a<esi:vars>$(b)</esi:vars>", "a$(b)"),
+        ("a<esi:try><esi:attempt>b</esi:attempt></esi:try>", "ab"),
+        ("a<esi:remove>b", "a"),
+        ("a</esi:remove>b", "ab"),
+    ] {
+        is(service(text, ""), &format!("[{shown}]")).await;
+    }
+}
+
+#[test]
+fn each_mistake_in_a_layout_is_told() {
+    for (text, told) in [
+        ("<esi:odd/>", "bad-value: `<esi:odd>` is no element of ESI 1.0"),
+        ("<esi:include/>", "missing-name: `<esi:include>` does not say what"),
+        ("<esi:include src=\"\"/>", "bad-value: `src`: a URL is missing"),
+        ("<esi:include src=\"http://a.test/\" ttl=5/>", "unknown-attribute: `<esi:include>` has no attribute `ttl`"),
+        (
+            "<esi:include src=\"http://a.test/\" onerror=stop />",
+            "bad-value: `onerror`: `stop` is nothing that can be done",
+        ),
+        ("<esi:include src=\"/a\"/>", "bad-value: `/a` is no absolute `http` or `https` URL"),
+        ("<esi:include src=\"http://evil.test/\"/>", "upstream-not-allowed: `http://evil.test` is no allowed upstream"),
+        (
+            "<esi:include src=\"http://a.test/\" alt=\"http://evil.test/\"/>",
+            "upstream-not-allowed: `http://evil.test` is no allowed upstream",
+        ),
+        ("<esi:include src=\"http://$(HTTP_HOST)/\"/>", "bad-value: a variable stands where the upstream should be"),
+        (
+            "<esi:include src=\"http://a.test$(HTTP_HOST)/\"/>",
+            "bad-value: a variable stands where the upstream should be",
+        ),
+        ("<esi:include src=\"$(HTTP_REFERER)\"/>", "bad-value: a variable stands where the upstream should be"),
+        ("<esi:include src=\"http://a.test/$(http_host)\"/>", "bad-value: names of variables are in capital letters"),
+        (
+            "<esi:include src=\"http://a.test/$(HTTP_HORST)\"/>",
+            "unknown-placeholder: nothing is called `$(HTTP_HORST)`",
+        ),
+        ("<esi:vars>$(QUERY_STRING{x})</esi:vars>", "unknown-placeholder: `x` is no declared query parameter"),
+        (
+            "<esi:vars>$(HTTP_COOKIE)</esi:vars>",
+            "unknown-placeholder: a page depends on no cookie but those that it names",
+        ),
+        ("<esi:vars><script>'$(HTTP_HOST)'</script></esi:vars>", "bad-value: no value is put into a script or a style"),
+        ("<esi:choose></esi:choose>", "bad-value: there is no `<esi:when>` in this"),
+        ("<esi:choose><esi:when test=\"1 = 1\">a</esi:when></esi:choose>", "bad-value: `=` compares nothing"),
+        ("<esi:choose><esi:when>a</esi:when></esi:choose>", "missing-name: `<esi:when>` has no test"),
+        (
+            "<esi:choose>a<esi:when test=true>a</esi:when></esi:choose>",
+            "bad-value: in `<esi:choose>` stand only `<esi:when>` and `<esi:otherwise>`: this is never shown",
+        ),
+        ("<esi:when test=true>a</esi:when>", "bad-value: `<esi:when>` stands in `<esi:choose>` only"),
+        (
+            "<esi:try><esi:attempt>a</esi:attempt></esi:try>",
+            "bad-value: an `<esi:attempt>` and an `<esi:except>` belong into this",
+        ),
+        ("<esi:remove>", "unclosed: `<esi:remove>` is not closed"),
+        ("</esi:remove>", "unexpected-close: `</esi:remove>` closes nothing"),
+    ] {
+        assert_eq!(page(text).problems(), [told], "{text}");
+    }
+}

@@ -1,0 +1,198 @@
+//! Parts that are loaded once a reader scrolls near, and the pages of one fragment that they come from.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::scripts;
+use pasteup::page::verdict::Verdict;
+
+use crate::support::browser::Browser;
+use crate::support::compositor::{TestCompositor, answers, counts, fails, html};
+use crate::support::process::{TestSite, client};
+use crate::support::service::RawService;
+
+fn script() -> String {
+    let script = scripts::lazy(false);
+    format!("<script src=\"{}\" integrity=\"{}\" async></script>", script.path, script.hash)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lazy_part_is_not_asked_for_until_a_reader_does() {
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/{town}\"\nquery = [\"q\"]\n+++\n<head></head>1\
+             <fragment name=a load=lazy data-town={town} data-q={q} data-x='<&'>wait <fragment name=b /></fragment>2",
+        )
+        .fragment("a", counts("max-age=60"))
+        .fragment("b", html("B"))
+        .start();
+    let address = "/_pasteup/fragment/a/1.0.0?town=%C3%84+%26&amp;x=%3C%26";
+    assert_eq!(
+        site.get("/Ä &").await.html(),
+        format!("<head>{}</head>1<pasteup-lazy src=\"{address}\">wait B</pasteup-lazy>2", script())
+    );
+    assert_eq!(site.get("/x?q=1&q=2").await.html().matches("?town=x&amp;q=1&amp;x=%3C%26\"").count(), 1);
+    assert_eq!(site.calls("a"), 0);
+    for _ in 0..2 {
+        assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is kept as on any page");
+    }
+    assert!(site.requests().last().unwrap().url.ends_with("?town=%C3%84+%26&x=%3C%26"));
+    assert_eq!(site.get("/_pasteup/fragment/a?town=y&x=1&other=2").await.html(), "2");
+    assert!(site.requests().last().unwrap().url.ends_with("?town=y&x=1"), "it takes what layouts give it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_placeholder_a_link_stands_for_readers_without_scripts() {
+    let site = TestCompositor::new().front("1<fragment name=a load=lazy />").fragment("a", html("A")).start();
+    let address = "/_pasteup/fragment/a/1.0.0";
+    assert_eq!(
+        site.get("/").await.html(),
+        format!(
+            "{}1<pasteup-lazy src=\"{address}\"><noscript><a href=\"{address}\">a</a></noscript></pasteup-lazy>",
+            script()
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_a_layout_loads_lazily_is_served_by_itself() {
+    let site = TestCompositor::new()
+        .front(
+            "<fragment name=a load=lazy /><fragment name=b /><when device=mobile><fragment name=c load=lazy /></when>",
+        )
+        .fragment("a", html("A"))
+        .fragment("b", html("B"))
+        .fragment("c", html("C"))
+        .start();
+    for (path, leads) in [
+        ("/_pasteup/fragment/a", true),
+        ("/_pasteup/fragment/a/1.0.0", true),
+        // A page that is kept elsewhere names a version that may be gone.
+        ("/_pasteup/fragment/a/0.9.0", true),
+        ("/_pasteup/fragment/c", true),
+        ("/_pasteup/fragment/b", false),
+        ("/_pasteup/fragment/a/", false),
+        ("/_pasteup/fragment/a/b", false),
+        ("/_pasteup/fragment/a/1.0.0/x", false),
+        ("/_pasteup/fragment/", false),
+        ("/_pasteup/fragment/..", false),
+    ] {
+        assert_eq!(site.leads(path), leads, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_a_lone_fragment_is_its_status() {
+    let site = TestCompositor::new()
+        .front("<fragment name=gone load=lazy /><fragment name=down load=lazy /><fragment name=empty load=lazy /><fragment name=n load=lazy data-n=1 />")
+        .fragment("gone", answers(404, &[], ""))
+        .fragment("down", fails(Reason::Connect))
+        .fragment("empty", answers(204, &[], ""))
+        .fragment_with("n", "[params.n]\ntype = \"integer\"\n", html("N"))
+        .start();
+    for (path, verdict) in [
+        ("gone", Verdict::Error(StatusCode::NOT_FOUND)),
+        ("down", Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
+        ("empty", Verdict::Page(StatusCode::OK)),
+        ("n?n=2", Verdict::Page(StatusCode::OK)),
+        ("n?n=x", Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
+    ] {
+        let page = site.get(&format!("/_pasteup/fragment/{path}")).await;
+        assert_eq!(*page.verdict(), verdict, "{path}");
+    }
+    assert_eq!(site.get("/_pasteup/fragment/n?n=x").await.outcome("n"), (Shown::Omitted, Some(Reason::NotAllowed)));
+    assert_eq!(site.calls("n"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_with_other_lazy_parts_has_another_etag() {
+    let etag = async |x: &str| {
+        let site = TestCompositor::new()
+            .front(&format!("<fragment name=a load=lazy data-x={x}>w</fragment>"))
+            .fragment("a", html("A"))
+            .start();
+        site.get("/").await.header("etag").to_owned()
+    };
+    assert!(!etag("1").await.is_empty());
+    assert_eq!(etag("1").await, etag("1").await);
+    assert_ne!(etag("1").await, etag("2").await);
+}
+
+#[test]
+fn what_cannot_be_lazy_is_told() {
+    for (html, told) in [
+        (
+            "<fragment name=a load=lazy required>x</fragment>",
+            "a `required` fragment cannot be lazy: the page waits for it",
+        ),
+        ("<head><fragment name=a load=lazy /></head>", "`load`: nobody scrolls to what is in the head"),
+    ] {
+        let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
+        assert_eq!(site.problems(), [format!("bad-value: {told}")]);
+    }
+}
+
+const TALL: &str = "+++\nroute = \"/\"\nheaders = { Content-Security-Policy = \"default-src 'none'; style-src 'unsafe-inline'\" }\n+++\n\
+    <!doctype html><html lang=en><head><title>A long read</title><style>body { font: 1.2rem Georgia, serif; margin: 2rem } .long { height: 5000px }</style></head>\
+    <body><main><h1>A long read</h1><div class=long>Scroll down.</div><div id=place><fragment name=a load=lazy /></div></main></body></html>";
+
+#[tokio::test]
+async fn a_lone_fragment_is_served_like_a_page() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"<p>lone</p>".repeat(100)).await;
+    let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
+    let server = site.serve().await;
+    let url = format!("{}/_pasteup/fragment/a", server.pages);
+    let answer = client().get(&url).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-encoding"), "gzip");
+    assert_eq!(header("cache-control"), "public, max-age=60");
+    assert_eq!(header("x-robots-tag"), "noindex");
+    assert_eq!(header("surrogate-key"), "a");
+    assert!(header("content-security-policy").starts_with("default-src 'none'"), "it may do no more than on its page");
+    let again = client().get(&url).header("if-none-match", header("etag")).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    let script = server.get(&scripts::lazy(false).path).await;
+    assert_eq!(script.headers()["content-type"], "text/javascript; charset=utf-8");
+    assert_eq!(script.headers()["cache-control"], "public, max-age=31536000, immutable");
+    assert_eq!(script.text().await.unwrap(), scripts::lazy(false).text);
+    assert_eq!(server.get("/_pasteup/lazy-0000000000000000.js").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(service.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_who_scrolls_near_gets_it_under_a_strict_policy() {
+    let service = RawService::html(Duration::ZERO, "", "<p id=loaded>Worth the way.</p>").await;
+    let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
+    let server = site.serve().await;
+    let browser = Browser::start().await;
+    browser.client.set_window_size(800, 600).await.unwrap();
+    browser.client.goto(&server.pages).await.unwrap();
+    assert_eq!(browser.says("customElements.get('pasteup-lazy') != null").await, true);
+    assert_eq!((browser.count("#loaded").await, service.asked()), (0, 0));
+    browser.screenshot("lazy-at-first.png").await;
+    browser.says("scrollTo(0, 4000)").await;
+    browser.wait_for("#loaded").await;
+    browser.says("scrollTo(0, 9000)").await;
+    browser.screenshot("lazy-at-last.png").await;
+    assert_eq!(browser.text("#place").await, "Worth the way.");
+    assert_eq!(browser.count("pasteup-lazy").await, 0);
+    assert_eq!(service.asked(), 1);
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn without_scripts_a_link_leads_to_it() {
+    let service = RawService::html(Duration::ZERO, "", "<p id=loaded>Worth the way.</p>").await;
+    let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
+    let server = site.serve().await;
+    let browser = Browser::start().await;
+    browser.forbid_scripts().await;
+    browser.client.goto(&server.pages).await.unwrap();
+    assert_eq!(browser.text("#place a").await, "a");
+    browser.client.find(fantoccini::Locator::LinkText("a")).await.unwrap().click().await.unwrap();
+    browser.wait_for("#loaded").await;
+    browser.stop().await;
+}

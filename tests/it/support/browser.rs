@@ -1,0 +1,135 @@
+//! A real browser.
+
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use url::Url;
+
+use super::process::{Process, root};
+
+/// A headless Chromium that a test drives.
+pub(crate) struct Browser {
+    driver: Process,
+    pub(crate) client: Client,
+    _profile: TempDir,
+}
+
+/// A command of Chromium's own protocol.
+#[derive(Debug)]
+struct Cdp(Value);
+
+impl WebDriverCompatibleCommand for Cdp {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.0.to_string()))
+    }
+}
+
+impl Browser {
+    /// Starts one that waits for each page's end.
+    pub(crate) async fn start() -> Self {
+        Self::start_with("normal", &[]).await
+    }
+
+    /// Starts one that waits for nothing.
+    pub(crate) async fn start_impatient(more: &[&str]) -> Self {
+        Self::start_with("none", more).await
+    }
+
+    async fn start_with(patience: &str, more: &[&str]) -> Self {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0");
+        let mut driver = Process::start(command);
+        let port = driver.line("started successfully on port ").await;
+        let profile = tempfile::tempdir().unwrap();
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        let mut arguments = vec![
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            &folder,
+        ];
+        arguments.extend(more);
+        let capabilities = json!({
+            "pageLoadStrategy": patience,
+            "goog:chromeOptions": { "args": arguments },
+            "goog:loggingPrefs": { "browser": "ALL" },
+        });
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities.as_object().unwrap().clone())
+            .connect(&format!("http://127.0.0.1:{}", port.trim_end_matches('.')))
+            .await
+            .expect("chromium starts: `make test` installs it");
+        Self { driver, client, _profile: profile }
+    }
+
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        self.client.find(Locator::Css(selector)).await.unwrap().text().await.unwrap()
+    }
+
+    pub(crate) async fn count(&self, selector: &str) -> usize {
+        self.client.find_all(Locator::Css(selector)).await.unwrap().len()
+    }
+
+    /// Waits until a page is there, or a part of it.
+    pub(crate) async fn wait_for(&self, selector: &str) {
+        self.client.wait().for_element(Locator::Css(selector)).await.unwrap();
+    }
+
+    /// What a script says of the page.
+    pub(crate) async fn says(&self, script: &str) -> Value {
+        self.client.execute(&format!("return {script}"), vec![]).await.unwrap()
+    }
+
+    /// A command of Chromium's own protocol.
+    pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
+        self.client.issue_cmd(Cdp(json!({ "cmd": command, "params": parameters }))).await.unwrap()
+    }
+
+    /// Pages run no scripts from now on.
+    pub(crate) async fn forbid_scripts(&self) {
+        self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
+    /// What a screen reader has to say, in its order: names of what is neither empty nor passed over.
+    pub(crate) async fn read_aloud(&self) -> Vec<String> {
+        let tree = self.cdp("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].as_array().unwrap();
+        let find = |id: &Value| nodes.iter().find(|node| node["nodeId"] == *id);
+        let mut said = Vec::new();
+        let mut next: Vec<&Value> = nodes.first().into_iter().collect();
+        while let Some(node) = next.pop() {
+            let name = node["name"]["value"].as_str().unwrap_or_default();
+            if node["role"]["value"] == "StaticText" && !name.trim().is_empty() {
+                said.push(name.trim().to_owned());
+            }
+            next.extend(node["childIds"].as_array().into_iter().flatten().rev().filter_map(find));
+        }
+        said
+    }
+
+    /// Keeps a picture of the page, for people to look at.
+    pub(crate) async fn screenshot(&self, name: &str) -> Vec<u8> {
+        let folder = root().join("target/screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let picture = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(name), &picture).unwrap();
+        picture
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.client.close().await.unwrap();
+        self.driver.kill().await;
+    }
+}

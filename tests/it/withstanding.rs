@@ -1,0 +1,364 @@
+//! Services in trouble: they are asked less, readers wait no longer than they must, and no other service
+//! is touched by it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{FutureExt, StreamExt, stream};
+use http::{HeaderMap, StatusCode};
+use pasteup::engine::port::{Request, Response};
+use pasteup::page::answer::Failure;
+use pasteup::page::outcome::{Reason, Shown};
+use proptest::prelude::*;
+use tokio::time::{Instant, advance, sleep};
+
+use crate::support::compositor::{Answer, TestCompositor, after, answers, counts, fails, hangs, html, stalls};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A page of one service, asked for anew by each reader.
+fn one(behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestCompositor {
+    TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=1s data-n={n}>F</fragment>",
+        )
+        .fragment("a", behaviour)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed() {
+    for behaviour in [
+        Box::new(fails(Reason::Connect)) as Box<dyn Fn(Request) -> Answer + Send + Sync>,
+        Box::new(answers(500, &[], "")),
+        Box::new(answers(503, &[("content-type", "text/html")], "<p>busy")),
+        Box::new(hangs()),
+        Box::new(stalls()),
+    ] {
+        let site = one(behaviour).start();
+        for number in 0..5 {
+            site.get(&format!("/?n={number}")).await;
+        }
+        let began = Instant::now();
+        let page = site.get("/?n=5").await;
+        assert_eq!((page.html().as_str(), page.outcome("a")), ("F", (Shown::Fallback, Some(Reason::CircuitOpen))));
+        assert_eq!((site.calls("a"), began.elapsed()), (5, ms(0)), "nobody waits for it");
+        // Ten minutes with a reader each 100 ms: probes only.
+        for number in 0..6_000 {
+            advance(ms(100)).await;
+            site.get(&format!("/?n={number}")).await;
+        }
+        let probes = site.calls("a") - 5;
+        assert!((15..40).contains(&probes), "{probes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_trouble_of_a_service_shuts_nobody_out() {
+    for behaviour in [
+        Box::new(answers(404, &[], "")) as Box<dyn Fn(Request) -> Answer + Send + Sync>,
+        Box::new(answers(302, &[("location", "/")], "")),
+        Box::new(answers(400, &[], "")),
+        Box::new(answers(200, &[("content-type", "text/plain")], "no HTML")),
+    ] {
+        let site = one(behaviour).start();
+        for number in 0..50 {
+            site.get(&format!("/?n={number}")).await;
+        }
+        assert_eq!(site.calls("a"), 50);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_well_again_is_asked_again_by_all() {
+    let site = one(fails(Reason::Connect)).start();
+    for number in 0..10 {
+        site.get(&format!("/?n={number}")).await;
+    }
+    site.becomes("a", html("A"));
+    advance(ms(1_300)).await;
+    for number in 0..10 {
+        assert_eq!(site.get(&format!("/?n={number}")).await.html(), "A");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_who_leave_do_not_shut_anybody_out() {
+    let slow = after(ms(500), answers(200, &[("content-type", "text/html"), ("cache-control", "private")], "A"));
+    let site = one(slow).start();
+    // That answers are private has to be known, for a reader's leaving to end the fetch.
+    site.get("/?n=0").await;
+    for _ in 0..20 {
+        let _left = tokio::time::timeout(ms(100), site.get("/?n=0")).await;
+    }
+    assert_eq!(site.get("/?n=0").await.html(), "A");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
+    let breaks = |times: usize| {
+        let (count, broken, well) = (Mutex::new(0), fails(Reason::Connect), html("A"));
+        move |request: Request| {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            if *count <= times { broken(request) } else { well(request) }
+        }
+    };
+    let retried = |defaults: &mut pasteup::page::defaults::Defaults| defaults.withstand.retries = 1;
+    let site = one(breaks(1)).defaults(retried).start();
+    assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("A", 2));
+    let site = one(breaks(2)).defaults(retried).start();
+    assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("F", 2));
+    for (behaviour, calls) in [
+        (Box::new(answers(500, &[], "")) as Box<dyn Fn(Request) -> Answer + Send + Sync>, 1),
+        (Box::new(stalls()), 1),
+        (Box::new(after(ms(1_000), fails(Reason::Connect))), 1),
+    ] {
+        let site = one(behaviour).defaults(retried).start();
+        let began = Instant::now();
+        site.get("/").await;
+        assert_eq!(site.calls("a"), calls, "what got an answer, or no time, is not asked again");
+        assert!(began.elapsed() <= ms(1_000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_and_hedges_are_a_tenth_of_what_is_asked() {
+    let count = Mutex::new(0_u32);
+    let site = one(move |request| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        if count.is_multiple_of(3) { fails(Reason::Connect)(request) } else { html("A")(request) }
+    })
+    .defaults(|defaults| defaults.withstand.retries = 3)
+    .start();
+    for number in 0..1_000 {
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert!((1_050..=1_101).contains(&site.calls("a")), "{}", site.calls("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_slow_answer_among_fast_ones_is_asked_for_a_second_time() {
+    let count = Mutex::new(0_u32);
+    let site = one(move |request| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        let pause = if *count == 201 { 900 } else { 20 };
+        after(ms(pause), html("A"))(request)
+    })
+    .start();
+    for number in 0..200 {
+        advance(ms(100)).await;
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert_eq!(site.calls("a"), 200, "as fast as ever");
+    let began = Instant::now();
+    assert_eq!(site.get("/?n=200").await.html(), "A");
+    assert!(began.elapsed() <= ms(50), "{:?}", began.elapsed());
+    assert_eq!(site.calls("a"), 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_for_twice_when_all_is_slow() {
+    let site = one(after(ms(20), html("A"))).start();
+    for number in 0..100 {
+        advance(ms(100)).await;
+        site.get(&format!("/?n={number}")).await;
+    }
+    site.becomes("a", after(ms(600), html("A")));
+    for number in 0..100 {
+        advance(ms(100)).await;
+        site.get(&format!("/?n={number}")).await;
+    }
+    let beside = site.calls("a") - 200;
+    assert!(beside <= 20, "{beside} of 200");
+    let before = site.calls("a");
+    for number in 0..100 {
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert!(site.calls("a") - before <= 101, "what is slow is what is usual now");
+}
+
+/// Services behind two endpoints, each of which does something.
+fn two(
+    first: impl Fn(Request) -> Answer + Send + Sync + 'static,
+    second: impl Fn(Request) -> Answer + Send + Sync + 'static,
+    chance: fn() -> f64,
+) -> TestCompositor {
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=1s data-n={n}>F</fragment>",
+        )
+        .manifest("a", "endpoint = [\"http://one.test/{n}\", \"http://two.test/{n}\"]\n[params.n]\n")
+        .chance(chance);
+    site.becomes("one", first);
+    site.becomes("two", second);
+    site
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
+    let site = two(fails(Reason::Connect), html("two"), fastrand::f64)
+        .defaults(|defaults| defaults.withstand.retries = 1)
+        .start();
+    let mut fallbacks = 0;
+    for number in 0..1_000 {
+        advance(ms(10)).await;
+        fallbacks += usize::from(site.get(&format!("/?n={number}")).await.html() != "two");
+    }
+    assert!(fallbacks <= 5, "{fallbacks}");
+    assert!(site.calls("one") <= 15, "{}", site.calls("one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_endpoints_the_faster_one_is_asked_more() {
+    let site = two(after(ms(200), html("one")), after(ms(10), html("two")), fastrand::f64).start();
+    for number in 0..200 {
+        advance(ms(20)).await;
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert!(site.calls("two") > 5 * site.calls("one"), "{} and {}", site.calls("one"), site.calls("two"));
+    assert!(site.calls("one") > 0, "and the other one is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_endpoints_that_fail_no_more_than_one_is_shut_out() {
+    let site = two(fails(Reason::Connect), fails(Reason::Connect), fastrand::f64).start();
+    for number in 0..100 {
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert!(site.calls("one").max(site.calls("two")) > 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_one_whichever_endpoint_gave_it() {
+    let site = two(counts("max-age=60"), counts("max-age=60"), fastrand::f64).start();
+    for _ in 0..20 {
+        assert_eq!(site.get("/?n=1").await.html(), "1");
+    }
+    assert_eq!(site.calls("one") + site.calls("two"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_with_twenty_hung_parts_is_there_by_its_budget() {
+    let parts: String =
+        (0..20).map(|number| format!("<fragment name=a timeout=9s data-n={number}>F</fragment>")).collect();
+    let site = TestCompositor::new()
+        .layout("p.html", &format!("+++\nroute = \"/\"\nbudget = \"500ms\"\n+++\n{parts}<fragment name=b>G</fragment>"))
+        .fragment("a", hangs())
+        .fragment("b", after(ms(499), html("B")))
+        .start();
+    let began = Instant::now();
+    assert_eq!(site.get("/").await.html(), format!("{}B", "F".repeat(20)));
+    assert_eq!(began.elapsed(), ms(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_holds_its_own_lanes_and_nobody_elses() {
+    let site = TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/slow\"\nquery = [\"n\"]\n+++\n<fragment name=slow data-n={n}>F</fragment>")
+        .layout("q.html", "+++\nroute = \"/fast\"\nquery = [\"n\"]\n+++\n<fragment name=fast data-n={n}>F</fragment>")
+        .fragment_with("slow", "[limits]\nconcurrency = 8\ntimeout = \"1s\"\n", hangs())
+        .fragment("fast", after(ms(10), html("fast")))
+        .start();
+    let site = &site;
+    let slow = join_all((0..500).map(|number| async move { site.get(&format!("/slow?n={number}")).await.html() }));
+    let fast = async {
+        sleep(ms(100)).await;
+        for number in 0..500 {
+            let began = Instant::now();
+            assert_eq!(site.get(&format!("/fast?n={number}")).await.html(), "fast");
+            assert_eq!(began.elapsed(), ms(10));
+        }
+    };
+    let (slow, ()) = futures::future::join(slow, fast).await;
+    assert!(slow.iter().all(|html| html == "F"));
+    assert!(site.calls("slow") <= 16, "{}", site.calls("slow"));
+}
+
+/// A thousand seeds of an hour with a service that comes and goes.
+#[test]
+fn whatever_a_service_does_its_readers_are_answered_in_time() {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(64));
+    let moods = proptest::collection::vec((0_u8..6, 1_u64..120), 1..12);
+    runner
+        .run(&(moods, any::<u64>()), |(moods, seed)| {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let site = one(html("A")).start();
+                let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+                let mut well_since = None;
+                for (mood, seconds) in moods {
+                    match mood {
+                        0 => site.becomes("a", html("A")),
+                        1 => site.becomes("a", fails(Reason::Connect)),
+                        2 => site.becomes("a", hangs()),
+                        3 => site.becomes("a", stalls()),
+                        4 => site.becomes("a", answers(503, &[], "")),
+                        _ => {
+                            let random = Arc::clone(&random);
+                            let (well, ill) = (html("A"), fails(Reason::Connect));
+                            site.becomes(
+                                "a",
+                                move |request| if random.lock().unwrap().bool() { well(request) } else { ill(request) },
+                            );
+                        }
+                    }
+                    let until = Instant::now() + Duration::from_secs(seconds);
+                    well_since = (mood == 0).then(Instant::now).filter(|_| true).or(None);
+                    while Instant::now() < until {
+                        let pause = random.lock().unwrap().u64(1..3_000);
+                        sleep(ms(pause)).await;
+                        let number = random.lock().unwrap().u32(..);
+                        let began = Instant::now();
+                        let html = site.get(&format!("/?n={number}")).await.html();
+                        assert!(began.elapsed() <= ms(1_000));
+                        assert!(html == "A" || html == "F");
+                        // The longest pause is 30 s, and jitter adds a fifth.
+                        if well_since.is_some_and(|since| since.elapsed() > Duration::from_secs(40)) {
+                            assert_eq!(html, "A");
+                        }
+                    }
+                }
+                let _ = well_since;
+                site.drain().await;
+                assert_eq!(site.flights(), 0);
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// What is in flight, by upstream: what is under way is ended, however it ends.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_behind_by_readers_who_leave() {
+    let site = one(|_| {
+        async {
+            sleep(ms(50)).await;
+            let body = stream::iter([Ok(bytes::Bytes::from_static(b"<p>"))])
+                .chain(stream::pending::<Result<_, Failure>>())
+                .boxed();
+            let headers = HeaderMap::from_iter([
+                (http::header::CONTENT_TYPE, "text/html".parse().unwrap()),
+                (http::header::CACHE_CONTROL, "private".parse().unwrap()),
+            ]);
+            Ok(Response { status: StatusCode::OK, headers, body })
+        }
+        .boxed()
+    })
+    .start();
+    let site = &site;
+    join_all((0..1_000_u64).map(|number| async move {
+        let _left = tokio::time::timeout(ms(number % 200), site.get(&format!("/?n={number}"))).await;
+    }))
+    .await;
+    site.drain().await;
+    assert_eq!((site.flights(), site.in_flight()), (0, HashMap::new()));
+}
