@@ -251,11 +251,9 @@ impl Stack {
             "button" | "select" | "a" | "nobr" => ended.extend(self.end_in_scope(name)),
             "input" | "textarea" | "keygen" => ended.extend(self.end_in_scope("select")),
             "table" => {
-                // One in another's rows, and in no cell of it, ends that.
+                // One in another's rows, and in no cell of it, ends that, even from within MathML there.
                 let stops = |element: &Open| {
-                    element.is_one_of(&["table", "template", "td", "th", "caption"])
-                        || element.is_point()
-                        || is_own(&element.name)
+                    element.is_one_of(&["table", "template", "td", "th", "caption"]) || is_own(&element.name)
                 };
                 let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
