@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pasteup::page::diagnostic::{Diagnostic, Source};
 use pasteup::page::layout::markup::MAX_DEPTH;
-use pasteup::page::layout::node::Node;
+use pasteup::page::layout::node::{Esi, Node};
 use pasteup::page::layout::{Composition, LayoutFile, Part, Template};
 use pasteup::page::site::{Files, Limits, Site};
 
@@ -136,6 +136,13 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
                 pass(inner, end)
             }
             Node::Mark(_) => at,
+            Node::Esi(Esi::Include(include)) => pass(at, &include.at.span),
+            Node::Esi(Esi::Value(value)) => pass(at, &value.at.span),
+            // What is shown if nothing else is may be written first, and stands last.
+            Node::Esi(_) => {
+                let ends = node.inside().into_iter().map(|inside| ordered(source, inside, at, depth + 1));
+                ends.max().unwrap_or(at)
+            }
         };
     }
     at
@@ -144,9 +151,15 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
 /// Each fragment and condition of a template stands in one place of it.
 fn holds_together(template: &Template) {
     let html = &template.html;
-    let mut places = Places { fragments: vec![0; html.fragments.len()], conditions: vec![0; html.conditions.len()], assets: 0 };
+    let mut places = Places {
+        fragments: vec![0; html.fragments.len()],
+        conditions: vec![0; html.conditions.len()],
+        values: vec![0; html.values.len()],
+        assets: 0,
+    };
     places.count(html, &html.parts, false);
-    assert!(places.fragments.iter().chain(&places.conditions).all(|times| *times == 1), "{places:?}");
+    let each = places.fragments.iter().chain(&places.conditions).chain(&places.values);
+    assert!(each.clone().all(|times| *times == 1), "{places:?}");
     assert!(places.assets <= 1, "the head has {} places for assets", places.assets);
     let mut ids: Vec<&str> = html.fragments.iter().map(|fragment| &*fragment.id).collect();
     ids.sort_unstable();
@@ -160,6 +173,7 @@ fn holds_together(template: &Template) {
 struct Places {
     fragments: Vec<usize>,
     conditions: Vec<usize>,
+    values: Vec<usize>,
     assets: usize,
 }
 
@@ -181,6 +195,12 @@ impl Places {
                     self.conditions[*index] += 1;
                     self.count(html, inside, in_fallback);
                 }
+                Part::Value(index) => self.values[*index] += 1,
+                Part::Try(attempt, except) => {
+                    assert!(html.has_tries, "nobody said that something is tried");
+                    self.count(html, attempt, in_fallback);
+                    self.count(html, except, in_fallback);
+                }
                 Part::Assets | Part::Late => {
                     assert!(!in_fallback, "{part:?} stands where it may never be shown");
                     self.assets += usize::from(*part == Part::Assets);
@@ -196,6 +216,7 @@ fn direct(parts: &[Part]) -> BTreeSet<usize> {
     let fragments = |part: &Part| match part {
         Part::Fragment(index) => BTreeSet::from([*index]),
         Part::When(_, inside) => direct(inside),
+        Part::Try(attempt, except) => &direct(attempt) | &direct(except),
         _ => BTreeSet::new(),
     };
     parts.iter().flat_map(fragments).collect()
@@ -224,6 +245,10 @@ fn add<'a>(items: &mut Vec<Item<'a>>, bytes: &'a [u8]) {
 /// The template of a page that is one file is that file: its bytes, and its holes between them.
 fn stays(file: &LayoutFile, template: &Template) {
     let mut written = Vec::new();
+    // What ESI leaves out is in no node.
+    if file.source.text.to_ascii_lowercase().contains("esi") {
+        return;
+    }
     if file.front.frame.is_some() || file.front.title.is_some() || !from_nodes(file, &file.nodes, &mut written) {
         return;
     }
@@ -262,7 +287,7 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             alone
         }
         Node::Mark(_) => true,
-        Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) => false,
+        Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) | Node::Esi(_) => false,
     })
 }
 
@@ -289,7 +314,8 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item
                 let fragment = &html.fragments[*index];
                 let place = |index: usize| html.fragments[index].at.span.clone();
                 let fills = fragment.fills.iter();
-                let fills = fills.flat_map(|(slot, parts)| direct(parts).into_iter().map(move |index| (&**slot, place(index))));
+                let fills =
+                    fills.flat_map(|(slot, parts)| direct(parts).into_iter().map(move |index| (&**slot, place(index))));
                 items.push(Item::Fragment(fragment.at.span.clone(), fills.collect()));
                 from_parts(html, &fragment.fallback, items);
                 items.push(Item::End);
@@ -300,7 +326,7 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item
                 items.push(Item::End);
             }
             Part::Assets | Part::Late => {}
-            Part::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
+            Part::Slot(..) | Part::Value(_) | Part::Try(..) => panic!("{part:?} was not written"),
         }
     }
 }
