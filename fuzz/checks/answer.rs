@@ -10,7 +10,7 @@ use pasteup::page::manifest::Manifest;
 use super::{direct, our_tags};
 
 /// Takes a text for what each of two nanoservices answers: one that combines others, and one that does not.
-pub(super) fn check(text: &str) {
+pub(crate) fn check(text: &str) {
     let html = Bytes::copy_from_slice(text.as_bytes());
     let composing = "composes = [\"weather\"]";
     for (composes, esi) in [("", false), (composing, false), ("", true), (composing, true)] {
@@ -63,7 +63,7 @@ impl Reading<'_> {
                 }
                 Part::When(_, inside) if self.esi => self.parts(inside),
                 Part::Try(attempt, except) if self.esi => {
-                    [attempt, except].into_iter().for_each(|parts| self.parts(parts))
+                    [attempt, except].into_iter().for_each(|parts| self.parts(parts));
                 }
                 Part::Value(index) if self.esi => assert!(*index < self.answer.values.len()),
                 _ => panic!("{part:?} is of no answer"),

@@ -23,9 +23,9 @@ const MANIFEST: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"ht
                         [params.city]\nrequired = true\n[params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
 /// Reads an input as the files of a site: up to the first line `==== NAME` it is `p.html`.
-pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
-    let (layouts, mut manifests) = files(input);
-    manifests.push(Source::new("fragments/weather/fragment.toml", MANIFEST));
+pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
+    let (mut layouts, mut manifests) = files(input);
+    put("weather/fragment.toml", MANIFEST, &mut layouts, &mut manifests);
     for source in &layouts {
         let file = LayoutFile::parse(source);
         for problem in &file.problems {
@@ -33,7 +33,7 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
             is_told(problem, draw);
         }
         assert!(file.depth <= MAX_DEPTH, "{} elements inside each other", file.depth);
-        let end = ordered(source, &file.nodes, 0, 0);
+        let end = ordered(source, &file.nodes, 0);
         assert!(end <= source.text.len());
         answer::check(&source.text);
     }
@@ -50,10 +50,9 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
     for template in site.templates.iter().flat_map(|template| template.with_takeovers()) {
         holds_together(template);
     }
-    for (at, source) in files.layouts.iter().enumerate() {
+    for source in &files.layouts {
         let file = LayoutFile::parse(source);
-        // Of two files of one name the last is read.
-        if !file.is_page() || files.layouts[at + 1..].iter().any(|other| other.file == source.file) {
+        if !file.is_page() {
             continue;
         }
         match site.templates.iter().find(|template| template.file == source.file) {
@@ -88,12 +87,12 @@ fn files(input: &str) -> (Vec<Arc<Source>>, Vec<Arc<Source>>) {
     (layouts, manifests)
 }
 
+/// Adds a file; no folder has two of one name.
 fn put(name: &str, text: &str, layouts: &mut Vec<Arc<Source>>, manifests: &mut Vec<Arc<Source>>) {
-    if name.ends_with(".toml") {
-        manifests.push(Source::new(format!("fragments/{name}"), text));
-    } else {
-        layouts.push(Source::new(format!("layouts/{name}"), text));
-    }
+    let (folder, files) = if name.ends_with(".toml") { ("fragments", manifests) } else { ("layouts", layouts) };
+    let source = Source::new(format!("{folder}/{name}"), text);
+    files.retain(|other| other.file != source.file);
+    files.push(source);
 }
 
 /// A mistake can be shown, and lies where it says.
@@ -112,7 +111,7 @@ fn within(text: &str, span: &Range<usize>) {
 }
 
 /// The bytes of nodes come in the order of the file, none twice; says where the last of them ends.
-fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize {
+fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
     let mut at = from;
     let pass = |at: usize, span: &Range<usize>| {
         within(&source.text, span);
@@ -124,15 +123,13 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
             Node::Text(span) | Node::Title(span) => pass(at, span),
             Node::Fragment(element) => {
                 let inner = pass(at, &element.at.span);
-                ordered(source, &element.inside, inner, depth + 1)
+                ordered(source, &element.inside, inner)
             }
-            Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => {
-                ordered(source, inside, at, depth + 1)
-            }
+            Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => ordered(source, inside, at),
             Node::Include(named) => pass(at, &named.at.span),
             Node::Slot { start, inside, end, .. } => {
                 let inner = pass(at, start);
-                let inner = ordered(source, inside, inner, depth + 1);
+                let inner = ordered(source, inside, inner);
                 pass(inner, end)
             }
             Node::Mark(_) => at,
@@ -140,7 +137,7 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
             Node::Esi(Esi::Value(value)) => pass(at, &value.at.span),
             // What is shown if nothing else is may be written first, and stands last.
             Node::Esi(_) => {
-                let ends = node.inside().into_iter().map(|inside| ordered(source, inside, at, depth + 1));
+                let ends = node.inside().into_iter().map(|inside| ordered(source, inside, at));
                 ends.max().unwrap_or(at)
             }
         };

@@ -241,12 +241,12 @@ fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     let templates = ended.iter().any(|element| element.name == "template");
     // The end of what is SVG or MathML implies that of no HTML in it.
     let points = ended.iter().any(Open::is_point);
+    let needed =
+        |element: &Open| points || (bare && !PARTS.contains(&&*element.name)) || (templates && is_marked(element));
     // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
     let implied = |element: &Open, around: Option<&Open>| {
         element.is_optional()
-            && !points
-            && !(bare && !PARTS.contains(&&*element.name))
-            && !(templates && is_marked(element))
+            && !needed(element)
             && around.is_none_or(|around| around.is_special() || !element.is_special())
     };
     let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
