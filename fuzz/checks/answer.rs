@@ -10,19 +10,21 @@ use pasteup::page::manifest::Manifest;
 use super::{direct, our_tags};
 
 /// Takes a text for what each of two nanoservices answers: one that combines others, and one that does not.
-pub(super) fn check(text: &str) {
+pub(crate) fn check(text: &str) {
     let html = Bytes::copy_from_slice(text.as_bytes());
-    for composes in ["", "composes = [\"weather\"]"] {
+    let composing = "composes = [\"weather\"]";
+    for (composes, esi) in [("", false), (composing, false), ("", true), (composing, true)] {
         let manifest = format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/\"\n{composes}\n");
         let (manifest, problems) = Manifest::parse(&Source::new("a.toml", manifest));
         let manifest = manifest.unwrap_or_else(|| panic!("{problems:?}"));
-        let Some(answer) = Composition::of_answer(&html, &manifest) else { continue };
-        let mut reading = Reading { html: &html, answer: &answer, at: 0, met: BTreeSet::new(), combines: !composes.is_empty() };
+        let Some(answer) = Composition::of_answer(&html, &manifest, esi) else { continue };
+        let mut reading =
+            Reading { html: &html, answer: &answer, at: 0, met: BTreeSet::new(), combines: !composes.is_empty(), esi };
         reading.parts(&answer.parts);
         reading.left_out(html.len());
         assert_eq!(reading.met.len(), answer.fragments.len(), "a fragment stands nowhere");
-        assert!(reading.combines || answer.fragments.is_empty(), "it asks for what it may not");
-        assert_eq!(answer.conditions, [], "conditions are for layouts");
+        assert!(esi || reading.combines || answer.fragments.is_empty(), "it asks for what it may not");
+        assert!(esi || (answer.conditions.is_empty() && answer.values.is_empty() && !answer.has_tries));
         assert!(answer.mistake.as_ref().is_none_or(|mistake| !mistake.is_empty()));
         assert!(answer.size() < 4096 + 4096 * text.len(), "{} bytes for {}", answer.size(), text.len());
     }
@@ -36,6 +38,7 @@ struct Reading<'a> {
     at: usize,
     met: BTreeSet<usize>,
     combines: bool,
+    esi: bool,
 }
 
 impl Reading<'_> {
@@ -47,14 +50,23 @@ impl Reading<'_> {
                 Part::Fragment(index) => {
                     assert!(self.met.insert(*index), "{index} stands in two places");
                     let fragment = &self.answer.fragments[*index];
-                    assert!(matches!(&fragment.service, Service::Wanted(name, _) if &**name == "weather"));
+                    assert!(match &fragment.service {
+                        Service::Wanted(name, _) => &**name == "weather" && self.combines,
+                        Service::Included { .. } => self.esi,
+                        _ => false,
+                    });
                     self.parts(&fragment.fallback);
                     let mut left = direct(&fragment.fallback);
                     for index in fragment.fills.values().flat_map(|parts| direct(parts)) {
                         assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
                     }
                 }
-                Part::When(..) | Part::Assets | Part::Late => panic!("{part:?} is of no answer"),
+                Part::When(_, inside) if self.esi => self.parts(inside),
+                Part::Try(attempt, except) if self.esi => {
+                    [attempt, except].into_iter().for_each(|parts| self.parts(parts));
+                }
+                Part::Value(index) if self.esi => assert!(*index < self.answer.values.len()),
+                _ => panic!("{part:?} is of no answer"),
             }
         }
     }
@@ -62,13 +74,18 @@ impl Reading<'_> {
     /// A piece of the HTML, not a copy of it; what stands before it and was left out is our own.
     fn text(&mut self, text: &Bytes) {
         let start = text.as_ptr() as usize - self.html.as_ptr() as usize;
-        assert!(start >= self.at && start + text.len() <= self.html.len(), "{start} comes behind {}", self.at);
+        assert!(start + text.len() <= self.html.len(), "it is not of this text");
+        // ESI may put last what was written first, and leaves much out.
+        assert!(self.esi || start >= self.at, "{start} comes behind {}", self.at);
         self.left_out(start);
         assert!(std::str::from_utf8(text).is_ok(), "a character is cut up");
         self.at = start + text.len();
     }
 
     fn left_out(&self, until: usize) {
+        if self.esi {
+            return;
+        }
         let between = std::str::from_utf8(&self.html[self.at..until]).expect("whole characters");
         our_tags(between, &["fragment", "slot"]);
         // Of one that combines nothing all stays but what closes nothing.

@@ -15,7 +15,7 @@ const LONGEST: usize = 8 * 1024;
 const LONGEST_MESSAGE: usize = 300;
 
 /// Takes an input for a text, for a test, and for what a browser says of itself.
-pub fn check(input: &str) {
+pub(crate) fn check(input: &str) {
     let Value::Dictionary { whole, entries } = agent(input) else { panic!("it has keys") };
     assert_eq!((whole.as_str(), entries.len()), (input, 3));
     let known = Recording::new(input);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use pasteup::page::diagnostic::{Diagnostic, Source};
 use pasteup::page::layout::markup::MAX_DEPTH;
-use pasteup::page::layout::node::Node;
+use pasteup::page::layout::node::{Esi, Node};
 use pasteup::page::layout::{Composition, LayoutFile, Part, Template};
 use pasteup::page::site::{Files, Limits, Site};
 
@@ -23,9 +23,9 @@ const MANIFEST: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"ht
                         [params.city]\nrequired = true\n[params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
 /// Reads an input as the files of a site: up to the first line `==== NAME` it is `p.html`.
-pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
-    let (layouts, mut manifests) = files(input);
-    manifests.push(Source::new("fragments/weather/fragment.toml", MANIFEST));
+pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
+    let (mut layouts, mut manifests) = files(input);
+    put("weather/fragment.toml", MANIFEST, &mut layouts, &mut manifests);
     for source in &layouts {
         let file = LayoutFile::parse(source);
         for problem in &file.problems {
@@ -33,7 +33,7 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
             is_told(problem, draw);
         }
         assert!(file.depth <= MAX_DEPTH, "{} elements inside each other", file.depth);
-        let end = ordered(source, &file.nodes, 0, 0);
+        let end = ordered(source, &file.nodes, 0);
         assert!(end <= source.text.len());
         answer::check(&source.text);
     }
@@ -50,10 +50,9 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
     for template in site.templates.iter().flat_map(|template| template.with_takeovers()) {
         holds_together(template);
     }
-    for (at, source) in files.layouts.iter().enumerate() {
+    for source in &files.layouts {
         let file = LayoutFile::parse(source);
-        // Of two files of one name the last is read.
-        if !file.is_page() || files.layouts[at + 1..].iter().any(|other| other.file == source.file) {
+        if !file.is_page() {
             continue;
         }
         match site.templates.iter().find(|template| template.file == source.file) {
@@ -67,7 +66,7 @@ pub fn check(input: &str, draw: fn(&Diagnostic) -> String) {
     // What is read again, as when a file is saved, is as it was.
     let again = Site::build(&files, &limits, Some(&site));
     assert_eq!(again.problems, site.problems);
-    let digests = |site: &Site| site.templates.iter().map(|template| template.digest).collect::<Vec<_>>();
+    let digests = |site: &Site| site.templates.iter().map(|template| template.html.digest).collect::<Vec<_>>();
     assert_eq!(digests(&again), digests(&site));
 }
 
@@ -88,12 +87,12 @@ fn files(input: &str) -> (Vec<Arc<Source>>, Vec<Arc<Source>>) {
     (layouts, manifests)
 }
 
+/// Adds a file; no folder has two of one name.
 fn put(name: &str, text: &str, layouts: &mut Vec<Arc<Source>>, manifests: &mut Vec<Arc<Source>>) {
-    if name.ends_with(".toml") {
-        manifests.push(Source::new(format!("fragments/{name}"), text));
-    } else {
-        layouts.push(Source::new(format!("layouts/{name}"), text));
-    }
+    let (folder, files) = if name.ends_with(".toml") { ("fragments", manifests) } else { ("layouts", layouts) };
+    let source = Source::new(format!("{folder}/{name}"), text);
+    files.retain(|other| other.file != source.file);
+    files.push(source);
 }
 
 /// A mistake can be shown, and lies where it says.
@@ -112,7 +111,7 @@ fn within(text: &str, span: &Range<usize>) {
 }
 
 /// The bytes of nodes come in the order of the file, none twice; says where the last of them ends.
-fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize {
+fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
     let mut at = from;
     let pass = |at: usize, span: &Range<usize>| {
         within(&source.text, span);
@@ -124,18 +123,23 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
             Node::Text(span) | Node::Title(span) => pass(at, span),
             Node::Fragment(element) => {
                 let inner = pass(at, &element.at.span);
-                ordered(source, &element.inside, inner, depth + 1)
+                ordered(source, &element.inside, inner)
             }
-            Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => {
-                ordered(source, inside, at, depth + 1)
-            }
+            Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => ordered(source, inside, at),
             Node::Include(named) => pass(at, &named.at.span),
             Node::Slot { start, inside, end, .. } => {
                 let inner = pass(at, start);
-                let inner = ordered(source, inside, inner, depth + 1);
+                let inner = ordered(source, inside, inner);
                 pass(inner, end)
             }
             Node::Mark(_) => at,
+            Node::Esi(Esi::Include(include)) => pass(at, &include.at.span),
+            Node::Esi(Esi::Value(value)) => pass(at, &value.at.span),
+            // What is shown if nothing else is may be written first, and stands last.
+            Node::Esi(_) => {
+                let ends = node.inside().into_iter().map(|inside| ordered(source, inside, at));
+                ends.max().unwrap_or(at)
+            }
         };
     }
     at
@@ -144,9 +148,15 @@ fn ordered(source: &Source, nodes: &[Node], from: usize, depth: usize) -> usize 
 /// Each fragment and condition of a template stands in one place of it.
 fn holds_together(template: &Template) {
     let html = &template.html;
-    let mut places = Places { fragments: vec![0; html.fragments.len()], conditions: vec![0; html.conditions.len()], assets: 0 };
+    let mut places = Places {
+        fragments: vec![0; html.fragments.len()],
+        conditions: vec![0; html.conditions.len()],
+        values: vec![0; html.values.len()],
+        assets: 0,
+    };
     places.count(html, &html.parts, false);
-    assert!(places.fragments.iter().chain(&places.conditions).all(|times| *times == 1), "{places:?}");
+    let each = places.fragments.iter().chain(&places.conditions).chain(&places.values);
+    assert!(each.clone().all(|times| *times == 1), "{places:?}");
     assert!(places.assets <= 1, "the head has {} places for assets", places.assets);
     let mut ids: Vec<&str> = html.fragments.iter().map(|fragment| &*fragment.id).collect();
     ids.sort_unstable();
@@ -160,6 +170,7 @@ fn holds_together(template: &Template) {
 struct Places {
     fragments: Vec<usize>,
     conditions: Vec<usize>,
+    values: Vec<usize>,
     assets: usize,
 }
 
@@ -181,6 +192,12 @@ impl Places {
                     self.conditions[*index] += 1;
                     self.count(html, inside, in_fallback);
                 }
+                Part::Value(index) => self.values[*index] += 1,
+                Part::Try(attempt, except) => {
+                    assert!(html.has_tries, "nobody said that something is tried");
+                    self.count(html, attempt, in_fallback);
+                    self.count(html, except, in_fallback);
+                }
                 Part::Assets | Part::Late => {
                     assert!(!in_fallback, "{part:?} stands where it may never be shown");
                     self.assets += usize::from(*part == Part::Assets);
@@ -196,6 +213,7 @@ fn direct(parts: &[Part]) -> BTreeSet<usize> {
     let fragments = |part: &Part| match part {
         Part::Fragment(index) => BTreeSet::from([*index]),
         Part::When(_, inside) => direct(inside),
+        Part::Try(attempt, except) => &direct(attempt) | &direct(except),
         _ => BTreeSet::new(),
     };
     parts.iter().flat_map(fragments).collect()
@@ -224,6 +242,10 @@ fn add<'a>(items: &mut Vec<Item<'a>>, bytes: &'a [u8]) {
 /// The template of a page that is one file is that file: its bytes, and its holes between them.
 fn stays(file: &LayoutFile, template: &Template) {
     let mut written = Vec::new();
+    // What ESI leaves out is in no node.
+    if file.source.text.to_ascii_lowercase().contains("esi") {
+        return;
+    }
     if file.front.frame.is_some() || file.front.title.is_some() || !from_nodes(file, &file.nodes, &mut written) {
         return;
     }
@@ -262,7 +284,7 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             alone
         }
         Node::Mark(_) => true,
-        Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) => false,
+        Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) | Node::Esi(_) => false,
     })
 }
 
@@ -289,7 +311,8 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item
                 let fragment = &html.fragments[*index];
                 let place = |index: usize| html.fragments[index].at.span.clone();
                 let fills = fragment.fills.iter();
-                let fills = fills.flat_map(|(slot, parts)| direct(parts).into_iter().map(move |index| (&**slot, place(index))));
+                let fills =
+                    fills.flat_map(|(slot, parts)| direct(parts).into_iter().map(move |index| (&**slot, place(index))));
                 items.push(Item::Fragment(fragment.at.span.clone(), fills.collect()));
                 from_parts(html, &fragment.fallback, items);
                 items.push(Item::End);
@@ -300,7 +323,7 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item
                 items.push(Item::End);
             }
             Part::Assets | Part::Late => {}
-            Part::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
+            Part::Slot(..) | Part::Value(_) | Part::Try(..) => panic!("{part:?} was not written"),
         }
     }
 }

@@ -3,11 +3,15 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+// `src/cli/report.rs`, which is read again for what fuzzing found, is below it.
+use pasteup::page;
+
 mod support;
 
 mod architecture;
 
 mod authenticating;
+mod boundaries;
 mod collapsing;
 mod composing;
 mod conforming;
@@ -17,7 +21,9 @@ mod declaring;
 mod deferring;
 mod discovering;
 mod esi;
+mod faulting;
 mod framing;
+mod fuzzing;
 mod keeping;
 mod layouts;
 mod lazy;

@@ -241,12 +241,12 @@ fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     let templates = ended.iter().any(|element| element.name == "template");
     // The end of what is SVG or MathML implies that of no HTML in it.
     let points = ended.iter().any(Open::is_point);
+    let needed =
+        |element: &Open| points || (bare && !PARTS.contains(&&*element.name)) || (templates && is_marked(element));
     // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
     let implied = |element: &Open, around: Option<&Open>| {
         element.is_optional()
-            && !points
-            && (!bare || PARTS.contains(&&*element.name))
-            && !(templates && is_marked(element))
+            && !needed(element)
             && around.is_none_or(|around| around.is_special() || !element.is_special())
     };
     let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
@@ -307,6 +307,8 @@ mod tests {
             "<p>a<ul><li>b</ul>",
             "<math><mi>x</mi></math>",
             "<li>lone",
+            "<table><form><tr><td><input></td></tr></form></table>",
+            "<svg><image href=x></image></svg>",
             "<details><summary>x</summary><p>y</details>",
         ] {
             assert_eq!(faults(text), [], "{text}");
@@ -386,6 +388,14 @@ mod tests {
             ("<li><td><div><li>", "<li><div></div><li>"),
             ("<td><li>x<td><div><li></div>", "<td><li>x</li><td><div><li></div>"),
             ("<table><div><object><table>", "<table><div><object></object></div></table><table></table>"),
+            ("<li><div><keygen><li>", "<li><div><keygen></div><li>"),
+            (
+                "<svg><title><optgroup><optgroup>",
+                "<svg><title><optgroup><optgroup></optgroup></optgroup></title></svg>",
+            ),
+            ("<table><math><mi><div><table>", "<table><math><mi><div></div></mi></math></table><table></table>"),
+            ("<form><li><form><div><li>", "<form><li><div></div><li></form>"),
+            ("<template><col><style><template>", "<template><style><template></style></template>"),
             ("<select><title></select></div></title>", "<select></select>"),
             ("<a><template><td>x</template></a>", "<a><template><td>x</td></template></a>"),
             (

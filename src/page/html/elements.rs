@@ -1,8 +1,10 @@
 //! Which elements HTML treats in which way.
 
-/// Elements without an end tag.
-pub(super) const VOID: [&str; 14] =
-    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
+/// Elements without an end tag; `<image>` is read as `<img>`.
+pub(super) const VOID: [&str; 18] = [
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "hr", "image", "img", "input", "keygen", "link",
+    "meta", "param", "source", "track", "wbr",
+];
 /// Elements whose end tag may be missing.
 pub(super) const OPTIONAL: [&str; 17] = [
     "li", "dt", "dd", "p", "rt", "rp", "optgroup", "option", "colgroup", "caption", "thead", "tbody", "tfoot", "tr",

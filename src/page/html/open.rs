@@ -205,7 +205,7 @@ impl Stack {
     /// Takes up an end tag, and says what ends with it, the innermost first, and last of all its own element.
     /// `None` where it closes nothing.
     pub fn end(&mut self, name: &str) -> Option<Vec<Open>> {
-        if VOID.contains(&name) || !self.holds(name) {
+        if !self.holds(name) {
             return None;
         }
         let at = self.open.iter().rposition(|element| element.name == name)?;
@@ -251,11 +251,9 @@ impl Stack {
             "button" | "select" | "a" | "nobr" => ended.extend(self.end_in_scope(name)),
             "input" | "textarea" | "keygen" => ended.extend(self.end_in_scope("select")),
             "table" => {
-                // One in another's rows, and in no cell of it, ends that.
+                // One in another's rows, and in no cell of it, ends that, even from within MathML there.
                 let stops = |element: &Open| {
-                    element.is_one_of(&["table", "template", "td", "th", "caption"])
-                        || element.is_point()
-                        || is_own(&element.name)
+                    element.is_one_of(&["table", "template", "td", "th", "caption"]) || is_own(&element.name)
                 };
                 let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
@@ -265,8 +263,9 @@ impl Stack {
         }
         let implied: &[&str] = match name {
             "option" => &["option"],
-            "optgroup" => &["option", "optgroup"],
-            "rt" | "rp" if self.holds("ruby") => &["rt", "rp"],
+            "optgroup" if self.in_scope("select").is_some() => &["option", "optgroup"],
+            "optgroup" => &["option"],
+            "rt" | "rp" if self.in_scope("ruby").is_some() => &["rt", "rp"],
             _ => &[],
         };
         while self.last_name().is_some_and(|name| implied.contains(&name)) {
@@ -286,7 +285,9 @@ impl Stack {
             _ => return Vec::new(),
         };
         let from = self.table();
-        match self.open[from..].iter().position(|element| !around.contains(&&*element.name)) {
+        // A form that begins between rows ends at once for parsers, and yet holds what its end tag comes behind.
+        let stays = |element: &Open| element.name == "form" || around.contains(&&*element.name);
+        match self.open[from..].iter().position(|element| !stays(element)) {
             Some(at) => self.pop_to(from + at),
             None => Vec::new(),
         }
@@ -311,13 +312,17 @@ impl Stack {
         PARTS.contains(&name) && !in_table()
     }
 
-    /// Whether parsers pass over a start tag, since it is a part of a table and stands in none, or is a table
-    /// where only a part of one can stand. Some, but not all, pass over what makes text of all up to its end
-    /// in a `<select>`.
+    /// Whether parsers pass over a start tag: of a part of a table that stands in none, of a table where only a
+    /// part of one can stand, of a form in a form. Some, but not all, pass over what makes text of all up to its
+    /// end in a `<select>`.
     #[must_use]
     pub fn passes_over(&self, tag: &StartTag) -> bool {
         let name = tag.name.as_str();
         if RAW.contains(&name) && !matches!(name, "script" | "textarea") && self.is_in_select() {
+            return true;
+        }
+        // Of forms inside each other there is but one.
+        if name == "form" && self.holds("form") && !self.holds("template") {
             return true;
         }
         let is_part = PARTS.contains(&name);
@@ -330,6 +335,8 @@ impl Stack {
         match around {
             Some(around) if around.name == "table" => false,
             Some(around) if around.is_point() => is_part,
+            // Behind it nothing else would be read in the template.
+            Some(around) if around.name == "template" && name == "col" && begins_with_part.is_none() => true,
             _ if is_part => begins_with_part == Some(false),
             _ => {
                 let cell = |element: &Open| matches!(&*element.name, "td" | "th" | "caption");
@@ -340,8 +347,13 @@ impl Stack {
 
     /// Ends an element and all inside it, where none of the barriers stands between.
     fn end_in_scope(&mut self, name: &str) -> Vec<Open> {
+        self.in_scope(name).map(|at| self.pop_to(at)).unwrap_or_default()
+    }
+
+    /// Where the innermost element of a name is, if none of the barriers stands behind it (13.2.4.2).
+    fn in_scope(&self, name: &str) -> Option<usize> {
         if !self.holds(name) {
-            return Vec::new();
+            return None;
         }
         // A button hides paragraphs only.
         let stops = |element: &Open| {
@@ -350,10 +362,7 @@ impl Stack {
                 || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
         };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
-        match found.filter(|at| self.open[*at].name == name) {
-            Some(at) => self.pop_to(at),
-            None => Vec::new(),
-        }
+        found.filter(|at| self.open[*at].name == name)
     }
 }
 

@@ -1,0 +1,227 @@
+//! Whatever a nanoservice does, and what a reader sees of it: the table of `docs/faults.md`, row by row.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_compression::tokio::bufread::GzipEncoder;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::process::{TestSite, root};
+
+/// What a service does with each connection, once it was asked.
+#[derive(Debug, Clone)]
+enum Fault {
+    /// Nobody listens.
+    Refuse,
+    /// Nobody takes connections up.
+    HangAtConnect,
+    /// Sends this, and then nothing more.
+    Stall(Vec<u8>),
+    /// Sends this, and closes.
+    Send(Vec<u8>),
+    /// Sends this, and resets the connection.
+    Reset(Vec<u8>),
+    /// Sends this, a byte each ten milliseconds.
+    Drip(Vec<u8>),
+    /// Sends this, and this again and again.
+    Endless(Vec<u8>, Vec<u8>),
+    /// One of two connections is reset at once.
+    Flap(Vec<u8>),
+}
+
+fn answer(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    [format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes(), body.as_ref()].concat()
+}
+
+fn html(more: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    answer(&format!("200 OK\r\nContent-Type: text/html{more}"), body)
+}
+
+async fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    GzipEncoder::new(bytes).read_to_end(&mut packed).await.unwrap();
+    packed
+}
+
+/// Each fault by its name in the docs.
+async fn faults() -> Vec<(&'static str, Fault)> {
+    use Fault::{Drip, Endless, Flap, HangAtConnect, Refuse, Reset, Send, Stall};
+    let packed = gzip(b"<p>part</p>").await;
+    let bomb = gzip(&vec![b'x'; 50_000_000]).await;
+    let length = |length: usize, body: &str| html(&format!("\r\nContent-Length: {length}"), body);
+    let flood: String = (0..50_000).map(|number| format!("\r\nX-{number}: {number}")).collect();
+    let early = "103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/html";
+    vec![
+        ("refuses connections", Refuse),
+        ("takes up no connection", HangAtConnect),
+        ("takes a connection up and says nothing", Stall(Vec::new())),
+        ("sends half a head and then nothing", Stall(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec())),
+        ("sends half a body and then nothing", Stall(length(100, "<p>half"))),
+        ("drips", Drip(length(1_000, &"x".repeat(1_000)))),
+        ("closes without a word", Send(Vec::new())),
+        ("resets the connection in the body", Reset(length(100, "<p>half"))),
+        ("does not end a chunked body", Send(html("\r\nTransfer-Encoding: chunked", "5\r\n<p>ha"))),
+        ("says a chunk size that is none", Send(html("\r\nTransfer-Encoding: chunked", "x\r\n<p>"))),
+        ("says a longer length than it sends", Send(length(100, "<p>half"))),
+        ("says a shorter length than it sends", Send(length(11, "<p>part</p><p>and more</p>"))),
+        ("says two lengths", Send(html("\r\nContent-Length: 11\r\nContent-Length: 12", "<p>part</p>"))),
+        ("sends what is no HTTP", Send(b"<p>hello\r\n\r\n".to_vec())),
+        ("sends early hints first", Send(answer(early, "<p>part</p>"))),
+        ("answers 304 without being asked", Send(answer("304 Not Modified", ""))),
+        ("answers 206 without being asked", Send(answer("206 Partial Content\r\nContent-Type: text/html", "<p>half"))),
+        ("redirects", Send(answer("302 Found\r\nLocation: http://169.254.169.254/", ""))),
+        ("answers 404 with HTML", Send(answer("404 Not Found\r\nContent-Type: text/html", "<p>no"))),
+        ("answers 403 with HTML", Send(answer("403 Forbidden\r\nContent-Type: text/html", "<p>no"))),
+        ("answers 500 with HTML", Send(answer("500 Oh No\r\nContent-Type: text/html", "<p>trace of the stack"))),
+        ("answers 204", Send(answer("204 No Content", ""))),
+        ("sends another type", Send(answer("200 OK\r\nContent-Type: application/json", "{}"))),
+        ("sends no type", Send(answer("200 OK", "<p>x"))),
+        ("never ends its body", Endless(html("", ""), vec![b'x'; 64 * 1024])),
+        ("floods with headers", Send(html(&flood, "<p>x"))),
+        ("sends bytes that are no text", Send(html("; charset=utf-8", b"<p>\xff\xfe"))),
+        ("names a charset that nobody knows", Send(html("; charset=klingon", "<p>x"))),
+        ("sends a decompression bomb", Send(html("\r\nContent-Encoding: gzip", bomb))),
+        ("sends a coding that is corrupt", Send(html("\r\nContent-Encoding: gzip", &packed[..packed.len() / 2]))),
+        ("sends a coding that nobody knows", Send(html("\r\nContent-Encoding: rot13", "<p>x"))),
+        ("sends what it never opened", Send(html("", "</main></div><p>part</p>"))),
+        ("breaks every other connection", Flap(html("", "<p>part</p>"))),
+    ]
+}
+
+/// Starts a service that does this; what has to live as long comes with it.
+async fn start(fault: Fault) -> (SocketAddr, Vec<TcpStream>) {
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    match fault {
+        Fault::Refuse => {
+            let address = TcpListener::bind(any).await.unwrap().local_addr().unwrap();
+            (address, Vec::new())
+        }
+        Fault::HangAtConnect => {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(any).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut waiting = Vec::new();
+            while let Ok(Ok(stream)) =
+                tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+            {
+                waiting.push(stream);
+            }
+            tokio::spawn(async move {
+                let _never_accepts = listener;
+                std::future::pending::<()>().await;
+            });
+            (address, waiting)
+        }
+        fault => {
+            let listener = TcpListener::bind(any).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                let mut number = 0;
+                while let Ok((stream, _)) = listener.accept().await {
+                    number += 1;
+                    tokio::spawn(act(stream, fault.clone(), number));
+                }
+            });
+            (address, Vec::new())
+        }
+    }
+}
+
+async fn act(mut stream: TcpStream, fault: Fault, number: usize) {
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => asked.push(byte),
+            Err(_) => return,
+        }
+    }
+    // Whoever asked may be gone: that is his right.
+    let _gone = match fault {
+        Fault::Refuse | Fault::HangAtConnect => Ok(()),
+        Fault::Stall(bytes) => {
+            let _gone = stream.write_all(&bytes).await;
+            stream.read_u8().await.map(|_| ())
+        }
+        Fault::Send(bytes) => stream.write_all(&bytes).await,
+        Fault::Reset(bytes) => {
+            let _gone = stream.write_all(&bytes).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.set_zero_linger()
+        }
+        Fault::Drip(bytes) => {
+            for byte in bytes {
+                if stream.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Ok(())
+        }
+        Fault::Endless(head, body) => {
+            let _gone = stream.write_all(&head).await;
+            while stream.write_all(&body).await.is_ok() {}
+            Ok(())
+        }
+        Fault::Flap(bytes) => {
+            if number % 2 == 1 {
+                stream.set_zero_linger()
+            } else {
+                stream.write_all(&bytes).await
+            }
+        }
+    };
+}
+
+/// The rows of the table in the docs: what a service does, what a reader sees, and why.
+fn documented() -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let mut cells = row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned());
+        (cells.next().unwrap(), cells.next().unwrap(), cells.next().unwrap())
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn each_fault_costs_its_corner_and_is_told_as_the_docs_say() {
+    let mut site = TestSite::new().file("pasteup.toml", "[page]\nstream = false\n[fragment]\ntimeout = \"400ms\"\n");
+    let mut kept = Vec::new();
+    let faults = faults().await;
+    for (number, (_, fault)) in faults.iter().enumerate() {
+        let (address, open) = start(fault.clone()).await;
+        kept.push(open);
+        let name = format!("f{number}");
+        site = site.service(&name, address).file(
+            &format!("layouts/{name}.html"),
+            &format!("+++\nroute = \"/{name}\"\n+++\n<main><fragment name={name}>FALLBACK</fragment></main><p>rest"),
+        );
+    }
+    let server = site.serve().await;
+    let mut seen = Vec::new();
+    for (number, (fault, _)) in faults.iter().enumerate() {
+        let answer = server.get(&format!("/f{number}")).await;
+        assert_eq!(answer.status(), 200, "{fault}");
+        let html = answer.text().await.unwrap();
+        let part = html.strip_prefix("<main>").and_then(|html| html.strip_suffix("</main><p>rest"));
+        let part = part.unwrap_or_else(|| panic!("{fault}: the page around it is broken"));
+        let sees = match part {
+            "FALLBACK" => "the fallback",
+            "" => "nothing",
+            "<p>part</p>" => "the part",
+            other => panic!("{fault}: {} bytes of {:?}", other.len(), &other[..other.len().min(50)]),
+        };
+        seen.push((number, (*fault).to_owned(), sees.to_owned()));
+    }
+    let metrics = reqwest::get(format!("{}/metrics", server.admin)).await.unwrap().text().await.unwrap();
+    let reason = |number: usize| {
+        let line =
+            metrics.lines().find(|line| line.contains(&format!("outcomes_total{{fragment=\"f{number}\""))).unwrap();
+        line.split("reason=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let seen: Vec<_> = seen.into_iter().map(|(number, fault, sees)| (fault, sees, reason(number))).collect();
+    assert_eq!(documented(), seen, "{seen:#?}");
+}

@@ -1,0 +1,42 @@
+//! What fuzzing found, and what it needs to find more, is read again by ordinary tests: `fuzz/README.md`.
+
+use std::path::Path;
+
+#[path = "../../fuzz/checks/balance.rs"]
+pub(crate) mod balance;
+#[path = "../../fuzz/checks/esi.rs"]
+mod esi;
+#[path = "../../fuzz/checks/layout.rs"]
+mod layout;
+#[path = "../../src/cli/report.rs"]
+#[allow(dead_code, reason = "only what draws is called")]
+mod report;
+
+/// Hands each file of a target's corpus to its check, and names those that fail.
+fn replay(target: &str, check: fn(&str)) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    let failed = files.iter().filter(|file| {
+        let input = std::fs::read_to_string(file).unwrap();
+        std::panic::catch_unwind(|| check(&input)).is_err()
+    });
+    let failed: Vec<_> = failed.collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn all_that_fuzzed_layouts_taught_still_holds() {
+    replay("layout", |input| layout::check(input, report::human));
+}
+
+#[test]
+fn all_that_fuzzed_fragments_taught_still_holds() {
+    replay("balance", balance::check);
+}
+
+#[test]
+fn all_that_fuzzed_esi_taught_still_holds() {
+    replay("esi", esi::check);
+}
