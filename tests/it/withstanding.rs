@@ -282,10 +282,11 @@ async fn a_service_that_hangs_holds_its_own_lanes_and_nobody_elses() {
     assert!(site.calls("slow") <= 16, "{}", site.calls("slow"));
 }
 
-/// A thousand seeds of an hour with a service that comes and goes.
+/// A service that comes and goes, for up to half an hour of simulated time. `PASTEUP_SEEDS=1000` tries that many.
 #[test]
 fn whatever_a_service_does_its_readers_are_answered_in_time() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(64));
+    let cases = std::env::var("PASTEUP_SEEDS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(cases));
     let moods = proptest::collection::vec((0_u8..6, 1_u64..120), 1..12);
     runner
         .run(&(moods, any::<u64>()), |(moods, seed)| {

@@ -11,14 +11,13 @@ use crate::page::catalogue::Catalogue;
 use crate::page::context::Dimension;
 use crate::page::csp;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
-use crate::page::esi::text::Text;
 use crate::page::experiment::Experiment;
 use crate::page::names::Name;
 use crate::page::route::Pattern;
 use crate::page::upstreams::Allowed;
 
 use super::composition::{Composition, Condition, FragmentUse, Part};
-use super::esi::Builder as _;
+use super::esi::{Builder as _, Found};
 use super::file::{LayoutFile, missing, without_effect};
 use super::frames::Frames;
 use super::ids::{self, Wish};
@@ -89,9 +88,7 @@ fn assemble_for(
         frames,
         level: 0,
         fragments: Vec::new(),
-        conditions: Vec::new(),
-        values: Vec::new(),
-        has_tries: false,
+        found: Found::default(),
         files: vec![outermost],
         includes: 0,
         depth: 0,
@@ -129,9 +126,9 @@ fn assemble_for(
     let html = Composition {
         parts,
         fragments: fragments.into_iter().map(Arc::new).collect(),
-        conditions: assembler.conditions,
-        values: assembler.values,
-        has_tries: assembler.has_tries,
+        conditions: assembler.found.conditions,
+        values: assembler.found.values,
+        has_tries: assembler.found.has_tries,
         ..Composition::default()
     }
     .digested();
@@ -184,10 +181,7 @@ pub(super) struct Assembler<'a> {
     pub(super) problems: Vec<Diagnostic>,
     /// In document order; `None` while what is inside one is being read.
     pub(super) fragments: Vec<Option<FragmentUse>>,
-    pub(super) conditions: Vec<Condition>,
-    pub(super) values: Vec<Arc<Text>>,
-    /// Something is tried somewhere.
-    pub(super) has_tries: bool,
+    pub(super) found: Found,
     /// The files that are open: the page, a partial of it, a partial of that.
     pub(super) files: Vec<&'a LayoutFile>,
     pub(super) includes: usize,
@@ -220,8 +214,8 @@ impl<'a> Assembler<'a> {
             }
             Node::When { conditions, variants_at, inside } => {
                 self.variants(conditions, variants_at.as_ref());
-                let index = self.conditions.len();
-                self.conditions.push(Condition::When(conditions.clone()));
+                let index = self.found.conditions.len();
+                self.found.conditions.push(Condition::When(conditions.clone()));
                 let mut inner = Parts::default();
                 self.inside(inside, &mut inner);
                 parts.push(Part::When(index, inner.finish()));

@@ -26,16 +26,21 @@ const AGENT: [&str; 3] = ["browser", "version", "os"];
 /// What includes are called.
 pub(super) const ID: &str = "esi";
 
+/// What parts of a composition mean by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What decides whether parts are shown.
+    pub(super) conditions: Vec<Condition>,
+    /// Texts with variables.
+    pub(super) values: Vec<Arc<Text>>,
+    /// Something is tried somewhere.
+    pub(super) has_tries: bool,
+}
+
 /// Who makes parts of nodes.
 pub(super) trait Builder<'n> {
-    /// What decides whether parts are shown.
-    fn conditions(&mut self) -> &mut Vec<Condition>;
-
-    /// Texts with variables.
-    fn values(&mut self) -> &mut Vec<Arc<Text>>;
-
-    /// Notes that something is tried.
-    fn tries(&mut self);
+    /// What was found so far.
+    fn found(&mut self) -> &mut Found;
 
     /// The parts of what stands inside an element.
     fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Part]>;
@@ -52,8 +57,9 @@ pub(super) trait Builder<'n> {
             Esi::Include(include) => self.include(include).into_iter().collect(),
             Esi::Value(Located { value, at }) => {
                 self.uses(&mut value.used(), at);
-                let index = self.values().len();
-                self.values().push(Arc::clone(value));
+                let values = &mut self.found().values;
+                let index = values.len();
+                values.push(Arc::clone(value));
                 vec![Part::Value(index)]
             }
             Esi::Vars(inside) => self.inside(inside).to_vec(),
@@ -62,13 +68,14 @@ pub(super) trait Builder<'n> {
                     self.uses(&mut test.value.used(), &test.at);
                 }
                 let tests: Arc<[Expr]> = tests.iter().map(|test| test.value.clone()).collect();
-                let first = self.conditions().len();
-                self.conditions().extend((0..branches.len()).map(|which| Condition::First(Arc::clone(&tests), which)));
+                let conditions = &mut self.found().conditions;
+                let first = conditions.len();
+                conditions.extend((0..branches.len()).map(|which| Condition::First(Arc::clone(&tests), which)));
                 let branches = branches.iter().enumerate();
                 branches.map(|(which, inside)| Part::When(first + which, self.inside(inside))).collect()
             }
             Esi::Try(attempt, except) => {
-                self.tries();
+                self.found().has_tries = true;
                 vec![Part::Try(self.inside(attempt), self.inside(except))]
             }
             // One that stands in nothing was told.
@@ -96,16 +103,8 @@ pub(super) fn fragment(include: &Include, src: &Arc<Text>, at: Spot, fallback: A
 }
 
 impl<'a> Builder<'a> for Assembler<'a> {
-    fn conditions(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
-    }
-
-    fn values(&mut self) -> &mut Vec<Arc<Text>> {
-        &mut self.values
-    }
-
-    fn tries(&mut self) {
-        self.has_tries = true;
+    fn found(&mut self) -> &mut Found {
+        &mut self.found
     }
 
     fn inside(&mut self, nodes: &'a [Node]) -> Arc<[Part]> {

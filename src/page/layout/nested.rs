@@ -8,12 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::diagnostic::{Diagnostic, Source, Spot};
-use crate::page::esi::text::Text;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
 use super::composition::{Composition, Condition, FragmentUse, Part, Service, fills};
-use super::esi::{self, Builder};
+use super::esi::{self, Builder, Found};
 use super::markup::{self, Role};
 use super::node::{FragmentElement, Include, Load, Node, Target};
 
@@ -40,9 +39,7 @@ impl Composition {
             html,
             manifest,
             fragments: Vec::new(),
-            conditions: Vec::new(),
-            values: Vec::new(),
-            has_tries: false,
+            found: Found::default(),
             is_cut: false,
             slots: BTreeMap::new(),
             holes: HashSet::new(),
@@ -55,9 +52,9 @@ impl Composition {
         let whole = Self {
             parts,
             fragments: taking.fragments.into_iter().flatten().map(Arc::new).collect(),
-            conditions: taking.conditions,
-            values: taking.values,
-            has_tries: taking.has_tries,
+            conditions: taking.found.conditions,
+            values: taking.found.values,
+            has_tries: taking.found.has_tries,
             is_cut: taking.is_cut,
             digest: 0,
             mistake: mistake.or_else(|| taking.is_cut.then(|| format!("more than {MAX_FRAGMENTS} fragments").into())),
@@ -122,9 +119,7 @@ struct Taking<'a> {
     manifest: &'a Manifest,
     /// In document order; `None` while what is inside one is being read.
     fragments: Vec<Option<FragmentUse>>,
-    conditions: Vec<Condition>,
-    values: Vec<Arc<Text>>,
-    has_tries: bool,
+    found: Found,
     is_cut: bool,
     /// The slots that were met.
     holes: HashSet<String>,
@@ -258,16 +253,8 @@ fn alone(at: &Spot) -> Spot {
 }
 
 impl<'n> Builder<'n> for Taking<'_> {
-    fn conditions(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
-    }
-
-    fn values(&mut self) -> &mut Vec<Arc<Text>> {
-        &mut self.values
-    }
-
-    fn tries(&mut self) {
-        self.has_tries = true;
+    fn found(&mut self) -> &mut Found {
+        &mut self.found
     }
 
     fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Part]> {
