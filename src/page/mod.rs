@@ -39,6 +39,8 @@ pub mod policy;
 pub mod stitch;
 pub mod verdict;
 
+pub mod wire;
+
 pub mod csp;
 pub mod headers;
 pub mod scripts;

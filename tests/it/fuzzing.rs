@@ -8,35 +8,53 @@ pub(crate) mod balance;
 mod esi;
 #[path = "../../fuzz/checks/layout.rs"]
 mod layout;
+#[path = "../../fuzz/checks/policy.rs"]
+mod policy;
 #[path = "../../src/cli/report.rs"]
 #[allow(dead_code, reason = "only what draws is called")]
 mod report;
+#[path = "../../fuzz/checks/wire.rs"]
+mod wire;
 
 /// Hands each file of a target's corpus to its check, and names those that fail.
-fn replay(target: &str, check: fn(&str)) {
+fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     let failed = files.iter().filter(|file| {
-        let input = std::fs::read_to_string(file).unwrap();
+        let input = std::fs::read(file).unwrap();
         std::panic::catch_unwind(|| check(&input)).is_err()
     });
     let failed: Vec<_> = failed.collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
 
+fn text(input: &[u8]) -> &str {
+    std::str::from_utf8(input).unwrap()
+}
+
 #[test]
 fn all_that_fuzzed_layouts_taught_still_holds() {
-    replay("layout", |input| layout::check(input, report::human));
+    replay("layout", |input| layout::check(text(input), report::human));
 }
 
 #[test]
 fn all_that_fuzzed_fragments_taught_still_holds() {
-    replay("balance", balance::check);
+    replay("balance", |input| balance::check(text(input)));
 }
 
 #[test]
 fn all_that_fuzzed_esi_taught_still_holds() {
-    replay("esi", esi::check);
+    replay("esi", |input| esi::check(text(input)));
+}
+
+#[test]
+fn all_that_fuzzed_connections_taught_still_holds() {
+    replay("wire", wire::check);
+}
+
+#[test]
+fn all_that_fuzzed_headers_taught_still_holds() {
+    replay("policy", policy::check);
 }

@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::wire::{Read, Wire};
+use crate::page::wire::{Read, Wire};
 
 /// How long a connection waits.
 #[derive(Debug, Clone, Copy)]

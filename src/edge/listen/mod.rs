@@ -4,7 +4,6 @@
 
 mod guarded;
 pub mod tls;
-mod wire;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -31,9 +30,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+use crate::page::wire::Wire;
 use guarded::{Guarded, Waits};
 use tls::Shown;
-use wire::Wire;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]

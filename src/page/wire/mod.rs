@@ -10,7 +10,7 @@ const MAX_LINE: usize = 256;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+pub struct Malformed(pub &'static str);
 
 /// A request whose head was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ enum State {
 
 /// Reads requests out of bytes.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub struct Wire {
     state: State,
     unread: BytesMut,
     /// So much was searched for the end of a head.
@@ -58,7 +58,7 @@ pub(super) struct Wire {
 
 /// What came of some bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub enum Read {
     /// The bytes of a request, without a body.
     Request(Bytes),
     /// More has to come.
@@ -69,17 +69,17 @@ pub(super) enum Read {
 
 impl Wire {
     /// Heads of at most so many bytes.
-    pub(super) fn new(most: usize) -> Self {
+    pub fn new(most: usize) -> Self {
         Self { state: State::Head, unread: BytesMut::new(), searched: 0, blank: false, most }
     }
 
     /// Takes bytes as they come in.
-    pub(super) fn take(&mut self, bytes: &[u8]) {
+    pub fn take(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
 
     /// Whether a request has begun and not ended.
-    pub(super) fn is_midway(&self) -> bool {
+    pub fn is_midway(&self) -> bool {
         !self.unread.is_empty() || !matches!(self.state, State::Head)
     }
 
@@ -87,7 +87,7 @@ impl Wire {
     ///
     /// # Errors
     /// It is malformed; nothing that follows can be read.
-    pub(super) fn next(&mut self) -> Result<Read, Malformed> {
+    pub fn next(&mut self) -> Result<Read, Malformed> {
         loop {
             match std::mem::replace(&mut self.state, State::Head) {
                 State::Head => match self.head()? {

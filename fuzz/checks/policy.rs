@@ -1,0 +1,46 @@
+//! What holds for whatever headers a service sends: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use pasteup::page::policy::directives::{Arrival, Stated};
+use pasteup::page::policy::freshness::{Nature, Rules, lifetime};
+
+/// Takes an input for header lines.
+pub(crate) fn check(input: &[u8]) {
+    let mut headers = HeaderMap::new();
+    for line in input.split(|byte| *byte == b'\n').take(50) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii()))
+        {
+            headers.append(name, value);
+        }
+    }
+    let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::from_millis(5) };
+    let stated = Stated::read(&headers, arrival);
+    let text = format!("{headers:?}").to_ascii_lowercase();
+    let rules = Rules {
+        ttl: Some(Duration::from_secs(60)),
+        default_ttl: Duration::from_secs(5),
+        max_ttl: Some(Duration::from_secs(30)),
+        stale_while_revalidate: Duration::from_secs(10),
+        stale_if_error: Duration::from_secs(10),
+    };
+    for fragment in [true, false] {
+        for validatable in [true, false] {
+            let life = lifetime(&stated.here, &rules, Nature { fragment, validatable });
+            assert!(life.fresh <= Duration::from_secs(30) || !fragment, "the manifest's cap holds");
+            if stated.here.never.is_some() {
+                assert_eq!(life.fresh, Duration::ZERO, "what is never kept is never fresh");
+            }
+        }
+    }
+    // Whoever says so in so many words is not kept, whatever else he says.
+    for word in ["\"no-store\"", "\"private\""] {
+        if text.contains(&format!("\"cache-control\": {word}")) && !headers.contains_key("fragment-cache-control") {
+            assert!(stated.here.never.is_some(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What holds for whatever comes over a connection: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+
+use pasteup::page::wire::{Read, Wire};
+
+/// Takes an input for what a reader sends.
+pub(crate) fn check(input: &[u8]) {
+    let whole = read(input, input.len().max(1));
+    // A connection may bring it in any pieces.
+    for piece in [1, 3, 7] {
+        assert_eq!(read(input, piece), whole, "in pieces of {piece}");
+    }
+    for request in whole.into_iter().flatten() {
+        // What was passed on once passes again, and speaks of no body.
+        assert_eq!(read(&request, request.len()), Some(vec![request.clone()]));
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        for name in ["content-length", "transfer-encoding", "expect", "upgrade"] {
+            assert!(!text.contains(&format!("\r\n{name}:")), "{text}");
+        }
+    }
+}
+
+/// The requests in some bytes; `None` where something in them is refused.
+fn read(bytes: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
+    let mut wire = Wire::new(8192);
+    let mut requests = Vec::new();
+    for piece in bytes.chunks(piece) {
+        wire.take(piece);
+        loop {
+            match wire.next().ok()? {
+                Read::Request(request) => requests.push(request.to_vec()),
+                Read::More => break,
+                Read::TooLong(_) => return None,
+            }
+        }
+    }
+    Some(requests)
+}
