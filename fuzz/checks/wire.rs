@@ -26,7 +26,7 @@ fn read(bytes: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
     for piece in bytes.chunks(piece) {
         wire.take(piece);
         loop {
-            match wire.next().ok()? {
+            match wire.request().ok()? {
                 Read::Request(request) => requests.push(request.to_vec()),
                 Read::More => break,
                 Read::TooLong(_) => return None,

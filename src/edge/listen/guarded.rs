@@ -88,7 +88,7 @@ impl<S> Guarded<S> {
     /// Takes requests out of what was read.
     fn pass(&mut self) {
         let Some(wire) = self.wire.as_mut().filter(|_| !self.ended) else { return };
-        match wire.next() {
+        match wire.request() {
             Ok(Read::Request(bytes)) => (self.passed, self.greeted) = (bytes, true),
             Ok(Read::More) => {}
             // It is for hyper to say that it is too long.

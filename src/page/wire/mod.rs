@@ -87,7 +87,7 @@ impl Wire {
     ///
     /// # Errors
     /// It is malformed; nothing that follows can be read.
-    pub fn next(&mut self) -> Result<Read, Malformed> {
+    pub fn request(&mut self) -> Result<Read, Malformed> {
         loop {
             match std::mem::replace(&mut self.state, State::Head) {
                 State::Head => match self.head()? {

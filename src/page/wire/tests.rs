@@ -10,7 +10,7 @@ fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, &'static str> {
     for piece in bytes.chunks(piece) {
         wire.take(piece);
         loop {
-            match wire.next().map_err(|malformed| malformed.0)? {
+            match wire.request().map_err(|malformed| malformed.0)? {
                 Read::Request(request) => requests.push(String::from_utf8(request.to_vec()).expect("text")),
                 Read::More => break,
                 Read::TooLong(_) => return Err("too long"),
