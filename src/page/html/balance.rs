@@ -371,6 +371,7 @@ mod tests {
                 "<svg><title><optgroup><optgroup></optgroup></optgroup></title></svg>",
             ),
             ("<table><math><mi><div><table>", "<table><math><mi><div></div></mi></math></table><table></table>"),
+            ("<template><td></td><b><table></table></b></template>", "<template><td></td><b></b></template>"),
             ("<form><li><form><div><li>", "<form><li><div></div><li></form>"),
             ("<template><col><style><template>", "<template><style><template></style></template>"),
             ("<select><title></select></div></title>", "<select></select>"),
