@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::elements::{PARTS, RAW};
+use super::closing::written;
+use super::elements::RAW;
 use super::open::{MAX_DEPTH, Open, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
@@ -235,30 +236,6 @@ impl Walk<'_> {
     }
 }
 
-/// Of elements that end together, the innermost first, those whose end tags must be written.
-/// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.
-fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
-    let templates = ended.iter().any(|element| element.name == "template");
-    // The end of what is SVG or MathML implies that of no HTML in it.
-    let points = ended.iter().any(Open::is_point);
-    let needed =
-        |element: &Open| points || (bare && !PARTS.contains(&&*element.name)) || (templates && is_marked(element));
-    // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
-    let implied = |element: &Open, around: Option<&Open>| {
-        element.is_optional()
-            && !needed(element)
-            && around.is_none_or(|around| around.is_special() || !element.is_special())
-    };
-    let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
-    ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
-}
-
-/// Whether a template that ends with it still open leaves its mark among the formatting elements, so that an end
-/// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
-fn is_marked(element: &Open) -> bool {
-    matches!(element.name.as_str(), "td" | "th" | "caption")
-}
-
 /// Where a word in small letters stands from a byte on, be it in capitals.
 fn find(text: &str, from: usize, word: &str) -> Option<usize> {
     let mut windows = text.as_bytes()[from..].windows(word.len());
@@ -394,6 +371,7 @@ mod tests {
                 "<svg><title><optgroup><optgroup></optgroup></optgroup></title></svg>",
             ),
             ("<table><math><mi><div><table>", "<table><math><mi><div></div></mi></math></table><table></table>"),
+            ("<template><td></td><b><table></table></b></template>", "<template><td></td><b></b></template>"),
             ("<form><li><form><div><li>", "<form><li><div></div><li></form>"),
             ("<template><col><style><template>", "<template><style><template></style></template>"),
             ("<select><title></select></div></title>", "<select></select>"),

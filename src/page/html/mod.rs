@@ -1,6 +1,7 @@
 //! HTML as bytes with places: what is a tag, and what only looks like one.
 
 pub mod balance;
+mod closing;
 mod elements;
 pub mod open;
 pub mod tokens;

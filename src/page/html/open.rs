@@ -27,6 +27,8 @@ pub struct Open {
     language: Language,
     /// What stands inside it is HTML: of SVG and MathML only a few are so (13.2.6).
     holds_html: bool,
+    /// It is a template that began with a row or such, and so is read as a table.
+    holds_rows: bool,
 }
 
 impl Open {
@@ -115,8 +117,11 @@ impl Stack {
             (Language::MathMl, name) => is_mathml_text(name),
             _ => false,
         };
+        if let Some(last) = self.open.last_mut().filter(|last| last.is_one_of(&["template"])) {
+            last.holds_rows |= PARTS.contains(&name);
+        }
         *self.count.entry(name.to_owned()).or_default() += 1;
-        self.open.push(Open { name: name.to_owned(), at: tag.span.start, language, holds_html });
+        self.open.push(Open { name: name.to_owned(), at: tag.span.start, language, holds_html, holds_rows: false });
     }
 
     /// What a start tag that comes next is of.
@@ -340,7 +345,8 @@ impl Stack {
             _ if is_part => begins_with_part == Some(false),
             _ => {
                 let cell = |element: &Open| matches!(&*element.name, "td" | "th" | "caption");
-                begins_with_part == Some(true) && !self.open[from..].iter().any(cell)
+                let rows = begins_with_part == Some(true) || around.is_some_and(|around| around.holds_rows);
+                rows && !self.open[from..].iter().any(cell)
             }
         }
     }

@@ -1,0 +1,28 @@
+//! Which end tags may be missing where several elements end at once.
+
+use super::elements::PARTS;
+use super::open::Open;
+
+/// Of elements that end together, the innermost first, those whose end tags must be written.
+/// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.
+pub(super) fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
+    let templates = ended.iter().any(|element| element.name == "template");
+    // The end of what is SVG or MathML implies that of no HTML in it.
+    let points = ended.iter().any(Open::is_point);
+    let needed =
+        |element: &Open| points || (bare && !PARTS.contains(&&*element.name)) || (templates && is_marked(element));
+    // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
+    let implied = |element: &Open, around: Option<&Open>| {
+        element.is_optional()
+            && !needed(element)
+            && around.is_none_or(|around| around.is_special() || !element.is_special())
+    };
+    let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
+    ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
+}
+
+/// Whether a template that ends with it still open leaves its mark among the formatting elements, so that an end
+/// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
+fn is_marked(element: &Open) -> bool {
+    matches!(element.name.as_str(), "td" | "th" | "caption")
+}
