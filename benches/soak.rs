@@ -1,7 +1,7 @@
 //! Minutes of mixed load with random faults and reloads: is a byte wrong, is anything left behind?
 //!
 //! `cargo bench --bench soak -- 15` runs a quarter of an hour and writes `docs/soak.md`; `-- flood` asks for
-//! a million URLs instead, with a cache of 64 MiB, and tells what that costs in memory.
+//! a million answers of other URLs instead (`-- flood 100000` for fewer), with a cache of 64 MiB, and tells what that costs in memory.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
 
@@ -217,8 +217,7 @@ async fn soak(minutes: u64) -> String {
     )
 }
 
-async fn flood() -> String {
-    const URLS: u64 = 1_000_000;
+async fn flood(answers: u64) -> String {
     let mut running = start("[cache]\nmemory = \"64MiB\"\n[page]\nstream = false\n").await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let hot =
@@ -232,7 +231,7 @@ async fn flood() -> String {
             tokio::spawn(async move {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n > URLS / 2 {
+                    if n > answers / 2 {
                         return;
                     }
                     let _page = client.get(format!("{url}/?n={n}")).send().await.unwrap().text().await;
@@ -249,7 +248,7 @@ async fn flood() -> String {
     let cache = metrics.lines().find(|line| line.starts_with("pasteup_cache_bytes ")).unwrap_or_default();
     running.process.kill().unwrap();
     format!(
-        "| | MiB |\n|---|---|\n| idle | {} |\n| at most, while {URLS} answers of unique URLs came in | {} |\n| over idle | {} |\n\n{cache}\n",
+        "| | MiB |\n|---|---|\n| idle | {} |\n| at most, while {answers} answers of unique URLs came in | {} |\n| over idle | {} |\n\n{cache}\n",
         idle / 1024,
         most / 1024,
         (most - idle) / 1024
@@ -259,13 +258,10 @@ async fn flood() -> String {
 fn main() {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let wanted = std::env::args().find_map(|argument| match argument.as_str() {
-        "flood" => Some(None),
-        other => other.parse::<u64>().ok().map(Some),
-    });
-    match wanted {
-        Some(None) => print!("{}", runtime.block_on(flood())),
-        Some(Some(minutes)) => print!("{}", runtime.block_on(soak(minutes))),
-        None => println!("`cargo bench --bench soak -- 15` runs a quarter of an hour"),
+    let is_flood = std::env::args().any(|argument| argument == "flood");
+    match (is_flood, std::env::args().find_map(|argument| argument.parse().ok())) {
+        (true, answers) => print!("{}", runtime.block_on(flood(answers.unwrap_or(1_000_000)))),
+        (false, Some(minutes)) => print!("{}", runtime.block_on(soak(minutes))),
+        (false, None) => println!("`cargo bench --bench soak -- 15` runs a quarter of an hour"),
     }
 }

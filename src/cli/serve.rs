@@ -28,6 +28,7 @@ use crate::edge::telemetry::Metrics;
 use crate::engine::{Compositor, Live, Ports};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::secret::Reference;
+use crate::page::wire::Bodies;
 use crate::secrets::{self, Secrets};
 
 use super::loading::Loaded;
@@ -126,7 +127,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let administering = tokio::spawn(listen::serve(
         admin_listener,
         admin,
-        ConnectionLimits { drain: Duration::ZERO, ..limits },
+        ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),
     ));
@@ -187,6 +188,7 @@ fn limits(server: &Server) -> ConnectionLimits {
         write_timeout: server.write_timeout,
         max_header_bytes: server.max_header_bytes,
         drain: server.drain,
+        bodies: Bodies::Dropped,
     }
 }
 

@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::page::wire::Wire;
+use crate::page::wire::{Bodies, Wire};
 use guarded::{Guarded, Waits};
 use tls::Shown;
 
@@ -47,6 +47,8 @@ pub struct ConnectionLimits {
     pub max_header_bytes: usize,
     /// How long requests under way may take once the server stops.
     pub drain: Duration,
+    /// What becomes of bodies.
+    pub bodies: Bodies,
 }
 
 /// Pause after `accept` failed, as it does when file descriptors have run out.
@@ -143,7 +145,7 @@ impl Server {
 
     async fn http1(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
-        let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER));
+        let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER), self.limits.bodies);
         let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
         let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, busy));
         ended(watcher.watch(connection).await);

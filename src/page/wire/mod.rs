@@ -21,13 +21,13 @@ struct Head {
 }
 
 /// What follows a head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Framing {
     Nothing,
     Length(u64),
     Chunked,
-    /// A body that is sent only once it is asked for: it never is.
-    Expected,
+    /// A body of this length, or chunked, that is sent once it is asked for; the head for when it never is.
+    Expected(Bytes, Option<u64>),
 }
 
 /// Where reading is.
@@ -44,9 +44,21 @@ enum State {
     Trailers(Bytes, u64),
 }
 
+/// What becomes of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bodies {
+    /// Nobody reads them.
+    Dropped,
+    /// They are passed on, with a length.
+    Passed,
+}
+
 /// Reads requests out of bytes.
 #[derive(Debug)]
 pub struct Wire {
+    bodies: Bodies,
+    /// The body that is being read, where it is passed on.
+    body: BytesMut,
     state: State,
     unread: BytesMut,
     /// So much was searched for the end of a head.
@@ -69,8 +81,17 @@ pub enum Read {
 
 impl Wire {
     /// Heads of at most so many bytes.
-    pub fn new(most: usize) -> Self {
-        Self { state: State::Head, unread: BytesMut::new(), searched: 0, blank: false, most }
+    #[must_use]
+    pub fn new(most: usize, bodies: Bodies) -> Self {
+        Self {
+            bodies,
+            body: BytesMut::new(),
+            state: State::Head,
+            unread: BytesMut::new(),
+            searched: 0,
+            blank: false,
+            most,
+        }
     }
 
     /// Takes bytes as they come in.
@@ -94,14 +115,22 @@ impl Wire {
                     None if self.unread.len() > self.most => return Ok(Read::TooLong(self.unread.split().freeze())),
                     None => return Ok(Read::More),
                     Some(Head { bytes, body }) => match body {
-                        Framing::Nothing | Framing::Expected => return Ok(Read::Request(bytes)),
+                        Framing::Nothing => return Ok(Read::Request(bytes)),
+                        Framing::Expected(head, _) if self.bodies == Bodies::Dropped => return Ok(Read::Request(head)),
+                        Framing::Expected(_, length) => {
+                            self.state = match length {
+                                Some(length) if length > MAX_BODY => return Err(Malformed("its body is too long")),
+                                Some(length) => State::Body(bytes, length),
+                                None => State::ChunkSize(bytes, 0),
+                            }
+                        }
                         Framing::Length(length) if length > MAX_BODY => return Err(Malformed("its body is too long")),
                         Framing::Length(length) => self.state = State::Body(bytes, length),
                         Framing::Chunked => self.state = State::ChunkSize(bytes, 0),
                     },
                 },
                 State::Body(head, left) => match self.drop_bytes(left) {
-                    0 => return Ok(Read::Request(head)),
+                    0 => return Ok(Read::Request(self.whole(head))),
                     left => return self.wait(State::Body(head, left)),
                 },
                 State::ChunkSize(head, length) => {
@@ -125,7 +154,7 @@ impl Wire {
                 State::Trailers(head, length) => {
                     let Some(line) = self.line()? else { return self.wait(State::Trailers(head, length)) };
                     if line.is_empty() {
-                        return Ok(Read::Request(head));
+                        return Ok(Read::Request(self.whole(head)));
                     }
                     field(&line)?;
                     let length = length + line.len() as u64;
@@ -146,8 +175,22 @@ impl Wire {
     /// Drops bytes of a body, and says how many are still to come.
     fn drop_bytes(&mut self, left: u64) -> u64 {
         let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.unread.len());
-        let _dropped = self.unread.split_to(here);
+        let bytes = self.unread.split_to(here);
+        if self.bodies == Bodies::Passed {
+            self.body.extend_from_slice(&bytes);
+        }
         left - here as u64
+    }
+
+    /// A request with its body, where that is passed on.
+    fn whole(&mut self, head: Bytes) -> Bytes {
+        if self.body.is_empty() {
+            return head;
+        }
+        let mut whole = BytesMut::from(&head[..head.len() - 2]);
+        whole.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        whole.extend_from_slice(&self.body.split());
+        whole.freeze()
     }
 
     /// A line of a body, without its end.
@@ -291,11 +334,16 @@ fn check(head: &[u8]) -> Result<Head, Malformed> {
             }
         }
     };
-    let body = if expects && body != Framing::Nothing { Framing::Expected } else { body };
-    if body == Framing::Expected {
+    let length = match body {
+        Framing::Length(length) => Some(length),
+        _ => None,
+    };
+    let body = if expects && body != Framing::Nothing {
         // What would be sent is not waited for, so nothing can follow.
-        kept.extend_from_slice(b"Connection: close\r\n");
-    }
+        Framing::Expected(Bytes::from([&kept[..], b"Connection: close\r\n\r\n"].concat()), length)
+    } else {
+        body
+    };
     kept.extend_from_slice(b"\r\n");
     Ok(Head { bytes: kept.freeze(), body })
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// What comes of bytes that arrive in pieces of a length.
 fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, &'static str> {
-    let mut wire = Wire::new(8192);
+    let mut wire = Wire::new(8192, Bodies::Dropped);
     let mut requests = Vec::new();
     for piece in bytes.chunks(piece) {
         wire.take(piece);
@@ -212,6 +212,21 @@ fn what_could_be_read_in_two_ways_is_refused() {
     for kind in &kinds {
         let refused = both(kind.as_bytes());
         assert!(refused.is_err_and(|why| why != "unfinished"), "{kind:?} is read");
+    }
+}
+
+#[test]
+fn where_bodies_are_read_they_come_with_their_length() {
+    for body in [
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
+        "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    ] {
+        let mut wire = Wire::new(8192, Bodies::Passed);
+        wire.take(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}{GET}\r\n").as_bytes());
+        let passed = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(wire.request(), Ok(Read::Request(Bytes::from(passed))), "{body}");
+        assert_eq!(wire.request(), Ok(Read::Request(Bytes::from(format!("{GET}\r\n")))));
     }
 }
 
