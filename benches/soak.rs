@@ -24,6 +24,8 @@ use tempfile::TempDir;
 struct Mood {
     /// Of a hundred answers so many are wrong in some way.
     ill: AtomicU64,
+    /// Answers are kept for long.
+    keeps: AtomicBool,
 }
 
 #[derive(serde::Deserialize)]
@@ -34,7 +36,9 @@ struct Asked {
 /// A part that says what it was asked for, and sometimes goes wrong.
 async fn part(mood: Arc<Mood>, name: &'static str, Query(asked): Query<Asked>) -> Response {
     let n = asked.n.unwrap_or_default();
-    let html = [("content-type", "text/html"), ("cache-control", "max-age=2, stale-while-revalidate=5")];
+    let keeps = mood.keeps.load(Ordering::Relaxed);
+    let cache = if keeps { "max-age=3600" } else { "max-age=2, stale-while-revalidate=5" };
+    let html = [("content-type", "text/html"), ("cache-control", cache)];
     if fastrand::u64(0..100) < mood.ill.load(Ordering::Relaxed) {
         match fastrand::u8(0..5) {
             0 => return (StatusCode::INTERNAL_SERVER_ERROR, "<p>trace").into_response(),
@@ -219,6 +223,7 @@ async fn soak(minutes: u64) -> String {
 
 async fn flood(answers: u64) -> String {
     let mut running = start("[cache]\nmemory = \"64MiB\"\n[page]\nstream = false\n").await;
+    running.mood.keeps.store(true, Ordering::Relaxed);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let hot =
         async |n: u64| client.get(format!("{}/?n={n}", running.pages)).send().await.unwrap().text().await.unwrap();

@@ -46,6 +46,8 @@ pub struct Fetch {
     pub rules: freshness::Rules,
     /// From sending the request to the last body byte.
     pub timeout: Duration,
+    /// How long the nanoservice may take by its own word: a layout may have less time.
+    pub patience: Duration,
     /// Decoded bytes of the body.
     pub max_bytes: u64,
     /// Where it can be asked, by endpoint; the first is that of `url` and `upstream`.
@@ -73,7 +75,7 @@ pub struct Target {
 }
 
 /// What is done about services that are in trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Withstand {
     /// How often a request is tried again that got no answer, all within its one timeout.
     pub retries: u32,
@@ -152,6 +154,7 @@ pub(super) fn sourced(
             stale_if_error: stale,
         },
         timeout: fragment.timeout.unwrap_or(defaults.timeout),
+        patience: defaults.timeout,
         max_bytes: defaults.max_bytes,
         concurrency: defaults.concurrency,
         withstand: defaults.withstand,
@@ -229,6 +232,7 @@ pub(super) fn of_service(
             stale_if_error: stale(manifest.cache.stale_if_error),
         },
         timeout: fragment.timeout.or(manifest.limits.timeout).unwrap_or(defaults.timeout),
+        patience: manifest.limits.timeout.unwrap_or(defaults.timeout),
         max_bytes: manifest.limits.max_bytes.unwrap_or(defaults.max_bytes),
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
         withstand: defaults.withstand,
@@ -270,6 +274,7 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
             stale_if_error: stale(manifest.cache.stale_if_error),
         },
         timeout: defaults.timeout,
+        patience: defaults.timeout,
         max_bytes: defaults.max_bytes,
         concurrency: manifest.limits.concurrency.unwrap_or(defaults.concurrency),
         withstand: defaults.withstand,

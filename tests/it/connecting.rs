@@ -169,6 +169,26 @@ async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_ta
 }
 
 #[tokio::test]
+async fn a_reader_over_http_2_who_takes_nothing_holds_nobodys_place() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
+    let settings = "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\nwrite_timeout = \"300ms\"\nmax_in_flight = 1\n";
+    let site = TestSite::new()
+        .front(&"<fragment name=a />".repeat(12))
+        .service("a", service.address)
+        .file("pasteup.toml", settings);
+    let certificate = certificate(&site);
+    let server = site.serve().await;
+    let (client, url) = trusting(&certificate, &server, true);
+    // Its head came, and of its body he takes nothing.
+    let stuck = client.get(&url).send().await.unwrap();
+    let (other, _) = trusting(&certificate, &server, false);
+    while other.get(&url).send().await.unwrap().status() != StatusCode::OK {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(stuck.bytes().await.is_err(), "he is let go");
+}
+
+#[tokio::test]
 async fn without_its_certificate_nothing_is_started() {
     let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;

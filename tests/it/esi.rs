@@ -343,6 +343,14 @@ async fn no_value_becomes_code() {
         ("<b onclick=\"f('$(QUERY_STRING{q})')\">x</b>", told(script)),
         ("<b style=\"width: $(QUERY_STRING{q})\">x</b>", told(script)),
         ("<style>$(HTTP_HOST)</style>", told(script)),
+        ("<script src=\"/js/$(QUERY_STRING{q})\"></script>", told(script)),
+        ("<a href=\"/$(QUERY_STRING{q})\">x</a>", told(url)),
+        ("<img src=\"https://$(HTTP_HOST)/\">", told(url)),
+        ("<svg><set to=\"$(QUERY_STRING{q})\"/></svg>", told(script)),
+        ("<meta name=refresh content=\"0;url=$(QUERY_STRING{q})\">", told(script)),
+        ("<div $(HTTP_HOST)>x</div>", told("a value cannot be a part of a tag")),
+        ("a <$(HTTP_HOST)>x", told("a value cannot be a part of a tag")),
+        ("<img src=\"https://a.test/$(QUERY_STRING{q})\">", vec![]),
         ("<a href=\"/to?q=$(QUERY_STRING{q})\" title='$(QUERY_STRING{q})'>x</a>", vec![]),
     ] {
         assert_eq!(page(&format!("<esi:vars>{text}</esi:vars>")).problems(), problems, "{text}");

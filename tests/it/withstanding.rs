@@ -237,6 +237,130 @@ async fn of_two_endpoints_that_fail_no_more_than_one_is_shut_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_healthy_endpoint_of_several_serves_all() {
+    let hosts = ["one", "two", "three", "four"];
+    let endpoints: Vec<String> = hosts.iter().map(|host| format!("\"http://{host}.test/{{n}}\"")).collect();
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=1s data-n={n}>F</fragment>",
+        )
+        .manifest("a", &format!("endpoint = [{}]\n[params.n]\n", endpoints.join(", ")))
+        .chance(fastrand::f64);
+    for host in &hosts[..3] {
+        site.becomes(host, fails(Reason::Connect));
+    }
+    site.becomes("four", after(ms(20), html("well")));
+    let site = site.defaults(|defaults| defaults.withstand.retries = 1).start();
+    let mut fallbacks = 0;
+    for number in 0..1_000 {
+        advance(ms(10)).await;
+        fallbacks += usize::from(site.get(&format!("/?n={number}")).await.html() != "well");
+    }
+    assert!(fallbacks <= 30, "{fallbacks}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_endpoint_that_is_shut_out_meanwhile_asks_another() {
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=5s data-n={n}>F</fragment>",
+        )
+        .manifest(
+            "a",
+            "endpoint = [\"http://one.test/{n}\", \"http://two.test/{n}\"]\n[params.n]\n[limits]\nconcurrency = 8\n",
+        )
+        .chance(fastrand::f64);
+    site.becomes("one", after(ms(200), answers(503, &[], "")));
+    site.becomes("two", after(ms(20), html("two")));
+    let site = site.start();
+    let site = &site;
+    let pages = join_all((0..300).map(|number| async move { site.get(&format!("/?n={number}")).await.html() })).await;
+    let fallbacks = pages.iter().filter(|html| *html == "F").count();
+    assert!(fallbacks <= 30, "those that it answered itself: {fallbacks}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_beside_a_slow_answer_never_ends_it() {
+    let count = Mutex::new(0_u32);
+    let site = one(move |request| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        match *count {
+            101 => after(ms(300), html("slow"))(request),
+            102 => fails(Reason::Connect)(request),
+            _ => after(ms(20), html("A"))(request),
+        }
+    })
+    .start();
+    for number in 0..100 {
+        advance(ms(200)).await;
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert_eq!(site.get("/?n=100").await.html(), "slow");
+    assert_eq!(site.calls("a"), 102);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layout_without_patience_shuts_nobody_out() {
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/a\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=50ms data-n={n}>F</fragment>",
+        )
+        .layout(
+            "q.html",
+            "+++\nroute = \"/b\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=1s data-n={n}>F</fragment>",
+        )
+        .fragment("a", after(ms(100), html("A")))
+        .start();
+    for number in 0..50 {
+        assert_eq!(site.get(&format!("/a?n=a{number}")).await.html(), "F");
+        assert_eq!(site.get(&format!("/b?n=b{number}")).await.html(), "A");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_page_with_many_slow_parts_shuts_nobody_out() {
+    let parts: String =
+        (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();
+    let (well, ill) = (after(ms(20), html("A")), hangs());
+    let site = one(move |request| if request.url.contains("hang") { ill(request) } else { well(request) })
+        .layout("slow.html", &format!("+++\nroute = \"/slow\"\n+++\n{parts}"))
+        .start();
+    for round in 0..10 {
+        site.get("/slow").await;
+        for number in 0..20 {
+            assert_eq!(site.get(&format!("/?n={round}-{number}")).await.html(), "A");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_versions_of_a_service_are_each_known_by_themselves() {
+    let version = |version: &str, concurrency: u32| {
+        format!(
+            "name = \"a\"\nversion = \"{version}\"\nendpoint = \"http://a.test/{version}\"\n[params.n]\n[limits]\nconcurrency = {concurrency}\n"
+        )
+    };
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a version=^1 data-n={n} timeout=1s>F</fragment>\
+             <fragment name=a version=^2 data-n={n} timeout=1s>F</fragment>",
+        )
+        .file("fragments/a1/fragment.toml", &version("1.0.0", 8))
+        .file("fragments/a2/fragment.toml", &version("2.0.0", 7));
+    site.becomes("a", hangs());
+    let site = site.start();
+    for number in 0..20 {
+        site.get(&format!("/?n={number}")).await;
+    }
+    assert!(site.calls("a") <= 14, "both are shut out: {}", site.calls("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_is_one_whichever_endpoint_gave_it() {
     let site = two(counts("max-age=60"), counts("max-age=60"), fastrand::f64).start();
     for _ in 0..20 {

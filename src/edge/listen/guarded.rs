@@ -146,7 +146,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                     let midway = midway || !this.greeted;
                     let wait = if midway { this.waits.request } else { this.waits.idle };
                     while this.reading.is_over(wait, context) {
-                        if midway || this.busy.load(Ordering::Acquire) == 0 {
+                        if this.busy.load(Ordering::Acquire) == 0 {
                             this.ended = true;
                             return Poll::Ready(Ok(()));
                         }

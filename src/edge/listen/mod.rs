@@ -8,8 +8,8 @@ pub mod tls;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
 use http::Request;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,7 +27,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::page::wire::{Bodies, Wire};
@@ -147,15 +148,23 @@ impl Server {
         let busy = Arc::new(AtomicUsize::new(0));
         let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER), self.limits.bodies);
         let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
-        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, busy));
-        ended(watcher.watch(connection).await);
+        let stuck = CancellationToken::new();
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, busy, stuck.clone()));
+        tokio::select! {
+            result = watcher.watch(connection) => ended(result),
+            () = stuck.cancelled() => tracing::debug!("a reader takes nothing, and is let go"),
+        }
     }
 
     async fn http2(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
         let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&busy));
-        let connection = self.http2.serve_connection(TokioIo::new(stream), self.service(peer, busy));
-        ended(watcher.watch(connection).await);
+        let stuck = CancellationToken::new();
+        let connection = self.http2.serve_connection(TokioIo::new(stream), self.service(peer, busy, stuck.clone()));
+        tokio::select! {
+            result = watcher.watch(connection) => ended(result),
+            () = stuck.cancelled() => tracing::debug!("a reader takes nothing, and is let go"),
+        }
     }
 
     const fn waits(&self) -> Waits {
@@ -167,6 +176,7 @@ impl Server {
         &self,
         peer: SocketAddr,
         busy: Arc<AtomicUsize>,
+        stuck: CancellationToken,
     ) -> TowerToHyperService<
         impl tower::Service<
             Request<Incoming>,
@@ -177,12 +187,21 @@ impl Server {
         + Send
         + use<>,
     > {
-        let app = self.app.clone();
+        let (app, wait) = (self.app.clone(), self.limits.write_timeout);
         TowerToHyperService::new(tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
-            let busy = Busy::new(&busy);
+            let (busy, stuck) = (Busy::new(&busy), stuck.clone());
+            // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
+            let watched = request.version() == http::Version::HTTP_2;
             let answer = app.clone().oneshot(request);
-            async move { Ok(answer.await?.map(|body| Body::new(Answering { body, _busy: busy }))) }
+            async move {
+                let answer = answer.await?;
+                if !watched || answer.body().is_end_stream() {
+                    return Ok(answer.map(|body| Body::new(Answering { body, taking: None, _busy: busy })));
+                }
+                let taking = Some(Taking::watch(wait, stuck));
+                Ok(answer.map(|body| Body::new(Answering { body, taking, _busy: busy })))
+            }
         }))
     }
 }
@@ -218,7 +237,38 @@ impl Drop for Busy {
 /// A body that is being sent.
 struct Answering {
     body: Body,
+    taking: Option<Arc<Taking>>,
     _busy: Busy,
+}
+
+/// Whether a reader takes what he is sent, where only a stream of his connection stands still.
+struct Taking {
+    /// When something was given to him that he has to take first; `None` while it is for us to give.
+    since: Mutex<Option<Instant>>,
+}
+
+impl Taking {
+    /// Ends a connection on which a reader takes nothing for too long. Without it one of HTTP/2, whose windows
+    /// are closed, would hold what is being answered for as long as it likes.
+    fn watch(wait: Duration, connection: CancellationToken) -> Arc<Self> {
+        let taking = Arc::new(Self { since: Mutex::default() });
+        let watched = Arc::downgrade(&taking);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(wait / 2).await;
+                let Some(taking) = watched.upgrade() else { return };
+                let since = *taking.since.lock().unwrap_or_else(PoisonError::into_inner);
+                if since.is_some_and(|since| since.elapsed() >= wait) {
+                    return connection.cancel();
+                }
+            }
+        });
+        taking
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
 }
 
 impl http_body::Body for Answering {
@@ -229,7 +279,11 @@ impl http_body::Body for Answering {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(taking) = &self.taking {
+            taking.set(matches!(frame, Poll::Ready(Some(Ok(_)))).then(Instant::now));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -36,7 +36,7 @@ use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
 use crate::page::verdict::Verdict;
 
-use body::Chunks;
+use body::{Chunks, Held};
 pub use error_page::html as error_page_html;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -179,7 +179,7 @@ impl Pages {
         let mut response = match begun {
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                response(*page, held, trace)
+                response(*page, held, trace).map(|body| Body::new(Held { body, _permit: permit }))
             }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {

@@ -69,7 +69,15 @@ impl tower::Service<Try> for Choose {
 
     fn call(&mut self, wanted: Try) -> Self::Future {
         let endpoints = Arc::clone(&self.0);
-        async move { endpoints.send(wanted).await.map_err(BoxError::from) }.boxed()
+        async move {
+            let is_beside = wanted.is_beside;
+            match endpoints.send(wanted).await {
+                // What was asked beside another only helps: that one may still come.
+                Err(_) if is_beside => std::future::pending().await,
+                result => result.map_err(BoxError::from),
+            }
+        }
+        .boxed()
     }
 }
 
@@ -96,24 +104,30 @@ impl Endpoints {
     }
 
     async fn send(self: Arc<Self>, wanted: Try) -> Result<Response, Failure> {
-        let seat = self.choose(&wanted).ok_or_else(shut_out)?;
-        let target = &wanted.targets[seat.index];
-        let entered = Arc::clone(&seat.endpoint().lane).enter().await;
-        // It may have been shut out while this one waited.
-        let now = Instant::now();
-        let admission = match seat.endpoint().known(|known| known.breaker.admit(now.into_std())) {
-            None if seat.forced => Admission::Usual,
-            admission => admission.ok_or_else(shut_out)?,
+        let passage = loop {
+            let seat = self.choose(&wanted).ok_or_else(shut_out)?;
+            let entered = Arc::clone(&seat.endpoint().lane).enter().await;
+            let now = Instant::now();
+            if now >= wanted.deadline {
+                return Err(Failure::new(Reason::Timeout, "no lane was free in time"));
+            }
+            let admission = seat.endpoint().known(|known| known.breaker.admit(now.into_std()));
+            // It may have been shut out while this one waited: then another one may be asked.
+            let admission = if seat.forced { admission.or(Some(Admission::Usual)) } else { admission };
+            if let Some(admission) = admission {
+                break Passage::begin(seat, entered, admission, now, &wanted);
+            }
         };
-        let passage = Passage::begin(seat, entered, admission, now, wanted.deadline);
         let mut request = wanted.request.clone();
-        request.url.clone_from(&target.url);
-        let left = wanted.deadline.saturating_duration_since(now);
+        request.url.clone_from(&wanted.targets[passage.seat.index].url);
+        let left = wanted.deadline.saturating_duration_since(passage.began);
         let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
         match self.ports.upstream.get(request).await {
             Ok(response) => Ok(passage.watch(response)),
             Err(failure) => {
+                // It answers nobody: as slow as it can be.
+                passage.took(wanted.deadline.saturating_duration_since(passage.began));
                 passage.ended(false);
                 Err(failure)
             }
@@ -128,7 +142,9 @@ impl Endpoints {
         // Of several no more than half are shut out: where all seem to fail, it may be the way there.
         let most = if self.all.len() == 1 { 1 } else { self.all.len() / 2 };
         let mut candidates: Vec<(usize, bool)> = open.into_iter().map(|index| (index, false)).collect();
-        candidates.extend(shut.into_iter().skip(most).map(|index| (index, true)));
+        if candidates.is_empty() {
+            candidates.extend(shut.into_iter().skip(most).map(|index| (index, true)));
+        }
         let mut tried = wanted.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.contains(index)).collect();
         if !untried.is_empty() {
@@ -188,16 +204,19 @@ struct Passage {
     admission: Admission,
     began: Instant,
     deadline: Instant,
+    /// How long the service may take by its own word.
+    patience: Duration,
     /// Whether the head of the answer was that of a service which is well.
     head: Option<bool>,
     noted: bool,
 }
 
 impl Passage {
-    fn begin(seat: Seat, entered: Entered, admission: Admission, began: Instant, deadline: Instant) -> Self {
+    fn begin(seat: Seat, entered: Entered, admission: Admission, began: Instant, wanted: &Try) -> Self {
         let upstream = &seat.endpoint().upstream;
         seat.endpoints.ports.observer.in_flight(upstream, true);
-        Self { seat, entered, admission, began, deadline, head: None, noted: false }
+        let (deadline, patience) = (wanted.deadline, wanted.patience);
+        Self { seat, entered, admission, began, deadline, patience, head: None, noted: false }
     }
 
     /// The head came. What becomes of the body is noted too.
@@ -235,6 +254,11 @@ impl Passage {
         self.note(is_well);
     }
 
+    fn abandoned(&self) {
+        let now = Instant::now().into_std();
+        self.seat.endpoint().known(|known| known.breaker.abandoned(self.admission, now));
+    }
+
     fn note(&mut self, is_well: bool) {
         self.noted = true;
         let Endpoints { rules, ports, .. } = &*self.seat.endpoints;
@@ -242,7 +266,7 @@ impl Passage {
         let endpoint = self.seat.endpoint();
         let (before, after) = endpoint.known(|known| {
             let before = known.breaker.circuit();
-            known.breaker.ended(self.admission, is_well, rules, chance, now);
+            known.breaker.ended((self.admission, self.began.into_std()), is_well, rules, chance, now);
             (before, known.breaker.circuit())
         });
         if before != after {
@@ -255,18 +279,18 @@ impl Passage {
 impl Drop for Passage {
     fn drop(&mut self) {
         if !self.noted {
-            let late = Instant::now() >= self.deadline;
+            // A layout that has less patience than the service asks for says nothing of that.
+            let over = Instant::now() >= self.deadline;
+            let late = over && self.began.elapsed() + Duration::from_millis(1) >= self.patience;
             match self.head {
+                Some(_) if over && !late => self.abandoned(),
                 // Nobody wanted the body, or it came too late.
                 Some(is_well) => self.note(is_well && !late),
                 None if late => {
                     self.took(self.began.elapsed());
                     self.note(false);
                 }
-                None => {
-                    let now = Instant::now().into_std();
-                    self.seat.endpoint().known(|known| known.breaker.abandoned(self.admission, now));
-                }
+                None => self.abandoned(),
             }
         }
         self.seat.endpoints.ports.observer.in_flight(&self.seat.endpoint().upstream, false);

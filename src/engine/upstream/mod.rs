@@ -44,33 +44,46 @@ pub(super) struct Try {
     pub(super) targets: Arc<[Target]>,
     /// When nobody waits for it any more.
     pub(super) deadline: Instant,
+    /// How long the service may take by its own word.
+    pub(super) patience: Duration,
+    /// It is asked beside another that is slow.
+    is_beside: bool,
     /// Which of the targets were asked already.
     tried: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Try {
     pub(super) fn new(request: Request, fetch: &Fetch, deadline: Instant) -> Self {
-        Self { request, targets: Arc::clone(&fetch.targets), deadline, tried: Arc::default() }
+        Self {
+            request,
+            targets: Arc::clone(&fetch.targets),
+            deadline,
+            patience: fetch.patience,
+            is_beside: false,
+            tried: Arc::default(),
+        }
     }
 }
 
 /// All services that were asked.
 #[derive(Default)]
 pub struct Services {
-    known: Mutex<HashMap<(Name, Name), Arc<Service>>>,
+    known: Mutex<HashMap<Rules, Arc<Service>>>,
 }
 
 /// One service.
 pub(super) struct Service {
-    rules: Rules,
     endpoints: Arc<Endpoints>,
     allowance: twice::Shares,
     stack: BoxCloneSyncService<Try, Response, BoxError>,
 }
 
-/// What a stack is made with; with other rules another one is made.
-#[derive(Debug, Clone, PartialEq)]
+/// What a service is known by: where anything of it is another, it is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Rules {
+    service: Name,
+    /// It has a manifest, and is not a host of that name.
+    is_named: bool,
     upstreams: Vec<Name>,
     concurrency: u32,
     withstand: Withstand,
@@ -80,31 +93,27 @@ impl Services {
     /// The service that a fetch goes to.
     pub(super) fn of(&self, fetch: &Fetch, ports: &Ports) -> Arc<Service> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (Arc::clone(&fetch.service), Arc::clone(&fetch.upstream));
-        let fits = |service: &&Arc<Service>| {
-            let upstreams = fetch.targets.iter().map(|target| &target.upstream);
-            let same = (service.rules.concurrency, service.rules.withstand) == (fetch.concurrency, fetch.withstand);
-            same && service.rules.upstreams.iter().eq(upstreams)
+        let rules = Rules {
+            service: Arc::clone(&fetch.service),
+            is_named: fetch.manifest.is_some(),
+            upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
+            concurrency: fetch.concurrency,
+            withstand: fetch.withstand,
         };
-        if let Some(service) = known.get(&key).filter(fits) {
+        if let Some(service) = known.get(&rules) {
             return Arc::clone(service);
         }
         if known.len() >= MANY {
             known.retain(|_, service| service.endpoints.is_busy());
         }
-        let rules = Rules {
-            upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
-            concurrency: fetch.concurrency,
-            withstand: fetch.withstand,
-        };
-        let service = Arc::new(Service::new(rules, ports));
-        known.insert(key, Arc::clone(&service));
+        let service = Arc::new(Service::new(&rules, ports));
+        known.insert(rules, Arc::clone(&service));
         service
     }
 }
 
 impl Service {
-    fn new(rules: Rules, ports: &Ports) -> Self {
+    fn new(rules: &Rules, ports: &Ports) -> Self {
         let allowance = twice::Shares::default();
         let endpoints = Arc::new(Endpoints::new(&rules.upstreams, rules.concurrency, rules.withstand.breaker, ports));
         let once_more = OnceMore(allowance.clone());
@@ -117,7 +126,7 @@ impl Service {
             .layer(layer_fn(move |inner| Shared::new(Hedge::new(inner, once_more.clone(), ENOUGH, MOST, MEMORY))))
             // An endpoint that is slow, or only fails: another one is chosen, or nobody is asked.
             .service(endpoint::Choose(Arc::clone(&endpoints)));
-        Self { rules, endpoints, allowance, stack: BoxCloneSyncService::new(stack) }
+        Self { endpoints, allowance, stack: BoxCloneSyncService::new(stack) }
     }
 
     /// Sends a request, and returns the head of the answer.

@@ -61,7 +61,7 @@ pub(super) struct OnceMore(pub(super) Shares);
 
 impl hedge::Policy<Try> for OnceMore {
     fn clone_request(&self, wanted: &Try) -> Option<Try> {
-        Some(wanted.clone())
+        Some(Try { is_beside: true, ..wanted.clone() })
     }
 
     fn can_retry(&self, wanted: &Try) -> bool {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// When an endpoint is shut out, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// Failures in a row.
     pub failures: u32,
@@ -42,6 +42,8 @@ enum State {
 pub struct Breaker {
     state: State,
     in_a_row: u32,
+    /// When the last failure was counted.
+    failed: Option<Instant>,
     now: Tally,
     before: Tally,
     window: Instant,
@@ -83,7 +85,14 @@ impl Breaker {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { state: State::Closed, in_a_row: 0, now: Tally::default(), before: Tally::default(), window: now }
+        Self {
+            state: State::Closed,
+            in_a_row: 0,
+            failed: None,
+            now: Tally::default(),
+            before: Tally::default(),
+            window: now,
+        }
     }
 
     /// What it is now.
@@ -125,15 +134,22 @@ impl Breaker {
         }
     }
 
-    /// A request ended. `chance`: a number from 0 up to 1.
-    pub fn ended(&mut self, admission: Admission, is_well: bool, rules: &Rules, chance: f64, now: Instant) {
+    /// A request that began at an instant has ended. `chance`: a number from 0 up to 1.
+    pub fn ended(
+        &mut self,
+        (admission, began): (Admission, Instant),
+        is_well: bool,
+        rules: &Rules,
+        chance: f64,
+        now: Instant,
+    ) {
         match (admission, self.state) {
             (Admission::Probe, State::Probing(_)) if is_well => *self = Self::new(now),
             (Admission::Probe, State::Probing(pause)) => self.open((pause * 2).min(rules.longest), chance, now),
             // It was let through before the endpoint was shut out, and tells nothing new.
             (_, State::Open(..) | State::Probing(_)) => {}
             (_, State::Closed) => {
-                self.count(is_well, now);
+                self.count(began, is_well, now);
                 let often = self.now.all + self.before.all >= ENOUGH
                     && 2 * (self.now.failed + self.before.failed) >= self.now.all + self.before.all;
                 if !is_well && (self.in_a_row >= rules.failures || often) {
@@ -143,13 +159,19 @@ impl Breaker {
         }
     }
 
-    fn count(&mut self, is_well: bool, now: Instant) {
+    fn count(&mut self, began: Instant, is_well: bool, now: Instant) {
         let age = now.saturating_duration_since(self.window);
         if age >= WINDOW {
             self.before = if age < 2 * WINDOW { self.now } else { Tally::default() };
             (self.now, self.window) = (Tally::default(), now);
         }
-        self.in_a_row = if is_well { 0 } else { self.in_a_row.saturating_add(1) };
+        // Those that were under way together, as those of one page are, count as one in the row.
+        let next = self.failed.is_none_or(|failed| began >= failed);
+        if is_well {
+            (self.in_a_row, self.failed) = (0, None);
+        } else if next {
+            (self.in_a_row, self.failed) = (self.in_a_row.saturating_add(1), Some(now));
+        }
         self.now.all += 1;
         self.now.failed += u32::from(!is_well);
     }
@@ -169,7 +191,7 @@ mod tests {
 
     fn ask(breaker: &mut Breaker, is_well: bool, now: Instant) -> bool {
         let Some(admission) = breaker.admit(now) else { return false };
-        breaker.ended(admission, is_well, &RULES, 0.5, now);
+        breaker.ended((admission, now), is_well, &RULES, 0.5, now);
         true
     }
 
@@ -186,6 +208,18 @@ mod tests {
         }
         assert!(!ask(&mut breaker, true, now));
         assert_eq!(breaker.circuit(), Circuit::Open);
+    }
+
+    #[test]
+    fn what_fails_together_counts_as_one_in_a_row() {
+        let (began, now) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let mut breaker = Breaker::new(began);
+        for _ in 0..19 {
+            breaker.ended((Admission::Usual, began), false, &RULES, 0.5, now);
+        }
+        assert_eq!(breaker.circuit(), Circuit::Closed, "they may all be one slow page's");
+        breaker.ended((Admission::Usual, began), false, &RULES, 0.5, now);
+        assert_eq!(breaker.circuit(), Circuit::Open, "so many are not");
     }
 
     #[test]
@@ -221,7 +255,7 @@ mod tests {
             assert_eq!(breaker.admit(now), Some(Admission::Probe));
             assert_eq!(breaker.admit(now), None, "one at a time");
             assert_eq!(breaker.circuit(), Circuit::Probing);
-            breaker.ended(Admission::Probe, false, &RULES, 0.5, now);
+            breaker.ended((Admission::Probe, now), false, &RULES, 0.5, now);
         }
         now += Duration::from_secs(30);
         assert!(ask(&mut breaker, true, now));
@@ -247,7 +281,7 @@ mod tests {
         let mut breaker = Breaker::new(now);
         let early = breaker.admit(now).expect("it is closed");
         while ask(&mut breaker, false, now) {}
-        breaker.ended(early, true, &RULES, 0.5, now);
+        breaker.ended((early, now), true, &RULES, 0.5, now);
         breaker.abandoned(early, now);
         assert_eq!(breaker.circuit(), Circuit::Open);
     }
@@ -262,7 +296,7 @@ mod tests {
             for gap in &gaps {
                 now += Duration::from_millis(*gap);
                 if let Some(admission) = breaker.admit(now) {
-                    breaker.ended(admission, false, &RULES, chance, now);
+                    breaker.ended((admission, now), false, &RULES, chance, now);
                     asked += 1;
                     if asked > RULES.failures + 1 {
                         let since = now - last.expect("there was one before");

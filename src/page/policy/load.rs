@@ -45,17 +45,19 @@ impl Latency {
 pub struct Limit {
     most: f64,
     now: f64,
-    /// How long answers take in the long run, in seconds.
-    usual: Option<f64>,
+    /// How long answers take in the long run and just now, in seconds. One answer says nothing: a service
+    /// may have fast and slow ones.
+    usual: Option<(f64, f64)>,
 }
 
 /// The fewest at once.
 const FEWEST: f64 = 4.0;
 /// How much slower than usual is not slow.
 const TOLERANCE: f64 = 2.0;
-/// What one answer changes in the long run, and of the limit.
-const LONG: f64 = 0.01;
-const SMOOTH: f64 = 0.2;
+/// What one answer changes in the long run, in the short run, and of the limit.
+const LONG: f64 = 0.002;
+const SHORT: f64 = 0.05;
+const SMOOTH: f64 = 0.1;
 
 impl Limit {
     /// At most so many.
@@ -76,19 +78,20 @@ impl Limit {
     /// An answer came after this long, with so many in flight.
     pub fn saw(&mut self, took: Duration, in_flight: usize) {
         let took = took.as_secs_f64().max(0.000_1);
-        let usual = self.usual.get_or_insert(took);
+        let (usual, lately) = self.usual.get_or_insert((took, took));
         *usual += (took - *usual) * LONG;
+        *lately += (took - *lately) * SHORT;
         // After a slow time what is usual comes down faster.
-        if *usual > 2.0 * took {
-            *usual *= 0.95;
+        if *usual > 2.0 * *lately {
+            *usual *= 0.99;
         }
-        let usual = *usual;
+        let (usual, lately) = (*usual, *lately);
         #[expect(clippy::cast_precision_loss, reason = "nobody has that many")]
         if (in_flight as f64) < self.now / 2.0 {
             // It is not what holds anybody up.
             return;
         }
-        let gradient = (TOLERANCE * usual / took).clamp(0.5, 1.0);
+        let gradient = (TOLERANCE * usual / lately).clamp(0.5, 1.0);
         let wanted = self.now * gradient + self.now.sqrt();
         self.now = (self.now + (wanted - self.now) * SMOOTH).clamp(FEWEST.min(self.most), self.most);
     }
@@ -124,7 +127,7 @@ mod tests {
             limit.saw(ms(20), limit.width());
         }
         assert_eq!(limit.width(), 128);
-        for _ in 0..40 {
+        for _ in 0..100 {
             limit.saw(ms(400), limit.width());
         }
         assert!(limit.width() < 40, "{}", limit.width());
@@ -132,6 +135,15 @@ mod tests {
             limit.saw(ms(20), limit.width());
         }
         assert_eq!(limit.width(), 128);
+    }
+
+    #[test]
+    fn a_service_with_fast_and_slow_answers_is_well() {
+        let mut limit = Limit::new(128);
+        for number in 0..10_000 {
+            limit.saw(ms(if number % 2 == 0 { 1 } else { 400 }), limit.width());
+            assert!(limit.width() > 100, "{}", limit.width());
+        }
     }
 
     #[test]

@@ -230,6 +230,9 @@ impl Wire {
             self.searched = self.unread.len();
             return Ok(None);
         };
+        if from + end + 4 > self.most {
+            return Ok(None);
+        }
         (self.blank, self.searched) = (false, 0);
         let bytes = self.unread.split_to(from + end + 4).freeze();
         check(&bytes).map(Some)

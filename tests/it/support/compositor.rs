@@ -145,6 +145,12 @@ impl TestCompositor {
         self.fragment_with(name, "", behaviour)
     }
 
+    /// Adds a manifest's file.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.manifests.push(Source::new(name, text));
+        self
+    }
+
     /// Adds a manifest of these lines, and a name and version.
     pub(crate) fn manifest(mut self, name: &str, lines: &str) -> Self {
         let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{lines}");

@@ -70,6 +70,9 @@ impl Parser<'_> {
         let source = Arc::clone(self.source);
         let mut from = span.start;
         for (code, why) in code(&source.text[..span.end], span.start) {
+            if code.start < from {
+                continue;
+            }
             self.value(from..code.start);
             if let Some(at) = NAMES.iter().find_map(|name| source.text[code.clone()].find(&format!("$({name}"))) {
                 let at = code.start + at;
@@ -324,6 +327,7 @@ const URLS: [&str; 12] = [
     "xlink:href",
 ];
 const IN_SCRIPTS: &str = "no value is put into a script or a style";
+const IN_TAGS: &str = "a value cannot be a part of a tag";
 
 /// What of a text would be acted on as code, whatever is escaped in it, and why no value is put there.
 fn code(text: &str, from: usize) -> Vec<(Range<usize>, &'static str)> {
@@ -332,11 +336,10 @@ fn code(text: &str, from: usize) -> Vec<(Range<usize>, &'static str)> {
     for token in tokens::tokens(text, from) {
         match token {
             Token::Start(tag) => {
-                found.extend(
-                    tag.attributes
-                        .iter()
-                        .filter_map(|attribute| Some((attribute.value_span.clone(), is_code(attribute)?))),
-                );
+                for attribute in &tag.attributes {
+                    found.extend(attribute.name.contains("$(").then(|| (attribute.name_span.clone(), IN_TAGS)));
+                    found.extend(is_code(&tag.name, attribute).map(|why| (attribute.value_span.clone(), why)));
+                }
                 if matches!(&*tag.name, "script" | "style") {
                     open = Some(tag.span.end);
                 }
@@ -348,17 +351,34 @@ fn code(text: &str, from: usize) -> Vec<(Range<usize>, &'static str)> {
         }
     }
     found.extend(open.map(|start| (start..text.len(), IN_SCRIPTS)));
+    // To a tokenizer this is text; what a value makes of it is a tag.
+    for tag in ["<$(", "</$("] {
+        let whole = |at: usize| at..text[at..].find(')').map_or(text.len(), |end| at + end + 1);
+        found.extend(text[from..].match_indices(tag).map(|(at, _)| (whole(from + at), IN_TAGS)));
+    }
+    found.sort_by_key(|(range, _)| range.start);
     found
 }
 
 /// Why no value is put into an attribute that has one in it.
-fn is_code(attribute: &Attribute) -> Option<&'static str> {
+fn is_code(element: &str, attribute: &Attribute) -> Option<&'static str> {
     let (before, _) = attribute.value.split_once("$(")?;
     let name = attribute.name.as_str();
-    if name.starts_with("on") || matches!(name, "srcdoc" | "style") {
+    let animates = matches!(name, "to" | "from" | "by" | "values");
+    let is_script = element == "script" && name == "src";
+    if name.starts_with("on") || matches!(name, "srcdoc" | "style" | "content") || animates || is_script {
         return Some(IN_SCRIPTS);
     }
-    // `javascript:` would be a scheme; behind a slash or a question mark nothing is.
-    let begun = before.contains(['/', '?', '#']);
-    (URLS.contains(&name) && !begun).then_some("a value cannot be the beginning of a URL")
+    (URLS.contains(&name) && !has_begun(before)).then_some("a value cannot be the beginning of a URL")
+}
+
+/// Whether what a URL begins with says already whose it is: `javascript:` would else be a scheme, and `//` lead
+/// elsewhere.
+fn has_begun(url: &str) -> bool {
+    let web = ["https://", "http://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    match (web, url.strip_prefix('/')) {
+        (Some(rest), _) => rest.find(['/', '?', '#']).is_some_and(|at| at > 0),
+        (None, Some(path)) => path.starts_with(|c| c != '/' && c != '\\'),
+        (None, None) => url.contains(['/', '?', '#']) && !url.starts_with('\\'),
+    }
 }
