@@ -126,8 +126,10 @@ impl Endpoints {
         match self.ports.upstream.get(request).await {
             Ok(response) => Ok(passage.watch(response)),
             Err(failure) => {
-                // It answers nobody: as slow as it can be.
-                passage.took(wanted.deadline.saturating_duration_since(passage.began));
+                // It answers nobody: to whoever chooses, that is as slow as can be.
+                let slowest = wanted.deadline.saturating_duration_since(passage.began);
+                let now = Instant::now().into_std();
+                passage.seat.endpoint().known(|known| known.latency.saw(slowest, now));
                 passage.ended(false);
                 Err(failure)
             }
