@@ -47,7 +47,9 @@ pub struct Limit {
     now: f64,
     /// How long answers take in the long run and just now, in seconds. One answer says nothing: a service
     /// may have fast and slow ones.
-    usual: Option<(f64, f64)>,
+    usual: (f64, f64),
+    /// Answers that were seen.
+    seen: u32,
 }
 
 /// The fewest at once.
@@ -64,7 +66,7 @@ impl Limit {
     #[must_use]
     pub fn new(most: u32) -> Self {
         let most = f64::from(most.max(1));
-        Self { most, now: most, usual: None }
+        Self { most, now: most, usual: (0.0, 0.0), seen: 0 }
     }
 
     /// How many may be in flight.
@@ -78,14 +80,18 @@ impl Limit {
     /// An answer came after this long, with so many in flight.
     pub fn saw(&mut self, took: Duration, in_flight: usize) {
         let took = took.as_secs_f64().max(0.000_1);
-        let (usual, lately) = self.usual.get_or_insert((took, took));
-        *usual += (took - *usual) * LONG;
-        *lately += (took - *lately) * SHORT;
+        self.seen = self.seen.saturating_add(1);
+        // The first ones count as much as any: what is usual is their mean at first.
+        let share = |least: f64| least.max(1.0 / f64::from(self.seen));
+        let (usual, lately) = (share(LONG), share(SHORT));
+        self.usual.0 += (took - self.usual.0) * usual;
+        self.usual.1 += (took - self.usual.1) * lately;
+        let (usual, lately) = (&mut self.usual.0, self.usual.1);
         // After a slow time what is usual comes down faster.
-        if *usual > 2.0 * *lately {
+        if *usual > 2.0 * lately {
             *usual *= 0.99;
         }
-        let (usual, lately) = (*usual, *lately);
+        let usual = *usual;
         #[expect(clippy::cast_precision_loss, reason = "nobody has that many")]
         if (in_flight as f64) < self.now / 2.0 {
             // It is not what holds anybody up.
