@@ -380,7 +380,7 @@ mod tests {
                 "<noscript><a title='</noscript><base href=//e/>'></a></noscript>",
                 "<a title='</noscript><base href=//e/>'></a>",
             ),
-            ("<noscript><p>x</noscript>", "<noscript><p>x</noscript>"),
+            ("<noscript><p>x</noscript>", "<noscript><p>x</p></noscript>"),
         ] {
             assert_eq!(balanced(text), repaired, "{text}");
         }

@@ -15,7 +15,7 @@ pub(super) fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     let implied = |element: &Open, around: Option<&Open>| {
         element.is_optional()
             && !needed(element)
-            && around.is_none_or(|around| around.is_special() || !element.is_special())
+            && around.is_none_or(|around| ends_blocks(around) || !element.is_special())
     };
     let must: Vec<bool> = (0..ended.len()).map(|at| !implied(&ended[at], ended.get(at + 1))).collect();
     ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
@@ -25,4 +25,9 @@ pub(super) fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
 /// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
 fn is_marked(element: &Open) -> bool {
     matches!(element.name.as_str(), "td" | "th" | "caption")
+}
+
+/// Whether the end of an element implies that of blocks in it: of `<noscript>` it does not, be that special or not.
+fn ends_blocks(around: &Open) -> bool {
+    around.is_special() && around.name != "noscript"
 }
