@@ -8,10 +8,9 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure, is_esi};
+use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
-use crate::page::manifest::Boundary;
 use crate::page::outcome::Reason;
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
@@ -92,11 +91,6 @@ impl Fetching<'_> {
             Head::Done(content) => content,
             Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
-        };
-        let content = if is_esi(&headers, self.fetch) { content.unwrapped() } else { content };
-        let content = match self.fetch.html {
-            Boundary::Balanced => content.within_its_place(),
-            Boundary::Raw => content,
         };
         let answer = Answer::new(content, &headers, self.fetch, arrival);
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {

@@ -14,6 +14,7 @@ use super::fetch::{Fetch, Wants};
 use super::fields;
 use super::html::balance::balanced;
 use super::layout::Composition;
+use super::manifest::Boundary;
 use super::names::Name;
 use super::outcome::Reason;
 use super::policy::directives::{Arrival, Directives, Never, Stated};
@@ -54,14 +55,18 @@ impl Answer {
     /// An answer with these headers to this fetch.
     #[must_use]
     pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
+        let is_esi = is_esi(headers, fetch);
+        let content = if is_esi { content.unwrapped() } else { content };
+        let content = match fetch.html {
+            Boundary::Balanced => content.within_its_place(),
+            Boundary::Raw => content,
+        };
         let digest = match &content {
             Content::Fragment(bytes) | Content::Asset(_, bytes) => xxh3_128(bytes),
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
         let composition = match (&content, &fetch.manifest) {
-            (Content::Fragment(html), Some(manifest)) => {
-                Composition::of_answer(html, manifest, is_esi(headers, fetch)).map(Arc::new)
-            }
+            (Content::Fragment(html), Some(manifest)) => Composition::of_answer(html, manifest, is_esi).map(Arc::new),
             _ => None,
         };
         Self::with_body((content, composition, digest), headers, fetch, arrival)
@@ -176,8 +181,7 @@ impl Content {
 
 /// Whether ESI in an answer is acted on: its manifest and its `Surrogate-Control` both say so (Edge
 /// Architecture Specification, 2.2).
-#[must_use]
-pub fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
+fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
     let says = |member: &str| {
         let (name, value) = fields::pair(member);
         name == "content" && value.is_some_and(|value| value.split_ascii_whitespace().any(|kind| kind == "ESI/1.0"))

@@ -26,13 +26,14 @@ pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -
         }
     };
     let parts = || parts(outcomes);
+    let order = plan.in_order(outcomes);
     put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete, now));
-    put(SURROGATE_KEY, &surrogate_keys(plan, outcomes));
+    put(SURROGATE_KEY, &surrogate_keys(plan, outcomes, &order));
     if complete && !plan.is_cut && parts().all(is_whole) {
-        put(header::ETAG, &etag(plan, outcomes));
+        put(header::ETAG, &etag(plan, outcomes, &order));
     }
     // Of what was tried in vain nothing is on the page.
-    let on_page = plan.in_order(outcomes).into_iter().filter_map(|hole| outcomes[hole].as_ref());
+    let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
     for cookie in on_page.filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
         headers.append(header::SET_COOKIE, cookie.clone());
     }
@@ -91,8 +92,8 @@ fn downstream_freshness(outcome: &Outcome, now: Instant) -> Duration {
 }
 
 /// The union of the parts' names and keys, in document order; names first, should there be too many.
-fn surrogate_keys(plan: &Plan, outcomes: &Outcomes) -> String {
-    let needed = plan.in_order(outcomes).into_iter().filter(|hole| outcomes[*hole].is_some());
+fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
+    let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
     let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.service);
     let tags = parts(outcomes).filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.tags);
     let mut met = std::collections::HashSet::new();
@@ -108,7 +109,7 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes) -> String {
 
 /// Weak, since the same page is sent in several content codings (RFC 9110, 8.8.1). Made of the
 /// hashes of the parts: the page's bytes are not read for it.
-fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
+fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let mut hash = Xxh3::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.html.digest.to_le_bytes());
@@ -129,7 +130,7 @@ fn etag(plan: &Plan, outcomes: &Outcomes) -> String {
         hash.update(&[0]);
     }
     // By their order on the page: numbers of holes say in which order answers came in.
-    for (place, hole) in plan.in_order(outcomes).into_iter().enumerate() {
+    for (place, hole) in order.iter().copied().enumerate() {
         hash.update(&place.to_le_bytes());
         hash.update(&plan.parts_of(hole).to_le_bytes());
         for asset in plan.service(hole).into_iter().flat_map(|manifest| &manifest.assets) {

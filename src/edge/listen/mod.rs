@@ -196,10 +196,7 @@ impl Server {
             let answer = app.clone().oneshot(request);
             async move {
                 let answer = answer.await?;
-                if !watched || answer.body().is_end_stream() {
-                    return Ok(answer.map(|body| Body::new(Answering { body, taking: None, _busy: busy })));
-                }
-                let taking = Some(Taking::watch(wait, stuck));
+                let taking = (watched && !answer.body().is_end_stream()).then(|| Taking::watch(wait, stuck));
                 Ok(answer.map(|body| Body::new(Answering { body, taking, _busy: busy })))
             }
         }))

@@ -20,6 +20,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -36,7 +37,7 @@ use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
 use crate::page::verdict::Verdict;
 
-use body::{Chunks, Held};
+use body::Chunks;
 pub use error_page::html as error_page_html;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -179,7 +180,12 @@ impl Pages {
         let mut response = match begun {
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                response(*page, held, trace).map(|body| Body::new(Held { body, _permit: permit }))
+                response(*page, held, trace).map(|body| {
+                    Body::new(body.map_err(move |error| {
+                        let _permit = &permit;
+                        error
+                    }))
+                })
             }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {

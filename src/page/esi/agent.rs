@@ -21,13 +21,16 @@ const SYSTEMS: [(&str, &str); 13] = [
     ("Unix", "UNIX"),
 ];
 
-/// Reads the header `User-Agent`. The keys are `browser`, `version` and `os`.
+/// What is known of a browser, by its key.
+pub const KEYS: [&str; 3] = ["browser", "version", "os"];
+
+/// Reads the header `User-Agent`.
 #[must_use]
 pub fn agent(header: &str) -> Value {
     let (browser, version) = browser(header);
     let os = SYSTEMS.iter().find(|(sign, _)| header.contains(sign)).map_or("OTHER", |(_, os)| os);
-    let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let entries = vec![entry("browser", browser), entry("version", version), entry("os", os)];
+    let entry = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let entries = std::iter::zip(KEYS, [browser, version, os]).map(entry).collect();
     Value::Dictionary { whole: header.to_owned(), entries }
 }
 

@@ -198,3 +198,25 @@ pub(super) const BARRIERS: [&str; 8] = ["applet", "caption", "marquee", "object"
 pub(super) const PARTS: [&str; 9] = ["caption", "col", "colgroup", "tbody", "td", "tfoot", "th", "thead", "tr"];
 /// Elements whose text is no markup, and so swallows the page where they are not closed.
 pub(super) const RAW: [&str; 8] = ["script", "style", "textarea", "title", "xmp", "iframe", "noembed", "noframes"];
+
+/// Elements that no parser passes over, and that nothing takes away.
+pub(super) const HOSTS: [&str; 18] = [
+    "article",
+    "aside",
+    "blockquote",
+    "div",
+    "footer",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "header",
+    "main",
+    "nav",
+    "p",
+    "section",
+    "span",
+    "li",
+];

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
+use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, HOSTS, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
 use super::tokens::StartTag;
 
 /// So many elements are kept inside each other, at most: many tags are looked for among all that are open.
@@ -51,26 +51,6 @@ impl Open {
     /// Whether a `<template>` in it can be only its own: no parser passes it over, and nothing takes it away.
     #[must_use]
     pub fn is_host(&self) -> bool {
-        const HOSTS: [&str; 18] = [
-            "article",
-            "aside",
-            "blockquote",
-            "div",
-            "footer",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "header",
-            "main",
-            "nav",
-            "p",
-            "section",
-            "span",
-            "li",
-        ];
         self.is_one_of(&HOSTS) || (self.language == Language::Html && self.name.contains('-'))
     }
 

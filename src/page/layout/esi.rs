@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::page::context::Conditions;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::esi::agent;
 use crate::page::esi::expr::Expr;
 use crate::page::esi::text::{Piece, Text};
 use crate::page::esi::variables::NAMES;
@@ -19,9 +20,6 @@ use super::composition::{Condition, FragmentUse, Part, Service};
 use super::ids::Wish;
 use super::node::{Esi, Include, Load, Node};
 use super::parts::Parts;
-
-/// What is known of a browser.
-const AGENT: [&str; 3] = ["browser", "version", "os"];
 
 /// What includes are called.
 pub(super) const ID: &str = "esi";
@@ -157,8 +155,8 @@ impl<'a> Builder<'a> for Assembler<'a> {
                 ("HTTP_HOST" | "HTTP_REFERER", Some(key)) => {
                     (format!("`{name}` has no `{{{key}}}`"), format!("write `$({name})`"))
                 }
-                ("HTTP_USER_AGENT", Some(key)) if !AGENT.contains(&key) => {
-                    (format!("`{name}` has no `{{{key}}}`"), format!("there are {}", AGENT.join(", ")))
+                ("HTTP_USER_AGENT", Some(key)) if !agent::KEYS.contains(&key) => {
+                    (format!("`{name}` has no `{{{key}}}`"), format!("there are {}", agent::KEYS.join(", ")))
                 }
                 _ => continue,
             };

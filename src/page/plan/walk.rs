@@ -174,10 +174,10 @@ impl Plan {
                 Part::Fragment(fragment) => match self.hole(scope, *fragment) {
                     Ok(hole) if self.holes[hole].slot == Slot::Dropped => {}
                     Ok(hole) => {
-                        let (open, close) = self.around_lazy(hole).unwrap_or_default();
-                        chunks.push(open);
+                        let (open, close) = self.around_lazy(hole).unzip();
+                        chunks.extend(open);
                         self.placeholder(hole, chunks);
-                        chunks.push(close);
+                        chunks.extend(close);
                     }
                     Err(fallback) => self.plainly(fallback, scope, chunks),
                 },

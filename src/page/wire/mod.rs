@@ -21,13 +21,11 @@ struct Head {
 }
 
 /// What follows a head.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Nothing,
     Length(u64),
     Chunked,
-    /// A body of this length, or chunked, that is sent once it is asked for; the head for when it never is.
-    Expected(Bytes, Option<u64>),
 }
 
 /// Where reading is.
@@ -116,14 +114,6 @@ impl Wire {
                     None => return Ok(Read::More),
                     Some(Head { bytes, body }) => match body {
                         Framing::Nothing => return Ok(Read::Request(bytes)),
-                        Framing::Expected(head, _) if self.bodies == Bodies::Dropped => return Ok(Read::Request(head)),
-                        Framing::Expected(_, length) => {
-                            self.state = match length {
-                                Some(length) if length > MAX_BODY => return Err(Malformed("its body is too long")),
-                                Some(length) => State::Body(bytes, length),
-                                None => State::ChunkSize(bytes, 0),
-                            }
-                        }
                         Framing::Length(length) if length > MAX_BODY => return Err(Malformed("its body is too long")),
                         Framing::Length(length) => self.state = State::Body(bytes, length),
                         Framing::Chunked => self.state = State::ChunkSize(bytes, 0),
@@ -235,7 +225,7 @@ impl Wire {
         }
         (self.blank, self.searched) = (false, 0);
         let bytes = self.unread.split_to(from + end + 4).freeze();
-        check(&bytes).map(Some)
+        check(&bytes, self.bodies).map(Some)
     }
 }
 
@@ -278,7 +268,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
 }
 
 /// Holds a whole head, with the empty line at its end, against RFC 9112.
-fn check(head: &[u8]) -> Result<Head, Malformed> {
+fn check(head: &[u8], bodies: Bodies) -> Result<Head, Malformed> {
     let text = &head[..head.len() - 2];
     if memchr::memchr2_iter(b'\r', b'\n', text).any(|at| match text[at] {
         b'\r' => text.get(at + 1) != Some(&b'\n'),
@@ -337,16 +327,12 @@ fn check(head: &[u8]) -> Result<Head, Malformed> {
             }
         }
     };
-    let length = match body {
-        Framing::Length(length) => Some(length),
-        _ => None,
-    };
-    let body = if expects && body != Framing::Nothing {
+    let is_awaited = expects && body != Framing::Nothing && bodies == Bodies::Dropped;
+    if is_awaited {
         // What would be sent is not waited for, so nothing can follow.
-        Framing::Expected(Bytes::from([&kept[..], b"Connection: close\r\n\r\n"].concat()), length)
-    } else {
-        body
-    };
+        kept.extend_from_slice(b"Connection: close\r\n");
+    }
+    let body = if is_awaited { Framing::Nothing } else { body };
     kept.extend_from_slice(b"\r\n");
     Ok(Head { bytes: kept.freeze(), body })
 }
