@@ -49,7 +49,7 @@ impl Fetching<'_> {
             tracing::warn!(
                 fragment = &*fetch.id,
                 service = &*fetch.service,
-                upstream = &*fetch.upstream,
+                upstream = &*fetch.target().upstream,
                 reason = failure.reason.as_str(),
                 detail = failure.detail.as_str(),
                 "fetch failed"
@@ -76,7 +76,7 @@ impl Fetching<'_> {
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
         let service = self.services.of(self.fetch, self.ports);
         let request = Request {
-            url: self.fetch.url.clone(),
+            url: self.fetch.target().url.clone(),
             headers,
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.wants == Wants::Fragment,

@@ -36,10 +36,6 @@ pub struct Fetch {
     pub id: Name,
     /// The nanoservice's name; the host where it is named by `src`.
     pub service: Name,
-    /// Scheme, host and port.
-    pub upstream: Name,
-    /// The whole URL.
-    pub url: String,
     /// Declared context, and no other header of a reader.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long the answer is kept.
@@ -50,7 +46,7 @@ pub struct Fetch {
     pub patience: Duration,
     /// Decoded bytes of the body.
     pub max_bytes: u64,
-    /// Where it can be asked, by endpoint; the first is that of `url` and `upstream`.
+    /// Where it can be asked, by endpoint: there is one at least.
     pub targets: Arc<[Target]>,
     /// Fetches of one endpoint at once.
     pub concurrency: u32,
@@ -120,6 +116,12 @@ impl Fetch {
             Origin::Source(url) => Ok(sourced(fragment, url, &parameters, defaults.html, defaults)),
         }
     }
+
+    /// Where it is asked if nothing speaks against it: on the first endpoint.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.targets[0]
+    }
 }
 
 /// The fetch of a URL that nobody's manifest stands behind.
@@ -137,14 +139,13 @@ pub(super) fn sourced(
     url.set_fragment(None);
     let stale = fragment.stale.unwrap_or(defaults.stale);
     let upstream = Name::from(url.origin().ascii_serialization());
+    let service = Name::from(url.host_str().unwrap_or_default());
     Fetch {
         // What is kept was balanced, or was not.
         key: Key::new([if html == Boundary::Raw { "src" } else { "src balanced" }, url.as_str()], []),
         id: Arc::clone(&fragment.id),
-        service: Name::from(url.host_str().unwrap_or_default()),
-        targets: Arc::from([Target { upstream: Arc::clone(&upstream), url: url.as_str().to_owned() }]),
-        upstream,
-        url: url.into(),
+        service,
+        targets: Arc::from([Target { upstream, url: url.into() }]),
         headers: Vec::new(),
         rules: freshness::Rules {
             ttl: fragment.ttl,
@@ -209,10 +210,9 @@ pub(super) fn of_service(
     visit: &Visit,
     defaults: &Defaults,
 ) -> Fetch {
-    let Target { upstream, url } = targets[0].clone();
     let headers = declared(manifest, visit);
     let version = manifest.version.to_string();
-    let fixed = ["name", &*manifest.name, &version, &url].map(str::as_bytes);
+    let fixed = ["name", &*manifest.name, &version, &targets[0].url].map(str::as_bytes);
     let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
     let key = Key::new(fixed, context);
     let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);
@@ -220,8 +220,6 @@ pub(super) fn of_service(
         key,
         id: Arc::clone(&fragment.id),
         service: Arc::clone(&manifest.name),
-        upstream,
-        url,
         targets,
         headers,
         rules: freshness::Rules {
@@ -255,15 +253,15 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
         return None;
     }
     let targets = everywhere(manifest, &url);
-    let Target { upstream, url } = targets.first()?.clone();
+    if targets.is_empty() {
+        return None;
+    }
     let stale = |manifest: Option<Duration>| manifest.unwrap_or(defaults.stale);
     Some(Fetch {
         // Of a path only so many queries are kept.
         key: Key::new(["asset", &*manifest.name, &manifest.version.to_string(), path], [query.unwrap_or_default()]),
         id: Arc::clone(&manifest.name),
         service: Arc::clone(&manifest.name),
-        upstream,
-        url,
         targets,
         headers: Vec::new(),
         rules: freshness::Rules {
@@ -355,12 +353,9 @@ fn value(dimension: &Dimension, visit: &Visit) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::context::{Conditions, Device, Reader};
+    use super::super::context::{Device, Reader};
     use super::super::diagnostic::{Source, Spot};
     use super::super::layout::Service;
-    use super::super::layout::node::Load;
     use super::*;
     use proptest::prelude::*;
 
@@ -412,20 +407,9 @@ mod tests {
     }
 
     fn fragment(manifest: &Arc<Manifest>, path: String) -> FragmentUse {
-        FragmentUse {
-            id: Name::from("a"),
-            service: Service::Named(Arc::clone(manifest)),
-            ttl: None,
-            stale: None,
-            timeout: None,
-            required: false,
-            load: Load::Auto,
-            conditions: Conditions::default(),
-            parameters: vec![("p".to_owned(), vec![Piece::Literal(path)])],
-            fallback: Arc::default(),
-            fills: BTreeMap::new(),
-            at: Spot::new(&Source::new("a", ""), 0..0),
-        }
+        let (service, at) = (Service::Named(Arc::clone(manifest)), Spot::new(&Source::new("a", ""), 0..0));
+        let parameters = vec![("p".to_owned(), vec![Piece::Literal(path)])];
+        FragmentUse { parameters, ..FragmentUse::new(Name::from("a"), service, at) }
     }
 
     proptest! {
@@ -442,7 +426,7 @@ mod tests {
                 Fetch::new(&fragment, Origin::Named(&manifest), &visit, &Defaults::default())
             };
             let (first, second) = (fetch(&a).expect("a fetch"), fetch(&b).expect("a fetch"));
-            let sent = |fetch: &Fetch| (fetch.url.clone(), fetch.headers.clone());
+            let sent = |fetch: &Fetch| (fetch.target().url.clone(), fetch.headers.clone());
             prop_assert_eq!(first.key == second.key, sent(&first) == sent(&second));
             prop_assert_eq!(first.key == second.key, known(&a) == known(&b));
         }

@@ -50,7 +50,7 @@ impl Includer<'_> {
             return Err(Reason::NotAllowed);
         }
         let text = src.render(variables, |value| utf8_percent_encode(value, VALUE).to_string());
-        let base = self.parent.and_then(|parent| Url::parse(&parent.url).ok());
+        let base = self.parent.and_then(|parent| Url::parse(&parent.target().url).ok());
         let mut url = match &base {
             Some(base) if !text.contains("://") => base.join(&text).map_err(|_| Reason::NotAllowed)?,
             _ => upstreams::source(&text).map_err(|_| Reason::NotAllowed)?,

@@ -20,7 +20,7 @@ use crate::page::esi::variables::Variables;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
-use super::node::{Load, Piece};
+use super::node::{FragmentElement, Load, Piece};
 
 /// HTML with holes.
 #[derive(Debug, Default, PartialEq)]
@@ -131,6 +131,50 @@ pub struct FragmentUse {
 }
 
 impl FragmentUse {
+    /// One of which nothing more is said.
+    #[must_use]
+    pub fn new(id: Name, service: Service, at: Spot) -> Self {
+        Self {
+            id,
+            service,
+            ttl: None,
+            stale: None,
+            timeout: None,
+            required: false,
+            load: Load::Auto,
+            conditions: Conditions::default(),
+            parameters: Vec::new(),
+            fallback: Arc::default(),
+            fills: BTreeMap::new(),
+            at,
+        }
+    }
+
+    /// One that is written as an element. `slots`: those that fragments in it fill.
+    #[must_use]
+    pub(super) fn of(
+        element: &FragmentElement,
+        id: Name,
+        service: Service,
+        fallback: Arc<[Part]>,
+        slots: &BTreeMap<usize, Name>,
+    ) -> Self {
+        Self {
+            id,
+            service,
+            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
+            stale: element.stale,
+            timeout: element.timeout,
+            required: element.required,
+            load: element.load,
+            conditions: element.conditions.clone(),
+            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
+            fills: fills(&fallback, slots),
+            fallback,
+            at: element.at.clone(),
+        }
+    }
+
     /// The nanoservice that fills it, where that is known beforehand.
     #[must_use]
     pub const fn manifest(&self) -> Option<&Arc<Manifest>> {
@@ -239,7 +283,7 @@ fn feed(parts: &[Part], hash: &mut Xxh3) {
 
 /// What of a fragment's inside fills slots of its HTML, by their names. `slots`: which slot a fragment
 /// is for, by its index.
-pub(super) fn fills(inside: &[Part], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Part]>> {
+fn fills(inside: &[Part], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Part]>> {
     let mut found: BTreeMap<Name, Vec<Part>> = BTreeMap::new();
     for part in inside {
         match part {

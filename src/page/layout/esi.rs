@@ -1,12 +1,10 @@
 //! ESI's elements as parts of a composition: tests become conditions, texts values, includes fragments.
 //! A layout and an answer do it alike; only what they may include differs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use url::Url;
 
-use crate::page::context::Conditions;
 use crate::page::diagnostic::{Code, Diagnostic, Located, Spot};
 use crate::page::esi::agent;
 use crate::page::esi::expr::Expr;
@@ -18,7 +16,7 @@ use crate::page::upstreams;
 use super::assemble::Assembler;
 use super::composition::{Condition, FragmentUse, Part, Service};
 use super::ids::Wish;
-use super::node::{Esi, Include, Load, Node};
+use super::node::{Esi, Include, Node};
 use super::parts::Parts;
 
 /// What includes are called.
@@ -84,20 +82,8 @@ pub(super) trait Builder<'n> {
 
 /// The fragment of an include. `fallback`: what stands for it if it fails.
 pub(super) fn fragment(include: &Include, src: &Arc<Text>, at: Spot, fallback: Arc<[Part]>) -> FragmentUse {
-    FragmentUse {
-        id: Name::from(ID),
-        service: Service::Included { src: Arc::clone(src), goes_on: include.goes_on },
-        ttl: None,
-        stale: None,
-        timeout: None,
-        required: false,
-        load: Load::Auto,
-        conditions: Conditions::default(),
-        parameters: Vec::new(),
-        fallback,
-        fills: BTreeMap::new(),
-        at,
-    }
+    let service = Service::Included { src: Arc::clone(src), goes_on: include.goes_on };
+    FragmentUse { fallback, ..FragmentUse::new(Name::from(ID), service, at) }
 }
 
 impl<'a> Builder<'a> for Assembler<'a> {

@@ -8,7 +8,7 @@ use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::page::context::{Conditions, Dimension};
+use crate::page::context::Dimension;
 use crate::page::csp::Scripts;
 use crate::page::experiment::Experiment;
 use crate::page::manifest::Manifest;
@@ -113,20 +113,15 @@ impl Template {
         let LazyUse { template: page, fragment, manifest, .. } = places[0];
         let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
         let parameters = parameters(places);
+        let service = Service::Named(Arc::clone(manifest));
         let alone = FragmentUse {
-            id: Arc::clone(&manifest.name),
-            service: Service::Named(Arc::clone(manifest)),
             ttl: shortest(|fragment| fragment.ttl),
             stale: shortest(|fragment| fragment.stale),
             timeout: places.iter().filter_map(|place| place.fragment.timeout).max(),
             // What becomes of it becomes of the page: a script is told by the status.
             required: true,
-            load: Load::Auto,
-            conditions: Conditions::default(),
             parameters: parameters.clone(),
-            fallback: Arc::default(),
-            fills: BTreeMap::new(),
-            at: fragment.at.clone(),
+            ..FragmentUse::new(Arc::clone(&manifest.name), service, fragment.at.clone())
         };
         let nested = page.nested.reachable([manifest].into_iter());
         let html = Composition {

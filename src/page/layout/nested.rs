@@ -11,7 +11,7 @@ use crate::page::diagnostic::{Diagnostic, Source, Spot};
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 
-use super::composition::{Composition, Condition, FragmentUse, Part, Service, fills};
+use super::composition::{Composition, Condition, FragmentUse, Part, Service};
 use super::esi::{self, Builder, Found};
 use super::markup::{self, Role};
 use super::node::{FragmentElement, Include, Load, Node, Target};
@@ -225,22 +225,14 @@ impl Taking<'_> {
             self.slots.insert(index, Name::from(slot.value.as_str()));
         }
         let fallback = self.parts(&element.inside);
-        let fills = fills(&fallback, &self.slots);
         let name = Name::from(name.value.as_str());
+        let id = element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str()));
+        let service = Service::Wanted(name, version.value.clone());
         self.fragments[index] = Some(FragmentUse {
-            id: element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str())),
-            service: Service::Wanted(name, version.value.clone()),
-            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
-            stale: element.stale,
-            timeout: element.timeout,
-            required: element.required,
             // Only what a layout loads lazily is served by itself.
             load: if element.load == Load::Lazy { Load::Auto } else { element.load },
-            conditions: element.conditions.clone(),
-            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
-            fallback,
-            fills,
             at: alone(&element.at),
+            ..FragmentUse::of(element, id, service, fallback, &self.slots)
         });
         self.push(Part::Fragment(index), pieces);
     }

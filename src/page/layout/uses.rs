@@ -10,7 +10,7 @@ use crate::page::names::{self, Name};
 use crate::page::units;
 
 use super::assemble::Assembler;
-use super::composition::{FragmentUse, Service, fills};
+use super::composition::{FragmentUse, Service};
 use super::ids::Wish;
 use super::node::{FragmentElement, Load, Node, Parameter, Piece, Target};
 use super::parts::Parts;
@@ -86,7 +86,6 @@ impl<'a> Assembler<'a> {
         self.inside(&element.inside, &mut fallback);
         self.fallbacks -= 1;
         let fallback = fallback.finish();
-        let fills = fills(&fallback, &self.slots);
         if element.required && fallback.is_empty() {
             let problem =
                 Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
@@ -95,21 +94,8 @@ impl<'a> Assembler<'a> {
             );
         }
         let service = service?;
-        self.fragments[index] = Some(FragmentUse {
-            // Until all of the page are known.
-            id: Name::from(""),
-            service,
-            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
-            stale: element.stale,
-            timeout: element.timeout,
-            required: element.required,
-            load: element.load,
-            conditions: element.conditions.clone(),
-            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
-            fallback,
-            fills,
-            at: element.at.clone(),
-        });
+        // Without a name until all of the page are known.
+        self.fragments[index] = Some(FragmentUse::of(element, Name::from(""), service, fallback, &self.slots));
         Some(index)
     }
 
