@@ -1,14 +1,14 @@
 //! Minutes of mixed load with random faults and reloads: is a byte wrong, is anything left behind?
 //!
-//! `cargo bench --bench soak -- 15` runs a quarter of an hour and writes `docs/soak.md`; `-- flood` asks for
-//! a million answers of other URLs instead (`-- flood 100000` for fewer), with a cache of 64 MiB, and tells what that costs in memory.
+//! `cargo bench --bench soak -- 15` runs a quarter of an hour; its last report is in `docs/soak.md`.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
 
+#[allow(dead_code, reason = "each bench uses its own part of it")]
+mod support;
+
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,15 +17,13 @@ use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderMap, StatusCode};
-use tempfile::TempDir;
+use support::{Held, Running, Site};
 
 /// How the services are just now.
 #[derive(Default)]
 struct Mood {
     /// Of a hundred answers so many are wrong in some way.
     ill: AtomicU64,
-    /// Answers are kept for long.
-    keeps: AtomicBool,
 }
 
 #[derive(serde::Deserialize)]
@@ -36,9 +34,7 @@ struct Asked {
 /// A part that says what it was asked for, and sometimes goes wrong.
 async fn part(mood: Arc<Mood>, name: &'static str, Query(asked): Query<Asked>) -> Response {
     let n = asked.n.unwrap_or_default();
-    let keeps = mood.keeps.load(Ordering::Relaxed);
-    let cache = if keeps { "max-age=3600" } else { "max-age=2, stale-while-revalidate=5" };
-    let html = [("content-type", "text/html"), ("cache-control", cache)];
+    let html = [("content-type", "text/html"), ("cache-control", "max-age=2, stale-while-revalidate=5")];
     if fastrand::u64(0..100) < mood.ill.load(Ordering::Relaxed) {
         match fastrand::u8(0..5) {
             0 => return (StatusCode::INTERNAL_SERVER_ERROR, "<p>trace").into_response(),
@@ -62,22 +58,8 @@ const LAYOUT: &str = "query = [\"n\"]\nbudget = \"1s\"\n+++\n<!doctype html><tit
     <fragment name=a timeout=300ms data-n={n}>(a)</fragment><fragment name=b timeout=300ms data-n={n} load=defer>(b)</fragment>\
     <fragment name=own timeout=300ms>(own)</fragment></main><p>end";
 
-fn write(site: &Path, name: &str, text: &str) {
-    let path = site.join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
-
-/// The compositor under test, its addresses, and its site.
-struct Running {
-    process: Child,
-    pages: String,
-    admin: String,
-    site: TempDir,
-    mood: Arc<Mood>,
-}
-
-async fn start(settings: &str) -> Running {
+/// The compositor beside its services, whose mood can be changed.
+async fn start(settings: &str) -> (Running, Arc<Mood>) {
     let mood = Arc::new(Mood::default());
     let service = |name: &'static str| {
         let mood = Arc::clone(&mood);
@@ -87,38 +69,13 @@ async fn start(settings: &str) -> Running {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let site = tempfile::tempdir().unwrap();
+    let site = Site::new(settings);
     for name in ["a", "b", "own"] {
         let context = if name == "own" { "context = [\"cookie:who\"]\n" } else { "[params.n]\n" };
-        let manifest =
-            format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/{name}\"\n{context}");
-        write(site.path(), &format!("fragments/{name}/fragment.toml"), &manifest);
+        site.fragment(name, address, context);
     }
-    write(site.path(), "layouts/p.html", &format!("+++\nroute = \"/\"\n{LAYOUT}"));
-    write(site.path(), "pasteup.toml", settings);
-    let mut process = Command::new(env!("CARGO_BIN_EXE_pasteup"))
-        .arg("--site")
-        .arg(site.path())
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut address = || lines.next().unwrap().unwrap().rsplit(' ').next().unwrap().to_owned();
-    let (pages, admin) = (address(), address());
-    Running { process, pages, admin, site, mood }
-}
-
-/// Resident memory in KiB, open files, threads.
-fn measured(process: &Child) -> (u64, usize, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    };
-    let files = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().count();
-    (field("VmRSS:"), files, field("Threads:"))
+    site.write("layouts/p.html", &format!("+++\nroute = \"/\"\n{LAYOUT}"));
+    (site.serve(false), mood)
 }
 
 /// Whether a page is one of those that a reader may get.
@@ -142,11 +99,11 @@ struct Counts {
     failed: AtomicU64,
 }
 
-async fn read(url: String, who: u64, over: Arc<AtomicBool>, counts: Arc<Counts>) {
+async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Counts>) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !over.load(Ordering::Relaxed) {
         let n = if fastrand::bool() { fastrand::u64(0..20) } else { fastrand::u64(..) };
-        let asked = client.get(format!("{url}/?n={n}")).header("cookie", format!("who={who}; other={n}")).send();
+        let asked = client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}")).send();
         if fastrand::u8(0..10) == 0 {
             // Some leave before they are answered.
             let pause = Duration::from_millis(fastrand::u64(0..100));
@@ -169,24 +126,24 @@ async fn read(url: String, who: u64, over: Arc<AtomicBool>, counts: Arc<Counts>)
 }
 
 async fn soak(minutes: u64) -> String {
-    let mut running = start("[cache]\nmemory = \"16MiB\"\n[fragment]\nhtml = \"balanced\"\n").await;
+    let (running, mood) = start("[cache]\nmemory = \"16MiB\"\n[fragment]\nhtml = \"balanced\"\n").await;
     let (over, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
-    let idle = measured(&running.process);
+    let idle = running.held();
     let readers: Vec<_> = (0..16)
-        .map(|who| tokio::spawn(read(running.pages.clone(), who, Arc::clone(&over), Arc::clone(&counts))))
+        .map(|who| tokio::spawn(read(running.pages, who, Arc::clone(&over), Arc::clone(&counts))))
         .collect();
     let (began, end) = (Instant::now(), Duration::from_secs(60 * minutes));
     let (mut rows, mut reloads) = (String::new(), 0_u64);
     let mut next = Duration::from_secs(30);
     while began.elapsed() < end {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        running.mood.ill.store([0, 0, 5, 30, 100][fastrand::usize(0..5)], Ordering::Relaxed);
+        mood.ill.store([0, 0, 5, 30, 100][fastrand::usize(0..5)], Ordering::Relaxed);
         reloads += 1;
         // The same page for readers, and another file for the compositor.
-        write(running.site.path(), "layouts/p.html", &format!("+++\n# {reloads}\nroute = \"/\"\n{LAYOUT}"));
+        running.site.write("layouts/p.html", &format!("+++\n# {reloads}\nroute = \"/\"\n{LAYOUT}"));
         if began.elapsed() >= next {
             next += Duration::from_secs(60);
-            let (memory, files, threads) = measured(&running.process);
+            let Held { memory, files, threads } = running.held();
             let minute = began.elapsed().as_secs_f64() / 60.0;
             writeln!(rows, "| {minute:.1} | {} | {files} | {threads} |", memory / 1024).unwrap();
         }
@@ -195,12 +152,10 @@ async fn soak(minutes: u64) -> String {
     for reader in readers {
         reader.await.unwrap();
     }
-    running.mood.ill.store(0, Ordering::Relaxed);
+    mood.ill.store(0, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let after = measured(&running.process);
-    let metrics = reqwest::get(format!("{}/metrics", running.admin)).await.unwrap().text().await.unwrap();
-    let in_flight: Vec<&str> = metrics.lines().filter(|line| line.starts_with("pasteup_upstream_in_flight{")).collect();
-    running.process.kill().unwrap();
+    let after = running.held();
+    let in_flight = running.metric("pasteup_upstream_in_flight").await;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     format!(
         "| | |\n|---|---|\n| minutes | {minutes} |\n| pages, each looked at byte by byte for what is another's | {} |\n| wrong | {} |\n\
@@ -211,62 +166,21 @@ async fn soak(minutes: u64) -> String {
         count(&counts.wrong),
         count(&counts.failed),
         count(&counts.left),
-        idle.0 / 1024,
-        idle.1,
-        idle.2,
-        after.0 / 1024,
-        after.1,
-        after.2,
-        in_flight.iter().map(|line| line.rsplit(' ').next().unwrap()).collect::<Vec<_>>().join(", "),
-    )
-}
-
-async fn flood(answers: u64) -> String {
-    let mut running = start("[cache]\nmemory = \"64MiB\"\n[page]\nstream = false\n").await;
-    running.mood.keeps.store(true, Ordering::Relaxed);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let hot =
-        async |n: u64| client.get(format!("{}/?n={n}", running.pages)).send().await.unwrap().text().await.unwrap();
-    hot(0).await;
-    let (idle, ..) = measured(&running.process);
-    let next = Arc::new(AtomicU64::new(1));
-    let readers: Vec<_> = (0..32)
-        .map(|_| {
-            let (client, url, next) = (client.clone(), running.pages.clone(), Arc::clone(&next));
-            tokio::spawn(async move {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n > answers / 2 {
-                        return;
-                    }
-                    let _page = client.get(format!("{url}/?n={n}")).send().await.unwrap().text().await;
-                }
-            })
-        })
-        .collect();
-    let mut most = idle;
-    while readers.iter().any(|reader| !reader.is_finished()) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        most = most.max(measured(&running.process).0);
-    }
-    let metrics = reqwest::get(format!("{}/metrics", running.admin)).await.unwrap().text().await.unwrap();
-    let cache = metrics.lines().find(|line| line.starts_with("pasteup_cache_bytes ")).unwrap_or_default();
-    running.process.kill().unwrap();
-    format!(
-        "| | MiB |\n|---|---|\n| idle | {} |\n| at most, while {answers} answers of unique URLs came in | {} |\n| over idle | {} |\n\n{cache}\n",
-        idle / 1024,
-        most / 1024,
-        (most - idle) / 1024
+        idle.memory / 1024,
+        idle.files,
+        idle.threads,
+        after.memory / 1024,
+        after.files,
+        after.threads,
+        in_flight.iter().map(f64::to_string).collect::<Vec<_>>().join(", "),
     )
 }
 
 fn main() {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let is_flood = std::env::args().any(|argument| argument == "flood");
-    match (is_flood, std::env::args().find_map(|argument| argument.parse().ok())) {
-        (true, answers) => print!("{}", runtime.block_on(flood(answers.unwrap_or(1_000_000)))),
-        (false, Some(minutes)) => print!("{}", runtime.block_on(soak(minutes))),
-        (false, None) => println!("`cargo bench --bench soak -- 15` runs a quarter of an hour"),
+    match std::env::args().find_map(|argument| argument.parse().ok()) {
+        Some(minutes) => print!("{}", runtime.block_on(soak(minutes))),
+        None => println!("`cargo bench --bench soak -- 15` runs a quarter of an hour"),
     }
 }

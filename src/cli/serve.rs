@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -203,9 +203,20 @@ async fn bind(handed: &mut ListenFd, number: usize, address: SocketAddr) -> Resu
     let handed = handed.take_tcp_listener(number).map_err(|error| format!("socket {number} of systemd: {error}"))?;
     let listener = match handed {
         Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
-        None => TcpListener::bind(address).await,
+        None => open(address),
     };
     listener.map_err(|error| format!("{address} cannot be listened on: {error}"))
+}
+
+/// Connections that wait to be accepted. tokio's own 128 are full when a few hundred readers come at one
+/// moment, and who finds no room tries again after a whole second.
+const WAITING: u32 = 4096;
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// Tells systemd, where it is there, how far things are.

@@ -89,6 +89,18 @@ async fn other_methods_paths_and_sizes_are_refused_with_an_error_page() {
 }
 
 #[tokio::test]
+async fn five_hundred_readers_who_come_at_one_moment_are_let_in() {
+    let server = TestSite::new().front("page").serve().await;
+    // While it accepts nobody, the system has to keep room for them.
+    server.process.signal("-STOP");
+    let connections = (0..500).map(|_| TcpStream::connect(server.address()));
+    let connected = tokio::time::timeout(Duration::from_secs(30), futures::future::try_join_all(connections)).await;
+    server.process.signal("-CONT");
+    assert_eq!(connected.unwrap().unwrap().len(), 500);
+    assert_eq!(server.text("/").await, "page");
+}
+
+#[tokio::test]
 async fn a_header_that_never_ends_is_let_go() {
     let server =
         TestSite::new().front("x").file("pasteup.toml", "[server]\nheader_timeout = \"200ms\"\n").serve().await;

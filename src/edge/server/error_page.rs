@@ -1,6 +1,9 @@
 //! The page that stands where no page can. It holds a status, a kind word and a request id.
 
+use std::sync::LazyLock;
+
 use askama::Template;
+use bytes::Bytes;
 use http::StatusCode;
 
 #[derive(Template)]
@@ -9,12 +12,20 @@ struct ErrorPage<'a> {
     status: u16,
     title: &'a str,
     message: &'a str,
-    request_id: &'a str,
+    request_id: Option<&'a str>,
 }
+
+/// The page for who comes while there is too much to do. It is made once: whoever is sent away should cost
+/// next to nothing.
+pub(super) static BUSY: LazyLock<Bytes> = LazyLock::new(|| render(StatusCode::SERVICE_UNAVAILABLE, None).into());
 
 /// The page for a status.
 #[must_use]
 pub fn html(status: StatusCode, request_id: &str) -> String {
+    render(status, Some(request_id))
+}
+
+fn render(status: StatusCode, request_id: Option<&str>) -> String {
     let (title, message) = match status {
         StatusCode::NOT_FOUND => {
             ("Page not found", "There is nothing at this address. It may have moved, or the link to it may be wrong.")

@@ -13,18 +13,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
+use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _};
 
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
@@ -72,7 +73,13 @@ pub struct Compression {
 
 /// The public side as a service.
 pub fn router(pages: Arc<Pages>, compression: Compression) -> Router {
-    let compress = CompressionLayer::new().br(compression.br).zstd(compression.zstd).gzip(compression.gzip);
+    // Who is sent away is not worth a compressor.
+    let is_worth_it = |status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions| !status.is_server_error();
+    let compress = CompressionLayer::new()
+        .br(compression.br)
+        .zstd(compression.zstd)
+        .gzip(compression.gzip)
+        .compress_when(DefaultPredicate::new().and(is_worth_it));
     let acceptable = MapRequestLayer::new(acceptable);
     Router::new().fallback(answer).with_state(pages).layer(compress).layer(acceptable).layer(CatchPanicLayer::custom(
         |_: Box<dyn std::any::Any + Send>| {
@@ -128,7 +135,8 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
 impl Pages {
     async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
-            return with_header(error(StatusCode::SERVICE_UNAVAILABLE, trace), RETRY_AFTER, "1");
+            let busy = error_with(StatusCode::SERVICE_UNAVAILABLE, error_page::BUSY.clone());
+            return with_header(busy, RETRY_AFTER, "1");
         };
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return with_header(error(StatusCode::METHOD_NOT_ALLOWED, trace), ALLOW, "GET, HEAD");
@@ -278,7 +286,11 @@ fn catalogue(snapshot: &Snapshot) -> Response {
 }
 
 fn error(status: StatusCode, trace: &Trace) -> Response {
-    let mut response = Response::new(Body::from(error_page::html(status, &trace.to_string())));
+    error_with(status, error_page::html(status, &trace.to_string()).into())
+}
+
+fn error_with(status: StatusCode, page: Bytes) -> Response {
+    let mut response = Response::new(Body::from(page));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HTML);

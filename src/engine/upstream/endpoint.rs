@@ -1,15 +1,17 @@
 //! The endpoints of a service: which one is asked, and what becomes known of it by that.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use http::{HeaderName, HeaderValue, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
 use crate::page::answer::Failure;
@@ -39,6 +41,8 @@ struct Endpoint {
     known: Mutex<Known>,
     /// Requests that go there, those that wait for a lane among them.
     wanted: AtomicUsize,
+    /// One that nobody waits for is heard out, to learn whether it is slow or hangs.
+    heard_out: AtomicBool,
 }
 
 /// What is known of it.
@@ -48,6 +52,20 @@ struct Known {
 }
 
 impl Endpoint {
+    /// Changes what is known of whether it is well, and tells where that makes a difference.
+    fn judge<T>(&self, ports: &Ports, change: impl FnOnce(&mut Breaker) -> T) -> T {
+        let (before, changed, after) = self.known(|Known { breaker, .. }| {
+            let before = breaker.circuit();
+            let changed = change(breaker);
+            (before, changed, breaker.circuit())
+        });
+        if before != after {
+            ports.observer.circuit(&self.upstream, after);
+            tracing::warn!(upstream = &*self.upstream, circuit = after.as_str(), "endpoint changed");
+        }
+        changed
+    }
+
     fn known<T>(&self, read: impl FnOnce(&mut Known) -> T) -> T {
         read(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -90,6 +108,7 @@ impl Endpoints {
                 lane: Arc::new(Lane::new(concurrency)),
                 known: Mutex::new(Known { breaker: Breaker::new(now), latency: Latency::unknown(now) }),
                 wanted: AtomicUsize::new(0),
+                heard_out: AtomicBool::new(false),
             })
         };
         Self { all: upstreams.iter().map(endpoint).collect(), rules, ports: ports.clone() }
@@ -111,7 +130,7 @@ impl Endpoints {
             if now >= wanted.deadline {
                 return Err(Failure::new(Reason::Timeout, "no lane was free in time"));
             }
-            let admission = seat.endpoint().known(|known| known.breaker.admit(now.into_std()));
+            let admission = seat.endpoint().judge(&self.ports, |breaker| breaker.admit(now.into_std()));
             // It may have been shut out while this one waited: then another one may be asked.
             let admission = if seat.forced { admission.or(Some(Admission::Usual)) } else { admission };
             if let Some(admission) = admission {
@@ -123,17 +142,8 @@ impl Endpoints {
         let left = wanted.deadline.saturating_duration_since(passage.began);
         let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
-        match self.ports.upstream.get(request).await {
-            Ok(response) => Ok(passage.watch(response)),
-            Err(failure) => {
-                // It answers nobody: to whoever chooses, that is as slow as can be.
-                let slowest = wanted.deadline.saturating_duration_since(passage.began);
-                let now = Instant::now().into_std();
-                passage.seat.endpoint().known(|known| known.latency.saw(slowest, now));
-                passage.ended(false);
-                Err(failure)
-            }
-        }
+        let answer = self.ports.upstream.get(request);
+        Asking { answer: Some(answer), passage: Some(passage) }.await
     }
 
     /// Of two endpoints that chance offers the one that has less to do. `None`: all are shut out.
@@ -198,6 +208,66 @@ impl Drop for Seat {
     }
 }
 
+/// A request whose answer has not begun.
+struct Asking {
+    /// Both are there until it has.
+    answer: Option<BoxFuture<'static, Result<Response, Failure>>>,
+    passage: Option<Passage>,
+}
+
+impl Future for Asking {
+    type Output = Result<Response, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let result = ready!(answer.as_mut().poll(context));
+        self.answer = None;
+        Poll::Ready(match self.passage.take() {
+            Some(passage) => passage.answered(result),
+            None => result,
+        })
+    }
+}
+
+impl Drop for Asking {
+    /// Layouts may have less patience than a service asks for, and then nobody would ever learn whether it
+    /// is slow or hangs. So of those that are given up, one at a time is heard out, for as long as the service
+    /// may take by its own word.
+    fn drop(&mut self) {
+        let (Some(answer), Some(mut passage)) = (self.answer.take(), self.passage.take()) else { return };
+        if !passage.is_given_up() {
+            return;
+        }
+        let Some(only) = HeardOut::begin(passage.seat.endpoint(), passage.began) else { return };
+        passage.deadline = passage.began + passage.patience;
+        tokio::spawn(async move {
+            // That it answers is all that is of interest.
+            match timeout_at(passage.deadline, answer).await {
+                Ok(result) => drop(passage.answered(result)),
+                Err(_) => drop(passage),
+            }
+            drop(only);
+        });
+    }
+}
+
+/// The only request of its endpoint that is heard out, until it is dropped.
+struct HeardOut(Arc<Endpoint>);
+
+impl HeardOut {
+    /// `None` where another one is, or where its failure would tell nothing new.
+    fn begin(endpoint: &Arc<Endpoint>, began: Instant) -> Option<Self> {
+        let is_news = endpoint.known(|known| known.breaker.is_news(began.into_std()));
+        (is_news && !endpoint.heard_out.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
+    }
+}
+
+impl Drop for HeardOut {
+    fn drop(&mut self) {
+        self.0.heard_out.store(false, Ordering::Release);
+    }
+}
+
 /// A request at its endpoint, from its first byte to the last of the answer. However it ends, that is
 /// noted.
 struct Passage {
@@ -219,6 +289,31 @@ impl Passage {
         seat.endpoints.ports.observer.in_flight(upstream, true);
         let (deadline, patience) = (wanted.deadline, wanted.patience);
         Self { seat, entered, admission, began, deadline, patience, head: None, noted: false }
+    }
+
+    /// The answer began, or there is none.
+    fn answered(self, result: Result<Response, Failure>) -> Result<Response, Failure> {
+        match result {
+            Ok(response) => Ok(self.watch(response)),
+            Err(failure) => {
+                // It answers nobody: to whoever chooses, that is as slow as can be.
+                let slowest = self.deadline.saturating_duration_since(self.began);
+                let now = Instant::now().into_std();
+                self.seat.endpoint().known(|known| known.latency.saw(slowest, now));
+                self.ended(false);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Its time is over, and by the service's own word it is not.
+    fn is_given_up(&self) -> bool {
+        Instant::now() >= self.deadline && !self.is_late()
+    }
+
+    /// It takes longer than the service itself says that it may.
+    fn is_late(&self) -> bool {
+        self.began.elapsed() + Duration::from_millis(1) >= self.patience
     }
 
     /// The head came. What becomes of the body is noted too.
@@ -258,7 +353,8 @@ impl Passage {
 
     fn abandoned(&self) {
         let now = Instant::now().into_std();
-        self.seat.endpoint().known(|known| known.breaker.abandoned(self.admission, now));
+        let ports = &self.seat.endpoints.ports;
+        self.seat.endpoint().judge(ports, |breaker| breaker.abandoned(self.admission, now));
     }
 
     fn note(&mut self, is_well: bool) {
@@ -266,15 +362,8 @@ impl Passage {
         let Endpoints { rules, ports, .. } = &*self.seat.endpoints;
         let (chance, now) = ((ports.chance)(), Instant::now().into_std());
         let endpoint = self.seat.endpoint();
-        let (before, after) = endpoint.known(|known| {
-            let before = known.breaker.circuit();
-            known.breaker.ended((self.admission, self.began.into_std()), is_well, rules, chance, now);
-            (before, known.breaker.circuit())
-        });
-        if before != after {
-            ports.observer.circuit(&endpoint.upstream, after);
-            tracing::warn!(upstream = &*endpoint.upstream, circuit = after.as_str(), "endpoint changed");
-        }
+        let request = (self.admission, self.began.into_std());
+        endpoint.judge(ports, |breaker| breaker.ended(request, is_well, rules, chance, now));
     }
 }
 
@@ -282,10 +371,9 @@ impl Drop for Passage {
     fn drop(&mut self) {
         if !self.noted {
             // A layout that has less patience than the service asks for says nothing of that.
-            let over = Instant::now() >= self.deadline;
-            let late = over && self.began.elapsed() + Duration::from_millis(1) >= self.patience;
+            let late = Instant::now() >= self.deadline && self.is_late();
             match self.head {
-                Some(_) if over && !late => self.abandoned(),
+                Some(_) if self.is_given_up() => self.abandoned(),
                 // Nobody wanted the body, or it came too late.
                 Some(is_well) => self.note(is_well && !late),
                 None if late => {

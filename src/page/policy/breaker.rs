@@ -159,17 +159,22 @@ impl Breaker {
         }
     }
 
+    /// Whether a failure of what began then counts in the row: those that were under way together, as those
+    /// of one page are, count as one.
+    #[must_use]
+    pub fn is_news(&self, began: Instant) -> bool {
+        self.failed.is_none_or(|failed| began >= failed)
+    }
+
     fn count(&mut self, began: Instant, is_well: bool, now: Instant) {
         let age = now.saturating_duration_since(self.window);
         if age >= WINDOW {
             self.before = if age < 2 * WINDOW { self.now } else { Tally::default() };
             (self.now, self.window) = (Tally::default(), now);
         }
-        // Those that were under way together, as those of one page are, count as one in the row.
-        let next = self.failed.is_none_or(|failed| began >= failed);
         if is_well {
             (self.in_a_row, self.failed) = (0, None);
-        } else if next {
+        } else if self.is_news(began) {
             (self.in_a_row, self.failed) = (self.in_a_row.saturating_add(1), Some(now));
         }
         self.now.all += 1;
