@@ -1,7 +1,7 @@
 //! What overload, hung services, floods and readers who leave cost, in figures.
 //!
-//! `cargo bench --bench withstand` measures all of it in some minutes, `-- hung`, `tenfold`, `leavers` or
-//! `flood` one. The compositor has the last core for itself; its services and its readers share the others:
+//! `cargo bench --bench withstand` measures all of it in some minutes, `-- hung`, `tenfold`, `leavers`,
+//! `reloads` or `flood` one. The compositor has the last core for itself; its services and its readers share the others:
 //! `taskset -c 0 cargo bench …` keeps them off it.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
@@ -258,6 +258,53 @@ async fn leavers() {
     println!("| memory before, after (MiB) | {}, {} |\n", idle.memory / 1024, after.memory / 1024);
 }
 
+/// A thousand reloads and a stop, while readers ask without a pause, half of them over new connections.
+async fn reloads() {
+    let layout = |number: u32| format!("<p>{number}<fragment name=quick />");
+    let (mut running, _) = start("[page]\nstream = false\n", &[("/page", &layout(0))]).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let (url, answered) = (format!("http://{}/page", running.pages), Arc::new(AtomicU64::new(0)));
+    let readers: Vec<_> = (0..16)
+        .map(|reader| {
+            let (over, url, answered) = (Arc::clone(&over), url.clone(), Arc::clone(&answered));
+            tokio::spawn(async move {
+                let client = || reqwest::Client::builder().no_proxy().build().unwrap();
+                let mut kept = client();
+                loop {
+                    if reader % 2 == 0 {
+                        kept = client();
+                    }
+                    let answer = match kept.get(&url).send().await {
+                        // Behind the stop nobody is there.
+                        Err(error) if error.is_connect() && over.load(Ordering::Relaxed) => return 0,
+                        Err(_) => return 1,
+                        Ok(answer) => answer,
+                    };
+                    let text = answer.text().await.unwrap_or_default();
+                    if !(text.starts_with("<p>") && text.ends_with("<p>quick</p>")) {
+                        return 1;
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for number in 1..=1_000 {
+        running.site.write("layouts/page.html", &format!("+++\nroute = \"/page\"\n+++\n{}", layout(number)));
+        let mut reader = Reader::new(running.pages).await.unwrap();
+        let live = format!("<p>{number}<");
+        while reader.get("/page", "").await.unwrap().0 != 200 || !reader.body().starts_with(live.as_bytes()) {}
+    }
+    over.store(true, Ordering::Relaxed);
+    let id = running.process.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let failed: u32 = futures::future::join_all(readers).await.into_iter().map(Result::unwrap).sum();
+    let ended = running.process.wait().unwrap();
+    println!("| 1,000 reloads and a stop under load | |\n|---|---|");
+    println!("| requests that were answered | {} |", answered.load(Ordering::Relaxed));
+    println!("| requests that failed | {failed} |\n| how it ended | {ended} |\n");
+}
+
 /// A million URLs that nobody asks for twice, beside some that all ask for.
 async fn flood(urls: u64) {
     let settings = "[cache]\nmemory = \"64MiB\"\n[page]\nstream = false\n";
@@ -303,6 +350,7 @@ async fn flood(urls: u64) {
 }
 
 fn main() {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == name);
@@ -316,6 +364,9 @@ fn main() {
         }
         if wanted("leavers") {
             leavers().await;
+        }
+        if wanted("reloads") {
+            reloads().await;
         }
         if wanted("flood") {
             flood(urls).await;

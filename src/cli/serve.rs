@@ -71,6 +71,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
+    metrics.count_panics();
     let compositor = Compositor::new(Ports {
         upstream: Arc::new(upstream),
         store: Arc::clone(&store) as _,

@@ -57,6 +57,7 @@ pub struct Metrics {
     circuits: Family<ByUpstream, Gauge<i64, AtomicI64>>,
     cache_bytes: Gauge,
     cache_entries: Gauge,
+    panics: Counter,
 }
 
 fn histogram() -> Histogram {
@@ -86,11 +87,22 @@ impl Default for Metrics {
         registry.register("pasteup_circuit_state", "0: asked; 1: shut out; 2: probed", circuits.clone());
         registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
         registry.register("pasteup_cache_entries", "Answers that the cache holds", cache_entries.clone());
-        Self { registry, requests, outcomes, fetches, in_flight, circuits, cache_bytes, cache_entries }
+        let panics = Counter::default();
+        registry.register("pasteup_panics", "Mistakes of the compositor's own, each of which cost one request", panics.clone());
+        Self { registry, requests, outcomes, fetches, in_flight, circuits, cache_bytes, cache_entries, panics }
     }
 }
 
 impl Metrics {
+    /// Counts the panics of this process from now on, wherever they are caught.
+    pub fn count_panics(&self) {
+        let (panics, before) = (self.panics.clone(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            panics.inc();
+            before(panic);
+        }));
+    }
+
     /// All of them as Prometheus text, with what the cache holds just now.
     #[must_use]
     pub fn render(&self, (bytes, entries): (u64, u64)) -> String {
@@ -142,5 +154,18 @@ impl Observer for Metrics {
     fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, took: Duration) {
         let labels = ByFragment { fragment: Arc::clone(&fetch.id) };
         self.fetches.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_counted() {
+        let metrics = Metrics::default();
+        metrics.count_panics();
+        assert!(std::thread::spawn(|| panic!("on purpose")).join().is_err());
+        assert!(metrics.render((0, 0)).contains("pasteup_panics_total 1"));
     }
 }

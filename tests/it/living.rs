@@ -67,8 +67,11 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
             let (over, asked, url) = (Arc::clone(&over), Arc::clone(&asked), server.pages.clone());
             tokio::spawn(async move {
                 let client = client();
-                while !over.load(Ordering::Relaxed) {
-                    let answer = client.get(&url).send().await.unwrap();
+                loop {
+                    let answer = match client.get(&url).send().await {
+                        Err(error) if over.load(Ordering::Relaxed) && error.is_connect() => return,
+                        answer => answer.unwrap(),
+                    };
                     assert_eq!(answer.status(), StatusCode::OK);
                     let text = answer.text().await.unwrap();
                     assert!(text.starts_with("<p>") && text.ends_with("</p>part"), "{text}");
@@ -86,12 +89,13 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
             server.becomes("/", &format!("<p>{number}</p>part")).await;
         }
     }
+    // They ask on, until nobody is there to connect to.
     over.store(true, Ordering::Relaxed);
+    server.process.terminate();
     for reader in readers {
         reader.await.unwrap();
     }
     assert!(asked.load(Ordering::Relaxed) > 100);
-    server.process.terminate();
     assert!(server.process.ended().await.success());
 }
 

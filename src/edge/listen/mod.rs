@@ -18,16 +18,19 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
-use http::Request;
+use futures::FutureExt as _;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -54,6 +57,9 @@ pub struct ConnectionLimits {
 
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections without a request are left open once the server stops: a reader may be about to send
+/// one, which is then answered as the last (RFC 9112, 9.6). To close at once would fail it.
+const LINGER: Duration = Duration::from_millis(500);
 /// The least that hyper can be told.
 const LEAST_BUFFER: usize = 8 * 1024;
 /// Requests of one HTTP/2 connection at once.
@@ -69,49 +75,38 @@ pub async fn serve(
     tls: Option<Arc<Shown>>,
     stop: impl Future<Output = ()>,
 ) {
-    let graceful = Arc::new(GracefulShutdown::new());
-    let server = Arc::new(Server::new(app, limits));
-    let acceptor = tls.as_ref().map(Shown::acceptor);
+    let graceful = GracefulShutdown::new();
+    let server = Arc::new(Server::new(app, limits, tls.as_ref().map(Shown::acceptor)));
+    let begin = |(stream, peer)| {
+        tokio::spawn(Arc::clone(&server).connection(stream, peer, graceful.watcher()));
+    };
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok(accepted) => begin(accepted),
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // Pages are written in few, large pieces: nothing is gained by waiting for more.
-        let _kept_default = stream.set_nodelay(true);
-        let server = Arc::clone(&server);
-        match acceptor.clone() {
-            None => {
-                let watcher = graceful.watcher();
-                tokio::spawn(async move { server.http1(stream, peer, watcher).await });
-            }
-            Some(acceptor) => {
-                let watcher = graceful.watcher();
-                tokio::spawn(async move {
-                    let Ok(Ok(stream)) = timeout(server.limits.header_timeout, acceptor.accept(stream)).await else {
-                        return;
-                    };
-                    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        server.http2(stream, peer, watcher).await;
-                    } else {
-                        server.http1(stream, peer, watcher).await;
-                    }
-                });
             }
         }
     }
+    // Whoever has connected already is answered: what waits to be accepted would be reset.
+    tokio::task::yield_now().await;
+    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
+        begin(accepted);
+    }
     drop(listener);
-    let Some(graceful) = Arc::into_inner(graceful) else { return };
-    if timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    server.stopping.cancel();
+    let end = Instant::now() + limits.drain;
+    let linger = Instant::now() + LINGER;
+    while graceful.count() > 0 && Instant::now() < linger.min(end) {
+        tokio::time::sleep(LINGER / 50).await;
+    }
+    if timeout_at(end, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way after {:?}; they are cut off", limits.drain);
     }
 }
@@ -120,12 +115,15 @@ pub async fn serve(
 struct Server {
     app: Router,
     limits: ConnectionLimits,
+    tls: Option<TlsAcceptor>,
+    /// Each answer is the last of its connection.
+    stopping: CancellationToken,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
 impl Server {
-    fn new(app: Router, limits: ConnectionLimits) -> Self {
+    fn new(app: Router, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
         let mut http1 = http1::Builder::new();
         // What a connection waits for, `Guarded` says; hyper would count idle time, too.
         http1
@@ -141,10 +139,22 @@ impl Server {
             .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(limits.idle_timeout))
             .keep_alive_timeout(limits.header_timeout);
-        Self { app, limits, http1, http2 }
+        Self { app, limits, tls, stopping: CancellationToken::new(), http1, http2 }
     }
 
-    async fn http1(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        // Pages are written in few, large pieces: nothing is gained by waiting for more.
+        let _kept_default = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else { return self.http1(stream, peer, watcher).await };
+        let Ok(Ok(stream)) = timeout(self.limits.header_timeout, tls.accept(stream)).await else { return };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, peer, watcher).await;
+        } else {
+            self.http1(stream, peer, watcher).await;
+        }
+    }
+
+    async fn http1(&self, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
         let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER), self.limits.bodies);
         let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
@@ -156,7 +166,7 @@ impl Server {
         }
     }
 
-    async fn http2(&self, stream: impl Stream, peer: SocketAddr, watcher: hyper_util::server::graceful::Watcher) {
+    async fn http2(&self, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
         let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&busy));
         let stuck = CancellationToken::new();
@@ -187,15 +197,19 @@ impl Server {
         + Send
         + use<>,
     > {
-        let (app, wait) = (self.app.clone(), self.limits.write_timeout);
+        let (app, wait, stopping) = (self.app.clone(), self.limits.write_timeout, self.stopping.clone());
         TowerToHyperService::new(tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let (busy, stuck) = (Busy::new(&busy), stuck.clone());
             // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
             let watched = request.version() == http::Version::HTTP_2;
-            let answer = app.clone().oneshot(request);
+            let (answer, stopping) = (app.clone().oneshot(request), stopping.clone());
             async move {
-                let answer = answer.await?;
+                let mut answer = answer.await?;
+                // HTTP/2 has a frame for it, which hyper sends.
+                if stopping.is_cancelled() && !watched {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 let taking = (watched && !answer.body().is_end_stream()).then(|| Taking::watch(wait, stuck));
                 Ok(answer.map(|body| Body::new(Answering { body, taking, _busy: busy })))
             }
