@@ -11,7 +11,7 @@ use pasteup::page::answer::{Answer, Content};
 use pasteup::page::context::Visit;
 use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
-use pasteup::page::headers::headers;
+use pasteup::page::headers::Headers;
 use pasteup::page::layout::{LayoutFile, Template};
 use pasteup::page::outcome::Outcome;
 use pasteup::page::plan::plan;
@@ -61,7 +61,7 @@ fn pure(criterion: &mut Criterion) {
             bencher.iter(|| stitch(black_box(plan), black_box(&outcomes)));
         });
         group.bench_with_input(BenchmarkId::new("headers", fragments), &plan, |bencher, plan| {
-            bencher.iter(|| headers(black_box(plan), black_box(&outcomes), true, now));
+            bencher.iter(|| Headers::of(black_box(plan), black_box(&outcomes), true, now).at(now));
         });
     }
     group.finish();

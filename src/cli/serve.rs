@@ -93,8 +93,14 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     );
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
-        metrics: Box::new(move || metrics.render(store.usage())),
-        purge: Box::new(move |what, manner| compositor.purge(what, manner)),
+        purge: {
+            let compositor = compositor.clone();
+            Box::new(move |what, manner| compositor.purge(what, manner))
+        },
+        metrics: Box::new(move || {
+            compositor.tell();
+            metrics.render(store.usage())
+        }),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
     let tls = settings.server.tls.clone().map(|files| certificate(files, folder.root().to_owned())).transpose()?;

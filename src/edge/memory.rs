@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -26,10 +26,14 @@ const STRIPES: usize = 64;
 /// So no reader can fill the store by sending ever new values of a declared cookie.
 const MAX_VARIANTS: usize = 1_000;
 
+/// Who is told of answers that are gone.
+type Tell = Box<dyn Fn(&Key) + Send + Sync>;
+
 /// The store.
 pub struct MemoryStore {
     cache: Cache<Key, Entry>,
     index: Arc<Index>,
+    gone: Arc<OnceLock<Tell>>,
     next: AtomicU64,
     /// Held while an entry is put, changed or removed, by a hash of its key.
     // moka's own computing excludes other computing, and neither insertion nor removal.
@@ -49,6 +53,7 @@ impl Entry {
         let answer = match &self.held {
             Held::Answer(stored) => stored.answer.size() + INDEXED * (1 + stored.answer.tags.len()),
             Held::SideBySide => 0,
+            Held::Page(place) => place.size(),
         };
         key.as_bytes().len() + answer + OVERHEAD
     }
@@ -85,19 +90,19 @@ impl Index {
     }
 
     /// The variant of the same URL that has to go for it, where there are too many.
-    fn add(&self, key: &Key, stored: &Stored, number: u64) -> Option<Key> {
+    fn add(&self, key: &Key, held: &Held, number: u64) -> Option<Key> {
         let mut tables = self.tables();
         let variants = tables.variants.entry(key.resource()).or_default();
         let full = variants.len() >= MAX_VARIANTS && !variants.contains_key(key);
         let goes = if full { variants.keys().next().cloned() } else { None };
         variants.insert(key.clone(), number);
-        for tag in tags(stored) {
+        for tag in tags(held) {
             tables.by_tag.entry(tag.clone()).or_default().insert(key.clone(), number);
         }
         goes
     }
 
-    fn remove(&self, key: &Key, stored: &Stored, number: u64) {
+    fn remove(&self, key: &Key, held: &Held, number: u64) {
         fn take<K: std::hash::Hash + Eq>(table: &mut HashMap<K, HashMap<Key, u64>>, at: &K, key: &Key, number: u64) {
             let Some(keys) = table.get_mut(at) else { return };
             if keys.get(key) == Some(&number) {
@@ -109,14 +114,19 @@ impl Index {
         }
         let mut tables = self.tables();
         take(&mut tables.variants, &key.resource(), key, number);
-        for tag in tags(stored) {
+        for tag in tags(held) {
             take(&mut tables.by_tag, tag, key, number);
         }
     }
 }
 
-fn tags(stored: &Stored) -> impl Iterator<Item = &Name> {
-    std::iter::once(&stored.service).chain(&stored.answer.tags)
+fn tags(held: &Held) -> impl Iterator<Item = &Name> {
+    let stored = match held {
+        Held::Answer(stored) => Some(stored),
+        // It goes with its parts.
+        Held::Page(_) | Held::SideBySide => None,
+    };
+    stored.into_iter().flat_map(|stored| std::iter::once(&stored.service).chain(&stored.answer.tags))
 }
 
 impl MemoryStore {
@@ -124,19 +134,23 @@ impl MemoryStore {
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let index = Arc::new(Index::default());
-        let told = Arc::clone(&index);
+        let (told, gone) = (Arc::clone(&index), Arc::new(OnceLock::<Tell>::new()));
+        let tell = Arc::clone(&gone);
         let cache = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, entry: &Entry| u32::try_from(entry.size(key)).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .expire_after(WhenUseless)
             .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
-                if let Held::Answer(stored) = &entry.held {
-                    told.remove(&key, stored, entry.number);
+                if !matches!(entry.held, Held::SideBySide) {
+                    told.remove(&key, &entry.held, entry.number);
+                }
+                if let (Held::Answer(_), Some(tell)) = (&entry.held, tell.get()) {
+                    tell(&key);
                 }
             })
             .build();
-        Self { cache, index, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
+        Self { cache, index, gone, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
     }
 
     /// Bytes and entries that are kept.
@@ -165,7 +179,7 @@ impl MemoryStore {
     fn insert(&self, key: &Key, held: Held, until: Instant) -> Option<Key> {
         let number = self.number();
         let goes = match &held {
-            Held::Answer(stored) => self.index.add(key, stored, number),
+            Held::Answer(_) | Held::Page(_) => self.index.add(key, &held, number),
             Held::SideBySide => None,
         };
         self.cache.insert(key.clone(), Entry { held, until, number });
@@ -214,5 +228,10 @@ impl Store for MemoryStore {
 
     fn keys(&self) -> Vec<Key> {
         self.cache.iter().map(|(key, _)| Key::clone(&key)).collect()
+    }
+
+    fn when_gone(&self, tell: Tell) {
+        // There is one engine a store.
+        let _first = self.gone.set(tell);
     }
 }

@@ -15,9 +15,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Page;
+use crate::engine::hot::Part;
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
+use crate::page::outcome::Reason;
 use crate::page::policy::breaker::Circuit;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
@@ -143,6 +145,13 @@ impl Observer for Metrics {
                 reason: outcome.reason.map_or("", |reason| reason.as_str()),
             };
             self.outcomes.get_or_create(&labels).inc();
+        }
+    }
+
+    fn composed_again(&self, parts: &[Part], times: u64) {
+        for (fragment, shown, reason) in parts {
+            let (fragment, reason) = (Arc::clone(fragment), reason.map_or("", Reason::as_str));
+            self.outcomes.get_or_create(&ByOutcome { fragment, outcome: shown.as_str(), reason }).inc_by(times);
         }
     }
 

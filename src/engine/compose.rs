@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::page::context::Visit;
 use crate::page::defaults::Defaults;
 use crate::page::fetch::Fetch;
-use crate::page::headers::headers;
+use crate::page::headers::Headers;
 use crate::page::layout::Template;
 use crate::page::outcome::{Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, plan};
@@ -22,6 +22,7 @@ use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
 use super::fanout::FanOut;
+use super::hot::{self, Hot, Whole};
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
@@ -50,6 +51,7 @@ pub struct Compositor {
     pub(super) flights: Arc<Flights<Landing>>,
     pub(super) services: Arc<Services>,
     pub(super) purges: Arc<Purges>,
+    pub(super) hot: Arc<Hot>,
 }
 
 /// How long a page's head waits for parts that are nearly there, once it could leave: a page that is
@@ -64,7 +66,7 @@ pub struct Page {
     /// Its bytes, in order.
     pub chunks: Vec<Bytes>,
     /// What its parts and its layout let it say of itself.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// What it was made from.
     pub plan: Plan,
     /// What became of each hole of the plan.
@@ -78,6 +80,8 @@ pub struct TooLarge(u64);
 
 /// A page whose head is known.
 pub enum Begun {
+    /// It was kept whole.
+    Hot(Arc<Whole>),
     /// All of it is.
     Whole(Box<Page>),
     /// Its parts follow in document order, as they come in.
@@ -112,7 +116,14 @@ impl Compositor {
     /// A compositor over adapters.
     #[must_use]
     pub fn new(ports: Ports) -> Self {
-        Self { ports, flights: Arc::default(), services: Arc::default(), purges: Arc::default() }
+        let hot = Arc::<Hot>::default();
+        let told = Arc::downgrade(&hot);
+        ports.store.when_gone(Box::new(move |key| {
+            if let Some(hot) = told.upgrade() {
+                hot.changed(key);
+            }
+        }));
+        Self { ports, flights: Arc::default(), services: Arc::default(), purges: Arc::default(), hot }
     }
 
     /// The time of day, by which layouts take turns and conditions hold.
@@ -125,6 +136,26 @@ impl Compositor {
     #[must_use]
     pub fn chance(&self) -> fn() -> f64 {
         self.ports.chance
+    }
+
+    /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
+    /// before all of it is known.
+    pub async fn serve(&self, request: Request, stream: bool) -> Begun {
+        let (key, began) = (hot::key(&request), Instant::now().into_std());
+        let store = &*self.ports.store;
+        if let Some(whole) = self.hot.get(store, &key, began) {
+            return Begun::Hot(whole);
+        }
+        let begun = if stream { self.begin(request).await } else { Begun::Whole(Box::new(self.compose(request).await)) };
+        if let Begun::Whole(page) = &begun {
+            self.hot.offer(store, &key, page, began, &self.ports.observer);
+        }
+        begun
+    }
+
+    /// Tells the observer how often pages were sent that are kept whole.
+    pub fn tell(&self) {
+        self.hot.tell();
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
@@ -154,7 +185,8 @@ impl Compositor {
                 return Begun::Whole(Box::new(self.finish(fan_out, &trace)));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
-                let headers = headers(fan_out.plan(), fan_out.outcomes(), false, Instant::now().into_std());
+                let now = Instant::now().into_std();
+                let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
                 return Begun::Streaming { status, headers, body: self.stream(fan_out, trace) };
             }
         }
@@ -215,10 +247,11 @@ impl Compositor {
             tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
             (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
         }
+        let now = Instant::now().into_std();
         let page = Page {
             verdict,
             chunks,
-            headers: headers(&plan, &outcomes, complete, Instant::now().into_std()),
+            headers: Headers::of(&plan, &outcomes, complete, now),
             plan,
             outcomes,
         };

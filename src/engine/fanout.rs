@@ -116,13 +116,14 @@ impl FanOut {
 }
 
 fn outcome(found: &Found, has_fallback: bool) -> Outcome {
-    let (answer, fresh) = match found {
+    let (answer, fresh, early) = match found {
         Found::Nothing(reason) => return Outcome::missing(*reason, has_fallback),
-        Found::Fresh(answer, fresh_for) => (answer, Ok((Instant::now() + *fresh_for).into_std())),
-        Found::Stale(answer, reason) => (answer, Err(*reason)),
+        Found::Fresh(answer, left, early) => (answer, Ok((Instant::now() + *left).into_std()), *early),
+        Found::Stale(answer, reason) => (answer, Err(*reason), None),
     };
     let answer = Arc::clone(answer);
-    match (&answer.content, fresh) {
+    let steady_until = early.and_then(|early| fresh.ok()?.checked_sub(early));
+    let outcome = match (&answer.content, fresh) {
         (Content::Fragment(_), Ok(until)) => Outcome::fresh(answer, until),
         (Content::Fragment(_), Err(reason)) => Outcome::stale(answer, reason),
         (Content::Empty, fresh) => {
@@ -131,5 +132,6 @@ fn outcome(found: &Found, has_fallback: bool) -> Outcome {
         (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
             Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
-    }
+    };
+    Outcome { steady_until, ..outcome }
 }

@@ -11,7 +11,7 @@ use crate::page::fetch::Fetch;
 use crate::page::outcome::Reason;
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::directives::Never;
-use crate::page::policy::freshness::{Freshness, Kept, freshness, is_due};
+use crate::page::policy::freshness::{Freshness, Kept, early, freshness, is_due};
 
 use super::collapse::Flight;
 use super::compose::Compositor;
@@ -25,8 +25,8 @@ const SIDE_BY_SIDE: Duration = Duration::from_mins(2);
 /// What a lookup came to.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// An answer, fresh for this long.
-    Fresh(Arc<Answer>, Duration),
+    /// An answer, fresh for this long; so long before its end it is asked for again, where it is kept.
+    Fresh(Arc<Answer>, Duration, Option<Duration>),
     /// An old answer, and why.
     Stale(Arc<Answer>, Reason),
     /// Nothing, and why.
@@ -67,7 +67,7 @@ impl Compositor {
                     if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
                         drop(self.fly(wanted, now, trace));
                     }
-                    return Found::Fresh(answer, left);
+                    return Found::Fresh(answer, left, Some(early(&stored.kept, &lifetime)));
                 }
                 Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
                     return Found::Stale(answer, trouble.reason);
@@ -89,7 +89,7 @@ impl Compositor {
             Ok(Ok(Brought { answer, purged: true })) => Found::Stale(answer, Reason::Revalidating),
             Ok(Ok(Brought { answer, purged: false })) => {
                 let fresh_for = answer.lifetime(wanted).fresh;
-                Found::Fresh(answer, fresh_for)
+                Found::Fresh(answer, fresh_for, None)
             }
             Ok(Err(reason)) => spare.map_or(Found::Nothing(reason), |answer| Found::Stale(answer, reason)),
             Err(_) => spare.map_or(Found::Nothing(late), |answer| Found::Stale(answer, late)),
@@ -107,7 +107,7 @@ impl Compositor {
         let alone = match held {
             Some(Held::SideBySide) => true,
             Some(Held::Answer(stored)) => !stored.answer.is_shareable(),
-            None => false,
+            Some(Held::Page(_)) | None => false,
         };
         if alone {
             return self.fetch_alone(wanted, trace).await;
@@ -163,7 +163,7 @@ impl Compositor {
         let held = self.ports.store.get(&wanted.key);
         let stored = match &held {
             Some(Held::Answer(stored)) => Some(stored),
-            Some(Held::SideBySide) | None => None,
+            Some(Held::SideBySide | Held::Page(_)) | None => None,
         };
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching =
@@ -188,6 +188,11 @@ impl Compositor {
     }
 
     fn keep(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
+        self.put(wanted, answer, held);
+        self.hot.changed(&wanted.key);
+    }
+
+    fn put(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
         let store = &self.ports.store;
         let useful = answer.lifetime(wanted).useful();
         if !useful.is_zero() {

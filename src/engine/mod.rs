@@ -11,12 +11,15 @@ pub mod lookup;
 pub mod purge;
 pub mod trace;
 
+pub mod hot;
+
 pub mod compose;
 pub mod fanout;
 
 pub mod live;
 
 pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
+pub use hot::Whole;
 pub use live::{Live, Snapshot};
 pub use lookup::Found;
 pub use purge::{Manner, Purge};

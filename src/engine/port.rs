@@ -20,6 +20,7 @@ use crate::page::policy::breaker::Circuit;
 use crate::page::policy::freshness::Kept;
 
 use super::compose::Page;
+use super::hot::{Part, Place};
 
 /// A `GET` as it is sent.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ pub enum Held {
     Answer(Stored),
     /// That answers are never shared: readers ask side by side, and not one after another.
     SideBySide,
+    /// A page that was stitched, for as long as it would be stitched so again.
+    Page(Arc<Place>),
 }
 
 /// An answer that is kept.
@@ -101,6 +104,9 @@ pub trait Store: Send + Sync {
 
     /// The keys of everything.
     fn keys(&self) -> Vec<Key>;
+
+    /// Tells from now on of each answer that goes or is replaced, be it that there is no more room.
+    fn when_gone(&self, _tell: Box<dyn Fn(&Key) + Send + Sync>) {}
 }
 
 /// The time of day. Time spans are measured by tokio's clock, which tests can pause.
@@ -120,6 +126,9 @@ pub trait Observer: Send + Sync {
     /// A page was composed.
     fn composed(&self, page: &Page);
 
+    /// A page that was kept whole was sent so many times more, with these parts.
+    fn composed_again(&self, parts: &[Part], times: u64);
+
     /// A reader's request was answered with this status, this long after it came.
     fn answered(&self, status: StatusCode, took: Duration);
 
@@ -134,6 +143,7 @@ impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
+    fn composed_again(&self, _: &[Part], _: u64) {}
     fn answered(&self, _: StatusCode, _: Duration) {}
     fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: Duration) {}
 }

@@ -129,11 +129,15 @@ impl Compositor {
             keys.retain(|key| met.insert(key.clone()));
         }
         let now = Instant::now().into_std();
-        let purged = keys.iter().filter(|key| match manner {
-            Manner::Hard => store.remove(key),
-            Manner::Soft => store.change(key, &mut |stored| {
-                stored.kept.softened.get_or_insert(now);
-            }),
+        let purged = keys.iter().filter(|key| {
+            let met = match manner {
+                Manner::Hard => store.remove(key),
+                Manner::Soft => store.change(key, &mut |stored| {
+                    stored.kept.softened.get_or_insert(now);
+                }),
+            };
+            self.hot.changed(key);
+            met
         });
         purged.count()
     }

@@ -2,8 +2,9 @@
 //! A page that was not whole is never kept downstream.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -15,29 +16,136 @@ pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Bytes of `Surrogate-Key`, at most: caches and proxies take no more of one field.
 const MAX_KEYS: usize = 16 * 1024;
 
-/// A page's `Cache-Control`, `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout
-/// adds. `complete`: all outcomes that it needs are known.
-#[must_use]
-pub fn headers(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> HeaderMap {
-    let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
-    let mut put = |name: HeaderName, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
+/// What a page says about itself.
+#[derive(Debug, Clone)]
+pub struct Headers {
+    /// `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout adds.
+    pub lasting: HeaderMap,
+    /// How long it may be kept downstream.
+    pub downstream: Downstream,
+}
+
+impl Headers {
+    /// What a page says that is made of these parts. `complete`: all outcomes that it needs are known.
+    #[must_use]
+    pub fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
+        let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
+        let mut put = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        };
+        let order = plan.in_order(outcomes);
+        put(SURROGATE_KEY, &surrogate_keys(plan, outcomes, &order));
+        if complete && !plan.is_cut && parts(outcomes).all(is_whole) {
+            put(header::ETAG, &etag(plan, outcomes, &order));
         }
-    };
-    let parts = || parts(outcomes);
-    let order = plan.in_order(outcomes);
-    put(header::CACHE_CONTROL, &cache_control(plan, outcomes, complete, now));
-    put(SURROGATE_KEY, &surrogate_keys(plan, outcomes, &order));
-    if complete && !plan.is_cut && parts().all(is_whole) {
-        put(header::ETAG, &etag(plan, outcomes, &order));
+        // Of what was tried in vain nothing is on the page.
+        let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
+        for cookie in on_page.filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
+            headers.append(header::SET_COOKIE, cookie.clone());
+        }
+        Self { lasting: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
     }
-    // Of what was tried in vain nothing is on the page.
-    let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
-    for cookie in on_page.filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
-        headers.append(header::SET_COOKIE, cookie.clone());
+
+    /// All of them, as they read now.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> HeaderMap {
+        let mut headers = self.lasting.clone();
+        headers.insert(header::CACHE_CONTROL, self.downstream.at(now));
+        headers
     }
-    headers
+}
+
+/// How long a page may be kept downstream: the strictest that its parts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downstream {
+    /// By nobody, and it is one reader's.
+    Private,
+    /// By nobody.
+    Never,
+    /// By all who ask about it each time.
+    Asked,
+    /// For some time.
+    For(Freshness),
+}
+
+/// Until when a page is fresh downstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Its first part goes stale then.
+    until: Option<Instant>,
+    /// A condition of time changes it then.
+    changes: Option<Instant>,
+    /// In seconds, whatever is left.
+    most: Option<u64>,
+    /// In seconds, in browsers.
+    in_browsers: Option<u64>,
+    /// Browsers may not show it any longer than that.
+    must_revalidate: bool,
+}
+
+impl Downstream {
+    fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
+        let parts = || parts(outcomes);
+        let never = |outcome: &Outcome| {
+            let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
+            stated.is_some_and(|stated| stated.here.never.is_some() || stated.downstream().never.is_some())
+        };
+        if parts().any(never) {
+            return Self::Private;
+        }
+        if !complete || plan.is_cut || !parts().all(is_whole) {
+            return Self::Never;
+        }
+        let answers = || parts().filter_map(|part| part.answer.as_ref());
+        let told = || answers().map(|answer| answer.stated.downstream());
+        if told().any(|told| told.no_cache) {
+            return Self::Asked;
+        }
+        // Where a part told caches downstream something else than the compositor (RFC 9213), not longer
+        // than that.
+        let targeted = answers().filter_map(|answer| answer.stated.downstream.as_ref()?.max_age);
+        let most = targeted.chain(plan.template.max_age).map(|most| most.as_secs()).min();
+        Self::For(Freshness {
+            until: parts().map(|part| part.fresh_until.unwrap_or(now)).min(),
+            changes: plan.changes_in.map(|left| now + left),
+            most,
+            in_browsers: told().filter_map(|told| told.in_browsers).map(|told| told.as_secs()).min(),
+            must_revalidate: told().any(|told| told.for_browsers_too),
+        })
+    }
+
+    /// The `Cache-Control` that says so now.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> HeaderValue {
+        match self {
+            Self::Private => HeaderValue::from_static("private, no-store"),
+            Self::Never => HeaderValue::from_static("no-store"),
+            Self::Asked => HeaderValue::from_static("public, no-cache"),
+            Self::For(freshness) => freshness.at(now),
+        }
+    }
+}
+
+impl Freshness {
+    fn at(&self, now: Instant) -> HeaderValue {
+        let left = |until: Instant| until.saturating_duration_since(now);
+        // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
+        let parts = self.until.map(|until| left(until)).map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        let changes = self.changes.map(|changes| left(changes).as_secs());
+        let shared = [parts, changes, self.most].into_iter().flatten().min().unwrap_or_default();
+        let browsers = self.in_browsers.map_or(shared, |browsers| browsers.min(shared));
+        let mut value = BytesMut::with_capacity(64);
+        let _ = write!(value, "public, max-age={browsers}");
+        if browsers < shared {
+            let _ = write!(value, ", s-maxage={shared}");
+        }
+        if self.must_revalidate {
+            value.put_slice(b", must-revalidate");
+        }
+        HeaderValue::from_maybe_shared(value.freeze()).expect("words and numbers are a value")
+    }
 }
 
 /// The parts that were asked for.
@@ -48,47 +156,6 @@ fn parts(outcomes: &Outcomes) -> impl Iterator<Item = &Outcome> {
 /// Whether a part is what it should be.
 fn is_whole(outcome: &Outcome) -> bool {
     outcome.shown == Shown::Fresh || (outcome.reason == Some(Reason::Empty) && outcome.fresh_until.is_some())
-}
-
-/// The strictest of the parts'.
-fn cache_control(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> String {
-    let parts = || parts(outcomes);
-    let never = |outcome: &Outcome| {
-        let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
-        stated.is_some_and(|stated| stated.here.never.is_some() || stated.downstream().never.is_some())
-    };
-    if parts().any(never) {
-        return "private, no-store".to_owned();
-    }
-    if !complete || plan.is_cut || !parts().all(is_whole) {
-        return "no-store".to_owned();
-    }
-    let told = || parts().filter_map(|part| part.answer.as_ref()).map(|answer| answer.stated.downstream());
-    if told().any(|told| told.no_cache) {
-        return "public, no-cache".to_owned();
-    }
-    // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
-    let parts_left = parts().map(|part| downstream_freshness(part, now).as_nanos().div_ceil(1_000_000_000));
-    let caps = plan.template.max_age.into_iter().chain(plan.changes_in).map(|cap| u128::from(cap.as_secs()));
-    let shared = parts_left.chain(caps).min().unwrap_or_default();
-    let in_browsers = told().filter_map(|told| told.in_browsers).map(|told| u128::from(told.as_secs()));
-    let browsers = in_browsers.chain([shared]).min().unwrap_or_default();
-    let mut value = format!("public, max-age={browsers}");
-    if browsers < shared {
-        let _ = write!(value, ", s-maxage={shared}");
-    }
-    if told().any(|told| told.for_browsers_too) {
-        value.push_str(", must-revalidate");
-    }
-    value
-}
-
-/// How long caches downstream may show a part: not past its freshness here, and where it told them
-/// something else than the compositor (RFC 9213), not longer than that.
-fn downstream_freshness(outcome: &Outcome, now: Instant) -> Duration {
-    let left = outcome.fresh_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-    let told = outcome.answer.as_ref().and_then(|answer| answer.stated.downstream.as_ref());
-    told.and_then(|told| told.max_age).map_or(left, |told| told.min(left))
 }
 
 /// The union of the parts' names and keys, in document order; names first, should there be too many.

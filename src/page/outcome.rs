@@ -100,31 +100,33 @@ pub struct Outcome {
     pub answer: Option<Arc<Answer>>,
     /// Until when it stays fresh; `None` where it is not.
     pub fresh_until: Option<Instant>,
+    /// Until when it is kept and looking it up comes to the same; `None` where it is not kept.
+    pub steady_until: Option<Instant>,
 }
 
 impl Outcome {
     /// A fresh copy.
     #[must_use]
     pub const fn fresh(answer: Arc<Answer>, until: Instant) -> Self {
-        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_until: Some(until) }
+        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_until: Some(until), steady_until: None }
     }
 
     /// An old copy.
     #[must_use]
     pub const fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
-        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_until: None }
+        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_until: None, steady_until: None }
     }
 
     /// What the layout holds, or nothing where it holds nothing.
     #[must_use]
     pub const fn missing(reason: Reason, has_fallback: bool) -> Self {
         let shown = if has_fallback { Shown::Fallback } else { Shown::Omitted };
-        Self { shown, reason: Some(reason), answer: None, fresh_until: None }
+        Self { shown, reason: Some(reason), answer: None, fresh_until: None, steady_until: None }
     }
 
     /// Nothing, and that is as it should be.
     #[must_use]
     pub const fn nothing(reason: Reason) -> Self {
-        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_until: None }
+        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_until: None, steady_until: None }
     }
 }

@@ -194,7 +194,7 @@ async fn cookies_that_a_manifest_names_pass_and_nobody_else_gets_the_answer() {
         })
         .start();
     let page = site.get("/").await;
-    let cookies: Vec<_> = page.0.headers.get_all("set-cookie").iter().collect();
+    let cookies: Vec<_> = page.1.get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["basket=7; Path=/"]);
     assert_eq!(page.header("cache-control"), "private, no-store");
     site.get("/").await;

@@ -196,7 +196,7 @@ async fn a_fragment_by_itself_may_do_no_more_than_on_any_of_its_pages() {
         .fragment_with("a", "context = [\"variant\"]\n", html("A"))
         .start();
     let page = site.get("/_pasteup/fragment/a").await;
-    let policies: Vec<_> = page.0.headers.get_all("content-security-policy").iter().collect();
+    let policies: Vec<_> = page.1.get_all("content-security-policy").iter().collect();
     assert_eq!(policies, ["img-src a.test", "img-src b.test"]);
     assert_eq!(page.0.plan.template.experiments.len(), 1);
 }

@@ -23,6 +23,7 @@ mod discovering;
 mod esi;
 mod faulting;
 mod framing;
+mod heating;
 mod fuzzing;
 mod keeping;
 mod layouts;

@@ -36,7 +36,7 @@ pub(super) async fn respond(
     let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
     match pages.compositor.asset(fetch, trace).await {
-        Found::Fresh(answer, fresh_for) => sent(&answer, fresh_for, &request.headers, trace),
+        Found::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
         Found::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
         Found::Nothing(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
         // It is there, and is nothing that pages load.

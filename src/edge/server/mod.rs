@@ -175,17 +175,23 @@ impl Pages {
             changes_in,
         };
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
-        let begun = if snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11 {
-            self.compositor.begin(wanted).await
-        } else {
-            Begun::Whole(Box::new(self.compositor.compose(wanted).await))
-        };
+        let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
+        let begun = self.compositor.serve(wanted, stream).await;
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
         let held = if part.drawn { &nothing } else { &request.headers };
         // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut dimensions = template.reads.clone();
         let mut response = match begun {
+            Begun::Hot(whole) => {
+                dimensions.clone_from(&whole.dimensions);
+                answered(StatusCode::OK, whole.headers.at(Instant::now()), || {
+                    Body::new(Chunks::new(whole.chunks.clone()).map_err(move |never| {
+                        let _permit = &permit;
+                        never
+                    }))
+                }, held)
+            }
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
                 response(*page, held, trace).map(|body| {
@@ -227,8 +233,9 @@ fn host(request: &Parts) -> String {
 
 fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
     let Page { verdict, chunks, headers, .. } = page;
-    let mut response = match verdict {
-        Verdict::Error(status) => return error(status, trace),
+    let headers = headers.at(Instant::now());
+    match verdict {
+        Verdict::Error(status) => error(status, trace),
         Verdict::Redirect(status, location) => {
             let Ok(location) = HeaderValue::from_str(&location) else { return error(StatusCode::BAD_GATEWAY, trace) };
             let mut response = Response::new(Body::empty());
@@ -239,22 +246,23 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
                 }
             }
             response.headers_mut().insert(LOCATION, location);
-            return response;
+            response
         }
-        Verdict::Page(status) => {
-            let held = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag));
-            if status == StatusCode::OK && held {
-                // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                // As its 200 has it, which may be sent in any coding.
-                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
-                response
-            } else {
-                return self::page(status, headers, Body::new(Chunks::new(chunks)));
-            }
-        }
-    };
+        Verdict::Page(status) => answered(status, headers, || Body::new(Chunks::new(chunks)), request),
+    }
+}
+
+/// A page that is whole, or that the reader has it already.
+fn answered(status: StatusCode, headers: HeaderMap, body: impl FnOnce() -> Body, request: &HeaderMap) -> Response {
+    let held = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag));
+    if status != StatusCode::OK || !held {
+        return page(status, headers, body());
+    }
+    // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    // As its 200 has it, which may be sent in any coding.
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
     response.headers_mut().extend(headers);
     response
 }

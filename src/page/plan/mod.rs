@@ -289,6 +289,12 @@ impl Plan {
         .filter_map(|hole| self.of(hole))
     }
 
+    /// What holds where neither layout nor manifest says.
+    #[must_use]
+    pub const fn defaults(&self) -> &Arc<Defaults> {
+        &self.defaults
+    }
+
     /// The fetch that a hole is the answer to.
     #[must_use]
     pub fn of(&self, hole: usize) -> Option<&Arc<Fetch>> {

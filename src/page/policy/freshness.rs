@@ -144,7 +144,16 @@ pub fn freshness(kept: &Kept, lifetime: &Lifetime, now: Instant) -> Freshness {
 /// Whether a kept answer that is fresh for `left` more should be refreshed while it is shown.
 #[must_use]
 pub fn is_due(kept: &Kept, lifetime: &Lifetime, left: Duration) -> bool {
-    lifetime.fresh >= EARLY_FROM && left < (lifetime.fresh / EARLY).mul_f64(kept.early.clamp(0.0, 1.0))
+    left < early(kept, lifetime)
+}
+
+/// How long before its end a kept answer is refreshed.
+#[must_use]
+pub fn early(kept: &Kept, lifetime: &Lifetime) -> Duration {
+    if lifetime.fresh < EARLY_FROM {
+        return Duration::ZERO;
+    }
+    (lifetime.fresh / EARLY).mul_f64(kept.early.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]

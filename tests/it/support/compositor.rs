@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
+use pasteup::engine::hot::Part;
 use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::Reader;
@@ -33,7 +34,7 @@ type Behaviour = Box<dyn Fn(Request) -> Answer + Send + Sync>;
 pub(crate) struct TestCompositor {
     files: Files,
     services: Services,
-    defaults: Defaults,
+    defaults: Arc<Defaults>,
     limits: Limits,
     chance: Option<fn() -> f64>,
     in_flight: Arc<InFlight>,
@@ -110,6 +111,7 @@ impl Observer for InFlight {
 
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
+    fn composed_again(&self, _: &[Part], _: u64) {}
     fn answered(&self, _: StatusCode, _: Duration) {}
     fn fetched(&self, _: &Fetch, _: Result<&pasteup::page::answer::Answer, &Failure>, _: Duration) {}
 }
@@ -171,7 +173,7 @@ impl TestCompositor {
     }
 
     pub(crate) fn defaults(mut self, change: impl FnOnce(&mut Defaults)) -> Self {
-        change(&mut self.defaults);
+        change(Arc::make_mut(&mut self.defaults));
         self
     }
 
@@ -228,12 +230,24 @@ impl TestCompositor {
 
     /// Asks for a page as some reader.
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
-        Got(self.ask(target, reader, async |engine, request| engine.compose(request).await).await)
+        let page = self.ask(target, reader, async |engine, request| engine.compose(request).await).await;
+        let headers = page.headers.at(Instant::now().into_std());
+        Got(page, headers)
     }
 
     /// Asks for a page, and takes it as soon as its head is known.
     pub(crate) async fn begin(&self, target: &str) -> Begun {
         self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
+    }
+
+    /// Asks for a page as the server does: as it is kept, where it is. Its headers, its bytes, and whether it was.
+    pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, bool) {
+        let now = || Instant::now().into_std();
+        match self.ask(target, reader, async |engine, request| engine.serve(request, false).await).await {
+            Begun::Hot(whole) => (whole.headers.at(now()), whole.chunks.concat().into(), true),
+            Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), false),
+            Begun::Streaming { .. } => unreachable!("it was not asked for so"),
+        }
     }
 
     async fn ask<T>(
@@ -247,7 +261,7 @@ impl TestCompositor {
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
         let visit = template.visit(pattern, parameters, query, reader, "courier.test".to_owned());
-        let (template, defaults, trace) = (Arc::clone(template), Arc::new(self.defaults.clone()), Trace::new());
+        let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&self.defaults), Trace::new());
         how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }
 
@@ -285,8 +299,8 @@ impl TestCompositor {
     }
 }
 
-/// A page that was composed.
-pub(crate) struct Got(pub(crate) Page);
+/// A page that was composed, and its headers as they read then.
+pub(crate) struct Got(pub(crate) Page, pub(crate) HeaderMap);
 
 impl Got {
     pub(crate) fn html(&self) -> String {
@@ -295,7 +309,7 @@ impl Got {
 
     /// A header of it; empty where it has none.
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.0.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.1.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
     pub(crate) fn verdict(&self) -> &Verdict {
@@ -398,6 +412,7 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
             seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
         }
         Begun::Whole(page) => return Err(page.verdict),
+        Begun::Hot(_) => unreachable!("it is not served"),
         Begun::Streaming { status, headers, mut body } => {
             assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
             assert!(!headers.contains_key("etag"));

@@ -1,0 +1,299 @@
+//! Pages that are asked for again and again are kept whole: one look instead of one for each part.
+//! What is kept is what stitching would make now: with the first part that changes, it is no more.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::SET_COOKIE;
+
+use crate::page::answer::Answer;
+use crate::page::context::{Device, Dimension, Visit};
+use crate::page::defaults::Defaults;
+use crate::page::fetch::Fetch;
+use crate::page::headers::{Downstream, Headers};
+use crate::page::key::Key;
+use crate::page::layout::Template;
+use crate::page::names::Name;
+use crate::page::outcome::{Outcome, Reason, Shown};
+use crate::page::verdict::Verdict;
+
+use super::compose::{Page, Request};
+use super::port::{Held, Observer, Store};
+
+/// Chunks of fewer bytes are copied together; larger ones stay where they are, and are counted there.
+const LARGE: usize = 8 << 10;
+/// Pages that are remembered to have been asked for once.
+const ONCE: usize = 1 << 14;
+/// The longest that a page is kept whole, be it without any part.
+const LONGEST: Duration = Duration::from_hours(1);
+/// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
+const PART: usize = 200;
+/// Bytes that a kept page costs beside all that.
+const PAGE: usize = 1_500;
+
+/// A page that is kept whole.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its bytes, in order, in few pieces.
+    pub chunks: Vec<Bytes>,
+    /// What it says of itself.
+    pub headers: Headers,
+    /// What it varies on.
+    pub dimensions: Vec<Dimension>,
+    /// Until when its parts are what they are.
+    until: Instant,
+    // Their addresses are in its key, and stay theirs for as long as it is there.
+    _made_from: (Arc<Template>, Arc<Defaults>),
+    counted: Counted,
+    parts: Vec<Key>,
+    number: u64,
+    table: Arc<Table>,
+}
+
+/// What became of a part: its name, what stands in its place, and why.
+pub type Part = (Name, Shown, Option<Reason>);
+
+/// How often a page was sent since that was last told.
+struct Counted {
+    times: AtomicU64,
+    parts: Vec<Part>,
+    observer: Arc<dyn Observer>,
+}
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.times.fmt(f)
+    }
+}
+
+impl Counted {
+    fn tell(&self) {
+        let times = self.times.swap(0, Ordering::Relaxed);
+        if times > 0 {
+            self.observer.composed_again(&self.parts, times);
+        }
+    }
+}
+
+/// The place of a page in the store. It is empty from the moment on at which a part of it changes.
+#[derive(Debug)]
+pub struct Place {
+    whole: ArcSwapOption<Whole>,
+    size: usize,
+}
+
+impl Place {
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// Which pages hold which part.
+#[derive(Debug, Default)]
+struct Table(Mutex<HashMap<Key, Vec<(u64, Weak<Place>)>>>);
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<(u64, Weak<Place>)>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.counted.tell();
+        let mut table = self.table.lock();
+        for part in &self.parts {
+            if let Some(pages) = table.get_mut(part) {
+                pages.retain(|(number, _)| *number != self.number);
+                if pages.is_empty() {
+                    table.remove(part);
+                }
+            }
+        }
+    }
+}
+
+/// The pages that are kept whole.
+pub(super) struct Hot {
+    table: Arc<Table>,
+    /// Hashes of pages that were asked for once. One takes the place of another.
+    once: Box<[AtomicU64]>,
+    hasher: RandomState,
+    next: AtomicU64,
+    /// All of them, to be told of.
+    all: Mutex<Vec<Weak<Whole>>>,
+}
+
+impl Default for Hot {
+    fn default() -> Self {
+        Self {
+            table: Arc::default(),
+            once: (0..ONCE).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+            next: AtomicU64::new(0),
+            all: Mutex::default(),
+        }
+    }
+}
+
+/// What tells one page from another: all that it is planned from, but for the time.
+pub(super) fn key(request: &Request) -> Key {
+    // Their addresses: what is live is made anew as a whole when something of it changes.
+    let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
+    let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();
+    let Visit { pattern, parameters, reader, host } = &request.visit;
+    let mut resource: Vec<&[u8]> = vec![b"page", &template, &defaults, pattern.as_bytes()];
+    for (name, value) in parameters {
+        resource.extend([name.as_bytes(), value.as_bytes()]);
+    }
+    let mut context: Vec<&[u8]> = vec![host.as_bytes()];
+    for (what, value) in [
+        ("device", reader.device.map(Device::as_str)),
+        ("region", reader.region.as_deref()),
+        ("locale", reader.locale.as_deref()),
+    ] {
+        context.extend(value.into_iter().flat_map(|value| [what.as_bytes(), value.as_bytes()]));
+    }
+    for (what, pairs) in [("variant", &reader.variants), ("cookie", &reader.cookies)] {
+        for (name, value) in pairs {
+            context.extend([what.as_bytes(), name.as_bytes(), value.as_bytes()]);
+        }
+    }
+    for (name, value) in &reader.headers {
+        context.extend([b"header", name.as_str().as_bytes(), value.as_bytes()]);
+    }
+    Key::new(resource, context)
+}
+
+impl Hot {
+    /// The page that is kept under a key.
+    pub(super) fn get(&self, store: &dyn Store, key: &Key, now: Instant) -> Option<Arc<Whole>> {
+        let Some(Held::Page(place)) = store.get(key) else { return None };
+        let whole = place.whole.load_full().filter(|whole| now < whole.until)?;
+        whole.counted.times.fetch_add(1, Ordering::Relaxed);
+        Some(whole)
+    }
+
+    /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's. `began`: when
+    /// its plan was made.
+    pub(super) fn offer(
+        &self,
+        store: &dyn Store,
+        key: &Key,
+        page: &Page,
+        began: Instant,
+        observer: &Arc<dyn Observer>,
+    ) {
+        let anybodys = matches!(page.headers.downstream, Downstream::For(_) | Downstream::Asked);
+        let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
+        if !anybodys || !is_page || !self.was_asked(key) {
+            return;
+        }
+        let changes = page.plan.changes_in.map(|left| began + left);
+        let parts = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
+        let asked = || parts.clone().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition));
+        let longest = [Some(began + LONGEST), changes].into_iter().flatten().map(Some);
+        // `None` is less than any: a part that is not kept.
+        let Some(until) = asked().map(|(_, outcome)| outcome.steady_until).chain(longest).min().flatten() else { return };
+        let useful = until.saturating_duration_since(began);
+        if useful.is_zero() {
+            return;
+        }
+        let held: Vec<_> = asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
+        let (chunks, copied) = joined(&page.chunks);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let count = |(hole, outcome): (usize, &Outcome)| {
+            (page.plan.holes[hole].label(), outcome.shown, outcome.reason)
+        };
+        let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
+        let whole = Arc::new(Whole {
+            chunks,
+            headers: page.headers.clone(),
+            dimensions: page.plan.dimensions.clone(),
+            until,
+            _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
+            counted: Counted { times: AtomicU64::new(0), parts: parts.clone().map(count).collect(), observer: Arc::clone(observer) },
+            parts: held.iter().map(|(fetch, _)| fetch.key.clone()).collect(),
+            number,
+            table: Arc::clone(&self.table),
+        });
+        let place = Arc::new(Place { whole: ArcSwapOption::from(Some(Arc::clone(&whole))), size });
+        {
+            let mut table = self.table.lock();
+            for part in &whole.parts {
+                table.entry(part.clone()).or_default().push((number, Arc::downgrade(&place)));
+            }
+        }
+        // What changed before this moment is seen here, and what changes after it is told to the place.
+        let is_same = |(fetch, answer): &(&Arc<Fetch>, &Arc<Answer>)| {
+            matches!(store.get(&fetch.key), Some(Held::Answer(stored))
+                if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none())
+        };
+        if held.iter().all(is_same) {
+            self.note(&whole);
+            store.put(key, Held::Page(place), useful);
+        }
+    }
+
+    /// Whether a page was asked for not long ago; it is remembered that it was.
+    fn was_asked(&self, key: &Key) -> bool {
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        let once = &self.once[hash as usize % ONCE];
+        once.swap(hash, Ordering::Relaxed) == hash
+    }
+
+    /// An answer is another now, or none: pages that hold it are no more.
+    pub(super) fn changed(&self, key: &Key) {
+        let Some(places) = self.table.lock().remove(key) else { return };
+        for place in places.iter().filter_map(|(_, place)| place.upgrade()) {
+            drop(place.whole.swap(None));
+        }
+    }
+
+    fn note(&self, whole: &Arc<Whole>) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == all.capacity() {
+            all.retain(|whole| whole.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(whole));
+    }
+
+    /// Tells how often pages were sent since the last time.
+    pub(super) fn tell(&self) {
+        let all: Vec<_> = {
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|whole| whole.strong_count() > 0);
+            all.iter().filter_map(Weak::upgrade).collect()
+        };
+        all.iter().for_each(|whole| whole.counted.tell());
+    }
+}
+
+/// The same bytes in few pieces, and how many of them were copied.
+fn joined(chunks: &[Bytes]) -> (Vec<Bytes>, usize) {
+    let (mut pieces, mut piece, mut copied) = (Vec::new(), BytesMut::new(), 0);
+    for chunk in chunks {
+        if chunk.len() >= LARGE {
+            if !piece.is_empty() {
+                pieces.push(piece.split().freeze());
+            }
+            pieces.push(chunk.clone());
+        } else {
+            copied += chunk.len();
+            piece.extend_from_slice(chunk);
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece.freeze());
+    }
+    (pieces, copied)
+}

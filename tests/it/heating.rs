@@ -1,0 +1,175 @@
+//! Pages that are kept whole: the same bytes and headers as those that are stitched, at every moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use pasteup::engine::Manner;
+use pasteup::engine::port::Request;
+use pasteup::page::context::Reader;
+use proptest::prelude::*;
+use tokio::time::sleep;
+
+use crate::support::compositor::{TestCompositor, after, answers, html_kept};
+
+const PAGE: &str = "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=b />";
+
+/// Bytes and headers, and whether it was kept whole.
+async fn asked(site: &TestCompositor) -> (String, bool) {
+    let (_, bytes, hot) = site.serve("/", Reader::default()).await;
+    (String::from_utf8(bytes.to_vec()).unwrap(), hot)
+}
+
+fn two(a: &str, b: &str) -> TestCompositor {
+    TestCompositor::new().layout("p.html", PAGE).fragment("a", html_kept("A", a)).fragment("b", html_kept("B", b)).start()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_asked_for_again_is_kept_whole_until_its_first_part_is_stale() {
+    let site = two("max-age=2", "max-age=60");
+    let page = "<p>a</p>A<p>b</p>B".to_owned();
+    assert_eq!(asked(&site).await, (page.clone(), false), "the first time it is only remembered");
+    assert_eq!(asked(&site).await, (page.clone(), false), "the second time it is kept");
+    assert_eq!(asked(&site).await, (page.clone(), true));
+    site.becomes("a", html_kept("AA", "max-age=2"));
+    sleep(Duration::from_millis(1_999)).await;
+    assert_eq!(asked(&site).await, (page.clone(), true));
+    sleep(Duration::from_millis(1)).await;
+    let page = page.replace("A", "AA");
+    assert_eq!(asked(&site).await, (page.clone(), false));
+    assert_eq!(asked(&site).await, (page.clone(), false));
+    assert_eq!(asked(&site).await, (page, true));
+    assert_eq!((site.calls("a"), site.calls("b")), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_one_readers_or_not_whole_is_never_kept_whole() {
+    for cache_control in ["private, max-age=60", "no-store", "no-cache", "max-age=0"] {
+        let site = two(cache_control, "max-age=60");
+        for _ in 0..5 {
+            assert!(!asked(&site).await.1, "{cache_control}");
+        }
+    }
+    let site = two("max-age=60", "max-age=60");
+    site.becomes("b", answers(500, &[], ""));
+    for _ in 0..5 {
+        assert!(!asked(&site).await.1, "a part is missing");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_during_the_stitching_is_not_outlived() {
+    let site = two("max-age=60", "max-age=60");
+    for _ in 0..2 {
+        asked(&site).await;
+    }
+    site.becomes("a", html_kept("new", "max-age=60"));
+    for manner in [Manner::Hard, Manner::Soft] {
+        assert!(asked(&site).await.1);
+        assert_eq!(site.purge(&["a"], manner), 1);
+        assert_eq!(asked(&site).await, ("<p>a</p>new<p>b</p>B".to_owned(), false));
+        asked(&site).await;
+        asked(&site).await;
+    }
+}
+
+/// A world whose services say what they are at the moment.
+#[derive(Debug, Clone)]
+enum Step {
+    Visit(u8, u8),
+    /// A reader comes, and leaves after so many milliseconds.
+    Leave(u8, u8, u64),
+    Pause(u64),
+    Change(u8),
+    Purge(u8, bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0_u8..3, 0_u8..3).prop_map(|(page, reader)| Step::Visit(page, reader)),
+        1 => (0_u8..3, 0_u8..3, 0_u64..40).prop_map(|(page, reader, after)| Step::Leave(page, reader, after)),
+        3 => prop_oneof![0_u64..50, 0_u64..5_000, 0_u64..60_000].prop_map(Step::Pause),
+        2 => (0_u8..4).prop_map(Step::Change),
+        1 => (0_u8..4, any::<bool>()).prop_map(|(tag, soft)| Step::Purge(tag, soft)),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn world(versions: &Arc<[AtomicU64; 4]>) -> TestCompositor {
+    let behaviour = |index: usize, cache_control: &'static str| {
+        let versions = Arc::clone(versions);
+        after(Duration::from_millis(20), move |request: Request| {
+            let version = versions[index].load(Ordering::Relaxed);
+            let locale = request.headers.get("accept-language").map_or("", |locale| locale.to_str().unwrap());
+            let text = format!("<i>{}{version}{locale}{}</i>", NAMES[index], "x".repeat(index * 5_000));
+            html_kept(&text, cache_control)(request)
+        })
+    };
+    TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/0\"\n+++\n<fragment name=a />-<fragment name=b />-<fragment name=c />")
+        .layout("q.html", "+++\nroute = \"/1\"\nquery = [\"n\"]\nmax_age = \"30s\"\n+++\n<fragment name=a />-<fragment name=d ttl=5s>F</fragment>")
+        .layout("r.html", "+++\nroute = \"/2\"\n+++\n<fragment name=c locale=\"not de\" />-<fragment name=c /><fragment name=b />")
+        .fragment("a", behaviour(0, "max-age=3"))
+        .fragment("b", behaviour(1, "max-age=20, s-maxage=25, stale-while-revalidate=5"))
+        .fragment_with("c", "context = [\"locale\"]\n", behaviour(2, "max-age=40, stale-while-revalidate=10"))
+        .fragment("d", behaviour(3, "max-age=15, stale-if-error=60"))
+        .chance(|| 0.5)
+        .start()
+}
+
+fn reader(number: u8) -> Reader {
+    Reader { locale: Some(["en", "de", "fr"][usize::from(number)].to_owned()), ..Reader::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The engine beside one that stitches each page anew.
+    #[test]
+    fn a_page_that_is_kept_whole_is_what_stitching_makes(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let versions = Arc::new([const { AtomicU64::new(0) }; 4]);
+            let (plain, kept) = (world(&versions), world(&versions));
+            for step in steps {
+                match step {
+                    Step::Visit(page, who) => {
+                        let target = format!("/{page}");
+                        let stitched = async {
+                            let got = plain.get_as(&target, reader(who)).await;
+                            (got.1.clone(), Bytes::from(got.html()))
+                        };
+                        let ((headers, bytes), (kept_headers, kept_bytes, _)) =
+                            futures::future::join(stitched, kept.serve(&target, reader(who))).await;
+                        assert_eq!(bytes, kept_bytes);
+                        assert_eq!(sorted(&headers), sorted(&kept_headers));
+                    }
+                    Step::Leave(page, who, after) => {
+                        let target = format!("/{page}");
+                        let (a, b) = (plain.get_as(&target, reader(who)), kept.serve(&target, reader(who)));
+                        let both = futures::future::join(a, b);
+                        let _left = tokio::time::timeout(Duration::from_millis(after), both).await;
+                    }
+                    Step::Pause(ms) => sleep(Duration::from_millis(ms)).await,
+                    Step::Change(which) => _ = versions[usize::from(which)].fetch_add(1, Ordering::Relaxed),
+                    Step::Purge(which, soft) => {
+                        let manner = if soft { Manner::Soft } else { Manner::Hard };
+                        let tag = NAMES[usize::from(which)];
+                        assert_eq!(plain.purge(&[tag], manner), kept.purge(&[tag], manner));
+                    }
+                }
+            }
+        });
+    }
+}
+
+fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut headers: Vec<_> =
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    headers.sort();
+    headers
+}
