@@ -103,7 +103,8 @@ async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Co
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !over.load(Ordering::Relaxed) {
         let n = if fastrand::bool() { fastrand::u64(0..20) } else { fastrand::u64(..) };
-        let asked = client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}")).send();
+        let asked =
+            client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}")).send();
         if fastrand::u8(0..10) == 0 {
             // Some leave before they are answered.
             let pause = Duration::from_millis(fastrand::u64(0..100));
@@ -129,9 +130,8 @@ async fn soak(minutes: u64) -> String {
     let (running, mood) = start("[cache]\nmemory = \"16MiB\"\n[fragment]\nhtml = \"balanced\"\n").await;
     let (over, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
     let idle = running.held();
-    let readers: Vec<_> = (0..16)
-        .map(|who| tokio::spawn(read(running.pages, who, Arc::clone(&over), Arc::clone(&counts))))
-        .collect();
+    let readers: Vec<_> =
+        (0..16).map(|who| tokio::spawn(read(running.pages, who, Arc::clone(&over), Arc::clone(&counts)))).collect();
     let (began, end) = (Instant::now(), Duration::from_secs(60 * minutes));
     let (mut rows, mut reloads) = (String::new(), 0_u64);
     let mut next = Duration::from_secs(30);

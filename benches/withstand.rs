@@ -93,7 +93,10 @@ async fn start(settings: &str, layouts: &[(&str, &str)]) -> (Running, Arc<Servic
     }
     for (route, layout) in layouts {
         let name = route.trim_matches('/');
-        site.write(&format!("layouts/{name}.html"), &format!("+++\nroute = \"{route}\"\nquery = [\"n\"]\n+++\n{layout}"));
+        site.write(
+            &format!("layouts/{name}.html"),
+            &format!("+++\nroute = \"{route}\"\nquery = [\"n\"]\n+++\n{layout}"),
+        );
     }
     (site.serve(true), services)
 }
@@ -159,8 +162,10 @@ fn median(of: &mut [f64]) -> f64 {
 
 /// 250 readers of pages with a service that hangs, and 250 of pages without it.
 async fn hung() {
-    let layouts =
-        [("/without", "<fragment name=quick />"), ("/with", "<fragment name=quick /><fragment name=hangs timeout=500ms />")];
+    let layouts = [
+        ("/without", "<fragment name=quick />"),
+        ("/with", "<fragment name=quick /><fragment name=hangs timeout=500ms />"),
+    ];
     let (running, services) = start("[page]\nstream = false\n", &layouts).await;
     let mut rows = [const { (Vec::new(), Vec::new()) }; 2];
     // Who waits for the service that hangs keeps his pace, too: else all of them would come at once.
@@ -181,7 +186,9 @@ async fn hung() {
             rows[index].1.push(quantile(&mut without.pages, 0.99).as_secs_f64() * 1e3);
         }
     }
-    println!("| pages without the service that hangs, 500 readers, medians of 6 rounds | p50 (ms) | p99 (ms) |\n|---|---|---|");
+    println!(
+        "| pages without the service that hangs, 500 readers, medians of 6 rounds | p50 (ms) | p99 (ms) |\n|---|---|---|"
+    );
     let mut ninety_nine = Vec::new();
     for (what, (p50, p99)) in ["all well", "it hangs"].into_iter().zip(&mut rows) {
         ninety_nine.push(median(p99));
@@ -214,9 +221,18 @@ async fn tenfold() {
     }
     let (best, under, asked) = (median(&mut best), median(&mut under), median(&mut asked));
     println!("| load | asked (/s) | pages (/s) | of the peak |\n|---|---|---|---|");
-    println!("| as much as it can bear | | {best:.0} | 1 |\n| ten times that | {asked:.0} | {under:.0} | {:.2} |\n", under / best);
+    println!(
+        "| as much as it can bear | | {best:.0} | 1 |\n| ten times that | {asked:.0} | {under:.0} | {:.2} |\n",
+        under / best
+    );
     let quantiles = [0.5, 0.99, 0.999].map(|share| ms(quantile(&mut shed, share)));
-    println!("shed: {} answers after {} ms at the median, p99 {}, p99.9 {}; {failed} failed\n", shed.len(), quantiles[0], quantiles[1], quantiles[2]);
+    println!(
+        "shed: {} answers after {} ms at the median, p99 {}, p99.9 {}; {failed} failed\n",
+        shed.len(),
+        quantiles[0],
+        quantiles[1],
+        quantiles[2]
+    );
 }
 
 /// Ten thousand readers who leave in the middle of a page.
@@ -346,7 +362,10 @@ async fn flood(urls: u64) {
     println!("| idle (MiB) | {:.1} |\n| at most (MiB) | {:.1} |", idle as f64 / 1024.0, most as f64 / 1024.0);
     println!("| over idle (MiB); 80 is what may be | {:.1} |", (most - idle) as f64 / 1024.0);
     println!("| what the cache counts (MiB) | {:.1} |", cache / 1024.0 / 1024.0);
-    println!("| {HOT} hot URLs: asked for, of these from memory | {asked}, {:.2} % |\n", 100.0 * (1.0 - missed as f64 / asked as f64));
+    println!(
+        "| {HOT} hot URLs: asked for, of these from memory | {asked}, {:.2} % |\n",
+        100.0 * (1.0 - missed as f64 / asked as f64)
+    );
 }
 
 fn main() {

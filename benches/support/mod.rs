@@ -173,7 +173,12 @@ impl Reader {
 /// The value below which this share of them lies.
 pub(crate) fn quantile(of: &mut [Duration], share: f64) -> Duration {
     of.sort_unstable();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let index = ((of.len() as f64 * share) as usize).min(of.len().saturating_sub(1));
     of.get(index).copied().unwrap_or_default()
 }

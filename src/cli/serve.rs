@@ -21,7 +21,7 @@ use crate::edge::discovery::Discovery;
 use crate::edge::files::SiteFolder;
 use crate::edge::http::HttpUpstream;
 use crate::edge::listen::tls::Shown;
-use crate::edge::listen::{self, ConnectionLimits};
+use crate::edge::listen::{self, App, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::telemetry::Metrics;
@@ -81,16 +81,16 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     });
     let live = Arc::new(Live::new(snapshot(site, &settings)));
     let ready = Arc::new(AtomicBool::new(true));
-    let pages = server::router(
-        Arc::new(Pages {
-            live: Arc::clone(&live),
-            compositor: compositor.clone(),
-            observer: Arc::clone(&metrics) as _,
-            in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
-            max_uri_bytes: settings.server.max_uri_bytes,
-        }),
-        compression(&settings),
-    );
+    let pages = Arc::new(Pages {
+        live: Arc::clone(&live),
+        compositor: compositor.clone(),
+        observer: Arc::clone(&metrics) as _,
+        in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
+        max_uri_bytes: settings.server.max_uri_bytes,
+        compression: compression(&settings),
+    });
+    let hot = Arc::clone(&pages);
+    let pages = App { at_once: Some(Arc::new(move |request| hot.at_once(request))), router: server::router(pages) };
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
         purge: {
@@ -133,7 +133,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
         admin_listener,
-        admin,
+        App { at_once: None, router: admin },
         ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),

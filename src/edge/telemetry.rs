@@ -90,7 +90,11 @@ impl Default for Metrics {
         registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
         registry.register("pasteup_cache_entries", "Answers that the cache holds", cache_entries.clone());
         let panics = Counter::default();
-        registry.register("pasteup_panics", "Mistakes of the compositor's own, each of which cost one request", panics.clone());
+        registry.register(
+            "pasteup_panics",
+            "Mistakes of the compositor's own, each of which cost one request",
+            panics.clone(),
+        );
         Self { registry, requests, outcomes, fetches, in_flight, circuits, cache_bytes, cache_entries, panics }
     }
 }

@@ -22,7 +22,7 @@ use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::hot::{self, Hot, Whole};
+use super::hot::{self, Asked, Hot, Whole};
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
@@ -141,16 +141,22 @@ impl Compositor {
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
-        let (key, began) = (hot::key(&request), Instant::now().into_std());
-        let store = &*self.ports.store;
-        if let Some(whole) = self.hot.get(store, &key, began) {
+        let asked = Asked { key: hot::key(&request), began: Instant::now().into_std() };
+        if let Some(whole) = self.hot.get(&*self.ports.store, &asked) {
             return Begun::Hot(whole);
         }
-        let begun = if stream { self.begin(request).await } else { Begun::Whole(Box::new(self.compose(request).await)) };
-        if let Begun::Whole(page) = &begun {
-            self.hot.offer(store, &key, page, began, &self.ports.observer);
+        if stream {
+            return self.begin_as(request, Some(asked)).await;
         }
-        begun
+        let page = self.compose(request).await;
+        self.hot.offer(&self.ports, &asked, &page);
+        Begun::Whole(Box::new(page))
+    }
+
+    /// The page as it is kept, where it is.
+    #[must_use]
+    pub fn hot(&self, request: &Request) -> Option<Arc<Whole>> {
+        self.hot.get(&*self.ports.store, &Asked { key: hot::key(request), began: Instant::now().into_std() })
     }
 
     /// Tells the observer how often pages were sent that are kept whole.
@@ -169,12 +175,20 @@ impl Compositor {
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
     /// later than its budget.
     pub async fn begin(&self, request: Request) -> Begun {
+        self.begin_as(request, None).await
+    }
+
+    async fn begin_as(&self, request: Request, asked: Option<Asked>) -> Begun {
         let trace = request.trace.clone();
         let mut fan_out = self.plan(request);
         let patience = Instant::now() + NEARLY;
         loop {
             if fan_out.is_complete() {
-                return Begun::Whole(Box::new(self.finish(fan_out, &trace)));
+                let page = self.finish(fan_out, &trace);
+                if let Some(asked) = &asked {
+                    self.hot.offer(&self.ports, asked, &page);
+                }
+                return Begun::Whole(Box::new(page));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -187,7 +201,7 @@ impl Compositor {
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let now = Instant::now().into_std();
                 let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
-                return Begun::Streaming { status, headers, body: self.stream(fan_out, trace) };
+                return Begun::Streaming { status, headers, body: self.stream(fan_out, trace, asked) };
             }
         }
     }
@@ -201,20 +215,28 @@ impl Compositor {
     }
 
     /// The rest of a page whose head has left.
-    fn stream(&self, fan_out: FanOut, trace: Trace) -> BoxStream<'static, Result<Bytes, TooLarge>> {
+    fn stream(
+        &self,
+        fan_out: FanOut,
+        trace: Trace,
+        asked: Option<Asked>,
+    ) -> BoxStream<'static, Result<Bytes, TooLarge>> {
         // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
         let salt = RandomState::new().hash_one(trace.to_string());
         let stitcher = Stitcher::streaming(fan_out.plan(), salt);
         let most = fan_out.plan().max_bytes;
         let engine = self.clone();
         stream::unfold(Some((fan_out, stitcher)), move |state| {
-            let (engine, trace) = (engine.clone(), trace.clone());
+            let (engine, trace, asked) = (engine.clone(), trace.clone(), asked.clone());
             async move {
                 let (mut fan_out, mut stitcher) = state?;
                 loop {
                     let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
-                        engine.finish(fan_out, &trace);
+                        let page = engine.finish(fan_out, &trace);
+                        if let Some(asked) = &asked {
+                            engine.hot.offer(&engine.ports, asked, &page);
+                        }
                         return Some((chunks, None));
                     }
                     if !chunks.is_empty() {
@@ -248,13 +270,7 @@ impl Compositor {
             (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
         }
         let now = Instant::now().into_std();
-        let page = Page {
-            verdict,
-            chunks,
-            headers: Headers::of(&plan, &outcomes, complete, now),
-            plan,
-            outcomes,
-        };
+        let page = Page { verdict, chunks, headers: Headers::of(&plan, &outcomes, complete, now), plan, outcomes };
         self.ports.observer.composed(&page);
         tell(&page, trace);
         page

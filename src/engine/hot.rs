@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use http::header::SET_COOKIE;
+use http::{HeaderMap, StatusCode};
 
 use crate::page::answer::Answer;
 use crate::page::context::{Device, Dimension, Visit};
@@ -23,7 +23,7 @@ use crate::page::names::Name;
 use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::verdict::Verdict;
 
-use super::compose::{Page, Request};
+use super::compose::{Page, Ports, Request};
 use super::port::{Held, Observer, Store};
 
 /// Chunks of fewer bytes are copied together; larger ones stay where they are, and are counted there.
@@ -32,6 +32,8 @@ const LARGE: usize = 8 << 10;
 const ONCE: usize = 1 << 14;
 /// The longest that a page is kept whole, be it without any part.
 const LONGEST: Duration = Duration::from_hours(1);
+/// A form is kept where it has no more than one byte in so many of the page. So much is counted for each.
+const FORM: u64 = 3;
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
 /// Bytes that a kept page costs beside all that.
@@ -46,6 +48,13 @@ pub struct Whole {
     pub headers: Headers,
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What is said of it whoever asks, and whenever.
+    lasting: OnceLock<HeaderMap>,
+    forms: [OnceLock<Option<Bytes>>; 3],
+    /// Which of them are made or being made, as bits.
+    begun: AtomicU8,
     /// Until when its parts are what they are.
     until: Instant,
     // Their addresses are in its key, and stay theirs for as long as it is there.
@@ -54,6 +63,49 @@ pub struct Whole {
     parts: Vec<Key>,
     number: u64,
     table: Arc<Table>,
+}
+
+/// A form of a page with fewer bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Brotli (RFC 7932).
+    Brotli,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Whole {
+    /// All that is said of it but how long it may be kept; what is `added` is added once.
+    pub fn lasting(&self, added: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+        let all = self.lasting.get_or_init(|| {
+            let mut all = self.headers.lasting.clone();
+            added(&mut all);
+            all
+        });
+        all.clone()
+    }
+
+    /// The page in a form; the inner `None` where that is of no use.
+    #[must_use]
+    pub fn form(&self, form: Form) -> Option<Option<Bytes>> {
+        self.forms[form as usize].get().cloned()
+    }
+
+    /// Whether a form is to be made by who asks now.
+    #[must_use]
+    pub fn begin(&self, form: Form) -> bool {
+        let bit = 1 << form as u8;
+        self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Keeps a form, where there is one.
+    pub fn keep(&self, form: Form, made: Option<Bytes>) {
+        // Within what was counted for it.
+        let made = made.filter(|made| made.len() as u64 <= self.length / FORM);
+        let _first = self.forms[form as usize].set(made);
+    }
 }
 
 /// What became of a part: its name, what stands in its place, and why.
@@ -144,6 +196,15 @@ impl Default for Hot {
     }
 }
 
+/// A page that is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// What tells it from others.
+    pub(super) key: Key,
+    /// Before its plan was made.
+    pub(super) began: Instant,
+}
+
 /// What tells one page from another: all that it is planned from, but for the time.
 pub(super) fn key(request: &Request) -> Key {
     // Their addresses: what is live is made anew as a whole when something of it changes.
@@ -175,23 +236,16 @@ pub(super) fn key(request: &Request) -> Key {
 
 impl Hot {
     /// The page that is kept under a key.
-    pub(super) fn get(&self, store: &dyn Store, key: &Key, now: Instant) -> Option<Arc<Whole>> {
-        let Some(Held::Page(place)) = store.get(key) else { return None };
-        let whole = place.whole.load_full().filter(|whole| now < whole.until)?;
+    pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
+        let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
+        let whole = place.whole.load_full().filter(|whole| asked.began < whole.until)?;
         whole.counted.times.fetch_add(1, Ordering::Relaxed);
         Some(whole)
     }
 
-    /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's. `began`: when
-    /// its plan was made.
-    pub(super) fn offer(
-        &self,
-        store: &dyn Store,
-        key: &Key,
-        page: &Page,
-        began: Instant,
-        observer: &Arc<dyn Observer>,
-    ) {
+    /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's.
+    pub(super) fn offer(&self, ports: &Ports, Asked { key, began }: &Asked, page: &Page) {
+        let (store, began) = (&ports.store, *began);
         let anybodys = matches!(page.headers.downstream, Downstream::For(_) | Downstream::Asked);
         let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
         if !anybodys || !is_page || !self.was_asked(key) {
@@ -202,25 +256,35 @@ impl Hot {
         let asked = || parts.clone().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition));
         let longest = [Some(began + LONGEST), changes].into_iter().flatten().map(Some);
         // `None` is less than any: a part that is not kept.
-        let Some(until) = asked().map(|(_, outcome)| outcome.steady_until).chain(longest).min().flatten() else { return };
+        let Some(until) = asked().map(|(_, outcome)| outcome.steady_until).chain(longest).min().flatten() else {
+            return;
+        };
         let useful = until.saturating_duration_since(began);
         if useful.is_zero() {
             return;
         }
-        let held: Vec<_> = asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
+        let held: Vec<_> =
+            asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
         let (chunks, copied) = joined(&page.chunks);
+        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = |(hole, outcome): (usize, &Outcome)| {
-            (page.plan.holes[hole].label(), outcome.shown, outcome.reason)
-        };
+        let count = |(hole, outcome): (usize, &Outcome)| (page.plan.holes[hole].label(), outcome.shown, outcome.reason);
         let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
         let whole = Arc::new(Whole {
             chunks,
+            length,
+            lasting: OnceLock::new(),
+            forms: Default::default(),
+            begun: AtomicU8::new(0),
             headers: page.headers.clone(),
             dimensions: page.plan.dimensions.clone(),
             until,
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
-            counted: Counted { times: AtomicU64::new(0), parts: parts.clone().map(count).collect(), observer: Arc::clone(observer) },
+            counted: Counted {
+                times: AtomicU64::new(0),
+                parts: parts.clone().map(count).collect(),
+                observer: Arc::clone(&ports.observer),
+            },
             parts: held.iter().map(|(fetch, _)| fetch.key.clone()).collect(),
             number,
             table: Arc::clone(&self.table),

@@ -19,7 +19,7 @@ pub mod fanout;
 pub mod live;
 
 pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
-pub use hot::Whole;
+pub use hot::{Form, Whole};
 pub use live::{Live, Snapshot};
 pub use lookup::Found;
 pub use purge::{Manner, Purge};

@@ -23,7 +23,11 @@ async fn asked(site: &TestCompositor) -> (String, bool) {
 }
 
 fn two(a: &str, b: &str) -> TestCompositor {
-    TestCompositor::new().layout("p.html", PAGE).fragment("a", html_kept("A", a)).fragment("b", html_kept("B", b)).start()
+    TestCompositor::new()
+        .layout("p.html", PAGE)
+        .fragment("a", html_kept("A", a))
+        .fragment("b", html_kept("B", b))
+        .start()
 }
 
 #[tokio::test(start_paused = true)]

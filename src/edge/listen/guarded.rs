@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,31 +48,38 @@ pub(super) struct Guarded<S> {
     writing: Timer,
 }
 
-/// A time by which something has to happen, where there is one.
-struct Timer(Option<Pin<Box<Sleep>>>);
+/// A time by which something has to happen, where there is one. A wait that ends before its time leaves the
+/// alarm as it is, for the next one to set anew when it rings: most waits are far shorter than they may be.
+#[derive(Default)]
+struct Timer {
+    end: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
 
 impl Timer {
     /// Whether a wait of this length is over; it begins now, where none had begun.
     fn is_over(&mut self, wait: Duration, context: &mut Context<'_>) -> bool {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
-        sleep.as_mut().poll(context).is_ready()
-    }
-
-    /// Begins the wait anew.
-    fn restart(&mut self, wait: Duration) {
-        if let Some(sleep) = &mut self.0 {
-            sleep.as_mut().reset(Instant::now() + wait);
+        let end = *self.end.get_or_insert_with(|| Instant::now() + wait);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if alarm.deadline() > end {
+            alarm.as_mut().reset(end);
         }
+        while alarm.as_mut().poll(context).is_ready() {
+            if alarm.deadline() >= end {
+                return true;
+            }
+            alarm.as_mut().reset(end);
+        }
+        false
     }
 
     fn stop(&mut self) {
-        self.0 = None;
+        self.end = None;
     }
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, wire: Option<Wire>, waits: Waits, busy: Arc<AtomicUsize>) -> Self {
-        let timer = || Timer(None);
         Self {
             stream,
             wire,
@@ -80,8 +88,8 @@ impl<S> Guarded<S> {
             greeted: false,
             waits,
             busy,
-            reading: timer(),
-            writing: timer(),
+            reading: Timer::default(),
+            writing: Timer::default(),
         }
     }
 
@@ -119,8 +127,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 return Poll::Ready(Ok(()));
             }
             let midway = this.wire.as_ref().is_some_and(Wire::is_midway);
-            let mut space = [0; 8 * 1024];
-            let mut read = ReadBuf::new(&mut space);
+            let mut space = [MaybeUninit::uninit(); 8 * 1024];
+            let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.stream).poll_read(context, &mut read) {
                 Poll::Ready(Ok(())) if read.filled().is_empty() => {
                     this.ended = true;
@@ -151,7 +159,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                             return Poll::Ready(Ok(()));
                         }
                         // Somebody is being answered: it is not he who is slow.
-                        this.reading.restart(wait);
+                        this.reading.stop();
                     }
                     return Poll::Pending;
                 }

@@ -8,7 +8,7 @@ pub mod tls;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,7 +19,9 @@ use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::{Either, ready};
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderValue, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -55,6 +57,18 @@ pub struct ConnectionLimits {
     pub bodies: Bodies,
 }
 
+/// What answers requests.
+#[derive(Clone)]
+pub struct App {
+    /// Answers some without waiting for anything, past all layers.
+    pub at_once: Option<Arc<AtOnce>>,
+    /// Answers all.
+    pub router: Router,
+}
+
+/// Answers a request, or leaves it to others.
+pub type AtOnce = dyn Fn(&Parts) -> Option<Response> + Send + Sync;
+
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections without a request are left open once the server stops: a reader may be about to send
@@ -70,7 +84,7 @@ const RESETS: usize = 64;
 /// Serves until `stop` ends, then lets requests under way end. With a certificate, over TLS.
 pub async fn serve(
     listener: TcpListener,
-    app: Router,
+    app: App,
     limits: ConnectionLimits,
     tls: Option<Arc<Shown>>,
     stop: impl Future<Output = ()>,
@@ -100,7 +114,7 @@ pub async fn serve(
         begin(accepted);
     }
     drop(listener);
-    server.stopping.cancel();
+    server.stopping.store(true, Ordering::Release);
     let end = Instant::now() + limits.drain;
     let linger = Instant::now() + LINGER;
     while graceful.count() > 0 && Instant::now() < linger.min(end) {
@@ -113,17 +127,17 @@ pub async fn serve(
 
 /// What connections are served with.
 struct Server {
-    app: Router,
+    app: App,
     limits: ConnectionLimits,
     tls: Option<TlsAcceptor>,
     /// Each answer is the last of its connection.
-    stopping: CancellationToken,
+    stopping: Arc<AtomicBool>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
 impl Server {
-    fn new(app: Router, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
+    fn new(app: App, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
         let mut http1 = http1::Builder::new();
         // What a connection waits for, `Guarded` says; hyper would count idle time, too.
         http1
@@ -139,7 +153,7 @@ impl Server {
             .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .keep_alive_interval(Some(limits.idle_timeout))
             .keep_alive_timeout(limits.header_timeout);
-        Self { app, limits, tls, stopping: CancellationToken::new(), http1, http2 }
+        Self { app, limits, tls, stopping: Arc::default(), http1, http2 }
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
@@ -190,28 +204,34 @@ impl Server {
     ) -> TowerToHyperService<
         impl tower::Service<
             Request<Incoming>,
-            Response = Response,
+            Response = http::Response<Answering>,
             Error = std::convert::Infallible,
-            Future = impl Future<Output = Result<Response, std::convert::Infallible>> + Send + use<>,
+            Future = impl Future<Output = Result<http::Response<Answering>, std::convert::Infallible>> + Send + use<>,
         > + Clone
         + Send
         + use<>,
     > {
-        let (app, wait, stopping) = (self.app.clone(), self.limits.write_timeout, self.stopping.clone());
-        TowerToHyperService::new(tower::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let (busy, stuck) = (Busy::new(&busy), stuck.clone());
+        let (app, wait, stopping) = (self.app.clone(), self.limits.write_timeout, Arc::clone(&self.stopping));
+        TowerToHyperService::new(tower::service_fn(move |request: Request<Incoming>| {
+            let (mut request, body) = request.into_parts();
+            request.extensions.insert(ConnectInfo(peer));
+            let busy = Busy::new(&busy);
             // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
-            let watched = request.version() == http::Version::HTTP_2;
-            let (answer, stopping) = (app.clone().oneshot(request), stopping.clone());
+            let watched = (request.version == http::Version::HTTP_2).then(|| stuck.clone());
+            let answer = match app.at_once.as_ref().and_then(|at_once| at_once(&request)) {
+                Some(answer) => Either::Left(ready(Ok(answer))),
+                None => Either::Right(app.router.clone().oneshot(Request::from_parts(request, body))),
+            };
+            let stopping = Arc::clone(&stopping);
             async move {
                 let mut answer = answer.await?;
                 // HTTP/2 has a frame for it, which hyper sends.
-                if stopping.is_cancelled() && !watched {
+                if watched.is_none() && stopping.load(Ordering::Acquire) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                let taking = (watched && !answer.body().is_end_stream()).then(|| Taking::watch(wait, stuck));
-                Ok(answer.map(|body| Body::new(Answering { body, taking, _busy: busy })))
+                let taking = watched.filter(|_| !answer.body().is_end_stream());
+                let taking = taking.map(|stuck| Taking::watch(wait, stuck));
+                Ok(answer.map(|body| Answering { body, taking, _busy: busy }))
             }
         }))
     }

@@ -7,17 +7,25 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The chunks that are still to be sent.
 pub(super) struct Chunks {
     chunks: VecDeque<Bytes>,
     left: u64,
+    /// The request is under way until its last byte.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Chunks {
     pub(super) fn new(chunks: Vec<Bytes>) -> Self {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks: chunks.into(), left }
+        Self { chunks: chunks.into(), left, _permit: None }
+    }
+
+    /// The same, and a place that is held until they are sent.
+    pub(super) fn held(chunks: Vec<Bytes>, permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: Some(permit), ..Self::new(chunks) }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod assets;
 mod body;
+mod coding;
 mod error_page;
 
 use std::net::SocketAddr;
@@ -16,20 +17,20 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _};
 
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
-use crate::page::experiment::take_part;
+use crate::page::context::Dimension;
+use crate::page::experiment::{Part, take_part};
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
@@ -39,9 +40,12 @@ use crate::page::site::Match;
 use crate::page::verdict::Verdict;
 
 use body::Chunks;
+use coding::Coding;
 pub use error_page::html as error_page_html;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The compositor's own paths.
+const OWN: &str = "/_pasteup/";
 /// Where the merged catalogue is.
 const CATALOGUE: &str = "/.well-known/fragments.json";
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -58,6 +62,8 @@ pub struct Pages {
     pub in_flight: Arc<Semaphore>,
     /// Bytes of a request's target.
     pub max_uri_bytes: usize,
+    /// Content codings that pages may be sent in.
+    pub compression: Compression,
 }
 
 /// Content codings that pages may be sent in.
@@ -71,8 +77,15 @@ pub struct Compression {
     pub gzip: bool,
 }
 
+impl Compression {
+    const fn any(self) -> bool {
+        self.br || self.zstd || self.gzip
+    }
+}
+
 /// The public side as a service.
-pub fn router(pages: Arc<Pages>, compression: Compression) -> Router {
+pub fn router(pages: Arc<Pages>) -> Router {
+    let compression = pages.compression;
     // Who is sent away is not worth a compressor.
     let is_worth_it = |status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions| !status.is_server_error();
     let compress = CompressionLayer::new()
@@ -119,35 +132,127 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     // A body is never read: what a reader sends decides nothing.
     let (request, _) = request.into_parts();
     let snapshot = pages.live.now();
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
-    let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.0.ip()));
-    // Anybody could send a trace, and have its requests recorded.
-    let trace = Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default();
+    let (trusted, trace) = seen(&request, &snapshot);
     // `HEAD` is answered like `GET`: hyper leaves the body out and keeps its length.
     let mut response = pages.respond(&request, &snapshot, trusted, &trace).await;
-    if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    pages.observer.answered(response.status(), began.elapsed());
+    pages.sign(&mut response, &trace, began);
     response
 }
 
+/// Whether what a request says of its reader counts, and the trace that it belongs to.
+fn seen(request: &Parts, snapshot: &Snapshot) -> (bool, Trace) {
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.0.ip()));
+    // Anybody could send a trace, and have its requests recorded.
+    (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default())
+}
+
+/// A page that is asked for.
+struct Wanted {
+    request: engine::Request,
+    part: Part,
+    /// All that has to be known of its reader.
+    reads: Vec<Dimension>,
+    /// It may be sent before all of it is known.
+    stream: bool,
+}
+
 impl Pages {
+    /// The answer to a request for a page that is kept whole. `None`: it is for the long way to answer.
+    // It passes by all layers: what they would do is done here, or is not needed for such a page.
+    pub fn at_once(&self, request: &Parts) -> Option<Response> {
+        let began = Instant::now();
+        let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
+        let coding = coding::negotiated(&request.headers, self.compression)?;
+        let snapshot = self.live.now();
+        let path = self.path(request).ok().filter(|path| !path.starts_with(OWN) && path != CATALOGUE)?;
+        let (trusted, trace) = seen(request, &snapshot);
+        let wanted = self.wanted(&path, request, &snapshot, trusted, &trace)?;
+        if wanted.part.drawn {
+            return None;
+        }
+        let whole = self.compositor.hot(&wanted.request)?;
+        let form = match coding {
+            Coding::Identity => None,
+            Coding::Form(form) => coding::form(&whole, form)?.map(|bytes| (form, bytes)),
+        };
+        let mut headers = whole.lasting(|lasting| {
+            lasting.insert(CONTENT_TYPE, HTML);
+            let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
+            for vary in coded.into_iter().chain(snapshot.readers.vary(&whole.dimensions)) {
+                lasting.append(VARY, vary);
+            }
+        });
+        headers.insert(CACHE_CONTROL, whole.headers.downstream.at(began));
+        let held =
+            headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(&request.headers, tag));
+        let mut response = if held {
+            headers.remove(CONTENT_TYPE);
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            let chunks = match form {
+                None => whole.chunks.clone(),
+                Some((form, bytes)) => {
+                    headers.insert(CONTENT_ENCODING, coding::name(form));
+                    vec![bytes]
+                }
+            };
+            Response::new(Body::new(Chunks::held(chunks, permit)))
+        };
+        *response.headers_mut() = headers;
+        self.sign(&mut response, &trace, began);
+        Some(response)
+    }
+
+    /// What every answer has.
+    fn sign(&self, response: &mut Response, trace: &Trace, began: Instant) {
+        if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        self.observer.answered(response.status(), began.elapsed());
+    }
+
+    /// The normalised path of a request that may be answered, or else the status and what it needs.
+    fn path(&self, request: &Parts) -> Result<String, StatusCode> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let length = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if length > self.max_uri_bytes {
+            return Err(StatusCode::URI_TOO_LONG);
+        }
+        route::normalise(request.uri.path()).map_err(|_| StatusCode::BAD_REQUEST)
+    }
+
+    /// The page at a path. `None`: there is none.
+    fn wanted(&self, path: &str, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Option<Wanted> {
+        let at = self.compositor.now();
+        let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, at)?;
+        let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
+        let part =
+            take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
+        let visit = template.visit(pattern, parameters, request.uri.query(), reader, host(request));
+        // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
+        let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
+        let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&snapshot.defaults), trace.clone());
+        let reads = template.reads.clone();
+        let request = engine::Request { template, visit, defaults, trace, at, changes_in };
+        Some(Wanted { request, part, reads, stream })
+    }
+
     async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             let busy = error_with(StatusCode::SERVICE_UNAVAILABLE, error_page::BUSY.clone());
             return with_header(busy, RETRY_AFTER, "1");
         };
-        if !matches!(request.method, Method::GET | Method::HEAD) {
-            return with_header(error(StatusCode::METHOD_NOT_ALLOWED, trace), ALLOW, "GET, HEAD");
-        }
-        let uri = &request.uri;
-        let length = uri.path_and_query().map_or(0, |target| target.as_str().len());
-        if length > self.max_uri_bytes {
-            return error(StatusCode::URI_TOO_LONG, trace);
-        }
-        let Ok(path) = route::normalise(uri.path()) else {
-            return error(StatusCode::BAD_REQUEST, trace);
+        let path = match self.path(request) {
+            Ok(path) => path,
+            Err(StatusCode::METHOD_NOT_ALLOWED) => {
+                return with_header(error(StatusCode::METHOD_NOT_ALLOWED, trace), ALLOW, "GET, HEAD");
+            }
+            Err(status) => return error(status, trace),
         };
         if path.starts_with(assets::PREFIX) {
             return assets::respond(self, &path, request, snapshot, trace).await;
@@ -158,48 +263,25 @@ impl Pages {
         if path == CATALOGUE {
             return catalogue(snapshot);
         }
-        let now = self.compositor.now();
-        let Some(Match { template, changes_in, pattern, parameters }) = snapshot.site.find(&path, now) else {
+        let Some(Wanted { request: wanted, part, reads: mut dimensions, stream }) =
+            self.wanted(&path, request, snapshot, trusted, trace)
+        else {
             return error(StatusCode::NOT_FOUND, trace);
         };
-        let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
-        let part =
-            take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
-        let visit = template.visit(pattern, parameters, uri.query(), reader, host(request));
-        let wanted = engine::Request {
-            template: Arc::clone(template),
-            visit,
-            defaults: Arc::clone(&snapshot.defaults),
-            trace: trace.clone(),
-            at: now,
-            changes_in,
-        };
-        // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
-        let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
         let begun = self.compositor.serve(wanted, stream).await;
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
         let held = if part.drawn { &nothing } else { &request.headers };
         // What a page that is still to come varies on is not known yet, but what it may come to.
-        let mut dimensions = template.reads.clone();
         let mut response = match begun {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
-                answered(StatusCode::OK, whole.headers.at(Instant::now()), || {
-                    Body::new(Chunks::new(whole.chunks.clone()).map_err(move |never| {
-                        let _permit = &permit;
-                        never
-                    }))
-                }, held)
+                let body = || Body::new(Chunks::held(whole.chunks.clone(), permit));
+                answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
             }
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                response(*page, held, trace).map(|body| {
-                    Body::new(body.map_err(move |error| {
-                        let _permit = &permit;
-                        error
-                    }))
-                })
+                response(*page, held, trace, permit)
             }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {
@@ -231,7 +313,7 @@ fn host(request: &Parts) -> String {
     request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default().to_owned()
 }
 
-fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
+fn response(page: Page, request: &HeaderMap, trace: &Trace, permit: OwnedSemaphorePermit) -> Response {
     let Page { verdict, chunks, headers, .. } = page;
     let headers = headers.at(Instant::now());
     match verdict {
@@ -248,7 +330,7 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace) -> Response {
             response.headers_mut().insert(LOCATION, location);
             response
         }
-        Verdict::Page(status) => answered(status, headers, || Body::new(Chunks::new(chunks)), request),
+        Verdict::Page(status) => answered(status, headers, || Body::new(Chunks::held(chunks, permit)), request),
     }
 }
 
