@@ -22,7 +22,7 @@ use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::hot::{self, Asked, Hot, Whole};
+use super::hot::{self, Asked, Form, Hot, Whole};
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
@@ -143,6 +143,7 @@ impl Compositor {
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
         let asked = Asked { key: hot::key(&request), began: Instant::now().into_std() };
         if let Some(whole) = self.hot.get(&*self.ports.store, &asked) {
+            whole.sent();
             return Begun::Hot(whole);
         }
         if stream {
@@ -153,10 +154,15 @@ impl Compositor {
         Begun::Whole(Box::new(page))
     }
 
-    /// The page as it is kept, where it is.
+    /// The page as it is kept, where it is. Whoever sends it says so.
     #[must_use]
     pub fn hot(&self, request: &Request) -> Option<Arc<Whole>> {
         self.hot.get(&*self.ports.store, &Asked { key: hot::key(request), began: Instant::now().into_std() })
+    }
+
+    /// Keeps a form of a page that is kept whole; `None`: it is of no use.
+    pub fn keep_form(&self, whole: &Arc<Whole>, form: Form, made: Option<Bytes>) {
+        self.hot.keep(&*self.ports.store, whole, form, made);
     }
 
     /// Tells the observer how often pages were sent that are kept whole.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,6 @@ const LARGE: usize = 8 << 10;
 const ONCE: usize = 1 << 14;
 /// The longest that a page is kept whole, be it without any part.
 const LONGEST: Duration = Duration::from_hours(1);
-/// A form is kept where it has no more than one byte in so many of the page. So much is counted for each.
-const FORM: u64 = 3;
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
 /// Bytes that a kept page costs beside all that.
@@ -48,8 +46,7 @@ pub struct Whole {
     pub headers: Headers,
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
-    /// Its length in bytes.
-    pub length: u64,
+    key: Key,
     /// What is said of it whoever asks, and whenever.
     lasting: OnceLock<HeaderMap>,
     forms: [OnceLock<Option<Bytes>>; 3],
@@ -87,6 +84,11 @@ impl Whole {
         all.clone()
     }
 
+    /// It is sent once more.
+    pub fn sent(&self) {
+        self.counted.times.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The page in a form; the inner `None` where that is of no use.
     #[must_use]
     pub fn form(&self, form: Form) -> Option<Option<Bytes>> {
@@ -98,13 +100,6 @@ impl Whole {
     pub fn begin(&self, form: Form) -> bool {
         let bit = 1 << form as u8;
         self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
-    }
-
-    /// Keeps a form, where there is one.
-    pub fn keep(&self, form: Form, made: Option<Bytes>) {
-        // Within what was counted for it.
-        let made = made.filter(|made| made.len() as u64 <= self.length / FORM);
-        let _first = self.forms[form as usize].set(made);
     }
 }
 
@@ -137,23 +132,26 @@ impl Counted {
 #[derive(Debug)]
 pub struct Place {
     whole: ArcSwapOption<Whole>,
-    size: usize,
+    size: AtomicUsize,
 }
 
 impl Place {
     /// Bytes that it takes in memory, about.
     #[must_use]
-    pub const fn size(&self) -> usize {
-        self.size
+    pub fn size(&self) -> usize {
+        self.size.load(Ordering::Relaxed)
     }
 }
 
-/// Which pages hold which part.
+/// Which pages hold which part: their numbers and places.
+type Holding = HashMap<Key, Vec<(u64, Weak<Place>)>>;
+
+/// The same, for all.
 #[derive(Debug, Default)]
-struct Table(Mutex<HashMap<Key, Vec<(u64, Weak<Place>)>>>);
+struct Table(Mutex<Holding>);
 
 impl Table {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<(u64, Weak<Place>)>>> {
+    fn lock(&self) -> MutexGuard<'_, Holding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -238,9 +236,7 @@ impl Hot {
     /// The page that is kept under a key.
     pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
         let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
-        let whole = place.whole.load_full().filter(|whole| asked.began < whole.until)?;
-        whole.counted.times.fetch_add(1, Ordering::Relaxed);
-        Some(whole)
+        place.whole.load_full().filter(|whole| asked.began < whole.until)
     }
 
     /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's.
@@ -266,13 +262,12 @@ impl Hot {
         let held: Vec<_> =
             asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
         let (chunks, copied) = joined(&page.chunks);
-        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let count = |(hole, outcome): (usize, &Outcome)| (page.plan.holes[hole].label(), outcome.shown, outcome.reason);
         let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
         let whole = Arc::new(Whole {
             chunks,
-            length,
+            key: key.clone(),
             lasting: OnceLock::new(),
             forms: Default::default(),
             begun: AtomicU8::new(0),
@@ -289,7 +284,8 @@ impl Hot {
             number,
             table: Arc::clone(&self.table),
         });
-        let place = Arc::new(Place { whole: ArcSwapOption::from(Some(Arc::clone(&whole))), size });
+        let place =
+            Arc::new(Place { whole: ArcSwapOption::from(Some(Arc::clone(&whole))), size: AtomicUsize::new(size) });
         {
             let mut table = self.table.lock();
             for part in &whole.parts {
@@ -304,6 +300,21 @@ impl Hot {
         if held.iter().all(is_same) {
             self.note(&whole);
             store.put(key, Held::Page(place), useful);
+        }
+    }
+
+    /// Keeps a form of a page; `None`: it is of no use.
+    pub(super) fn keep(&self, store: &dyn Store, whole: &Arc<Whole>, form: Form, made: Option<Bytes>) {
+        let size = made.as_ref().map_or(0, Bytes::len);
+        if whole.forms[form as usize].set(made).is_err() || size == 0 {
+            return;
+        }
+        // It is put there anew, to be weighed anew.
+        if let Some(Held::Page(place)) = store.get(&whole.key)
+            && place.whole.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, whole))
+        {
+            place.size.fetch_add(size, Ordering::Relaxed);
+            store.put(&whole.key, Held::Page(place), whole.until.saturating_duration_since(Instant::now()));
         }
     }
 

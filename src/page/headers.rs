@@ -132,7 +132,7 @@ impl Freshness {
     fn at(&self, now: Instant) -> HeaderValue {
         let left = |until: Instant| until.saturating_duration_since(now);
         // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
-        let parts = self.until.map(|until| left(until)).map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
+        let parts = self.until.map(&left).map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
         let changes = self.changes.map(|changes| left(changes).as_secs());
         let shared = [parts, changes, self.most].into_iter().flatten().min().unwrap_or_default();
         let browsers = self.in_browsers.map_or(shared, |browsers| browsers.min(shared));

@@ -10,9 +10,12 @@ use pasteup::engine::Manner;
 use pasteup::engine::port::Request;
 use pasteup::page::context::Reader;
 use proptest::prelude::*;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
 
 use crate::support::compositor::{TestCompositor, after, answers, html_kept};
+use crate::support::process::{TestSite, client};
+use crate::support::service::RawService;
 
 const PAGE: &str = "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=b />";
 
@@ -176,4 +179,82 @@ fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     headers.sort();
     headers
+}
+
+/// What a page says of itself, but for what each answer has its own of.
+fn told(answer: &reqwest::Response) -> Vec<(String, String)> {
+    let mut told = sorted(answer.headers());
+    told.retain(|(name, _)| !["x-request-id", "date", "content-length", "transfer-encoding"].contains(&name.as_str()));
+    // In one field or in several, and in whatever order.
+    let (vary, mut told): (Vec<_>, Vec<_>) = told.into_iter().partition(|(name, _)| name == "vary");
+    let mut names: Vec<String> = vary.iter().flat_map(|(_, names)| names.split(", ").map(str::to_owned)).collect();
+    names.sort();
+    told.push(("vary".to_owned(), names.join(", ")));
+    told
+}
+
+#[tokio::test]
+async fn a_page_that_is_kept_whole_is_sent_like_any_other() {
+    let text = "<p>a part of it</p>".repeat(100);
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\nSurrogate-Key: k\r\n", &text).await;
+    let site = TestSite::new()
+        .file(
+            "layouts/p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\nmax_age = \"60s\"\nheaders = { x-own = \"yes\" }\n+++\n<!doctype html><title>p</title><fragment name=a locale=\"en de\">F</fragment>",
+        )
+        .service("a", service.address)
+        .whole();
+    let server = site.serve().await;
+    let ask = async |number: usize, name: &str, value: &str, method: http::Method| {
+        let asked = client().request(method, format!("{}/?n={number}", server.pages)).header("accept-language", "de");
+        let answer = asked.header(name, value).send().await.unwrap();
+        (answer.status(), told(&answer), answer.content_length(), answer.bytes().await.unwrap())
+    };
+    let etag = client().get(format!("{}/?n=0", server.pages)).header("accept-language", "de").send().await.unwrap();
+    let etag = etag.headers()["etag"].to_str().unwrap().to_owned();
+    let mut asked = 1;
+    let ways = [
+        ("accept-encoding", "identity", http::Method::GET),
+        ("accept-encoding", "gzip", http::Method::GET),
+        ("accept-encoding", "br, gzip", http::Method::GET),
+        ("accept-encoding", "br;q=0.5, zstd", http::Method::GET),
+        ("accept-encoding", "identity;q=0, *;q=0", http::Method::GET),
+        ("accept", "text/html", http::Method::HEAD),
+        ("if-none-match", &etag, http::Method::GET),
+    ];
+    for (number, (name, value, method)) in (1..).zip(ways) {
+        let stitched = ask(number, name, value, method.clone()).await;
+        asked += 1;
+        let coded = stitched.1.iter().any(|(name, _)| name == "content-encoding");
+        let mut kept = stitched.clone();
+        for again in 0.. {
+            kept = ask(number, name, value, method.clone()).await;
+            asked += 1;
+            // What is compressed once has a length, and what is compressed as it is sent has none.
+            if again >= 3 && (!coded || kept.2.is_some()) {
+                break;
+            }
+        }
+        assert_eq!((stitched.0, &stitched.1), (kept.0, &kept.1), "{name}: {value}");
+        let coding = stitched.1.iter().find(|(name, _)| name == "content-encoding").map(|(_, coding)| coding.as_str());
+        assert_eq!(decoded(coding, &stitched.3).await, decoded(coding, &kept.3).await, "{name}: {value}");
+    }
+    // Each of them is counted.
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    let line = format!("pasteup_fragment_outcomes_total{{fragment=\"a\",outcome=\"fresh\",reason=\"\"}} {asked}\n");
+    assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
+    assert_eq!(service.asked(), 1);
+}
+
+async fn decoded(coding: Option<&str>, bytes: &[u8]) -> String {
+    use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+    let mut text = String::new();
+    match coding {
+        Some("gzip") => GzipDecoder::new(bytes).read_to_string(&mut text).await,
+        Some("br") => BrotliDecoder::new(bytes).read_to_string(&mut text).await,
+        Some("zstd") => ZstdDecoder::new(bytes).read_to_string(&mut text).await,
+        _ => (&mut { bytes }).read_to_string(&mut text).await,
+    }
+    .unwrap();
+    text
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
-use crate::engine::{Form, Whole};
+use crate::engine::{Compositor, Form, Whole};
 use crate::page::fields;
 
 use super::Compression;
@@ -64,15 +64,15 @@ fn thousandths(quality: &str) -> Option<u32> {
 }
 
 /// A page in a form; the inner `None` where that is of no use. The outer one: it is being made, or will be.
-pub(super) fn form(whole: &Arc<Whole>, form: Form) -> Option<Option<Bytes>> {
+pub(super) fn form(compositor: &Compositor, whole: &Arc<Whole>, form: Form) -> Option<Option<Bytes>> {
     if let Some(made) = whole.form(form) {
         return Some(made);
     }
     let room = Arc::clone(&MAKING).try_acquire_owned().ok()?;
     if whole.begin(form) {
-        let whole = Arc::clone(whole);
+        let (compositor, whole) = (compositor.clone(), Arc::clone(whole));
         tokio::task::spawn_blocking(move || {
-            whole.keep(form, compressed(&whole.chunks, form));
+            compositor.keep_form(&whole, form, compressed(&whole.chunks, form));
             drop(room);
         });
     }

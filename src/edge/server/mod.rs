@@ -174,7 +174,7 @@ impl Pages {
         let whole = self.compositor.hot(&wanted.request)?;
         let form = match coding {
             Coding::Identity => None,
-            Coding::Form(form) => coding::form(&whole, form)?.map(|bytes| (form, bytes)),
+            Coding::Form(form) => coding::form(&self.compositor, &whole, form)?.map(|bytes| (form, bytes)),
         };
         let mut headers = whole.lasting(|lasting| {
             lasting.insert(CONTENT_TYPE, HTML);
@@ -202,6 +202,7 @@ impl Pages {
             Response::new(Body::new(Chunks::held(chunks, permit)))
         };
         *response.headers_mut() = headers;
+        whole.sent();
         self.sign(&mut response, &trace, began);
         Some(response)
     }
