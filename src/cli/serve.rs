@@ -2,6 +2,7 @@
 //! read again as they change.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,7 +91,11 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         compression: compression(&settings),
     });
     let hot = Arc::clone(&pages);
-    let pages = App { at_once: Some(Arc::new(move |request| hot.at_once(request))), router: server::router(pages) };
+    // A mistake of ours is for the long way, whose layers make an error page of it.
+    let pages = App {
+        at_once: Some(Arc::new(move |request| catch_unwind(AssertUnwindSafe(|| hot.at_once(request))).ok()?)),
+        router: server::router(pages),
+    };
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
         purge: {

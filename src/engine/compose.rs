@@ -189,6 +189,8 @@ impl Compositor {
         let mut fan_out = self.plan(request);
         let patience = Instant::now() + NEARLY;
         loop {
+            // Whether the head is known is a question to all parts: it is put once for all that is there.
+            fan_out.take_ready();
             if fan_out.is_complete() {
                 let page = self.finish(fan_out, &trace);
                 if let Some(asked) = &asked {
@@ -237,6 +239,7 @@ impl Compositor {
             async move {
                 let (mut fan_out, mut stitcher) = state?;
                 loop {
+                    fan_out.take_ready();
                     let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
                         let page = engine.finish(fan_out, &trace);

@@ -94,6 +94,11 @@ impl FanOut {
         true
     }
 
+    /// Takes the outcomes that need not be waited for.
+    pub(super) fn take_ready(&mut self) {
+        while self.next().now_or_never() == Some(true) {}
+    }
+
     /// Whether all outcomes are known that the page needs.
     pub(super) fn is_complete(&self) -> bool {
         self.under_way.is_empty()
