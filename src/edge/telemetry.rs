@@ -88,7 +88,11 @@ impl Default for Metrics {
         registry.register("pasteup_upstream_in_flight", "Requests to an upstream under way", in_flight.clone());
         registry.register("pasteup_circuit_state", "0: asked; 1: shut out; 2: probed", circuits.clone());
         registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
-        registry.register("pasteup_cache_entries", "Answers, and pages that are kept whole, that the cache holds", cache_entries.clone());
+        registry.register(
+            "pasteup_cache_entries",
+            "Answers, and pages that are kept whole, that the cache holds",
+            cache_entries.clone(),
+        );
         let panics = Counter::default();
         registry.register(
             "pasteup_panics",

@@ -32,6 +32,8 @@ const LARGE: usize = 8 << 10;
 const ONCE: usize = 1 << 14;
 /// The longest that a page is kept whole, be it without any part.
 const LONGEST: Duration = Duration::from_hours(1);
+/// How often the parts of a page that is sent are looked up, in milliseconds.
+const TOUCH: u64 = 250;
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
 /// Bytes that a kept page costs beside all that.
@@ -52,8 +54,11 @@ pub struct Whole {
     forms: [OnceLock<Option<Bytes>>; 3],
     /// Which of them are made or being made, as bits.
     begun: AtomicU8,
-    /// Until when its parts are what they are.
+    /// From when until when its parts are what they are.
+    since: Instant,
     until: Instant,
+    /// How long after that its parts were last looked up, in milliseconds.
+    touched: AtomicU64,
     // Their addresses are in its key, and stay theirs for as long as it is there.
     _made_from: (Arc<Template>, Arc<Defaults>),
     counted: Counted,
@@ -82,6 +87,15 @@ impl Whole {
             all
         });
         all.clone()
+    }
+
+    /// Whether it is time to look its parts up.
+    fn is_to_touch(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.since).as_millis();
+        let age = u64::try_from(age).unwrap_or(u64::MAX);
+        let touched = self.touched.load(Ordering::Relaxed);
+        let is_time = age.saturating_sub(touched) >= TOUCH;
+        is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// It is sent once more.
@@ -236,7 +250,14 @@ impl Hot {
     /// The page that is kept under a key.
     pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
         let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
-        place.whole.load_full().filter(|whole| asked.began < whole.until)
+        let whole = place.whole.load_full().filter(|whole| asked.began < whole.until)?;
+        if whole.is_to_touch(asked.began) {
+            // Else its parts would look as if nobody wanted them, be the first to go, and take it with them.
+            for part in &whole.parts {
+                let _touched = store.get(part);
+            }
+        }
+        Some(whole)
     }
 
     /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's.
@@ -273,7 +294,9 @@ impl Hot {
             begun: AtomicU8::new(0),
             headers: page.headers.clone(),
             dimensions: page.plan.dimensions.clone(),
+            since: began,
             until,
+            touched: AtomicU64::new(0),
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
             counted: Counted {
                 times: AtomicU64::new(0),

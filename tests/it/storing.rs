@@ -1,6 +1,7 @@
 //! The store in memory: bounded by bytes, with an index that forgets what the store forgets.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -67,6 +68,24 @@ fn memory_is_bounded_by_bytes_and_the_index_follows() {
         assert!(store.remove(&key));
     }
     assert_eq!(store.indexed(), (0, 0), "nothing is left behind");
+}
+
+/// So pages that are kept whole do not hold in memory what the store has let go.
+#[test]
+fn an_answer_that_has_to_go_is_told_of() {
+    let store = MemoryStore::new(1 << 20);
+    let gone = Arc::new(Mutex::new(HashSet::new()));
+    let told = Arc::clone(&gone);
+    store.when_gone(Box::new(move |key| {
+        told.lock().unwrap().insert(key.clone());
+    }));
+    for number in 0..1_000 {
+        store.put(&key(number), stored(10_000, "all"), MINUTE);
+    }
+    store.usage();
+    let kept: HashSet<Key> = store.keys().into_iter().collect();
+    let gone = gone.lock().unwrap().clone();
+    assert!(kept.is_disjoint(&gone) && kept.len() + gone.len() == 1_000, "{} and {}", kept.len(), gone.len());
 }
 
 #[test]

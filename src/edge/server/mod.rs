@@ -29,7 +29,6 @@ use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _
 
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
-use crate::page::context::Dimension;
 use crate::page::experiment::{Part, take_part};
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
@@ -151,8 +150,6 @@ fn seen(request: &Parts, snapshot: &Snapshot) -> (bool, Trace) {
 struct Wanted {
     request: engine::Request,
     part: Part,
-    /// All that has to be known of its reader.
-    reads: Vec<Dimension>,
     /// It may be sent before all of it is known.
     stream: bool,
 }
@@ -177,16 +174,14 @@ impl Pages {
             Coding::Form(form) => coding::form(&self.compositor, &whole, form)?.map(|bytes| (form, bytes)),
         };
         let mut headers = whole.lasting(|lasting| {
-            lasting.insert(CONTENT_TYPE, HTML);
+            lasting.entry(CONTENT_TYPE).or_insert(HTML);
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
             for vary in coded.into_iter().chain(snapshot.readers.vary(&whole.dimensions)) {
                 lasting.append(VARY, vary);
             }
         });
         headers.insert(CACHE_CONTROL, whole.headers.downstream.at(began));
-        let held =
-            headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(&request.headers, tag));
-        let mut response = if held {
+        let mut response = if has(&request.headers, &headers) {
             headers.remove(CONTENT_TYPE);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -238,9 +233,8 @@ impl Pages {
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
         let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&snapshot.defaults), trace.clone());
-        let reads = template.reads.clone();
         let request = engine::Request { template, visit, defaults, trace, at, changes_in };
-        Some(Wanted { request, part, reads, stream })
+        Some(Wanted { request, part, stream })
     }
 
     async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
@@ -264,16 +258,16 @@ impl Pages {
         if path == CATALOGUE {
             return catalogue(snapshot);
         }
-        let Some(Wanted { request: wanted, part, reads: mut dimensions, stream }) =
-            self.wanted(&path, request, snapshot, trusted, trace)
+        let Some(Wanted { request: wanted, part, stream }) = self.wanted(&path, request, snapshot, trusted, trace)
         else {
             return error(StatusCode::NOT_FOUND, trace);
         };
+        // What a page that is still to come varies on is not known yet, but what it may come to.
+        let mut dimensions = wanted.template.reads.clone();
         let begun = self.compositor.serve(wanted, stream).await;
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
         let held = if part.drawn { &nothing } else { &request.headers };
-        // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut response = match begun {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
@@ -335,10 +329,14 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace, permit: OwnedSemapho
     }
 }
 
+/// Whether the reader who asks has the page with these headers already.
+fn has(request: &HeaderMap, headers: &HeaderMap) -> bool {
+    headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag))
+}
+
 /// A page that is whole, or that the reader has it already.
 fn answered(status: StatusCode, headers: HeaderMap, body: impl FnOnce() -> Body, request: &HeaderMap) -> Response {
-    let held = headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag));
-    if status != StatusCode::OK || !held {
+    if status != StatusCode::OK || !has(request, &headers) {
         return page(status, headers, body());
     }
     // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.
