@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Flags, Settings};
 use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
-use crate::engine::{Live, Snapshot};
+use crate::engine::{Compositor, Live, Snapshot};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::site::Site;
 
@@ -42,6 +42,7 @@ pub(super) struct Reloader {
     pub(super) watch: Watch,
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
+    pub(super) compositor: Compositor,
     /// The last good ones.
     pub(super) settings: Settings,
     /// The mistakes that were told.
@@ -94,6 +95,7 @@ impl Reloader {
         let settings = loaded.settings;
         // Live first: who reads that it was reloaded finds it so.
         self.live.swap(snapshot(loaded.site, &settings));
+        self.compositor.forget_pages();
         tell(&problems, &self.known, &self.live.now().site);
         self.known = problems;
         if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {

@@ -102,10 +102,13 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
             let compositor = compositor.clone();
             Box::new(move |what, manner| compositor.purge(what, manner))
         },
-        metrics: Box::new(move || {
-            compositor.tell();
-            metrics.render(store.usage())
-        }),
+        metrics: {
+            let compositor = compositor.clone();
+            Box::new(move || {
+                compositor.tell();
+                metrics.render(store.usage())
+            })
+        },
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
     let tls = settings.server.tls.clone().map(|files| certificate(files, folder.root().to_owned())).transpose()?;
@@ -125,8 +128,18 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let (told, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(begun.run(asked, told, Arc::new(SystemClock)));
     let known = problems;
-    let reloader =
-        Reloader { folder, watch, flags, live, settings: settings.clone(), known, fingerprint, sources, discovered };
+    let reloader = Reloader {
+        folder,
+        watch,
+        flags,
+        live,
+        compositor: compositor.clone(),
+        settings: settings.clone(),
+        known,
+        fingerprint,
+        sources,
+        discovered,
+    };
     let reloading = tokio::spawn(reloader.run(changes));
 
     let scheme = if tls.is_some() { "https" } else { "http" };

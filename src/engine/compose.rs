@@ -22,7 +22,7 @@ use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::hot::{self, Asked, Form, Hot, Whole};
+use super::hot::{Asked, Form, Hot, Whole};
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
@@ -141,7 +141,7 @@ impl Compositor {
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
-        let asked = Asked { key: hot::key(&request), began: Instant::now().into_std() };
+        let asked = Asked::new(&request);
         if let Some(whole) = self.hot.get(&*self.ports.store, &asked) {
             whole.sent();
             return Begun::Hot(whole);
@@ -157,12 +157,17 @@ impl Compositor {
     /// The page as it is kept, where it is. Whoever sends it says so.
     #[must_use]
     pub fn hot(&self, request: &Request) -> Option<Arc<Whole>> {
-        self.hot.get(&*self.ports.store, &Asked { key: hot::key(request), began: Instant::now().into_std() })
+        self.hot.get(&*self.ports.store, &Asked::new(request))
     }
 
     /// Keeps a form of a page that is kept whole; `None`: it is of no use.
     pub fn keep_form(&self, whole: &Arc<Whole>, form: Form, made: Option<Bytes>) {
         self.hot.keep(&*self.ports.store, whole, form, made);
+    }
+
+    /// Forgets the pages that are kept whole, which are of what was live before.
+    pub fn forget_pages(&self) {
+        self.hot.clear(&*self.ports.store);
     }
 
     /// Tells the observer how often pages were sent that are kept whole.

@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 
 use crate::page::answer::Answer;
 use crate::page::context::{Device, Dimension, Visit};
@@ -54,6 +55,8 @@ pub struct Whole {
     forms: [OnceLock<Option<Bytes>>; 3],
     /// Which of them are made or being made, as bits.
     begun: AtomicU8,
+    /// From when until when conditions of time are what they are, where it has any.
+    hours: Option<(Timestamp, Timestamp)>,
     /// From when until when its parts are what they are.
     since: Instant,
     until: Instant,
@@ -215,10 +218,18 @@ pub(super) struct Asked {
     pub(super) key: Key,
     /// Before its plan was made.
     pub(super) began: Instant,
+    /// The time that conditions are judged at.
+    pub(super) at: Timestamp,
+}
+
+impl Asked {
+    pub(super) fn new(request: &Request) -> Self {
+        Self { key: key(request), began: tokio::time::Instant::now().into_std(), at: request.at }
+    }
 }
 
 /// What tells one page from another: all that it is planned from, but for the time.
-pub(super) fn key(request: &Request) -> Key {
+fn key(request: &Request) -> Key {
     // Their addresses: what is live is made anew as a whole when something of it changes.
     let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
     let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();
@@ -251,6 +262,10 @@ impl Hot {
     pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
         let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
         let whole = place.whole.load_full().filter(|whole| asked.began < whole.until)?;
+        // By the time of day: clocks are set, and machines sleep.
+        if whole.hours.is_some_and(|(from, until)| asked.at < from || asked.at >= until) {
+            return None;
+        }
         if whole.is_to_touch(asked.began) {
             // Else its parts would look as if nobody wanted them, be the first to go, and take it with them.
             for part in &whole.parts {
@@ -261,7 +276,7 @@ impl Hot {
     }
 
     /// Keeps a page, where it was asked for before, and all its parts are kept and anybody's.
-    pub(super) fn offer(&self, ports: &Ports, Asked { key, began }: &Asked, page: &Page) {
+    pub(super) fn offer(&self, ports: &Ports, Asked { key, began, at }: &Asked, page: &Page) {
         let (store, began) = (&ports.store, *began);
         let anybodys = matches!(page.headers.downstream, Downstream::For(_) | Downstream::Asked);
         let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
@@ -269,6 +284,7 @@ impl Hot {
             return;
         }
         let changes = page.plan.changes_in.map(|left| began + left);
+        let hours = page.plan.changes_in.and_then(|left| Some((*at, at.checked_add(left).ok()?)));
         let parts = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
         let asked = || parts.clone().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition));
         let longest = [Some(began + LONGEST), changes].into_iter().flatten().map(Some);
@@ -294,6 +310,7 @@ impl Hot {
             begun: AtomicU8::new(0),
             headers: page.headers.clone(),
             dimensions: page.plan.dimensions.clone(),
+            hours,
             since: began,
             until,
             touched: AtomicU64::new(0),
@@ -363,6 +380,14 @@ impl Hot {
             all.retain(|whole| whole.strong_count() > 0);
         }
         all.push(Arc::downgrade(whole));
+    }
+
+    /// Forgets all pages: what is live is another now, and nobody can ask for them.
+    pub(super) fn clear(&self, store: &dyn Store) {
+        let all = std::mem::take(&mut *self.all.lock().unwrap_or_else(PoisonError::into_inner));
+        for whole in all.iter().filter_map(Weak::upgrade) {
+            store.remove(&whole.key);
+        }
     }
 
     /// Tells how often pages were sent since the last time.

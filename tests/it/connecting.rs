@@ -108,6 +108,32 @@ async fn a_reader_who_takes_nothing_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_reader_who_takes_a_page_slowly_is_not_idle() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
+    let settings = "[server]\nidle_timeout = \"200ms\"\nheader_timeout = \"200ms\"\n";
+    let parts = "<fragment name=a />".repeat(12);
+    let server =
+        TestSite::new().front(&parts).service("a", service.address).file("pasteup.toml", settings).serve().await;
+    // The last one is kept whole: hyper has all of it before the first byte is taken.
+    for _ in 0..4 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
+        reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut piece, mut taken) = (vec![0; 100_000], 0);
+        loop {
+            // As slow as he likes, as long as he takes something.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            match reader.read(&mut piece).await.unwrap() {
+                0 => break,
+                more => taken += more,
+            }
+        }
+        assert!(taken > 12 * 900_000, "{taken} bytes");
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_half_open_connections_keep_nobody_out() {
     let server = page().file("pasteup.toml", "[server]\nheader_timeout = \"500ms\"\n").serve().await;
     let mut half_open = Vec::new();

@@ -345,6 +345,21 @@ async fn a_service_that_hangs_is_shut_out_though_layouts_have_less_patience() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_gives_up_when_it_is_told_to_is_not_shut_out() {
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=50ms data-n={n}>F</fragment>",
+        )
+        .fragment_with("a", "[limits]\ntimeout = \"1s\"\n", after(ms(60), answers(503, &[], "")))
+        .start();
+    for number in 0..100 {
+        assert_eq!(site.get(&format!("/?n={number}")).await.html(), "F");
+    }
+    assert_eq!(site.calls("a"), 100);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_page_with_many_slow_parts_shuts_nobody_out() {
     let parts: String =
         (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();

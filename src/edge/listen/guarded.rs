@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -154,7 +154,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                     let midway = midway || !this.greeted;
                     let wait = if midway { this.waits.request } else { this.waits.idle };
                     while this.reading.is_over(wait, context) {
-                        if this.busy.load(Ordering::Acquire) == 0 {
+                        // hyper gives an answer away before it is sent: what is left of it waits to be taken.
+                        if this.busy.load(Ordering::Acquire) == 0 && this.writing.end.is_none() {
                             this.ended = true;
                             return Poll::Ready(Ok(()));
                         }
@@ -169,6 +170,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Guarded<S> {
+    /// Who takes what he is sent is not idle.
+    fn taken(&mut self, result: &Poll<io::Result<usize>>) {
+        if matches!(result, Poll::Ready(Ok(1..))) {
+            self.reading.stop();
+        }
+    }
+
     /// What comes of writing; a reader who takes nothing for too long is let go.
     fn written<T>(&mut self, result: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if result.is_ready() {
@@ -185,6 +193,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.taken(&result);
         self.written(result, context)
     }
 
@@ -194,6 +203,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.taken(&result);
         self.written(result, context)
     }
 
@@ -207,7 +217,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
-        Poll::Ready(result)
+        // TLS has something to say at the end, which has to be taken, too.
+        let result = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.written(result, context)
     }
 }

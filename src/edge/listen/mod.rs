@@ -9,7 +9,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections without a request are left open once the server stops: a reader may be about to send
 /// one, which is then answered as the last (RFC 9112, 9.6). To close at once would fail it.
 const LINGER: Duration = Duration::from_millis(500);
+/// Connections that wait to be accepted when the server stops, at most.
+const WAITING: usize = 8192;
 /// The least that hyper can be told.
 const LEAST_BUFFER: usize = 8 * 1024;
 /// Requests of one HTTP/2 connection at once.
@@ -110,8 +113,9 @@ pub async fn serve(
     }
     // Whoever has connected already is answered: what waits to be accepted would be reset.
     tokio::task::yield_now().await;
-    while let Some(Ok(accepted)) = listener.accept().now_or_never() {
-        begin(accepted);
+    // All of them: tokio would have a task rest after some.
+    for accepted in std::iter::from_fn(|| unconstrained(listener.accept()).now_or_never()).take(WAITING) {
+        let _failed = accepted.map(begin);
     }
     drop(listener);
     server.stopping.store(true, Ordering::Release);
@@ -276,15 +280,24 @@ struct Answering {
 struct Taking {
     /// When something was given to him that he has to take first; `None` while it is for us to give.
     since: Mutex<Option<Instant>>,
+    watcher: OnceLock<AbortHandle>,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.abort();
+        }
+    }
 }
 
 impl Taking {
     /// Ends a connection on which a reader takes nothing for too long. Without it one of HTTP/2, whose windows
     /// are closed, would hold what is being answered for as long as it likes.
     fn watch(wait: Duration, connection: CancellationToken) -> Arc<Self> {
-        let taking = Arc::new(Self { since: Mutex::default() });
+        let taking = Arc::new(Self { since: Mutex::default(), watcher: OnceLock::new() });
         let watched = Arc::downgrade(&taking);
-        tokio::spawn(async move {
+        let watcher = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(wait / 2).await;
                 let Some(taking) = watched.upgrade() else { return };
@@ -294,6 +307,7 @@ impl Taking {
                 }
             }
         });
+        let _first = taking.watcher.set(watcher.abort_handle());
         taking
     }
 

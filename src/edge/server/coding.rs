@@ -42,8 +42,8 @@ pub(super) fn negotiated(headers: &HeaderMap, offered: Compression) -> Option<Co
             None => 1000,
             Some(parameter) => thousandths(parameter.strip_prefix("q=")?)?,
         };
-        let coding = match name.trim() {
-            "gzip" if offered.gzip => Coding::Form(Form::Gzip),
+        let coding = match name.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" if offered.gzip => Coding::Form(Form::Gzip),
             "br" if offered.br => Coding::Form(Form::Brotli),
             "zstd" if offered.zstd => Coding::Form(Form::Zstd),
             "identity" if quality > 0 => Coding::Identity,
@@ -122,6 +122,8 @@ mod tests {
             ("*", None),
             ("identity;q=0, gzip", None),
             ("gzip;q=x", None),
+            ("GZIP", Some(gzip)),
+            ("x-gzip, IDENTITY;q=0", None),
         ] {
             assert_eq!(negotiated(&headers(value), all), coding, "{value}");
         }

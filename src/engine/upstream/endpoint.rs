@@ -184,6 +184,12 @@ impl Endpoints {
     }
 }
 
+/// Whether an answer is that of a service which is well. What is wrong with a request is no fault of it,
+/// unless it has too much to do.
+fn is_well(status: StatusCode) -> bool {
+    !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+}
+
 fn shut_out() -> Failure {
     Failure::new(Reason::CircuitOpen, "it failed too often, and is left alone for a while")
 }
@@ -241,9 +247,11 @@ impl Drop for Asking {
         let Some(only) = HeardOut::begin(passage.seat.endpoint(), passage.began) else { return };
         passage.deadline = passage.began + passage.patience;
         tokio::spawn(async move {
-            // That it answers is all that is of interest.
             match timeout_at(passage.deadline, answer).await {
-                Ok(result) => drop(passage.answered(result)),
+                // That it answers is all that is of interest.
+                Ok(Ok(response)) if is_well(response.status) => drop(passage.answered(Ok(response))),
+                // It was told how long anybody waits, and gives up as it should.
+                Ok(_) => passage.of_no_interest(),
                 Err(_) => drop(passage),
             }
             drop(only);
@@ -320,8 +328,7 @@ impl Passage {
     fn watch(mut self, response: Response) -> Response {
         let Response { status, headers, body } = response;
         self.took(self.began.elapsed());
-        // What is wrong with a request is no fault of the service, unless it has too much to do.
-        self.head = Some(!status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS);
+        self.head = Some(is_well(status));
         let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, passage)| async move {
             let passage = passage?;
             match body.next().await {
@@ -349,6 +356,12 @@ impl Passage {
     fn ended(mut self, is_well: bool) {
         let is_well = is_well && self.head.unwrap_or(true);
         self.note(is_well);
+    }
+
+    /// It tells nothing of the service.
+    fn of_no_interest(mut self) {
+        self.noted = true;
+        self.abandoned();
     }
 
     fn abandoned(&self) {
