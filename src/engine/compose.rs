@@ -149,9 +149,7 @@ impl Compositor {
         if stream {
             return self.begin_as(request, Some(asked)).await;
         }
-        let page = self.compose(request).await;
-        self.hot.offer(&self.ports, &asked, &page);
-        Begun::Whole(Box::new(page))
+        Begun::Whole(Box::new(self.compose_as(request, Some(asked)).await))
     }
 
     /// The page as it is kept, where it is. Whoever sends it says so.
@@ -177,10 +175,14 @@ impl Compositor {
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
     pub async fn compose(&self, request: Request) -> Page {
+        self.compose_as(request, None).await
+    }
+
+    async fn compose_as(&self, request: Request, asked: Option<Asked>) -> Page {
         let trace = request.trace.clone();
         let mut fan_out = self.plan(request);
         while fan_out.next().await {}
-        self.finish(fan_out, &trace)
+        self.finish(fan_out, &trace, asked.as_ref())
     }
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
@@ -197,11 +199,7 @@ impl Compositor {
             // Whether the head is known is a question to all parts: it is put once for all that is there.
             fan_out.take_ready();
             if fan_out.is_complete() {
-                let page = self.finish(fan_out, &trace);
-                if let Some(asked) = &asked {
-                    self.hot.offer(&self.ports, asked, &page);
-                }
-                return Begun::Whole(Box::new(page));
+                return Begun::Whole(Box::new(self.finish(fan_out, &trace, asked.as_ref())));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -209,7 +207,7 @@ impl Compositor {
             }
             let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
                 // The other parts are of no use to anybody.
-                return Begun::Whole(Box::new(self.finish(fan_out, &trace)));
+                return Begun::Whole(Box::new(self.finish(fan_out, &trace, None)));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let now = Instant::now().into_std();
@@ -247,10 +245,7 @@ impl Compositor {
                     fan_out.take_ready();
                     let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
-                        let page = engine.finish(fan_out, &trace);
-                        if let Some(asked) = &asked {
-                            engine.hot.offer(&engine.ports, asked, &page);
-                        }
+                        engine.finish(fan_out, &trace, asked.as_ref());
                         return Some((chunks, None));
                     }
                     if !chunks.is_empty() {
@@ -274,7 +269,8 @@ impl Compositor {
         .boxed()
     }
 
-    fn finish(&self, fan_out: FanOut, trace: &Trace) -> Page {
+    /// Stitches a page, tells of it, and offers it to be kept whole where it was asked for as such.
+    fn finish(&self, fan_out: FanOut, trace: &Trace, asked: Option<&Asked>) -> Page {
         let complete = fan_out.is_complete();
         let (plan, outcomes) = fan_out.finish();
         let mut verdict = verdict(&plan, &outcomes);
@@ -287,6 +283,9 @@ impl Compositor {
         let page = Page { verdict, chunks, headers: Headers::of(&plan, &outcomes, complete, now), plan, outcomes };
         self.ports.observer.composed(&page);
         tell(&page, trace);
+        if let Some(asked) = asked {
+            self.hot.offer(&self.ports, asked, &page);
+        }
         page
     }
 

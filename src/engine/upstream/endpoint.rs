@@ -143,7 +143,7 @@ impl Endpoints {
         let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
         let answer = self.ports.upstream.get(request);
-        Asking { answer: Some(answer), passage: Some(passage) }.await
+        Asking(Some((answer, passage))).await
     }
 
     /// Of two endpoints that chance offers the one that has less to do. `None`: all are shut out.
@@ -214,24 +214,17 @@ impl Drop for Seat {
     }
 }
 
-/// A request whose answer has not begun.
-struct Asking {
-    /// Both are there until it has.
-    answer: Option<BoxFuture<'static, Result<Response, Failure>>>,
-    passage: Option<Passage>,
-}
+/// A request whose answer has not begun; `None` once it has.
+struct Asking(Option<(BoxFuture<'static, Result<Response, Failure>>, Passage)>);
 
 impl Future for Asking {
     type Output = Result<Response, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let (answer, _) = self.0.as_mut().expect("nobody polls it once it has ended");
         let result = ready!(answer.as_mut().poll(context));
-        self.answer = None;
-        Poll::Ready(match self.passage.take() {
-            Some(passage) => passage.answered(result),
-            None => result,
-        })
+        let (_, passage) = self.0.take().expect("it has not ended before");
+        Poll::Ready(passage.answered(result))
     }
 }
 
@@ -240,7 +233,7 @@ impl Drop for Asking {
     /// is slow or hangs. So of those that are given up, one at a time is heard out, for as long as the service
     /// may take by its own word.
     fn drop(&mut self) {
-        let (Some(answer), Some(mut passage)) = (self.answer.take(), self.passage.take()) else { return };
+        let Some((answer, mut passage)) = self.0.take() else { return };
         if !passage.is_given_up() {
             return;
         }
