@@ -2,11 +2,11 @@
 //! What stands inside a fallback is asked for when that fallback is shown, and what an answer asks for
 //! when that has come, within the same budget.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt, ready};
+use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::page::answer::Content;
@@ -14,7 +14,7 @@ use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, Slot};
 
 use super::compose::Compositor;
-use super::lookup::Found;
+use super::lookup::{Found, Looked};
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
@@ -24,9 +24,11 @@ pub(super) struct FanOut {
     outcomes: Outcomes,
     asked: Vec<bool>,
     /// One lookup a fetch, however many fragments want it.
-    found: Vec<Arc<OnceCell<Found>>>,
+    found: Vec<Option<Result<Found, Shared<BoxFuture<'static, Found>>>>>,
     deadline: Instant,
     trace: Trace,
+    /// Outcomes that need not be waited for.
+    at_hand: VecDeque<(usize, Outcome)>,
     // One flat set, not a future inside a future for each fallback inside a fallback.
     under_way: FuturesUnordered<BoxFuture<'static, (usize, Outcome)>>,
 }
@@ -42,6 +44,7 @@ impl FanOut {
             found: Vec::new(),
             deadline,
             trace: trace.clone(),
+            at_hand: VecDeque::new(),
             under_way: FuturesUnordered::new(),
         };
         begun.ask(begun.plan.needed_at_once());
@@ -51,39 +54,56 @@ impl FanOut {
     fn ask(&mut self, holes: Vec<usize>) {
         self.outcomes.resize(self.plan.holes.len(), None);
         self.asked.resize(self.plan.holes.len(), false);
-        self.found.resize_with(self.plan.fetches.len(), Arc::default);
+        self.found.resize_with(self.plan.fetches.len(), || None);
         for hole in holes {
             if !std::mem::replace(&mut self.asked[hole], true) {
-                let outcome = self.one(hole);
-                self.under_way.push(outcome);
+                self.ask_for(hole);
             }
         }
     }
 
-    /// The outcome of one fragment.
-    fn one(&self, hole: usize) -> BoxFuture<'static, (usize, Outcome)> {
+    /// Asks for the outcome of one fragment.
+    fn ask_for(&mut self, hole: usize) {
         let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
         let known = match &self.plan.holes[hole].slot {
-            Slot::Dropped => Outcome::nothing(Reason::Condition),
             // A lazy one is never asked for: what stands in its place is.
-            Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
+            Slot::Dropped | Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
-            Slot::Fetch(index) => {
-                let (fetch, found) = (Arc::clone(&self.plan.fetches[*index]), Arc::clone(&self.found[*index]));
-                let (engine, deadline, trace) = (self.engine.clone(), self.deadline, self.trace.clone());
-                return async move {
-                    let look_up = || engine.look_up(&fetch, deadline, &trace);
-                    (hole, outcome(found.get_or_init(look_up).await, has_fallback))
+            Slot::Fetch(index) => match self.look(*index) {
+                Ok(found) => outcome(&found, has_fallback),
+                Err(asked) => {
+                    self.under_way.push(async move { (hole, outcome(&asked.await, has_fallback)) }.boxed());
+                    return;
                 }
-                .boxed();
-            }
+            },
         };
-        ready((hole, known)).boxed()
+        self.at_hand.push_back((hole, known));
+    }
+
+    /// What a fetch came to, where that is known at once.
+    fn look(&mut self, index: usize) -> Result<Found, Shared<BoxFuture<'static, Found>>> {
+        let found = &mut self.found[index];
+        if found.is_none() {
+            let (fetch, trace) = (&self.plan.fetches[index], &self.trace);
+            *found = Some(match self.engine.look(fetch, trace) {
+                Looked::Found(found) => Ok(found),
+                Looked::ToAsk(since) => {
+                    let (engine, fetch, trace) = (self.engine.clone(), Arc::clone(fetch), trace.clone());
+                    let deadline = self.deadline;
+                    Err(async move { engine.ask(&fetch, since, deadline, &trace).await }.boxed().shared())
+                }
+            });
+        }
+        found.clone().expect("it was looked up")
     }
 
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
-        let Some((hole, outcome)) = self.under_way.next().await else { return false };
+        let next = match self.at_hand.pop_front() {
+            Some(known) => Some(known),
+            None => self.under_way.next().await,
+        };
+        let Some((hole, outcome)) = next else { return false };
         self.plan.take(hole, &outcome);
         self.ask(self.plan.needed_then(hole, &outcome));
         let failed = !matches!(outcome.shown, Shown::Fresh | Shown::Stale);
@@ -101,7 +121,7 @@ impl FanOut {
 
     /// Whether all outcomes are known that the page needs.
     pub(super) fn is_complete(&self) -> bool {
-        self.under_way.is_empty()
+        self.at_hand.is_empty() && self.under_way.is_empty()
     }
 
     /// The outcomes that are known.

@@ -33,6 +33,22 @@ pub enum Found {
     Nothing(Reason),
 }
 
+/// What a look into the store came to.
+pub(super) enum Looked {
+    /// What is wanted.
+    Found(Found),
+    /// Nothing that is good as it is.
+    ToAsk(Since),
+}
+
+/// What was there when an answer was not.
+pub(super) struct Since {
+    now: Instant,
+    held: Option<Held>,
+    /// An old answer, for want of a better one.
+    spare: Option<Arc<Answer>>,
+}
+
 /// What a flight brings to all who waited for it.
 pub type Landing = Result<Brought, Missed>;
 
@@ -55,6 +71,14 @@ pub struct Missed {
 impl Compositor {
     /// Looks one fetch up.
     pub(super) async fn look_up(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
+        match self.look(wanted, trace) {
+            Looked::Found(found) => found,
+            Looked::ToAsk(since) => self.ask(wanted, since, page_deadline, trace).await,
+        }
+    }
+
+    /// Looks into the store. What is there is there at once, without a future to be asked for it.
+    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace) -> Looked {
         let now = Instant::now();
         let held = self.ports.store.get(&wanted.key);
         let mut spare = None;
@@ -67,24 +91,30 @@ impl Compositor {
                     if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
                         drop(self.fly(wanted, now, trace));
                     }
-                    return Found::Fresh(answer, left, Some(early(&stored.kept, &lifetime)));
+                    return Looked::Found(Found::Fresh(answer, left, Some(early(&stored.kept, &lifetime))));
                 }
                 Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
-                    return Found::Stale(answer, trouble.reason);
+                    return Looked::Found(Found::Stale(answer, trouble.reason));
                 }
                 Freshness::Revalidate => {
                     // The seat is given up at once; the flight goes on.
                     drop(self.fly(wanted, now, trace));
-                    return Found::Stale(answer, Reason::Revalidating);
+                    return Looked::Found(Found::Stale(answer, Reason::Revalidating));
                 }
                 Freshness::IfError => spare = Some(answer),
                 Freshness::Expired => {}
             }
         }
+        Looked::ToAsk(Since { now, held, spare })
+    }
+
+    /// Asks for what a look did not find.
+    pub(super) async fn ask(&self, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
+        let Since { now, held, spare } = since;
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        match timeout_at(deadline, self.ask(wanted, now, trace, held.as_ref())).await {
+        match timeout_at(deadline, self.ask_together(wanted, now, trace, held.as_ref())).await {
             // It is as old as what was purged, and no cache downstream may keep it.
             Ok(Ok(Brought { answer, purged: true })) => Found::Stale(answer, Reason::Revalidating),
             Ok(Ok(Brought { answer, purged: false })) => {
@@ -97,7 +127,7 @@ impl Compositor {
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
-    async fn ask(
+    async fn ask_together(
         &self,
         wanted: &Arc<Fetch>,
         since: Instant,

@@ -2,7 +2,7 @@
 //! What it holds is the same for all readers; what fills it is not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +12,16 @@ use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::context::{Conditions, Dimension, Reader};
+use crate::page::defaults::Defaults;
 use crate::page::diagnostic::Spot;
 use crate::page::esi::expr::Expr;
 use crate::page::esi::request::reads;
 use crate::page::esi::text::Text;
 use crate::page::esi::variables::Variables;
+use crate::page::fetch::Fetch;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
+use crate::page::outcome::Reason;
 
 use super::node::{FragmentElement, Load, Piece};
 
@@ -128,6 +131,41 @@ pub struct FragmentUse {
     pub fills: BTreeMap<Name, Arc<[Part]>>,
     /// Where it stands.
     pub at: Spot,
+    /// What is asked for, where that is the same for everybody.
+    pub same: Same,
+}
+
+/// A fetch that is the same for everybody, once it was made by the defaults beside it.
+#[derive(Debug, Default)]
+pub struct Same(OnceLock<(Arc<Defaults>, Arc<Fetch>)>);
+
+impl Same {
+    /// The fetch, which is made where it was not yet, or by other defaults.
+    ///
+    /// # Errors
+    /// It cannot be made: why.
+    pub fn get(
+        &self,
+        defaults: &Arc<Defaults>,
+        make: impl FnOnce() -> Result<Fetch, Reason>,
+    ) -> Result<Arc<Fetch>, Reason> {
+        if let Some((by, fetch)) = self.0.get()
+            && Arc::ptr_eq(by, defaults)
+        {
+            return Ok(Arc::clone(fetch));
+        }
+        let fetch = Arc::new(make()?);
+        // A layout that outlives its defaults is rare: then each page makes its own.
+        let _known = self.0.set((Arc::clone(defaults), Arc::clone(&fetch)));
+        Ok(fetch)
+    }
+}
+
+/// It is only remembered: two uses are the same whether it was or not.
+impl PartialEq for Same {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl FragmentUse {
@@ -147,6 +185,7 @@ impl FragmentUse {
             fallback: Arc::default(),
             fills: BTreeMap::new(),
             at,
+            same: Same::default(),
         }
     }
 
@@ -172,7 +211,20 @@ impl FragmentUse {
             fills: fills(&fallback, slots),
             fallback,
             at: element.at.clone(),
+            same: Same::default(),
         }
+    }
+
+    /// Whether every reader of a layout is asked for the same here, whatever his request says.
+    #[must_use]
+    pub fn is_same_for_all(&self) -> bool {
+        let literal = |pieces: &Vec<Piece>| pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
+        let anybodys = match &self.service {
+            Service::Named(manifest) => manifest.context.is_empty(),
+            Service::Source(_) => true,
+            Service::Wanted(..) | Service::Included { .. } => false,
+        };
+        anybodys && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
 
     /// The nanoservice that fills it, where that is known beforehand.

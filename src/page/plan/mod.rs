@@ -241,13 +241,13 @@ impl Plan {
             self.vary(context.cloned());
         }
         let index = *self.known.entry((fetch.key.clone(), fetch.rules, fetch.timeout)).or_insert_with(|| {
-            self.fetches.push(Arc::new(fetch));
+            self.fetches.push(fetch);
             self.fetches.len() - 1
         });
         Slot::Fetch(index)
     }
 
-    fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Fetch, Reason> {
+    fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Arc<Fetch>, Reason> {
         let wanted;
         let origin = match &fragment.service {
             Service::Named(manifest) => Origin::Named(manifest),
@@ -259,15 +259,16 @@ impl Plan {
             Service::Included { src, .. } => {
                 let parent = within.and_then(|hole| self.of(hole));
                 let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
-                return by.fetch(fragment, src, variables, &self.visit, &self.defaults);
+                return by.fetch(fragment, src, variables, &self.visit, &self.defaults).map(Arc::new);
             }
         };
-        let fetch = Fetch::new(fragment, origin, &self.visit, &self.defaults)?;
-        // What answers call their fragments is no label for metrics: there is no end of such names.
-        Ok(match &fragment.service {
-            Service::Wanted(name, _) => Fetch { id: Arc::clone(name), ..fetch },
-            _ => fetch,
-        })
+        let make = || Fetch::new(fragment, origin, &self.visit, &self.defaults);
+        match &fragment.service {
+            // What answers call their fragments is no label for metrics: there is no end of such names.
+            Service::Wanted(name, _) => Ok(Arc::new(Fetch { id: Arc::clone(name), ..make()? })),
+            _ if fragment.is_same_for_all() => fragment.same.get(&self.defaults, make),
+            _ => make().map(Arc::new),
+        }
     }
 
     fn vary(&mut self, dimensions: impl Iterator<Item = Dimension>) {
