@@ -81,7 +81,8 @@ struct Index(Mutex<Tables>);
 #[derive(Default)]
 struct Tables {
     by_tag: HashMap<Name, HashMap<Key, u64>>,
-    variants: HashMap<u128, HashMap<Key, u64>>,
+    /// Mostly one, for which a table would take more room than its answer.
+    variants: HashMap<u128, Vec<(Key, u64)>>,
 }
 
 impl Index {
@@ -92,10 +93,18 @@ impl Index {
     /// The variant of the same URL that has to go for it, where there are too many.
     fn add(&self, key: &Key, held: &Held, number: u64) -> Option<Key> {
         let mut tables = self.tables();
-        let variants = tables.variants.entry(key.resource()).or_default();
-        let full = variants.len() >= MAX_VARIANTS && !variants.contains_key(key);
-        let goes = if full { variants.keys().next().cloned() } else { None };
-        variants.insert(key.clone(), number);
+        let variants = tables.variants.entry(key.resource()).or_insert_with(|| Vec::with_capacity(1));
+        let goes = match variants.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => {
+                *known = number;
+                None
+            }
+            None => {
+                let goes = variants.first().filter(|_| variants.len() >= MAX_VARIANTS).map(|(first, _)| first.clone());
+                variants.push((key.clone(), number));
+                goes
+            }
+        };
         for tag in tags(held) {
             tables.by_tag.entry(tag.clone()).or_default().insert(key.clone(), number);
         }
@@ -103,19 +112,21 @@ impl Index {
     }
 
     fn remove(&self, key: &Key, held: &Held, number: u64) {
-        fn take<K: std::hash::Hash + Eq>(table: &mut HashMap<K, HashMap<Key, u64>>, at: &K, key: &Key, number: u64) {
-            let Some(keys) = table.get_mut(at) else { return };
+        let mut tables = self.tables();
+        if let Some(variants) = tables.variants.get_mut(&key.resource()) {
+            variants.retain(|(known, at)| known != key || *at != number);
+            if variants.is_empty() {
+                tables.variants.remove(&key.resource());
+            }
+        }
+        for tag in tags(held) {
+            let Some(keys) = tables.by_tag.get_mut(tag) else { continue };
             if keys.get(key) == Some(&number) {
                 keys.remove(key);
             }
             if keys.is_empty() {
-                table.remove(at);
+                tables.by_tag.remove(tag);
             }
-        }
-        let mut tables = self.tables();
-        take(&mut tables.variants, &key.resource(), key, number);
-        for tag in tags(held) {
-            take(&mut tables.by_tag, tag, key, number);
         }
     }
 }

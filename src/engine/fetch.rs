@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
@@ -89,7 +90,7 @@ impl Fetching<'_> {
         };
         let content = match head {
             Head::Done(content) => content,
-            Head::Read(form) => judge_body(form, read(body, self.fetch.max_bytes).await?)?,
+            Head::Read(form) => judge_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
         let answer = Answer::new(content, &headers, self.fetch, arrival);
@@ -101,45 +102,39 @@ impl Fetching<'_> {
 }
 
 /// A failure with what the nanoservice itself says of it. That goes into the log, and nowhere else.
-async fn explained(
-    failure: Failure,
-    headers: &HeaderMap,
-    body: futures::stream::BoxStream<'static, Result<Bytes, Failure>>,
-) -> Failure {
+async fn explained(failure: Failure, headers: &HeaderMap, body: BoxStream<'static, Result<Bytes, Failure>>) -> Failure {
     if !is_problem(headers) {
         return failure;
     }
-    match read(body, MAX_PROBLEM).await.ok().as_deref().and_then(problem) {
+    match read(body, None, MAX_PROBLEM).await.ok().as_deref().and_then(problem) {
         Some(said) => Failure::new(failure.reason, format!("{}, and says: {said}", failure.detail)),
         None => failure,
     }
 }
 
+/// Reads a body. Where it says how long it is, it gets room of just that length: what grows leaves gaps behind, and
+/// memory that is used only as gaps was half as much again as what was kept.
 async fn read(
-    mut body: futures::stream::BoxStream<'static, Result<Bytes, Failure>>,
+    mut body: BoxStream<'static, Result<Bytes, Failure>>,
+    stated: Option<u64>,
     max_bytes: u64,
 ) -> Result<Bytes, Failure> {
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
-    let mut length: u64 = 0;
+    let room = stated.filter(|stated| *stated <= max_bytes).and_then(|stated| usize::try_from(stated).ok());
+    let mut whole = Vec::with_capacity(room.unwrap_or_default());
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
-        length += chunk.len() as u64;
-        if length > max_bytes {
+        if (whole.len() + chunk.len()) as u64 > max_bytes {
             return Err(Failure::new(Reason::TooLarge, format!("its body is over {max_bytes} bytes")));
         }
-        // Most bodies are one chunk, which is kept as it is.
-        if whole.is_empty() && first.is_empty() {
-            first = chunk;
-        } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&first);
-            }
-            whole.extend_from_slice(&chunk);
-        }
+        whole.extend_from_slice(&chunk);
     }
-    // Copied to its length: a chunk is a piece of a larger buffer, which would be kept with it.
-    Ok(Bytes::copy_from_slice(if whole.is_empty() { &first } else { &whole }))
+    // Of just its length: what it has beside that would be kept with it.
+    Ok(Bytes::from(whole.into_boxed_slice()))
+}
+
+/// How long a body is, where that is said.
+fn stated(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
