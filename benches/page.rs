@@ -1,4 +1,4 @@
-//! How long the pure parts take, and the engine where all is in memory: each of the scenarios.
+//! How long each scenario takes: the pure parts, and the engine where all is in memory.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -7,24 +7,21 @@ mod scenarios;
 use scenarios::{Amount, all};
 
 fn page(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("page");
     for scenario in all() {
-        // Benches of one group are listed together, and each has a throughput of its own.
-        let (group, rest) = scenario.name.split_once('/').unwrap_or(("page", &scenario.name));
-        let (mut group, name) = (criterion.benchmark_group(group), rest.to_owned());
-        match scenario.amount {
-            Some(Amount::Bytes(bytes)) => _ = group.throughput(Throughput::Bytes(bytes)),
-            Some(Amount::Parts(parts)) => _ = group.throughput(Throughput::Elements(parts)),
-            None => {}
-        }
-        let mut work = None;
-        let mut scenario = Some(scenario);
-        // Made ready only where it is asked for.
-        group.bench_function(name, |bencher| {
-            let work = work.get_or_insert_with(|| scenario.take().expect("it is made ready once").ready());
-            bencher.iter(work);
+        group.throughput(match scenario.amount {
+            Some(Amount::Bytes(bytes)) => Throughput::Bytes(bytes),
+            Some(Amount::Parts(parts)) => Throughput::Elements(parts),
+            None => Throughput::Elements(1),
         });
-        group.finish();
+        let name = scenario.name.clone();
+        // Only what is asked for is made ready.
+        let (mut scenario, mut work) = (Some(scenario), None);
+        group.bench_function(name, |bencher| {
+            bencher.iter(work.get_or_insert_with(|| scenario.take().expect("once").ready()));
+        });
     }
+    group.finish();
 }
 
 criterion_group!(benches, page);
