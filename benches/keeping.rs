@@ -1,20 +1,23 @@
-//! What keeping answers costs: a get, a put, and a purge of one key among ever more entries.
+//! What keeping answers costs: a get, a put, and a purge of one key among ever more entries; and a page whose parts
+//! are all kept among them, or that is kept whole. The same over a mere table: `scenarios/engine.rs`.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use pasteup::edge::clock::SystemClock;
 use pasteup::edge::memory::MemoryStore;
 use pasteup::engine::port::{Clock as _, Held, Request, Response, Store, Stored, Unobserved, Upstream};
-use pasteup::engine::{Compositor, Manner, Ports, Purge};
+use pasteup::engine::{self, Compositor, Manner, Ports, Purge, Trace};
 use pasteup::page::answer::{Answer, Content, Failure};
 use pasteup::page::context::Visit;
 use pasteup::page::defaults::Defaults;
 use pasteup::page::diagnostic::Source;
+use pasteup::page::fetch::Fetch;
 use pasteup::page::key::Key;
 use pasteup::page::names::Name;
 use pasteup::page::plan::plan;
@@ -35,61 +38,79 @@ fn key(number: usize) -> Key {
     Key::new(["name", "part", &number.to_string()], [])
 }
 
-/// An answer of 200 bytes with a key of its own and one that a hundred share.
-fn stored(site: &Site, number: usize) -> Stored {
+/// What is asked for on the page.
+fn fetches(site: &Site) -> Vec<Arc<Fetch>> {
     let template = site.find("/", SystemClock.wall()).expect("the page").template;
-    let plan = plan(template, Visit::default(), &Arc::new(Defaults::default()), SystemClock.wall());
+    plan(template, Visit::default(), &Arc::new(Defaults::default()), SystemClock.wall()).fetches
+}
+
+/// An answer of 200 bytes with a key of its own and one that a hundred share.
+fn stored(fetch: &Fetch, number: usize) -> Stored {
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);
     headers.insert("surrogate-key", HeaderValue::try_from(keys).expect("a value"));
     let content = Content::Fragment(Bytes::from(vec![b'x'; 200]));
     let arrival = Arrival { at: SystemClock.wall(), delay: Duration::ZERO };
     Stored {
-        answer: Arc::new(Answer::new(content, &headers, &plan.fetches[0], arrival)),
+        answer: Arc::new(Answer::new(content, &headers, fetch, arrival)),
         kept: Kept::since(Instant::now(), 0.0),
         trouble: None,
         service: Name::from("part"),
     }
 }
 
-fn site() -> Site {
+/// A page of so many parts.
+fn site(parts: usize) -> Site {
     let manifest = "name = \"part\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/part\"\n";
+    let parts: String = (0..parts).map(|n| format!("<fragment name=part ttl=1h data-n={n} />")).collect();
     let files = Files {
-        layouts: vec![Source::new("layouts/page.html", "+++\nroute = \"/\"\n+++\n<fragment name=part />")],
+        layouts: vec![Source::new("layouts/page.html", format!("+++\nroute = \"/\"\n+++\n{parts}"))],
         manifests: vec![Source::new("fragments/part/fragment.toml", manifest)],
         ..Files::default()
     };
     Site::build(&files, &Limits::default(), None)
 }
 
+/// So many answers.
+fn store(entries: usize, fetch: &Fetch) -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new(1 << 30));
+    for number in 0..entries {
+        store.put(&key(number), Held::Answer(stored(fetch, number)), HOUR);
+    }
+    store
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn compositor(store: &Arc<MemoryStore>) -> Compositor {
+    Compositor::new(Ports {
+        upstream: Arc::new(Nobody),
+        store: Arc::clone(store) as _,
+        clock: Arc::new(SystemClock),
+        observer: Arc::new(Unobserved),
+        chance: fastrand::f64,
+    })
+}
+
 fn keeping(criterion: &mut Criterion) {
-    let site = site();
+    let fetch = &*fetches(&site(1))[0];
     let minute = Duration::from_mins(10);
     let mut group = criterion.benchmark_group("keeping");
     for entries in [1_000, 10_000, 100_000] {
-        let store = Arc::new(MemoryStore::new(1 << 30));
-        for number in 0..entries {
-            store.put(&key(number), Held::Answer(stored(&site, number)), minute);
-        }
-        let engine = Compositor::new(Ports {
-            upstream: Arc::new(Nobody),
-            store: Arc::clone(&store) as _,
-            clock: Arc::new(SystemClock),
-            observer: Arc::new(Unobserved),
-            chance: fastrand::f64,
-        });
+        let store = store(entries, fetch);
+        let engine = compositor(&store);
         group.bench_function(BenchmarkId::new("get", entries), |bencher| {
             let key = key(entries / 2);
             bencher.iter(|| store.get(black_box(&key)));
         });
         group.bench_function(BenchmarkId::new("put", entries), |bencher| {
-            let (key, one) = (key(7), stored(&site, 7));
+            let (key, one) = (key(7), stored(fetch, 7));
             let held = || Held::Answer(one.clone());
             bencher.iter_batched(held, |held| store.put(&key, held, minute), BatchSize::SmallInput);
         });
         // One key that one answer has, purged and put back.
         let purge = |manner| {
-            let (key, one) = (key(7), stored(&site, 7));
+            let (key, one) = (key(7), stored(fetch, 7));
             let (engine, store) = (engine.clone(), Arc::clone(&store));
             let what = Purge::Tags(vec![Name::from("article-7")]);
             move |bencher: &mut criterion::Bencher<'_>| {
@@ -106,5 +127,39 @@ fn keeping(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, keeping);
+/// Pages whose parts are all there, among a hundred thousand others.
+fn pages(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("keeping");
+    for parts in [1, 10, 100, 1000] {
+        let site = site(parts);
+        let fetches = fetches(&site);
+        let store = store(100_000, &fetches[0]);
+        for (number, fetch) in fetches.iter().enumerate() {
+            store.put(&fetch.key, Held::Answer(stored(fetch, number)), HOUR);
+        }
+        let engine = compositor(&store);
+        let request = engine::Request {
+            template: Arc::clone(site.find("/", engine.now()).expect("the page").template),
+            visit: Visit::default(),
+            defaults: Arc::default(),
+            trace: Trace::new(),
+            at: engine.now(),
+            changes_in: None,
+        };
+        group.throughput(Throughput::Elements(parts as u64));
+        group.bench_function(BenchmarkId::new("page", parts), |bencher| {
+            bencher.iter(|| engine.compose(black_box(&request).clone()).now_or_never().expect("all of it is there"));
+        });
+        // It is kept whole the second time.
+        for _ in 0..2 {
+            engine.serve(request.clone(), true).now_or_never().expect("all of it is there");
+        }
+        group.bench_function(BenchmarkId::new("hot page", parts), |bencher| {
+            bencher.iter(|| engine.hot(&black_box(&request).clone()).expect("it is kept whole"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, keeping, pages);
 criterion_main!(benches);

@@ -1,0 +1,121 @@
+//! Pages whose parts are all in memory: looked up one by one, and kept whole.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use http::HeaderMap;
+use jiff::Timestamp;
+use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::{self, Begun, Compositor, Ports, Trace};
+use pasteup::page::answer::Failure;
+use pasteup::page::context::Visit;
+use pasteup::page::defaults::Defaults;
+use pasteup::page::diagnostic::Source;
+use pasteup::page::key::Key;
+use pasteup::page::names::Name;
+use pasteup::page::plan::plan;
+use pasteup::page::policy::freshness::Kept;
+
+use super::{MANIFEST, Work, answer, built, over};
+
+/// A store that is nothing but a table: what the real one costs is measured in `keeping.rs`.
+// Hashed without a seed: the same instructions each time.
+#[derive(Default)]
+struct Table(Mutex<HashMap<Key, Held, BuildHasherDefault<DefaultHasher>>>);
+
+impl Store for Table {
+    fn get(&self, key: &Key) -> Option<Held> {
+        self.0.lock().expect("a lock").get(key).cloned()
+    }
+
+    fn put(&self, key: &Key, held: Held, _: Duration) {
+        self.0.lock().expect("a lock").insert(key.clone(), held);
+    }
+
+    fn change(&self, _: &Key, _: &mut dyn FnMut(&mut Stored)) -> bool {
+        false
+    }
+
+    fn remove(&self, key: &Key) -> bool {
+        self.0.lock().expect("a lock").remove(key).is_some()
+    }
+
+    fn tagged(&self, _: &str) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        Vec::new()
+    }
+}
+
+/// Nobody is asked here, and time stands still.
+struct Nothing;
+
+impl Upstream for Nothing {
+    fn get(&self, _: Request) -> futures::future::BoxFuture<'static, Result<Response, Failure>> {
+        Box::pin(futures::future::pending())
+    }
+}
+
+impl Clock for Nothing {
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+}
+
+/// A compositor that holds all answers of a page of so many parts, and a request for that page.
+fn full(parts: usize) -> (Compositor, engine::Request) {
+    let part = |n: usize| {
+        format!("<section class=\"card\"><h2>A heading</h2>\n<fragment name=part ttl=20m data-n={n} /></section>\n")
+    };
+    let text: String = (0..parts).map(part).collect();
+    let layout = Source::new("layouts/page.html", format!("+++\nroute = \"/\"\n+++\n<main>{text}</main>"));
+    let (template, defaults) = (built(layout, MANIFEST), Arc::<Defaults>::default());
+    let visit = Visit { pattern: "/".to_owned(), host: "www.example.org".to_owned(), ..Visit::default() };
+    let plan = plan(&template, visit.clone(), &defaults, Timestamp::UNIX_EPOCH);
+    let store = Arc::new(Table::default());
+    for fetch in &plan.fetches {
+        let kept = Kept::since(Instant::now(), 0.0);
+        let answer = Arc::new(answer(fetch, &HeaderMap::new()));
+        let stored = Stored { answer, kept, trouble: None, service: Name::from("part") };
+        store.put(&fetch.key, Held::Answer(stored), Duration::MAX);
+    }
+    let ports = Ports {
+        upstream: Arc::new(Nothing),
+        store,
+        clock: Arc::new(Nothing),
+        observer: Arc::new(Unobserved),
+        chance: || 0.5,
+    };
+    let (trace, at) = (Trace::new(), Timestamp::UNIX_EPOCH);
+    (Compositor::new(ports), engine::Request { template, visit, defaults, trace, at, changes_in: None })
+}
+
+/// A page that is planned, looked up part by part, and stitched.
+pub(super) fn memory(parts: usize) -> Work {
+    let (engine, request) = full(parts);
+    over(move || {
+        let page = engine.compose(request.clone()).now_or_never().expect("all of it is there");
+        assert!(!page.chunks.is_empty() && page.outcomes.len() == parts);
+        page
+    })
+}
+
+/// A page that is kept whole, and what it says of itself: all of the hot path but for the connection.
+pub(super) fn hot(parts: usize) -> Work {
+    let (engine, request) = full(parts);
+    for _ in 0..2 {
+        let begun = engine.serve(request.clone(), true).now_or_never();
+        assert!(matches!(begun, Some(Begun::Whole(_))), "all of it is there");
+    }
+    over(move || {
+        let whole = engine.hot(&request.clone()).expect("it is kept whole");
+        let said = (whole.lasting(|_| ()), whole.headers.downstream.at(Instant::now()));
+        whole.sent();
+        (whole.chunks.clone(), said)
+    })
+}
