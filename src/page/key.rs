@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+/// Bytes that most keys have room in.
+const ROOM: usize = 256;
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u64>();
+
 /// What tells one fetch from another: all that the nanoservice is sent.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -17,10 +22,13 @@ impl Key {
     /// list says what is asked for, the second for whom.
     #[must_use]
     pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ROOM);
+        // Where the second list begins is said first; for now there is only room for it.
+        bytes.extend_from_slice(&[0; LENGTH]);
         join(&mut bytes, resource);
-        let resource = xxh3_128(&bytes);
-        bytes.push(b'|');
+        let end = bytes.len();
+        bytes[..LENGTH].copy_from_slice(&(end as u64).to_le_bytes());
+        let resource = xxh3_128(&bytes[LENGTH..]);
         join(&mut bytes, context);
         Self { bytes: bytes.into(), resource }
     }
@@ -41,8 +49,7 @@ impl Key {
 fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>) {
     for field in fields {
         let field = field.as_ref();
-        bytes.extend_from_slice(field.len().to_string().as_bytes());
-        bytes.push(b':');
+        bytes.extend_from_slice(&(field.len() as u64).to_le_bytes());
         bytes.extend_from_slice(field);
     }
 }
