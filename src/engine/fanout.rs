@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt, ready};
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::OnceCell;
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
 use crate::page::answer::Content;
@@ -71,10 +72,10 @@ impl FanOut {
             Slot::Fetch(index) => {
                 let (fetch, found) = (Arc::clone(&self.plan.fetches[*index]), Arc::clone(&self.found[*index]));
                 let (engine, deadline, trace) = (self.engine.clone(), self.deadline, self.trace.clone());
-                return async move {
+                return unconstrained(async move {
                     let look_up = || engine.look_up(&fetch, deadline, &trace);
                     (hole, outcome(found.get_or_init(look_up).await, has_fallback))
-                }
+                })
                 .boxed();
             }
         };
@@ -83,6 +84,9 @@ impl FanOut {
 
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
+        // Others have their turn between the parts of a page that has many. tokio would ask each part on its own to wait
+        // for that, and then all that are left are polled anew each time: a million polls for 16,000 kept parts.
+        consume_budget().await;
         let Some((hole, outcome)) = self.under_way.next().await else { return false };
         self.plan.take(hole, &outcome);
         self.ask(self.plan.needed_then(hole, &outcome));
