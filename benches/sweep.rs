@@ -1,6 +1,6 @@
 //! What a page costs: fragments, readers, hit ratio; against what it grows; and how soon the first one is there.
 //!
-//! `cargo bench --bench sweep` measures all of it in three minutes, as ratios to a bare hyper server that sends
+//! `cargo bench --bench sweep` measures all of it in three to five minutes, as ratios to a bare hyper server that sends
 //! the same bytes in the same rounds, and writes `benches/results/`. `-- long` takes six times as long, for figures to
 //! quote; `-- cold`, `-- sweeps` or `-- curves` measures one part, and writes where builds go. The compositor
 //! and the limit have the last core by turns; readers and services have the others.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::load::{Cell, Effort, Measured, measure};
+use crate::load::{Effort, Measured, measure};
 use crate::plot::{Line, Plot};
 use crate::rig::{Rig, always, cell, layout};
 
@@ -53,8 +53,8 @@ fn points() -> Vec<Point> {
 
 /// All points, measured, each beside the limit with as many bytes and readers.
 struct Swept {
-    points: Vec<Point>,
-    limits: Vec<(usize, usize)>,
+    /// Each point's cell, and that of the limit.
+    at: Vec<(Point, usize, usize)>,
     measured: Measured,
 }
 
@@ -71,19 +71,23 @@ impl Swept {
         let mut limits: Vec<(usize, usize)> = points.iter().map(|point| (point.fragments, point.readers)).collect();
         limits.sort_unstable();
         limits.dedup();
-        let ours =
-            points.iter().map(|point| cell(&running, always(point.route()), point.fragments * BYTES, point.readers));
-        let limit = limits.iter().map(|(fragments, readers)| rig.limit(fragments * BYTES, *readers));
-        let cells: Vec<Cell> = ours.chain(limit).collect();
+        let (mut at, mut cells) = (Vec::new(), Vec::new());
+        // The limit's turn stands beside those that are held against it: what else the machine does comes and goes.
+        for (fragments, readers) in limits {
+            let (limit, bytes) = (cells.len(), fragments * BYTES);
+            cells.push(rig.limit(bytes, readers));
+            for point in points.iter().filter(|point| (point.fragments, point.readers) == (fragments, readers)) {
+                at.push((*point, cells.len(), limit));
+                cells.push(cell(&running, always(point.route()), bytes, readers));
+            }
+        }
         let measured = measure(&cells, effort).await;
-        Self { points, limits, measured }
+        Self { at, measured }
     }
 
     /// Pages/s, p50, p99 and CPU time a page, each over the limit's.
     fn over_limit(&self, point: Point) -> Option<[f64; 4]> {
-        let at = self.points.iter().position(|known| *known == point)?;
-        let limit = self.limits.iter().position(|known| *known == (point.fragments, point.readers))?;
-        let limit = self.points.len() + limit;
+        let (_, at, limit) = *self.at.iter().find(|(known, ..)| *known == point)?;
         let over = |of| self.measured.over(at, limit, of);
         Some([over(|turn| turn.per_second), over(|turn| turn.p50), over(|turn| turn.p99), over(|turn| turn.cpu)])
     }

@@ -78,12 +78,13 @@ impl Plot {
         if self.log.0 { 1.0..most } else { 0.0..most }
     }
 
-    /// Whole decades, or from zero on: what is nearly level looks level.
+    /// Decades, or from zero on: what is nearly level looks level.
     fn y_range(&self) -> std::ops::Range<f64> {
         let (least, most) =
             self.all(|point| point.1).fold((f64::MAX, 0.0_f64), |(least, most), y| (least.min(y), most.max(y)));
         if self.log.1 {
-            return 10_f64.powf(least.log10().floor())..10_f64.powf(most.log10().ceil()).max(10.0);
+            let least = 10_f64.powf((least.log10() + 0.2).floor()).min(least / 1.5);
+            return least..10_f64.powf(most.log10().ceil()).max(10.0);
         }
         0.0..(most * 1.2).max(1.5)
     }
@@ -136,19 +137,24 @@ const APART: i32 = 19;
 /// What stands at the ends of lines: moved apart where they would stand on each other.
 fn labels(root: &DrawingArea<SVGBackend<'_>, Shift>, mut ends: Vec<((i32, i32), &str, &RGBColor)>) -> Drawn {
     ends.sort_by_key(|((_, y), ..)| *y);
-    let mut free = i32::MIN;
-    let mut places: Vec<i32> = Vec::new();
+    // Groups that are in each other's way: where the middle of each is, and how many they are.
+    let mut groups: Vec<(i32, i32)> = Vec::new();
     for ((_, y), ..) in &ends {
-        free = (*y).max(free);
-        places.push(free);
-        free += APART;
+        let (mut middle, mut number) = (*y, 1);
+        while let Some((above, others)) =
+            groups.pop_if(|(above, others)| middle - *above < APART * (*others + number) / 2)
+        {
+            middle = (middle * number + above * others) / (number + others);
+            number += others;
+        }
+        groups.push((middle, number));
     }
-    // As far up as they were moved down together, so that the middle of them stays where it was.
-    let moved: i32 = places.iter().zip(&ends).map(|(place, ((_, y), ..))| place - y).sum();
-    let up = moved / i32::try_from(ends.len().max(1))?;
-    for (place, ((x, _), name, colour)) in places.into_iter().zip(ends) {
+    let places = groups
+        .into_iter()
+        .flat_map(|(middle, number)| (0..number).map(move |n| middle + APART * (2 * n + 1 - number) / 2));
+    for (place, ((x, _), name, colour)) in places.zip(ends) {
         let style = FontDesc::from((FONT, 15)).color(colour).pos(Pos::new(HPos::Left, VPos::Center));
-        root.draw(&Text::new(name, (x + 12, place - up), style))?;
+        root.draw(&Text::new(name, (x + 12, place), style))?;
     }
     Ok(())
 }
