@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::plot::Plot;
+use crate::support::last_core;
 
 /// The machine, and when.
 pub(crate) fn machine() -> String {
@@ -20,7 +21,7 @@ pub(crate) fn machine() -> String {
     let rows = [
         ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default()),
         ("commit", said("git", &["describe", "--always", "--dirty"]).unwrap_or_default()),
-        ("cores", std::thread::available_parallelism().map_or(0, usize::from).to_string()),
+        ("cores", (last_core() + 1).to_string()),
         ("CPU", model.to_owned()),
         ("kernel", file("/proc/sys/kernel/osrelease").trim().to_owned()),
         ("rustc", said("rustc", &["--version"]).unwrap_or_default()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::load::{Cell, Target};
 use crate::plain::Plain;
-use crate::support::{Reader, Running, Site};
+use crate::support::{Reader, Running, Site, last_core};
 
 /// Nothing is cut off or given up, however long it takes here: what is measured is the whole page. A page
 /// that is streamed says no length, and is kept whole no sooner than one that is not.
@@ -26,7 +26,7 @@ pub(crate) struct Cores {
 
 impl Cores {
     pub(crate) fn of_this_machine() -> Self {
-        let last = std::thread::available_parallelism().unwrap().get() - 1;
+        let last = last_core();
         let others = last.saturating_sub(1);
         Self { measured: last.to_string(), others: format!("0-{others}"), all: format!("0-{last}") }
     }
