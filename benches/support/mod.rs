@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -38,7 +39,7 @@ impl Site {
     /// Serves it. On a machine that has several, the compositor has the last core for itself where `alone`.
     pub(crate) fn serve(self, alone: bool) -> Running {
         let pasteup = Path::new(env!("CARGO_BIN_EXE_pasteup"));
-        let last = std::thread::available_parallelism().unwrap().get() - 1;
+        let last = last_core();
         let mut command = if alone {
             let mut command = Command::new("taskset");
             command.args(["-c", &last.to_string()]).arg(pasteup);
@@ -53,6 +54,12 @@ impl Site {
         let (pages, admin) = (address(), address());
         Running { process, pages, admin, site: self }
     }
+}
+
+/// The last core that there was when this was asked first: later a bench may keep itself off it.
+pub(crate) fn last_core() -> usize {
+    static LAST: OnceLock<usize> = OnceLock::new();
+    *LAST.get_or_init(|| std::thread::available_parallelism().unwrap().get() - 1)
 }
 
 /// A compositor, its addresses, and its site. It ends with this.
