@@ -19,7 +19,7 @@ use crate::engine::hot::Part;
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
-use crate::page::outcome::Reason;
+use crate::page::outcome::{Reason, Sent};
 use crate::page::policy::breaker::Circuit;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
@@ -168,8 +168,9 @@ impl Observer for Metrics {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, took: Duration) {
+    fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, sent: &Sent) {
         let labels = ByFragment { fragment: Arc::clone(&fetch.id) };
+        let took = sent.ended.saturating_duration_since(sent.began);
         self.fetches.get_or_create(&labels).observe(took.as_secs_f64());
     }
 }

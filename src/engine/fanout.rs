@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
 use crate::page::answer::Content;
@@ -14,7 +15,7 @@ use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, Slot};
 
 use super::compose::Compositor;
-use super::lookup::{Found, Looked};
+use super::lookup::{Found, Looked, What};
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
@@ -72,7 +73,8 @@ impl FanOut {
             Slot::Fetch(index) => match self.look(*index) {
                 Ok(found) => outcome(&found, has_fallback),
                 Err(asked) => {
-                    self.under_way.push(async move { (hole, outcome(&asked.await, has_fallback)) }.boxed());
+                    self.under_way
+                        .push(unconstrained(async move { (hole, outcome(&asked.await, has_fallback)) }).boxed());
                     return;
                 }
             },
@@ -99,6 +101,9 @@ impl FanOut {
 
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
+        // Others have their turn between the parts of a page that has many. tokio would ask each part on its own to wait
+        // for that, and then all that are left are polled anew each time.
+        consume_budget().await;
         let next = match self.at_hand.pop_front() {
             Some(known) => Some(known),
             None => self.under_way.next().await,
@@ -141,10 +146,11 @@ impl FanOut {
 }
 
 fn outcome(found: &Found, has_fallback: bool) -> Outcome {
-    let (answer, fresh, early) = match found {
-        Found::Nothing(reason) => return Outcome::missing(*reason, has_fallback),
-        Found::Fresh(answer, left, early) => (answer, Ok((Instant::now() + *left).into_std()), *early),
-        Found::Stale(answer, reason) => (answer, Err(*reason), None),
+    let course = Some(Arc::clone(&found.course));
+    let (answer, fresh, early) = match &found.what {
+        What::Nothing(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
+        What::Fresh(answer, left, early) => (answer, Ok((Instant::now() + *left).into_std()), *early),
+        What::Stale(answer, reason) => (answer, Err(*reason), None),
     };
     let answer = Arc::clone(answer);
     let steady_until = early.and_then(|early| fresh.ok()?.checked_sub(early));
@@ -158,5 +164,5 @@ fn outcome(found: &Found, has_fallback: bool) -> Outcome {
             Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
     };
-    Outcome { steady_until, ..outcome }
+    Outcome { steady_until, course, ..outcome }
 }

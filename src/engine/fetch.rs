@@ -1,7 +1,7 @@
 //! One fetch, from the question to the last byte of the answer, judged.
 //! One deadline covers all of it: a body that stalls is a timeout.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,14 +12,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
-use crate::page::outcome::Reason;
+use crate::page::outcome::{Reason, Sent};
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
 
 use super::compose::Ports;
 use super::port::{Request, Response};
 use super::trace::Trace;
-use super::upstream::{Services, Try};
+use super::upstream::{Services, Tried, Try};
 
 /// Bytes of a problem (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
@@ -35,42 +35,50 @@ pub(super) struct Fetching<'a> {
 }
 
 impl Fetching<'_> {
-    /// Fetches within the fetch's timeout, counted from now.
+    /// Fetches within the fetch's timeout, counted from now, and tells how that went.
     ///
     /// # Errors
     /// The nanoservice did not answer in time and by the contract.
-    pub(super) async fn run(&self) -> Result<Answer, Failure> {
+    pub(super) async fn run(&self) -> (Result<Answer, Failure>, Sent) {
         let began = Instant::now();
         let fetch = self.fetch;
         let late = |_| Err(Failure::new(Reason::Timeout, format!("no whole answer within {:?}", fetch.timeout)));
         let deadline = began + fetch.timeout;
-        let result = timeout_at(deadline, self.attempt(deadline)).await.unwrap_or_else(late);
-        self.ports.observer.fetched(fetch, result.as_ref(), began.elapsed());
+        let mut log = Log::default();
+        let result = timeout_at(deadline, self.attempt(deadline, &mut log)).await.unwrap_or_else(late);
+        let sent = log.finish(fetch, began, result.as_ref().err());
+        self.ports.observer.fetched(fetch, result.as_ref(), &sent);
         if let Err(failure) = &result {
             tracing::warn!(
                 fragment = &*fetch.id,
                 service = &*fetch.service,
-                upstream = &*fetch.target().upstream,
+                upstream = &*sent.upstream,
                 reason = failure.reason.as_str(),
                 detail = failure.detail.as_str(),
                 "fetch failed"
             );
         }
-        result
+        (result, sent)
     }
 
-    async fn attempt(&self, deadline: Instant) -> Result<Answer, Failure> {
+    async fn attempt(&self, deadline: Instant, log: &mut Log) -> Result<Answer, Failure> {
         if let Some(held) = self.held
-            && let Some(answer) = self.ask(deadline, Some(held)).await?
+            && let Some(answer) = self.ask(deadline, Some(held), log).await?
         {
             return Ok(answer);
         }
         // Without a condition there is always an answer.
-        self.ask(deadline, None).await?.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
+        let answer = self.ask(deadline, None, log).await?;
+        answer.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
     }
 
     /// Sends one request. `None`: it was about an answer that the nanoservice does not speak of.
-    async fn ask(&self, deadline: Instant, held: Option<&Arc<Answer>>) -> Result<Option<Answer>, Failure> {
+    async fn ask(
+        &self,
+        deadline: Instant,
+        held: Option<&Arc<Answer>>,
+        log: &mut Log,
+    ) -> Result<Option<Answer>, Failure> {
         let validation = held.and_then(|answer| answer.validation.as_deref());
         let began = Instant::now();
         let mut headers = headers(self.fetch, self.trace);
@@ -82,7 +90,9 @@ impl Fetching<'_> {
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.wants == Wants::Fragment,
         };
-        let Response { status, headers, body } = service.send(Try::new(request, self.fetch, deadline)).await?;
+        let wanted = Try::new(request, self.fetch, deadline, log.begin());
+        let Response { status, headers, body } = service.send(wanted).await?;
+        log.head = Some(Instant::now());
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
             Ok(head) => head,
@@ -98,6 +108,39 @@ impl Fetching<'_> {
             tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");
         }
         Ok(Some(answer))
+    }
+}
+
+/// What is noted of a fetch as it goes, so that it is there however it ends.
+#[derive(Default)]
+struct Log {
+    /// One a question: about an answer that is held, and a plain one.
+    tried: Vec<Arc<Mutex<Tried>>>,
+    head: Option<Instant>,
+}
+
+impl Log {
+    fn begin(&mut self) -> Arc<Mutex<Tried>> {
+        self.tried.push(Arc::default());
+        self.head = None;
+        Arc::clone(&self.tried[self.tried.len() - 1])
+    }
+
+    fn finish(&self, fetch: &Fetch, began: Instant, failure: Option<&Failure>) -> Sent {
+        let (mut last, mut tries) = (None, 0);
+        for tried in &self.tried {
+            let tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+            last = tried.last().or(last);
+            tries += tried.times();
+        }
+        Sent {
+            began: began.into_std(),
+            head: self.head.map(Instant::into_std),
+            ended: Instant::now().into_std(),
+            upstream: Arc::clone(&fetch.targets[last.unwrap_or_default()].upstream),
+            tries,
+            failure: failure.map(|failure| failure.detail.clone()),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
-use crate::page::outcome::Reason;
+use crate::page::outcome::{Cache, Course, Reason, Sent};
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::directives::Never;
 use crate::page::policy::freshness::{Freshness, Kept, early, freshness, is_due};
@@ -22,9 +22,18 @@ use super::trace::Trace;
 /// How long it is remembered that answers are never shared. One that may be shared ends it at once.
 const SIDE_BY_SIDE: Duration = Duration::from_mins(2);
 
+/// What a lookup came to, and how.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What it came to.
+    pub what: What,
+    /// How.
+    pub course: Arc<Course>,
+}
+
 /// What a lookup came to.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum What {
     /// An answer, fresh for this long; so long before its end it is asked for again, where it is kept.
     Fresh(Arc<Answer>, Duration, Option<Duration>),
     /// An old answer, and why.
@@ -45,8 +54,27 @@ pub(super) enum Looked {
 pub(super) struct Since {
     now: Instant,
     held: Option<Held>,
-    /// An old answer, for want of a better one.
-    spare: Option<Arc<Answer>>,
+    /// An old answer, for want of a better one, and its age.
+    spare: Option<(Arc<Answer>, Duration)>,
+}
+
+/// What came of asking.
+struct Came {
+    /// An answer, and whether a purge met it; or why there is none.
+    result: Result<(Arc<Answer>, bool), Reason>,
+    sent: Option<Arc<Sent>>,
+    /// Somebody else had asked already.
+    joined: bool,
+}
+
+impl Came {
+    fn of(landing: Landing, leader: bool) -> Self {
+        let joined = !leader;
+        match landing {
+            Ok(Brought { answer, purged, sent }) => Self { result: Ok((answer, purged)), sent, joined },
+            Err(missed) => Self { result: Err(missed.failure.reason), sent: Some(missed.sent), joined },
+        }
+    }
 }
 
 /// What a flight brings to all who waited for it.
@@ -58,6 +86,8 @@ pub struct Brought {
     answer: Arc<Answer>,
     /// A purge met it while it was under way: only those may have it who asked before.
     purged: bool,
+    /// The request that brought it; none where another flight's was in the store.
+    sent: Option<Arc<Sent>>,
 }
 
 /// That none came.
@@ -66,6 +96,8 @@ pub struct Missed {
     failure: Arc<Failure>,
     /// How long it was waited for.
     timeout: Duration,
+    /// The request that did not bring it.
+    sent: Arc<Sent>,
 }
 
 impl Compositor {
@@ -86,22 +118,31 @@ impl Compositor {
             let answer = Arc::clone(&stored.answer);
             let resting = stored.trouble.filter(|trouble| trouble.pauses(now.into_std()));
             let lifetime = answer.lifetime(wanted);
+            let age = now.into_std().saturating_duration_since(stored.kept.arrived);
+            let found = |cache, what| {
+                let now = now.into_std();
+                Looked::Found(Found {
+                    what,
+                    course: Arc::new(Course { began: now, ended: now, cache, age: Some(age), sent: None }),
+                })
+            };
             match freshness(&stored.kept, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
                     if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
                         drop(self.fly(wanted, now, trace));
                     }
-                    return Looked::Found(Found::Fresh(answer, left, Some(early(&stored.kept, &lifetime))));
+                    let early = early(&stored.kept, &lifetime);
+                    return found(Cache::Hit, What::Fresh(answer, left, Some(early)));
                 }
                 Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
-                    return Looked::Found(Found::Stale(answer, trouble.reason));
+                    return found(Cache::Stale, What::Stale(answer, trouble.reason));
                 }
                 Freshness::Revalidate => {
                     // The seat is given up at once; the flight goes on.
                     drop(self.fly(wanted, now, trace));
-                    return Looked::Found(Found::Stale(answer, Reason::Revalidating));
+                    return found(Cache::Stale, What::Stale(answer, Reason::Revalidating));
                 }
-                Freshness::IfError => spare = Some(answer),
+                Freshness::IfError => spare = Some((answer, age)),
                 Freshness::Expired => {}
             }
         }
@@ -114,50 +155,49 @@ impl Compositor {
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        match timeout_at(deadline, self.ask_together(wanted, now, trace, held.as_ref())).await {
+        let came = timeout_at(deadline, self.ask_together(wanted, now, trace, held.as_ref())).await;
+        let Came { result, sent, joined } =
+            came.unwrap_or_else(|_| Came { result: Err(late), sent: None, joined: false });
+        let asked = if joined { Cache::Joined } else { Cache::Miss };
+        let (what, cache, age) = match (result, spare) {
             // It is as old as what was purged, and no cache downstream may keep it.
-            Ok(Ok(Brought { answer, purged: true })) => Found::Stale(answer, Reason::Revalidating),
-            Ok(Ok(Brought { answer, purged: false })) => {
+            (Ok((answer, true)), _) => (What::Stale(answer, Reason::Revalidating), asked, None),
+            (Ok((answer, false)), _) => {
                 let fresh_for = answer.lifetime(wanted).fresh;
-                Found::Fresh(answer, fresh_for, None)
+                (What::Fresh(answer, fresh_for, None), asked, None)
             }
-            Ok(Err(reason)) => spare.map_or(Found::Nothing(reason), |answer| Found::Stale(answer, reason)),
-            Err(_) => spare.map_or(Found::Nothing(late), |answer| Found::Stale(answer, late)),
-        }
+            (Err(reason), Some((answer, age))) => (What::Stale(answer, reason), Cache::Stale, Some(age)),
+            (Err(reason), None) => (What::Nothing(reason), asked, None),
+        };
+        let (began, ended) = (now.into_std(), Instant::now().into_std());
+        Found { what, course: Arc::new(Course { began, ended, cache, age, sent }) }
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
-    async fn ask_together(
-        &self,
-        wanted: &Arc<Fetch>,
-        since: Instant,
-        trace: &Trace,
-        held: Option<&Held>,
-    ) -> Result<Brought, Reason> {
+    async fn ask_together(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, held: Option<&Held>) -> Came {
         let alone = match held {
             Some(Held::SideBySide) => true,
             Some(Held::Answer(stored)) => !stored.answer.is_shareable(),
             Some(Held::Page(_)) | None => false,
         };
         if alone {
-            return self.fetch_alone(wanted, trace).await;
+            return Came::of(self.fetch(wanted, trace).await, true);
         }
         loop {
             let flight = self.fly(wanted, since, trace);
             let leader = flight.leader;
             match flight.landed().await {
-                None => return Err(Reason::Internal),
+                None => return Came { result: Err(Reason::Internal), sent: None, joined: !leader },
                 // It was given less time than this reader has: another page's layout says so.
                 Some(Err(missed))
                     if !leader && missed.failure.reason == Reason::Timeout && missed.timeout < wanted.timeout => {}
-                Some(Err(missed)) => return Err(missed.failure.reason),
                 // Who only waited never gets what may be another reader's.
                 Some(Ok(brought)) if !leader && !brought.answer.is_shareable() => {
-                    return self.fetch_alone(wanted, trace).await;
+                    return Came::of(self.fetch(wanted, trace).await, true);
                 }
                 // Nor what was purged since: all of them wait for one new flight.
                 Some(Ok(brought)) if !leader && brought.purged => {}
-                Some(Ok(brought)) => return Ok(brought),
+                Some(landing) => return Came::of(landing, leader),
             }
         }
     }
@@ -174,16 +214,12 @@ impl Compositor {
                             && stored.kept.softened.is_none()
                             && stored.answer.is_shareable() =>
                     {
-                        Ok(Brought { answer: stored.answer, purged: false })
+                        Ok(Brought { answer: stored.answer, purged: false, sent: None })
                     }
                     _ => engine.fetch(&wanted, &trace).await,
                 }
             }
         })
-    }
-
-    async fn fetch_alone(&self, wanted: &Fetch, trace: &Trace) -> Result<Brought, Reason> {
-        self.fetch(wanted, trace).await.map_err(|missed| missed.failure.reason)
     }
 
     /// Fetches, or asks about what is held, and keeps what may be kept.
@@ -198,7 +234,8 @@ impl Compositor {
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching =
             Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer };
-        let outcome = fetching.run().await;
+        let (outcome, sent) = fetching.run().await;
+        let sent = Arc::new(sent);
         // A tag that a 304 took off was there when a purge of it came.
         let before = stored.into_iter().flat_map(|stored| &stored.answer.tags);
         let tags = before.chain([&wanted.service]);
@@ -206,13 +243,13 @@ impl Compositor {
             Ok(answer) => {
                 let answer = Arc::new(answer);
                 let kept = under_way.keep(tags.chain(&answer.tags), || self.keep(wanted, &answer, held.as_ref()));
-                Ok(Brought { answer, purged: !kept })
+                Ok(Brought { answer, purged: !kept, sent: Some(sent) })
             }
             Err(failure) => {
                 if let Some(stored) = stored {
                     under_way.keep(tags, || self.note_trouble(wanted, stored, failure.reason));
                 }
-                Err(Missed { failure: Arc::new(failure), timeout: wanted.timeout })
+                Err(Missed { failure: Arc::new(failure), timeout: wanted.timeout, sent })
             }
         }
     }

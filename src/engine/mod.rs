@@ -21,6 +21,6 @@ pub mod live;
 pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
 pub use hot::{Form, Whole};
 pub use live::{Live, Snapshot};
-pub use lookup::Found;
+pub use lookup::{Found, What};
 pub use purge::{Manner, Purge};
 pub use trace::Trace;

@@ -15,6 +15,7 @@ use crate::page::fetch::Fetch;
 use crate::page::key::Key;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
+use crate::page::outcome::Sent;
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::breaker::Circuit;
 use crate::page::policy::freshness::Kept;
@@ -132,8 +133,8 @@ pub trait Observer: Send + Sync {
     /// A reader's request was answered with this status, this long after it came.
     fn answered(&self, status: StatusCode, took: Duration);
 
-    /// A fetch ended, this long after it began.
-    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, took: Duration);
+    /// A fetch ended.
+    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent);
 }
 
 /// Counts nothing.
@@ -145,5 +146,5 @@ impl Observer for Unobserved {
     fn composed(&self, _: &Page) {}
     fn composed_again(&self, _: &[Part], _: u64) {}
     fn answered(&self, _: StatusCode, _: Duration) {}
-    fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: Duration) {}
+    fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: &Sent) {}
 }

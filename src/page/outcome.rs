@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::answer::Answer;
+use super::names::Name;
 
 macro_rules! words {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
@@ -102,31 +103,82 @@ pub struct Outcome {
     pub fresh_until: Option<Instant>,
     /// Until when it is kept and looking it up comes to the same; `None` where it is not kept.
     pub steady_until: Option<Instant>,
+    /// How it came to be; `None` where nothing was looked up.
+    pub course: Option<Arc<Course>>,
+}
+
+words! {
+    /// What the store did for a part.
+    Cache {
+        /// It held a fresh copy.
+        Hit = "hit",
+        /// It held an old copy.
+        Stale = "stale",
+        /// It held nothing of use, and the service was asked.
+        Miss = "miss",
+        /// The same, and somebody else had asked already.
+        Joined = "joined",
+    }
+}
+
+/// How an outcome came to be: measured once, as it happened.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// When it was looked up.
+    pub began: Instant,
+    /// When its outcome was known.
+    pub ended: Instant,
+    /// What the store did.
+    pub cache: Cache,
+    /// How long ago a kept answer came in.
+    pub age: Option<Duration>,
+    /// The last request that was made for it, where there was one.
+    pub sent: Option<Arc<Sent>>,
+}
+
+/// A request to a nanoservice, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// When it was sent.
+    pub began: Instant,
+    /// When the head of the answer came.
+    pub head: Option<Instant>,
+    /// When the last byte came, or it was given up.
+    pub ended: Instant,
+    /// Which endpoint was asked, or asked last.
+    pub upstream: Name,
+    /// How often it was asked, retries and hedges included.
+    pub tries: usize,
+    /// What went wrong, for those who run the site.
+    pub failure: Option<String>,
 }
 
 impl Outcome {
+    const fn new(shown: Shown, reason: Option<Reason>, answer: Option<Arc<Answer>>) -> Self {
+        Self { shown, reason, answer, fresh_until: None, steady_until: None, course: None }
+    }
+
     /// A fresh copy.
     #[must_use]
-    pub const fn fresh(answer: Arc<Answer>, until: Instant) -> Self {
-        Self { shown: Shown::Fresh, reason: None, answer: Some(answer), fresh_until: Some(until), steady_until: None }
+    pub fn fresh(answer: Arc<Answer>, until: Instant) -> Self {
+        Self { fresh_until: Some(until), ..Self::new(Shown::Fresh, None, Some(answer)) }
     }
 
     /// An old copy.
     #[must_use]
-    pub const fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
-        Self { shown: Shown::Stale, reason: Some(reason), answer: Some(answer), fresh_until: None, steady_until: None }
+    pub fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
+        Self::new(Shown::Stale, Some(reason), Some(answer))
     }
 
     /// What the layout holds, or nothing where it holds nothing.
     #[must_use]
     pub const fn missing(reason: Reason, has_fallback: bool) -> Self {
-        let shown = if has_fallback { Shown::Fallback } else { Shown::Omitted };
-        Self { shown, reason: Some(reason), answer: None, fresh_until: None, steady_until: None }
+        Self::new(if has_fallback { Shown::Fallback } else { Shown::Omitted }, Some(reason), None)
     }
 
     /// Nothing, and that is as it should be.
     #[must_use]
     pub const fn nothing(reason: Reason) -> Self {
-        Self { shown: Shown::Omitted, reason: Some(reason), answer: None, fresh_until: None, steady_until: None }
+        Self::new(Shown::Omitted, Some(reason), None)
     }
 }

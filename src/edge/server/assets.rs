@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::engine::{Found, Snapshot, Trace};
+use crate::engine::{Snapshot, Trace, What};
 use crate::page::answer::{Answer, Content};
 use crate::page::fetch::asset;
 use crate::page::outcome::Reason;
@@ -35,13 +35,13 @@ pub(super) async fn respond(
     let manifest = snapshot.site.service(name, version);
     let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
-    match pages.compositor.asset(fetch, trace).await {
-        Found::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
-        Found::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
-        Found::Nothing(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
+    match pages.compositor.asset(fetch, trace).await.what {
+        What::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
+        What::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
+        What::Nothing(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
         // It is there, and is nothing that pages load.
-        Found::Nothing(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
-        Found::Nothing(_) => error(StatusCode::BAD_GATEWAY, trace),
+        What::Nothing(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
+        What::Nothing(_) => error(StatusCode::BAD_GATEWAY, trace),
     }
 }
 

@@ -143,7 +143,10 @@ impl Endpoints {
         let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
         let answer = self.ports.upstream.get(request);
-        Asking(Some((answer, passage))).await
+        let index = passage.seat.index;
+        let response = Asking(Some((answer, passage))).await?;
+        wanted.tried().answered = Some(index);
+        Ok(response)
     }
 
     /// Of two endpoints that chance offers the one that has less to do. `None`: all are shut out.
@@ -157,8 +160,8 @@ impl Endpoints {
         if candidates.is_empty() {
             candidates.extend(shut.into_iter().skip(most).map(|index| (index, true)));
         }
-        let mut tried = wanted.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.contains(index)).collect();
+        let mut tried = wanted.tried();
+        let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.asked.contains(index)).collect();
         if !untried.is_empty() {
             candidates = untried;
         }
@@ -178,7 +181,7 @@ impl Endpoints {
         };
         let (first, second) = (draw()?, draw());
         let (index, forced) = [first].into_iter().chain(second).min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-        tried.push(index);
+        tried.asked.push(index);
         self.all[index].wanted.fetch_add(1, Ordering::Relaxed);
         Some(Seat { endpoints: Arc::clone(self), index, forced })
     }

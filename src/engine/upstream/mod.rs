@@ -6,7 +6,7 @@ mod lane;
 mod twice;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,19 +49,43 @@ pub(super) struct Try {
     /// It is asked beside another that is slow.
     is_beside: bool,
     /// Which of the targets were asked already.
-    tried: Arc<Mutex<Vec<usize>>>,
+    tried: Arc<Mutex<Tried>>,
+}
+
+/// Which targets were asked, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    asked: Vec<usize>,
+    /// The one whose answer began.
+    answered: Option<usize>,
+}
+
+impl Tried {
+    /// The one that answered, or else that was asked last.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.answered.or_else(|| self.asked.last().copied())
+    }
+
+    /// How often one was asked.
+    pub(super) fn times(&self) -> usize {
+        self.asked.len()
+    }
 }
 
 impl Try {
-    pub(super) fn new(request: Request, fetch: &Fetch, deadline: Instant) -> Self {
+    pub(super) fn new(request: Request, fetch: &Fetch, deadline: Instant, tried: Arc<Mutex<Tried>>) -> Self {
         Self {
             request,
             targets: Arc::clone(&fetch.targets),
             deadline,
             patience: fetch.patience,
             is_beside: false,
-            tried: Arc::default(),
+            tried,
         }
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Tried> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -113,7 +113,13 @@ impl Observer for InFlight {
     fn composed(&self, _: &Page) {}
     fn composed_again(&self, _: &[Part], _: u64) {}
     fn answered(&self, _: StatusCode, _: Duration) {}
-    fn fetched(&self, _: &Fetch, _: Result<&pasteup::page::answer::Answer, &Failure>, _: Duration) {}
+    fn fetched(
+        &self,
+        _: &Fetch,
+        _: Result<&pasteup::page::answer::Answer, &Failure>,
+        _: &pasteup::page::outcome::Sent,
+    ) {
+    }
 }
 
 /// A wall clock that runs with tokio's.
