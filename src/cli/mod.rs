@@ -1,10 +1,12 @@
 //! The commands, one file each, and the only place that wires adapters to the engine.
 //! Exit 0 is good, 1 is "it found something", 2 is "could not run".
 
+mod asking;
 mod catalog;
 mod check;
 mod conform;
 mod endings;
+mod explain;
 mod health;
 mod loading;
 mod purge;
@@ -60,7 +62,15 @@ enum Command {
         strict: bool,
     },
     /// Composes one page to standard output
-    Render(render::Options),
+    Render(asking::Wanted),
+    /// Composes one page, and tells what became of each part, and why
+    Explain {
+        #[command(flatten)]
+        wanted: asking::Wanted,
+        /// How it is told
+        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+        format: ListFormat,
+    },
     /// Lists nanoservices, versions, owners, and the pages that use each
     Catalog {
         /// How it is listed
@@ -113,7 +123,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Serve { listen, admin } => serve::run(site, listen, admin),
         Command::Check { format, offline, strict } => check::run(site, format, offline, strict),
-        Command::Render(options) => render::run(site, &options),
+        Command::Render(wanted) => render::run(site, &wanted),
+        Command::Explain { wanted, format } => explain::run(site, &wanted, format),
         Command::Catalog { format } => catalog::run(site, format),
         Command::Purge(options) => purge::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),

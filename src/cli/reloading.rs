@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Flags, Settings};
 use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
-use crate::engine::{Compositor, Live, Snapshot};
+use crate::engine::{Board, Compositor, Live, Snapshot};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::site::Site;
 
@@ -43,6 +43,7 @@ pub(super) struct Reloader {
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
     pub(super) compositor: Compositor,
+    pub(super) board: Arc<Board>,
     /// The last good ones.
     pub(super) settings: Settings,
     /// The mistakes that were told.
@@ -94,7 +95,8 @@ impl Reloader {
         self.fingerprint = loaded.fingerprint;
         let settings = loaded.settings;
         // Live first: who reads that it was reloaded finds it so.
-        self.live.swap(snapshot(loaded.site, &settings));
+        self.live.swap(snapshot(loaded.site, &settings, problems.clone()));
+        self.board.mark(changes(&problems));
         self.compositor.forget_pages();
         tell(&problems, &self.known, &self.live.now().site);
         self.known = problems;
@@ -109,13 +111,19 @@ impl Reloader {
 }
 
 /// What is live of a site.
-pub(super) fn snapshot(site: Site, settings: &Settings) -> Snapshot {
+pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic>) -> Snapshot {
     Snapshot {
         site,
+        problems,
         defaults: Arc::new(settings.defaults.clone()),
         readers: settings.readers.clone(),
         stream: settings.stream,
     }
+}
+
+/// What a reload changed, for those who look for the cause of something.
+fn changes(problems: &[Diagnostic]) -> String {
+    format!("layouts, manifests or settings changed: {}", report::count(problems))
 }
 
 /// Tells each mistake once, and that files are right again.

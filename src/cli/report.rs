@@ -1,22 +1,9 @@
 //! How mistakes are shown: drawn with the line and a caret, as JSON, or for GitHub.
 
-use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
-use serde::Serialize;
-
 use crate::page::diagnostic::{Diagnostic, Severity};
 use crate::page::names;
-
-#[derive(Serialize)]
-struct Line<'a> {
-    file: &'a str,
-    line: usize,
-    column: usize,
-    code: &'a str,
-    severity: String,
-    message: &'a str,
-    help: Option<&'a str>,
-}
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// Bytes of a line that is drawn, at most: nobody finds a place in a longer one by looking.
 const MAX_DRAWN: usize = 4_000;
@@ -67,17 +54,7 @@ pub(super) fn written(result: std::io::Result<()>) -> Result<(), String> {
 
 /// A mistake as one line of JSON.
 pub(super) fn json(problem: &Diagnostic) -> String {
-    let (line, column) = problem.at.source.position(problem.at.span.start);
-    let line = Line {
-        file: &problem.at.source.file,
-        line,
-        column,
-        code: problem.code.as_str(),
-        severity: problem.code.severity().to_string(),
-        message: &problem.message,
-        help: problem.help.as_deref(),
-    };
-    serde_json::to_string(&line).expect("texts and numbers are JSON")
+    serde_json::to_string(&problem.told()).expect("texts and numbers are JSON")
 }
 
 /// A mistake as an annotation of GitHub Actions.

@@ -26,7 +26,8 @@ use crate::edge::listen::{self, App, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::telemetry::Metrics;
-use crate::engine::{Compositor, Live, Ports};
+use crate::engine::port::{Observer, Told};
+use crate::engine::{Board, Compositor, Live, Ports};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::secret::Reference;
 use crate::page::wire::Bodies;
@@ -34,7 +35,7 @@ use crate::secrets::{self, Secrets};
 
 use super::loading::Loaded;
 use super::reloading::{Reloader, snapshot};
-use super::{CANNOT_RUN, loading, report};
+use super::{CANNOT_RUN, asking, loading, report};
 
 pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
     let folder = loading::open(site)?;
@@ -73,19 +74,21 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
+    let board = Arc::new(Board::new(Arc::new(SystemClock)));
+    let observer: Arc<dyn Observer> = Arc::new(Told(vec![Arc::clone(&metrics) as _, Arc::clone(&board) as _]));
     let compositor = Compositor::new(Ports {
         upstream: Arc::new(upstream),
         store: Arc::clone(&store) as _,
         clock: Arc::new(SystemClock),
-        observer: Arc::clone(&metrics) as _,
+        observer: Arc::clone(&observer),
         chance: fastrand::f64,
     });
-    let live = Arc::new(Live::new(snapshot(site, &settings)));
+    let live = Arc::new(Live::new(snapshot(site, &settings, problems.clone())));
     let ready = Arc::new(AtomicBool::new(true));
     let pages = Arc::new(Pages {
         live: Arc::clone(&live),
         compositor: compositor.clone(),
-        observer: Arc::clone(&metrics) as _,
+        observer,
         in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
@@ -98,17 +101,11 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     };
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
-        purge: {
-            let compositor = compositor.clone();
-            Box::new(move |what, manner| compositor.purge(what, manner))
-        },
-        metrics: {
-            let compositor = compositor.clone();
-            Box::new(move || {
-                compositor.tell();
-                metrics.render(store.usage())
-            })
-        },
+        live: Arc::clone(&live),
+        compositor: compositor.clone(),
+        board: Arc::clone(&board),
+        asked: Box::new(asking::asked),
+        metrics: Box::new(move || metrics.render(store.usage())),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
     let tls = settings.server.tls.clone().map(|files| certificate(files, folder.root().to_owned())).transpose()?;
@@ -134,6 +131,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         flags,
         live,
         compositor: compositor.clone(),
+        board,
         settings: settings.clone(),
         known,
         fingerprint,

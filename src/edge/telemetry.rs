@@ -156,14 +156,14 @@ impl Observer for Metrics {
         }
     }
 
-    fn composed_again(&self, parts: &[Part], times: u64) {
-        for (fragment, shown, reason) in parts {
+    fn composed_again(&self, _: &str, parts: &[Part], times: u64) {
+        for Part { fragment, shown, reason, .. } in parts {
             let (fragment, reason) = (Arc::clone(fragment), reason.map_or("", Reason::as_str));
             self.outcomes.get_or_create(&ByOutcome { fragment, outcome: shown.as_str(), reason }).inc_by(times);
         }
     }
 
-    fn answered(&self, status: StatusCode, took: Duration) {
+    fn answered(&self, _: Option<&str>, status: StatusCode, took: Duration) {
         let labels = ByStatus { http_response_status_code: status.as_u16() };
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }

@@ -17,6 +17,7 @@ use crate::page::headers::Headers;
 use crate::page::layout::Template;
 use crate::page::outcome::{Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, plan};
+use crate::page::record::Record;
 use crate::page::stitch::{Stitcher, stitch};
 use crate::page::verdict::{Verdict, is_settled, verdict};
 
@@ -71,6 +72,16 @@ pub struct Page {
     pub plan: Plan,
     /// What became of each hole of the plan.
     pub outcomes: Outcomes,
+    /// When it was planned, and when its last part was there.
+    pub times: (std::time::Instant, std::time::Instant),
+}
+
+impl Page {
+    /// What happened to it and to each of its parts.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        Record::of(&self.plan, &self.outcomes, &self.verdict, self.times)
+    }
 }
 
 /// A page has more bytes than it may have.
@@ -272,6 +283,7 @@ impl Compositor {
     /// Stitches a page, tells of it, and offers it to be kept whole where it was asked for as such.
     fn finish(&self, fan_out: FanOut, trace: &Trace, asked: Option<&Asked>) -> Page {
         let complete = fan_out.is_complete();
+        let began = fan_out.began();
         let (plan, outcomes) = fan_out.finish();
         let mut verdict = verdict(&plan, &outcomes);
         let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
@@ -280,7 +292,14 @@ impl Compositor {
             (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
         }
         let now = Instant::now().into_std();
-        let page = Page { verdict, chunks, headers: Headers::of(&plan, &outcomes, complete, now), plan, outcomes };
+        let page = Page {
+            verdict,
+            chunks,
+            headers: Headers::of(&plan, &outcomes, complete, now),
+            plan,
+            outcomes,
+            times: (began, now),
+        };
         self.ports.observer.composed(&page);
         tell(&page, trace);
         if let Some(asked) = asked {

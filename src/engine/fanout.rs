@@ -26,6 +26,7 @@ pub(super) struct FanOut {
     asked: Vec<bool>,
     /// One lookup a fetch, however many fragments want it.
     found: Vec<Option<Result<Found, Shared<BoxFuture<'static, Found>>>>>,
+    began: Instant,
     deadline: Instant,
     trace: Trace,
     /// Outcomes that need not be waited for.
@@ -43,6 +44,7 @@ impl FanOut {
             outcomes: Vec::new(),
             asked: Vec::new(),
             found: Vec::new(),
+            began: Instant::now(),
             deadline,
             trace: trace.clone(),
             at_hand: VecDeque::new(),
@@ -137,6 +139,11 @@ impl FanOut {
     /// The plan that is being filled.
     pub(super) const fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// When it was asked for.
+    pub(super) fn began(&self) -> std::time::Instant {
+        self.began.into_std()
     }
 
     /// The plan and its outcomes, when all are known.

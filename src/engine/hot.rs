@@ -22,6 +22,7 @@ use crate::page::key::Key;
 use crate::page::layout::Template;
 use crate::page::names::Name;
 use crate::page::outcome::{Outcome, Reason, Shown};
+use crate::page::plan::Plan;
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
@@ -120,12 +121,33 @@ impl Whole {
     }
 }
 
-/// What became of a part: its name, what stands in its place, and why.
-pub type Part = (Name, Shown, Option<Reason>);
+/// What became of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What metrics call it.
+    pub fragment: Name,
+    /// The nanoservice that fills it.
+    pub service: Name,
+    /// What stands in its place.
+    pub shown: Shown,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+impl Part {
+    /// What became of a hole of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
+        let fragment = plan.holes[hole].label();
+        let service = plan.of(hole).map_or_else(|| Arc::clone(&fragment), |fetch| Arc::clone(&fetch.service));
+        Self { fragment, service, shown: outcome.shown, reason: outcome.reason }
+    }
+}
 
 /// How often a page was sent since that was last told.
 struct Counted {
     times: AtomicU64,
+    page: String,
     parts: Vec<Part>,
     observer: Arc<dyn Observer>,
 }
@@ -140,7 +162,7 @@ impl Counted {
     fn tell(&self) {
         let times = self.times.swap(0, Ordering::Relaxed);
         if times > 0 {
-            self.observer.composed_again(&self.parts, times);
+            self.observer.composed_again(&self.page, &self.parts, times);
         }
     }
 }
@@ -300,7 +322,6 @@ impl Hot {
             asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
         let (chunks, copied) = joined(&page.chunks);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let count = |(hole, outcome): (usize, &Outcome)| (page.plan.holes[hole].label(), outcome.shown, outcome.reason);
         let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
         let whole = Arc::new(Whole {
             chunks,
@@ -317,7 +338,8 @@ impl Hot {
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
             counted: Counted {
                 times: AtomicU64::new(0),
-                parts: parts.clone().map(count).collect(),
+                page: page.plan.visit.pattern.clone(),
+                parts: parts.clone().map(|(hole, outcome)| Part::of(&page.plan, hole, outcome)).collect(),
                 observer: Arc::clone(&ports.observer),
             },
             parts: held.iter().map(|(fetch, _)| fetch.key.clone()).collect(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::page::defaults::Defaults;
+use crate::page::diagnostic::Diagnostic;
 use crate::page::reader::Rules;
 use crate::page::site::Site;
 
@@ -15,6 +16,8 @@ pub struct Snapshot {
     pub site: Site,
     /// What holds where neither layout nor manifest says.
     pub defaults: Arc<Defaults>,
+    /// All mistakes in files, settings among them.
+    pub problems: Vec<Diagnostic>,
     /// How readers are told apart.
     pub readers: Rules,
     /// A page's head leaves before all its parts are known.

@@ -18,6 +18,9 @@ pub mod fanout;
 
 pub mod live;
 
+pub mod board;
+
+pub use board::Board;
 pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
 pub use hot::{Form, Whole};
 pub use live::{Live, Snapshot};

@@ -128,10 +128,11 @@ pub trait Observer: Send + Sync {
     fn composed(&self, page: &Page);
 
     /// A page that was kept whole was sent so many times more, with these parts.
-    fn composed_again(&self, parts: &[Part], times: u64);
+    fn composed_again(&self, page: &str, parts: &[Part], times: u64);
 
-    /// A reader's request was answered with this status, this long after it came.
-    fn answered(&self, status: StatusCode, took: Duration);
+    /// A reader's request was answered with this status, this long after it came; for a page it was one, by the
+    /// pattern of its route.
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration);
 
     /// A fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent);
@@ -144,7 +145,36 @@ impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &[Part], _: u64) {}
-    fn answered(&self, _: StatusCode, _: Duration) {}
+    fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
+    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration) {}
     fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: &Sent) {}
+}
+
+/// Several who are told the same.
+pub struct Told(pub Vec<Arc<dyn Observer>>);
+
+impl Observer for Told {
+    fn in_flight(&self, upstream: &str, began: bool) {
+        self.0.iter().for_each(|one| one.in_flight(upstream, began));
+    }
+
+    fn circuit(&self, upstream: &str, circuit: Circuit) {
+        self.0.iter().for_each(|one| one.circuit(upstream, circuit));
+    }
+
+    fn composed(&self, page: &Page) {
+        self.0.iter().for_each(|one| one.composed(page));
+    }
+
+    fn composed_again(&self, page: &str, parts: &[Part], times: u64) {
+        self.0.iter().for_each(|one| one.composed_again(page, parts, times));
+    }
+
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration) {
+        self.0.iter().for_each(|one| one.answered(page, status, took));
+    }
+
+    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
+        self.0.iter().for_each(|one| one.fetched(fetch, result, sent));
+    }
 }

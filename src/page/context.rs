@@ -181,6 +181,21 @@ impl Dimension {
     }
 }
 
+/// As manifests write it.
+impl std::fmt::Display for Dimension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locale => f.write_str("locale"),
+            Self::Region => f.write_str("region"),
+            Self::Device => f.write_str("device"),
+            Self::Variant => f.write_str("variant"),
+            Self::Page => f.write_str("page"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
 impl std::str::FromStr for Dimension {
     type Err = String;
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 /// A file's name, as its writer knows it, and its text.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Source {
@@ -258,6 +260,35 @@ pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
         told.push(Diagnostic::new(next.code, next.at.clone(), message));
     }
     *diagnostics = told;
+}
+
+/// A mistake as programs are told of it.
+#[derive(Debug, Serialize)]
+pub struct Told<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    code: &'a str,
+    severity: String,
+    message: &'a str,
+    help: Option<&'a str>,
+}
+
+impl Diagnostic {
+    /// It, as programs are told of it.
+    #[must_use]
+    pub fn told(&self) -> Told<'_> {
+        let (line, column) = self.at.source.position(self.at.span.start);
+        Told {
+            file: &self.at.source.file,
+            line,
+            column,
+            code: self.code.as_str(),
+            severity: self.code.severity().to_string(),
+            message: &self.message,
+            help: self.help.as_deref(),
+        }
+    }
 }
 
 #[cfg(test)]

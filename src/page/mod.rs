@@ -36,6 +36,7 @@ pub mod late;
 pub mod lazy;
 pub mod outcome;
 pub mod policy;
+pub mod record;
 pub mod stitch;
 pub mod verdict;
 

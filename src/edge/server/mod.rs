@@ -133,8 +133,9 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     let snapshot = pages.live.now();
     let (trusted, trace) = seen(&request, &snapshot);
     // `HEAD` is answered like `GET`: hyper leaves the body out and keeps its length.
-    let mut response = pages.respond(&request, &snapshot, trusted, &trace).await;
-    pages.sign(&mut response, &trace, began);
+    let mut page = None;
+    let mut response = pages.respond(&request, &snapshot, trusted, &trace, &mut page).await;
+    pages.sign(&mut response, page.as_deref(), &trace, began);
     response
 }
 
@@ -198,16 +199,16 @@ impl Pages {
         };
         *response.headers_mut() = headers;
         whole.sent();
-        self.sign(&mut response, &trace, began);
+        self.sign(&mut response, Some(&wanted.request.visit.pattern), &trace, began);
         Some(response)
     }
 
     /// What every answer has.
-    fn sign(&self, response: &mut Response, trace: &Trace, began: Instant) {
+    fn sign(&self, response: &mut Response, page: Option<&str>, trace: &Trace, began: Instant) {
         if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        self.observer.answered(response.status(), began.elapsed());
+        self.observer.answered(page, response.status(), began.elapsed());
     }
 
     /// The normalised path of a request that may be answered, or else the status and what it needs.
@@ -237,7 +238,15 @@ impl Pages {
         Some(Wanted { request, part, stream })
     }
 
-    async fn respond(&self, request: &Parts, snapshot: &Snapshot, trusted: bool, trace: &Trace) -> Response {
+    /// `page`: what it is counted as, where it is one.
+    async fn respond(
+        &self,
+        request: &Parts,
+        snapshot: &Snapshot,
+        trusted: bool,
+        trace: &Trace,
+        page: &mut Option<String>,
+    ) -> Response {
         let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
             let busy = error_with(StatusCode::SERVICE_UNAVAILABLE, error_page::BUSY.clone());
             return with_header(busy, RETRY_AFTER, "1");
@@ -262,6 +271,7 @@ impl Pages {
         else {
             return error(StatusCode::NOT_FOUND, trace);
         };
+        *page = Some(wanted.visit.pattern.clone());
         // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut dimensions = wanted.template.reads.clone();
         let begun = self.compositor.serve(wanted, stream).await;
@@ -284,7 +294,7 @@ impl Pages {
                     let _permit = &permit;
                     chunk
                 });
-                page(status, headers, Body::from_stream(body))
+                self::page(status, headers, Body::from_stream(body))
             }
         };
         if let Some(vary) = snapshot.readers.vary(&dimensions) {

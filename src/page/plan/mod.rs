@@ -305,6 +305,12 @@ impl Plan {
         }
     }
 
+    /// The hole whose answer asks for this one; `None`: the layout does.
+    #[must_use]
+    pub fn within(&self, hole: usize) -> Option<usize> {
+        self.holes[hole].scope.within
+    }
+
     /// The nanoservice that a hole is filled by.
     #[must_use]
     pub fn service(&self, hole: usize) -> Option<&Arc<Manifest>> {

@@ -111,8 +111,8 @@ impl Observer for InFlight {
 
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &[Part], _: u64) {}
-    fn answered(&self, _: StatusCode, _: Duration) {}
+    fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
+    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration) {}
     fn fetched(
         &self,
         _: &Fetch,

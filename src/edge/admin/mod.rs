@@ -1,6 +1,8 @@
 //! The operators' side: health, metrics, purges, the catalogue. A mutation is a POST; a GET never
 //! changes anything.
 
+mod seen;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,25 +14,33 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Manner, Purge};
+use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
 use crate::page::names::Name;
 
 /// Surrogate keys of one purge, at most.
 const MAX_KEYS: usize = 10_000;
 
-/// Purges, and says how many answers it met.
-pub type Purging = Box<dyn Fn(&Purge, Manner) -> usize + Send + Sync>;
+/// The request for what a query asks, of what is live, at a time. `None`: no layout has a route for it.
+pub type Asked =
+    dyn Fn(&[(String, String)], &Snapshot, Timestamp) -> Result<Option<engine::Request>, String> + Send + Sync;
 
 /// What the admin side works with.
 pub struct Admin {
     /// Whether layouts are loaded and the server is not stopping.
     pub ready: Arc<AtomicBool>,
+    /// What is live.
+    pub live: Arc<Live>,
+    /// Composes, and purges.
+    pub compositor: Compositor,
+    /// What became of pages and nanoservices lately.
+    pub board: Arc<Board>,
+    /// Reads for which page and reader somebody wants an explanation.
+    pub asked: Box<Asked>,
     /// All metrics as text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// Purges, and says how many answers it met.
-    pub purge: Purging,
     /// What a request must bring for all but health; nothing where there is none.
     pub token: Option<String>,
 }
@@ -40,6 +50,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/api/purge", post(purge))
+        .merge(seen::router())
         .layer(from_fn_with_state(Arc::clone(&admin), authorise));
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
@@ -57,6 +68,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    admin.compositor.tell();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (admin.metrics)())
 }
 
@@ -103,7 +115,7 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     };
     // Everything may be much.
     let purged = tokio::task::spawn_blocking(move || {
-        let purged = (admin.purge)(&what, manner);
+        let purged = admin.compositor.purge(&what, manner);
         tracing::info!(keys = order.keys.join(" "), all = order.all, soft = order.soft, purged, "purged");
         purged
     });

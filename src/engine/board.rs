@@ -1,0 +1,464 @@
+//! What operators look at: what became of pages and nanoservices in the last minute, and what went wrong since the
+//! start. All of it comes from what the engine tells its observer; nothing is measured here.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use sketches_ddsketch::{Config, DDSketch};
+use tokio::time::Instant;
+
+use crate::page::answer::{Answer, Content, Failure};
+use crate::page::fetch::Fetch;
+use crate::page::names::Name;
+use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown};
+use crate::page::policy::breaker::Circuit;
+
+use super::compose::Page;
+use super::hot::Part;
+use super::port::{Clock, Observer};
+
+/// A minute is looked at, in so many pieces, of which the oldest goes as a new one begins.
+const PIECES: u64 = 12;
+/// How long one of them is.
+const PIECE: Duration = Duration::from_secs(5);
+/// Kinds of trouble that are remembered.
+const TROUBLES: usize = 500;
+/// Marks of changes that are remembered.
+const MARKS: usize = 100;
+/// Pages and nanoservices that are counted; `src` may name any number of hosts.
+const MANY: usize = 10_000;
+
+/// The board.
+pub struct Board {
+    clock: Arc<dyn Clock>,
+    began: Instant,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    pages: HashMap<String, Window<PageCount>>,
+    services: HashMap<Name, Service>,
+    circuits: BTreeMap<String, Circuit>,
+    troubles: HashMap<(Name, Reason), Trouble>,
+    marks: VecDeque<Mark>,
+}
+
+#[derive(Default)]
+struct Service {
+    window: Window<ServiceCount>,
+    /// What became of it the last time.
+    latest: Option<(Shown, Option<Reason>)>,
+}
+
+#[derive(Default)]
+struct PageCount {
+    requests: u64,
+    errors: u64,
+    composed: u64,
+    /// All parts were kept.
+    kept: u64,
+    /// A part is not as it should be.
+    degraded: u64,
+    took: DDSketch,
+}
+
+#[derive(Default)]
+struct ServiceCount {
+    parts: u64,
+    looked_up: u64,
+    hits: u64,
+    degraded: u64,
+    fetches: u64,
+    failures: u64,
+    bytes: u64,
+    took: DDSketch,
+}
+
+/// Counts of the last minute.
+struct Window<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for Window<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Default> Window<T> {
+    fn now(&mut self, piece: u64) -> &mut T {
+        self.forget(piece);
+        if self.0.back().is_none_or(|(last, _)| *last != piece) {
+            self.0.push_back((piece, T::default()));
+        }
+        let (_, last) = self.0.back_mut().expect("one was put there");
+        last
+    }
+
+    fn forget(&mut self, piece: u64) {
+        while self.0.front().is_some_and(|(first, _)| first + PIECES <= piece) {
+            self.0.pop_front();
+        }
+    }
+
+    /// The pieces that are not over a minute old.
+    fn pieces(&self, piece: u64) -> impl Iterator<Item = &T> {
+        self.0.iter().filter(move |(at, _)| at + PIECES > piece).map(|(_, count)| count)
+    }
+
+    fn sum(&self, piece: u64, of: impl Fn(&T) -> u64) -> u64 {
+        self.pieces(piece).map(of).sum()
+    }
+}
+
+/// How a page was lately.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PageSeen {
+    /// Requests a second.
+    pub per_second: f64,
+    /// Requests that were answered with an error of the server, from 0 to 1.
+    pub errors: f64,
+    /// Pages all of whose parts were kept, from 0 to 1.
+    pub hits: f64,
+    /// Pages with a part that was not as it should be, from 0 to 1.
+    pub degraded: f64,
+    /// From the request to the head of its answer.
+    #[serde(flatten)]
+    pub took: Latency,
+}
+
+/// How a nanoservice was lately.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ServiceSeen {
+    /// `well`, `degraded`, `failing`; `unknown` where nobody asked.
+    pub health: &'static str,
+    /// What stood in its place the last time.
+    pub latest: Option<&'static str>,
+    /// And why.
+    pub latest_reason: Option<&'static str>,
+    /// Parts of pages that it was to fill, a second.
+    pub per_second: f64,
+    /// Of those that were looked up, how many a fresh kept copy filled, from 0 to 1.
+    pub hits: f64,
+    /// Parts that were not as they should be, from 0 to 1.
+    pub degraded: f64,
+    /// Requests to it a second.
+    pub fetches_per_second: f64,
+    /// Of those, how many failed, from 0 to 1.
+    pub failures: f64,
+    /// Bytes of an answer, on average.
+    pub bytes: u64,
+    /// From asking it to its last byte.
+    #[serde(flatten)]
+    pub took: Latency,
+}
+
+/// Quantiles in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half are faster.
+    pub p50_ms: Option<f64>,
+    /// 19 of 20 are faster.
+    pub p95_ms: Option<f64>,
+    /// 99 of 100 are faster.
+    pub p99_ms: Option<f64>,
+}
+
+/// Something that went wrong, as often as it did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Trouble {
+    /// The nanoservice.
+    pub fragment: Name,
+    /// Why.
+    pub reason: &'static str,
+    /// What it said of itself the last time, or what is known of the last time.
+    pub detail: String,
+    /// How often.
+    pub count: u64,
+    /// The first time,
+    pub first: Timestamp,
+    /// and the last.
+    pub last: Timestamp,
+    /// Which pages it was on the last time.
+    pub page: Option<String>,
+}
+
+/// A change that may explain what came after it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mark {
+    /// When.
+    pub at: Timestamp,
+    /// What changed.
+    pub what: String,
+}
+
+impl Board {
+    /// An empty one.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, began: Instant::now(), known: Mutex::default() }
+    }
+
+    /// Notes a change.
+    pub fn mark(&self, what: String) {
+        let mut known = self.known();
+        if known.marks.len() >= MARKS {
+            known.marks.pop_front();
+        }
+        known.marks.push_back(Mark { at: self.clock.wall(), what });
+    }
+
+    /// How a page was in the last minute, by the pattern of its route.
+    #[must_use]
+    pub fn page(&self, pattern: &str) -> PageSeen {
+        let (piece, seconds) = self.now();
+        let known = self.known();
+        let Some(window) = known.pages.get(pattern) else { return PageSeen::default() };
+        let sum = |of: fn(&PageCount) -> u64| window.sum(piece, of);
+        let requests = sum(|count| count.requests);
+        let composed = sum(|count| count.composed);
+        PageSeen {
+            per_second: per(requests, seconds),
+            errors: share(sum(|count| count.errors), requests),
+            hits: share(sum(|count| count.kept), composed),
+            degraded: share(sum(|count| count.degraded), composed),
+            took: Latency::of(window.pieces(piece).map(|count| &count.took)),
+        }
+    }
+
+    /// How a nanoservice was in the last minute.
+    #[must_use]
+    pub fn service(&self, name: &str) -> ServiceSeen {
+        let (piece, seconds) = self.now();
+        let known = self.known();
+        let Some(service) = known.services.get(name) else {
+            return ServiceSeen { health: "unknown", ..ServiceSeen::default() };
+        };
+        let window = &service.window;
+        let sum = |of: fn(&ServiceCount) -> u64| window.sum(piece, of);
+        let (parts, fetches) = (sum(|count| count.parts), sum(|count| count.fetches));
+        let answered = fetches - sum(|count| count.failures);
+        let seen = ServiceSeen {
+            health: "well",
+            latest: service.latest.map(|(shown, _)| shown.as_str()),
+            latest_reason: service.latest.and_then(|(_, reason)| reason).map(Reason::as_str),
+            per_second: per(parts, seconds),
+            hits: share(sum(|count| count.hits), sum(|count| count.looked_up)),
+            degraded: share(sum(|count| count.degraded), parts),
+            fetches_per_second: per(fetches, seconds),
+            failures: share(fetches - answered, fetches),
+            bytes: sum(|count| count.bytes).checked_div(answered).unwrap_or_default(),
+            took: Latency::of(window.pieces(piece).map(|count| &count.took)),
+        };
+        let health = match service.latest {
+            _ if parts + fetches == 0 => "unknown",
+            Some((shown, reason)) if is_degraded(shown, reason) => {
+                if shown == Shown::Stale {
+                    "degraded"
+                } else {
+                    "failing"
+                }
+            }
+            _ if seen.degraded > 0.0 || seen.failures > 0.0 => "degraded",
+            _ => "well",
+        };
+        ServiceSeen { health, ..seen }
+    }
+
+    /// The nanoservices that were on some page, or were asked, in the last minute.
+    #[must_use]
+    pub fn services(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.known().services.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// The state of each endpoint's breaker that ever changed.
+    #[must_use]
+    pub fn circuits(&self) -> BTreeMap<String, &'static str> {
+        let known = self.known();
+        known.circuits.iter().map(|(upstream, circuit)| (upstream.clone(), circuit.as_str())).collect()
+    }
+
+    /// What went wrong since the start, the latest first.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles: Vec<Trouble> = self.known().troubles.values().cloned().collect();
+        troubles.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.fragment.cmp(&b.fragment)));
+        troubles
+    }
+
+    /// What changed since the start, the latest first.
+    #[must_use]
+    pub fn marks(&self) -> Vec<Mark> {
+        self.known().marks.iter().rev().cloned().collect()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The piece of time that it is, and for how many seconds has been counted: a minute at most.
+    fn now(&self) -> (u64, f64) {
+        let age = self.began.elapsed();
+        let piece = age.as_secs() / PIECE.as_secs();
+        let whole = u32::try_from(PIECES - 1).unwrap_or(1) * PIECE;
+        let into = age.saturating_sub(PIECE * u32::try_from(piece).unwrap_or(u32::MAX));
+        (piece, (whole.min(age.saturating_sub(into)) + into).as_secs_f64().max(1.0))
+    }
+
+    fn trouble(&self, known: &mut Known, fragment: &Name, reason: Reason, detail: Option<&str>, page: Option<&str>) {
+        let now = self.clock.wall();
+        if known.troubles.len() >= TROUBLES && !known.troubles.contains_key(&(Arc::clone(fragment), reason)) {
+            let oldest = known.troubles.iter().min_by_key(|(_, trouble)| trouble.last).map(|(key, _)| key.clone());
+            oldest.and_then(|key| known.troubles.remove(&key));
+        }
+        let trouble = known.troubles.entry((Arc::clone(fragment), reason)).or_insert_with(|| Trouble {
+            fragment: Arc::clone(fragment),
+            reason: reason.as_str(),
+            detail: String::new(),
+            count: 0,
+            first: now,
+            last: now,
+            page: None,
+        });
+        trouble.last = now;
+        // A page tells how often readers saw it; the fetch before it says what it was.
+        trouble.count += u64::from(page.is_some());
+        if let Some(detail) = detail {
+            detail.clone_into(&mut trouble.detail);
+        }
+        trouble.page = page.map(str::to_owned).or_else(|| trouble.page.take());
+    }
+
+    fn part(&self, known: &mut Known, page: &str, part: &Part, cache: Option<Cache>, times: u64) {
+        let (piece, _) = self.now();
+        if known.services.len() < MANY || known.services.contains_key(&part.service) {
+            let service = known.services.entry(Arc::clone(&part.service)).or_default();
+            let count = service.window.now(piece);
+            count.parts += times;
+            count.looked_up += if cache.is_some() { times } else { 0 };
+            count.hits += if cache == Some(Cache::Hit) { times } else { 0 };
+            count.degraded += if is_degraded(part.shown, part.reason) { times } else { 0 };
+            // What readers of some kind are not shown says nothing of the service.
+            if part.reason != Some(Reason::Condition) {
+                service.latest = Some((part.shown, part.reason));
+            }
+        }
+        if let Some(reason) = part.reason.filter(|_| is_degraded(part.shown, part.reason)) {
+            self.trouble(known, &part.service, reason, None, Some(page));
+        }
+    }
+}
+
+/// Whether a part is not as it should be.
+fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
+    let expected = matches!(reason, Some(Reason::Condition | Reason::Empty | Reason::Revalidating));
+    shown != Shown::Fresh && !expected
+}
+
+impl Latency {
+    fn of<'a>(pieces: impl Iterator<Item = &'a DDSketch>) -> Self {
+        let mut all = DDSketch::new(Config::defaults());
+        for piece in pieces {
+            // All have one configuration.
+            let _merged = all.merge(piece);
+        }
+        let quantile = |share| all.quantile(share).ok().flatten().map(|seconds: f64| (seconds * 1e5).round() / 1e2);
+        Self { p50_ms: quantile(0.5), p95_ms: quantile(0.95), p99_ms: quantile(0.99) }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
+fn per(count: u64, seconds: f64) -> f64 {
+    (count as f64 / seconds * 10.0).round() / 10.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
+fn share(count: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1e4).round() / 1e4 }
+}
+
+impl Observer for Board {
+    fn in_flight(&self, _: &str, _: bool) {}
+
+    fn circuit(&self, upstream: &str, circuit: Circuit) {
+        let mut known = self.known();
+        if known.circuits.len() < MANY || known.circuits.contains_key(upstream) {
+            known.circuits.insert(upstream.to_owned(), circuit);
+        }
+    }
+
+    fn composed(&self, page: &Page) {
+        let (piece, _) = self.now();
+        let pattern = page.plan.visit.pattern.as_str();
+        let mut known = self.known();
+        let parts = || page.outcomes.iter().enumerate().filter_map(|(hole, one)| Some((hole, one.as_ref()?)));
+        let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
+        if known.pages.len() < MANY || known.pages.contains_key(pattern) {
+            let count = known.pages.entry(pattern.to_owned()).or_default().now(piece);
+            count.composed += 1;
+            let is_kept = |outcome: &Outcome| matches!(cache(outcome), None | Some(Cache::Hit | Cache::Stale));
+            count.kept += u64::from(parts().all(|(_, outcome)| is_kept(outcome)));
+            count.degraded += u64::from(parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason)));
+        }
+        for (hole, outcome) in parts() {
+            self.part(&mut known, pattern, &Part::of(&page.plan, hole, outcome), cache(outcome), 1);
+        }
+    }
+
+    fn composed_again(&self, page: &str, parts: &[Part], times: u64) {
+        let (piece, _) = self.now();
+        let mut known = self.known();
+        if let Some(window) = known.pages.get_mut(page) {
+            let count = window.now(piece);
+            count.composed += times;
+            count.kept += times;
+        }
+        for part in parts {
+            let cache = (part.reason != Some(Reason::Condition)).then_some(Cache::Hit);
+            self.part(&mut known, page, part, cache, times);
+        }
+    }
+
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration) {
+        let Some(page) = page else { return };
+        let (piece, _) = self.now();
+        let mut known = self.known();
+        let room = known.pages.len() < MANY;
+        let window = match known.pages.get_mut(page) {
+            Some(window) => window,
+            None if room => known.pages.entry(page.to_owned()).or_default(),
+            None => return,
+        };
+        let count = window.now(piece);
+        count.requests += 1;
+        count.errors += u64::from(status.is_server_error());
+        count.took.add(took.as_secs_f64());
+    }
+
+    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
+        let (piece, _) = self.now();
+        let mut known = self.known();
+        if known.services.len() >= MANY && !known.services.contains_key(&fetch.service) {
+            return;
+        }
+        let count = known.services.entry(Arc::clone(&fetch.service)).or_default().window.now(piece);
+        count.fetches += 1;
+        count.took.add(sent.ended.saturating_duration_since(sent.began).as_secs_f64());
+        match result {
+            Ok(answer) => {
+                if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
+                    count.bytes += bytes.len() as u64;
+                }
+            }
+            Err(failure) => {
+                count.failures += 1;
+                self.trouble(&mut known, &fetch.service, failure.reason, Some(&failure.detail), None);
+            }
+        }
+    }
+}
