@@ -22,6 +22,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::Flags;
+
+use serve::Mode;
+
 /// It found something.
 const FOUND: u8 = 1;
 /// It could not run.
@@ -45,7 +49,16 @@ enum Command {
         /// Where pages are served (port 0 picks a free one)
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
-        /// Where operators ask: health and metrics
+        /// Where operators ask: health, metrics and the console
+        #[arg(long, value_name = "ADDR")]
+        admin: Option<SocketAddr>,
+    },
+    /// Serves a site while it is written: each part is explained on the page, which follows the files as they change
+    Dev {
+        /// Where pages are served (port 0 picks a free one)
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+        /// Where operators ask: health, metrics and the console
         #[arg(long, value_name = "ADDR")]
         admin: Option<SocketAddr>,
     },
@@ -121,7 +134,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let site = arguments.site.as_path();
     let result = match arguments.command {
-        Command::Serve { listen, admin } => serve::run(site, listen, admin),
+        Command::Serve { listen, admin } => serve::run(site, Flags { listen, admin }, Mode::Live),
+        Command::Dev { listen, admin } => serve::run(site, Flags { listen, admin }, Mode::Dev),
         Command::Check { format, offline, strict } => check::run(site, format, offline, strict),
         Command::Render(wanted) => render::run(site, &wanted),
         Command::Explain { wanted, format } => explain::run(site, &wanted, format),

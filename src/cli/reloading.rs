@@ -11,12 +11,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Flags, Settings};
 use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
+use crate::edge::server::dev::Change;
 use crate::engine::{Board, Compositor, Live, Snapshot};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::site::Site;
 
 use super::loading::{self, Loaded};
 use super::report;
+use super::serve::change;
 
 /// How long a site must be quiet before it is read: editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -48,6 +50,8 @@ pub(super) struct Reloader {
     pub(super) settings: Settings,
     /// The mistakes that were told.
     pub(super) known: Vec<Diagnostic>,
+    /// Browsers that show a site which is being developed hear of changes here.
+    pub(super) seen: watch::Sender<Change>,
     pub(super) fingerprint: u64,
     /// Which services are asked for what they tell of themselves,
     pub(super) sources: watch::Sender<Sources>,
@@ -99,6 +103,7 @@ impl Reloader {
         self.board.mark(changes(&problems));
         self.compositor.forget_pages();
         tell(&problems, &self.known, &self.live.now().site);
+        self.seen.send_modify(|seen| *seen = change(seen.version + 1, &problems));
         self.known = problems;
         if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
             tracing::warn!("settings below [server] and [cache] take effect at the next start");

@@ -10,6 +10,15 @@ const MAX_DRAWN: usize = 4_000;
 
 /// A mistake as an editor should see it. `anstream` takes the colours out where none are wanted.
 pub(super) fn human(problem: &Diagnostic) -> String {
+    drawn(problem, Renderer::styled())
+}
+
+/// The same without any colours.
+pub(super) fn plain(problem: &Diagnostic) -> String {
+    drawn(problem, Renderer::plain())
+}
+
+fn drawn(problem: &Diagnostic, renderer: Renderer) -> String {
     let level = match problem.code.severity() {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -32,7 +41,7 @@ pub(super) fn human(problem: &Diagnostic) -> String {
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(help.as_str()));
     }
-    Renderer::styled().decor_style(DecorStyle::Ascii).render(&[group])
+    renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
 /// Words in keys of settings and manifests whose values may be secrets.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,22 +25,34 @@ use crate::edge::http::HttpUpstream;
 use crate::edge::listen::tls::Shown;
 use crate::edge::listen::{self, App, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
+use crate::edge::server::dev::{Change, Dev, Fault, Instead};
+use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{self, Compression, Pages};
+use crate::edge::tamper::Tampered;
 use crate::edge::telemetry::Metrics;
-use crate::engine::port::{Observer, Told};
-use crate::engine::{Board, Compositor, Live, Ports};
+use crate::engine::port::{Observer, Told, Upstream};
+use crate::engine::{Board, Compositor, Live, Manner, Ports, Purge};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::secret::Reference;
 use crate::page::wire::Bodies;
-use crate::secrets::{self, Secrets};
+use crate::secrets::passes::Passes;
+use crate::secrets::{self, Secret, Secrets};
 
 use super::loading::Loaded;
 use super::reloading::{Reloader, snapshot};
 use super::{CANNOT_RUN, asking, loading, report};
 
-pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
+/// For whom a site is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// For its readers.
+    Live,
+    /// For those who write it.
+    Dev,
+}
+
+pub(super) fn run(site: &Path, flags: Flags, mode: Mode) -> Result<ExitCode, String> {
     let folder = loading::open(site)?;
-    let flags = Flags { listen, admin };
     let loaded = loading::load(&folder, flags, None, loading::ask_once);
     let problems = loaded.problems();
     for problem in &problems {
@@ -52,7 +65,7 @@ pub(super) fn run(site: &Path, listen: Option<SocketAddr>, admin: Option<SocketA
     start_log(&loaded.settings.telemetry)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(serve(folder, flags, loaded, problems))?;
+    runtime.block_on(serve(folder, flags, loaded, problems, mode))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,16 +81,24 @@ fn start_log(telemetry: &Telemetry) -> Result<(), String> {
     started.map_err(|error| error.to_string())
 }
 
-async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<Diagnostic>) -> Result<(), String> {
+async fn serve(
+    folder: SiteFolder,
+    flags: Flags,
+    loaded: Loaded,
+    problems: Vec<Diagnostic>,
+    mode: Mode,
+) -> Result<(), String> {
     let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
+    let upstream: Arc<dyn Upstream> = Arc::new(upstream);
+    let tampered = Arc::new(Tampered::new(Arc::clone(&upstream)));
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
     let board = Arc::new(Board::new(Arc::new(SystemClock)));
     let observer: Arc<dyn Observer> = Arc::new(Told(vec![Arc::clone(&metrics) as _, Arc::clone(&board) as _]));
     let compositor = Compositor::new(Ports {
-        upstream: Arc::new(upstream),
+        upstream: if mode == Mode::Dev { Arc::clone(&tampered) as _ } else { upstream },
         store: Arc::clone(&store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::clone(&observer),
@@ -85,6 +106,14 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     });
     let live = Arc::new(Live::new(snapshot(site, &settings, problems.clone())));
     let ready = Arc::new(AtomicBool::new(true));
+    let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+    let passes = Arc::new(Passes::new(settings.server.admin_token.as_ref().map(Secret::reveal))?);
+    let (seen, changes) = watch::channel(change(0, &problems));
+    let dev = (mode == Mode::Dev).then(|| Dev {
+        changes,
+        tamper: tamper(Arc::clone(&tampered), compositor.clone()),
+        stop: stop.clone(),
+    });
     let pages = Arc::new(Pages {
         live: Arc::clone(&live),
         compositor: compositor.clone(),
@@ -92,6 +121,8 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
+        overlay: if mode == Mode::Dev { Overlay::Everybody } else { Overlay::Holders(passes.clone()) },
+        dev,
     });
     let hot = Arc::clone(&pages);
     // A mistake of ours is for the long way, whose layers make an error page of it.
@@ -105,6 +136,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         compositor: compositor.clone(),
         board: Arc::clone(&board),
         asked: Box::new(asking::asked),
+        passes,
         metrics: Box::new(move || metrics.render(store.usage())),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));
@@ -134,6 +166,7 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
         board,
         settings: settings.clone(),
         known,
+        seen,
         fingerprint,
         sources,
         discovered,
@@ -144,7 +177,6 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     println!("listening on {scheme}://{}", listener.local_addr().map_err(|error| error.to_string())?);
     println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
 
-    let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
@@ -167,6 +199,25 @@ async fn serve(folder: SiteFolder, flags: Flags, loaded: Loaded, problems: Vec<D
     stop_admin.cancel();
     let administered = administering.await;
     served.and(administered).map_err(|error| error.to_string())
+}
+
+/// What browsers are told of a change, of a site that is being developed.
+pub(super) fn change(version: u64, problems: &[Diagnostic]) -> Change {
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    Change { process: std::process::id(), version, problems: errors.map(report::plain).collect() }
+}
+
+/// Tampers with a nanoservice, and forgets what it answered before.
+fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) + Send + Sync> {
+    Box::new(move |Fault { fragment, delay, what }| {
+        let instead = match what {
+            Instead::Answer => None,
+            Instead::Fail => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Instead::Empty => Some(StatusCode::NO_CONTENT),
+        };
+        upstream.set(fragment.clone(), delay, instead);
+        compositor.purge(&Purge::Tags(vec![fragment.into()]), Manner::Hard);
+    })
 }
 
 /// Where a certificate is looked for again.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod server;
+pub mod tamper;
 
 pub mod clock;
 pub mod discovery;

@@ -38,6 +38,14 @@ pub fn adapt(headers: &mut [(HeaderName, HeaderValue)], has_late: bool, has_lazy
     Scripts { late, lazy }
 }
 
+/// The same policies, which let a page load one script more from here, and that ask here.
+#[must_use]
+pub fn with_script(policies: &HeaderValue, script: &Script) -> HeaderValue {
+    let Ok(text) = policies.to_str() else { return policies.clone() };
+    let adapted: Vec<String> = text.split(',').map(|policy| adapted(policy, None, Some(script))).collect();
+    HeaderValue::from_str(adapted.join(",").trim()).unwrap_or_else(|_| policies.clone())
+}
+
 fn adapted(policy: &str, late: Option<&Script>, lazy: Option<&Script>) -> String {
     let mut policy = Policy(policy.split(';').map(str::to_owned).collect());
     let hash = |script: &Script| format!("'{}'", script.hash);

@@ -21,6 +21,12 @@ pub fn stitch(plan: &Plan, outcomes: &Outcomes) -> Vec<Bytes> {
     Stitcher::new(plan).advance(plan, outcomes)
 }
 
+/// The same, with a comment before and behind what each hole holds: `<!--MARK 3-->` and `<!--/MARK 3-->`.
+#[must_use]
+pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Bytes> {
+    Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
+}
+
 /// A page that is stitched in document order, as far as its outcomes are known.
 pub struct Stitcher {
     /// Where it is: in parts, inside parts.
@@ -33,6 +39,8 @@ pub struct Stitcher {
     waiting: Vec<usize>,
     /// Something was sent late already.
     has_sent: bool,
+    /// What comments around holes are called; `None`: there are none.
+    mark: Option<String>,
 }
 
 /// A place among parts.
@@ -60,6 +68,7 @@ impl Stitcher {
             names: None,
             waiting: Vec::new(),
             has_sent: false,
+            mark: None,
         }
     }
 
@@ -133,7 +142,14 @@ impl Stitcher {
                         Some(Place::start(plan.fallback(hole)))
                     }
                     Ok(hole) => match (&outcomes[hole], self.names) {
-                        (Some(outcome), _) => self.shown(plan, hole, outcome, chunks),
+                        (Some(outcome), _) => {
+                            if let Some(mark) = &self.mark {
+                                chunks.push(Bytes::from(format!("<!--{mark} {hole}-->")));
+                                let behind = Part::Text(Bytes::from(format!("<!--/{mark} {hole}-->")));
+                                close = Some(Place::start((&Arc::from([behind]), scope)));
+                            }
+                            self.shown(plan, hole, outcome, chunks)
+                        }
                         (None, Some(names)) if plan.holes[hole].fragment.load == Load::Defer => {
                             chunks.push(names.begin(hole));
                             plan.placeholder(hole, chunks);

@@ -2,6 +2,7 @@
 //! from time to time, so that one in a file can be replaced while the compositor runs.
 
 pub mod credentials;
+pub mod passes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

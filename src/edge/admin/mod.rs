@@ -5,6 +5,7 @@ mod seen;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -15,13 +16,17 @@ use axum::{Json, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
 use crate::page::names::Name;
+use crate::secrets::passes::Passes;
 
 /// Surrogate keys of one purge, at most.
 const MAX_KEYS: usize = 10_000;
+/// The longest that a debug token is good for.
+const MAX_MINUTES: u64 = 7 * 24 * 60;
 
 /// The request for what a query asks, of what is live, at a time. `None`: no layout has a route for it.
 pub type Asked =
@@ -39,6 +44,8 @@ pub struct Admin {
     pub board: Arc<Board>,
     /// Reads for which page and reader somebody wants an explanation.
     pub asked: Box<Asked>,
+    /// Signs debug tokens.
+    pub passes: Arc<Passes>,
     /// All metrics as text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What a request must bring for all but health; nothing where there is none.
@@ -50,6 +57,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/api/purge", post(purge))
+        .route("/api/debug-token", post(debug_token))
         .merge(seen::router())
         .layer(from_fn_with_state(Arc::clone(&admin), authorise));
     Router::new()
@@ -92,14 +100,9 @@ pub struct PurgeDone {
 }
 
 async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
-    // A form of another site can be sent from an operator's browser, but not as JSON.
-    let json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if json.split(';').next().map(str::trim) != Some("application/json") {
-        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json");
-    }
-    let order: PurgeOrder = match serde_json::from_slice(&body) {
+    let order: PurgeOrder = match ordered(&headers, &body) {
         Ok(order) => order,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(response) => return response,
     };
     if order.all != order.keys.is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "say either {\"keys\": [\"…\"]} or {\"all\": true}");
@@ -123,6 +126,50 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Ok(purged) => Json(PurgeDone { purged }).into_response(),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
     }
+}
+
+/// How long a debug token is wanted for: `{"minutes": 60}`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TokenOrder {
+    minutes: u64,
+}
+
+impl Default for TokenOrder {
+    fn default() -> Self {
+        Self { minutes: 60 }
+    }
+}
+
+/// A debug token, and where a browser brings it to on the public side.
+#[derive(Debug, Serialize)]
+struct TokenDone {
+    token: String,
+    path: String,
+}
+
+async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let order: TokenOrder = match ordered(&headers, &body) {
+        Ok(order) => order,
+        Err(response) => return response,
+    };
+    if order.minutes == 0 || order.minutes > MAX_MINUTES {
+        return refuse(StatusCode::BAD_REQUEST, "a debug token is good for 1 minute to 7 days (10080 minutes)");
+    }
+    let token = admin.passes.issue(admin.compositor.now(), Duration::from_mins(order.minutes));
+    tracing::info!(minutes = order.minutes, "a debug token was issued");
+    let path = format!("/_pasteup/debug?token={token}");
+    Json(TokenDone { token, path }).into_response()
+}
+
+/// What is ordered by a POST.
+fn ordered<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Response> {
+    // A form of another site can be sent from an operator's browser, but not as JSON.
+    let json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if json.split(';').next().map(str::trim) != Some("application/json") {
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json"));
+    }
+    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))
 }
 
 /// RFC 9457.

@@ -4,7 +4,9 @@
 mod assets;
 mod body;
 mod coding;
+pub mod dev;
 mod error_page;
+pub mod overlay;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::page::experiment::{Part, take_part};
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
+use crate::page::record::Record;
 use crate::page::route;
 use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
@@ -40,7 +43,9 @@ use crate::page::verdict::Verdict;
 
 use body::Chunks;
 use coding::Coding;
+use dev::Dev;
 pub use error_page::html as error_page_html;
+use overlay::Overlay;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The compositor's own paths.
@@ -63,6 +68,10 @@ pub struct Pages {
     pub max_uri_bytes: usize,
     /// Content codings that pages may be sent in.
     pub compression: Compression,
+    /// Who sees the overlay.
+    pub overlay: Overlay,
+    /// What is there only while the site is being developed.
+    pub dev: Option<Dev>,
 }
 
 /// Content codings that pages may be sent in.
@@ -162,6 +171,9 @@ impl Pages {
         let began = Instant::now();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
         let coding = coding::negotiated(&request.headers, self.compression)?;
+        if self.overlay.is_for(&request.headers, || self.compositor.now()) {
+            return None;
+        }
         let snapshot = self.live.now();
         let path = self.path(request).ok().filter(|path| !path.starts_with(OWN) && path != CATALOGUE)?;
         let (trusted, trace) = seen(request, &snapshot);
@@ -251,6 +263,10 @@ impl Pages {
             let busy = error_with(StatusCode::SERVICE_UNAVAILABLE, error_page::BUSY.clone());
             return with_header(busy, RETRY_AFTER, "1");
         };
+        if let Some(response) = self.dev.as_ref().and_then(|dev| dev.respond(request.uri.path(), request)) {
+            return response;
+        }
+        let overlaid = self.overlay.is_for(&request.headers, || self.compositor.now());
         let path = match self.path(request) {
             Ok(path) => path,
             Err(StatusCode::METHOD_NOT_ALLOWED) => {
@@ -267,14 +283,29 @@ impl Pages {
         if path == CATALOGUE {
             return catalogue(snapshot);
         }
+        if path == overlay::ENTRANCE {
+            return self
+                .overlay
+                .enter(request, self.compositor.now())
+                .unwrap_or_else(|| error(StatusCode::NOT_FOUND, trace));
+        }
         let Some(Wanted { request: wanted, part, stream }) = self.wanted(&path, request, snapshot, trusted, trace)
         else {
-            return error(StatusCode::NOT_FOUND, trace);
+            let missing = error_page::html(StatusCode::NOT_FOUND, &trace.to_string());
+            return match overlaid {
+                true => {
+                    self.overlaid(error_with(StatusCode::NOT_FOUND, Bytes::new()), vec![missing.into()], None, trace)
+                }
+                false => error_with(StatusCode::NOT_FOUND, missing.into()),
+            };
         };
         *page = Some(wanted.visit.pattern.clone());
         // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut dimensions = wanted.template.reads.clone();
-        let begun = self.compositor.serve(wanted, stream).await;
+        let begun = match overlaid {
+            true => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
+            false => self.compositor.serve(wanted, stream).await,
+        };
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
         let held = if part.drawn { &nothing } else { &request.headers };
@@ -284,6 +315,7 @@ impl Pages {
                 let body = || Body::new(Chunks::held(whole.chunks.clone(), permit));
                 answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
             }
+            Begun::Whole(page) if overlaid => self.explained(*page, trace, permit),
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
                 response(*page, held, trace, permit)
@@ -308,6 +340,30 @@ impl Pages {
         for cookie in part.cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
+        response
+    }
+}
+
+impl Pages {
+    /// A page with the overlay.
+    fn explained(&self, page: Page, trace: &Trace, permit: OwnedSemaphorePermit) -> Response {
+        let record = page.record();
+        let (chunks, response) = match &page.verdict {
+            Verdict::Redirect(..) => return response(page, &HeaderMap::new(), trace, permit),
+            Verdict::Error(status) => {
+                (vec![error_page::html(*status, &trace.to_string()).into()], error_with(*status, Bytes::new()))
+            }
+            Verdict::Page(status) => {
+                (overlay::marked(&page, trace), self::page(*status, page.headers.at(Instant::now()), Body::empty()))
+            }
+        };
+        self.overlaid(response, chunks, Some(&record), trace)
+    }
+
+    fn overlaid(&self, response: Response, mut chunks: Vec<Bytes>, record: Option<&Record>, trace: &Trace) -> Response {
+        chunks.push(overlay::tail(record, self.dev.is_some(), trace));
+        let mut response = response.map(|_| Body::new(Chunks::new(chunks)));
+        overlay::adapt(response.headers_mut(), record);
         response
     }
 }
