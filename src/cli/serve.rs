@@ -137,6 +137,12 @@ async fn serve(
         board: Arc::clone(&board),
         asked: Box::new(asking::asked),
         passes,
+        drawn: report::plain,
+        usage: {
+            let store = Arc::clone(&store);
+            Box::new(move || store.usage())
+        },
+        stop: stop_admin.clone(),
         metrics: Box::new(move || metrics.render(store.usage())),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
     }));

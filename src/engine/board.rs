@@ -25,6 +25,8 @@ use super::port::{Clock, Observer};
 const PIECES: u64 = 12;
 /// How long one of them is.
 const PIECE: Duration = Duration::from_secs(5);
+/// Of all pages together a quarter of an hour is looked at, in pieces as long.
+const HISTORY: u64 = 180;
 /// Kinds of trouble that are remembered.
 const TROUBLES: usize = 500;
 /// Marks of changes that are remembered.
@@ -41,6 +43,7 @@ pub struct Board {
 
 #[derive(Default)]
 struct Known {
+    total: Window<PageCount, HISTORY>,
     pages: HashMap<String, Window<PageCount>>,
     services: HashMap<Name, Service>,
     circuits: BTreeMap<String, Circuit>,
@@ -53,6 +56,8 @@ struct Service {
     window: Window<ServiceCount>,
     /// What became of it the last time.
     latest: Option<(Shown, Option<Reason>)>,
+    /// Equal for the same bytes to show, the last time.
+    digest: Option<u128>,
 }
 
 #[derive(Default)]
@@ -79,16 +84,16 @@ struct ServiceCount {
     took: DDSketch,
 }
 
-/// Counts of the last minute.
-struct Window<T>(VecDeque<(u64, T)>);
+/// Counts of the last pieces of time.
+struct Window<T, const N: u64 = PIECES>(VecDeque<(u64, T)>);
 
-impl<T> Default for Window<T> {
+impl<T, const N: u64> Default for Window<T, N> {
     fn default() -> Self {
         Self(VecDeque::new())
     }
 }
 
-impl<T: Default> Window<T> {
+impl<T: Default, const N: u64> Window<T, N> {
     fn now(&mut self, piece: u64) -> &mut T {
         self.forget(piece);
         if self.0.back().is_none_or(|(last, _)| *last != piece) {
@@ -99,14 +104,14 @@ impl<T: Default> Window<T> {
     }
 
     fn forget(&mut self, piece: u64) {
-        while self.0.front().is_some_and(|(first, _)| first + PIECES <= piece) {
+        while self.0.front().is_some_and(|(first, _)| first + N <= piece) {
             self.0.pop_front();
         }
     }
 
-    /// The pieces that are not over a minute old.
+    /// The pieces that are not too old.
     fn pieces(&self, piece: u64) -> impl Iterator<Item = &T> {
-        self.0.iter().filter(move |(at, _)| at + PIECES > piece).map(|(_, count)| count)
+        self.0.iter().filter(move |(at, _)| at + N > piece).map(|(_, count)| count)
     }
 
     fn sum(&self, piece: u64, of: impl Fn(&T) -> u64) -> u64 {
@@ -167,6 +172,23 @@ pub struct Latency {
     pub p99_ms: Option<f64>,
 }
 
+/// All pages together, five seconds at a time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct History {
+    /// When each piece began.
+    pub seconds_ago: Vec<u64>,
+    /// Requests.
+    pub per_second: Vec<f64>,
+    /// Pages with a part that was not as it should be.
+    pub degraded_per_second: Vec<f64>,
+    /// From the request to the head of its answer: half are faster.
+    pub p50_ms: Vec<Option<f64>>,
+    /// 19 of 20 are faster.
+    pub p95_ms: Vec<Option<f64>>,
+    /// 99 of 100 are faster.
+    pub p99_ms: Vec<Option<f64>>,
+}
+
 /// Something that went wrong, as often as it did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trouble {
@@ -209,6 +231,28 @@ impl Board {
             known.marks.pop_front();
         }
         known.marks.push_back(Mark { at: self.clock.wall(), what });
+    }
+
+    /// How all pages together were in the last quarter of an hour.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let (now, _) = self.now();
+        let known = self.known();
+        let mut history = History::default();
+        let seconds = PIECE.as_secs_f64();
+        // The piece that it is now is not whole.
+        for piece in now.saturating_sub(HISTORY)..now {
+            let count = known.total.0.iter().find(|(at, _)| *at == piece).map(|(_, count)| count);
+            let took = Latency::of(count.map(|count| &count.took).into_iter());
+            let of = |of: fn(&PageCount) -> u64| per(count.map_or(0, of), seconds);
+            history.seconds_ago.push((now - piece) * PIECE.as_secs());
+            history.per_second.push(of(|count| count.requests));
+            history.degraded_per_second.push(of(|count| count.degraded));
+            history.p50_ms.push(took.p50_ms);
+            history.p95_ms.push(took.p95_ms);
+            history.p99_ms.push(took.p99_ms);
+        }
+        history
     }
 
     /// How a page was in the last minute, by the pattern of its route.
@@ -274,6 +318,21 @@ impl Board {
         let mut names: Vec<Name> = self.known().services.keys().cloned().collect();
         names.sort();
         names
+    }
+
+    /// Nanoservices that showed the same bytes the last time, each group in order.
+    #[must_use]
+    pub fn same(&self) -> Vec<Vec<Name>> {
+        let mut groups: BTreeMap<u128, Vec<Name>> = BTreeMap::new();
+        for (name, service) in &self.known().services {
+            if let Some(digest) = service.digest {
+                groups.entry(digest).or_default().push(Arc::clone(name));
+            }
+        }
+        let mut same: Vec<Vec<Name>> = groups.into_values().filter(|group| group.len() > 1).collect();
+        same.iter_mut().for_each(|group| group.sort());
+        same.sort();
+        same
     }
 
     /// The state of each endpoint's breaker that ever changed.
@@ -398,12 +457,14 @@ impl Observer for Board {
         let mut known = self.known();
         let parts = || page.outcomes.iter().enumerate().filter_map(|(hole, one)| Some((hole, one.as_ref()?)));
         let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
+        let degraded = parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
+        known.total.now(piece).degraded += u64::from(degraded);
         if known.pages.len() < MANY || known.pages.contains_key(pattern) {
             let count = known.pages.entry(pattern.to_owned()).or_default().now(piece);
             count.composed += 1;
             let is_kept = |outcome: &Outcome| matches!(cache(outcome), None | Some(Cache::Hit | Cache::Stale));
             count.kept += u64::from(parts().all(|(_, outcome)| is_kept(outcome)));
-            count.degraded += u64::from(parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason)));
+            count.degraded += u64::from(degraded);
         }
         for (hole, outcome) in parts() {
             self.part(&mut known, pattern, &Part::of(&page.plan, hole, outcome), cache(outcome), 1);
@@ -428,6 +489,9 @@ impl Observer for Board {
         let Some(page) = page else { return };
         let (piece, _) = self.now();
         let mut known = self.known();
+        let total = known.total.now(piece);
+        total.requests += 1;
+        total.took.add(took.as_secs_f64());
         let room = known.pages.len() < MANY;
         let window = match known.pages.get_mut(page) {
             Some(window) => window,
@@ -453,6 +517,8 @@ impl Observer for Board {
             Ok(answer) => {
                 if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
                     count.bytes += bytes.len() as u64;
+                    let digest = Some(answer.digest);
+                    known.services.entry(Arc::clone(&fetch.service)).or_default().digest = digest;
                 }
             }
             Err(failure) => {

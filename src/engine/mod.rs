@@ -9,6 +9,7 @@ pub mod collapse;
 pub mod fetch;
 pub mod lookup;
 pub mod purge;
+pub mod stock;
 pub mod trace;
 
 pub mod hot;

@@ -39,6 +39,20 @@ impl Key {
         &self.bytes
     }
 
+    /// The fields that it was made of, for people: bytes that are no text stand as they can.
+    #[must_use]
+    pub fn fields(&self) -> Vec<String> {
+        let mut rest = self.bytes.get(LENGTH..).unwrap_or_default();
+        let mut fields = Vec::new();
+        while let Some((length, after)) = rest.split_first_chunk::<LENGTH>() {
+            let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX).min(after.len());
+            let (field, after) = after.split_at(length);
+            fields.push(String::from_utf8_lossy(field).into_owned());
+            rest = after;
+        }
+        fields
+    }
+
     /// Equal for keys that ask for the same thing, for whomever.
     #[must_use]
     pub const fn resource(&self) -> u128 {
@@ -75,6 +89,7 @@ mod tests {
             let (first, second) = (Key::new(&a, &b), Key::new(&c, &d));
             prop_assert_eq!((&a, &b) == (&c, &d), first == second);
             prop_assert_eq!(a == c, first.resource() == second.resource());
+            prop_assert_eq!(first.fields(), [a, b].concat());
         }
     }
 }

@@ -199,7 +199,8 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
         }),
         endpoint: sent.map(|sent| sent.upstream.to_string()).or_else(|| only(fetch?)),
         tries: sent.map_or(0, |sent| sent.tries),
-        detail: sent.and_then(|sent| sent.failure.clone()),
+        // That it is shut out says all there is to say.
+        detail: sent.filter(|_| outcome.reason != Some(Reason::CircuitOpen)).and_then(|sent| sent.failure.clone()),
         required: one.required,
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,

@@ -1,6 +1,7 @@
 //! The operators' side: health, metrics, purges, the catalogue. A mutation is a POST; a GET never
 //! changes anything.
 
+mod console;
 mod seen;
 
 use std::sync::Arc;
@@ -10,16 +11,20 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
+use crate::page::diagnostic::Diagnostic;
 use crate::page::names::Name;
 use crate::secrets::passes::Passes;
 
@@ -46,6 +51,12 @@ pub struct Admin {
     pub asked: Box<Asked>,
     /// Signs debug tokens.
     pub passes: Arc<Passes>,
+    /// Draws a mistake for people.
+    pub drawn: fn(&Diagnostic) -> String,
+    /// Bytes and entries that the cache holds.
+    pub usage: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Ends when this side stops.
+    pub stop: CancellationToken,
     /// All metrics as text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What a request must bring for all but health; nothing where there is none.
@@ -59,6 +70,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/api/purge", post(purge))
         .route("/api/debug-token", post(debug_token))
         .merge(seen::router())
+        .merge(console::router())
         .layer(from_fn_with_state(Arc::clone(&admin), authorise));
     Router::new()
         .route("/livez", get(|| async { "live\n" }))
@@ -187,14 +199,22 @@ fn refuse(status: StatusCode, detail: &str) -> Response {
 
 async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let allowed = admin.token.as_ref().is_none_or(|token| {
-        given.and_then(|given| given.strip_prefix("Bearer ")).is_some_and(|given| same(given, token))
-    });
-    if allowed {
-        next.run(request).await
-    } else {
-        (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], "this needs the admin token\n").into_response()
+    if admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| brings(given, token))) {
+        return next.run(request).await;
     }
+    // Browsers ask people for a name and a password by `Basic`: any name will do.
+    let challenges = [(WWW_AUTHENTICATE, "Bearer"), (WWW_AUTHENTICATE, "Basic realm=\"Pasteup\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, AppendHeaders(challenges), "this needs the admin token\n").into_response()
+}
+
+/// Whether `Authorization` holds the token, as such (RFC 6750) or as a password (RFC 7617).
+fn brings(given: &str, token: &str) -> bool {
+    if let Some(given) = given.strip_prefix("Bearer ") {
+        return same(given, token);
+    }
+    let pair = given.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
+    let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+    pair.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(_, password)| same(password, token))
 }
 
 /// Compares in a time that does not depend on where the texts differ.

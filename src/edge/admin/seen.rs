@@ -10,7 +10,9 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::engine::Purge;
 use crate::engine::board::{Mark, PageSeen, ServiceSeen, Trouble};
+use crate::engine::stock::Kept;
 use crate::page::diagnostic::{Diagnostic, Told};
 use crate::page::layout::{FragmentUse, Service, Template};
 use crate::page::manifest::Manifest;
@@ -24,6 +26,9 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/api/fragments", get(|State(admin): State<Arc<Admin>>| async move { Json(fragments(&admin)) }))
         .route("/api/errors", get(|State(admin): State<Arc<Admin>>| async move { Json(errors(&admin)) }))
         .route("/api/problems", get(problems))
+        .route("/api/history", get(|State(admin): State<Arc<Admin>>| async move { Json(admin.board.history()) }))
+        .route("/api/cache", get(cache))
+        .route("/api/cache/count", get(count))
 }
 
 /// A page that is live.
@@ -62,10 +67,20 @@ pub(super) struct Fragment {
     pub(super) pages: Vec<String>,
     /// The nanoservices that it may ask for.
     pub(super) composes: Vec<String>,
+    /// What it may be asked, each with its type.
+    pub(super) params: Vec<String>,
     /// Where it was declared.
     pub(super) manifest: Option<String>,
     /// How it was in the last minute, all versions together.
     pub(super) seen: ServiceSeen,
+}
+
+impl Fragment {
+    /// The worst state of its endpoints' breakers.
+    pub(super) fn breaker(&self) -> &'static str {
+        let has = |state| self.endpoints.iter().any(|endpoint| endpoint.circuit == state);
+        ["open", "probing"].into_iter().find(|state| has(*state)).unwrap_or("closed")
+    }
 }
 
 /// One of a nanoservice's endpoints.
@@ -99,6 +114,33 @@ async fn problems(State(admin): State<Arc<Admin>>) -> Response {
     let live = admin.live.now();
     let told: Vec<Told<'_>> = live.problems.iter().map(Diagnostic::told).collect();
     Json(told).into_response()
+}
+
+/// What is kept, and how many answers there are of it.
+#[derive(Serialize)]
+struct Stock {
+    count: usize,
+    answers: Vec<Kept>,
+}
+
+/// Answers of the cache that are told, at most.
+const TOLD: usize = 1_000;
+
+async fn cache(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let text = query.iter().find(|(name, _)| name == "text").map(|(_, text)| text.as_str()).unwrap_or_default();
+    let (answers, count) = admin.compositor.kept(text, TOLD);
+    Json(Stock { count, answers }).into_response()
+}
+
+/// How many answers a purge would meet.
+#[derive(Serialize)]
+struct Count {
+    count: usize,
+}
+
+async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let keys = query.into_iter().filter(|(name, _)| name == "key").map(|(_, key)| key.into());
+    Json(Count { count: admin.compositor.would_meet(&Purge::Tags(keys.collect())) }).into_response()
 }
 
 /// All pages, by route.
@@ -171,6 +213,7 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
         runbook: None,
         endpoints: Vec::new(),
         composes: Vec::new(),
+        params: Vec::new(),
         manifest: None,
     }));
     all
@@ -195,6 +238,7 @@ fn fragment(
         endpoints: manifest.endpoints.iter().map(endpoint).collect(),
         pages: used.get(&*manifest.name).cloned().unwrap_or_default(),
         composes: manifest.composes.clone(),
+        params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),
         manifest: Some(manifest.at.source.file.clone()),
         seen: admin.board.service(&manifest.name),
     }

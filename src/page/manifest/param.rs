@@ -43,6 +43,17 @@ impl PartialEq for Pattern {
 }
 
 impl Param {
+    /// The word for what its values are.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Text => "string",
+            Kind::Integer => "integer",
+            Kind::Number => "number",
+            Kind::Boolean => "boolean",
+        }
+    }
+
     /// Whether the nanoservice would take a value.
     ///
     /// # Errors
