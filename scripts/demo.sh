@@ -34,10 +34,12 @@ pasteup=$!
 pids="$pids $pasteup"
 await pasteup "$pasteup"
 page=$(sed -n 's/^listening on //p' "$logs/pasteup")
+admin=$(sed -n 's/^admin on //p' "$logs/pasteup")
 cat <<END
 
   The front page:  $page/
   Sport, weather:  $page/sport   $page/weather
+  The console:     $admin/
 
 Stop a service, reload the front page, and start it again. Edit layouts/front.html, and reload.
 Ctrl-c ends everything.

@@ -114,7 +114,7 @@ pub struct PurgeDone {
 async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
     let order: PurgeOrder = match ordered(&headers, &body) {
         Ok(order) => order,
-        Err(response) => return response,
+        Err((status, why)) => return refuse(status, &why),
     };
     if order.all != order.keys.is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "say either {\"keys\": [\"…\"]} or {\"all\": true}");
@@ -163,7 +163,7 @@ struct TokenDone {
 async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
     let order: TokenOrder = match ordered(&headers, &body) {
         Ok(order) => order,
-        Err(response) => return response,
+        Err((status, why)) => return refuse(status, &why),
     };
     if order.minutes == 0 || order.minutes > MAX_MINUTES {
         return refuse(StatusCode::BAD_REQUEST, "a debug token is good for 1 minute to 7 days (10080 minutes)");
@@ -175,13 +175,13 @@ async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: 
 }
 
 /// What is ordered by a POST.
-fn ordered<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Response> {
+fn ordered<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, (StatusCode, String)> {
     // A form of another site can be sent from an operator's browser, but not as JSON.
     let json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if json.split(';').next().map(str::trim) != Some("application/json") {
-        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json"));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json".to_owned()));
     }
-    serde_json::from_slice(body).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))
+    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 /// RFC 9457.
