@@ -2,6 +2,7 @@
 //! start. All of it comes from what the engine tells its observer; nothing is measured here.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,16 +35,49 @@ const MARKS: usize = 100;
 /// Pages and nanoservices that are counted; `src` may name any number of hosts.
 const MANY: usize = 10_000;
 
+/// Threads count requests apart from each other, up to so many: else all of them would wait for one lock.
+const APART: usize = 16;
+
 /// The board.
 pub struct Board {
     clock: Arc<dyn Clock>,
     began: Instant,
+    requests: [Mutex<Requests>; APART],
     known: Mutex<Known>,
+}
+
+/// Requests that some threads answered.
+#[derive(Default)]
+struct Requests {
+    total: Window<RequestCount, HISTORY>,
+    pages: HashMap<String, Window<RequestCount>>,
+}
+
+#[derive(Default, Clone)]
+struct RequestCount {
+    requests: u64,
+    errors: u64,
+    took: DDSketch,
+}
+
+impl RequestCount {
+    fn add(&mut self, status: StatusCode, took: Duration) {
+        self.requests += 1;
+        self.errors += u64::from(status.is_server_error());
+        self.took.add(took.as_secs_f64());
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        // All have one configuration.
+        let _merged = self.took.merge(&other.took);
+    }
 }
 
 #[derive(Default)]
 struct Known {
-    total: Window<PageCount, HISTORY>,
+    degraded: Window<u64, HISTORY>,
     pages: HashMap<String, Window<PageCount>>,
     services: HashMap<Name, Service>,
     circuits: BTreeMap<String, Circuit>,
@@ -62,14 +96,11 @@ struct Service {
 
 #[derive(Default)]
 struct PageCount {
-    requests: u64,
-    errors: u64,
     composed: u64,
     /// All parts were kept.
     kept: u64,
     /// A part is not as it should be.
     degraded: u64,
-    took: DDSketch,
 }
 
 #[derive(Default)]
@@ -221,7 +252,7 @@ impl Board {
     /// An empty one.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, began: Instant::now(), known: Mutex::default() }
+        Self { clock, began: Instant::now(), requests: Default::default(), known: Mutex::default() }
     }
 
     /// Notes a change.
@@ -237,17 +268,24 @@ impl Board {
     #[must_use]
     pub fn history(&self) -> History {
         let (now, _) = self.now();
+        let mut counts: BTreeMap<u64, RequestCount> = BTreeMap::new();
+        for requests in &self.requests {
+            for (piece, count) in &lock(requests).total.0 {
+                counts.entry(*piece).or_default().merge(count);
+            }
+        }
         let known = self.known();
         let mut history = History::default();
         let seconds = PIECE.as_secs_f64();
+        let none = RequestCount::default();
         // The piece that it is now is not whole.
         for piece in now.saturating_sub(HISTORY)..now {
-            let count = known.total.0.iter().find(|(at, _)| *at == piece).map(|(_, count)| count);
-            let took = Latency::of(count.map(|count| &count.took).into_iter());
-            let of = |of: fn(&PageCount) -> u64| per(count.map_or(0, of), seconds);
+            let count = counts.get(&piece).unwrap_or(&none);
+            let took = Latency::of(std::iter::once(&count.took));
+            let degraded = known.degraded.0.iter().find(|(at, _)| *at == piece).map_or(0, |(_, count)| *count);
             history.seconds_ago.push((now - piece) * PIECE.as_secs());
-            history.per_second.push(of(|count| count.requests));
-            history.degraded_per_second.push(of(|count| count.degraded));
+            history.per_second.push(per(count.requests, seconds));
+            history.degraded_per_second.push(per(degraded, seconds));
             history.p50_ms.push(took.p50_ms);
             history.p95_ms.push(took.p95_ms);
             history.p99_ms.push(took.p99_ms);
@@ -259,17 +297,21 @@ impl Board {
     #[must_use]
     pub fn page(&self, pattern: &str) -> PageSeen {
         let (piece, seconds) = self.now();
+        let mut all = RequestCount::default();
+        for requests in &self.requests {
+            if let Some(window) = lock(requests).pages.get(pattern) {
+                window.pieces(piece).for_each(|count| all.merge(count));
+            }
+        }
         let known = self.known();
-        let Some(window) = known.pages.get(pattern) else { return PageSeen::default() };
-        let sum = |of: fn(&PageCount) -> u64| window.sum(piece, of);
-        let requests = sum(|count| count.requests);
+        let sum = |of: fn(&PageCount) -> u64| known.pages.get(pattern).map_or(0, |window| window.sum(piece, of));
         let composed = sum(|count| count.composed);
         PageSeen {
-            per_second: per(requests, seconds),
-            errors: share(sum(|count| count.errors), requests),
+            per_second: per(all.requests, seconds),
+            errors: share(all.errors, all.requests),
             hits: share(sum(|count| count.kept), composed),
             degraded: share(sum(|count| count.degraded), composed),
-            took: Latency::of(window.pieces(piece).map(|count| &count.took)),
+            took: Latency::of(std::iter::once(&all.took)),
         }
     }
 
@@ -357,7 +399,7 @@ impl Board {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// The piece of time that it is, and for how many seconds has been counted: a minute at most.
@@ -413,6 +455,17 @@ impl Board {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which requests this thread counts among.
+fn mine() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % APART);
+    MINE.with(|mine| *mine)
+}
+
 /// Whether a part is not as it should be.
 fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
     let expected = matches!(reason, Some(Reason::Condition | Reason::Empty | Reason::Revalidating));
@@ -458,7 +511,7 @@ impl Observer for Board {
         let parts = || page.outcomes.iter().enumerate().filter_map(|(hole, one)| Some((hole, one.as_ref()?)));
         let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
         let degraded = parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
-        known.total.now(piece).degraded += u64::from(degraded);
+        *known.degraded.now(piece) += u64::from(degraded);
         if known.pages.len() < MANY || known.pages.contains_key(pattern) {
             let count = known.pages.entry(pattern.to_owned()).or_default().now(piece);
             count.composed += 1;
@@ -488,20 +541,15 @@ impl Observer for Board {
     fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration) {
         let Some(page) = page else { return };
         let (piece, _) = self.now();
-        let mut known = self.known();
-        let total = known.total.now(piece);
-        total.requests += 1;
-        total.took.add(took.as_secs_f64());
-        let room = known.pages.len() < MANY;
-        let window = match known.pages.get_mut(page) {
+        let mut requests = lock(&self.requests[mine()]);
+        requests.total.now(piece).add(status, took);
+        let room = requests.pages.len() < MANY;
+        let window = match requests.pages.get_mut(page) {
             Some(window) => window,
-            None if room => known.pages.entry(page.to_owned()).or_default(),
+            None if room => requests.pages.entry(page.to_owned()).or_default(),
             None => return,
         };
-        let count = window.now(piece);
-        count.requests += 1;
-        count.errors += u64::from(status.is_server_error());
-        count.took.add(took.as_secs_f64());
+        window.now(piece).add(status, took);
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
@@ -526,5 +574,51 @@ impl Observer for Board {
                 self.trouble(&mut known, &fetch.service, failure.reason, Some(&failure.detail), None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    struct Epoch;
+
+    impl Clock for Epoch {
+        fn wall(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_is_counted_and_then_forgotten() {
+        let board = Board::new(Arc::new(Epoch));
+        for ms in 1..=100 {
+            board.answered(Some("/"), StatusCode::OK, Duration::from_millis(ms));
+        }
+        board.answered(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50));
+        board.answered(None, StatusCode::NOT_FOUND, Duration::from_millis(50));
+        advance(Duration::from_secs(10)).await;
+        let seen = board.page("/");
+        assert!((seen.per_second - 10.1).abs() < 0.01, "{seen:?}");
+        assert!((seen.errors - 0.0099).abs() < 0.0001, "{seen:?}");
+        let near = |quantile: Option<f64>, ms: f64| quantile.is_some_and(|found| (found / ms - 1.0).abs() < 0.03);
+        assert!(near(seen.took.p50_ms, 50.0) && near(seen.took.p95_ms, 95.0), "{seen:?}");
+        let history = board.history();
+        assert_eq!((history.seconds_ago.as_slice(), history.per_second.as_slice()), (&[10, 5][..], &[20.2, 0.0][..]));
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(board.page("/"), PageSeen::default(), "a minute is over");
+        assert_eq!(board.history().per_second.iter().sum::<f64>(), 20.2, "of all together more is remembered");
+        assert_eq!(board.page("/other"), PageSeen::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn threads_count_together() {
+        let board = Arc::new(Board::new(Arc::new(Epoch)));
+        let count = |board: Arc<Board>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1));
+        for _ in 0..20 {
+            std::thread::spawn(count(Arc::clone(&board))).join().expect("it counts");
+        }
+        assert!((board.page("/").per_second - 20.0).abs() < 0.01, "{:?}", board.page("/"));
     }
 }
