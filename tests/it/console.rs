@@ -1,0 +1,206 @@
+//! The console in a real browser, beside pages that are asked for: what it shows, that it follows what happens, that
+//! everybody can use it, and that nobody gets in who should not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use fantoccini::Locator;
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::process::{Server, TestSite, client};
+use crate::support::service::RawService;
+
+/// axe-core 4.14.1 (MPL-2.0), as npm has it.
+const AXE: &str = include_str!("console/axe.min.js");
+
+/// A service whose status tests choose.
+async fn moody() -> (RawService, Arc<AtomicU16>) {
+    let status = Arc::new(AtomicU16::new(200));
+    let chosen = Arc::clone(&status);
+    let service = RawService::answering(move |_| {
+        let (status, body) = (chosen.load(Ordering::SeqCst), "<p>score</p>");
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nConnection: close\r\n");
+        Some(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    });
+    (service.await, status)
+}
+
+/// A site of two pages and four nanoservices, one of which is a mood of its own, one is another's double and one on no page.
+async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
+    let steady = RawService::html(
+        std::time::Duration::ZERO,
+        "Cache-Control: max-age=600\r\nSurrogate-Key: town-1\r\n",
+        "<p>sun</p>",
+    )
+    .await;
+    let (moody, status) = moody().await;
+    let manifest = |name: &str, at: &RawService, more: &str| {
+        format!(
+            "name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{}/{name}\"\nowner = \"team-{name}\"\n{more}",
+            at.address
+        )
+    };
+    let site = TestSite::new()
+        .front("<title>Front</title><h1>Front</h1><fragment name=weather /><fragment name=score>no score</fragment>")
+        .file(
+            "layouts/town.html",
+            "+++\nroute = \"/town/{name}\"\nowner = \"team-town\"\n+++\n<fragment name=weather /><fragment name=climate />",
+        )
+        .file("fragments/climate/fragment.toml", &manifest("climate", &steady, ""))
+        .file("fragments/weather/fragment.toml", &manifest("weather", &steady, ""))
+        .file("fragments/score/fragment.toml", &manifest("score", &moody, ""))
+        .file("fragments/unused/fragment.toml", &manifest("unused", &steady, "lifecycle = \"experimental\"\n"));
+    (site, steady, moody, status)
+}
+
+/// What is seriously wrong with a page for people who cannot see, or use no mouse.
+async fn barriers(browser: &Browser) -> Vec<String> {
+    browser.client.execute(AXE, vec![]).await.unwrap();
+    let script = "const done = arguments[arguments.length - 1]; axe.run(document).then(done)";
+    let found = browser.client.execute_async(script, vec![]).await.unwrap();
+    let serious = |one: &&Value| matches!(one["impact"].as_str(), Some("serious" | "critical"));
+    let told = |one: &Value| format!("{}: {} {}", one["id"], one["help"], one["nodes"][0]["html"]);
+    found["violations"].as_array().unwrap().iter().filter(serious).map(told).collect()
+}
+
+/// Waits until the part of a screen that is renewed says so, by itself.
+async fn says(browser: &Browser, text: &str) {
+    let find = format!("//*[@id='live'][contains(., '{text}')]");
+    browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
+}
+
+async fn ask(server: &Server, times: usize) {
+    for _ in 0..times {
+        server.text("/").await;
+        server.text("/town/hill").await;
+    }
+}
+
+#[tokio::test]
+async fn each_screen_shows_what_is_live_to_everybody() {
+    let (site, _steady, _moody, status) = site().await;
+    let server = site.serve().await;
+    ask(&server, 20).await;
+    status.store(500, Ordering::SeqCst);
+    ask(&server, 3).await;
+    let browser = Browser::start().await;
+    for (path, shows, picture) in [
+        ("/", vec!["/town/{name}", "team-town", "layouts/front.html"], "pages"),
+        ("/page?route=/", vec!["fallback", "layouts/front.html:4", "the service answered with an error"], "page"),
+        (
+            "/fragments",
+            vec!["weather", "failing", "fallback (status)", "none uses it", "they showed the same bytes"],
+            "fragments",
+        ),
+        ("/fragment?name=score", vec!["team-score", "fallback (status)", "/score"], "fragment"),
+        ("/map?of=weather", vec!["/town/{name}", "team-weather", "well"], "map"),
+        ("/errors", vec!["score", "status", "500"], "errors"),
+        ("/cache?text=weather", vec!["town-1", "max-age 10m"], "cache"),
+        ("/problems", vec!["No file has a mistake", "Issue a debug token"], "problems"),
+    ] {
+        for (width, scheme) in [(1280, "light"), (390, "dark")] {
+            browser.client.set_window_size(width, 900).await.unwrap();
+            let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+            browser.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+            browser.client.goto(&format!("{}{path}", server.admin)).await.unwrap();
+            let text = browser.text("main").await;
+            for wanted in &shows {
+                assert!(text.contains(wanted), "{path} shows no `{wanted}`:\n{text}");
+            }
+            assert_eq!(barriers(&browser).await, Vec::<String>::new(), "{path}, {width}, {scheme}");
+            browser.screenshot(&format!("console-{picture}-{scheme}.png")).await;
+        }
+    }
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn a_screen_follows_what_happens_by_itself() {
+    let (site, _steady, _moody, status) = site().await;
+    let server = site.serve().await;
+    ask(&server, 1).await;
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/fragments", server.admin)).await.unwrap();
+    says(&browser, "fresh").await;
+    status.store(503, Ordering::SeqCst);
+    ask(&server, 1).await;
+    says(&browser, "fallback (status)").await;
+    let filter = browser.client.find(Locator::Css("[data-filter]")).await.unwrap();
+    filter.send_keys("weather").await.unwrap();
+    let shown = "[...document.querySelectorAll('#live tbody tr')].filter((row) => !row.hidden).length";
+    assert_eq!(browser.says(shown).await, json!(1));
+    browser.client.goto(&format!("{}/problems", server.admin)).await.unwrap();
+    site.write("layouts/town.html", "+++\nroute = \"/town/{name}\"\n+++\n<fragment name=wether />");
+    says(&browser, "did you mean `weather`?").await;
+    says(&browser, "The last good state stays live of layouts/town.html").await;
+    browser.client.goto(&format!("{}/errors", server.admin)).await.unwrap();
+    says(&browser, "layouts, manifests or settings changed: 1 error").await;
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_purge_would_meet_is_told_before_it_is_done() {
+    let (site, steady, _moody, _status) = site().await;
+    let server = site.serve().await;
+    ask(&server, 3).await;
+    let asked = steady.asked();
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/cache", server.admin)).await.unwrap();
+    let form = browser.client.form(Locator::Css("[data-purge]")).await.unwrap();
+    form.set_by_name("keys", "town-1 nobody").await.unwrap();
+    let button = browser.client.find(Locator::Css("[data-purge] button")).await.unwrap();
+    button.click().await.unwrap();
+    let told = async |text: &str| {
+        let find = format!("//form[@data-purge]//*[contains(., '{text}')]");
+        browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
+    };
+    told("Purge 2 answers").await;
+    server.text("/").await;
+    assert_eq!(steady.asked(), asked, "nothing was purged yet");
+    button.click().await.unwrap();
+    told("2 answers were purged.").await;
+    server.text("/").await;
+    assert_eq!(steady.asked(), asked + 1, "the front page has one of the two");
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_the_token_gets_in_and_nobody_else() {
+    let (site, _steady, _moody, _status) = site().await;
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let client = client();
+    let get = |path: &str| client.get(format!("{}{path}", server.admin));
+    for path in ["/", "/map", "/console/live?of=/", "/api/pages", "/api/cache", "/metrics"] {
+        for request in [
+            get(path),
+            get(path).bearer_auth("hus"),
+            get(path).basic_auth("hush", Some("other")),
+            get(path).basic_auth("hush", None::<&str>),
+        ] {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 401, "{path}");
+            let offers: Vec<_> = answer
+                .headers()
+                .get_all("www-authenticate")
+                .iter()
+                .map(|one| one.to_str().unwrap().to_owned())
+                .collect();
+            assert!(offers[0] == "Bearer" && offers[1].starts_with("Basic "), "{offers:?}");
+        }
+        assert_eq!(get(path).bearer_auth("hush").send().await.unwrap().status(), 200, "{path}");
+        assert_eq!(get(path).basic_auth("anybody", Some("hush")).send().await.unwrap().status(), 200, "{path}");
+    }
+    assert_eq!(get("/livez").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_screen_that_is_open_holds_up_no_stop() {
+    let (site, _steady, _moody, _status) = site().await;
+    let mut server = site.serve().await;
+    let mut open = client().get(format!("{}/console/live?of=/", server.admin)).send().await.unwrap();
+    assert!(open.chunk().await.unwrap().is_some());
+    server.process.terminate();
+    while open.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
+    assert!(server.process.ended().await.success());
+}
