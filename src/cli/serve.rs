@@ -63,10 +63,17 @@ pub(super) fn run(site: &Path, flags: Flags, mode: Mode) -> Result<ExitCode, Str
         return Ok(CANNOT_RUN.into());
     }
     start_log(&loaded.settings.telemetry)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = runtime().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(serve(folder, flags, loaded, problems, mode))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// On one core nobody is there to take work from another.
+fn runtime() -> tokio::runtime::Builder {
+    match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() == 1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    }
 }
 
 fn start_log(telemetry: &Telemetry) -> Result<(), String> {
