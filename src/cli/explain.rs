@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 
 use crate::page::record::{Part, Record};
+use crate::page::units::show_ms as show;
 
 use super::asking::Wanted;
 use super::{ListFormat, render};
@@ -133,13 +134,4 @@ fn notes(part: &Part) -> Vec<String> {
         first.join("; "),
         second.into_iter().flatten().chain(limit).chain(bytes).chain(tries).collect::<Vec<_>>().join(" · "),
     ]
-}
-
-/// Milliseconds, as a person reads them.
-fn show(ms: f64) -> String {
-    match ms {
-        ms if ms >= 1e3 => format!("{} s", (ms / 10.0).round() / 100.0),
-        ms if ms >= 10.0 => format!("{ms:.0} ms"),
-        ms => format!("{ms:.1} ms"),
-    }
 }

@@ -30,7 +30,7 @@ use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::tamper::Tampered;
 use crate::edge::telemetry::Metrics;
-use crate::engine::port::{Observer, Told, Upstream};
+use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Board, Compositor, Live, Manner, Ports, Purge};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::secret::Reference;
@@ -103,7 +103,7 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
     let board = Arc::new(Board::new(Arc::new(SystemClock)));
-    let observer: Arc<dyn Observer> = Arc::new(Told(vec![Arc::clone(&metrics) as _, Arc::clone(&board) as _]));
+    let observer: Arc<dyn Observer> = Arc::new(Observers(vec![Arc::clone(&metrics) as _, Arc::clone(&board) as _]));
     let compositor = Compositor::new(Ports {
         upstream: if mode == Mode::Dev { Arc::clone(&tampered) as _ } else { upstream },
         store: Arc::clone(&store) as _,

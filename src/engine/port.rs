@@ -151,9 +151,9 @@ impl Observer for Unobserved {
 }
 
 /// Several who are told the same.
-pub struct Told(pub Vec<Arc<dyn Observer>>);
+pub struct Observers(pub Vec<Arc<dyn Observer>>);
 
-impl Observer for Told {
+impl Observer for Observers {
     fn in_flight(&self, upstream: &str, began: bool) {
         self.0.iter().for_each(|one| one.in_flight(upstream, began));
     }

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::answer::{Answer, Content};
 use super::fetch::Fetch;
-use super::layout::Service;
 use super::outcome::{Cache, Outcome, Reason, Shown};
 use super::plan::{Outcomes, Plan};
 use super::units;
@@ -175,7 +174,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
     Part {
         id: one.id.to_string(),
         number: hole,
-        fragment: fetch.map_or_else(|| name(&one.fragment.service), |fetch| fetch.service.to_string()),
+        fragment: fetch.map_or_else(|| one.fragment.asks(), |fetch| &fetch.service).to_owned(),
         version: manifest.map(|manifest| manifest.version.to_string()),
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
@@ -205,16 +204,6 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),
-    }
-}
-
-/// Whom a fragment that is not fetched would ask.
-fn name(service: &Service) -> String {
-    match service {
-        Service::Named(manifest) => manifest.name.to_string(),
-        Service::Wanted(name, _) => name.to_string(),
-        Service::Source(url) => url.host_str().unwrap_or_default().to_owned(),
-        Service::Included { .. } => "esi:include".to_owned(),
     }
 }
 

@@ -130,6 +130,16 @@ pub fn show(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// Milliseconds as a person reads them: `0.4 ms`, `12 ms`, `1.25 s`.
+#[must_use]
+pub fn show_ms(ms: f64) -> String {
+    match ms {
+        ms if ms >= 1e3 => format!("{} s", (ms / 10.0).round() / 100.0),
+        ms if ms >= 10.0 => format!("{ms:.0} ms"),
+        ms => format!("{ms:.1} ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use crate::engine::board::{Mark, PageSeen, Trouble};
 use crate::engine::stock::Kept;
 use crate::page::record::{self, Record};
+use crate::page::units::show_ms;
 
 use super::seen::{self, Fragment, Page};
 use super::{Admin, refuse};
@@ -471,12 +472,7 @@ impl Problems {
 /// Milliseconds, as a person reads them.
 #[expect(clippy::ref_option, reason = "so templates hand it over")]
 fn ms(ms: &Option<f64>) -> String {
-    match *ms {
-        None => "–".to_owned(),
-        Some(ms) if ms >= 1e3 => format!("{} s", (ms / 10.0).round() / 100.0),
-        Some(ms) if ms >= 10.0 => format!("{ms:.0} ms"),
-        Some(ms) => format!("{ms:.1} ms"),
-    }
+    ms.map_or_else(|| "–".to_owned(), show_ms)
 }
 
 /// A share from 0 to 1.

@@ -14,7 +14,7 @@ use crate::engine::Purge;
 use crate::engine::board::{Mark, PageSeen, ServiceSeen, Trouble};
 use crate::engine::stock::Kept;
 use crate::page::diagnostic::{Diagnostic, Told};
-use crate::page::layout::{FragmentUse, Service, Template};
+use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
 
 use super::{Admin, refuse};
@@ -148,8 +148,11 @@ pub(super) fn pages(admin: &Admin) -> Vec<Page> {
     admin.compositor.tell();
     let live = admin.live.now();
     let page = |template: &Template, route: String| {
-        let mut fragments: Vec<String> =
-            template.with_takeovers().flat_map(|template| &template.html.fragments).map(|one| asked(one)).collect();
+        let mut fragments: Vec<String> = template
+            .with_takeovers()
+            .flat_map(|template| &template.html.fragments)
+            .map(|one| one.asks().to_owned())
+            .collect();
         fragments.sort();
         fragments.dedup();
         Page {
@@ -167,16 +170,6 @@ pub(super) fn pages(admin: &Admin) -> Vec<Page> {
     let mut pages: Vec<Page> = routes.collect();
     pages.sort_by(|a, b| a.route.cmp(&b.route));
     pages
-}
-
-/// Whom a fragment asks.
-fn asked(fragment: &FragmentUse) -> String {
-    match &fragment.service {
-        Service::Named(manifest) => manifest.name.to_string(),
-        Service::Wanted(name, _) => name.to_string(),
-        Service::Source(url) => url.host_str().unwrap_or_default().to_owned(),
-        Service::Included { .. } => "esi:include".to_owned(),
-    }
 }
 
 /// All nanoservices of the catalogue, and the hosts that were asked without being in it.

@@ -227,6 +227,17 @@ impl FragmentUse {
         anybodys && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
 
+    /// Whom it asks, by name; the host where it is named by `src`.
+    #[must_use]
+    pub fn asks(&self) -> &str {
+        match &self.service {
+            Service::Named(manifest) => &manifest.name,
+            Service::Wanted(name, _) => name,
+            Service::Source(url) => url.host_str().unwrap_or_default(),
+            Service::Included { .. } => "esi:include",
+        }
+    }
+
     /// The nanoservice that fills it, where that is known beforehand.
     #[must_use]
     pub const fn manifest(&self) -> Option<&Arc<Manifest>> {
