@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt as _, stream};
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE,
     VARY, X_CONTENT_TYPE_OPTIONS,
@@ -291,20 +291,18 @@ impl Pages {
         }
         let Some(Wanted { request: wanted, part, stream }) = self.wanted(&path, request, snapshot, trusted, trace)
         else {
-            let missing = error_page::html(StatusCode::NOT_FOUND, &trace.to_string());
-            return match overlaid {
-                true => {
-                    self.overlaid(error_with(StatusCode::NOT_FOUND, Bytes::new()), vec![missing.into()], None, trace)
-                }
-                false => error_with(StatusCode::NOT_FOUND, missing.into()),
-            };
+            let missing = error(StatusCode::NOT_FOUND, trace);
+            return if overlaid { self.overlaid(missing, None, trace) } else { missing };
         };
+        // What a script puts into a page is none.
+        let overlaid = overlaid && wanted.template.alone.is_none();
         *page = Some(wanted.visit.pattern.clone());
         // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut dimensions = wanted.template.reads.clone();
-        let begun = match overlaid {
-            true => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
-            false => self.compositor.serve(wanted, stream).await,
+        let begun = if overlaid {
+            Begun::Whole(Box::new(self.compositor.compose(wanted).await))
+        } else {
+            self.compositor.serve(wanted, stream).await
         };
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
@@ -348,21 +346,22 @@ impl Pages {
     /// A page with the overlay.
     fn explained(&self, page: Page, trace: &Trace, permit: OwnedSemaphorePermit) -> Response {
         let record = page.record();
-        let (chunks, response) = match &page.verdict {
+        let response = match &page.verdict {
             Verdict::Redirect(..) => return response(page, &HeaderMap::new(), trace, permit),
-            Verdict::Error(status) => {
-                (vec![error_page::html(*status, &trace.to_string()).into()], error_with(*status, Bytes::new()))
-            }
+            Verdict::Error(status) => error(*status, trace),
             Verdict::Page(status) => {
-                (overlay::marked(&page, trace), self::page(*status, page.headers.at(Instant::now()), Body::empty()))
+                let chunks = Chunks::held(overlay::marked(&page, trace), permit);
+                self::page(*status, page.headers.at(Instant::now()), Body::new(chunks))
             }
         };
-        self.overlaid(response, chunks, Some(&record), trace)
+        self.overlaid(response, Some(&record), trace)
     }
 
-    fn overlaid(&self, response: Response, mut chunks: Vec<Bytes>, record: Option<&Record>, trace: &Trace) -> Response {
-        chunks.push(overlay::tail(record, self.dev.is_some(), trace));
-        let mut response = response.map(|_| Body::new(Chunks::new(chunks)));
+    /// A response with the overlay behind it.
+    fn overlaid(&self, response: Response, record: Option<&Record>, trace: &Trace) -> Response {
+        let tail = overlay::tail(record, self.dev.is_some(), trace);
+        let tail = stream::once(std::future::ready(Ok(tail)));
+        let mut response = response.map(|body| Body::from_stream(body.into_data_stream().chain(tail)));
         overlay::adapt(response.headers_mut(), record);
         response
     }
