@@ -79,7 +79,7 @@ type Tracer = (Option<Arc<dyn Observer>>, Box<dyn FnOnce()>);
 #[cfg(feature = "otlp")]
 fn tracer(telemetry: &Telemetry) -> Result<Tracer, String> {
     let Some(collector) = &telemetry.otlp else { return Ok((None, Box::new(|| ()))) };
-    let traces = Arc::new(Traces::new(collector)?);
+    let traces = Arc::new(Traces::new(collector, Arc::new(SystemClock))?);
     let last = Arc::clone(&traces);
     Ok((Some(traces as _), Box::new(move || last.stop())))
 }

@@ -19,7 +19,7 @@ use url::Url;
 
 use crate::engine::Page;
 use crate::engine::hot::Part;
-use crate::engine::port::Observer;
+use crate::engine::port::{Clock, Observer};
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::outcome::{Course, Reason, Sent, Span};
@@ -40,6 +40,7 @@ pub struct Traces {
     sender: BatchSpanProcessor,
     scope: InstrumentationScope,
     queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Traces {
@@ -48,7 +49,7 @@ impl Traces {
     /// # Errors
     /// No HTTP client could be made, or what the environment says of OTLP is not understood.
     // The client blocks: the sender has a thread of its own, without tokio.
-    pub fn new(collector: &Url) -> Result<Self, String> {
+    pub fn new(collector: &Url, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let mut endpoint = collector.clone();
         if let Ok(mut path) = endpoint.path_segments_mut() {
             path.pop_if_empty().extend(["v1", "traces"]);
@@ -71,7 +72,7 @@ impl Traces {
         let mut sender = BatchSpanProcessor::new(Counted { otlp, queue: Arc::clone(&queue) }, config);
         sender.set_resource(&resource());
         let scope = InstrumentationScope::builder("pasteup").with_version(env!("CARGO_PKG_VERSION")).build();
-        Ok(Self { sender, scope, queue })
+        Ok(Self { sender, scope, queue, clock })
     }
 
     /// Sends what is left, for a short while.
@@ -81,6 +82,10 @@ impl Traces {
             self.queue.lose(left, "the process stops");
         }
         self.queue.tell_rest();
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(Instant::now(), self.clock.wall().into())
     }
 
     fn send(&self, spans: Vec<SpanData>) {
@@ -175,7 +180,7 @@ impl Observer for Traces {
         if !page.trace.span().sampled || !self.queue.has_room_for(page.outcomes.len() + 1) {
             return;
         }
-        let (record, clock) = (page.record(), Wall::now());
+        let (record, clock) = (page.record(), self.wall());
         let mut spans = vec![self.page(page, &record, &clock)];
         let mut shown: Vec<u64> = Vec::new();
         for part in record.all() {
@@ -201,7 +206,7 @@ impl Observer for Traces {
         // What is fetched for a browser is part of no page.
         let span = if is_asset { Span { parent: None, ..sent.span } } else { sent.span };
         let name = if is_asset { "asset".to_owned() } else { format!("{} ahead", fetch.id) };
-        let clock = Wall::now();
+        let clock = self.wall();
         let mut attributes = vec![
             KeyValue::new("pasteup.fragment.name", fetch.id.to_string()),
             KeyValue::new("pasteup.fragment.service", fetch.service.to_string()),
@@ -245,10 +250,6 @@ type Times = (SystemTime, SystemTime);
 struct Wall(Instant, SystemTime);
 
 impl Wall {
-    fn now() -> Self {
-        Self(Instant::now(), SystemTime::now())
-    }
-
     fn at(&self, instant: Instant) -> SystemTime {
         self.1.checked_sub(self.0.saturating_duration_since(instant)).unwrap_or(self.1)
     }
