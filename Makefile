@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what CI does.
 
-.PHONY: demo test browser check counts counts-accept
+.PHONY: demo test browser check counts counts-accept ops
 
 # Starts the three sample nanoservices and the compositor, and prints the address of the page.
 demo:
@@ -29,3 +29,8 @@ counts:
 # Writes down that it takes what it takes now.
 counts-accept:
 	cargo run --quiet --package counts --profile counts -- accept
+
+# Tries what Prometheus is to ask and to tell (promtool is in Debian's package `prometheus`).
+ops:
+	promtool check config ops/prometheus.yml
+	promtool test rules ops/alerts.test.yml

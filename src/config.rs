@@ -87,6 +87,8 @@ pub struct Telemetry {
     pub log: String,
     /// Log lines are JSON.
     pub json: bool,
+    /// The collector that spans are sent to.
+    pub otlp: Option<Url>,
 }
 
 /// What flags say, over file and environment.
@@ -197,13 +199,14 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
         }
     });
     let telemetry = reader.table("telemetry", |telemetry| {
-        let otlp = telemetry.read("otlp", table::text);
-        if otlp.is_some_and(|url| !url.is_empty()) {
+        let otlp = telemetry.read("otlp", collector).flatten();
+        if otlp.is_some() && !cfg!(feature = "otlp") {
             not_yet_acted_on(telemetry, "telemetry", &["otlp"], later);
         }
         Telemetry {
             log: telemetry.read("log", filter).unwrap_or_else(|| "info".to_owned()),
             json: telemetry.read("format", table::word(&["text", "json"])) == Some("json"),
+            otlp,
         }
     });
     Settings {
@@ -327,6 +330,24 @@ fn secret(value: &Value) -> Result<Option<Secret>, Wrong> {
 fn source(value: &Value) -> Result<Located<Url>, Wrong> {
     let url = upstreams::source(&table::text(value)?)?;
     Ok(Located { value: url, at: value.at.clone() })
+}
+
+/// What it says is not repeated: somebody may have written a password into it.
+fn collector(value: &Value) -> Result<Option<Url>, Wrong> {
+    let text = table::text(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    upstreams::source(&text).map(Some).map_err(|error| match error {
+        upstreams::UpstreamError::UserInformation => Wrong::with_help(
+            error.to_string(),
+            "what shows who sends goes into the environment: `OTEL_EXPORTER_OTLP_HEADERS=authorization=…`",
+        ),
+        _ => Wrong::with_help(
+            "this is no URL of a collector",
+            "write it like \"http://collector:4318\": OTLP over HTTP, without `/v1/traces`; nothing is sent where it is empty",
+        ),
+    })
 }
 
 fn locale(value: &Value) -> Result<String, Wrong> {
@@ -480,6 +501,21 @@ mod tests {
         assert_eq!(problems.len(), 1, "{problems:#?}");
         assert!(problems.iter().all(|problem| problem.3.contains("not acted on")));
         assert_eq!(load("[page]\nstream = false\n[fragment]\nhtml = \"balanced\"\n", &[]).1, []);
+    }
+
+    #[test]
+    fn a_collector_is_a_url_and_never_repeated() {
+        let otlp = |text: &str| load(&format!("[telemetry]\notlp = \"{text}\"\n"), &[]);
+        let (settings, problems) = otlp("http://collector:4318");
+        assert_eq!(settings.telemetry.otlp.map(String::from).as_deref(), Some("http://collector:4318/"));
+        assert!(problems.is_empty() || !cfg!(feature = "otlp"), "{problems:?}");
+        assert_eq!(otlp("").1, []);
+        for wrong in ["collector:4318", "hush", "grpc://u:hush@c:4317", "http://u:hush@c:4318", "http://"] {
+            let (settings, problems) = otlp(wrong);
+            assert_eq!(settings.telemetry.otlp, None, "{wrong}");
+            let [(file, 2, 8, told)] = problems.as_slice() else { panic!("{wrong}: {problems:?}") };
+            assert!(file == "pasteup.toml" && told.contains("Some(") && !told.contains("hush"), "{told}");
+        }
     }
 
     #[test]

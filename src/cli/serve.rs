@@ -30,6 +30,8 @@ use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{self, Compression, Pages};
 use crate::edge::tamper::Tampered;
 use crate::edge::telemetry::Metrics;
+#[cfg(feature = "otlp")]
+use crate::edge::traces::Traces;
 use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Board, Compositor, Live, Manner, Ports, Purge};
 use crate::page::diagnostic::Diagnostic;
@@ -64,8 +66,26 @@ pub(super) fn run(site: &Path, flags: Flags, mode: Mode) -> Result<ExitCode, Str
     }
     start_log(&loaded.settings.telemetry)?;
     let runtime = runtime().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(serve(folder, flags, loaded, problems, mode))?;
-    Ok(ExitCode::SUCCESS)
+    let (tracer, stop_tracer) = tracer(&loaded.settings.telemetry)?;
+    let served = runtime.block_on(serve(folder, flags, loaded, problems, mode, tracer));
+    stop_tracer();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+type Tracer = (Option<Arc<dyn Observer>>, Box<dyn FnOnce()>);
+
+/// Who sends spans, where they are wanted, and what to do once there are no more.
+#[cfg(feature = "otlp")]
+fn tracer(telemetry: &Telemetry) -> Result<Tracer, String> {
+    let Some(collector) = &telemetry.otlp else { return Ok((None, Box::new(|| ()))) };
+    let traces = Arc::new(Traces::new(collector, Arc::new(SystemClock))?);
+    let last = Arc::clone(&traces);
+    Ok((Some(traces as _), Box::new(move || last.stop())))
+}
+
+#[cfg(not(feature = "otlp"))]
+fn tracer(_: &Telemetry) -> Result<Tracer, String> {
+    Ok((None, Box::new(|| ())))
 }
 
 /// On one core nobody is there to take work from another.
@@ -94,6 +114,7 @@ async fn serve(
     loaded: Loaded,
     problems: Vec<Diagnostic>,
     mode: Mode,
+    tracer: Option<Arc<dyn Observer>>,
 ) -> Result<(), String> {
     let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
@@ -103,7 +124,8 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
     let board = Arc::new(Board::new(Arc::new(SystemClock)));
-    let observer: Arc<dyn Observer> = Arc::new(Observers(vec![Arc::clone(&metrics) as _, Arc::clone(&board) as _]));
+    let told = [Arc::clone(&metrics) as _, Arc::clone(&board) as _].into_iter().chain(tracer);
+    let observer: Arc<dyn Observer> = Arc::new(Observers(told.collect()));
     let compositor = Compositor::new(Ports {
         upstream: if mode == Mode::Dev { Arc::clone(&tampered) as _ } else { upstream },
         store: Arc::clone(&store) as _,

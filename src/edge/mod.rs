@@ -12,3 +12,5 @@ pub mod listen;
 pub mod memory;
 pub mod probe;
 pub mod telemetry;
+#[cfg(feature = "otlp")]
+pub mod traces;

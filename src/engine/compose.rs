@@ -74,6 +74,8 @@ pub struct Page {
     pub outcomes: Outcomes,
     /// When it was planned, and when its last part was there.
     pub times: (std::time::Instant, std::time::Instant),
+    /// Its place in a trace.
+    pub trace: Trace,
 }
 
 impl Page {
@@ -299,9 +301,10 @@ impl Compositor {
             plan,
             outcomes,
             times: (began, now),
+            trace: trace.clone(),
         };
         self.ports.observer.composed(&page);
-        tell(&page, trace);
+        tell(&page);
         if let Some(asked) = asked {
             self.hot.offer(&self.ports, asked, &page);
         }
@@ -327,7 +330,7 @@ impl Compositor {
 }
 
 /// One line a page that is not as it should be, each part of it with its reason.
-fn tell(page: &Page, trace: &Trace) {
+fn tell(page: &Page) {
     let parts = page.plan.holes.iter().zip(&page.outcomes);
     let degraded: Vec<String> = parts
         .filter_map(|(hole, outcome)| {
@@ -339,6 +342,6 @@ fn tell(page: &Page, trace: &Trace) {
         .collect();
     if !degraded.is_empty() {
         let layout = page.plan.template.file.as_str();
-        tracing::info!(%trace, page = page.plan.visit.pattern, layout, parts = degraded.join(", "), "page degraded");
+        tracing::info!(trace = %page.trace, page = page.plan.visit.pattern, layout, parts = degraded.join(", "), "page degraded");
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Fetching<'a> {
     pub(super) trace: &'a Trace,
     /// What is held already, and may only have to be asked about.
     pub(super) held: Option<&'a Arc<Answer>>,
+    /// Nobody waits for it.
+    pub(super) ahead: bool,
 }
 
 impl Fetching<'_> {
@@ -46,7 +48,7 @@ impl Fetching<'_> {
         let deadline = began + fetch.timeout;
         let mut log = Log::default();
         let result = timeout_at(deadline, self.attempt(deadline, &mut log)).await.unwrap_or_else(late);
-        let sent = log.finish(fetch, began, result.as_ref().err());
+        let sent = log.finish(self, began, result.as_ref().err());
         self.ports.observer.fetched(fetch, result.as_ref(), &sent);
         if let Err(failure) = &result {
             tracing::warn!(
@@ -126,7 +128,7 @@ impl Log {
         Arc::clone(&self.tried[self.tried.len() - 1])
     }
 
-    fn finish(&self, fetch: &Fetch, began: Instant, failure: Option<&Failure>) -> Sent {
+    fn finish(&self, of: &Fetching<'_>, began: Instant, failure: Option<&Failure>) -> Sent {
         let (mut last, mut tries) = (None, 0);
         for tried in &self.tried {
             let tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,9 +139,11 @@ impl Log {
             began: began.into_std(),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
-            upstream: Arc::clone(&fetch.targets[last.unwrap_or_default()].upstream),
+            upstream: Arc::clone(&of.fetch.targets[last.unwrap_or_default()].upstream),
             tries,
             failure: failure.map(|failure| failure.detail.clone()),
+            span: of.trace.span(),
+            ahead: of.ahead,
         }
     }
 }

@@ -123,13 +123,13 @@ impl Compositor {
                 let now = now.into_std();
                 Looked::Found(Found {
                     what,
-                    course: Arc::new(Course { began: now, ended: now, cache, age: Some(age), sent: None }),
+                    course: Arc::new(Course { began: now, ended: now, cache, age: Some(age), sent: None, span: None }),
                 })
             };
             match freshness(&stored.kept, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
                     if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
-                        drop(self.fly(wanted, now, trace));
+                        drop(self.fly(wanted, now, trace.below(), true));
                     }
                     let early = early(&stored.kept, &lifetime);
                     return found(Cache::Hit, What::Fresh(answer, left, Some(early)));
@@ -139,7 +139,7 @@ impl Compositor {
                 }
                 Freshness::Revalidate => {
                     // The seat is given up at once; the flight goes on.
-                    drop(self.fly(wanted, now, trace));
+                    drop(self.fly(wanted, now, trace.below(), true));
                     return found(Cache::Stale, What::Stale(answer, Reason::Revalidating));
                 }
                 Freshness::IfError => spare = Some((answer, age)),
@@ -152,6 +152,7 @@ impl Compositor {
     /// Asks for what a look did not find.
     pub(super) async fn ask(&self, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
         let Since { now, held, spare } = since;
+        let trace = &trace.below();
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
@@ -170,7 +171,7 @@ impl Compositor {
             (Err(reason), None) => (What::Nothing(reason), asked, None),
         };
         let (began, ended) = (now.into_std(), Instant::now().into_std());
-        Found { what, course: Arc::new(Course { began, ended, cache, age, sent }) }
+        Found { what, course: Arc::new(Course { began, ended, cache, age, sent, span: Some(trace.span()) }) }
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
@@ -181,10 +182,10 @@ impl Compositor {
             Some(Held::Page(_)) | None => false,
         };
         if alone {
-            return Came::of(self.fetch(wanted, trace).await, true);
+            return Came::of(self.fetch(wanted, trace, false).await, true);
         }
         loop {
-            let flight = self.fly(wanted, since, trace);
+            let flight = self.fly(wanted, since, trace.clone(), false);
             let leader = flight.leader;
             match flight.landed().await {
                 None => return Came { result: Err(Reason::Internal), sent: None, joined: !leader },
@@ -193,7 +194,7 @@ impl Compositor {
                     if !leader && missed.failure.reason == Reason::Timeout && missed.timeout < wanted.timeout => {}
                 // Who only waited never gets what may be another reader's.
                 Some(Ok(brought)) if !leader && !brought.answer.is_shareable() => {
-                    return Came::of(self.fetch(wanted, trace).await, true);
+                    return Came::of(self.fetch(wanted, trace, false).await, true);
                 }
                 // Nor what was purged since: all of them wait for one new flight.
                 Some(Ok(brought)) if !leader && brought.purged => {}
@@ -202,10 +203,10 @@ impl Compositor {
         }
     }
 
-    /// Joins the flight for what the store did not hold at `since`.
-    fn fly(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace) -> Flight<Landing> {
+    /// Joins the flight for what the store did not hold at `since`. `ahead`: nobody waits for it.
+    fn fly(&self, wanted: &Arc<Fetch>, since: Instant, trace: Trace, ahead: bool) -> Flight<Landing> {
         self.flights.join(&wanted.key, || {
-            let (engine, wanted, trace) = (self.clone(), Arc::clone(wanted), trace.clone());
+            let (engine, wanted) = (self.clone(), Arc::clone(wanted));
             async move {
                 // A flight may have landed between the look into the store and this one's start.
                 match engine.ports.store.get(&wanted.key) {
@@ -216,14 +217,14 @@ impl Compositor {
                     {
                         Ok(Brought { answer: stored.answer, purged: false, sent: None })
                     }
-                    _ => engine.fetch(&wanted, &trace).await,
+                    _ => engine.fetch(&wanted, &trace, ahead).await,
                 }
             }
         })
     }
 
     /// Fetches, or asks about what is held, and keeps what may be kept.
-    async fn fetch(&self, wanted: &Fetch, trace: &Trace) -> Landing {
+    async fn fetch(&self, wanted: &Fetch, trace: &Trace, ahead: bool) -> Landing {
         // Begun before the look into the store: what a purge takes out in between is not kept again.
         let under_way = self.purges.begin();
         let held = self.ports.store.get(&wanted.key);
@@ -233,7 +234,7 @@ impl Compositor {
         };
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching =
-            Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer };
+            Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer, ahead };
         let (outcome, sent) = fetching.run().await;
         let sent = Arc::new(sent);
         // A tag that a 304 took off was there when a purge of it came.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::page::outcome::Span;
+
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Bytes of `tracestate` that are passed on, at most (section 3.3.1.5: at least 512).
 const MAX_STATE: usize = 1024;
 
-/// A trace.
+/// A trace, and a place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
-    id: u128,
-    /// Whether somebody records it.
-    sampled: bool,
+    span: Span,
     /// What tracing systems pass to each other.
     state: Option<Arc<str>>,
 }
@@ -24,7 +24,20 @@ impl Trace {
     /// A trace of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self { id: fastrand::u128(1..), sampled: true, state: None }
+        let span = Span { trace: fastrand::u128(1..), id: fastrand::u64(1..), parent: None, sampled: true };
+        Self { span, state: None }
+    }
+
+    /// The place in it.
+    #[must_use]
+    pub const fn span(&self) -> Span {
+        self.span
+    }
+
+    /// A place below this one.
+    pub(super) fn below(&self) -> Self {
+        let span = Span { id: fastrand::u64(1..), parent: Some(self.span.id), ..self.span };
+        Self { span, state: self.state.clone() }
     }
 
     /// The trace that a request belongs to, where whoever sent it can be believed.
@@ -40,17 +53,19 @@ impl Trace {
         if !(well_formed && hex(id, 32) && hex(span, 16) && hex(flags, 2)) {
             return None;
         }
-        let id = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
-        u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
+        let trace = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
+        let parent = u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
         let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
         let lines: Result<Vec<&str>, _> = headers.get_all(STATE).iter().map(HeaderValue::to_str).collect();
         let state = lines.ok().map(|lines| lines.join(",")).filter(|text| !text.is_empty() && text.len() <= MAX_STATE);
-        Some(Self { id, sampled, state: state.map(Arc::from) })
+        let span = Span { trace, id: fastrand::u64(1..), parent: Some(parent), sampled };
+        Some(Self { span, state: state.map(Arc::from) })
     }
 
-    /// The headers of a request in this trace, with a span of its own.
+    /// The headers of a request from this place.
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let parent = format!("00-{:032x}-{:016x}-{:02x}", self.id, fastrand::u64(1..), u8::from(self.sampled));
+        let Span { trace, id, sampled, .. } = self.span;
+        let parent = format!("00-{trace:032x}-{id:016x}-{:02x}", u8::from(sampled));
         let parent = HeaderValue::try_from(parent).ok().map(|parent| (PARENT, parent));
         let state = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok());
         parent.into_iter().chain(state.map(|state| (STATE, state)))
@@ -65,7 +80,7 @@ impl Default for Trace {
 
 impl std::fmt::Display for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.id)
+        write!(f, "{:032x}", self.span.trace)
     }
 }
 
@@ -90,6 +105,10 @@ mod tests {
         let parent = sent[PARENT].to_str().expect("text");
         assert!(parent.starts_with(&format!("00-{ID}-")) && parent.ends_with("-00"), "{parent}");
         assert!(!parent.contains("00f067aa0ba902b7"));
+        assert_eq!(trace.span().parent, Some(0x00f0_67aa_0ba9_02b7));
+        let below = trace.below().span();
+        assert_eq!(below.parent, Some(trace.span().id));
+        assert!(below.id != trace.span().id && !below.sampled);
         assert_eq!(sent[STATE], "a=1,b=2");
         assert!(of(&format!("cc-{ID}-00f067aa0ba902b7-01-more"), "").is_some(), "a later version");
     }

@@ -134,6 +134,22 @@ pub struct Course {
     pub age: Option<Duration>,
     /// The last request that was made for it, where there was one.
     pub sent: Option<Arc<Sent>>,
+    /// Its place in the page's trace, where a nanoservice was asked; that is the parent that the nanoservice was told,
+    /// unless somebody else had asked already.
+    pub span: Option<Span>,
+}
+
+/// A place in a trace (W3C Trace Context).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The trace.
+    pub trace: u128,
+    /// The span.
+    pub id: u64,
+    /// The span that it is part of.
+    pub parent: Option<u64>,
+    /// Whether somebody records it.
+    pub sampled: bool,
 }
 
 /// A request to a nanoservice, and what became of it.
@@ -151,6 +167,10 @@ pub struct Sent {
     pub tries: usize,
     /// What went wrong, for those who run the site.
     pub failure: Option<String>,
+    /// The parent that the nanoservice was told.
+    pub span: Span,
+    /// Nobody waited for it: an old copy was shown, or one that was soon to be old.
+    pub ahead: bool,
 }
 
 impl Outcome {

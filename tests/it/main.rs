@@ -38,10 +38,13 @@ mod withstanding;
 mod console;
 mod living;
 mod mistakes;
+mod observing;
 mod reloading;
 mod rendering;
 mod serving;
 mod streaming;
+#[cfg(feature = "otlp")]
+mod tracing;
 mod upstreams;
 
 mod browser;

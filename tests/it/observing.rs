@@ -1,0 +1,115 @@
+//! What operators are told: log lines, and what `ops/` asks of `/metrics`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::process::{TestSite, client, root};
+use crate::support::service::RawService;
+
+#[tokio::test]
+async fn a_degraded_page_is_one_line_of_json_without_a_secret() {
+    let fails = RawService::start(
+        Duration::ZERO,
+        "HTTP/1.1 500 Oh\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    let site = TestSite::new()
+        .front("<fragment name=a>-</fragment><fragment name=b>-</fragment>")
+        .service("b", "127.0.0.1:1".parse().unwrap());
+    let manifest = format!(
+        "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://{}/\"\n[auth]\nkind = \"bearer\"\ntoken = \"env:A_TOKEN\"\n",
+        fails.address
+    );
+    let site = site.file("fragments/a/fragment.toml", &manifest);
+    let environment =
+        [("PASTEUP_TELEMETRY__FORMAT", "json"), ("A_TOKEN", "hushhush"), ("PASTEUP_SERVER__ADMIN_TOKEN", "hushhush")];
+    let mut server = site.serve_with(&environment).await;
+    let answer = server.get("/").await;
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!((answer.text().await.unwrap().as_str(), fails.asked()), ("--", 1));
+    server.process.line("page degraded").await;
+    server.process.terminate();
+    server.process.ended().await;
+    let said = server.process.said();
+    assert!(!said.contains("hushhush"), "{said}");
+    let lines: Vec<Value> =
+        said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |message: &str| -> Vec<&Value> {
+        lines.iter().map(|line| &line["fields"]).filter(|fields| fields["message"] == message).collect()
+    };
+    let [degraded] = told("page degraded")[..] else { panic!("{said}") };
+    assert_eq!((degraded["trace"].as_str(), degraded["page"].as_str()), (Some(id.as_str()), Some("/")));
+    assert_eq!(degraded["parts"], "a=fallback (status), b=fallback (connect)");
+    assert_eq!(told("fetch failed").len(), 2, "{said}");
+}
+
+/// The metrics that an expression names: each is in front of a selector, a range or a closing bracket.
+fn named(expression: &str) -> BTreeSet<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = expression.split(|c| !is_word(c));
+    words.filter(|word| word.starts_with("pasteup_") || word.starts_with("http_server_")).map(str::to_owned).collect()
+}
+
+/// Every `expr` of a JSON file.
+fn expressions(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            found.extend(members.get("expr").and_then(Value::as_str).map(named).unwrap_or_default());
+            let query = members.get("query").and_then(|query| query.as_str().or_else(|| query["query"].as_str()));
+            found.extend(query.map(named).unwrap_or_default());
+            members.values().for_each(|value| expressions(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn rules_and_dashboard_name_only_metrics_that_there_are() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
+    let site = TestSite::new()
+        .front("<fragment name=a /><fragment name=dead>-</fragment>")
+        .service("a", service.address)
+        .service("dead", "127.0.0.1:1".parse().unwrap())
+        .file("pasteup.toml", "[fragment]\nbreaker_failures = 1\n");
+    let server = site.serve().await;
+    server.text("/").await;
+    server.text("/").await;
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    let there: BTreeSet<&str> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    let ops = root().join("ops");
+    let rules = std::fs::read_to_string(ops.join("alerts.yml")).unwrap();
+    let dashboard = std::fs::read_to_string(ops.join("grafana/dashboards/pasteup.json")).unwrap();
+    let mut asked = BTreeSet::new();
+    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut asked);
+    assert!(asked.len() > 5, "{asked:?}");
+    asked.extend(named(&rules));
+    let missing: Vec<_> = asked.iter().filter(|name| !there.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?} are not in\n{metrics}");
+}
+
+#[test]
+fn what_alerts_say_to_look_at_is_there() {
+    let rules = std::fs::read_to_string(root().join("ops/alerts.yml")).unwrap();
+    let guide = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let headings: BTreeSet<String> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(|heading| heading.to_lowercase().replace(' ', "-").replace(['`', ','], ""))
+        .collect();
+    let anchors: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.split_once("docs/operating.md#"))
+        .map(|(_, anchor)| anchor.trim())
+        .collect();
+    assert_eq!(anchors.len(), rules.matches("- alert:").count(), "one each");
+    for anchor in anchors {
+        assert!(headings.contains(anchor), "{anchor} is none of {headings:?}");
+    }
+}

@@ -1,0 +1,268 @@
+//! Spans, from a real process to a real collector.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::support::process::{Server, TestSite, client};
+use crate::support::service::{RawService, served};
+
+/// Of a reader's own, who is believed.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// Takes spans.
+struct Collector {
+    address: String,
+    spans: watch::Receiver<Vec<Span>>,
+    services: Arc<Mutex<Vec<String>>>,
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let (sender, spans) = watch::channel(Vec::new());
+        let services = Arc::<Mutex<Vec<String>>>::default();
+        let names = Arc::clone(&services);
+        let take = move |body: axum::body::Bytes| async move {
+            let sent = ExportTraceServiceRequest::decode(body).unwrap();
+            for resource in sent.resource_spans {
+                names.lock().unwrap().push(texts(&resource.resource.unwrap().attributes)["service.name"].clone());
+                let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                sender.send_modify(|known| known.extend(spans));
+            }
+        };
+        let address = served(axum::Router::new().route("/v1/traces", post(take))).await;
+        Self { address: format!("http://{address}"), spans, services }
+    }
+
+    /// All spans, as soon as one of them is as it is told here.
+    async fn until(&mut self, is: impl Fn(&Span) -> bool) -> Vec<Span> {
+        let known = timeout(Duration::from_secs(30), self.spans.wait_for(|spans| spans.iter().any(&is))).await;
+        known.expect("it comes").unwrap().clone()
+    }
+}
+
+/// A server that sends its spans soon, and believes who asks.
+async fn serve(site: TestSite, collector: &str) -> Server {
+    let environment = [
+        ("PASTEUP_TELEMETRY__OTLP", collector),
+        ("PASTEUP_CONTEXT__TRUST_PROXY", "[\"127.0.0.1\"]"),
+        ("PASTEUP_PAGE__STREAM", "false"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    site.serve_with(&environment).await
+}
+
+async fn get(server: &Server, trace: &str, sampled: bool) -> String {
+    let parent = format!("00-{trace}-{PARENT}-0{}", u8::from(sampled));
+    client().get(&server.pages).header("traceparent", parent).send().await.unwrap().text().await.unwrap()
+}
+
+/// A service that answers so, and notes which parents it was told.
+async fn noting(headers: &str, pause: Duration) -> (RawService, Arc<Mutex<Vec<String>>>) {
+    let parents = Arc::<Mutex<Vec<String>>>::default();
+    let (noted, headers) = (Arc::clone(&parents), headers.to_owned());
+    let service = RawService::answering(move |asked| {
+        noted.lock().unwrap().push(asked.header("traceparent").unwrap().to_owned());
+        std::thread::sleep(pause);
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n";
+        Some(format!("{head}{headers}\r\nhi").into_bytes())
+    });
+    (service.await, parents)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn texts(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue]) -> HashMap<String, String> {
+    let text = |value: &Option<opentelemetry_proto::tonic::common::v1::AnyValue>| match value.clone()?.value? {
+        Value::StringValue(text) => Some(text),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => panic!("{other:?}"),
+    };
+    attributes.iter().map(|one| (one.key.clone(), text(&one.value).unwrap())).collect()
+}
+
+fn is_page(span: &Span, trace: &str) -> bool {
+    span.kind() == SpanKind::Server && hex(&span.trace_id) == trace
+}
+
+fn part<'a>(spans: &'a [Span], trace: &str, name: &str) -> &'a Span {
+    spans.iter().find(|span| span.name == name && hex(&span.trace_id) == trace).unwrap_or_else(|| panic!("{spans:#?}"))
+}
+
+#[tokio::test]
+async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
+    let mut collector = Collector::start().await;
+    let (service, parents) = noting("", Duration::ZERO).await;
+    let (silent_parent, silent) = {
+        let told = Arc::<Mutex<String>>::default();
+        let note = Arc::clone(&told);
+        let silent = RawService::answering(move |asked| {
+            *note.lock().unwrap() = asked.header("traceparent").unwrap().to_owned();
+            None
+        });
+        (told, silent.await)
+    };
+    let site = TestSite::new()
+        .front("<fragment name=a />, <fragment name=late timeout=200ms>-</fragment>, <fragment name=dead>-</fragment>")
+        .service("a", service.address)
+        .service("late", silent.address)
+        .service("dead", "127.0.0.1:1".parse().unwrap());
+    let server = serve(site, &collector.address).await;
+    assert_eq!(get(&server, TRACE, true).await, "hi, -, -");
+
+    let spans = collector.until(|span| is_page(span, TRACE)).await;
+    assert_eq!(spans.len(), 4, "{spans:#?}");
+    let page = spans.iter().find(|span| is_page(span, TRACE)).unwrap();
+    assert_eq!((page.name.as_str(), hex(&page.parent_span_id).as_str()), ("GET /", PARENT));
+    let said = texts(&page.attributes);
+    assert_eq!((said["http.route"].as_str(), said["http.response.status_code"].as_str()), ("/", "200"));
+    for name in ["a", "late", "dead"] {
+        let part = part(&spans, TRACE, name);
+        assert_eq!(part.parent_span_id, page.span_id);
+        assert_eq!(part.kind(), SpanKind::Client);
+        assert!(page.start_time_unix_nano <= part.start_time_unix_nano);
+        assert!(part.start_time_unix_nano <= part.end_time_unix_nano);
+        assert!(part.end_time_unix_nano <= page.end_time_unix_nano);
+    }
+    let a = part(&spans, TRACE, "a");
+    assert_eq!(*parents.lock().unwrap(), [format!("00-{TRACE}-{}-01", hex(&a.span_id))]);
+    let said = texts(&a.attributes);
+    let upstream = format!("http://{}", service.address);
+    for (key, value) in [
+        ("name", "a"),
+        ("service", "a"),
+        ("version", "1.0.0"),
+        ("outcome", "fresh"),
+        ("cache", "miss"),
+        ("endpoint", upstream.as_str()),
+        ("tries", "1"),
+        ("bytes", "2"),
+    ] {
+        assert_eq!(said[&format!("pasteup.fragment.{key}")], value, "{said:?}");
+    }
+    assert!(a.status.clone().unwrap_or_default().message.is_empty());
+    // Its span is the one that it was told, though nobody waited for its end.
+    let late = part(&spans, TRACE, "late");
+    assert_eq!(*silent_parent.lock().unwrap(), format!("00-{TRACE}-{}-01", hex(&late.span_id)));
+    assert_eq!(texts(&late.attributes)["pasteup.fragment.reason"], "timeout");
+    assert!(late.end_time_unix_nano - late.start_time_unix_nano >= 190_000_000);
+    let dead = part(&spans, TRACE, "dead");
+    let said = texts(&dead.attributes);
+    assert_eq!(
+        (said["pasteup.fragment.outcome"].as_str(), said["pasteup.fragment.reason"].as_str()),
+        ("fallback", "connect")
+    );
+    assert!(!dead.status.clone().unwrap().message.is_empty());
+    assert_eq!(collector.services.lock().unwrap()[0], "pasteup");
+}
+
+#[tokio::test]
+async fn who_is_not_to_be_recorded_is_not_and_a_page_that_is_kept_whole_is_told_once() {
+    let mut collector = Collector::start().await;
+    let (service, parents) = noting("Cache-Control: max-age=60\r\n", Duration::ZERO).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let site = site.file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
+    let server = serve(site, &collector.address).await;
+    let trace = |number: u8| format!("{number:032x}");
+    for number in 1..=6 {
+        get(&server, &trace(number), number > 1).await;
+    }
+    assert!(parents.lock().unwrap()[0].ends_with("-00"), "who asks says so to the service, too");
+    // Another page, so that all before it are there.
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    client().get(format!("{}/other", server.pages)).header("traceparent", parent).send().await.unwrap();
+    let spans = collector.until(|span| is_page(span, TRACE)).await;
+    assert!(!spans.iter().any(|span| hex(&span.trace_id) == trace(1)), "{spans:#?}");
+    assert_eq!(texts(&part(&spans, &trace(2), "a").attributes)["pasteup.fragment.cache"], "hit");
+    assert!(!spans.iter().any(|span| is_page(span, &trace(6))), "kept whole: {spans:#?}");
+}
+
+#[tokio::test]
+async fn who_shares_anothers_request_names_its_span() {
+    let mut collector = Collector::start().await;
+    let (service, parents) = noting("Cache-Control: max-age=60\r\n", Duration::from_millis(400)).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let server = serve(site, &collector.address).await;
+    let other = TRACE.replace('4', "5");
+    tokio::join!(get(&server, TRACE, true), get(&server, &other, true));
+    collector.until(|span| is_page(span, TRACE)).await;
+    let spans = collector.until(|span| is_page(span, &other)).await;
+    let parents = parents.lock().unwrap().clone();
+    assert_eq!(parents.len(), 1);
+    let (mine, others) = (part(&spans, TRACE, "a"), part(&spans, &other, "a"));
+    let (asked, joined) = if parents[0].contains(TRACE) { (mine, others) } else { (others, mine) };
+    assert!(parents[0].contains(&hex(&asked.span_id)) && asked.links.is_empty());
+    assert_eq!(texts(&joined.attributes)["pasteup.fragment.cache"], "joined");
+    assert_eq!((&joined.links[0].trace_id, &joined.links[0].span_id), (&asked.trace_id, &asked.span_id));
+}
+
+#[tokio::test]
+async fn what_is_fetched_while_an_old_copy_is_shown_has_a_span_of_its_own() {
+    let mut collector = Collector::start().await;
+    let (service, parents) = noting("Cache-Control: max-age=0, stale-while-revalidate=60\r\n", Duration::ZERO).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let server = serve(site, &collector.address).await;
+    server.text("/").await;
+    get(&server, TRACE, true).await;
+    let spans = collector.until(|span| span.name == "a ahead").await;
+    let (ahead, page) = (part(&spans, TRACE, "a ahead"), spans.iter().find(|span| is_page(span, TRACE)));
+    assert!(parents.lock().unwrap()[1].contains(&hex(&ahead.span_id)));
+    let page = match page {
+        Some(page) => page.clone(),
+        None => {
+            collector.until(|span| is_page(span, TRACE)).await.into_iter().find(|span| is_page(span, TRACE)).unwrap()
+        }
+    };
+    assert_eq!(ahead.parent_span_id, page.span_id);
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_costs_neither_pages_nor_the_stop() {
+    let hangs = RawService::answering(|_| None).await;
+    let (service, _) = noting("", Duration::ZERO).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let mut server = serve(site, &format!("http://{}", hangs.address)).await;
+    get(&server, TRACE, true).await;
+    while hangs.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(get(&server, TRACE, true).await, "hi");
+    }
+    // Far from the ten seconds that it waits for the collector.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let began = Instant::now();
+    server.process.terminate();
+    assert!(server.process.ended().await.success());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    server.process.line("spans are lost").await;
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_is_told_once() {
+    let (service, _) = noting("", Duration::ZERO).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let mut server = serve(site, "http://127.0.0.1:1").await;
+    for _ in 0..3 {
+        assert_eq!(get(&server, TRACE, true).await, "hi");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    server.process.line("spans are lost").await;
+    server.process.terminate();
+    assert!(server.process.ended().await.success());
+    let said = server.process.said();
+    assert_eq!(said.matches("spans are lost").count(), 1, "{said}");
+}
