@@ -317,6 +317,18 @@ impl Plan {
         self.of(hole)?.manifest.as_ref()
     }
 
+    /// The nanoservice that a hole is filled by, or would be.
+    #[must_use]
+    pub fn service_name(&self, hole: usize) -> Name {
+        match (self.of(hole), &self.holes[hole].fragment.service) {
+            (Some(fetch), _) => Arc::clone(&fetch.service),
+            (None, Service::Named(manifest)) => Arc::clone(&manifest.name),
+            (None, Service::Wanted(name, _)) => Arc::clone(name),
+            (None, Service::Source(url)) => Name::from(url.host_str().unwrap_or_default()),
+            (None, Service::Included { .. }) => Name::from("esi:include"),
+        }
+    }
+
     /// Takes up what a hole is filled with. Where that asks for others, the plan grows.
     pub fn take(&mut self, hole: usize, outcome: &Outcome) {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
