@@ -35,6 +35,7 @@ mod storing;
 mod validating;
 mod withstanding;
 
+mod explaining;
 mod living;
 mod mistakes;
 mod reloading;
