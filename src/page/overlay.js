@@ -32,7 +32,7 @@
              border-radius: 3px; text-align: left; box-shadow: 0 0 0 1px #ffffffb0 }
     .label:hover, .label:focus-visible { z-index: 1 }
     .bar, .panel, .mistakes { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
-             box-sizing: border-box }
+             box-sizing: border-box; color-scheme: light }
     .bar { position: absolute; bottom: 12px; left: 0; right: 0; margin: 0 auto; width: fit-content; max-width: calc(100% - 24px); padding: 6px 12px; display: flex;
            gap: 2px 14px; align-items: center; flex-wrap: wrap }
     .bar b { font-weight: 600; overflow-wrap: anywhere } .legend { display: flex; gap: 0 12px; flex-wrap: wrap }
@@ -59,7 +59,7 @@
       .panel { left: 0; right: 0; top: auto; bottom: 0; width: auto; max-height: 70%; border-radius: 10px 10px 0 0; border-width: 1px 0 0 }
     }
     @media (prefers-color-scheme: dark) {
-      .bar, .panel, .mistakes { background: #1f2023; color: #eee; border-color: #777 }
+      .bar, .panel, .mistakes { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
       .bar button, .panel button { background: #35363b; border-color: #8a8a8a }
       dt { color: #b4b4b4 } .time { background: #45464b } a { color: #8ab4f8 } fieldset { border-color: #666 }
       .mistakes { border-color: #ff6b5e } .mistakes h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
@@ -106,7 +106,7 @@
   };
   const state = (part) => part.lazy && !part.cache ? "loaded when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
   const took = (part) => part.start_ms === null ? null : ms(part.end_ms - part.start_ms);
-  const label = (part) => [`${part.id}: ${state(part)}`, took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
+  const label = (part) => [`${part.id}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
 
   // The host stands behind the body, where it moves nothing.
   const host = element("pasteup-overlay");
@@ -172,10 +172,17 @@
       this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
     }
     remove() { this.box.remove(); this.label.remove(); for (const [one, box] of boxes) if (box === this) boxes.delete(one); }
-    put({ left, top, width, height }) { Object.assign(this.box.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` }); }
+    // A little outside of what it is around, and further outside where other boxes are inside.
+    put({ left, top, width, height }, out, end) {
+      const right = Math.min(left + width + out, end);
+      left = Math.max(0, left - out);
+      [top, width, height] = [Math.max(0, top - out), right - left, height + 2 * out];
+      Object.assign(this.box.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    }
   }
   const boxes = new Map();
-  const HIGH = 20, LEAST = 150;
+  const HIGH = 20, LEAST = 230;
+  const levels = (part) => part.parts.length ? 1 + Math.max(...part.parts.map(levels)) : 0;
   const draw = () => {
     const places = [];
     for (const one of all) {
@@ -187,12 +194,12 @@
     for (const [one, at] of places) {
       const box = boxes.get(one);
       if (!box) continue;
-      box.put(at);
-      // Above its part; where another label is, or nothing, further down.
+      box.put(at, 3 + 3 * levels(one.part), end);
+      // Above its part; where another label is, or nothing, below a low one, or further down inside.
       const width = Math.min(box.wide, Math.max(at.width, LEAST), end - scrollX);
       const left = Math.max(0, Math.min(at.left, end - width));
       const free = (top) => taken.every((other) => other.left >= left + width || left >= other.left + other.width || other.top >= top + HIGH || top >= other.top + HIGH);
-      const tops = [at.top - HIGH, ...Array.from({ length: 12 }, (_, step) => at.top + step * (HIGH + 1))].filter((top) => top >= 0);
+      const tops = [at.top - HIGH, ...(at.height < 3 * HIGH ? [at.top + at.height] : []), ...Array.from({ length: 12 }, (_, step) => at.top + step * (HIGH + 1))].filter((top) => top >= 0);
       const top = tops.find(free) ?? tops[0];
       taken.push({ left, top, width });
       Object.assign(box.label.style, { left: `${left}px`, top: `${top}px`, width: `${width}px` });
@@ -339,7 +346,9 @@
     addEventListener("resize", () => again(MOVED));
     addEventListener("load", () => again(MOVED), true);
     new ResizeObserver(() => again(MOVED)).observe(document.body ?? document.documentElement);
-    new MutationObserver(() => again(CHANGED)).observe(document.documentElement, { childList: true, subtree: true });
+    new MutationObserver((changes) => again(changes.some(({ type }) => type === "childList") ? CHANGED : MOVED))
+      .observe(document.documentElement, { childList: true, attributes: true, characterData: true, subtree: true });
+    for (const event of ["transitionend", "animationend", "toggle", "input", "pointerup"]) addEventListener(event, () => again(MOVED), { passive: true, capture: true });
     const [path, x, y] = memory.get("scroll") ?? [];
     memory.set("scroll", null);
     if (path === location.pathname) scrollTo({ left: x, top: y, behavior: "instant" });

@@ -176,9 +176,10 @@ fn opening(html: &[u8]) -> usize {
             None
         };
         let Some(length) = length else { return opening };
-        let is_head = is(b"<head");
+        let (is_head, is_comment) = (is(b"<head"), rest.starts_with(b"<!--"));
         at += length;
-        opening = at;
+        // Comments are passed over only for what stands behind them.
+        opening = if is_comment { opening } else { at };
         if is_head {
             return opening;
         }
@@ -259,8 +260,9 @@ mod tests {
             ("<!doctype html><header>x</header>", "<!doctype html>"),
             ("<!doctype html><html lang=", "<!doctype html>"),
             ("<!--", ""),
-            ("<!-->x", "<!-->"),
+            ("<!-->x", ""),
             ("text", ""),
+            ("<!--mark 0--><p>x", ""),
             ("", ""),
         ] {
             assert_eq!(&html[..opening(html.as_bytes())], before, "{html}");
