@@ -35,9 +35,11 @@ mod storing;
 mod validating;
 mod withstanding;
 
+mod developing;
 mod explaining;
 mod living;
 mod mistakes;
+mod overlaying;
 mod reloading;
 mod rendering;
 mod serving;

@@ -30,6 +30,20 @@ impl WebDriverCompatibleCommand for Cdp {
     }
 }
 
+/// What the console holds.
+#[derive(Debug)]
+struct Log;
+
+impl WebDriverCompatibleCommand for Log {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
+
 impl Browser {
     /// Starts one that waits for each page's end.
     pub(crate) async fn start() -> Self {
@@ -117,6 +131,17 @@ impl Browser {
             next.extend(node["childIds"].as_array().into_iter().flatten().rev().filter_map(find));
         }
         said
+    }
+
+    /// What the console holds since it was last looked at.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let entries = self.client.issue_cmd(Log).await.unwrap();
+        entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Keeps a picture of the page, for people to look at.

@@ -92,8 +92,19 @@ impl TestSite {
     }
 
     pub(crate) async fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
+        self.start("serve", environment).await
+    }
+
+    /// Starts `pasteup dev`, and waits until it is ready.
+    pub(crate) async fn dev(&self) -> Server {
+        self.start("dev", &[]).await
+    }
+
+    async fn start(&self, command_name: &str, environment: &[(&str, &str)]) -> Server {
         let mut command = pasteup(self.path());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).envs(environment.iter().copied());
+        command
+            .args([command_name, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .envs(environment.iter().copied());
         let mut process = Process::start(command);
         let pages = process.line("listening on ").await;
         let admin = process.line("admin on ").await;
