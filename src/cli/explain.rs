@@ -123,9 +123,8 @@ fn bar(part: &Part, scale: f64) -> String {
 fn notes(part: &Part) -> Vec<String> {
     let mut first = vec![part.why.clone()];
     first.extend(part.kept.clone());
-    if let Some(detail) = &part.detail {
-        first.push(detail.clone());
-    }
+    // Of what took too long there is no more to say.
+    first.extend(part.detail.clone().filter(|_| part.reason != Some("timeout")));
     let who = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),
