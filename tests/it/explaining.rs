@@ -7,6 +7,7 @@ use http::StatusCode;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
+use crate::support::compositor::{TestCompositor, hangs};
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
@@ -256,6 +257,16 @@ async fn every_word_for_what_went_wrong() {
     assert_eq!(slow["why"], "the fallback: the page's 150ms were over before the service had answered");
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_a_request_that_took_too_long_it_is_known_whom_it_asked() {
+    let site = TestCompositor::new().front("<fragment name=a timeout=100ms />").fragment("a", hangs()).start();
+    let record = site.get("/").await.0.record();
+    let [slow] = &record.parts[..] else { panic!("{record:?}") };
+    assert_eq!((slow.reason, slow.tries, slow.endpoint.as_deref()), (Some("timeout"), 1, Some("http://a.test")));
+    assert_eq!(slow.detail.as_deref(), Some("no whole answer within 100ms"));
+    assert_eq!((slow.timeout_ms, slow.end_ms), (Some(100.0), Some(100.0)), "nobody waited longer than that");
+}
+
 #[tokio::test]
 async fn the_api_tells_what_the_command_does() {
     let service = service().await;
@@ -284,9 +295,6 @@ async fn the_api_tells_what_the_command_does() {
         let shown = words(&part(&by_api, "mobile"));
         assert_eq!(shown.0, if query.contains("mobile") { "fresh" } else { "omitted" });
     }
-    let slow = part(&api(&server, "/api/explain?path=/").await, "slow");
-    assert_eq!((&slow["timeout_ms"], &slow["tries"]), (&json!(100.0), &json!(1)), "it was asked, whatever came of it");
-    assert_eq!(slow["detail"], "no whole answer within 100ms");
     // What is kept is told with its age.
     let kept = part(&api(&server, "/api/explain?path=/").await, "by-layout");
     assert_eq!(kept["cache"], "hit");

@@ -518,9 +518,9 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
     assert!(overlay(&text)["record"].is_object());
     let (_, signature) = token.split_once('.').unwrap();
     assert!(!text.contains(signature), "nor is it in the page");
-    let asked = asked.lock().unwrap();
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
     assert!(!asked.is_empty());
-    for request in asked.iter() {
+    for request in &asked {
         let said = format!("{request:?}");
         assert!(!said.contains(signature), "{said}");
         assert_eq!(request.header("cookie"), Some("units=metric"));

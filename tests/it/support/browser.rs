@@ -56,10 +56,16 @@ impl Browser {
     }
 
     async fn start_with(patience: &str, more: &[&str]) -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0");
-        let mut driver = Process::start(command);
-        let port = driver.line("started successfully on port ").await;
+        // It wants the same free port in IPv4 and IPv6, and ends where it was given one that is not.
+        let (driver, port) = loop {
+            let mut command = Command::new("chromedriver");
+            command.arg("--port=0");
+            let mut driver = Process::start(command);
+            if let Some(port) = driver.line_or_end("started successfully on port ").await {
+                break (driver, port);
+            }
+            assert!(driver.said().contains("Address already in use"), "{}", driver.said());
+        };
         let profile = tempfile::tempdir().unwrap();
         let folder = format!("--user-data-dir={}", profile.path().display());
         let mut arguments = vec![

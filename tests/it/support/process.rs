@@ -204,6 +204,17 @@ impl Process {
         }
     }
 
+    /// The same; `None` where it ends without such a line.
+    pub(crate) async fn line_or_end(&mut self, text: &str) -> Option<String> {
+        loop {
+            let line = timeout(PATIENCE, self.lines.recv()).await.expect("it says something, or ends")?;
+            self.said.push(line.clone());
+            if let Some((_, behind)) = line.split_once(text) {
+                return Some(behind.trim().to_owned());
+            }
+        }
+    }
+
     /// What it has said so far.
     pub(crate) fn said(&mut self) -> String {
         while let Ok(line) = self.lines.try_recv() {
