@@ -102,6 +102,9 @@ impl Wanted {
     /// # Errors
     /// The path is none.
     pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<engine::Request>, String> {
+        if !self.path.starts_with('/') {
+            return Err(format!("`{}` is no path of a page: one begins with `/`", self.path));
+        }
         let uri: Uri = self.path.parse().map_err(|error| format!("`{}` is no path: {error}", self.path))?;
         let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", self.path))?;
         let at = self.at.unwrap_or(now);

@@ -56,7 +56,9 @@ fn human(record: &Record) -> String {
         let style = style(part);
         let padding = " ".repeat(words - what.chars().count());
         let name_padding = " ".repeat(names - name.chars().count());
-        text.push_str(&format!("{name}{name_padding}  {style}{what}{style:#}{padding}  {}\n", bar(part, scale)));
+        let bar = bar(part, scale);
+        let padding = if bar.is_empty() { String::new() } else { format!("{padding}  {bar}") };
+        text.push_str(&format!("{name}{name_padding}  {style}{what}{style:#}{padding}\n"));
         let indent = "  ".repeat(*depth + 1);
         let dim = Style::new().dimmed();
         for note in notes(part) {
@@ -83,7 +85,10 @@ fn row_each<'a>(parts: &'a [Part], depth: usize, rows: &mut Vec<Row<'a>>) {
         let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
         rows.push(Row {
             name: format!("{}{}", "  ".repeat(depth), part.id),
-            words: format!("{}{reason}{cache}", part.outcome),
+            words: match &part.lazy {
+                Some(_) => "lazy".to_owned(),
+                None => format!("{}{reason}{cache}", part.outcome),
+            },
             part,
             depth,
         });
@@ -119,15 +124,14 @@ fn bar(part: &Part, scale: f64) -> String {
 fn notes(part: &Part) -> Vec<String> {
     let mut first = vec![part.why.clone()];
     first.extend(part.kept.clone());
-    if let Some(detail) = &part.detail {
-        first.push(detail.clone());
-    }
+    // Of what took too long there is no more to say.
+    first.extend(part.detail.clone().filter(|_| part.reason != Some("timeout")));
     let who = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),
     };
     let limit = part.timeout_ms.map(|limit| format!("has {}", show(limit)));
-    let bytes = part.bytes.map(|bytes| format!("{bytes} bytes"));
+    let bytes = part.bytes.map(|bytes| if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") });
     let tries = (part.tries > 1).then(|| format!("asked {} times", part.tries));
     let second = [Some(format!("{}:{}", part.file, part.line)), Some(who), part.owner.clone(), part.endpoint.clone()];
     vec![

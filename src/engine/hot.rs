@@ -138,8 +138,7 @@ impl Part {
     /// What became of a hole of a plan.
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
-        let fragment = plan.holes[hole].label();
-        let service = plan.of(hole).map_or_else(|| Arc::clone(&fragment), |fetch| Arc::clone(&fetch.service));
+        let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
         Self { fragment, service, shown: outcome.shown, reason: outcome.reason }
     }
 }

@@ -1,6 +1,7 @@
 //! One fetch of a plan: from the store where it is fresh, else from the nanoservice, else stale.
 //! Always ends by the earlier of the fragment's and the page's deadline.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use super::trace::Trace;
 
 /// How long it is remembered that answers are never shared. One that may be shared ends it at once.
 const SIDE_BY_SIDE: Duration = Duration::from_mins(2);
+/// How long a flight whose time is over is listened to: it ends at that moment too, and timers count milliseconds.
+const LAST_WORD: Duration = Duration::from_millis(2);
 
 /// What a lookup came to, and how.
 #[derive(Debug, Clone)]
@@ -156,7 +159,12 @@ impl Compositor {
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        let came = timeout_at(deadline, self.ask_together(wanted, now, trace, held.as_ref())).await;
+        let mut asking = pin!(self.ask_together(wanted, now, trace, held.as_ref()));
+        let mut came = timeout_at(deadline, &mut asking).await;
+        if came.is_err() && late == Reason::Timeout {
+            // It knows what became of it.
+            came = timeout_at(page_deadline.min(deadline + LAST_WORD), &mut asking).await;
+        }
         let Came { result, sent, joined } =
             came.unwrap_or_else(|_| Came { result: Err(late), sent: None, joined: false });
         let asked = if joined { Cache::Joined } else { Cache::Miss };

@@ -120,7 +120,7 @@ pub enum Dimension {
 /// Headers that no nanoservice is sent as context, each with the reason: the compositor's own, those of
 /// one connection, and those that have a dimension of their own. One that ends in `-` stands for all
 /// that begin so.
-const NO_CONTEXT: [(&str, &str); 32] = [
+const NO_CONTEXT: [(&str, &str); 33] = [
     ("accept", "every nanoservice is asked for HTML"),
     ("accept-charset", "every nanoservice is asked for HTML"),
     ("accept-encoding", "the compositor undoes content codings itself"),
@@ -136,6 +136,7 @@ const NO_CONTEXT: [(&str, &str); 32] = [
     ("if-", "the compositor asks by its own copy"),
     ("keep-alive", ONE_CONNECTION),
     ("max-forwards", ONE_CONNECTION),
+    ("pasteup-", NEVER),
     ("priority", ONE_CONNECTION),
     ("proxy-", ONE_CONNECTION),
     ("range", "the compositor asks for whole fragments"),

@@ -2,50 +2,71 @@
 // own, with a style of its own, in places that are measured. Texts are set as texts, never as HTML.
 (() => {
   "use strict";
-  const source = document.getElementById("pasteup-overlay");
+  const DATA = "script[type='application/json'][data-pasteup-overlay]";
+  // Whatever a part calls its elements, what stands before this script is what came with it.
+  const self = document.currentScript, source = self?.previousElementSibling;
+  self?.remove();
+  // A part that was loaded since brings one too, which is read by the one that is there.
+  const ONE = Symbol.for("pasteup-overlay");
+  if (ONE in window || !source?.matches(DATA)) return;
+  Object.defineProperty(window, ONE, { value: true });
+  source.remove();
   const told = JSON.parse(source.textContent);
   const record = told.record;
   const KEY = "`";
 
+  // Rules of the page's own are over a host's, unless these are important.
   const style = `
-    :host { all: initial }
-    .layer { position: fixed; inset: 0; overflow: clip; pointer-events: none; z-index: 2147483647;
-             font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a }
-    .layer[hidden], [hidden] { display: none !important }
+    :host { all: initial !important; position: fixed !important; inset: 0 auto auto 0 !important; width: 0 !important; height: 0 !important;
+            direction: ltr !important; z-index: 2147483647 !important; --service: #0a7a33; --combines: #c01818; --degraded: #9c5400 }
+    .layer { position: fixed; inset: 0; overflow: clip; pointer-events: none; font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a }
+    [hidden] { display: none !important }
     .page { position: absolute; top: 0; left: 0; width: 0; height: 0 }
-    .box { position: absolute; box-sizing: border-box; border: 2px solid var(--c); border-radius: 2px }
-    .box:has(button:hover), .box:has(button:focus-visible), .box.chosen { background: color-mix(in srgb, var(--c) 12%, transparent) }
-    .service { --c: #0a7a33 } .combines { --c: #c01818 } .degraded { --c: #b36200 }
-    button { font: inherit; cursor: pointer }
-    .label { position: absolute; bottom: 100%; left: -2px; max-width: calc(100% + 4px); overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
-             pointer-events: auto; border: 0; margin: 0; padding: 1px 6px; background: var(--c); color: #fff;
-             font-size: 12px; border-radius: 3px 3px 0 0; text-align: left }
-    .box.top > .label { bottom: auto; top: 0; left: 0; border-radius: 0 0 3px 0 }
-    .bar, .panel, .mistakes { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888;
-             box-shadow: 0 2px 12px #0004; border-radius: 6px }
-    .bar { position: absolute; bottom: 12px; left: 50%; transform: translateX(-50%); padding: 6px 12px; display: flex; gap: 14px;
-           align-items: center; max-width: calc(100vw - 48px); box-sizing: border-box; flex-wrap: wrap }
-    .bar b { font-weight: 600 } .legend { display: flex; gap: 10px; flex-wrap: wrap }
-    .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 4px; background: var(--c); border-radius: 2px }
-    .bar button, .panel button, .panel input { font-size: 13px }
-    .panel { position: absolute; right: 12px; top: 12px; width: min(26rem, calc(100vw - 24px)); max-height: calc(100vh - 84px);
-             overflow: auto; padding: 12px 14px; box-sizing: border-box }
-    .panel h2 { font-size: 16px; margin: 0 2rem 6px 0 } .panel p { margin: 0 0 8px }
-    .close { position: absolute; top: 8px; right: 8px }
+    .service { --c: var(--service) } .combines { --c: var(--combines) } .degraded { --c: var(--degraded) }
+    .box { position: absolute; box-sizing: border-box; border: 2px solid var(--c); border-radius: 2px; box-shadow: 0 0 0 1px #ffffffb0, inset 0 0 0 1px #ffffffb0 }
+    .box.degraded { border-style: dashed }
+    .box:has(+ button:hover), .box:has(+ button:focus-visible), .box.chosen { background: color-mix(in srgb, var(--c) 12%, transparent) }
+    button, input { font: inherit } button { cursor: pointer }
+    .label { position: absolute; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; pointer-events: auto; border: 0; margin: 0;
+             box-sizing: border-box; height: 20px; padding: 0 6px; background: var(--c); color: #fff; font-size: 12px; line-height: 20px;
+             border-radius: 3px; text-align: left; box-shadow: 0 0 0 1px #ffffffb0 }
+    .label:hover, .label:focus-visible { z-index: 1 }
+    .bar, .panel, .mistakes { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
+             box-sizing: border-box; color-scheme: light }
+    .bar { position: absolute; bottom: 12px; left: 0; right: 0; margin: 0 auto; width: fit-content; max-width: calc(100% - 24px); padding: 6px 12px; display: flex;
+           gap: 2px 14px; align-items: center; flex-wrap: wrap }
+    .bar b { font-weight: 600; overflow-wrap: anywhere } .legend { display: flex; gap: 0 12px; flex-wrap: wrap }
+    .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 5px; background: var(--c); border-radius: 2px }
+    .bar button, .panel button, .panel input { font-size: 13px; color: inherit; background: #f1f1f1; border: 1px solid #767676; border-radius: 4px; padding: 2px 8px; min-height: 24px }
+    .panel { position: absolute; right: 12px; top: 12px; width: min(26rem, calc(100% - 24px)); max-height: calc(100% - 84px);
+             overflow: auto; overscroll-behavior: contain; padding: 12px 14px }
+    .panel h2 { font-size: 16px; margin: 0 3rem 6px 0; overflow-wrap: anywhere } .panel p { margin: 0 0 8px; overflow-wrap: anywhere }
+    .panel .close { position: absolute; top: 8px; right: 8px; min-width: 28px; min-height: 28px; padding: 0 }
     dl { display: grid; grid-template-columns: auto 1fr; gap: 3px 12px; margin: 0 } dt { color: #555 } dd { margin: 0; overflow-wrap: anywhere }
-    .time { position: relative; height: 10px; background: #e4e4e4; border-radius: 3px; margin: 8px 0 2px; overflow: hidden }
+    a { color: #1a56b0 }
+    .time { position: relative; height: 10px; background: #e0e0e0; border-radius: 3px; margin: 8px 0; overflow: hidden }
     .time i { position: absolute; top: 0; bottom: 0; background: var(--c); min-width: 2px }
-    ul { list-style: none; margin: 0; padding: 0 } li { margin: 2px 0 }
-    li button { display: block; width: 100%; text-align: left; border: 0; border-left: 5px solid var(--c); background: #f4f4f4; padding: 3px 8px; color: inherit }
-    fieldset { border: 1px solid #bbb; border-radius: 4px; margin: 10px 0 0 } label { display: block; margin: 3px 0 } input[type=range] { width: 100% }
-    .mistakes { position: absolute; left: 12px; right: 12px; top: 12px; max-height: 60vh; overflow: auto; padding: 10px 14px; border: 2px solid #c01818 }
-    .mistakes h2 { margin: 0 0 6px; font-size: 16px; color: #a01010 } pre { margin: 0 0 10px; white-space: pre-wrap; font: 13px/1.45 ui-monospace, Menlo, Consolas, monospace }
+    ul { list-style: none; margin: 0; padding: 0 } li { margin: 3px 0 }
+    .panel li button { display: block; width: 100%; text-align: left; border: 0; border-left: 5px solid var(--c); border-radius: 0; padding: 3px 8px; overflow-wrap: anywhere }
+    fieldset { border: 1px solid #bbb; border-radius: 4px; margin: 10px 0 0; padding: 6px 10px 10px } label { display: block; margin: 3px 0 }
+    .panel input { min-height: 0; padding: 0; accent-color: #1663d6 } input[type=range] { width: 100%; border: 0 }
+    .mistakes { position: absolute; left: 12px; right: 12px; top: 12px; max-height: 60%; overflow: auto; padding: 10px 14px; border: 2px solid #c01818 }
+    .mistakes h2 { margin: 0 0 6px; font-size: 16px; color: #a01010 } .mistakes p { margin: 0 0 8px }
+    pre { margin: 0 0 10px; white-space: pre; overflow-x: auto; font: 13px/1.45 ui-monospace, Menlo, Consolas, monospace }
     :focus-visible { outline: 3px solid #1663d6; outline-offset: 1px } .panel:focus-visible { outline: none }
+    @media (max-width: 600px) {
+      .bar { left: 0; right: 0; bottom: 0; max-width: none; width: auto; border-radius: 6px 6px 0 0; border-width: 1px 0 0; padding: 6px 10px; font-size: 12px }
+      .panel { left: 0; right: 0; top: auto; bottom: 0; width: auto; max-height: 70%; border-radius: 10px 10px 0 0; border-width: 1px 0 0 }
+    }
     @media (prefers-color-scheme: dark) {
-      .bar, .panel, .mistakes { background: #1f2023; color: #eee; border-color: #666 }
-      dt { color: #aaa } .time { background: #3a3b3f } li button { background: #2b2c30 } a { color: #8ab4f8 } .mistakes h2 { color: #ff9a8f }
-      .legend, li, .panel { --dark: 1 } li.service, .legend .service { --c: #35b565 } li.combines, .legend .combines { --c: #ff6b5e } li.degraded, .legend .degraded { --c: #f0a030 }
-    }`;
+      .bar, .panel, .mistakes { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
+      .bar button, .panel button { background: #35363b; border-color: #8a8a8a }
+      dt { color: #b4b4b4 } .time { background: #45464b } a { color: #8ab4f8 } fieldset { border-color: #666 }
+      .mistakes { border-color: #ff6b5e } .mistakes h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
+      .legend, li, .time { --service: #35b565; --combines: #ff6b5e; --degraded: #f0a030 }
+      :focus-visible { outline-color: #8ab4f8 }
+    }
+    @media print { .layer { display: none } }`;
 
   const element = (name, attributes = {}, ...inside) => {
     const made = document.createElement(name);
@@ -59,18 +80,33 @@
   const ms = (value) => value === null || value === undefined ? null
     : value >= 1000 ? `${Math.round(value / 10) / 100} s` : value >= 10 ? `${Math.round(value)} ms` : `${Math.round(value * 10) / 10} ms`;
 
-  const all = [];
-  const gather = (parts, depth) => parts.forEach((part) => { all.push({ part, depth }); gather(part.parts, depth + 1); });
-  if (record) gather(record.parts, 0);
+  // Whoever lets nothing be stored there is asked again each time.
+  const memory = {
+    get: (name) => { try { return JSON.parse(sessionStorage.getItem(`pasteup-${name}`)); } catch { return null; } },
+    set: (name, value) => { try { sessionStorage.setItem(`pasteup-${name}`, JSON.stringify(value)); } catch { /* It is not. */ } },
+  };
+
+  // All parts, each by the mark around it: one that is loaded once it is scrolled to comes with marks of its own.
+  const all = [], known = new Map();
+  const gather = (mark, parts, depth, into = all.length) => {
+    for (const part of parts) {
+      const one = { part, depth };
+      all.splice(into, 0, one);
+      known.set(`${mark} ${part.number}`, one);
+      into = gather(mark, part.parts, depth + 1, into + 1);
+    }
+    return into;
+  };
+  if (record) gather(told.mark, record.parts, 0);
   const kind = (part) => {
     const expected = ["condition", "empty", "revalidating"].includes(part.reason);
     if (part.outcome !== "fresh" && !expected) return "degraded";
     if (part.outcome === "stale") return "degraded";
     return part.parts.length ? "combines" : "service";
   };
-  const state = (part) => part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
+  const state = (part) => part.lazy && !part.cache ? "loaded when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
   const took = (part) => part.start_ms === null ? null : ms(part.end_ms - part.start_ms);
-  const label = (part) => [`${part.id}: ${state(part)}`, took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
+  const label = (part) => [`${part.id}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
 
   // The host stands behind the body, where it moves nothing.
   const host = element("pasteup-overlay");
@@ -82,23 +118,42 @@
   const layer = element("div", { class: "layer", lang: "en" }, page);
   shadow.append(layer);
 
+  // A part that was loaded since, and what it says of itself.
+  const arrived = (data) => {
+    const holder = [...data.parentNode.childNodes].slice(0, [...data.parentNode.childNodes].indexOf(data)).reverse();
+    const before = holder.find((node) => node.nodeType === Node.COMMENT_NODE);
+    const place = before && known.get(before.data);
+    let late;
+    try { late = JSON.parse(data.textContent); } catch { return; }
+    data.remove();
+    const parts = late.record?.parts ?? [];
+    if (!place?.part.lazy || !parts.length || typeof late.mark !== "string") return;
+    // It takes the place of the one that was to come.
+    const at = all.indexOf(place), [first] = parts;
+    const { id, file, line, number } = place.part;
+    place.part = { ...place.part, ...first, id, file, line, number, lazy: null };
+    gather(late.mark, first.parts, place.depth + 1, at + 1);
+    boxes.get(place)?.remove();
+  };
+
   // Where parts are: between the comments around them.
   const ranges = new Map();
   const measure = () => {
+    for (const data of document.querySelectorAll(DATA)) arrived(data);
+    for (const script of document.querySelectorAll("script[src^='/_pasteup/overlay-']")) script.remove();
     const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_COMMENT);
     const begun = new Map();
     ranges.clear();
     while (walker.nextNode()) {
-      const text = walker.currentNode.data;
-      const begins = text.startsWith(`${told.mark} `);
-      if (!begins && !text.startsWith(`/${told.mark} `)) continue;
-      const number = Number(text.slice(told.mark.length + (begins ? 1 : 2)));
-      if (begins) { begun.set(number, walker.currentNode); continue; }
-      if (!begun.has(number)) continue;
+      const text = walker.currentNode.data, ends = text.startsWith("/");
+      const one = known.get(ends ? text.slice(1) : text);
+      if (!one) continue;
+      if (!ends) { begun.set(one, walker.currentNode); continue; }
+      if (!begun.has(one)) continue;
       const range = new Range();
-      range.setStartAfter(begun.get(number));
+      range.setStartAfter(begun.get(one));
       range.setEndBefore(walker.currentNode);
-      ranges.set(number, range);
+      ranges.set(one, range);
     }
   };
   const place = (range) => {
@@ -108,36 +163,72 @@
     return { left: left + scrollX, top: top + scrollY,
       width: Math.max(...shown.map((rect) => rect.right)) - left, height: Math.max(...shown.map((rect) => rect.bottom)) - top };
   };
+
+  class Box {
+    constructor(one) {
+      this.box = element("div", { class: `box ${kind(one.part)}` });
+      this.label = element("button", { class: `label ${kind(one.part)}`, type: "button", click: () => choose(one) }, label(one.part));
+      page.append(this.box, this.label);
+      this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
+    }
+    remove() { this.box.remove(); this.label.remove(); for (const [one, box] of boxes) if (box === this) boxes.delete(one); }
+    // A little outside of what it is around, and further outside where other boxes are inside.
+    put({ left, top, width, height }, out, end) {
+      const right = Math.min(left + width + out, end);
+      left = Math.max(0, left - out);
+      [top, width, height] = [Math.max(0, top - out), right - left, height + 2 * out];
+      Object.assign(this.box.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    }
+  }
   const boxes = new Map();
+  const HIGH = 20, LEAST = 230;
+  const levels = (part) => part.parts.length ? 1 + Math.max(...part.parts.map(levels)) : 0;
   const draw = () => {
-    for (const { part } of all) {
-      const range = ranges.get(part.number);
-      const at = range && place(range);
-      let box = boxes.get(part.number);
-      if (!at) { box?.remove(); boxes.delete(part.number); continue; }
-      if (!box) {
-        box = element("div", { class: `box ${kind(part)}` },
-          element("button", { class: "label", type: "button", click: () => choose(part) }, label(part)));
-        boxes.set(part.number, box);
-        page.append(box);
-      }
-      box.classList.toggle("top", at.top < 20);
-      Object.assign(box.style, { left: `${at.left}px`, top: `${at.top}px`, width: `${at.width}px`, height: `${at.height}px` });
+    const places = [];
+    for (const one of all) {
+      const range = ranges.get(one), at = range && place(range);
+      if (at) places.push([one, at]); else boxes.get(one)?.remove();
+    }
+    for (const [one] of places) if (!boxes.has(one)) { layer.hidden || boxes.set(one, new Box(one)); }
+    const end = document.documentElement.clientWidth + scrollX, taken = [];
+    for (const [one, at] of places) {
+      const box = boxes.get(one);
+      if (!box) continue;
+      box.put(at, 3 + 3 * levels(one.part), end);
+      // Above its part; where another label is, or nothing, below a low one, or further down inside.
+      const width = Math.min(box.wide, Math.max(at.width, LEAST), end - scrollX);
+      const left = Math.max(0, Math.min(at.left, end - width));
+      const free = (top) => taken.every((other) => other.left >= left + width || left >= other.left + other.width || other.top >= top + HIGH || top >= other.top + HIGH);
+      const tops = [at.top - HIGH, ...(at.height < 3 * HIGH ? [at.top + at.height] : []), ...Array.from({ length: 12 }, (_, step) => at.top + step * (HIGH + 1))].filter((top) => top >= 0);
+      const top = tops.find(free) ?? tops[0];
+      taken.push({ left, top, width });
+      Object.assign(box.label.style, { left: `${left}px`, top: `${top}px`, width: `${width}px` });
     }
     follow();
   };
   const follow = () => { page.style.transform = `translate(${-scrollX}px, ${-scrollY}px)`; };
 
-  let panel = null;
-  const close = () => { panel?.remove(); panel = null; for (const box of boxes.values()) box.classList.remove("chosen"); };
+  let panel = null, opener = null;
+  const close = () => {
+    if (!panel) return;
+    panel.remove();
+    panel = null;
+    memory.set("open", null);
+    for (const { box } of boxes.values()) box.classList.remove("chosen");
+    opener?.focus({ preventScroll: true });
+  };
   const open = (made) => {
+    const from = panel ? opener : shadow.activeElement;
+    opener = null;
     close();
+    opener = from;
     panel = made;
     panel.append(element("button", { class: "close", type: "button", "aria-label": "Close", click: close }, "×"));
     layer.append(panel);
     panel.focus();
   };
-  const choose = (part) => {
+  const choose = (one) => {
+    const { part } = one;
     const row = (name, value) => value === null || value === undefined || value === "" ? [] : [element("dt", {}, name), element("dd", {}, value)];
     const link = (url) => url && /^https?:/.test(url) ? element("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, url) : url;
     const time = element("div", { class: `time ${kind(part)}`, role: "img", "aria-label": `${took(part)} of ${ms(part.timeout_ms)}` });
@@ -153,24 +244,27 @@
         ...row("outcome", state(part)), ...row("nanoservice", [part.fragment, part.version].filter(Boolean).join(" ")),
         ...row("owner", part.owner), ...row("runbook", link(part.runbook)), ...row("kept", part.kept), ...row("age", ms(part.age_ms)),
         ...row("time", part.start_ms === null ? null : `${took(part)} of ${ms(part.timeout_ms)}`),
-        ...row("first byte", part.first_byte_ms === null ? null : `after ${ms(part.first_byte_ms - part.start_ms)}`),
+        ...row("first byte", part.first_byte_ms === null ? null : `after ${ms(Math.max(0, part.first_byte_ms - part.start_ms))}`),
         ...row("asked", part.tries ? `${part.endpoint}${part.tries > 1 ? `, ${part.tries} times` : ""}` : part.endpoint),
         ...row("bytes", part.bytes), ...row("what happened", part.detail), ...row("layout", `${part.file}:${part.line}`)),
       told.dev ? tamper(part) : null));
-    boxes.get(part.number)?.classList.add("chosen");
+    boxes.get(one)?.box.classList.add("chosen");
+    memory.set("open", part.id);
   };
   const list = () => open(element("section", { class: "panel", tabindex: "-1", "aria-label": "All parts" },
     element("h2", {}, "All parts"),
     element("p", {}, `${record.layout}${record.owner ? `, ${record.owner}` : ""}`),
-    element("ul", {}, ...all.map(({ part, depth }) => {
-      const item = element("li", { class: kind(part) }, element("button", { type: "button", click: () => choose(part) }, label(part)));
+    element("ul", {}, ...all.map((one) => {
+      const { part, depth } = one;
+      const item = element("li", { class: kind(part) }, element("button", { type: "button", click: () => choose(one) },
+        label(part), ranges.has(one) && place(ranges.get(one)) ? null : " · not to be seen on the page"));
       item.style.marginLeft = `${depth}rem`;
       return item;
     }))));
 
   // While developing: what if it were slow, or failed, or had nothing to show?
   const tamper = (part) => {
-    const faults = JSON.parse(sessionStorage.getItem("pasteup-faults") ?? "{}");
+    const faults = memory.get("faults") ?? {};
     const known = faults[part.fragment] ?? {};
     const slow = element("input", { type: "range", min: "0", max: "3000", step: "100", value: String(known.delay_ms ?? 0) });
     const says = element("output", {}, ms(Number(slow.value)));
@@ -179,7 +273,7 @@
     const words = ["it answers as it does", "it fails", "it has nothing to show"];
     const send = async () => {
       const fault = { delay_ms: slow.value, what: what.find((one) => one.checked).value };
-      sessionStorage.setItem("pasteup-faults", JSON.stringify({ ...faults, [part.fragment]: fault }));
+      memory.set("faults", { ...faults, [part.fragment]: fault });
       const query = new URLSearchParams({ fragment: part.fragment, ...fault });
       await fetch(`/_pasteup/dev/fault?${query}`, { method: "POST", headers: { "pasteup-dev": "1" } });
       reload();
@@ -190,7 +284,7 @@
   };
 
   const reload = () => {
-    sessionStorage.setItem("pasteup-scroll", JSON.stringify([location.pathname, scrollX, scrollY]));
+    memory.set("scroll", [location.pathname, scrollX, scrollY]);
     location.reload();
   };
   const mistakes = element("section", { class: "mistakes", role: "alert", hidden: true });
@@ -201,12 +295,13 @@
       ...problems.map((text) => element("pre", {}, text)));
   };
   const watch = () => {
-    let seen = null;
+    let seen = told.version;
     const events = new EventSource("/_pasteup/dev/events");
     events.onmessage = ({ data }) => {
       const { version, process, problems } = JSON.parse(data);
       const now = `${process} ${version}`;
-      if (seen !== null && seen !== now && !problems.length) return reload();
+      if (memory.get("process") !== process) { memory.set("process", process); memory.set("faults", {}); }
+      if (seen !== now && !problems.length) return reload();
       seen = now;
       tell(problems);
     };
@@ -214,14 +309,15 @@
 
   const toggle = () => {
     layer.hidden = !layer.hidden;
-    sessionStorage.setItem("pasteup-hidden", layer.hidden ? "1" : "");
+    memory.set("hidden", layer.hidden);
+    if (!layer.hidden) draw();
   };
   addEventListener("keydown", (event) => {
     const typing = event.composedPath()[0];
     if (typing instanceof HTMLElement && (typing.isContentEditable || /^(input|textarea|select)$/i.test(typing.tagName)) && typing.type !== "radio" && typing.type !== "range") return;
-    if (event.key === KEY && !event.ctrlKey && !event.metaKey && !event.altKey) toggle();
+    if ((event.key === KEY || event.code === "Backquote") && !event.ctrlKey && !event.metaKey && !event.altKey) toggle();
     if (event.key === "Escape") close();
-  });
+  }, true);
 
   const begin = () => {
     if (record) {
@@ -235,23 +331,29 @@
         element("button", { type: "button", click: toggle }, `Hide (key ${KEY})`)));
     }
     layer.append(mistakes);
-    layer.hidden = sessionStorage.getItem("pasteup-hidden") === "1";
+    layer.hidden = memory.get("hidden") === true;
     document.documentElement.append(host);
     measure();
     draw();
-    let due = false;
-    const again = () => {
-      if (due) return;
-      due = true;
-      requestAnimationFrame(() => { due = false; draw(); });
+    let due = 0;
+    const again = (what) => {
+      if (!due) requestAnimationFrame(() => { if (due > 1) measure(); due = 0; draw(); });
+      due = Math.max(due, what);
     };
-    addEventListener("scroll", follow, { passive: true });
-    addEventListener("resize", again);
-    addEventListener("load", again);
-    new ResizeObserver(again).observe(document.body ?? document.documentElement);
-    const [path, x, y] = JSON.parse(sessionStorage.getItem("pasteup-scroll") ?? "[]");
-    sessionStorage.removeItem("pasteup-scroll");
+    const [MOVED, CHANGED] = [1, 2];
+    // Parts may stand still, or in something that scrolls by itself.
+    addEventListener("scroll", () => { follow(); again(MOVED); }, { passive: true, capture: true });
+    addEventListener("resize", () => again(MOVED));
+    addEventListener("load", () => again(MOVED), true);
+    new ResizeObserver(() => again(MOVED)).observe(document.body ?? document.documentElement);
+    new MutationObserver((changes) => again(changes.some(({ type }) => type === "childList") ? CHANGED : MOVED))
+      .observe(document.documentElement, { childList: true, attributes: true, characterData: true, subtree: true });
+    for (const event of ["transitionend", "animationend", "toggle", "input", "pointerup"]) addEventListener(event, () => again(MOVED), { passive: true, capture: true });
+    const [path, x, y] = memory.get("scroll") ?? [];
+    memory.set("scroll", null);
     if (path === location.pathname) scrollTo({ left: x, top: y, behavior: "instant" });
+    const before = told.dev && all.find(({ part }) => part.id === memory.get("open"));
+    if (before) choose(before);
     if (told.dev) watch();
   };
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", begin); else begin();

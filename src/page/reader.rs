@@ -142,11 +142,15 @@ fn device(headers: &HeaderMap) -> Option<Device> {
     })
 }
 
+/// The cookie of who may see the overlay, and the header. No nanoservice is told, whatever it declares.
+pub const DEBUG_TOKEN: &str = "pasteup-debug";
+
 /// Names and values (RFC 6265, 5.4), in order; a pair that is no UTF-8 is left out.
 pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let pairs =
         headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='))
+    let all = pairs.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
+    all.filter(|(name, _)| *name != DEBUG_TOKEN)
 }
 
 /// Headers that proxies add, and that mean nothing from anybody else.

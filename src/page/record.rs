@@ -13,6 +13,9 @@ use super::plan::{Outcomes, Plan};
 use super::units;
 use super::verdict::Verdict;
 
+/// Parts that `Server-Timing` tells of.
+const MOST_TIMED: usize = 50;
+
 /// What happened to a page. Times are in milliseconds, from the moment at which it was planned.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
@@ -81,6 +84,8 @@ pub struct Part {
     pub detail: Option<String>,
     /// The page is no page without it.
     pub required: bool,
+    /// Where it is by itself, of one that is loaded once a reader scrolls near.
+    pub lazy: Option<String>,
     /// Where it stands.
     pub file: String,
     /// Its line there, from 1.
@@ -96,7 +101,7 @@ impl Record {
         let status = match verdict {
             Verdict::Page(status) | Verdict::Error(status) | Verdict::Redirect(status, _) => *status,
         };
-        let order = plan.in_order(outcomes);
+        let order = plan.in_order_with_lazy(outcomes);
         Self {
             route: plan.visit.pattern.clone(),
             layout: plan.template.file.clone(),
@@ -119,7 +124,7 @@ impl Record {
         })
     }
 
-    /// `Server-Timing` (W3C): a metric a part, by its name.
+    /// `Server-Timing` (W3C): a metric a part, by its name; of many parts the first. Proxies refuse heads that are large.
     #[must_use]
     pub fn server_timing(&self) -> String {
         let total = format!("total;dur={}", self.took_ms);
@@ -129,7 +134,7 @@ impl Record {
             let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
             format!("{};dur={};desc=\"{}{reason}{cache}\"", token(&part.id), rounded(took), part.outcome)
         };
-        std::iter::once(total).chain(self.all().map(part)).collect::<Vec<_>>().join(", ")
+        self.all().map(part).take(MOST_TIMED).fold(total, |all, one| all + ", " + &one)
     }
 
     /// `Cache-Status` (RFC 9211): of the page as a whole; a hit is one that nobody had to be asked for.
@@ -163,7 +168,7 @@ fn parts(plan: &Plan, outcomes: &Outcomes, order: &[usize], within: Option<usize
 
 fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
     let (one, fetch) = (&plan.holes[hole], plan.of(hole));
-    let (manifest, at) = (plan.service(hole), &one.fragment.at);
+    let (manifest, at) = (plan.service(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
     let outcome = outcomes[hole].as_ref().unwrap_or(&unknown);
     let (course, answer) = (outcome.course.as_deref(), outcome.answer.as_deref());
@@ -174,13 +179,16 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
     Part {
         id: one.id.to_string(),
         number: hole,
-        fragment: fetch.map_or_else(|| one.fragment.asks(), |fetch| &fetch.service).to_owned(),
+        fragment: plan.service_name(hole).to_string(),
         version: manifest.map(|manifest| manifest.version.to_string()),
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
         reason: outcome.reason.map(Reason::as_str),
-        why: why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
+        why: match plan.lazy(hole) {
+            Some(_) => "it is loaded once a reader scrolls near".to_owned(),
+            None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
+        },
         cache: course.map(|course| course.cache.as_str()),
         kept: fetch.zip(answer).map(|(fetch, answer)| kept(answer, fetch, course.and_then(|course| course.age))),
         age_ms: course.and_then(|course| course.age).map(milliseconds),
@@ -201,6 +209,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
         // That it is shut out says all there is to say.
         detail: sent.filter(|_| outcome.reason != Some(Reason::CircuitOpen)).and_then(|sent| sent.failure.clone()),
         required: one.required,
+        lazy: plan.lazy(hole).map(str::to_owned),
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),
@@ -243,7 +252,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     match outcome.shown {
         Shown::Fresh => failed,
         Shown::Stale => format!("an old copy: {failed}"),
-        Shown::Fallback => format!("the layout's fallback: {failed}"),
+        Shown::Fallback => format!("the fallback: {failed}"),
         Shown::Omitted => format!("nothing, and no fallback: {failed}"),
     }
 }

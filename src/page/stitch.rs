@@ -137,16 +137,18 @@ impl Stitcher {
                     Err(fallback) => Some(Place::start((fallback, scope))),
                     Ok(hole) if plan.lazy(hole).is_some() => {
                         let (open, behind) = plan.around_lazy(hole).unwrap_or_default();
+                        let (mark, end) = self.marks(hole).unzip();
+                        chunks.extend(mark);
                         chunks.push(open);
-                        close = Some(Place::start((&Arc::from([Part::Text(behind)]), scope)));
+                        let behind = [behind].into_iter().chain(end).map(Part::Text).collect();
+                        close = Some(Place::start((&behind, scope)));
                         Some(Place::start(plan.fallback(hole)))
                     }
                     Ok(hole) => match (&outcomes[hole], self.names) {
                         (Some(outcome), _) => {
-                            if let Some(mark) = &self.mark {
-                                chunks.push(Bytes::from(format!("<!--{mark} {hole}-->")));
-                                let behind = Part::Text(Bytes::from(format!("<!--/{mark} {hole}-->")));
-                                close = Some(Place::start((&Arc::from([behind]), scope)));
+                            if let Some((mark, end)) = self.marks(hole) {
+                                chunks.push(mark);
+                                close = Some(Place::start((&Arc::from([Part::Text(end)]), scope)));
                             }
                             self.shown(plan, hole, outcome, chunks)
                         }
@@ -164,6 +166,12 @@ impl Stitcher {
             self.open.last_mut().expect("one is open").at += 1;
             self.open.extend(close.into_iter().chain(inside));
         }
+    }
+
+    /// The comments around a hole.
+    fn marks(&self, hole: usize) -> Option<(Bytes, Bytes)> {
+        let mark = self.mark.as_ref()?;
+        Some((Bytes::from(format!("<!--{mark} {hole}-->")), Bytes::from(format!("<!--/{mark} {hole}-->"))))
     }
 
     /// Sends what was passed by and has come since, in whatever order.

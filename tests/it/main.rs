@@ -36,9 +36,12 @@ mod validating;
 mod withstanding;
 
 mod console;
+mod developing;
+mod explaining;
 mod living;
 mod mistakes;
 mod observing;
+mod overlaying;
 mod reloading;
 mod rendering;
 mod serving;

@@ -67,7 +67,19 @@ pub struct Dev {
     pub stop: CancellationToken,
 }
 
+impl Change {
+    /// Its name among all changes.
+    fn name(&self) -> String {
+        format!("{} {}", self.process, self.version)
+    }
+}
+
 impl Dev {
+    /// Which state of the files is live.
+    pub(super) fn version(&self) -> String {
+        self.changes.borrow().name()
+    }
+
     /// `None`: there is nothing at this path.
     pub(super) fn respond(&self, path: &str, request: &Parts) -> Option<Response> {
         match (path.strip_prefix(PREFIX)?, &request.method) {

@@ -17,7 +17,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE,
     VARY, X_CONTENT_TYPE_OPTIONS,
@@ -45,7 +45,7 @@ use body::Chunks;
 use coding::Coding;
 use dev::Dev;
 pub use error_page::html as error_page_html;
-use overlay::Overlay;
+use overlay::{Drawing, Overlay};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The compositor's own paths.
@@ -266,7 +266,10 @@ impl Pages {
         if let Some(response) = self.dev.as_ref().and_then(|dev| dev.respond(request.uri.path(), request)) {
             return response;
         }
-        let overlaid = self.overlay.is_for(&request.headers, || self.compositor.now());
+        let drawing = self
+            .overlay
+            .is_for(&request.headers, || self.compositor.now())
+            .then(|| Drawing::new(self.dev.as_ref().map(Dev::version)));
         let path = match self.path(request) {
             Ok(path) => path,
             Err(StatusCode::METHOD_NOT_ALLOWED) => {
@@ -291,18 +294,21 @@ impl Pages {
         }
         let Some(Wanted { request: wanted, part, stream }) = self.wanted(&path, request, snapshot, trusted, trace)
         else {
-            let missing = error(StatusCode::NOT_FOUND, trace);
-            return if overlaid { self.overlaid(missing, None, trace) } else { missing };
+            let missing = error_page::html(StatusCode::NOT_FOUND, &trace.to_string());
+            return match drawing {
+                Some(drawing) => {
+                    let answer = error_with(StatusCode::NOT_FOUND, Bytes::new());
+                    overlaid(answer, vec![missing.into()], None, &drawing, permit)
+                }
+                None => error_with(StatusCode::NOT_FOUND, missing.into()),
+            };
         };
-        // What a script puts into a page is none.
-        let overlaid = overlaid && wanted.template.alone.is_none();
         *page = Some(wanted.visit.pattern.clone());
         // What a page that is still to come varies on is not known yet, but what it may come to.
         let mut dimensions = wanted.template.reads.clone();
-        let begun = if overlaid {
-            Begun::Whole(Box::new(self.compositor.compose(wanted).await))
-        } else {
-            self.compositor.serve(wanted, stream).await
+        let begun = match &drawing {
+            Some(_) => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
+            None => self.compositor.serve(wanted, stream).await,
         };
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
@@ -313,10 +319,12 @@ impl Pages {
                 let body = || Body::new(Chunks::held(whole.chunks.clone(), permit));
                 answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
             }
-            Begun::Whole(page) if overlaid => self.explained(*page, trace, permit),
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                response(*page, held, trace, permit)
+                match &drawing {
+                    Some(drawing) => explained(*page, drawing, trace, permit),
+                    None => response(*page, held, trace, permit),
+                }
             }
             Begun::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {
@@ -342,29 +350,31 @@ impl Pages {
     }
 }
 
-impl Pages {
-    /// A page with the overlay.
-    fn explained(&self, page: Page, trace: &Trace, permit: OwnedSemaphorePermit) -> Response {
-        let record = page.record();
-        let response = match &page.verdict {
-            Verdict::Redirect(..) => return response(page, &HeaderMap::new(), trace, permit),
-            Verdict::Error(status) => error(*status, trace),
-            Verdict::Page(status) => {
-                let chunks = Chunks::held(overlay::marked(&page, trace), permit);
-                self::page(*status, page.headers.at(Instant::now()), Body::new(chunks))
-            }
-        };
-        self.overlaid(response, Some(&record), trace)
-    }
+/// A page with the overlay.
+fn explained(page: Page, drawing: &Drawing, trace: &Trace, permit: OwnedSemaphorePermit) -> Response {
+    let record = page.record();
+    let (chunks, answer) = match &page.verdict {
+        Verdict::Redirect(..) => return response(page, &HeaderMap::new(), trace, permit),
+        Verdict::Error(status) => {
+            (vec![error_page::html(*status, &trace.to_string()).into()], error_with(*status, Bytes::new()))
+        }
+        Verdict::Page(status) => {
+            (drawing.marked(&page), self::page(*status, page.headers.at(Instant::now()), Body::empty()))
+        }
+    };
+    overlaid(answer, chunks, Some(&record), drawing, permit)
+}
 
-    /// A response with the overlay behind it.
-    fn overlaid(&self, response: Response, record: Option<&Record>, trace: &Trace) -> Response {
-        let tail = overlay::tail(record, self.dev.is_some(), trace);
-        let tail = stream::once(std::future::ready(Ok(tail)));
-        let mut response = response.map(|body| Body::from_stream(body.into_data_stream().chain(tail)));
-        overlay::adapt(response.headers_mut(), record);
-        response
-    }
+fn overlaid(
+    response: Response,
+    chunks: Vec<Bytes>,
+    record: Option<&Record>,
+    drawing: &Drawing,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let mut response = response.map(|_| Body::new(Chunks::held(drawing.over(chunks, record), permit)));
+    overlay::adapt(response.headers_mut(), record);
+    response
 }
 
 /// The host that was asked (RFC 9110, 7.2).

@@ -317,6 +317,12 @@ impl Plan {
         self.of(hole)?.manifest.as_ref()
     }
 
+    /// The nanoservice that a hole is filled by, or would be.
+    #[must_use]
+    pub fn service_name(&self, hole: usize) -> Name {
+        self.of(hole).map_or_else(|| self.holes[hole].fragment.asks().into(), |fetch| Arc::clone(&fetch.service))
+    }
+
     /// Takes up what a hole is filled with. Where that asks for others, the plan grows.
     pub fn take(&mut self, hole: usize, outcome: &Outcome) {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);

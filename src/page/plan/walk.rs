@@ -210,6 +210,14 @@ impl Plan {
     /// for by themselves are none of the page's own.
     #[must_use]
     pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
+        let mut found = self.in_order_with_lazy(outcomes);
+        found.retain(|hole| self.lazy(*hole).is_none());
+        found
+    }
+
+    /// The same, and among them those that readers ask for by themselves.
+    #[must_use]
+    pub fn in_order_with_lazy(&self, outcomes: &Outcomes) -> Vec<usize> {
         let mut found = Vec::with_capacity(self.holes.len());
         let (parts, scope) = self.page();
         self.walk(&parts, scope, outcomes, &mut |hole| found.push(hole));
@@ -236,7 +244,10 @@ impl Plan {
                 }
                 Part::Fragment(fragment) => {
                     let inside = match self.hole(scope, *fragment) {
-                        Ok(hole) if self.lazy(hole).is_some() => Some(self.fallback(hole)),
+                        Ok(hole) if self.lazy(hole).is_some() => {
+                            meet(hole);
+                            Some(self.fallback(hole))
+                        }
                         Ok(hole) => {
                             meet(hole);
                             let outcome = outcomes.get(hole).and_then(Option::as_ref);

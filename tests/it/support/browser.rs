@@ -30,6 +30,20 @@ impl WebDriverCompatibleCommand for Cdp {
     }
 }
 
+/// What the console holds.
+#[derive(Debug)]
+struct Log;
+
+impl WebDriverCompatibleCommand for Log {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "type": "browser" }).to_string()))
+    }
+}
+
 impl Browser {
     /// Starts one that waits for each page's end.
     pub(crate) async fn start() -> Self {
@@ -42,10 +56,16 @@ impl Browser {
     }
 
     async fn start_with(patience: &str, more: &[&str]) -> Self {
-        let mut command = Command::new("chromedriver");
-        command.arg("--port=0");
-        let mut driver = Process::start(command);
-        let port = driver.line("started successfully on port ").await;
+        // It wants the same free port in IPv4 and IPv6, and ends where it was given one that is not.
+        let (driver, port) = loop {
+            let mut command = Command::new("chromedriver");
+            command.arg("--port=0");
+            let mut driver = Process::start(command);
+            if let Some(port) = driver.line_or_end("started successfully on port ").await {
+                break (driver, port);
+            }
+            assert!(driver.said().contains("Address already in use"), "{}", driver.said());
+        };
         let profile = tempfile::tempdir().unwrap();
         let folder = format!("--user-data-dir={}", profile.path().display());
         let mut arguments = vec![
@@ -117,6 +137,17 @@ impl Browser {
             next.extend(node["childIds"].as_array().into_iter().flatten().rev().filter_map(find));
         }
         said
+    }
+
+    /// What the console holds since it was last looked at.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let entries = self.client.issue_cmd(Log).await.unwrap();
+        entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// Keeps a picture of the page, for people to look at.

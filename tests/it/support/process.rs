@@ -92,8 +92,19 @@ impl TestSite {
     }
 
     pub(crate) async fn serve_with(&self, environment: &[(&str, &str)]) -> Server {
+        self.start("serve", environment).await
+    }
+
+    /// Starts `pasteup dev`, and waits until it is ready.
+    pub(crate) async fn dev(&self) -> Server {
+        self.start("dev", &[]).await
+    }
+
+    async fn start(&self, command_name: &str, environment: &[(&str, &str)]) -> Server {
         let mut command = pasteup(self.path());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).envs(environment.iter().copied());
+        command
+            .args([command_name, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .envs(environment.iter().copied());
         let mut process = Process::start(command);
         let pages = process.line("listening on ").await;
         let admin = process.line("admin on ").await;
@@ -189,6 +200,17 @@ impl Process {
             self.said.push(line.clone());
             if let Some((_, behind)) = line.split_once(text) {
                 return behind.trim().to_owned();
+            }
+        }
+    }
+
+    /// The same; `None` where it ends without such a line.
+    pub(crate) async fn line_or_end(&mut self, text: &str) -> Option<String> {
+        loop {
+            let line = timeout(PATIENCE, self.lines.recv()).await.expect("it says something, or ends")?;
+            self.said.push(line.clone());
+            if let Some((_, behind)) = line.split_once(text) {
+                return Some(behind.trim().to_owned());
             }
         }
     }

@@ -1,0 +1,212 @@
+//! `pasteup dev`: the page follows its files, tells their mistakes, and shows what would be if a part were slow or broken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::explaining::overlay;
+use crate::support::browser::Browser;
+use crate::support::process::{Server, TestSite, client};
+use crate::support::service::RawService;
+
+async fn fault(server: &Server, query: &str) -> u16 {
+    let post = client().post(format!("{}/_pasteup/dev/fault?{query}", server.pages)).header("pasteup-dev", "1");
+    post.send().await.unwrap().status().as_u16()
+}
+
+/// Outcome and reason of the first part.
+async fn first(server: &Server) -> (String, String) {
+    let part = overlay(&server.text("/").await)["record"]["parts"][0].clone();
+    (part["outcome"].as_str().unwrap().to_owned(), part["reason"].as_str().unwrap_or("-").to_owned())
+}
+
+fn words(outcome: &str, reason: &str) -> (String, String) {
+    (outcome.to_owned(), reason.to_owned())
+}
+
+#[tokio::test]
+async fn a_part_is_made_slow_failing_and_empty_and_well_again() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>here</b>").await;
+    let site = TestSite::new()
+        .front("<fragment name=a id=place timeout=300ms><i>as the editor wrote it</i></fragment><fragment name=b />")
+        .service("a", service.address)
+        .service("b", service.address);
+    let server = site.dev().await;
+    assert_eq!(first(&server).await, words("fresh", "-"));
+    for (query, outcome, reason) in [
+        ("fragment=a&what=fail", "fallback", "status"),
+        ("fragment=a&what=empty", "omitted", "empty"),
+        ("fragment=a&delay_ms=2000", "fallback", "timeout"),
+        ("fragment=a&delay_ms=20&what=answer", "fresh", "-"),
+        ("fragment=a", "fresh", "-"),
+    ] {
+        assert_eq!(fault(&server, query).await, 204, "{query}");
+        assert_eq!(first(&server).await, words(outcome, reason), "{query}");
+        assert_eq!(server.text("/").await.contains("<i>as the editor wrote it</i>"), outcome == "fallback");
+        let other = overlay(&server.text("/").await)["record"]["parts"][1].clone();
+        assert_eq!(other["outcome"], "fresh", "the others are as they were");
+    }
+    for wrong in [
+        "",
+        "what=fail",
+        "fragment=a&what=explode",
+        "fragment=a&delay_ms=-1",
+        "fragment=a&delay_ms=60001",
+        "fragment=a&more=1",
+    ] {
+        assert_eq!(fault(&server, wrong).await, 400, "{wrong}");
+    }
+    // Nobody else's page can do it: a form sends no such header, and a link is a GET.
+    let url = format!("{}/_pasteup/dev/fault?fragment=a&what=fail", server.pages);
+    let form = client().post(&url).header("origin", "https://evil.example").header("content-type", "text/plain");
+    assert_eq!(form.send().await.unwrap().status(), 405);
+    let get = client().get(&url).header("origin", "https://evil.example").header("sec-fetch-site", "cross-site");
+    assert_eq!(get.send().await.unwrap().status(), 404);
+    assert_eq!(client().get(&url).header("pasteup-dev", "1").send().await.unwrap().status(), 404);
+    let preflight = client().request(http::Method::OPTIONS, &url).header("origin", "https://evil.example");
+    let preflight = preflight.header("access-control-request-headers", "pasteup-dev").send().await.unwrap();
+    assert_eq!(preflight.status(), 405);
+    assert!(!preflight.headers().contains_key("access-control-allow-origin"));
+    assert_eq!(first(&server).await, words("fresh", "-"));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_those_who_listen() {
+    let mut server = TestSite::new().front("x").dev().await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(b"GET /_pasteup/dev/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("data: ") {
+        let mut bytes = [0; 1000];
+        let length = stream.read(&mut bytes).await.unwrap();
+        assert!(length > 0);
+        said.extend_from_slice(&bytes[..length]);
+    }
+    let head = String::from_utf8_lossy(&said).to_lowercase();
+    assert!(head.contains("content-type: text/event-stream") && head.contains("cache-control: no-store"), "{head}");
+    assert!(!head.contains("content-encoding"), "{head}");
+    let began = Instant::now();
+    server.process.terminate();
+    assert!(server.process.ended().await.success());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+const SHADOW: &str = "document.querySelector('pasteup-overlay').shadowRoot";
+
+/// Waits until something is so, over reloads too.
+async fn until(browser: &Browser, what: &str) {
+    let began = Instant::now();
+    while browser.client.execute(&format!("return !!({what})"), vec![]).await.unwrap_or(Value::Null) != true {
+        assert!(began.elapsed() < Duration::from_secs(20), "never `{what}`");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_follows_its_files_and_tells_their_mistakes() {
+    let page = |text: &str| {
+        format!(
+            "+++\nroute = \"/\"\n[headers]\nContent-Security-Policy = \"default-src 'none'; style-src 'unsafe-inline'\"\n+++\n\
+             <!doctype html><html lang=en><head><title>The Paper</title><style>body {{ font: 1rem Georgia, serif; margin: 2rem }} main {{ height: 4000px }}</style></head>\
+             <body><h1>{text}</h1><main>tall</main></body></html>\n"
+        )
+    };
+    let site = TestSite::new().file("layouts/front.html", &page("one"));
+    let server = site.dev().await;
+    let browser = Browser::start().await;
+    browser.client.set_window_size(1000, 800).await.unwrap();
+    browser.client.goto(&server.pages).await.unwrap();
+    until(&browser, &format!("{SHADOW}.querySelector('.bar')")).await;
+    browser.says("scrollTo(0, 1234)").await;
+    site.write("layouts/front.html", &page("two"));
+    until(&browser, "document.querySelector('h1').textContent === 'two'").await;
+    until(&browser, "scrollY === 1234").await;
+
+    // A mistake is told at its place, over the last good state.
+    site.write("layouts/front.html", &page("three <fragment name=nobody />"));
+    until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
+    let told = browser.says(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
+    let told = told.as_str().unwrap();
+    for part in ["A mistake in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
+        assert!(told.contains(part), "no `{part}` in {told}");
+    }
+    assert_eq!(browser.text("h1").await, "two");
+    browser.screenshot("dev-mistake.png").await;
+    let media = serde_json::json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser.cdp("Emulation.setEmulatedMedia", media).await;
+    browser.screenshot("dev-mistake-dark.png").await;
+    // Who comes now is told too.
+    browser.client.refresh().await.unwrap();
+    until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
+    site.write("layouts/front.html", &page("four"));
+    until(&browser, "document.querySelector('h1').textContent === 'four'").await;
+    until(&browser, &format!("{SHADOW}.querySelector('.mistakes').hidden")).await;
+
+    // Where there is no page, one may be made.
+    browser.client.goto(&format!("{}/new", server.pages)).await.unwrap();
+    until(&browser, "document.querySelector('pasteup-overlay')").await;
+    site.write("layouts/new.html", "+++\nroute = \"/new\"\n+++\n<h1>new</h1>");
+    until(&browser, "document.querySelector('h1').textContent === 'new'").await;
+    let said: Vec<String> = browser.complaints().await.into_iter().filter(|line| !line.contains("404")).collect();
+    assert_eq!(said, Vec::<String>::new());
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn an_editor_tries_by_sliders_what_readers_would_see() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let service = RawService::answering(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 11\r\nConnection: close\r\n\r\n<p>here</p>"
+                .to_vec(),
+        )
+    })
+    .await;
+    let site = TestSite::new()
+        .front(
+            "<!doctype html><title>t</title><main><fragment name=a timeout=400ms><p>Back soon.</p></fragment></main>",
+        )
+        .service("a", service.address);
+    let server = site.dev().await;
+    let browser = Browser::start().await;
+    browser.client.set_window_size(1000, 800).await.unwrap();
+    browser.client.goto(&server.pages).await.unwrap();
+    until(&browser, &format!("{SHADOW}.querySelector('.label')")).await;
+    browser.says(&format!("{SHADOW}.querySelector('.label').click()")).await;
+    browser.screenshot("dev-sliders.png").await;
+    let try_it =
+        format!("[...{SHADOW}.querySelectorAll('.panel button')].find(b => b.textContent === 'Try it').click()");
+    let text = |wanted: &str| {
+        format!("document.querySelector('main').textContent === '{wanted}' && {SHADOW}.querySelector('.panel dt')")
+    };
+    browser.says(&format!("{SHADOW}.querySelector('input[value=fail]').click(), {try_it}")).await;
+    until(&browser, &text("Back soon.")).await;
+    // The panel is open again, and says why and what is set.
+    assert_eq!(
+        browser.says(&format!("{SHADOW}.querySelector('.panel dd').textContent")).await,
+        "fallback (status), miss"
+    );
+    assert_eq!(browser.says(&format!("{SHADOW}.querySelector('input[value=fail]').checked")).await, true);
+    browser.screenshot("dev-fault.png").await;
+    browser.says(&format!("{SHADOW}.querySelector('input[value=empty]').click(), {try_it}")).await;
+    until(&browser, &text("")).await;
+    let slider = format!("{SHADOW}.querySelector('input[type=range]')");
+    browser.says(&format!("{SHADOW}.querySelector('input[value=answer]').click(), {slider}.value = 2000, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
+    until(
+        &browser,
+        &format!(
+            "{} && {SHADOW}.querySelector('.panel dd').textContent.startsWith('fallback (timeout)')",
+            text("Back soon.")
+        ),
+    )
+    .await;
+    browser.says(&format!("{slider}.value = 0, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
+    until(&browser, &text("here")).await;
+    browser.stop().await;
+}
