@@ -210,8 +210,9 @@ impl Plan {
     /// for by themselves are none of the page's own.
     #[must_use]
     pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
-        let mut found = self.in_order_with_lazy(outcomes);
-        found.retain(|hole| self.lazy(*hole).is_none());
+        let mut found = Vec::with_capacity(self.holes.len());
+        let (parts, scope) = self.page();
+        self.walk(&parts, scope, outcomes, &mut |hole| found.extend(self.lazy(hole).is_none().then_some(hole)));
         found
     }
 
