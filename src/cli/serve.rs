@@ -65,7 +65,8 @@ pub(super) fn run(site: &Path, flags: Flags, mode: Mode) -> Result<ExitCode, Str
         return Ok(CANNOT_RUN.into());
     }
     start_log(&loaded.settings.telemetry)?;
-    let runtime = runtime().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
     let (tracer, stop_tracer) = tracer(&loaded.settings.telemetry)?;
     let served = runtime.block_on(serve(folder, flags, loaded, problems, mode, tracer));
     stop_tracer();
@@ -86,14 +87,6 @@ fn tracer(telemetry: &Telemetry) -> Result<Tracer, String> {
 #[cfg(not(feature = "otlp"))]
 fn tracer(_: &Telemetry) -> Result<Tracer, String> {
     Ok((None, Box::new(|| ())))
-}
-
-/// On one core nobody is there to take work from another.
-fn runtime() -> tokio::runtime::Builder {
-    match std::thread::available_parallelism() {
-        Ok(cores) if cores.get() == 1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    }
 }
 
 fn start_log(telemetry: &Telemetry) -> Result<(), String> {
