@@ -9,6 +9,7 @@ use http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -47,14 +48,21 @@ struct ByUpstream {
     upstream: String,
 }
 
+/// A trace that shows what a count is of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InTrace {
+    trace_id: String,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type Traced<L> = Family<L, HistogramWithExemplars<InTrace>, fn() -> HistogramWithExemplars<InTrace>>;
 
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
     requests: Histograms<ByStatus>,
     outcomes: Family<ByOutcome, Counter>,
-    fetches: Histograms<ByFragment>,
+    fetches: Traced<ByFragment>,
     in_flight: Family<ByUpstream, Gauge<i64, AtomicI64>>,
     circuits: Family<ByUpstream, Gauge<i64, AtomicI64>>,
     cache_bytes: Gauge,
@@ -66,12 +74,16 @@ fn histogram() -> Histogram {
     Histogram::new(SECONDS)
 }
 
+fn traced() -> HistogramWithExemplars<InTrace> {
+    HistogramWithExemplars::new(SECONDS.into_iter())
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let requests = Histograms::new_with_constructor(histogram as fn() -> Histogram);
         let outcomes = Family::default();
-        let fetches = Histograms::new_with_constructor(histogram as fn() -> Histogram);
+        let fetches = Traced::new_with_constructor(traced as fn() -> HistogramWithExemplars<InTrace>);
         let (in_flight, circuits) = (Family::default(), Family::default());
         let (cache_bytes, cache_entries) = (Gauge::default(), Gauge::default());
         registry.register(
@@ -113,7 +125,7 @@ impl Metrics {
         }));
     }
 
-    /// All of them as Prometheus text, with what the cache holds just now.
+    /// All of them as OpenMetrics text, with what the cache holds just now.
     #[must_use]
     pub fn render(&self, (bytes, entries): (u64, u64)) -> String {
         self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -171,7 +183,8 @@ impl Observer for Metrics {
     fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, sent: &Sent) {
         let labels = ByFragment { fragment: Arc::clone(&fetch.id) };
         let took = sent.ended.saturating_duration_since(sent.began);
-        self.fetches.get_or_create(&labels).observe(took.as_secs_f64());
+        let trace = sent.span.sampled.then(|| InTrace { trace_id: format!("{:032x}", sent.span.trace) });
+        self.fetches.get_or_create(&labels).observe(took.as_secs_f64(), trace, None);
     }
 }
 

@@ -113,3 +113,26 @@ fn what_alerts_say_to_look_at_is_there() {
         assert!(headings.contains(anchor), "{anchor} is none of {headings:?}");
     }
 }
+
+#[tokio::test]
+async fn slow_fetches_are_told_with_their_trace_to_who_reads_openmetrics_and_to_nobody_else() {
+    let service = RawService::html(Duration::ZERO, "", "<p>a</p>").await;
+    let server = TestSite::new().front("<fragment name=a />").service("a", service.address).serve().await;
+    let id = server.get("/").await.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let metrics = |accept: &'static str| {
+        let request = client().get(format!("{}/metrics", server.admin)).header("accept", accept);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.headers()["content-type"].to_str().unwrap().to_owned(), answer.text().await.unwrap())
+        }
+    };
+    let (kind, text) = metrics("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5").await;
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let bucket = |line: &&str| line.starts_with("pasteup_fragment_fetch_duration_seconds_bucket");
+    let exemplar = format!(" # {{trace_id=\"{id}\"}}");
+    assert_eq!(text.lines().filter(bucket).filter(|line| line.contains(&exemplar)).count(), 1, "{text}");
+    let (kind, plain) = metrics("text/plain").await;
+    assert!(kind.starts_with("text/plain") && !plain.contains("trace_id"), "{plain}");
+    assert_eq!(plain.lines().filter(bucket).count(), text.lines().filter(bucket).count());
+    assert!(plain.lines().filter(bucket).all(|line| line.rsplit(' ').next().unwrap().parse::<u64>().is_ok()));
+}

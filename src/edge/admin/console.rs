@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::engine::board::{Mark, PageSeen, Trouble};
 use crate::engine::stock::Kept;
@@ -63,7 +64,7 @@ const ASSETS: [Asset; 4] = [
 ];
 
 pub(super) fn router() -> Router<Arc<Admin>> {
-    let mut router = Router::new().route("/console/live", get(live));
+    let mut router = Router::new().route("/console/live", get(live)).route("/api/map", get(map_as_json));
     for (path, _) in SCREENS.iter().chain(&[("/page", ""), ("/fragment", "")]) {
         router = router.route(path, get(screen));
     }
@@ -298,18 +299,25 @@ impl Map {
 }
 
 /// Pages, nanoservices, or teams.
+#[derive(Serialize)]
 struct Column {
     title: &'static str,
     items: Vec<Item>,
 }
 
 /// One of them.
+#[derive(Serialize)]
 struct Item {
     name: String,
     words: String,
+    #[serde(skip)]
     class: &'static str,
-    /// Names of what is linked to it, a line each.
-    links: String,
+    /// Names of what is linked to it.
+    links: Vec<String>,
+}
+
+async fn map_as_json(State(admin): State<Arc<Admin>>, Query(query): Query<Asked>) -> Response {
+    Json(map(&admin, value(&query, "of")).columns).into_response()
 }
 
 /// What is linked to something, or everything.
@@ -338,7 +346,7 @@ fn map(admin: &Admin, of: &str) -> Map {
         name: name.to_owned(),
         words,
         class,
-        links: linked(name).iter().copied().collect::<Vec<_>>().join("\n"),
+        links: linked(name).iter().map(ToString::to_string).collect(),
     };
     let shown_pages = pages.iter().filter(|page| is_shown(&page.route));
     let mut names: BTreeMap<&str, &Fragment> = BTreeMap::new();

@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -57,7 +57,7 @@ pub struct Admin {
     pub usage: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Ends when this side stops.
     pub stop: CancellationToken,
-    /// All metrics as text.
+    /// All metrics as OpenMetrics text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What a request must bring for all but health; nothing where there is none.
     pub token: Option<String>,
@@ -87,9 +87,23 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     admin.compositor.tell();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (admin.metrics)())
+    let text = (admin.metrics)();
+    let wanted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if wanted.contains("application/openmetrics-text") {
+        return ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response();
+    }
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], without_exemplars(&text)).into_response()
+}
+
+/// Prometheus' own text knows no exemplars.
+fn without_exemplars(text: &str) -> String {
+    let plain = |line: &str| match line.split_once(" # {") {
+        Some((count, _)) if !line.starts_with('#') => format!("{count}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(plain).collect()
 }
 
 /// What is to be purged: `{"keys": ["weather"], "soft": false}` or `{"all": true}`.
