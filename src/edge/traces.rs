@@ -2,6 +2,7 @@
 //! nobody waited for. No page waits for the collector: where it is slow or away, spans are lost, and counted.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -182,12 +183,11 @@ impl Observer for Traces {
         }
         let (record, clock) = (page.record(), self.wall());
         let mut spans = vec![self.page(page, &record, &clock)];
-        let mut shown: Vec<u64> = Vec::new();
+        let mut shown = HashSet::new();
         for part in record.all() {
             let course = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.course.as_deref());
             let Some(course) = course else { continue };
-            let again = course.span.is_some_and(|span| shown.contains(&span.id));
-            shown.extend(course.span.map(|span| span.id));
+            let again = course.span.is_some_and(|span| !shown.insert(span.id));
             spans.push(self.part(page, part, course, again, &clock));
         }
         self.send(spans);

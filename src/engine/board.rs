@@ -9,13 +9,13 @@ use std::time::Duration;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
-use sketches_ddsketch::{Config, DDSketch};
+use sketches_ddsketch::DDSketch;
 use tokio::time::Instant;
 
 use crate::page::answer::{Answer, Content, Failure};
 use crate::page::fetch::Fetch;
 use crate::page::names::Name;
-use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown};
+use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown, is_degraded};
 use crate::page::policy::breaker::Circuit;
 
 use super::compose::Page;
@@ -70,8 +70,7 @@ impl RequestCount {
     fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
-        // All have one configuration.
-        let _merged = self.took.merge(&other.took);
+        merge(&mut self.took, &other.took);
     }
 }
 
@@ -281,7 +280,7 @@ impl Board {
         // The piece that it is now is not whole.
         for piece in now.saturating_sub(HISTORY)..now {
             let count = counts.get(&piece).unwrap_or(&none);
-            let took = Latency::of(std::iter::once(&count.took));
+            let took = Latency::of(&count.took);
             let degraded = known.degraded.0.iter().find(|(at, _)| *at == piece).map_or(0, |(_, count)| *count);
             history.seconds_ago.push((now - piece) * PIECE.as_secs());
             history.per_second.push(per(count.requests, seconds));
@@ -311,7 +310,7 @@ impl Board {
             errors: share(all.errors, all.requests),
             hits: share(sum(|count| count.kept), composed),
             degraded: share(sum(|count| count.degraded), composed),
-            took: Latency::of(std::iter::once(&all.took)),
+            took: Latency::of(&all.took),
         }
     }
 
@@ -327,6 +326,8 @@ impl Board {
         let sum = |of: fn(&ServiceCount) -> u64| window.sum(piece, of);
         let (parts, fetches) = (sum(|count| count.parts), sum(|count| count.fetches));
         let answered = fetches - sum(|count| count.failures);
+        let mut took = DDSketch::default();
+        window.pieces(piece).for_each(|count| merge(&mut took, &count.took));
         let seen = ServiceSeen {
             health: "well",
             latest: service.latest.map(|(shown, _)| shown.as_str()),
@@ -337,7 +338,7 @@ impl Board {
             fetches_per_second: per(fetches, seconds),
             failures: share(fetches - answered, fetches),
             bytes: sum(|count| count.bytes).checked_div(answered).unwrap_or_default(),
-            took: Latency::of(window.pieces(piece).map(|count| &count.took)),
+            took: Latency::of(&took),
         };
         let health = match service.latest {
             _ if parts + fetches == 0 => "unknown",
@@ -435,8 +436,8 @@ impl Board {
         trouble.page = page.map(str::to_owned).or_else(|| trouble.page.take());
     }
 
-    fn part(&self, known: &mut Known, page: &str, part: &Part, cache: Option<Cache>, times: u64) {
-        let (piece, _) = self.now();
+    /// Counts what became of a part of a page so many times, in this piece of time.
+    fn part(&self, known: &mut Known, piece: u64, page: &str, part: &Part, (cache, times): (Option<Cache>, u64)) {
         if known.services.len() < MANY || known.services.contains_key(&part.service) {
             let service = known.services.entry(Arc::clone(&part.service)).or_default();
             let count = service.window.now(piece);
@@ -455,6 +456,11 @@ impl Board {
     }
 }
 
+fn merge(all: &mut DDSketch, other: &DDSketch) {
+    // All have one configuration.
+    let _merged = all.merge(other);
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -466,20 +472,9 @@ fn mine() -> usize {
     MINE.with(|mine| *mine)
 }
 
-/// Whether a part is not as it should be.
-fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
-    let expected = matches!(reason, Some(Reason::Condition | Reason::Empty | Reason::Revalidating));
-    shown != Shown::Fresh && !expected
-}
-
 impl Latency {
-    fn of<'a>(pieces: impl Iterator<Item = &'a DDSketch>) -> Self {
-        let mut all = DDSketch::new(Config::defaults());
-        for piece in pieces {
-            // All have one configuration.
-            let _merged = all.merge(piece);
-        }
-        let quantile = |share| all.quantile(share).ok().flatten().map(|seconds: f64| (seconds * 1e5).round() / 1e2);
+    fn of(took: &DDSketch) -> Self {
+        let quantile = |share| took.quantile(share).ok().flatten().map(|seconds: f64| (seconds * 1e5).round() / 1e2);
         Self { p50_ms: quantile(0.5), p95_ms: quantile(0.95), p99_ms: quantile(0.99) }
     }
 }
@@ -520,7 +515,7 @@ impl Observer for Board {
             count.degraded += u64::from(degraded);
         }
         for (hole, outcome) in parts() {
-            self.part(&mut known, pattern, &Part::of(&page.plan, hole, outcome), cache(outcome), 1);
+            self.part(&mut known, piece, pattern, &Part::of(&page.plan, hole, outcome), (cache(outcome), 1));
         }
     }
 
@@ -534,7 +529,7 @@ impl Observer for Board {
         }
         for part in parts {
             let cache = (part.reason != Some(Reason::Condition)).then_some(Cache::Hit);
-            self.part(&mut known, page, part, cache, times);
+            self.part(&mut known, piece, page, part, (cache, times));
         }
     }
 
@@ -558,15 +553,15 @@ impl Observer for Board {
         if known.services.len() >= MANY && !known.services.contains_key(&fetch.service) {
             return;
         }
-        let count = known.services.entry(Arc::clone(&fetch.service)).or_default().window.now(piece);
+        let service = known.services.entry(Arc::clone(&fetch.service)).or_default();
+        let count = service.window.now(piece);
         count.fetches += 1;
         count.took.add(sent.ended.saturating_duration_since(sent.began).as_secs_f64());
         match result {
             Ok(answer) => {
                 if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
                     count.bytes += bytes.len() as u64;
-                    let digest = Some(answer.digest);
-                    known.services.entry(Arc::clone(&fetch.service)).or_default().digest = digest;
+                    service.digest = Some(answer.digest);
                 }
             }
             Err(failure) => {

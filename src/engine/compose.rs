@@ -15,7 +15,7 @@ use crate::page::defaults::Defaults;
 use crate::page::fetch::Fetch;
 use crate::page::headers::Headers;
 use crate::page::layout::Template;
-use crate::page::outcome::{Reason, Shown};
+use crate::page::outcome::is_degraded;
 use crate::page::plan::{Outcomes, Plan, plan};
 use crate::page::record::Record;
 use crate::page::stitch::{Stitcher, stitch};
@@ -336,8 +336,7 @@ fn tell(page: &Page) {
         .filter_map(|(hole, outcome)| {
             let outcome = outcome.as_ref()?;
             let reason = outcome.reason?;
-            let expected = matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating);
-            (outcome.shown != Shown::Fresh && !expected).then(|| format!("{}={} ({reason})", hole.id, outcome.shown))
+            is_degraded(outcome.shown, outcome.reason).then(|| format!("{}={} ({reason})", hole.id, outcome.shown))
         })
         .collect();
     if !degraded.is_empty() {

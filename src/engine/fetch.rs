@@ -159,8 +159,7 @@ async fn explained(failure: Failure, headers: &HeaderMap, body: BoxStream<'stati
     }
 }
 
-/// Reads a body. Where it says how long it is, it gets room of just that length: what grows leaves gaps behind, and
-/// memory that is used only as gaps was half as much again as what was kept.
+/// Reads a body. Where it says how long it is, it gets room of just that length, and is not moved as it grows.
 async fn read(
     mut body: BoxStream<'static, Result<Bytes, Failure>>,
     stated: Option<u64>,

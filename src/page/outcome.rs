@@ -173,6 +173,13 @@ pub struct Sent {
     pub ahead: bool,
 }
 
+/// Whether a part is not as it should be: what was not to be shown, has nothing to show, or is being fetched anew, is.
+#[must_use]
+pub fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
+    let expected = matches!(reason, Some(Reason::Condition | Reason::Empty | Reason::Revalidating));
+    shown != Shown::Fresh && !expected
+}
+
 impl Outcome {
     const fn new(shown: Shown, reason: Option<Reason>, answer: Option<Arc<Answer>>) -> Self {
         Self { shown, reason, answer, fresh_until: None, steady_until: None, course: None }

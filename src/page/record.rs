@@ -1,6 +1,7 @@
 //! What happened to a page and to each of its parts, in one record: explain, the overlay, response headers and the
 //! console read it, and nothing else measures. Where nothing was looked up, there are no times.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
@@ -110,7 +111,7 @@ impl Record {
             took_ms: milliseconds(ended.saturating_duration_since(began)),
             budget_ms: milliseconds(plan.budget),
             varies_on: plan.dimensions.iter().map(ToString::to_string).collect(),
-            parts: parts(plan, outcomes, &order, None, began),
+            parts: parts(plan, outcomes, &inside(plan, &order), None, began),
         }
     }
 
@@ -157,13 +158,24 @@ impl Record {
 }
 
 /// What stands in a hole, or in the layout.
-fn parts(plan: &Plan, outcomes: &Outcomes, order: &[usize], within: Option<usize>, began: Instant) -> Vec<Part> {
-    let here = order.iter().copied().filter(|hole| plan.within(*hole) == within);
+fn parts(plan: &Plan, outcomes: &Outcomes, inside: &Inside, within: Option<usize>, began: Instant) -> Vec<Part> {
+    let here = inside.get(&within).into_iter().flatten();
     here.map(|hole| Part {
-        parts: parts(plan, outcomes, order, Some(hole), began),
-        ..part(plan, outcomes, hole, began)
+        parts: parts(plan, outcomes, inside, Some(*hole), began),
+        ..part(plan, outcomes, *hole, began)
     })
     .collect()
+}
+
+/// The holes that each hole's answer asks for, and the layout (`None`), in document order.
+type Inside = HashMap<Option<usize>, Vec<usize>>;
+
+fn inside(plan: &Plan, order: &[usize]) -> Inside {
+    let mut inside = Inside::new();
+    for hole in order {
+        inside.entry(plan.within(*hole)).or_default().push(*hole);
+    }
+    inside
 }
 
 fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
