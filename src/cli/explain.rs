@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::page::outcome::Standing;
 use crate::page::record::{Part, Record};
 use crate::page::units::show_ms as show;
 
@@ -97,10 +98,10 @@ fn row_each<'a>(parts: &'a [Part], depth: usize, rows: &mut Vec<Row<'a>>) {
 }
 
 fn style(part: &Part) -> Style {
-    let colour = match (part.outcome, part.reason) {
-        ("fresh", _) | (_, Some("condition" | "empty")) => AnsiColor::Green,
-        ("stale", _) => AnsiColor::Yellow,
-        _ => AnsiColor::Red,
+    let colour = match part.standing {
+        Standing::Good => AnsiColor::Green,
+        Standing::Old => AnsiColor::Yellow,
+        Standing::Missing => AnsiColor::Red,
     };
     Style::new().fg_color(Some(colour.into()))
 }
@@ -125,7 +126,7 @@ fn notes(part: &Part) -> Vec<String> {
     let mut first = vec![part.why.clone()];
     first.extend(part.kept.clone());
     // Of what took too long there is no more to say.
-    first.extend(part.detail.clone().filter(|_| part.reason != Some("timeout")));
+    first.extend(part.detail.clone().filter(|_| !matches!(part.reason, Some("timeout" | "overloaded"))));
     let who = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),

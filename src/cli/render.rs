@@ -12,7 +12,7 @@ use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
-use crate::page::outcome::Reason;
+use crate::page::outcome::is_degraded;
 use crate::page::verdict::Verdict;
 use crate::secrets::Secrets;
 
@@ -61,7 +61,7 @@ pub(super) fn compose(site: &Path, wanted: &Wanted) -> Result<Option<Page>, Stri
 fn show(page: &Page) -> Result<ExitCode, String> {
     for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
         if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
-            && !matches!(reason, Reason::Condition | Reason::Empty)
+            && is_degraded(outcome.shown, outcome.reason)
         {
             let at = &hole.fragment.at;
             let (line, _) = at.source.position(at.span.start);

@@ -17,6 +17,7 @@ use crate::page::fetch::Fetch;
 use crate::page::names::Name;
 use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown, is_degraded};
 use crate::page::policy::breaker::Circuit;
+use crate::page::record;
 
 use super::compose::Page;
 use super::hot::Part;
@@ -91,6 +92,7 @@ struct Service {
     latest: Option<(Shown, Option<Reason>)>,
     /// Equal for the same bytes to show, the last time.
     digest: Option<u128>,
+    keeping: Option<Keeping>,
 }
 
 #[derive(Default)]
@@ -186,9 +188,20 @@ pub struct ServiceSeen {
     pub failures: f64,
     /// Bytes of an answer, on average.
     pub bytes: u64,
+    /// What was made of its last answer.
+    pub keeping: Option<Keeping>,
     /// From asking it to its last byte.
     #[serde(flatten)]
     pub took: Latency,
+}
+
+/// Whether an answer is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Keeping {
+    /// Whether it is.
+    pub kept: bool,
+    /// For how long and by whose word, or why it is not.
+    pub why: String,
 }
 
 /// Quantiles in milliseconds.
@@ -338,6 +351,7 @@ impl Board {
             fetches_per_second: per(fetches, seconds),
             failures: share(fetches - answered, fetches),
             bytes: sum(|count| count.bytes).checked_div(answered).unwrap_or_default(),
+            keeping: service.keeping.clone(),
             took: Latency::of(&took),
         };
         let health = match service.latest {
@@ -549,6 +563,10 @@ impl Observer for Board {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
         let (piece, _) = self.now();
+        let keeping = result.ok().map(|answer| Keeping {
+            kept: !answer.lifetime(fetch).useful().is_zero(),
+            why: record::kept(answer, fetch, None),
+        });
         let mut known = self.known();
         if known.services.len() >= MANY && !known.services.contains_key(&fetch.service) {
             return;
@@ -559,6 +577,7 @@ impl Observer for Board {
         count.took.add(sent.ended.saturating_duration_since(sent.began).as_secs_f64());
         match result {
             Ok(answer) => {
+                service.keeping = keeping;
                 if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
                     count.bytes += bytes.len() as u64;
                     service.digest = Some(answer.digest);

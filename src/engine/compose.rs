@@ -191,11 +191,22 @@ impl Compositor {
         self.compose_as(request, None).await
     }
 
+    /// Composes a page for somebody who looks into it: it is no reader's, and counts as none's.
+    pub async fn examine(&self, request: Request) -> Page {
+        let trace = request.trace.clone();
+        finish(self.all(request).await, &trace)
+    }
+
     async fn compose_as(&self, request: Request, asked: Option<Asked>) -> Page {
         let trace = request.trace.clone();
+        self.send(finish(self.all(request).await, &trace), asked.as_ref())
+    }
+
+    /// All that a page asks for.
+    async fn all(&self, request: Request) -> FanOut {
         let mut fan_out = self.plan(request);
         while fan_out.next().await {}
-        self.finish(fan_out, &trace, asked.as_ref())
+        fan_out
     }
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
@@ -212,7 +223,7 @@ impl Compositor {
             // Whether the head is known is a question to all parts: it is put once for all that is there.
             fan_out.take_ready();
             if fan_out.is_complete() {
-                return Begun::Whole(Box::new(self.finish(fan_out, &trace, asked.as_ref())));
+                return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), asked.as_ref())));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -220,7 +231,7 @@ impl Compositor {
             }
             let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
                 // The other parts are of no use to anybody.
-                return Begun::Whole(Box::new(self.finish(fan_out, &trace, None)));
+                return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
             };
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let now = Instant::now().into_std();
@@ -258,7 +269,7 @@ impl Compositor {
                     fan_out.take_ready();
                     let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
-                        engine.finish(fan_out, &trace, asked.as_ref());
+                        engine.send(finish(fan_out, &trace), asked.as_ref());
                         return Some((chunks, None));
                     }
                     if !chunks.is_empty() {
@@ -282,27 +293,8 @@ impl Compositor {
         .boxed()
     }
 
-    /// Stitches a page, tells of it, and offers it to be kept whole where it was asked for as such.
-    fn finish(&self, fan_out: FanOut, trace: &Trace, asked: Option<&Asked>) -> Page {
-        let complete = fan_out.is_complete();
-        let began = fan_out.began();
-        let (plan, outcomes) = fan_out.finish();
-        let mut verdict = verdict(&plan, &outcomes);
-        let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
-        if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > plan.max_bytes {
-            tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
-            (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
-        }
-        let now = Instant::now().into_std();
-        let page = Page {
-            verdict,
-            chunks,
-            headers: Headers::of(&plan, &outcomes, complete, now),
-            plan,
-            outcomes,
-            times: (began, now),
-            trace: trace.clone(),
-        };
+    /// Tells of a page that a reader gets, and offers it to be kept whole where it was asked for as such.
+    fn send(&self, page: Page, asked: Option<&Asked>) -> Page {
         self.ports.observer.composed(&page);
         tell(&page);
         if let Some(asked) = asked {
@@ -326,6 +318,29 @@ impl Compositor {
     #[must_use]
     pub fn flights(&self) -> usize {
         self.flights.len()
+    }
+}
+
+/// Stitches a page.
+fn finish(fan_out: FanOut, trace: &Trace) -> Page {
+    let complete = fan_out.is_complete();
+    let began = fan_out.began();
+    let (plan, outcomes) = fan_out.finish();
+    let mut verdict = verdict(&plan, &outcomes);
+    let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
+    if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > plan.max_bytes {
+        tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
+        (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
+    }
+    let now = Instant::now().into_std();
+    Page {
+        verdict,
+        chunks,
+        headers: Headers::of(&plan, &outcomes, complete, now),
+        plan,
+        outcomes,
+        times: (began, now),
+        trace: trace.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One fetch, from the question to the last byte of the answer, judged.
 //! One deadline covers all of it: a body that stalls is a timeout.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::outcome::{Reason, Sent};
 use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
+use crate::page::units;
 
 use super::compose::Ports;
 use super::port::{Request, Response};
@@ -44,10 +45,12 @@ impl Fetching<'_> {
     pub(super) async fn run(&self) -> (Result<Answer, Failure>, Sent) {
         let began = Instant::now();
         let fetch = self.fetch;
-        let late = |_| Err(Failure::new(Reason::Timeout, format!("no whole answer within {:?}", fetch.timeout)));
         let deadline = began + fetch.timeout;
         let mut log = Log::default();
-        let result = timeout_at(deadline, self.attempt(deadline, &mut log)).await.unwrap_or_else(late);
+        let result = match timeout_at(deadline, self.attempt(deadline, &mut log)).await {
+            Ok(result) => result,
+            Err(_) => Err(late(fetch, log.tries())),
+        };
         let sent = log.finish(self, began, result.as_ref().err());
         self.ports.observer.fetched(fetch, result.as_ref(), &sent);
         if let Err(failure) = &result {
@@ -113,6 +116,16 @@ impl Fetching<'_> {
     }
 }
 
+/// Its time was over.
+fn late(fetch: &Fetch, tries: usize) -> Failure {
+    let time = units::show(fetch.timeout);
+    if tries == 0 {
+        let why = format!("as many requests as may be were under way to it for all of {time}");
+        return Failure::new(Reason::Overloaded, why);
+    }
+    Failure::new(Reason::Timeout, format!("no whole answer within {time}"))
+}
+
 /// What is noted of a fetch as it goes, so that it is there however it ends.
 #[derive(Default)]
 struct Log {
@@ -128,19 +141,23 @@ impl Log {
         Arc::clone(&self.tried[self.tried.len() - 1])
     }
 
+    fn tried(&self) -> impl Iterator<Item = MutexGuard<'_, Tried>> {
+        self.tried.iter().map(|tried| tried.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How often somebody was asked.
+    fn tries(&self) -> usize {
+        self.tried().map(|tried| tried.times()).sum()
+    }
+
     fn finish(&self, of: &Fetching<'_>, began: Instant, failure: Option<&Failure>) -> Sent {
-        let (mut last, mut tries) = (None, 0);
-        for tried in &self.tried {
-            let tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
-            last = tried.last().or(last);
-            tries += tried.times();
-        }
+        let last = self.tried().filter_map(|tried| tried.last()).last();
         Sent {
             began: began.into_std(),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
             upstream: Arc::clone(&of.fetch.targets[last.unwrap_or_default()].upstream),
-            tries,
+            tries: self.tries(),
             failure: failure.map(|failure| failure.detail.clone()),
             span: of.trace.span(),
             ahead: of.ahead,

@@ -199,7 +199,9 @@ impl Compositor {
                 None => return Came { result: Err(Reason::Internal), sent: None, joined: !leader },
                 // It was given less time than this reader has: another page's layout says so.
                 Some(Err(missed))
-                    if !leader && missed.failure.reason == Reason::Timeout && missed.timeout < wanted.timeout => {}
+                    if !leader
+                        && matches!(missed.failure.reason, Reason::Timeout | Reason::Overloaded)
+                        && missed.timeout < wanted.timeout => {}
                 // Who only waited never gets what may be another reader's.
                 Some(Ok(brought)) if !leader && !brought.answer.is_shareable() => {
                     return Came::of(self.fetch(wanted, trace, false).await, true);

@@ -65,7 +65,7 @@ words! {
         Encoding = "encoding",
         /// The service is shut out for a while.
         CircuitOpen = "circuit-open",
-        /// Too much is asked of the compositor.
+        /// Too much is asked of the service: the time was over before it was this request's turn.
         Overloaded = "overloaded",
         /// Nested too deep.
         Depth = "depth",
@@ -173,11 +173,34 @@ pub struct Sent {
     pub ahead: bool,
 }
 
-/// Whether a part is not as it should be: what was not to be shown, has nothing to show, or is being fetched anew, is.
+words! {
+    /// How a part is, as those who look after it see it.
+    Standing {
+        /// As it should be, be it nothing.
+        Good = "good",
+        /// An old copy.
+        Old = "old",
+        /// Not what it should be: a fallback, or nothing.
+        Missing = "missing",
+    }
+}
+
+impl Standing {
+    /// Of a part that shows this, for this reason.
+    #[must_use]
+    pub const fn of(shown: Shown, reason: Option<Reason>) -> Self {
+        match (shown, reason) {
+            (Shown::Fresh, _) | (_, Some(Reason::Condition | Reason::Empty)) => Self::Good,
+            (Shown::Stale, _) => Self::Old,
+            (Shown::Fallback | Shown::Omitted, _) => Self::Missing,
+        }
+    }
+}
+
+/// Whether a part counts as degraded. An old copy while a new one is fetched does not.
 #[must_use]
 pub fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
-    let expected = matches!(reason, Some(Reason::Condition | Reason::Empty | Reason::Revalidating));
-    shown != Shown::Fresh && !expected
+    Standing::of(shown, reason) != Standing::Good && reason != Some(Reason::Revalidating)
 }
 
 impl Outcome {

@@ -99,9 +99,7 @@
   };
   if (record) gather(told.mark, record.parts, 0);
   const kind = (part) => {
-    const expected = ["condition", "empty", "revalidating"].includes(part.reason);
-    if (part.outcome !== "fresh" && !expected) return "degraded";
-    if (part.outcome === "stale") return "degraded";
+    if (part.standing !== "good") return "degraded";
     return part.parts.length ? "combines" : "service";
   };
   const state = (part) => part.lazy && !part.cache ? "loaded when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::answer::{Answer, Content};
 use super::fetch::Fetch;
-use super::outcome::{Cache, Outcome, Reason, Shown};
+use super::outcome::{Cache, Outcome, Reason, Shown, Standing};
 use super::plan::{Outcomes, Plan};
 use super::units;
 use super::verdict::Verdict;
@@ -55,6 +55,9 @@ pub struct Part {
     pub runbook: Option<String>,
     /// What stands in its place.
     pub outcome: &'static str,
+    /// How that is: `good`, `old`, `missing`.
+    #[serde(serialize_with = "as_word")]
+    pub standing: Standing,
     /// Why it is not fresh.
     pub reason: Option<&'static str>,
     /// The same in a sentence.
@@ -196,6 +199,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
+        standing: Standing::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
         why: match plan.lazy(hole) {
             Some(_) => "it is loaded once a reader scrolls near".to_owned(),
@@ -228,6 +232,10 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
     }
 }
 
+fn as_word<S: Serializer>(standing: &Standing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(standing.as_str())
+}
+
 /// Why a part is as it is, in a sentence that an editor understands.
 fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     let of = |what: Option<Duration>| what.map(units::show).unwrap_or_default();
@@ -249,7 +257,10 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::NotHtml => "the answer was no HTML".to_owned(),
         Reason::Encoding => "the answer could not be decoded".to_owned(),
         Reason::CircuitOpen => "the service failed too often, and is left alone for a while".to_owned(),
-        Reason::Overloaded => "too much is asked of the compositor".to_owned(),
+        Reason::Overloaded => {
+            let time = of(fetch.map(|fetch| fetch.timeout));
+            format!("too much was asked of the service: it was not this part's turn within {time}")
+        }
         Reason::Depth => "it is nested deeper than `page.max_depth` allows".to_owned(),
         Reason::Cycle => "it would stand inside itself".to_owned(),
         Reason::TooMany => "the page has as many fragments as `page.max_fragments` allows".to_owned(),
@@ -269,9 +280,10 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     }
 }
 
-/// How long an answer is kept, and by whose word: "kept 12s of 20s: the layout's `ttl` is shorter than the service's
+/// How long an answer that is so old is kept, and by whose word: "kept 12s of 20s: the layout's `ttl` is shorter than the service's
 /// `max-age` of 1m".
-fn kept(answer: &Answer, fetch: &Fetch, age: Option<Duration>) -> String {
+#[must_use]
+pub fn kept(answer: &Answer, fetch: &Fetch, age: Option<Duration>) -> String {
     let (stated, rules) = (&answer.stated.here, &fetch.rules);
     if let Some(never) = &stated.never {
         return format!("not kept: {}", never.why());

@@ -11,17 +11,48 @@ const filter = () => {
 };
 document.querySelector("[data-filter]")?.addEventListener("input", filter);
 
-// Point at one on the map: what is linked to it stands out.
-const point = (event) => {
+// The map's lines go from column to column, as thick as there is traffic. More than this many say nothing: then only
+// those of what is pointed at are drawn.
+const LINES = 150, SVG = "http://www.w3.org/2000/svg";
+let pointed = null;
+const linked = (one) => [one.dataset.name, ...one.dataset.links.split("\n")];
+const lines = (map, isShown) => {
+  const columns = [...map.querySelectorAll("ul")].map((list) => new Map([...list.querySelectorAll("[data-name]")].map((one) => [one.dataset.name, one])));
+  const pairs = columns.slice(1).flatMap((right, at) => [...columns[at].values()].filter(isShown).flatMap((from) =>
+    linked(from).slice(1).map((name) => right.get(name)).filter((to) => to && isShown(to)).map((to) => [from, to])));
+  return pairs;
+};
+const draw = () => {
   const map = live.querySelector(".map");
-  const one = event.target.closest?.("[data-name]");
   if (!map) return;
+  map.querySelector("svg")?.remove();
+  const one = pointed && [...map.querySelectorAll("[data-name]")].find((other) => other.getAttribute("href") === pointed);
   map.classList.toggle("pointing", Boolean(one));
-  const links = new Set(one ? [one.dataset.name, ...one.dataset.links.split("\n")] : []);
+  const links = new Set(one ? linked(one) : []);
   for (const other of map.querySelectorAll("[data-name]")) other.classList.toggle("linked", links.has(other.dataset.name));
+  const pairs = lines(map, (other) => !one || links.has(other.dataset.name));
+  // Columns that stand below each other need none.
+  if (getComputedStyle(map).gridTemplateColumns.split(" ").length === 1 || pairs.length > LINES && !one) return;
+  const svg = document.createElementNS(SVG, "svg"), origin = map.getBoundingClientRect();
+  svg.setAttribute("aria-hidden", "true");
+  for (const [from, to] of pairs) {
+    const [a, b] = [from.getBoundingClientRect(), to.getBoundingClientRect()];
+    const [x, y, u, v] = [a.right - origin.left, a.top + a.height / 2 - origin.top, b.left - origin.left, b.top + b.height / 2 - origin.top];
+    const path = document.createElementNS(SVG, "path");
+    path.setAttribute("d", `M${x} ${y}C${(x + u) / 2} ${y} ${(x + u) / 2} ${v} ${u} ${v}`);
+    path.setAttribute("stroke-width", 1 + Math.log10(1 + Math.min(Number(from.dataset.rate), Number(to.dataset.rate))));
+    svg.append(path);
+  }
+  map.append(svg);
+};
+const point = (event) => {
+  const one = event.target.closest?.("[data-name]")?.getAttribute("href") ?? null;
+  if (one !== pointed) { pointed = one; draw(); }
 };
 for (const name of ["mouseover", "focusin"]) live.addEventListener(name, point);
 live.addEventListener("mouseleave", point);
+addEventListener("resize", draw);
+draw();
 
 const events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
 events.onopen = () => { connection.textContent = "They are renewed every second."; };
@@ -35,6 +66,7 @@ events.onmessage = ({ data }) => {
   live.querySelectorAll(".wide").forEach((one, at) => { one.scrollLeft = scrolled[at] ?? 0; });
   if (key) [...live.querySelectorAll(key[0])].find((one) => (one.getAttribute("href") ?? one.getAttribute("aria-label")) === key[1])?.focus({ preventScroll: true });
   filter();
+  draw();
 };
 
 const post = async (path, order) => {

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use fantoccini::Locator;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
-
-/// axe-core 4.14.1 (MPL-2.0), as npm has it.
-const AXE: &str = include_str!("console/axe.min.js");
 
 /// A service whose status tests choose.
 async fn moody() -> (RawService, Arc<AtomicU16>) {
@@ -54,16 +51,6 @@ async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
     (site, steady, moody, status)
 }
 
-/// What is seriously wrong with a page for people who cannot see, or use no mouse.
-async fn barriers(browser: &Browser) -> Vec<String> {
-    browser.client.execute(AXE, vec![]).await.unwrap();
-    let script = "const done = arguments[arguments.length - 1]; axe.run(document).then(done)";
-    let found = browser.client.execute_async(script, vec![]).await.unwrap();
-    let serious = |one: &&Value| matches!(one["impact"].as_str(), Some("serious" | "critical"));
-    let told = |one: &Value| format!("{}: {} {}", one["id"], one["help"], one["nodes"][0]["html"]);
-    found["violations"].as_array().unwrap().iter().filter(serious).map(told).collect()
-}
-
 /// Waits until the part of a screen that is renewed says so, by itself.
 async fn says(browser: &Browser, text: &str) {
     let find = format!("//*[@id='live'][contains(., '{text}')]");
@@ -94,9 +81,9 @@ async fn each_screen_shows_what_is_live_to_everybody() {
             "fragments",
         ),
         ("/fragment?name=score", vec!["team-score", "fallback (status)", "/score"], "fragment"),
-        ("/map?of=weather", vec!["/town/{name}", "team-weather", "well"], "map"),
+        ("/map?of=weather", vec!["/town/{name}", "team-weather", "well", "http://127.0.0.1", "3 nanoservices"], "map"),
         ("/errors", vec!["score", "status", "500"], "errors"),
-        ("/cache?text=weather", vec!["town-1", "max-age 10m"], "cache"),
+        ("/cache?text=weather", vec!["town-1", "max-age 10m", "kept for 10m: by the service's `max-age`"], "cache"),
         ("/problems", vec!["No file has a mistake", "Issue a debug token"], "problems"),
     ] {
         for (width, scheme) in [(1280, "light"), (390, "dark")] {
@@ -108,10 +95,34 @@ async fn each_screen_shows_what_is_live_to_everybody() {
             for wanted in &shows {
                 assert!(text.contains(wanted), "{path} shows no `{wanted}`:\n{text}");
             }
-            assert_eq!(barriers(&browser).await, Vec::<String>::new(), "{path}, {width}, {scheme}");
+            assert_eq!(browser.barriers("html").await, Vec::<String>::new(), "{path}, {width}, {scheme}");
             browser.screenshot(&format!("console-{picture}-{scheme}.png")).await;
         }
     }
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn the_map_draws_what_hangs_on_what() {
+    let (site, _steady, moody, _status) = site().await;
+    let server = site.serve().await;
+    let browser = Browser::start().await;
+    browser.client.set_window_size(1280, 900).await.unwrap();
+    browser.client.goto(&format!("{}/map", server.admin)).await.unwrap();
+    let lines = "document.querySelectorAll('.map path').length";
+    // Five uses on pages, one endpoint each, and one team each; `unused` is on no page.
+    assert_eq!(browser.says(lines).await, json!(4 + 4 + 4));
+    let endpoint = format!("http://{}", moody.address);
+    let point = |name: &str| format!("document.querySelector('[data-name=\"{name}\"]').focus()");
+    browser.says(&point(&endpoint)).await;
+    // From the front page to `score`, on to its endpoint, and to its team.
+    assert_eq!(browser.says(lines).await, json!(3));
+    let linked = "[...document.querySelectorAll('.map .linked')].map((one) => one.dataset.name)";
+    assert_eq!(browser.says(linked).await, json!(["/", "score", endpoint, "team-score"]));
+    browser.screenshot("console-map-pointing.png").await;
+    browser.client.set_window_size(390, 900).await.unwrap();
+    browser.says("new Promise(requestAnimationFrame)").await;
+    assert_eq!(browser.says(lines).await, json!(0), "columns that stand below each other have no lines");
     browser.stop().await;
 }
 

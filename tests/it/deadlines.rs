@@ -73,7 +73,29 @@ async fn a_fetch_past_the_concurrency_waits_but_not_beyond_its_deadline() {
         .front(&fragments)
         .fragment_with("a", "[limits]\nconcurrency = 1\n", after(ms(100), html("ok")))
         .start();
-    assert_eq!(site.get("/").await.html(), "okoklate");
+    let page = site.get("/").await;
+    assert_eq!(page.html(), "okoklate");
+    assert_eq!(page.outcome("a-3"), (Shown::Fallback, Some(Reason::Timeout)), "it was asked, 50 ms before the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_asked_for_want_of_a_lane_is_overloaded_and_no_fault_of_the_service() {
+    let fragments: String =
+        (0..4).map(|n| format!("<fragment name=a timeout=200ms data-n={n}>late</fragment>")).collect();
+    let site = TestCompositor::new()
+        .front(&fragments)
+        .fragment_with("a", "[limits]\nconcurrency = 1\ntimeout = \"5s\"\n", after(ms(201), html("ok")))
+        .start();
+    let page = site.get("/").await;
+    assert_eq!(page.html(), "latelatelatelate");
+    assert_eq!(page.outcome("a"), (Shown::Fallback, Some(Reason::Timeout)));
+    for id in ["a-2", "a-3", "a-4"] {
+        assert_eq!(page.outcome(id), (Shown::Fallback, Some(Reason::Overloaded)), "{id}");
+    }
+    let record = page.0.record();
+    let waited = &record.parts[1];
+    assert_eq!(waited.tries, 0, "{waited:?}");
+    assert_eq!(waited.why, "the fallback: too much was asked of the service: it was not this part's turn within 200ms");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
+use pasteup::page::outcome::Standing;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
-use crate::support::compositor::{TestCompositor, hangs};
+use crate::support::compositor::{TestCompositor, hangs, html as shows, html_kept};
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
@@ -258,6 +259,54 @@ async fn every_word_for_what_went_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn words_for_what_is_no_fault_of_a_service() {
+    let cards = "<fragment name=leaf data-n=1 /><fragment name=leaf data-n=2 /><fragment name=leaf data-n=3 />";
+    let site = TestCompositor::new()
+        .layout("many", "+++\nroute = \"/many\"\n+++\n<fragment name=many />")
+        .layout("odd", "+++\nroute = \"/odd\"\n+++\n<fragment name=odd />")
+        .layout("old", "+++\nroute = \"/old\"\n+++\n<fragment name=old />")
+        .fragment("leaf", shows("leaf"))
+        .fragment_with("many", "composes = [\"leaf\"]\n", shows(cards))
+        .fragment_with("odd", "composes = [\"leaf\"]\n", shows("<fragment name=leaf version=\"^9\" />"))
+        .fragment("old", html_kept("old", "max-age=5, stale-while-revalidate=60"))
+        .defaults(|defaults| defaults.max_fragments = 3)
+        .start();
+    let of = async |path: &str, id: &str| {
+        let record = site.get(path).await.0.record();
+        let part = record.all().find(|part| part.id == id).unwrap_or_else(|| panic!("no `{id}` in {record:?}"));
+        (part.outcome, part.reason.unwrap_or("-"), part.standing, part.why.clone())
+    };
+    let page_is_full = "nothing, and no fallback: the page has as many fragments as `page.max_fragments` allows";
+    assert_eq!(of("/many", "leaf-2").await.1, "-");
+    assert_eq!(of("/many", "leaf-3").await, ("omitted", "too-many", Standing::Missing, page_is_full.to_owned()));
+    let nobody = "nothing, and no fallback: there is no way to reach the service";
+    assert_eq!(of("/odd", "leaf").await, ("omitted", "unknown", Standing::Missing, nobody.to_owned()));
+    assert_eq!(of("/old", "old").await.1, "-");
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let renewed = "an old copy, while a new one is fetched";
+    assert_eq!(of("/old", "old").await, ("stale", "revalidating", Standing::Old, renewed.to_owned()));
+    site.drain().await;
+    site.becomes("old", |_| panic!("a fault of the compositor"));
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let fault = "nothing, and no fallback: a fault of the compositor's own";
+    assert_eq!(of("/old", "old").await, ("omitted", "internal", Standing::Missing, fault.to_owned()));
+}
+
+#[tokio::test]
+async fn who_only_looks_is_not_counted_among_readers() {
+    let service = service().await;
+    let server = site(&service).await.serve().await;
+    assert!(server.text("/").await.contains("sorry"));
+    for _ in 0..3 {
+        assert_eq!(api(&server, "/api/explain?path=/").await["status"], 200);
+        assert_eq!(client().get(format!("{}/page?route=/", server.admin)).send().await.unwrap().status(), 200);
+    }
+    let errors = api(&server, "/api/errors").await;
+    let seen: u64 = errors["errors"].as_array().unwrap().iter().map(|one| one["count"].as_u64().unwrap()).sum();
+    assert_eq!(seen, 5, "what one reader would have seen, `broken` in two places: {errors:#}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_request_that_took_too_long_it_is_known_whom_it_asked() {
     let site = TestCompositor::new().front("<fragment name=a timeout=100ms />").fragment("a", hangs()).start();
     let record = site.get("/").await.0.record();
@@ -404,6 +453,8 @@ async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
     }
     let seen = &find("by-layout")["seen"];
     assert_eq!((&seen["bytes"], &seen["failures"]), (&json!(1), &json!(0.0)), "{seen}");
+    assert_eq!(seen["keeping"]["why"], "kept for 5s: the layout's `ttl` is shorter than the service's `max-age` of 1m");
+    assert_eq!(find("no-store")["seen"]["keeping"], json!({ "kept": false, "why": "not kept: it says `no-store`" }));
     assert_eq!(find("by-layout")["pages"], json!(["/", "/town/{town}"]));
     assert_eq!(find("card")["composes"], json!(["leaf", "broken"]));
     assert_eq!(find("by-manifest")["runbook"], "https://example.org/run");

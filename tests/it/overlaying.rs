@@ -232,6 +232,12 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     }
     let rows = "Object.fromEntries([...document.querySelector('pasteup-overlay').shadowRoot.querySelectorAll('.panel dt')].map(t => [t.textContent, t.nextElementSibling.textContent]))";
     let panel = browser.says(rows).await;
+    for (width, scheme) in [(1280, "light"), (390, "dark"), (1280, "dark")] {
+        size(&browser, width, 900).await;
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        browser.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        assert_eq!(browser.barriers("pasteup-overlay").await, Vec::<String>::new(), "{width}, {scheme}");
+    }
     assert_eq!(panel["outcome"], "fresh, miss");
     assert_eq!(panel["nanoservice"], "lead 1.2.0");
     assert_eq!((&panel["owner"], &panel["runbook"]), (&json!("team-lead"), &json!("https://example.org/run")));

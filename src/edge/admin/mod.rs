@@ -2,6 +2,7 @@
 //! changes anything.
 
 mod console;
+mod map;
 mod seen;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
 use crate::page::diagnostic::Diagnostic;
 use crate::page::names::Name;
+use crate::page::record::Record;
 use crate::secrets::passes::Passes;
 
 /// Surrogate keys of one purge, at most.
@@ -61,6 +63,30 @@ pub struct Admin {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// What a request must bring for all but health; nothing where there is none.
     pub token: Option<String>,
+}
+
+impl Admin {
+    /// What becomes of the page that a query asks for, just now; nobody's page, it counts nowhere. `None`: no layout has
+    /// a route for it.
+    async fn explain(&self, query: &[(String, String)]) -> Result<Option<Record>, String> {
+        let live = self.live.now();
+        match (self.asked)(query, &live, self.compositor.now())? {
+            Some(request) => Ok(Some(self.compositor.examine(request).await.record())),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What a URL asks, in its order.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// A value, or nothing.
+    fn value(&self, wanted: &str) -> &str {
+        self.0.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
 }
 
 /// The admin side as a service.

@@ -1,6 +1,6 @@
 //! What is live and how it is, as JSON: explanations, pages, nanoservices, troubles, mistakes in files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
@@ -11,13 +11,14 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::engine::Purge;
-use crate::engine::board::{Mark, PageSeen, ServiceSeen, Trouble};
+use crate::engine::board::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
 use crate::engine::stock::Kept;
 use crate::page::diagnostic::{Diagnostic, Told};
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
+use crate::page::names::Name;
 
-use super::{Admin, refuse};
+use super::{Admin, Params, refuse};
 
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
@@ -88,6 +89,9 @@ impl Fragment {
 pub(super) struct Endpoint {
     /// Where.
     pub(super) url: String,
+    /// Its scheme, host and port.
+    #[serde(skip)]
+    pub(super) origin: String,
     /// `closed`: it is asked; `open`: it is shut out; `probing`.
     pub(super) circuit: &'static str,
 }
@@ -101,12 +105,11 @@ pub(super) struct Errors {
     pub(super) changes: Vec<Mark>,
 }
 
-async fn explain(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String, String)>>) -> Response {
-    let live = admin.live.now();
-    match (admin.asked)(&query, &live, admin.compositor.now()) {
+async fn explain(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    match admin.explain(&query.0).await {
         Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
         Ok(None) => refuse(StatusCode::NOT_FOUND, "no layout has a route for it"),
-        Ok(Some(request)) => Json(admin.compositor.compose(request).await.record()).into_response(),
+        Ok(Some(record)) => Json(record).into_response(),
     }
 }
 
@@ -116,20 +119,44 @@ async fn problems(State(admin): State<Arc<Admin>>) -> Response {
     Json(told).into_response()
 }
 
-/// What is kept, and how many answers there are of it.
+/// What is kept, how many answers there are of it, and what is made of nanoservices' answers.
 #[derive(Serialize)]
-struct Stock {
-    count: usize,
-    answers: Vec<Kept>,
+pub(super) struct Stock {
+    pub(super) count: usize,
+    pub(super) answers: Vec<Kept>,
+    /// What is not kept comes first.
+    pub(super) services: Vec<Keeper>,
+}
+
+/// What was made of a nanoservice's last answer.
+#[derive(Serialize)]
+pub(super) struct Keeper {
+    pub(super) fragment: Name,
+    /// Of its parts that were looked up, how many a fresh kept copy filled, from 0 to 1.
+    pub(super) hits: f64,
+    #[serde(flatten)]
+    pub(super) keeping: Keeping,
 }
 
 /// Answers of the cache that are told, at most.
 const TOLD: usize = 1_000;
 
-async fn cache(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String, String)>>) -> Response {
-    let text = query.iter().find(|(name, _)| name == "text").map(|(_, text)| text.as_str()).unwrap_or_default();
-    let (answers, count) = admin.compositor.kept(text, TOLD);
-    Json(Stock { count, answers }).into_response()
+async fn cache(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    Json(stock(&admin, query.value("text"), TOLD)).into_response()
+}
+
+/// What is kept of those whose name, key or tag holds a text: so many answers, and all nanoservices.
+pub(super) fn stock(admin: &Admin, text: &str, at_most: usize) -> Stock {
+    admin.compositor.tell();
+    let (answers, count) = admin.compositor.kept(text, at_most);
+    let names = admin.board.services().into_iter().filter(|name| name.contains(text));
+    let keeper = |fragment: Name| {
+        let ServiceSeen { hits, keeping, .. } = admin.board.service(&fragment);
+        Some(Keeper { fragment, hits, keeping: keeping? })
+    };
+    let mut services: Vec<Keeper> = names.filter_map(keeper).collect();
+    services.sort_by_key(|one| one.keeping.kept);
+    Stock { count, answers, services }
 }
 
 /// How many answers a purge would meet.
@@ -138,8 +165,8 @@ struct Count {
     count: usize,
 }
 
-async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String, String)>>) -> Response {
-    let keys = query.into_iter().filter(|(name, _)| name == "key").map(|(_, key)| key.into());
+async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    let keys = query.0.into_iter().filter(|(name, _)| name == "key").map(|(_, key)| key.into());
     Json(Count { count: admin.compositor.would_meet(&Purge::Tags(keys.collect())) }).into_response()
 }
 
@@ -147,29 +174,27 @@ async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Vec<(String,
 pub(super) fn pages(admin: &Admin) -> Vec<Page> {
     admin.compositor.tell();
     let live = admin.live.now();
-    let page = |template: &Template, route: String| {
-        let mut fragments: Vec<String> = template
-            .with_takeovers()
-            .flat_map(|template| &template.html.fragments)
-            .map(|one| one.asks().to_owned())
-            .collect();
-        fragments.sort();
-        fragments.dedup();
-        Page {
-            seen: admin.board.page(&route),
-            route,
-            layout: template.file.clone(),
-            title: template.title.clone(),
-            owner: template.owner.clone(),
-            fragments,
-        }
+    let page = |template: &Template, route: String| Page {
+        seen: admin.board.page(&route),
+        route,
+        layout: template.file.clone(),
+        title: template.title.clone(),
+        owner: template.owner.clone(),
+        fragments: named(template).into_iter().map(str::to_owned).collect(),
     };
-    let routes = live.site.templates.iter().flat_map(|template| {
-        template.routes.iter().map(|route| page(template, route.value.to_string())).collect::<Vec<_>>()
-    });
-    let mut pages: Vec<Page> = routes.collect();
+    let mut pages: Vec<Page> = routes(&live.site.templates).map(|(template, route)| page(template, route)).collect();
     pages.sort_by(|a, b| a.route.cmp(&b.route));
     pages
+}
+
+/// Each route of some layouts.
+fn routes(templates: &[Arc<Template>]) -> impl Iterator<Item = (&Template, String)> {
+    templates.iter().flat_map(|template| template.routes.iter().map(|route| (&**template, route.value.to_string())))
+}
+
+/// What a layout asks for, and those that take its place at times.
+fn named(template: &Template) -> BTreeSet<&str> {
+    template.with_takeovers().flat_map(|template| &template.html.fragments).map(|one| one.asks()).collect()
 }
 
 /// All nanoservices of the catalogue, and the hosts that were asked without being in it.
@@ -177,29 +202,22 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
     admin.compositor.tell();
     let live = admin.live.now();
     let circuits = admin.board.circuits();
-    let mut used: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for page in pages(admin) {
-        for name in page.fragments {
-            used.entry(name).or_default().push(page.route.clone());
-        }
-    }
-    // What answers ask for is on their pages too.
-    for template in &live.site.templates {
-        for manifest in template.nested.manifests() {
-            let pages = used.entry(manifest.name.to_string()).or_default();
-            pages.extend(template.routes.iter().map(|route| route.value.to_string()));
-            pages.sort();
-            pages.dedup();
+    let mut used = Used::new();
+    for (template, route) in routes(&live.site.templates) {
+        // What answers ask for is on their pages too.
+        let nested = template.nested.manifests().iter().map(|manifest| &*manifest.name);
+        for name in named(template).into_iter().chain(nested) {
+            used.entry(name).or_default().insert(route.clone());
         }
     }
     let declared = live.site.catalogue.manifests();
     let mut all: Vec<Fragment> = declared.iter().map(|manifest| fragment(admin, manifest, &used, &circuits)).collect();
-    let known: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
-    let others = admin.board.services().into_iter().map(|name| name.to_string()).filter(|name| !known.contains(name));
+    let known: BTreeSet<&str> = declared.iter().map(|manifest| &*manifest.name).collect();
+    let others = admin.board.services().into_iter().filter(|name| !known.contains(&**name));
     all.extend(others.map(|name| Fragment {
         seen: admin.board.service(&name),
-        pages: used.get(&name).cloned().unwrap_or_default(),
-        name,
+        pages: pages_of(&used, &name),
+        name: name.to_string(),
         version: None,
         owner: None,
         lifecycle: None,
@@ -212,14 +230,22 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
     all
 }
 
+/// The patterns of the pages that use each nanoservice.
+type Used<'a> = BTreeMap<&'a str, BTreeSet<String>>;
+
+fn pages_of(used: &Used<'_>, name: &str) -> Vec<String> {
+    used.get(name).into_iter().flatten().cloned().collect()
+}
+
 fn fragment(
     admin: &Admin,
     manifest: &Manifest,
-    used: &BTreeMap<String, Vec<String>>,
+    used: &Used<'_>,
     circuits: &BTreeMap<String, &'static str>,
 ) -> Fragment {
     let endpoint = |endpoint: &crate::page::manifest::Endpoint| Endpoint {
         url: endpoint.as_str().to_owned(),
+        origin: endpoint.origin().to_owned(),
         circuit: circuits.get(endpoint.origin()).copied().unwrap_or("closed"),
     };
     Fragment {
@@ -229,7 +255,7 @@ fn fragment(
         lifecycle: Some(manifest.lifecycle.as_str()),
         runbook: manifest.runbook.clone(),
         endpoints: manifest.endpoints.iter().map(endpoint).collect(),
-        pages: used.get(&*manifest.name).cloned().unwrap_or_default(),
+        pages: pages_of(used, &manifest.name),
         composes: manifest.composes.clone(),
         params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),
         manifest: Some(manifest.at.source.file.clone()),

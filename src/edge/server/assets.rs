@@ -39,6 +39,7 @@ pub(super) async fn respond(
         What::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
         What::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
         What::Nothing(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
+        What::Nothing(Reason::Overloaded) => error(StatusCode::SERVICE_UNAVAILABLE, trace),
         // It is there, and is nothing that pages load.
         What::Nothing(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
         What::Nothing(_) => error(StatusCode::BAD_GATEWAY, trace),

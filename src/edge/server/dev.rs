@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Where all of it is.
-pub(super) const PREFIX: &str = "/_pasteup/dev/";
+const PREFIX: &str = "/_pasteup/dev/";
 /// How often a browser hears that there is nothing new: a connection without a word looks dead.
 const STILL_HERE: Duration = Duration::from_secs(5);
 /// The longest that a part may be made slower.

@@ -128,7 +128,7 @@ impl Endpoints {
             let entered = Arc::clone(&seat.endpoint().lane).enter().await;
             let now = Instant::now();
             if now >= wanted.deadline {
-                return Err(Failure::new(Reason::Timeout, "no lane was free in time"));
+                return Err(Failure::new(Reason::Overloaded, "no lane was free in time"));
             }
             let admission = seat.endpoint().judge(&self.ports, |breaker| breaker.admit(now.into_std()));
             // It may have been shut out while this one waited: then another one may be asked.
@@ -137,6 +137,7 @@ impl Endpoints {
                 break Passage::begin(seat, entered, admission, now, &wanted);
             }
         };
+        wanted.tried().asked += 1;
         let mut request = wanted.request.clone();
         request.url.clone_from(&wanted.targets[passage.seat.index].url);
         let left = wanted.deadline.saturating_duration_since(passage.began);
@@ -161,7 +162,7 @@ impl Endpoints {
             candidates.extend(shut.into_iter().skip(most).map(|index| (index, true)));
         }
         let mut tried = wanted.tried();
-        let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.asked.contains(index)).collect();
+        let untried: Vec<_> = candidates.iter().copied().filter(|(index, _)| !tried.chosen.contains(index)).collect();
         if !untried.is_empty() {
             candidates = untried;
         }
@@ -181,7 +182,7 @@ impl Endpoints {
         };
         let (first, second) = (draw()?, draw());
         let (index, forced) = [first].into_iter().chain(second).min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-        tried.asked.push(index);
+        tried.chosen.push(index);
         self.all[index].wanted.fetch_add(1, Ordering::Relaxed);
         Some(Seat { endpoints: Arc::clone(self), index, forced })
     }

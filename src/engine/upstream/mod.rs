@@ -52,23 +52,25 @@ pub(super) struct Try {
     tried: Arc<Mutex<Tried>>,
 }
 
-/// Which targets were asked, by their numbers.
+/// Which targets were chosen, by their numbers.
 #[derive(Debug, Default)]
 pub(super) struct Tried {
-    asked: Vec<usize>,
+    chosen: Vec<usize>,
+    /// How often one was asked: who waits for a lane did not ask yet.
+    asked: usize,
     /// The one whose answer began.
     answered: Option<usize>,
 }
 
 impl Tried {
-    /// The one that answered, or else that was asked last.
+    /// The one that answered, or else that was chosen last.
     pub(super) fn last(&self) -> Option<usize> {
-        self.answered.or_else(|| self.asked.last().copied())
+        self.answered.or_else(|| self.chosen.last().copied())
     }
 
     /// How often one was asked.
     pub(super) fn times(&self) -> usize {
-        self.asked.len()
+        self.asked
     }
 }
 

@@ -9,6 +9,9 @@ use url::Url;
 
 use super::process::{Process, root};
 
+/// axe-core 4.14.1 (MPL-2.0), as npm has it.
+const AXE: &str = include_str!("axe.min.js");
+
 /// A headless Chromium that a test drives.
 pub(crate) struct Browser {
     driver: Process,
@@ -45,6 +48,17 @@ impl WebDriverCompatibleCommand for Log {
 }
 
 impl Browser {
+    /// What is seriously wrong with an element of the page for people who cannot see, or use no mouse.
+    pub(crate) async fn barriers(&self, selector: &str) -> Vec<String> {
+        self.client.execute(AXE, vec![]).await.unwrap();
+        let script = "const done = arguments[arguments.length - 1]; axe.run(arguments[0]).then(done)";
+        let found = self.client.execute_async(script, vec![json!(selector)]).await.unwrap();
+        assert!(!found["passes"].as_array().unwrap().is_empty(), "nothing was looked at: {found:#}");
+        let serious = |one: &&Value| matches!(one["impact"].as_str(), Some("serious" | "critical"));
+        let told = |one: &Value| format!("{}: {} {}", one["id"], one["help"], one["nodes"][0]["html"]);
+        found["violations"].as_array().unwrap().iter().filter(serious).map(told).collect()
+    }
+
     /// Starts one that waits for each page's end.
     pub(crate) async fn start() -> Self {
         Self::start_with("normal", &[]).await
