@@ -114,7 +114,7 @@ pub(super) fn hot(parts: usize) -> Work {
     }
     over(move || {
         let whole = engine.hot(&request.clone()).expect("it is kept whole");
-        let said = (whole.lasting(|_| ()), whole.headers.downstream.at(Instant::now()));
+        let said = whole.said(None, Instant::now(), |_| ());
         whole.sent();
         (whole.chunks.clone(), said)
     })

@@ -27,7 +27,7 @@ use crate::edge::listen::{self, App, ConnectionLimits};
 use crate::edge::memory::MemoryStore;
 use crate::edge::server::dev::{Change, Dev, Fault, Instead};
 use crate::edge::server::overlay::Overlay;
-use crate::edge::server::{self, Compression, Pages};
+use crate::edge::server::{self, Chunks, Compression, Pages};
 use crate::edge::tamper::Tampered;
 use crate::edge::telemetry::Metrics;
 #[cfg(feature = "otlp")]
@@ -149,7 +149,9 @@ async fn serve(
     let hot = Arc::clone(&pages);
     // A mistake of ours is for the long way, whose layers make an error page of it.
     let pages = App {
-        at_once: Some(Arc::new(move |request| catch_unwind(AssertUnwindSafe(|| hot.at_once(request))).ok()?)),
+        at_once: Some(Arc::new(move |request, peer| {
+            catch_unwind(AssertUnwindSafe(|| hot.at_once(request, peer))).ok()?
+        })),
         router: server::router(pages),
     };
     let admin = admin::router(Arc::new(Admin {
@@ -205,11 +207,12 @@ async fn serve(
     println!("listening on {scheme}://{}", listener.local_addr().map_err(|error| error.to_string())?);
     println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
 
+    let counting = tokio::spawn(tell_often(compositor.clone()));
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
         admin_listener,
-        App { at_once: None, router: admin },
+        App::<Chunks> { at_once: None, router: admin },
         ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),
@@ -221,12 +224,22 @@ async fn serve(
     ready.store(false, Ordering::Release);
     reloading.abort();
     discovering.abort();
+    counting.abort();
     stop.cancel();
     // The admin side answers for as long as pages are still being sent.
     let served = serving.await;
     stop_admin.cancel();
     let administered = administering.await;
     served.and(administered).map_err(|error| error.to_string())
+}
+
+/// Has pages that are kept whole counted soon after they were sent: what is counted late counts as of then.
+async fn tell_often(compositor: Compositor) {
+    let mut ticks = tokio::time::interval(COUNTED);
+    loop {
+        ticks.tick().await;
+        compositor.tell();
+    }
 }
 
 /// What browsers are told of a change, of a site that is being developed.
@@ -248,6 +261,8 @@ fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) 
     })
 }
 
+/// How often pages that are kept whole are counted.
+const COUNTED: Duration = Duration::from_secs(1);
 /// Where a certificate is looked for again.
 const CERTIFICATE: Duration = Duration::from_secs(3);
 

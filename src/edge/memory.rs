@@ -1,18 +1,19 @@
 //! Keeps answers in memory, by moka, up to a number of bytes, with an index of their surrogate keys.
 //! What does not fit is not kept; how fresh a kept answer is, is not decided here.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::engine::port::{Held, Store, Stored};
 use crate::page::key::Key;
+use crate::page::map::Map;
 use crate::page::names::Name;
 
 /// Bytes an entry costs beside its key and its answer: moka's node, the index, counted pointers, and
@@ -31,7 +32,7 @@ type Tell = Box<dyn Fn(&Key) + Send + Sync>;
 
 /// The store.
 pub struct MemoryStore {
-    cache: Cache<Key, Entry>,
+    cache: Cache<Key, Entry, RandomState>,
     index: Arc<Index>,
     gone: Arc<OnceLock<Tell>>,
     next: AtomicU64,
@@ -80,9 +81,9 @@ struct Index(Mutex<Tables>);
 
 #[derive(Default)]
 struct Tables {
-    by_tag: HashMap<Name, HashMap<Key, u64>>,
+    by_tag: Map<Name, Map<Key, u64>>,
     /// Mostly one, for which a table would take more room than its answer.
-    variants: HashMap<u128, Vec<(Key, u64)>>,
+    variants: Map<u128, Vec<(Key, u64)>>,
 }
 
 impl Index {
@@ -160,7 +161,7 @@ impl MemoryStore {
                     tell(&key);
                 }
             })
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { cache, index, gone, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
     }
 

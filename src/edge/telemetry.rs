@@ -1,8 +1,8 @@
 //! Counts what happens, for Prometheus. Labels are bounded: they come from layouts and
 //! manifests, never from readers.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -20,7 +20,9 @@ use crate::engine::hot::Part;
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
-use crate::page::outcome::{Reason, Sent};
+use crate::page::map::Map;
+use crate::page::names::Name;
+use crate::page::outcome::{Reason, Sent, Shown};
 use crate::page::policy::breaker::Circuit;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
@@ -57,11 +59,15 @@ struct InTrace {
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 type Traced<L> = Family<L, HistogramWithExemplars<InTrace>, fn() -> HistogramWithExemplars<InTrace>>;
 
+type Counters = Map<(Name, Shown, Option<Reason>), Counter>;
+
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
     requests: Histograms<ByStatus>,
     outcomes: Family<ByOutcome, Counter>,
+    /// The same, to be found at once: a family hashes slowly, and there are many parts.
+    counters: Mutex<Counters>,
     fetches: Traced<ByFragment>,
     in_flight: Family<ByUpstream, Gauge<i64, AtomicI64>>,
     circuits: Family<ByUpstream, Gauge<i64, AtomicI64>>,
@@ -111,7 +117,18 @@ impl Default for Metrics {
             "Mistakes of the compositor's own, each of which cost one request",
             panics.clone(),
         );
-        Self { registry, requests, outcomes, fetches, in_flight, circuits, cache_bytes, cache_entries, panics }
+        Self {
+            registry,
+            requests,
+            outcomes,
+            counters: Mutex::default(),
+            fetches,
+            in_flight,
+            circuits,
+            cache_bytes,
+            cache_entries,
+            panics,
+        }
     }
 }
 
@@ -123,6 +140,19 @@ impl Metrics {
             panics.inc();
             before(panic);
         }));
+    }
+
+    fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, counters: &mut Counters, what: (Name, Shown, Option<Reason>), times: u64) {
+        let counter = counters.entry(what).or_insert_with_key(|(fragment, shown, reason)| {
+            let reason = reason.map_or("", Reason::as_str);
+            let labels = ByOutcome { fragment: Arc::clone(fragment), outcome: shown.as_str(), reason };
+            self.outcomes.get_or_create_owned(&labels)
+        });
+        counter.inc_by(times);
     }
 
     /// All of them as OpenMetrics text, with what the cache holds just now.
@@ -157,27 +187,24 @@ impl Observer for Metrics {
     }
 
     fn composed(&self, page: &Page) {
+        let mut counters = self.counters();
         for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
             let Some(outcome) = outcome else { continue };
-            let labels = ByOutcome {
-                fragment: hole.label(),
-                outcome: outcome.shown.as_str(),
-                reason: outcome.reason.map_or("", |reason| reason.as_str()),
-            };
-            self.outcomes.get_or_create(&labels).inc();
+            self.count(&mut counters, (hole.label(), outcome.shown, outcome.reason), 1);
         }
     }
 
     fn composed_again(&self, _: &str, parts: &[Part], times: u64) {
+        let mut counters = self.counters();
         for Part { fragment, shown, reason, .. } in parts {
-            let (fragment, reason) = (Arc::clone(fragment), reason.map_or("", Reason::as_str));
-            self.outcomes.get_or_create(&ByOutcome { fragment, outcome: shown.as_str(), reason }).inc_by(times);
+            self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), times);
         }
     }
 
-    fn answered(&self, _: Option<&str>, status: StatusCode, took: Duration) {
+    fn answered(&self, _: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         let labels = ByStatus { http_response_status_code: status.as_u16() };
-        self.requests.get_or_create(&labels).observe(took.as_secs_f64());
+        let requests = self.requests.get_or_create(&labels);
+        (0..times).for_each(|_| requests.observe(took.as_secs_f64()));
     }
 
     fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, sent: &Sent) {

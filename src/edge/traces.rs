@@ -195,7 +195,7 @@ impl Observer for Traces {
 
     /// It was composed once, and that is in its trace: what is sent again asks nobody.
     fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration) {}
+    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
         let is_asset = fetch.wants == Wants::Asset;

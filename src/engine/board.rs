@@ -1,7 +1,7 @@
 //! What operators look at: what became of pages and nanoservices in the last minute, and what went wrong since the
 //! start. All of it comes from what the engine tells its observer; nothing is measured here.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::page::answer::{Answer, Content, Failure};
 use crate::page::fetch::Fetch;
+use crate::page::map::Map;
 use crate::page::names::Name;
 use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown, is_degraded};
 use crate::page::policy::breaker::Circuit;
@@ -51,7 +52,7 @@ pub struct Board {
 #[derive(Default)]
 struct Requests {
     total: Window<RequestCount, HISTORY>,
-    pages: HashMap<String, Window<RequestCount>>,
+    pages: Map<String, Window<RequestCount>>,
 }
 
 #[derive(Default, Clone)]
@@ -62,10 +63,10 @@ struct RequestCount {
 }
 
 impl RequestCount {
-    fn add(&mut self, status: StatusCode, took: Duration) {
-        self.requests += 1;
-        self.errors += u64::from(status.is_server_error());
-        self.took.add(took.as_secs_f64());
+    fn add(&mut self, status: StatusCode, took: Duration, times: u64) {
+        self.requests += times;
+        self.errors += if status.is_server_error() { times } else { 0 };
+        self.took.add_with_count(took.as_secs_f64(), times);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -78,10 +79,10 @@ impl RequestCount {
 #[derive(Default)]
 struct Known {
     degraded: Window<u64, HISTORY>,
-    pages: HashMap<String, Window<PageCount>>,
-    services: HashMap<Name, Service>,
+    pages: Map<String, Window<PageCount>>,
+    services: Map<Name, Service>,
     circuits: BTreeMap<String, Circuit>,
-    troubles: HashMap<(Name, Reason), Trouble>,
+    troubles: Map<(Name, Reason), Trouble>,
     marks: VecDeque<Mark>,
 }
 
@@ -547,18 +548,18 @@ impl Observer for Board {
         }
     }
 
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration) {
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         let Some(page) = page else { return };
         let (piece, _) = self.now();
         let mut requests = lock(&self.requests[mine()]);
-        requests.total.now(piece).add(status, took);
+        requests.total.now(piece).add(status, took, times);
         let room = requests.pages.len() < MANY;
         let window = match requests.pages.get_mut(page) {
             Some(window) => window,
             None if room => requests.pages.entry(page.to_owned()).or_default(),
             None => return,
         };
-        window.now(piece).add(status, took);
+        window.now(piece).add(status, took, times);
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
@@ -608,10 +609,10 @@ mod tests {
     async fn a_minute_is_counted_and_then_forgotten() {
         let board = Board::new(Arc::new(Epoch));
         for ms in 1..=100 {
-            board.answered(Some("/"), StatusCode::OK, Duration::from_millis(ms));
+            board.answered(Some("/"), StatusCode::OK, Duration::from_millis(ms), 1);
         }
-        board.answered(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50));
-        board.answered(None, StatusCode::NOT_FOUND, Duration::from_millis(50));
+        board.answered(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50), 1);
+        board.answered(None, StatusCode::NOT_FOUND, Duration::from_millis(50), 1);
         advance(Duration::from_secs(10)).await;
         let seen = board.page("/");
         assert!((seen.per_second - 10.1).abs() < 0.01, "{seen:?}");
@@ -629,7 +630,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn threads_count_together() {
         let board = Arc::new(Board::new(Arc::new(Epoch)));
-        let count = |board: Arc<Board>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1));
+        let count = |board: Arc<Board>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1), 1);
         for _ in 0..20 {
             std::thread::spawn(count(Arc::clone(&board))).join().expect("it counts");
         }

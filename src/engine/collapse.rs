@@ -3,7 +3,6 @@
 //!
 //! Not moka's `get_with`: there all callers hang on a leader that nobody polls.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +10,9 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::page::key::Key;
+use crate::page::map::Map;
 
-type Flying<T> = Mutex<HashMap<Key, watch::Receiver<Option<T>>>>;
+type Flying<T> = Mutex<Map<Key, watch::Receiver<Option<T>>>>;
 
 /// The flights in the air.
 pub struct Flights<T> {

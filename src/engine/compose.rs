@@ -18,7 +18,7 @@ use crate::page::layout::Template;
 use crate::page::outcome::is_degraded;
 use crate::page::plan::{Outcomes, Plan, plan};
 use crate::page::record::Record;
-use crate::page::stitch::{Stitcher, stitch};
+use crate::page::stitch::{Stitcher, gathered, stitch};
 use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::collapse::Flights;
@@ -270,10 +270,10 @@ impl Compositor {
                     let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
                     if stitcher.is_done() {
                         engine.send(finish(fan_out, &trace), asked.as_ref());
-                        return Some((chunks, None));
+                        return Some((gathered(&chunks).pieces, None));
                     }
                     if !chunks.is_empty() {
-                        return Some((chunks, Some((fan_out, stitcher))));
+                        return Some((gathered(&chunks).pieces, Some((fan_out, stitcher))));
                     }
                     // Where it does not hold, the reader's connection breaks: half a page is none.
                     assert!(fan_out.next().await, "a page whose outcomes are known comes to its end");

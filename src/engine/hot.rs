@@ -1,14 +1,13 @@
 //! Pages that are asked for again and again are kept whole: one look instead of one for each part.
 //! What is kept is what stitching would make now: with the first part that changes, it is no more.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -20,16 +19,16 @@ use crate::page::fetch::Fetch;
 use crate::page::headers::{Downstream, Headers};
 use crate::page::key::Key;
 use crate::page::layout::Template;
+use crate::page::map::Map;
 use crate::page::names::Name;
 use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::Plan;
+use crate::page::stitch::{Gathered, gathered};
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
 use super::port::{Held, Observer, Store};
 
-/// Chunks of fewer bytes are copied together; larger ones stay where they are, and are counted there.
-const LARGE: usize = 8 << 10;
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
 /// The longest that a page is kept whole, be it without any part.
@@ -39,21 +38,21 @@ const TOUCH: u64 = 250;
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
 /// Bytes that a kept page costs beside all that.
-const PAGE: usize = 1_500;
+const PAGE: usize = 2_500;
 
 /// A page that is kept whole.
 #[derive(Debug)]
 pub struct Whole {
     /// Its bytes, in order, in few pieces.
-    pub chunks: Vec<Bytes>,
+    pub chunks: Arc<[Bytes]>,
     /// What it says of itself.
     pub headers: Headers,
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
     key: Key,
-    /// What is said of it whoever asks, and whenever.
-    lasting: OnceLock<HeaderMap>,
-    forms: [OnceLock<Option<Bytes>>; 3],
+    /// What was last said of it, in each form and as it is.
+    said: [ArcSwapOption<Said>; 4],
+    forms: [OnceLock<Option<Arc<[Bytes]>>>; 3],
     /// Which of them are made or being made, as bits.
     begun: AtomicU8,
     /// From when until when conditions of time are what they are, where it has any.
@@ -71,6 +70,13 @@ pub struct Whole {
     table: Arc<Table>,
 }
 
+/// What is said of a page for as long as its `Cache-Control` stays the same.
+#[derive(Debug)]
+struct Said {
+    seconds: Option<(u64, u64)>,
+    headers: HeaderMap,
+}
+
 /// A form of a page with fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
@@ -83,14 +89,19 @@ pub enum Form {
 }
 
 impl Whole {
-    /// All that is said of it but how long it may be kept; what is `added` is added once.
-    pub fn lasting(&self, added: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
-        let all = self.lasting.get_or_init(|| {
-            let mut all = self.headers.lasting.clone();
-            added(&mut all);
-            all
-        });
-        all.clone()
+    /// All that is said of it in some form now. What is `added` is the same whoever asks.
+    pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+        let last = &self.said[form.map_or(0, |form| 1 + form as usize)];
+        let seconds = self.headers.downstream.seconds(now);
+        if let Some(said) = &*last.load()
+            && said.seconds == seconds
+        {
+            return said.headers.clone();
+        }
+        let mut headers = self.headers.at(now);
+        added(&mut headers);
+        last.store(Some(Arc::new(Said { seconds, headers: headers.clone() })));
+        headers
     }
 
     /// Whether it is time to look its parts up.
@@ -107,9 +118,16 @@ impl Whole {
         self.counted.times.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// It was sent once more, or found to be known, this long after it was asked for.
+    pub fn answered(&self, known: bool, took: Duration) {
+        self.sent();
+        let all = if known { &self.counted.known } else { &self.counted.answered };
+        all[bucket(took)].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The page in a form; the inner `None` where that is of no use.
     #[must_use]
-    pub fn form(&self, form: Form) -> Option<Option<Bytes>> {
+    pub fn form(&self, form: Form) -> Option<Option<Arc<[Bytes]>>> {
         self.forms[form as usize].get().cloned()
     }
 
@@ -143,9 +161,12 @@ impl Part {
     }
 }
 
-/// How often a page was sent since that was last told.
+/// How often a page was sent since that was last told. So there is no lock that all requests wait for.
 struct Counted {
     times: AtomicU64,
+    /// How often with a body, by how long that took, and how often with 304.
+    answered: Buckets,
+    known: Buckets,
     page: String,
     parts: Vec<Part>,
     observer: Arc<dyn Observer>,
@@ -157,11 +178,41 @@ impl std::fmt::Debug for Counted {
     }
 }
 
+/// Counts by time: two of each power of two, from about a microsecond to four seconds.
+type Buckets = [AtomicU32; 2 * OCTAVES];
+
+const OCTAVES: usize = 22;
+/// The least time that is told from shorter ones, in nanoseconds, is two to the power of this.
+const SHORTEST: u32 = 10;
+
+/// In which bucket a time is counted.
+fn bucket(took: Duration) -> usize {
+    let nanoseconds = took.as_nanos().max(1 << SHORTEST);
+    let octave = nanoseconds.ilog2();
+    let half = (nanoseconds >> (octave - 1)) & 1;
+    (2 * (octave - SHORTEST) as usize + half as usize).min(2 * OCTAVES - 1)
+}
+
+/// The middle of a bucket.
+fn middle(bucket: usize) -> Duration {
+    let (octave, half) = (bucket as u64 / 2, bucket as u64 % 2);
+    Duration::from_nanos((1 << (u64::from(SHORTEST) + octave)) / 4 * (5 + 2 * half))
+}
+
 impl Counted {
     fn tell(&self) {
         let times = self.times.swap(0, Ordering::Relaxed);
-        if times > 0 {
-            self.observer.composed_again(&self.page, &self.parts, times);
+        if times == 0 {
+            return;
+        }
+        self.observer.composed_again(&self.page, &self.parts, times);
+        for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
+            for (bucket, count) in counts.iter().enumerate() {
+                let times = u64::from(count.swap(0, Ordering::Relaxed));
+                if times > 0 {
+                    self.observer.answered(Some(&self.page), status, middle(bucket), times);
+                }
+            }
         }
     }
 }
@@ -182,7 +233,7 @@ impl Place {
 }
 
 /// Which pages hold which part: their numbers and places.
-type Holding = HashMap<Key, Vec<(u64, Weak<Place>)>>;
+type Holding = Map<Key, Vec<(u64, Weak<Place>)>>;
 
 /// The same, for all.
 #[derive(Debug, Default)]
@@ -255,27 +306,22 @@ fn key(request: &Request) -> Key {
     let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
     let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();
     let Visit { pattern, parameters, reader, host } = &request.visit;
-    let mut resource: Vec<&[u8]> = vec![b"page", &template, &defaults, pattern.as_bytes()];
-    for (name, value) in parameters {
-        resource.extend([name.as_bytes(), value.as_bytes()]);
-    }
-    let mut context: Vec<&[u8]> = vec![host.as_bytes()];
-    for (what, value) in [
+    let fixed: [&[u8]; 4] = [b"page", &template, &defaults, pattern.as_bytes()];
+    let parameters = parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let known = [
         ("device", reader.device.map(Device::as_str)),
         ("region", reader.region.as_deref()),
         ("locale", reader.locale.as_deref()),
-    ] {
-        context.extend(value.into_iter().flat_map(|value| [what.as_bytes(), value.as_bytes()]));
-    }
-    for (what, pairs) in [("variant", &reader.variants), ("cookie", &reader.cookies)] {
-        for (name, value) in pairs {
-            context.extend([what.as_bytes(), name.as_bytes(), value.as_bytes()]);
-        }
-    }
-    for (name, value) in &reader.headers {
-        context.extend([b"header", name.as_str().as_bytes(), value.as_bytes()]);
-    }
-    Key::new(resource, context)
+    ];
+    let known = known.into_iter().filter_map(|(what, value)| Some([what.as_bytes(), value?.as_bytes()])).flatten();
+    let pairs = [("variant", &reader.variants), ("cookie", &reader.cookies)];
+    let pairs = pairs.into_iter().flat_map(|(what, pairs)| {
+        pairs.iter().flat_map(move |(name, value)| [what.as_bytes(), name.as_bytes(), value.as_bytes()])
+    });
+    let headers = reader.headers.iter();
+    let headers = headers.flat_map(|(name, value)| [b"header", name.as_str().as_bytes(), value.as_bytes()]);
+    let context = std::iter::once(host.as_bytes()).chain(known).chain(pairs).chain(headers);
+    Key::new(fixed.into_iter().chain(parameters), context)
 }
 
 impl Hot {
@@ -319,13 +365,13 @@ impl Hot {
         }
         let held: Vec<_> =
             asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
-        let (chunks, copied) = joined(&page.chunks);
+        let Gathered { pieces: chunks, copied } = gathered(&page.chunks);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
         let whole = Arc::new(Whole {
-            chunks,
+            chunks: chunks.into(),
             key: key.clone(),
-            lasting: OnceLock::new(),
+            said: Default::default(),
             forms: Default::default(),
             begun: AtomicU8::new(0),
             headers: page.headers.clone(),
@@ -337,6 +383,8 @@ impl Hot {
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
             counted: Counted {
                 times: AtomicU64::new(0),
+                answered: std::array::from_fn(|_| AtomicU32::new(0)),
+                known: std::array::from_fn(|_| AtomicU32::new(0)),
                 page: page.plan.visit.pattern.clone(),
                 parts: parts.clone().map(|(hole, outcome)| Part::of(&page.plan, hole, outcome)).collect(),
                 observer: Arc::clone(&ports.observer),
@@ -367,7 +415,7 @@ impl Hot {
     /// Keeps a form of a page; `None`: it is of no use.
     pub(super) fn keep(&self, store: &dyn Store, whole: &Arc<Whole>, form: Form, made: Option<Bytes>) {
         let size = made.as_ref().map_or(0, Bytes::len);
-        if whole.forms[form as usize].set(made).is_err() || size == 0 {
+        if whole.forms[form as usize].set(made.map(|made| Arc::from([made]))).is_err() || size == 0 {
             return;
         }
         // It is put there anew, to be weighed anew.
@@ -420,24 +468,4 @@ impl Hot {
         };
         all.iter().for_each(|whole| whole.counted.tell());
     }
-}
-
-/// The same bytes in few pieces, and how many of them were copied.
-fn joined(chunks: &[Bytes]) -> (Vec<Bytes>, usize) {
-    let (mut pieces, mut piece, mut copied) = (Vec::new(), BytesMut::new(), 0);
-    for chunk in chunks {
-        if chunk.len() >= LARGE {
-            if !piece.is_empty() {
-                pieces.push(piece.split().freeze());
-            }
-            pieces.push(chunk.clone());
-        } else {
-            copied += chunk.len();
-            piece.extend_from_slice(chunk);
-        }
-    }
-    if !piece.is_empty() {
-        pieces.push(piece.freeze());
-    }
-    (pieces, copied)
 }

@@ -130,9 +130,9 @@ pub trait Observer: Send + Sync {
     /// A page that was kept whole was sent so many times more, with these parts.
     fn composed_again(&self, page: &str, parts: &[Part], times: u64);
 
-    /// A reader's request was answered with this status, this long after it came; for a page it was one, by the
-    /// pattern of its route.
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration);
+    /// So many requests of readers were answered with this status, this long after they came; for a page they were
+    /// some, by the pattern of its route.
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
     /// A fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent);
@@ -146,7 +146,7 @@ impl Observer for Unobserved {
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
     fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration) {}
+    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: &Sent) {}
 }
 
@@ -170,8 +170,8 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.composed_again(page, parts, times));
     }
 
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration) {
-        self.0.iter().for_each(|one| one.answered(page, status, took));
+    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
+        self.0.iter().for_each(|one| one.answered(page, status, took, times));
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {

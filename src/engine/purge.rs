@@ -1,12 +1,13 @@
 //! Purges: takes kept answers out or makes them stale, and keeps out what was asked for before.
 //! A fetch that was under way during a purge is answered, and what it brings is not kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use crate::page::key::Key;
+use crate::page::map::Map;
 use crate::page::names::Name;
 
 use super::compose::Compositor;
@@ -38,7 +39,7 @@ struct State {
     /// How many purges there were.
     count: u64,
     /// The number of each tag's latest purge.
-    tags: HashMap<Name, u64>,
+    tags: Map<Name, u64>,
     /// The number of the latest purge of everything.
     all: u64,
     /// How many fetches are under way, by the number of purges when they began.

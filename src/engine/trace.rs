@@ -62,6 +62,18 @@ impl Trace {
         Some(Self { span, state: state.map(Arc::from) })
     }
 
+    /// Its number, in 32 hexadecimal digits.
+    #[must_use]
+    pub fn number(&self) -> [u8; 32] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.span.trace.to_be_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+
     /// The headers of a request from this place.
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let Span { trace, id, sampled, .. } = self.span;
@@ -80,7 +92,7 @@ impl Default for Trace {
 
 impl std::fmt::Display for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.span.trace)
+        f.write_str(std::str::from_utf8(&self.number()).unwrap_or_default())
     }
 }
 

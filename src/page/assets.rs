@@ -1,7 +1,7 @@
 //! What a fragment needs in the page's head: stylesheets and hints, from `Link` (RFC 8288).
 //! A link of another kind, or one that leads nowhere good, is passed over.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use http::{HeaderMap, header};
@@ -11,6 +11,7 @@ use url::Url;
 use super::fetch::Fetch;
 use super::fields;
 use super::html::escape;
+use super::map::Set;
 
 /// The relations that are moved to the head.
 pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
@@ -35,7 +36,7 @@ impl Asset {
     /// Reads an answer's links, in their order.
     #[must_use]
     pub fn read(headers: &HeaderMap, fetch: &Fetch) -> Box<[Self]> {
-        let mut met = HashSet::new();
+        let mut met = Set::default();
         fields::members(headers, &header::LINK)
             .flat_map(|link| Self::link(link, fetch))
             .filter(|asset| met.insert((asset.rel.clone(), asset.href.clone())))

@@ -8,6 +8,7 @@ use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::map::Set;
 use super::outcome::{Outcome, Reason, Shown};
 use super::plan::{Outcomes, Plan};
 
@@ -116,6 +117,15 @@ impl Downstream {
         })
     }
 
+    /// What its `Cache-Control` depends on, beside itself: the same one says the same.
+    #[must_use]
+    pub fn seconds(&self, now: Instant) -> Option<(u64, u64)> {
+        match self {
+            Self::Private | Self::Never | Self::Asked => None,
+            Self::For(freshness) => Some(freshness.seconds(now)),
+        }
+    }
+
     /// The `Cache-Control` that says so now.
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderValue {
@@ -129,13 +139,18 @@ impl Downstream {
 }
 
 impl Freshness {
-    fn at(&self, now: Instant) -> HeaderValue {
+    /// In caches, and in browsers.
+    fn seconds(&self, now: Instant) -> (u64, u64) {
         let left = |until: Instant| until.saturating_duration_since(now);
         // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
         let parts = self.until.map(&left).map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
         let changes = self.changes.map(|changes| left(changes).as_secs());
         let shared = [parts, changes, self.most].into_iter().flatten().min().unwrap_or_default();
-        let browsers = self.in_browsers.map_or(shared, |browsers| browsers.min(shared));
+        (shared, self.in_browsers.map_or(shared, |browsers| browsers.min(shared)))
+    }
+
+    fn at(&self, now: Instant) -> HeaderValue {
+        let (shared, browsers) = self.seconds(now);
         let mut value = BytesMut::with_capacity(64);
         let _ = write!(value, "public, max-age={browsers}");
         if browsers < shared {
@@ -163,7 +178,7 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
     let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.service);
     let tags = parts(outcomes).filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.tags);
-    let mut met = std::collections::HashSet::new();
+    let mut met = Set::default();
     let mut keys = String::new();
     for key in names.chain(tags).filter(|key| met.insert((*key).clone())) {
         if keys.len() + key.len() < MAX_KEYS {

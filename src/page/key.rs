@@ -1,8 +1,10 @@
 //! Under what an answer is kept: all that its nanoservice was sent, and nothing else.
 //! No two lists of fields make one key.
 
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
+use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Bytes that most keys have room in.
@@ -11,11 +13,16 @@ const ROOM: usize = 256;
 const LENGTH: usize = size_of::<u64>();
 
 /// What tells one fetch from another: all that the nanoservice is sent.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Key {
     bytes: Arc<[u8]>,
     resource: u128,
+    /// Of its bytes, made once: it is looked for in several tables.
+    hash: u64,
 }
+
+/// Another one in each process.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 impl Key {
     /// Joins fields so that no two lists of fields look alike: each is led by its length. The first
@@ -30,7 +37,8 @@ impl Key {
         bytes[..LENGTH].copy_from_slice(&(end as u64).to_le_bytes());
         let resource = xxh3_128(&bytes[LENGTH..]);
         join(&mut bytes, context);
-        Self { bytes: bytes.into(), resource }
+        let hash = HASHER.hash_one(&*bytes);
+        Self { bytes: bytes.into(), resource, hash }
     }
 
     /// The bytes of it.
@@ -65,6 +73,20 @@ fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>
         let field = field.as_ref();
         bytes.extend_from_slice(&(field.len() as u64).to_le_bytes());
         bytes.extend_from_slice(field);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.bytes == other.bytes
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod diagnostic;
 pub mod fields;
 pub mod json;
+pub mod map;
 pub mod names;
 pub mod secret;
 pub mod table;

@@ -1,11 +1,11 @@
 //! From a request's path to a layout and its parameters: the most specific pattern wins.
 //! A path that could be read in two ways is refused before it is matched.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
+use super::map::Map;
 use super::names;
 
 /// A pattern such as `/news/{section}` or `/files/{*rest}`.
@@ -162,6 +162,11 @@ pub enum BadPath {
 /// # Errors
 /// The path is ambiguous or ill encoded (RFC 3986, section 2.1).
 pub fn normalise(path: &str) -> Result<String, BadPath> {
+    // Most paths are in that form already.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~');
+    if path.starts_with('/') && path.as_bytes().iter().all(is_plain) {
+        return Ok(path.to_owned());
+    }
     let bytes = path.as_bytes();
     for (at, _) in path.match_indices('%') {
         let digits = bytes.get(at + 1..at + 3).ok_or(BadPath::Encoding)?;
@@ -189,7 +194,7 @@ pub struct Routes<T> {
 #[derive(Debug, Clone)]
 struct Node<T> {
     /// A part as it is written.
-    fixed: HashMap<String, usize>,
+    fixed: Map<String, usize>,
     /// `{name}`
     any: Option<usize>,
     /// `{*name}`
@@ -200,7 +205,7 @@ struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { fixed: HashMap::new(), any: None, rest: None, target: None }
+        Self { fixed: Map::default(), any: None, rest: None, target: None }
     }
 }
 

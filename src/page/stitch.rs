@@ -1,7 +1,6 @@
-//! Joins a plan and its outcomes to the chunks of a page. Chunks are shared, never copied.
+//! Joins a plan and its outcomes to the chunks of a page. Chunks are shared; small ones are copied together to be sent.
 //! What is not known yet holds up what stands behind it, and nothing before it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use super::late::Names;
 use super::layout::Part;
 use super::layout::node::Load;
 use super::lazy;
+use super::map::Set;
 use super::outcome::{Outcome, Shown};
 use super::plan::{Outcomes, Plan, Scope};
 
@@ -27,12 +27,44 @@ pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Bytes>
     Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
 }
 
+/// Chunks of fewer bytes are gathered; larger ones stay where they are.
+const LARGE: usize = 8 << 10;
+
+/// Chunks in few pieces.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The same bytes.
+    pub pieces: Vec<Bytes>,
+    /// How many of them were copied. The others are shared with the answers that they came in.
+    pub copied: usize,
+}
+
+/// Copies small chunks together: each would be a frame of its own, of which the socket takes sixteen at once, and each
+/// time it takes some, whoever reads them is woken.
+#[must_use]
+pub fn gathered(chunks: &[Bytes]) -> Gathered {
+    let (mut pieces, mut copied) = (Vec::new(), 0);
+    for run in chunks.chunk_by(|a, b| a.len() < LARGE && b.len() < LARGE) {
+        match run {
+            [one] => pieces.push(one.clone()),
+            small => {
+                let piece = small.concat();
+                pieces.push(piece.into());
+            }
+        }
+        if run[0].len() < LARGE {
+            copied += run.iter().map(Bytes::len).sum::<usize>();
+        }
+    }
+    Gathered { pieces, copied }
+}
+
 /// A page that is stitched in document order, as far as its outcomes are known.
 pub struct Stitcher {
     /// Where it is: in parts, inside parts.
     open: Vec<Place>,
     /// Assets that are in the page already.
-    met: HashSet<(String, String)>,
+    met: Set<(String, String)>,
     /// How late parts are named; `None` where all stand in their places.
     names: Option<Names>,
     /// Holes that were passed by, and are still to be sent.
@@ -64,7 +96,7 @@ impl Stitcher {
         let (parts, scope) = plan.page();
         Self {
             open: vec![Place { parts, scope, at: 0 }],
-            met: HashSet::new(),
+            met: Set::default(),
             names: None,
             waiting: Vec::new(),
             has_sent: false,

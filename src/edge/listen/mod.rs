@@ -5,6 +5,7 @@
 mod guarded;
 pub mod tls;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,19 +17,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::response::Response;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use futures::future::{Either, ready};
+use futures::future::{self, BoxFuture, Either};
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, unconstrained};
@@ -59,16 +58,20 @@ pub struct ConnectionLimits {
 }
 
 /// What answers requests.
-#[derive(Clone)]
-pub struct App {
+pub struct App<B> {
     /// Answers some without waiting for anything, past all layers.
-    pub at_once: Option<Arc<AtOnce>>,
+    pub at_once: Option<Arc<AtOnce<B>>>,
     /// Answers all.
     pub router: Router,
 }
 
-/// Answers a request, or leaves it to others.
-pub type AtOnce = dyn Fn(&Parts) -> Option<Response> + Send + Sync;
+/// Answers a request of a reader, or leaves it to others.
+pub type AtOnce<B> = dyn Fn(&Parts, SocketAddr) -> Option<http::Response<B>> + Send + Sync;
+
+/// A body that is there at once.
+pub trait Ready: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {}
+
+impl<B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static> Ready for B {}
 
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,9 +88,9 @@ const STREAMS: u32 = 128;
 const RESETS: usize = 64;
 
 /// Serves until `stop` ends, then lets requests under way end. With a certificate, over TLS.
-pub async fn serve(
+pub async fn serve<B: Ready>(
     listener: TcpListener,
-    app: App,
+    app: App<B>,
     limits: ConnectionLimits,
     tls: Option<Arc<Shown>>,
     stop: impl Future<Output = ()>,
@@ -130,8 +133,8 @@ pub async fn serve(
 }
 
 /// What connections are served with.
-struct Server {
-    app: App,
+struct Server<B> {
+    app: App<B>,
     limits: ConnectionLimits,
     tls: Option<TlsAcceptor>,
     /// Each answer is the last of its connection.
@@ -140,8 +143,8 @@ struct Server {
     http2: http2::Builder<TokioExecutor>,
 }
 
-impl Server {
-    fn new(app: App, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
+impl<B: Ready> Server<B> {
+    fn new(app: App<B>, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
         let mut http1 = http1::Builder::new();
         // What a connection waits for, `Guarded` says; hyper would count idle time, too.
         http1
@@ -172,7 +175,7 @@ impl Server {
         }
     }
 
-    async fn http1(&self, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
+    async fn http1(self: &Arc<Self>, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
         let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER), self.limits.bodies);
         let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
@@ -184,7 +187,7 @@ impl Server {
         }
     }
 
-    async fn http2(&self, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
+    async fn http2(self: &Arc<Self>, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
         let busy = Arc::new(AtomicUsize::new(0));
         let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&busy));
         let stuck = CancellationToken::new();
@@ -199,45 +202,66 @@ impl Server {
         Waits { request: self.limits.header_timeout, idle: self.limits.idle_timeout, write: self.limits.write_timeout }
     }
 
-    /// The application for one connection: it is told who asks, and noted that somebody is being answered.
-    fn service(
-        &self,
-        peer: SocketAddr,
-        busy: Arc<AtomicUsize>,
-        stuck: CancellationToken,
-    ) -> TowerToHyperService<
-        impl tower::Service<
-            Request<Incoming>,
-            Response = http::Response<Answering>,
-            Error = std::convert::Infallible,
-            Future = impl Future<Output = Result<http::Response<Answering>, std::convert::Infallible>> + Send + use<>,
-        > + Clone
-        + Send
-        + use<>,
-    > {
-        let (app, wait, stopping) = (self.app.clone(), self.limits.write_timeout, Arc::clone(&self.stopping));
-        TowerToHyperService::new(tower::service_fn(move |request: Request<Incoming>| {
-            let (mut request, body) = request.into_parts();
-            request.extensions.insert(ConnectInfo(peer));
-            let busy = Busy::new(&busy);
-            // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
-            let watched = (request.version == http::Version::HTTP_2).then(|| stuck.clone());
-            let answer = match app.at_once.as_ref().and_then(|at_once| at_once(&request)) {
-                Some(answer) => Either::Left(ready(Ok(answer))),
-                None => Either::Right(app.router.clone().oneshot(Request::from_parts(request, body))),
-            };
-            let stopping = Arc::clone(&stopping);
+    /// The application for one connection.
+    fn service(self: &Arc<Self>, peer: SocketAddr, busy: Arc<AtomicUsize>, stuck: CancellationToken) -> Service<B> {
+        Service { server: Arc::clone(self), peer, busy, stuck }
+    }
+}
+
+/// The application for one connection: it is told who asks, and noted that somebody is being answered.
+struct Service<B> {
+    server: Arc<Server<B>>,
+    peer: SocketAddr,
+    busy: Arc<AtomicUsize>,
+    stuck: CancellationToken,
+}
+
+type Answer<B> = Result<http::Response<Answering<B>>, Infallible>;
+
+// Past tower: what answers at once is no future, and is not to be boxed.
+impl<B: Ready> hyper::service::Service<Request<Incoming>> for Service<B> {
+    type Response = http::Response<Answering<B>>;
+    type Error = Infallible;
+    type Future = Either<future::Ready<Answer<B>>, BoxFuture<'static, Answer<B>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (mut request, body) = request.into_parts();
+        let busy = Busy::new(&self.busy);
+        let (server, version) = (&self.server, request.version);
+        if let Some(answer) = server.app.at_once.as_ref().and_then(|at_once| at_once(&request, self.peer)) {
+            let answer = answer.map(Sent::AtOnce);
+            return Either::Left(future::ready(Ok(server.answering(answer, version, &self.stuck, busy))));
+        }
+        request.extensions.insert(ConnectInfo(self.peer));
+        let answer = server.app.router.clone().oneshot(Request::from_parts(request, body));
+        let (server, stuck) = (Arc::clone(server), self.stuck.clone());
+        Either::Right(
             async move {
-                let mut answer = answer.await?;
-                // HTTP/2 has a frame for it, which hyper sends.
-                if watched.is_none() && stopping.load(Ordering::Acquire) {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                let taking = watched.filter(|_| !answer.body().is_end_stream());
-                let taking = taking.map(|stuck| Taking::watch(wait, stuck));
-                Ok(answer.map(|body| Answering { body, taking, _busy: busy }))
+                let answer = answer.await?.map(Sent::Other);
+                Ok(server.answering(answer, version, &stuck, busy))
             }
-        }))
+            .boxed(),
+        )
+    }
+}
+
+impl<B: Ready> Server<B> {
+    fn answering(
+        &self,
+        mut answer: http::Response<Sent<B>>,
+        version: Version,
+        stuck: &CancellationToken,
+        busy: Busy,
+    ) -> http::Response<Answering<B>> {
+        // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
+        let is_watched = version == Version::HTTP_2;
+        // HTTP/2 has a frame for it, which hyper sends.
+        if !is_watched && self.stopping.load(Ordering::Acquire) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let is_watched = is_watched && !answer.body().is_end_stream();
+        let taking = is_watched.then(|| Taking::watch(self.limits.write_timeout, stuck.clone()));
+        answer.map(|body| Answering { body, taking, _busy: busy })
     }
 }
 
@@ -270,10 +294,44 @@ impl Drop for Busy {
 }
 
 /// A body that is being sent.
-struct Answering {
-    body: Body,
+struct Answering<B> {
+    body: Sent<B>,
     taking: Option<Arc<Taking>>,
     _busy: Busy,
+}
+
+/// What is sent.
+enum Sent<B> {
+    /// It was there at once.
+    AtOnce(B),
+    /// It may be still to come.
+    Other(Body),
+}
+
+impl<B: Ready> http_body::Body for Sent<B> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::AtOnce(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Other(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::AtOnce(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::AtOnce(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
 }
 
 /// Whether a reader takes what he is sent, where only a stream of his connection stands still.
@@ -316,7 +374,7 @@ impl Taking {
     }
 }
 
-impl http_body::Body for Answering {
+impl<B: Ready> http_body::Body for Answering<B> {
     type Data = Bytes;
     type Error = axum::Error;
 

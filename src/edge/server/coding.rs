@@ -64,7 +64,7 @@ fn thousandths(quality: &str) -> Option<u32> {
 }
 
 /// A page in a form; the inner `None` where that is of no use. The outer one: it is being made, or will be.
-pub(super) fn form(compositor: &Compositor, whole: &Arc<Whole>, form: Form) -> Option<Option<Bytes>> {
+pub(super) fn form(compositor: &Compositor, whole: &Arc<Whole>, form: Form) -> Option<Option<Arc<[Bytes]>>> {
     if let Some(made) = whole.form(form) {
         return Some(made);
     }

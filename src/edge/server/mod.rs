@@ -39,9 +39,10 @@ use crate::page::record::Record;
 use crate::page::route;
 use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
+use crate::page::stitch::gathered;
 use crate::page::verdict::Verdict;
 
-use body::Chunks;
+pub use body::Chunks;
 use coding::Coding;
 use dev::Dev;
 pub use error_page::html as error_page_html;
@@ -140,18 +141,26 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     // A body is never read: what a reader sends decides nothing.
     let (request, _) = request.into_parts();
     let snapshot = pages.live.now();
-    let (trusted, trace) = seen(&request, &snapshot);
+    let peer = request.extensions.get().map(|ConnectInfo(peer)| *peer);
+    let (trusted, trace) = seen(&request, peer, &snapshot);
     // `HEAD` is answered like `GET`: hyper leaves the body out and keeps its length.
     let mut page = None;
     let mut response = pages.respond(&request, &snapshot, trusted, &trace, &mut page).await;
-    pages.sign(&mut response, page.as_deref(), &trace, began);
+    sign(response.headers_mut(), &trace);
+    pages.observer.answered(page.as_deref(), response.status(), began.elapsed(), 1);
     response
 }
 
+/// What every answer has.
+fn sign(headers: &mut HeaderMap, trace: &Trace) {
+    if let Ok(id) = HeaderValue::from_bytes(&trace.number()) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
 /// Whether what a request says of its reader counts, and the trace that it belongs to.
-fn seen(request: &Parts, snapshot: &Snapshot) -> (bool, Trace) {
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
-    let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.0.ip()));
+fn seen(request: &Parts, peer: Option<SocketAddr>, snapshot: &Snapshot) -> (bool, Trace) {
+    let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.ip()));
     // Anybody could send a trace, and have its requests recorded.
     (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default())
 }
@@ -167,7 +176,7 @@ struct Wanted {
 impl Pages {
     /// The answer to a request for a page that is kept whole. `None`: it is for the long way to answer.
     // It passes by all layers: what they would do is done here, or is not needed for such a page.
-    pub fn at_once(&self, request: &Parts) -> Option<Response> {
+    pub fn at_once(&self, request: &Parts, peer: SocketAddr) -> Option<http::Response<Chunks>> {
         let began = Instant::now();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
         let coding = coding::negotiated(&request.headers, self.compression)?;
@@ -176,51 +185,43 @@ impl Pages {
         }
         let snapshot = self.live.now();
         let path = self.path(request).ok().filter(|path| !path.starts_with(OWN) && path != CATALOGUE)?;
-        let (trusted, trace) = seen(request, &snapshot);
+        let (trusted, trace) = seen(request, Some(peer), &snapshot);
         let wanted = self.wanted(&path, request, &snapshot, trusted, &trace)?;
         if wanted.part.drawn {
             return None;
         }
         let whole = self.compositor.hot(&wanted.request)?;
-        let form = match coding {
-            Coding::Identity => None,
-            Coding::Form(form) => coding::form(&self.compositor, &whole, form)?.map(|bytes| (form, bytes)),
+        let (form, chunks) = match coding {
+            Coding::Identity => (None, Arc::clone(&whole.chunks)),
+            Coding::Form(form) => match coding::form(&self.compositor, &whole, form)? {
+                Some(chunks) => (Some(form), chunks),
+                None => (None, Arc::clone(&whole.chunks)),
+            },
         };
-        let mut headers = whole.lasting(|lasting| {
-            lasting.entry(CONTENT_TYPE).or_insert(HTML);
+        let mut headers = whole.said(form, began, |headers| {
+            headers.entry(CONTENT_TYPE).or_insert(HTML);
+            headers.extend(form.map(|form| (CONTENT_ENCODING, coding::name(form))));
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
             for vary in coded.into_iter().chain(snapshot.readers.vary(&whole.dimensions)) {
-                lasting.append(VARY, vary);
+                headers.append(VARY, vary);
             }
+            // Room for what is another one each time.
+            headers.insert(REQUEST_ID, HeaderValue::from_static(""));
         });
-        headers.insert(CACHE_CONTROL, whole.headers.downstream.at(began));
-        let mut response = if has(&request.headers, &headers) {
+        sign(&mut headers, &trace);
+        let known = has(&request.headers, &headers);
+        let mut response = if known {
             headers.remove(CONTENT_TYPE);
-            let mut response = Response::new(Body::empty());
+            headers.remove(CONTENT_ENCODING);
+            let mut response = http::Response::new(Chunks::new(Arc::default()));
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            let chunks = match form {
-                None => whole.chunks.clone(),
-                Some((form, bytes)) => {
-                    headers.insert(CONTENT_ENCODING, coding::name(form));
-                    vec![bytes]
-                }
-            };
-            Response::new(Body::new(Chunks::held(chunks, permit)))
+            http::Response::new(Chunks::held(chunks, permit))
         };
         *response.headers_mut() = headers;
-        whole.sent();
-        self.sign(&mut response, Some(&wanted.request.visit.pattern), &trace, began);
+        whole.answered(known, began.elapsed());
         Some(response)
-    }
-
-    /// What every answer has.
-    fn sign(&self, response: &mut Response, page: Option<&str>, trace: &Trace, began: Instant) {
-        if let Ok(id) = HeaderValue::from_str(&trace.to_string()) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
-        self.observer.answered(page, response.status(), began.elapsed());
     }
 
     /// The normalised path of a request that may be answered, or else the status and what it needs.
@@ -316,7 +317,7 @@ impl Pages {
         let mut response = match begun {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
-                let body = || Body::new(Chunks::held(whole.chunks.clone(), permit));
+                let body = || Body::new(Chunks::held(Arc::clone(&whole.chunks), permit));
                 answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
             }
             Begun::Whole(page) => {
@@ -372,7 +373,7 @@ fn overlaid(
     drawing: &Drawing,
     permit: OwnedSemaphorePermit,
 ) -> Response {
-    let mut response = response.map(|_| Body::new(Chunks::held(drawing.over(chunks, record), permit)));
+    let mut response = response.map(|_| Body::new(Chunks::held(drawing.over(chunks, record).into(), permit)));
     overlay::adapt(response.headers_mut(), record);
     response
 }
@@ -400,7 +401,9 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace, permit: OwnedSemapho
             response.headers_mut().insert(LOCATION, location);
             response
         }
-        Verdict::Page(status) => answered(status, headers, || Body::new(Chunks::held(chunks, permit)), request),
+        Verdict::Page(status) => {
+            answered(status, headers, || Body::new(Chunks::held(gathered(&chunks).pieces.into(), permit)), request)
+        }
     }
 }
 

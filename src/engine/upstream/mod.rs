@@ -5,7 +5,6 @@ mod endpoint;
 mod lane;
 mod twice;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
 
 use crate::page::answer::Failure;
 use crate::page::fetch::{Fetch, Target, Withstand};
+use crate::page::map::Map;
 use crate::page::names::Name;
 use crate::page::outcome::Reason;
 
@@ -94,7 +94,7 @@ impl Try {
 /// All services that were asked.
 #[derive(Default)]
 pub struct Services {
-    known: Mutex<HashMap<Rules, Arc<Service>>>,
+    known: Mutex<Map<Rules, Arc<Service>>>,
 }
 
 /// One service.

@@ -1,7 +1,7 @@
 //! The elements that are open at a place of a text, as parsers keep them (HTML standard, 13.2.4.2).
 //! An end tag that HTML makes optional (13.1.2.4) may be missing.
 
-use std::collections::HashMap;
+use crate::page::map::Map;
 
 use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, HOSTS, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
 use super::tokens::StartTag;
@@ -72,7 +72,7 @@ impl Open {
 pub struct Stack {
     open: Vec<Open>,
     /// How many of them have each name: most tags need no search.
-    count: HashMap<String, usize>,
+    count: Map<String, usize>,
 }
 
 impl Stack {

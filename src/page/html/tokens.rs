@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::open::{Open, Stack};
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
-use html5gum::{Error, Span, State, Tokenizer};
+use html5gum::{Emitter, Error, ForwardingEmitter, Span, State, Tokenizer};
 
 /// A start or end tag, or a doctype.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +126,7 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
             CallbackEvent::String { .. } | CallbackEvent::Error(_) => None,
         }
     });
-    let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], emitter);
+    let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], TagsOnly { inner: emitter, in_tag: false });
     let mut tag: Option<StartTag> = None;
     // The open element in whose text no tag is one but its own end.
     let mut raw: Option<String> = None;
@@ -179,6 +179,42 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
         }
     }
     None
+}
+
+/// Passes over text: what it is, and whether each character of it is one that HTML wants. To look at that would take
+/// longer than all else. Within a tag errors are told: that a text ends there is one of them.
+struct TagsOnly<E> {
+    inner: E,
+    in_tag: bool,
+}
+
+impl<E: Emitter> ForwardingEmitter for TagsOnly<E> {
+    type Token = E::Token;
+
+    fn inner(&mut self) -> &mut impl Emitter<Token = E::Token> {
+        &mut self.inner
+    }
+
+    fn should_emit_errors(&mut self) -> bool {
+        self.in_tag
+    }
+
+    fn init_start_tag(&mut self) {
+        self.in_tag = true;
+        self.inner.init_start_tag();
+    }
+
+    fn init_end_tag(&mut self) {
+        self.in_tag = true;
+        self.inner.init_end_tag();
+    }
+
+    fn emit_current_tag(&mut self) -> Option<State> {
+        self.in_tag = false;
+        self.inner.emit_current_tag()
+    }
+
+    fn emit_string(&mut self, _: &[u8]) {}
 }
 
 /// The tag that a text ends in. An end tag, or one without attributes, has not been told of: it is the first

@@ -12,6 +12,8 @@ use crate::page::upstreams;
 pub struct Endpoint {
     text: String,
     named: Vec<String>,
+    /// The whole URL, where it names no parameter.
+    fixed: Option<String>,
     origin: String,
 }
 
@@ -53,7 +55,9 @@ impl Endpoint {
         if url.fragment().is_some() {
             return Err(wrong(format!("`{text}` has a `#` part, which is never sent")));
         }
-        Ok(Self { text: text.to_owned(), named, origin: url.origin().ascii_serialization() })
+        let origin = url.origin().ascii_serialization();
+        let fixed = named.is_empty().then(|| url.into());
+        Ok(Self { text: text.to_owned(), named, fixed, origin })
     }
 
     /// As it was written.
@@ -84,6 +88,9 @@ impl Endpoint {
     /// their order, into the query. `None` where one that it names is not given.
     #[must_use]
     pub fn url(&self, parameters: &[(String, String)]) -> Option<String> {
+        if let (Some(fixed), []) = (&self.fixed, parameters) {
+            return Some(fixed.clone());
+        }
         let mut url = self.text.clone();
         for name in &self.named {
             let (_, value) = parameters.iter().find(|(known, _)| known == name)?;

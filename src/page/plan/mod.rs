@@ -3,11 +3,11 @@
 
 mod walk;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use super::context::{Conditions, Dimension, Visit};
@@ -22,6 +22,7 @@ use super::layout::node::Load;
 use super::layout::{Composition, FragmentUse, Service, Template};
 use super::lazy;
 use super::manifest::Manifest;
+use super::map::Map;
 use super::names::Name;
 use super::outcome::{Outcome, Reason, Shown};
 use super::policy::freshness::Rules;
@@ -114,9 +115,9 @@ pub struct Plan {
     values: Vec<Bytes>,
     /// Something is tried, for which there is something else.
     has_tries: bool,
-    known: HashMap<(Key, Rules, Duration), usize>,
+    known: Map<(Key, Rules, Duration), usize>,
     /// How many holes each name has.
-    named: HashMap<Name, usize>,
+    named: Map<Name, usize>,
     defaults: Arc<Defaults>,
     at: Timestamp,
 }
@@ -137,8 +138,8 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
         shown: Vec::new(),
         values: Vec::new(),
         has_tries: false,
-        known: HashMap::new(),
-        named: HashMap::new(),
+        known: Map::with_capacity_and_hasher(template.html.fragments.len(), RandomState::default()),
+        named: Map::default(),
         defaults: Arc::clone(defaults),
         at,
     };

@@ -112,7 +112,7 @@ impl Observer for InFlight {
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
     fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration) {}
+    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(
         &self,
         _: &Fetch,
