@@ -146,11 +146,14 @@ async fn serve(
         overlay: if mode == Mode::Dev { Overlay::Everybody } else { Overlay::Holders(passes.clone()) },
         dev,
     });
-    let hot = Arc::clone(&pages);
+    let (hot, written) = (Arc::clone(&pages), Arc::clone(&pages));
     // A mistake of ours is for the long way, whose layers make an error page of it.
     let pages = App {
         at_once: Some(Arc::new(move |request, peer| {
             catch_unwind(AssertUnwindSafe(|| hot.at_once(request, peer))).ok()?
+        })),
+        at_once_written: Some(Arc::new(move |request, peer| {
+            catch_unwind(AssertUnwindSafe(|| written.at_once_written(request, peer))).ok()?
         })),
         router: server::router(pages),
     };
@@ -212,7 +215,7 @@ async fn serve(
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
         admin_listener,
-        App::<Chunks> { at_once: None, router: admin },
+        App::<Chunks> { at_once: None, at_once_written: None, router: admin },
         ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),

@@ -1,7 +1,6 @@
 //! Keeps answers in memory, by moka, up to a number of bytes, with an index of their surrogate keys.
 //! What does not fit is not kept; how fresh a kept answer is, is not decided here.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -180,10 +179,8 @@ impl MemoryStore {
     }
 
     fn lock(&self, key: &Key) -> MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let stripe = hasher.finish() as usize % STRIPES;
+        let stripe = key.hashed() as usize % STRIPES;
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

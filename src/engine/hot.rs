@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, ArcSwapWeak};
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, StatusCode};
@@ -25,6 +25,7 @@ use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::Plan;
 use crate::page::stitch::{Gathered, gathered};
 use crate::page::verdict::Verdict;
+use crate::page::wire;
 
 use super::compose::{Page, Ports, Request};
 use super::port::{Held, Observer, Store};
@@ -72,9 +73,12 @@ pub struct Whole {
 
 /// What is said of a page for as long as its `Cache-Control` stays the same.
 #[derive(Debug)]
-struct Said {
+pub struct Said {
     seconds: Option<(u64, u64)>,
-    headers: HeaderMap,
+    /// Whoever asks.
+    pub headers: HeaderMap,
+    /// The same with status 200 and its length, as HTTP/1.1 writes it.
+    pub head: Vec<u8>,
 }
 
 /// A form of a page with fewer bytes.
@@ -90,18 +94,19 @@ pub enum Form {
 
 impl Whole {
     /// All that is said of it in some form now. What is `added` is the same whoever asks.
-    pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
+    pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
         let last = &self.said[form.map_or(0, |form| 1 + form as usize)];
         let seconds = self.headers.downstream.seconds(now);
-        if let Some(said) = &*last.load()
-            && said.seconds == seconds
-        {
-            return said.headers.clone();
+        if let Some(said) = last.load_full().filter(|said| said.seconds == seconds) {
+            return said;
         }
         let mut headers = self.headers.at(now);
         added(&mut headers);
-        last.store(Some(Arc::new(Said { seconds, headers: headers.clone() })));
-        headers
+        let chunks = form.and_then(|form| self.form(form)?).unwrap_or_else(|| Arc::clone(&self.chunks));
+        let head = wire::head(StatusCode::OK, &headers, Some(chunks.iter().map(Bytes::len).sum()));
+        let said = Arc::new(Said { seconds, headers, head });
+        last.store(Some(Arc::clone(&said)));
+        said
     }
 
     /// Whether it is time to look its parts up.
@@ -260,8 +265,14 @@ impl Drop for Whole {
     }
 }
 
+/// Places of a front, which has one for each of many hashes.
+const FRONT: usize = 1 << 12;
+
 /// The pages that are kept whole.
 pub(super) struct Hot {
+    /// Where pages were found last, by their keys' hashes: the store keeps count of each look, which takes longer than all
+    /// else. It keeps none alive.
+    front: Box<[ArcSwapWeak<Place>]>,
     table: Arc<Table>,
     /// Hashes of pages that were asked for once. One takes the place of another.
     once: Box<[AtomicU64]>,
@@ -274,6 +285,7 @@ pub(super) struct Hot {
 impl Default for Hot {
     fn default() -> Self {
         Self {
+            front: (0..FRONT).map(|_| ArcSwapWeak::default()).collect(),
             table: Arc::default(),
             once: (0..ONCE).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
@@ -327,16 +339,26 @@ fn key(request: &Request) -> Key {
 impl Hot {
     /// The page that is kept under a key.
     pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
-        let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
-        let whole = place.whole.load_full().filter(|whole| asked.began < whole.until)?;
+        let is_it = |whole: &Arc<Whole>| asked.began < whole.until && whole.key == asked.key;
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        let front = &self.front[asked.key.hashed() as usize % FRONT];
+        let whole = front.load().upgrade().and_then(|place| place.whole.load_full()).filter(is_it);
+        let whole = match whole {
+            Some(whole) => whole,
+            None => {
+                let Some(Held::Page(place)) = store.get(&asked.key) else { return None };
+                front.store(Arc::downgrade(&place));
+                place.whole.load_full().filter(is_it)?
+            }
+        };
         // By the time of day: clocks are set, and machines sleep.
         if whole.hours.is_some_and(|(from, until)| asked.at < from || asked.at >= until) {
             return None;
         }
         if whole.is_to_touch(asked.began) {
-            // Else its parts would look as if nobody wanted them, be the first to go, and take it with them.
-            for part in &whole.parts {
-                let _touched = store.get(part);
+            // Else it and its parts would look as if nobody wanted them, and be the first to go.
+            for key in whole.parts.iter().chain([&whole.key]) {
+                let _touched = store.get(key);
             }
         }
         Some(whole)

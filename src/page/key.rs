@@ -61,6 +61,12 @@ impl Key {
         fields
     }
 
+    /// Of its bytes; another one in each process.
+    #[must_use]
+    pub const fn hashed(&self) -> u64 {
+        self.hash
+    }
+
     /// Equal for keys that ask for the same thing, for whomever.
     #[must_use]
     pub const fn resource(&self) -> u128 {

@@ -188,6 +188,8 @@ pub fn normalise(path: &str) -> Result<String, BadPath> {
 pub struct Routes<T> {
     /// The first one is the root.
     nodes: Vec<Node<T>>,
+    /// Where paths end that are patterns without parameters: nothing is more specific.
+    exact: Map<String, usize>,
 }
 
 /// What may follow the parts that lead to it.
@@ -211,7 +213,7 @@ impl<T> Default for Node<T> {
 
 impl<T> Default for Routes<T> {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
+        Self { nodes: vec![Node::default()], exact: Map::default() }
     }
 }
 
@@ -234,6 +236,9 @@ impl<T> Routes<T> {
         let free = self.nodes[at].target.is_none();
         if free {
             self.nodes[at].target = Some((pattern.clone(), target));
+            if pattern.parameters.is_empty() {
+                self.exact.insert(pattern.text.clone(), at);
+            }
         }
         free
     }
@@ -242,6 +247,9 @@ impl<T> Routes<T> {
     /// written is more specific than a parameter, and that is than all the rest.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<(&T, Vec<(String, String)>)> {
+        if let Some((_, target)) = self.exact.get(path).and_then(|at| self.nodes[*at].target.as_ref()) {
+            return Some((target, Vec::new()));
+        }
         // Ways that are still to be tried, each with the path that is left; the most specific is last.
         let mut ways = vec![(0, Some(path.strip_prefix('/')?))];
         while let Some((at, left)) = ways.pop() {

@@ -222,3 +222,139 @@ async fn without_its_certificate_nothing_is_started() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("server.tls: file:cert.pem"), "{said}");
 }
+
+/// Heads and bodies of answers whose lengths are said, on a connection that stays open.
+async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
+    let (mut read, mut found) = (Vec::new(), Vec::new());
+    while found.len() < count {
+        let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "closed after {} of {count}", found.len());
+            continue;
+        };
+        let head = String::from_utf8(read[..end].to_vec()).unwrap();
+        let lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
+        let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+        let whole = end + 4 + length.parse::<usize>().unwrap();
+        while read.len() < whole {
+            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "closed within a body");
+        }
+        found.push((lines, read[end + 4..whole].to_vec()));
+        read.drain(..whole);
+    }
+    assert!(read.is_empty(), "more than was asked for");
+    found
+}
+
+/// One answer.
+async fn answer(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
+    let (mut head, body) = answers(&mut stream, 1).await.remove(0);
+    head.retain(|line| !line.starts_with("date: ") && !line.starts_with("x-request-id: "));
+    head.sort();
+    (head, body)
+}
+
+#[tokio::test]
+async fn what_is_answered_past_hyper_is_what_hyper_would_send() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"<p>part</p>".repeat(99)).await;
+    let server =
+        TestSite::new().front("<title>p</title><fragment name=a />").service("a", service.address).serve().await;
+    let etag = server.get("/").await.headers()["etag"].to_str().unwrap().to_owned();
+    for _ in 0..3 {
+        client().get(format!("{}/", server.pages)).header("host", "a").send().await.unwrap().text().await.unwrap();
+    }
+    for fields in [
+        String::new(),
+        "Accept-Encoding: gzip\r\n".to_owned(),
+        "Accept-Encoding: zstd, br;q=0.5\r\n".to_owned(),
+        format!("If-None-Match: {etag}\r\n"),
+    ] {
+        // An option of a connection that nobody knows is for hyper.
+        let by_hyper = || async { answer(&server, &format!("{fields}Connection: keep-alive, other\r\n")).await };
+        if let Some(coding) = fields.trim_end().strip_prefix("Accept-Encoding: ") {
+            // A form is made in the background: until it is there, its length is not known.
+            let asked = || {
+                client().get(format!("{}/", server.pages)).header("host", "a").header("accept-encoding", coding).send()
+            };
+            while asked().await.unwrap().content_length().is_none() {}
+        }
+        let mut expected = by_hyper().await;
+        for _ in 0..3 {
+            let mut found = answer(&server, &fields).await;
+            assert!(found.0.iter().any(|line| line.starts_with("HTTP/1.1 ")));
+            for head in [&mut found.0, &mut expected.0] {
+                // A moment may have passed.
+                head.retain(|line| !line.starts_with("cache-control: public, max-age="));
+            }
+            assert_eq!(found, expected, "{fields}");
+        }
+    }
+    assert_eq!(service.asked(), 1);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_their_order_be_it_at_once_or_not() {
+    let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", "kept").await;
+    let slow = RawService::html(Duration::from_millis(100), "Cache-Control: no-store\r\n", "slow").await;
+    let page = |route: &str, name: &str| format!("+++\nroute = \"{route}\"\n+++\n<fragment name={name} required />");
+    let server = TestSite::new()
+        .file("layouts/kept.html", &page("/kept", "kept"))
+        .file("layouts/slow.html", &page("/slow", "slow"))
+        .service("kept", kept.address)
+        .service("slow", slow.address)
+        .serve()
+        .await;
+    for _ in 0..3 {
+        server.text("/kept").await;
+    }
+    let order = "kslkkslsskk";
+    let mut all = String::new();
+    for page in order.chars() {
+        // What closes nothing, and yet is for hyper.
+        let (path, fields) = match page {
+            'k' => ("kept", ""),
+            's' => ("slow", ""),
+            _ => ("kept", "Connection: keep-alive, other\r\n"),
+        };
+        all.push_str(&format!("GET /{path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+    }
+    for pieces in [1, 7, 40, all.len()] {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in all.as_bytes().chunks(all.len().div_ceil(pieces)) {
+            stream.write_all(piece).await.unwrap();
+        }
+        let bodies: Vec<String> = answers(&mut stream, order.len())
+            .await
+            .into_iter()
+            .map(|(_, body)| String::from_utf8(body).unwrap())
+            .collect();
+        let expected: Vec<&str> = order.chars().map(|page| if page == 's' { "slow" } else { "kept" }).collect();
+        assert_eq!(bodies, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_being_sent_past_hyper_is_sent_to_its_end_when_the_server_stops() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"x".repeat(900_000)).await;
+    let parts = "<fragment name=a />".repeat(12);
+    let mut server = TestSite::new().front(&parts).service("a", service.address).serve().await;
+    let length = server.text("/").await.len();
+    for _ in 0..2 {
+        server.text("/").await;
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
+    reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut taken = vec![0; 1000];
+    reader.read_exact(&mut taken).await.unwrap();
+    server.process.terminate();
+    let stopping = server.process.line("stopping").await;
+    assert!(!stopping.is_empty());
+    reader.read_to_end(&mut taken).await.unwrap();
+    let head = taken.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(taken.len() - head, length);
+    assert!(server.process.ended().await.success());
+}

@@ -1,20 +1,25 @@
 //! A connection whose every wait has an end: for a request, for the rest of one, for a reader to take what
-//! he is sent. What comes in over HTTP/1.1 passes the letter of the standard first.
+//! he is sent. What comes in over HTTP/1.1 passes the letter of the standard first. What can be answered at once is,
+//! before hyper hears of it.
 
 use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::page::wire::{Read, Wire};
+
+use super::Ready;
+use super::direct::{self, Sending};
 
 /// How long a connection waits.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +35,31 @@ pub(super) struct Waits {
 /// What hyper answers with 400, and then closes the connection.
 const REFUSED: Bytes = Bytes::from_static(b"\0\r\n\r\n");
 
+/// What becomes of requests that hyper is given.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Those that are being answered.
+    pub(super) busy: AtomicUsize,
+    /// Those that were, to the last byte that the application gives.
+    pub(super) done: AtomicUsize,
+    /// The next one cannot be answered at once: that was tried.
+    pub(super) declined: AtomicBool,
+}
+
+/// Answers some requests at once.
+pub(super) type Direct<B> = Box<dyn Fn(&Parts) -> Option<(Vec<u8>, B)> + Send + Sync>;
+
 /// A connection.
-pub(super) struct Guarded<S> {
+pub(super) struct Guarded<S, B> {
     stream: S,
+    /// `None` where all is for hyper.
+    direct: Option<Direct<B>>,
+    /// An answer that hyper does not know of, and that all others wait for.
+    sending: Option<Sending<B>>,
+    /// Requests that hyper was given.
+    given: usize,
+    /// hyper has answered them, and all of that was sent: what comes now may be answered past it.
+    settled: bool,
     /// `None` for HTTP/2, which has frames instead.
     wire: Option<Wire>,
     /// What was read and passed the checks.
@@ -42,8 +69,7 @@ pub(super) struct Guarded<S> {
     waits: Waits,
     /// A first request has come.
     greeted: bool,
-    /// Requests that are being answered.
-    busy: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
     reading: Timer,
     writing: Timer,
 }
@@ -78,43 +104,74 @@ impl Timer {
     }
 }
 
-impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, wire: Option<Wire>, waits: Waits, busy: Arc<AtomicUsize>) -> Self {
+impl<S, B: Ready> Guarded<S, B> {
+    pub(super) fn new(stream: S, wire: Option<Wire>, waits: Waits, progress: Arc<Progress>) -> Self {
         Self {
             stream,
+            direct: None,
+            sending: None,
+            given: 0,
+            settled: true,
             wire,
             passed: Bytes::new(),
             ended: false,
             greeted: false,
             waits,
-            busy,
+            progress,
             reading: Timer::default(),
             writing: Timer::default(),
         }
+    }
+
+    /// Answers what can be answered at once, past hyper.
+    pub(super) fn directly(self, direct: Option<Direct<B>>) -> Self {
+        Self { direct, ..self }
     }
 
     /// Takes requests out of what was read.
     fn pass(&mut self) {
         let Some(wire) = self.wire.as_mut().filter(|_| !self.ended) else { return };
         match wire.request() {
-            Ok(Read::Request(bytes)) => (self.passed, self.greeted) = (bytes, true),
+            Ok(Read::Request(bytes)) => {
+                self.greeted = true;
+                self.sending = self.at_once(&bytes);
+                if self.sending.is_none() {
+                    (self.given, self.settled, self.passed) = (self.given + 1, false, bytes);
+                }
+            }
             Ok(Read::More) => {}
             // It is for hyper to say that it is too long.
-            Ok(Read::TooLong(bytes)) => (self.passed, self.ended) = (bytes, true),
+            Ok(Read::TooLong(bytes)) => (self.passed, self.ended, self.settled) = (bytes, true, false),
             Err(malformed) => {
                 tracing::debug!("a request was refused: {}", malformed.0);
-                (self.passed, self.ended) = (REFUSED, true);
+                (self.passed, self.ended, self.settled) = (REFUSED, true, false);
             }
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S, B: Ready> Guarded<S, B> {
+    /// The answer to a request, where it can be given now: hyper has nothing to send before it.
+    fn at_once(&self, head: &Bytes) -> Option<Sending<B>> {
+        let direct = self.direct.as_ref().filter(|_| self.settled)?;
+        let answer = direct(&direct::request(head)?);
+        if answer.is_none() {
+            self.progress.declined.store(true, Ordering::Release);
+        }
+        answer.map(Sending::new)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, B: Ready> AsyncRead for Guarded<S, B> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
+            ready!(this.send(context))?;
             if this.passed.is_empty() {
                 this.pass();
+                if this.sending.is_some() {
+                    continue;
+                }
             }
             if !this.passed.is_empty() {
                 let length = this.passed.len().min(into.remaining());
@@ -155,7 +212,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                     let wait = if midway { this.waits.request } else { this.waits.idle };
                     while this.reading.is_over(wait, context) {
                         // hyper gives an answer away before it is sent: what is left of it waits to be taken.
-                        if this.busy.load(Ordering::Acquire) == 0 && this.writing.end.is_none() {
+                        if this.progress.busy.load(Ordering::Acquire) == 0 && this.writing.end.is_none() {
                             this.ended = true;
                             return Poll::Ready(Ok(()));
                         }
@@ -169,7 +226,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Guarded<S> {
+impl<S: AsyncWrite + Unpin, B: Ready> Guarded<S, B> {
+    /// Sends what is left of an answer that hyper does not know of.
+    fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
+        let before = sending.sent();
+        let result = sending.poll(&mut self.stream, context);
+        if sending.sent() > before {
+            self.writing.stop();
+            self.reading.stop();
+        }
+        if result.is_ready() {
+            self.sending = None;
+        }
+        self.written(result, context)
+    }
+
     /// Who takes what he is sent is not idle.
     fn taken(&mut self, result: &Poll<io::Result<usize>>) {
         if matches!(result, Poll::Ready(Ok(1..))) {
@@ -190,8 +262,10 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncWrite + Unpin, B: Ready> AsyncWrite for Guarded<S, B> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.send(context))?;
+        self.settled = false;
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.taken(&result);
         self.written(result, context)
@@ -202,6 +276,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.send(context))?;
+        self.settled = false;
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.taken(&result);
         self.written(result, context)
@@ -211,12 +287,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         self.stream.is_write_vectored()
     }
 
+    /// hyper asks for this once all is written that it has.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(context))?;
         let result = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(result, Poll::Ready(Ok(()))) && self.progress.done.load(Ordering::Acquire) == self.given {
+            self.settled = true;
+        }
         self.written(result, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(context))?;
         // TLS has something to say at the end, which has to be taken, too.
         let result = Pin::new(&mut self.stream).poll_shutdown(context);
         self.written(result, context)

@@ -2,6 +2,7 @@
 //!
 //! Not `axum::serve`: it sets no timer, so a header that never ends holds a connection for ever.
 
+mod direct;
 mod guarded;
 pub mod tls;
 
@@ -9,7 +10,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use futures::FutureExt as _;
 use futures::future::{self, BoxFuture, Either};
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::page::wire::{Bodies, Wire};
-use guarded::{Guarded, Waits};
+use guarded::{Direct, Guarded, Progress, Waits};
 use tls::Shown;
 
 /// What a connection may do.
@@ -61,12 +62,17 @@ pub struct ConnectionLimits {
 pub struct App<B> {
     /// Answers some without waiting for anything, past all layers.
     pub at_once: Option<Arc<AtOnce<B>>>,
+    /// The same over HTTP/1.1.
+    pub at_once_written: Option<Arc<AtOnceWritten<B>>>,
     /// Answers all.
     pub router: Router,
 }
 
 /// Answers a request of a reader, or leaves it to others.
 pub type AtOnce<B> = dyn Fn(&Parts, SocketAddr) -> Option<http::Response<B>> + Send + Sync;
+
+/// Answers a request of a reader with a head, but for its date and the empty line, and a body; or leaves it to others.
+pub type AtOnceWritten<B> = dyn Fn(&Parts, SocketAddr) -> Option<(Vec<u8>, B)> + Send + Sync;
 
 /// A body that is there at once.
 pub trait Ready: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {}
@@ -176,22 +182,19 @@ impl<B: Ready> Server<B> {
     }
 
     async fn http1(self: &Arc<Self>, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
-        let busy = Arc::new(AtomicUsize::new(0));
+        let progress = Arc::<Progress>::default();
         let wire = Wire::new(self.limits.max_header_bytes.max(LEAST_BUFFER), self.limits.bodies);
-        let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&busy));
-        let stuck = CancellationToken::new();
-        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, busy, stuck.clone()));
-        tokio::select! {
-            result = watcher.watch(connection) => ended(result),
-            () = stuck.cancelled() => tracing::debug!("a reader takes nothing, and is let go"),
-        }
+        let stream = Guarded::new(stream, Some(wire), self.waits(), Arc::clone(&progress)).directly(self.direct(peer));
+        let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(peer, progress, None));
+        ended(watcher.watch(connection).await);
     }
 
     async fn http2(self: &Arc<Self>, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
-        let busy = Arc::new(AtomicUsize::new(0));
-        let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&busy));
+        let progress = Arc::<Progress>::default();
+        let stream = Guarded::<_, B>::new(stream, None, self.waits(), Arc::clone(&progress));
         let stuck = CancellationToken::new();
-        let connection = self.http2.serve_connection(TokioIo::new(stream), self.service(peer, busy, stuck.clone()));
+        let connection =
+            self.http2.serve_connection(TokioIo::new(stream), self.service(peer, progress, Some(stuck.clone())));
         tokio::select! {
             result = watcher.watch(connection) => ended(result),
             () = stuck.cancelled() => tracing::debug!("a reader takes nothing, and is let go"),
@@ -203,8 +206,19 @@ impl<B: Ready> Server<B> {
     }
 
     /// The application for one connection.
-    fn service(self: &Arc<Self>, peer: SocketAddr, busy: Arc<AtomicUsize>, stuck: CancellationToken) -> Service<B> {
-        Service { server: Arc::clone(self), peer, busy, stuck }
+    fn service(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        progress: Arc<Progress>,
+        stuck: Option<CancellationToken>,
+    ) -> Service<B> {
+        Service { server: Arc::clone(self), peer, progress, stuck }
+    }
+
+    /// What answers past hyper, until the server stops: then connections are told that they close.
+    fn direct(self: &Arc<Self>, peer: SocketAddr) -> Option<Direct<B>> {
+        let (at_once, stopping) = (self.app.at_once_written.clone()?, Arc::clone(&self.stopping));
+        Some(Box::new(move |request| if stopping.load(Ordering::Acquire) { None } else { at_once(request, peer) }))
     }
 }
 
@@ -212,8 +226,9 @@ impl<B: Ready> Server<B> {
 struct Service<B> {
     server: Arc<Server<B>>,
     peer: SocketAddr,
-    busy: Arc<AtomicUsize>,
-    stuck: CancellationToken,
+    progress: Arc<Progress>,
+    /// Ends the connection, where `Guarded` does not see that a reader takes nothing.
+    stuck: Option<CancellationToken>,
 }
 
 type Answer<B> = Result<http::Response<Answering<B>>, Infallible>;
@@ -226,11 +241,12 @@ impl<B: Ready> hyper::service::Service<Request<Incoming>> for Service<B> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (mut request, body) = request.into_parts();
-        let busy = Busy::new(&self.busy);
-        let (server, version) = (&self.server, request.version);
-        if let Some(answer) = server.app.at_once.as_ref().and_then(|at_once| at_once(&request, self.peer)) {
+        let busy = Busy::new(&self.progress);
+        let server = &self.server;
+        let at_once = server.app.at_once.as_ref().filter(|_| !self.progress.declined.swap(false, Ordering::AcqRel));
+        if let Some(answer) = at_once.and_then(|at_once| at_once(&request, self.peer)) {
             let answer = answer.map(Sent::AtOnce);
-            return Either::Left(future::ready(Ok(server.answering(answer, version, &self.stuck, busy))));
+            return Either::Left(future::ready(Ok(server.answering(answer, self.stuck.as_ref(), busy))));
         }
         request.extensions.insert(ConnectInfo(self.peer));
         let answer = server.app.router.clone().oneshot(Request::from_parts(request, body));
@@ -238,7 +254,7 @@ impl<B: Ready> hyper::service::Service<Request<Incoming>> for Service<B> {
         Either::Right(
             async move {
                 let answer = answer.await?.map(Sent::Other);
-                Ok(server.answering(answer, version, &stuck, busy))
+                Ok(server.answering(answer, stuck.as_ref(), busy))
             }
             .boxed(),
         )
@@ -249,18 +265,15 @@ impl<B: Ready> Server<B> {
     fn answering(
         &self,
         mut answer: http::Response<Sent<B>>,
-        version: Version,
-        stuck: &CancellationToken,
+        stuck: Option<&CancellationToken>,
         busy: Busy,
     ) -> http::Response<Answering<B>> {
-        // Over HTTP/1 the socket itself stands still, and `Guarded` sees it.
-        let is_watched = version == Version::HTTP_2;
         // HTTP/2 has a frame for it, which hyper sends.
-        if !is_watched && self.stopping.load(Ordering::Acquire) {
+        if stuck.is_none() && self.stopping.load(Ordering::Acquire) {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let is_watched = is_watched && !answer.body().is_end_stream();
-        let taking = is_watched.then(|| Taking::watch(self.limits.write_timeout, stuck.clone()));
+        let stuck = stuck.filter(|_| !answer.body().is_end_stream());
+        let taking = stuck.map(|stuck| Taking::watch(self.limits.write_timeout, stuck.clone()));
         answer.map(|body| Answering { body, taking, _busy: busy })
     }
 }
@@ -278,18 +291,19 @@ impl Stream for TcpStream {}
 impl Stream for tokio_rustls::server::TlsStream<TcpStream> {}
 
 /// That somebody is being answered, until it is dropped.
-struct Busy(Arc<AtomicUsize>);
+struct Busy(Arc<Progress>);
 
 impl Busy {
-    fn new(busy: &Arc<AtomicUsize>) -> Self {
-        busy.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(busy))
+    fn new(progress: &Arc<Progress>) -> Self {
+        progress.busy.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(progress))
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.done.fetch_add(1, Ordering::AcqRel);
     }
 }
 

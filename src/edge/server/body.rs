@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The chunks that are still to be sent.
+#[derive(Default)]
 pub struct Chunks {
     chunks: Arc<[Bytes]>,
     /// The next one.

@@ -19,8 +19,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::header::{
-    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER, SET_COOKIE,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, LOCATION,
+    RETRY_AFTER, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -29,6 +29,7 @@ use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _};
 
+use crate::engine::hot::Said;
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
 use crate::page::experiment::{Part, take_part};
@@ -41,6 +42,7 @@ use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
 use crate::page::stitch::gathered;
 use crate::page::verdict::Verdict;
+use crate::page::wire;
 
 pub use body::Chunks;
 use coding::Coding;
@@ -151,6 +153,12 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     response
 }
 
+/// RFC 9110, 15.4.5: nothing is said of the bytes of a page that is not sent.
+fn unsay(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_TYPE);
+    headers.remove(CONTENT_ENCODING);
+}
+
 /// What every answer has.
 fn sign(headers: &mut HeaderMap, trace: &Trace) {
     if let Ok(id) = HeaderValue::from_bytes(&trace.number()) {
@@ -165,6 +173,38 @@ fn seen(request: &Parts, peer: Option<SocketAddr>, snapshot: &Snapshot) -> (bool
     (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default())
 }
 
+/// A page that is kept whole, for who asks for it.
+struct Hit {
+    said: Arc<Said>,
+    /// `None`: he has it already.
+    chunks: Option<Chunks>,
+    trace: Trace,
+}
+
+/// Which fields are there that decide how a page is sent: one look at all takes less time than to look for each.
+#[derive(Default)]
+struct There {
+    coding: bool,
+    /// A debug token may be.
+    token: bool,
+    etag: bool,
+}
+
+impl There {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut there = Self::default();
+        for name in headers.keys() {
+            there.coding |= *name == ACCEPT_ENCODING;
+            there.token |= *name == COOKIE || *name == overlay::TOKEN;
+            there.etag |= *name == IF_NONE_MATCH;
+        }
+        there
+    }
+}
+
+/// Bytes of what is said in a head of one answer alone.
+const ROOM: usize = 128;
+
 /// A page that is asked for.
 struct Wanted {
     request: engine::Request,
@@ -175,12 +215,50 @@ struct Wanted {
 
 impl Pages {
     /// The answer to a request for a page that is kept whole. `None`: it is for the long way to answer.
-    // It passes by all layers: what they would do is done here, or is not needed for such a page.
+    #[must_use]
     pub fn at_once(&self, request: &Parts, peer: SocketAddr) -> Option<http::Response<Chunks>> {
+        let Hit { said, chunks, trace } = self.hit(request, peer)?;
+        let mut headers = said.headers.clone();
+        sign(&mut headers, &trace);
+        let mut response = http::Response::new(chunks);
+        if response.body().is_none() {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            unsay(&mut headers);
+        }
+        *response.headers_mut() = headers;
+        Some(response.map(Option::unwrap_or_default))
+    }
+
+    /// The same over HTTP/1.1: the head, but for its date and the empty line, and the body.
+    #[must_use]
+    pub fn at_once_written(&self, request: &Parts, peer: SocketAddr) -> Option<(Vec<u8>, Chunks)> {
+        let Hit { said, chunks, trace } = self.hit(request, peer)?;
+        let mut head = match chunks {
+            Some(_) => {
+                let mut head = Vec::with_capacity(said.head.len() + ROOM);
+                head.extend_from_slice(&said.head);
+                head
+            }
+            None => {
+                let mut headers = said.headers.clone();
+                unsay(&mut headers);
+                wire::head(StatusCode::NOT_MODIFIED, &headers, None)
+            }
+        };
+        wire::write_field(&mut head, &REQUEST_ID, &trace.number());
+        Some((head, chunks.unwrap_or_default()))
+    }
+
+    // It passes by all layers: what they would do is done here, or is not needed for such a page.
+    fn hit(&self, request: &Parts, peer: SocketAddr) -> Option<Hit> {
         let began = Instant::now();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
-        let coding = coding::negotiated(&request.headers, self.compression)?;
-        if self.overlay.is_for(&request.headers, || self.compositor.now()) {
+        let there = There::among(&request.headers);
+        let coding = match there.coding {
+            true => coding::negotiated(&request.headers, self.compression)?,
+            false => Coding::Identity,
+        };
+        if self.overlay.is_for_all() || there.token && self.overlay.is_for(&request.headers, || self.compositor.now()) {
             return None;
         }
         let snapshot = self.live.now();
@@ -198,30 +276,17 @@ impl Pages {
                 None => (None, Arc::clone(&whole.chunks)),
             },
         };
-        let mut headers = whole.said(form, began, |headers| {
+        let said = whole.said(form, began, |headers| {
             headers.entry(CONTENT_TYPE).or_insert(HTML);
             headers.extend(form.map(|form| (CONTENT_ENCODING, coding::name(form))));
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
             for vary in coded.into_iter().chain(snapshot.readers.vary(&whole.dimensions)) {
                 headers.append(VARY, vary);
             }
-            // Room for what is another one each time.
-            headers.insert(REQUEST_ID, HeaderValue::from_static(""));
         });
-        sign(&mut headers, &trace);
-        let known = has(&request.headers, &headers);
-        let mut response = if known {
-            headers.remove(CONTENT_TYPE);
-            headers.remove(CONTENT_ENCODING);
-            let mut response = http::Response::new(Chunks::new(Arc::default()));
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            http::Response::new(Chunks::held(chunks, permit))
-        };
-        *response.headers_mut() = headers;
+        let known = there.etag && has(&request.headers, &said.headers);
         whole.answered(known, began.elapsed());
-        Some(response)
+        Some(Hit { said, chunks: (!known).then(|| Chunks::held(chunks, permit)), trace })
     }
 
     /// The normalised path of a request that may be answered, or else the status and what it needs.

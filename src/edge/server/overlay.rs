@@ -28,7 +28,7 @@ pub(super) const ENTRANCE: &str = "/_pasteup/debug";
 /// The cookie that holds the token.
 const TOKEN_COOKIE: &str = DEBUG_TOKEN;
 /// The header that does, for programs.
-const TOKEN: HeaderName = HeaderName::from_static(DEBUG_TOKEN);
+pub(super) const TOKEN: HeaderName = HeaderName::from_static(DEBUG_TOKEN);
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -41,6 +41,11 @@ pub enum Overlay {
 }
 
 impl Overlay {
+    /// Whether every request is answered with it.
+    pub(super) const fn is_for_all(&self) -> bool {
+        matches!(self, Self::Everybody)
+    }
+
     /// Whether a request is to be answered with it.
     pub(super) fn is_for(&self, request: &HeaderMap, now: impl FnOnce() -> Timestamp) -> bool {
         match self {

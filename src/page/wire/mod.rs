@@ -1,9 +1,12 @@
 //! Requests as they come over HTTP/1.1, held against the letter of RFC 9112 before anything reads them: a
 //! request that two programs could read in two ways is refused. Bodies are dropped, since pages read none.
+//! And heads of answers as they are written.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// Bytes of a body that is dropped, at most; who sends more is let go.
 const MAX_BODY: u64 = 64 * 1024;
@@ -211,7 +214,8 @@ impl Wire {
             (self.blank, self.searched) = (true, 0);
         }
         let from = self.searched.saturating_sub(3);
-        let Some(end) = memchr::memmem::find(&self.unread[from..], b"\r\n\r\n") else {
+        let mut ends = memchr::memchr_iter(b'\n', &self.unread[from..]).map(|at| from + at + 1);
+        let Some(end) = ends.find(|end| self.unread[..*end].ends_with(b"\r\n\r\n")) else {
             // A line that ends otherwise would never end the head.
             let lines = &self.unread[self.searched..];
             if memchr::memchr_iter(b'\n', lines)
@@ -222,13 +226,35 @@ impl Wire {
             self.searched = self.unread.len();
             return Ok(None);
         };
-        if from + end + 4 > self.most {
+        if end > self.most {
             return Ok(None);
         }
         (self.blank, self.searched) = (false, 0);
-        let bytes = self.unread.split_to(from + end + 4).freeze();
+        let bytes = self.unread.split_to(end).freeze();
         check(bytes, self.bodies).map(Some)
     }
+}
+
+/// The head of an answer (RFC 9112, 4), but for the empty line at its end. `length`: of its body.
+#[must_use]
+pub fn head(status: StatusCode, headers: &HeaderMap, length: Option<usize>) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
+    for (name, value) in headers {
+        write_field(&mut head, name, value.as_bytes());
+    }
+    if let Some(length) = length {
+        write_field(&mut head, &CONTENT_LENGTH, length.to_string().as_bytes());
+    }
+    head
+}
+
+/// Adds a field to a head.
+pub fn write_field(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value);
+    head.extend_from_slice(b"\r\n");
 }
 
 const BARE: &str = "a line does not end with CR and LF";
@@ -263,6 +289,8 @@ const fn table(is: &[u8], alphanumeric: bool) -> [bool; 256] {
 
 /// RFC 9110, 5.6.2.
 static TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true);
+/// What every name of a host may be of.
+static PLAIN: [bool; 256] = table(b"-.", true);
 /// RFC 3986, 3.2.2, and the colon of a port.
 static HOST: [bool; 256] = table(b"-._~%!$&'()*+;=:[]", true);
 
@@ -395,6 +423,9 @@ fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
 /// RFC 9112, 3.2: one Host, and the one that the target names, where it names one.
 fn check_host(target: &[u8], host: Option<&[u8]>, is_old: bool) -> Result<(), Malformed> {
     let valid = |host: &[u8]| {
+        if !host.is_empty() && all(host, &PLAIN) {
+            return true;
+        }
         if !all(host, &HOST) {
             return false;
         }
@@ -405,9 +436,7 @@ fn check_host(target: &[u8], host: Option<&[u8]>, is_old: bool) -> Result<(), Ma
         };
         let port =
             port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
-        // Of letters, digits and dots each is one.
-        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
-        let authority = || is_plain || text.parse::<http::uri::Authority>().is_ok();
+        let authority = || all(name.as_bytes(), &PLAIN) || text.parse::<http::uri::Authority>().is_ok();
         !name.is_empty() && port && authority()
     };
     match host {

@@ -245,3 +245,10 @@ proptest! {
         prop_assert_eq!(read(&bytes, piece).is_ok(), read(&bytes, bytes.len().max(1)).is_ok());
     }
 }
+
+proptest! {
+    #[test]
+    fn what_is_plain_is_an_authority(host in "[a-zA-Z0-9.-]{1,20}") {
+        prop_assert!(all(host.as_bytes(), &PLAIN) && host.parse::<http::uri::Authority>().is_ok());
+    }
+}
