@@ -155,7 +155,9 @@ fn pages(criterion: &mut Criterion) {
             engine.serve(request.clone(), true).now_or_never().expect("all of it is there");
         }
         group.bench_function(BenchmarkId::new("hot page", parts), |bencher| {
-            bencher.iter(|| engine.hot(&black_box(&request).clone()).expect("it is kept whole"));
+            bencher.iter(|| {
+                engine.hot(&black_box(&request).clone(), std::time::Instant::now()).expect("it is kept whole")
+            });
         });
     }
     group.finish();

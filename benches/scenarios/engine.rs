@@ -113,7 +113,7 @@ pub(super) fn hot(parts: usize) -> Work {
         assert!(matches!(begun, Some(Begun::Whole(_))), "all of it is there");
     }
     over(move || {
-        let whole = engine.hot(&request.clone()).expect("it is kept whole");
+        let whole = engine.hot(&request.clone(), Instant::now()).expect("it is kept whole");
         let said = whole.said(None, Instant::now(), |_| ());
         whole.sent();
         (whole.chunks.clone(), said)

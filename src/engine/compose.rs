@@ -154,7 +154,7 @@ impl Compositor {
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
-        let asked = Asked::new(&request);
+        let asked = Asked::new(&request, Instant::now().into_std());
         if let Some(whole) = self.hot.get(&*self.ports.store, &asked) {
             whole.sent();
             return Begun::Hot(whole);
@@ -165,10 +165,10 @@ impl Compositor {
         Begun::Whole(Box::new(self.compose_as(request, Some(asked)).await))
     }
 
-    /// The page as it is kept, where it is. Whoever sends it says so.
+    /// The page as it is kept at a moment, where it is. Whoever sends it says so.
     #[must_use]
-    pub fn hot(&self, request: &Request) -> Option<Arc<Whole>> {
-        self.hot.get(&*self.ports.store, &Asked::new(request))
+    pub fn hot(&self, request: &Request, now: std::time::Instant) -> Option<Arc<Whole>> {
+        self.hot.get(&*self.ports.store, &Asked::new(request, now))
     }
 
     /// Keeps a form of a page that is kept whole; `None`: it is of no use.

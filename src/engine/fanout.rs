@@ -58,25 +58,35 @@ impl FanOut {
         self.outcomes.resize(self.plan.holes.len(), None);
         self.asked.resize(self.plan.holes.len(), false);
         self.found.resize_with(self.plan.fetches.len(), || None);
+        if holes.is_empty() {
+            return;
+        }
+        // One moment for all that is looked up together.
+        let now = Instant::now();
         for hole in holes {
             if !std::mem::replace(&mut self.asked[hole], true) {
-                self.ask_for(hole);
+                self.ask_for(hole, now);
             }
         }
     }
 
     /// Asks for the outcome of one fragment.
-    fn ask_for(&mut self, hole: usize) {
+    fn ask_for(&mut self, hole: usize, now: Instant) {
         let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
         let known = match &self.plan.holes[hole].slot {
             // A lazy one is never asked for: what stands in its place is.
             Slot::Dropped | Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
-            Slot::Fetch(index) => match self.look(*index) {
-                Ok(found) => outcome(&found, has_fallback),
+            Slot::Fetch(index) => match self.look(*index, now) {
+                Ok(found) => outcome(&found, has_fallback, now),
                 Err(asked) => {
-                    self.under_way
-                        .push(unconstrained(async move { (hole, outcome(&asked.await, has_fallback)) }).boxed());
+                    self.under_way.push(
+                        unconstrained(async move {
+                            let found = asked.await;
+                            (hole, outcome(&found, has_fallback, Instant::now()))
+                        })
+                        .boxed(),
+                    );
                     return;
                 }
             },
@@ -85,11 +95,11 @@ impl FanOut {
     }
 
     /// What a fetch came to, where that is known at once.
-    fn look(&mut self, index: usize) -> Result<Found, Shared<BoxFuture<'static, Found>>> {
+    fn look(&mut self, index: usize, now: Instant) -> Result<Found, Shared<BoxFuture<'static, Found>>> {
         let found = &mut self.found[index];
         if found.is_none() {
             let (fetch, trace) = (&self.plan.fetches[index], &self.trace);
-            *found = Some(match self.engine.look(fetch, trace) {
+            *found = Some(match self.engine.look(fetch, trace, now) {
                 Looked::Found(found) => Ok(found),
                 Looked::ToAsk(since) => {
                     let (engine, fetch, trace) = (self.engine.clone(), Arc::clone(fetch), trace.clone());
@@ -152,11 +162,12 @@ impl FanOut {
     }
 }
 
-fn outcome(found: &Found, has_fallback: bool) -> Outcome {
+/// What a hole shows for what was found at a moment.
+fn outcome(found: &Found, has_fallback: bool, now: Instant) -> Outcome {
     let course = Some(Arc::clone(&found.course));
     let (answer, fresh, early) = match &found.what {
         What::Nothing(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
-        What::Fresh(answer, left, early) => (answer, Ok((Instant::now() + *left).into_std()), *early),
+        What::Fresh(answer, left, early) => (answer, Ok((now + *left).into_std()), *early),
         What::Stale(answer, reason) => (answer, Err(*reason), None),
     };
     let answer = Arc::clone(answer);

@@ -22,6 +22,8 @@ use super::port::{Request, Response};
 use super::trace::Trace;
 use super::upstream::{Services, Tried, Try};
 
+/// Fields that most requests have room for.
+const ROOM: usize = 16;
 /// Bytes of a problem (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
 
@@ -203,7 +205,10 @@ fn stated(headers: &HeaderMap) -> Option<u64> {
 fn headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
     const FRAGMENT_NAME: HeaderName = HeaderName::from_static("fragment-name");
     const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("pasteup/", env!("CARGO_PKG_VERSION")));
-    let mut headers: HeaderMap = fetch.headers.iter().cloned().collect();
+    let mut headers = HeaderMap::with_capacity(ROOM);
+    for (name, value) in &fetch.headers {
+        headers.append(name, value.clone());
+    }
     let accept = match fetch.wants {
         Wants::Fragment => HeaderValue::from_static("text/html"),
         Wants::Asset => HeaderValue::from_static("*/*"),

@@ -307,8 +307,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(request: &Request) -> Self {
-        Self { key: key(request), began: tokio::time::Instant::now().into_std(), at: request.at }
+    pub(super) fn new(request: &Request, began: Instant) -> Self {
+        Self { key: key(request), began, at: request.at }
     }
 }
 

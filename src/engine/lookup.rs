@@ -106,15 +106,14 @@ pub struct Missed {
 impl Compositor {
     /// Looks one fetch up.
     pub(super) async fn look_up(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
-        match self.look(wanted, trace) {
+        match self.look(wanted, trace, Instant::now()) {
             Looked::Found(found) => found,
             Looked::ToAsk(since) => self.ask(wanted, since, page_deadline, trace).await,
         }
     }
 
     /// Looks into the store. What is there is there at once, without a future to be asked for it.
-    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace) -> Looked {
-        let now = Instant::now();
+    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
         let held = self.ports.store.get(&wanted.key);
         let mut spare = None;
         if let Some(Held::Answer(stored)) = &held {

@@ -13,7 +13,6 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
 use crate::engine::{Compositor, Form, Whole};
-use crate::page::fields;
 
 use super::Compression;
 
@@ -36,19 +35,22 @@ pub(super) enum Coding {
 /// for the layer to say.
 pub(super) fn negotiated(headers: &HeaderMap, offered: Compression) -> Option<Coding> {
     let mut best = (0, Coding::Identity);
-    for member in fields::members(headers, &ACCEPT_ENCODING) {
+    // No quotation marks stand in it.
+    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    for member in lines.flat_map(|line| line.split(',')) {
         let (name, parameter) = member.split_once(';').map_or((member, None), |(name, rest)| (name, Some(rest)));
         let quality = match parameter.map(str::trim) {
             None => 1000,
             Some(parameter) => thousandths(parameter.strip_prefix("q=")?)?,
         };
-        let coding = match name.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" if offered.gzip => Coding::Form(Form::Gzip),
-            "br" if offered.br => Coding::Form(Form::Brotli),
-            "zstd" if offered.zstd => Coding::Form(Form::Zstd),
-            "identity" if quality > 0 => Coding::Identity,
-            "identity" | "*" => return None,
-            _ => continue,
+        let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
+        let coding = match () {
+            () if offered.gzip && (is("gzip") || is("x-gzip")) => Coding::Form(Form::Gzip),
+            () if offered.br && is("br") => Coding::Form(Form::Brotli),
+            () if offered.zstd && is("zstd") => Coding::Form(Form::Zstd),
+            () if is("identity") && quality > 0 => Coding::Identity,
+            () if is("identity") || is("*") => return None,
+            () => continue,
         };
         if quality > 0 {
             best = best.max((quality, coding));

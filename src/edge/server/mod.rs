@@ -268,7 +268,7 @@ impl Pages {
         if wanted.part.drawn {
             return None;
         }
-        let whole = self.compositor.hot(&wanted.request)?;
+        let whole = self.compositor.hot(&wanted.request, began)?;
         let (form, chunks) = match coding {
             Coding::Identity => (None, Arc::clone(&whole.chunks)),
             Coding::Form(form) => match coding::form(&self.compositor, &whole, form)? {

@@ -289,6 +289,17 @@ const fn table(is: &[u8], alphanumeric: bool) -> [bool; 256] {
 
 /// RFC 9110, 5.6.2.
 static TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true);
+/// What a value is of, and what stands around it (RFC 9110, 5.5).
+static VALUE: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte < 32 {
+        table[byte] = byte == b'\t' as usize;
+        byte += 1;
+    }
+    table[127] = false;
+    table
+};
 /// What every name of a host may be of.
 static PLAIN: [bool; 256] = table(b"-.", true);
 /// RFC 3986, 3.2.2, and the colon of a port.
@@ -298,43 +309,48 @@ fn all(bytes: &[u8], of: &[bool; 256]) -> bool {
     bytes.iter().all(|byte| of[usize::from(*byte)])
 }
 
-/// Name and value of a field line (RFC 9112, 5).
-fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    if line.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+/// Name and value of the field (RFC 9112, 5) that a text begins with, and how long its line is without the line end.
+// Byte by byte: the lines of a head are short, and to begin a search takes longer than most of them.
+fn field(text: &[u8]) -> Result<(&[u8], &[u8], usize), Malformed> {
+    if matches!(text.first(), Some(b' ' | b'\t')) {
         return Err(Malformed("a field is folded over several lines"));
     }
-    let Some(colon) = memchr::memchr(b':', line) else { return Err(Malformed("a field has no colon")) };
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    if name.is_empty() || !all(name, &TOKEN) {
-        return Err(Malformed("the name of a field is none"));
+    let colon = reach(text, &TOKEN);
+    match text.get(colon) {
+        Some(b':') if colon > 0 => {}
+        Some(b'\r' | b'\n') | None => return Err(Malformed("a field has no colon")),
+        Some(_) => return Err(Malformed("the name of a field is none")),
     }
-    // Not `any`: what does not stop in between is looked at many bytes at once.
-    if value.iter().fold(false, |any, byte| any | (*byte < b' ' && *byte != b'\t') | (*byte == 127)) {
-        return Err(Malformed("a field holds a control character"));
+    let end = colon + 1 + reach(&text[colon + 1..], &VALUE);
+    match text[end..] {
+        [] | [b'\r', b'\n', ..] => Ok((&text[..colon], text[colon + 1..end].trim_ascii(), end)),
+        [b'\r' | b'\n', ..] => Err(Malformed(BARE)),
+        _ => Err(Malformed("a field holds a control character")),
     }
-    Ok((name, value.trim_ascii()))
+}
+
+/// How many bytes are of a kind before the first that is not.
+fn reach(text: &[u8], kind: &[bool; 256]) -> usize {
+    text.iter().position(|byte| !kind[usize::from(*byte)]).unwrap_or(text.len())
 }
 
 /// Holds a whole head, with the empty line at its end, against RFC 9112.
 fn check(head: Bytes, bodies: Bodies) -> Result<Head, Malformed> {
     let text = &head[..head.len() - 2];
-    if memchr::memchr2_iter(b'\r', b'\n', text).any(|at| match text[at] {
-        b'\r' => text.get(at + 1) != Some(&b'\n'),
-        _ => at == 0 || text[at - 1] != b'\r',
-    }) {
-        return Err(Malformed(BARE));
+    let end = reach(text, &VALUE);
+    match text[end..] {
+        [b'\r', b'\n', ..] => {}
+        [b'\r' | b'\n', ..] => return Err(Malformed(BARE)),
+        _ => return Err(Malformed("its first line holds a control character")),
     }
-    let mut from = 0;
-    let mut lines = memchr::memchr_iter(b'\n', text).map(|end| {
-        let line = from..end + 1;
-        from = end + 1;
-        line
-    });
-    let (target, is_old) = request_line(text_of(text, &lines.next().unwrap_or_default()))?;
+    let (target, is_old) = request_line(&text[..end])?;
+    let mut from = end + 2;
     let mut left_out: Vec<Range<usize>> = Vec::new();
     let (mut host, mut length, mut coding, mut expects) = (None, None, None, false);
-    for line in lines {
-        let (name, value) = field(text_of(text, &line))?;
+    while from < text.len() {
+        let (name, value, end) = field(&text[from..])?;
+        let line = from..from + end + 2;
+        from = line.end;
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("host") {
             if host.replace(value).is_some() {
@@ -392,12 +408,6 @@ fn check(head: Bytes, bodies: Bodies) -> Result<Head, Malformed> {
     }
     kept.extend_from_slice(b"\r\n");
     Ok(Head { bytes: kept.freeze(), body })
-}
-
-/// A line without its end.
-fn text_of<'h>(text: &'h [u8], line: &Range<usize>) -> &'h [u8] {
-    let line = text.get(line.clone()).unwrap_or_default();
-    line.strip_suffix(b"\r\n").unwrap_or(line)
 }
 
 /// The target, and whether it is of HTTP/1.0.
