@@ -103,7 +103,8 @@ impl<B: Ready> Sending<B> {
                 self.at += usize::from(piece.is_empty());
             }
         }
-        Poll::Ready(Ok(()))
+        // TLS may hold some of it.
+        Pin::new(stream).poll_flush(cx)
     }
 }
 
