@@ -339,7 +339,11 @@ fn key(request: &Request) -> Key {
 impl Hot {
     /// The page that is kept under a key.
     pub(super) fn get(&self, store: &dyn Store, asked: &Asked) -> Option<Arc<Whole>> {
-        let is_it = |whole: &Arc<Whole>| asked.began < whole.until && whole.key == asked.key;
+        let is_it = |whole: &Arc<Whole>| {
+            // By the time of day: clocks are set, and machines sleep.
+            let is_its_hour = whole.hours.is_none_or(|(from, until)| asked.at >= from && asked.at < until);
+            asked.began < whole.until && is_its_hour && whole.key == asked.key
+        };
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let front = &self.front[asked.key.hashed() as usize % FRONT];
         let whole = front.load().upgrade().and_then(|place| place.whole.load_full()).filter(is_it);
@@ -351,10 +355,6 @@ impl Hot {
                 place.whole.load_full().filter(is_it)?
             }
         };
-        // By the time of day: clocks are set, and machines sleep.
-        if whole.hours.is_some_and(|(from, until)| asked.at < from || asked.at >= until) {
-            return None;
-        }
         if whole.is_to_touch(asked.began) {
             // Else it and its parts would look as if nobody wanted them, and be the first to go.
             for key in whole.parts.iter().chain([&whole.key]) {
@@ -389,7 +389,9 @@ impl Hot {
             asked().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
         let Gathered { pieces: chunks, copied } = gathered(&page.chunks);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let size = copied + PAGE + PART * page.plan.holes.len() + key.as_bytes().len();
+        // What is said of it is kept with each form.
+        let said: usize = page.headers.lasting.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let size = copied + PAGE + 4 * said + PART * page.plan.holes.len() + key.as_bytes().len();
         let whole = Arc::new(Whole {
             chunks: chunks.into(),
             key: key.clone(),

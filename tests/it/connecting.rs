@@ -336,6 +336,26 @@ async fn pipelined_requests_are_answered_in_their_order_be_it_at_once_or_not() {
 }
 
 #[tokio::test]
+async fn who_takes_nothing_of_a_page_that_is_kept_whole_holds_nobodys_place() {
+    let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"x".repeat(900_000)).await;
+    let server = TestSite::new()
+        .front(&"<fragment name=a />".repeat(12))
+        .file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother")
+        .service("a", service.address)
+        .file("pasteup.toml", "[server]\nmax_in_flight = 1\n")
+        .serve()
+        .await;
+    let host = client().get(format!("{}/", server.pages)).header("host", "a");
+    for _ in 0..3 {
+        host.try_clone().unwrap().send().await.unwrap().bytes().await.unwrap();
+    }
+    let mut stuck = TcpStream::connect(server.address()).await.unwrap();
+    stuck.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stuck.read_exact(&mut [0; 100]).await.unwrap();
+    assert_eq!(server.text("/other").await, "other");
+}
+
+#[tokio::test]
 async fn a_page_that_is_being_sent_past_hyper_is_sent_to_its_end_when_the_server_stops() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"x".repeat(900_000)).await;
     let parts = "<fragment name=a />".repeat(12);

@@ -49,19 +49,18 @@ pub(super) fn request(head: &Bytes) -> Option<Parts> {
 }
 
 /// An answer that is being sent.
-pub(super) struct Sending<B> {
+pub(super) struct Sending {
     /// Its head and its body, from `at` on still to be sent.
     pieces: Vec<Bytes>,
     at: usize,
     /// Bytes that were sent.
     sent: usize,
-    /// It may hold what is held until all is sent.
-    _body: B,
 }
 
-impl<B: Ready> Sending<B> {
-    /// An answer whose head lacks its date and the empty line.
-    pub(super) fn new((mut head, mut body): (Vec<u8>, B)) -> Self {
+impl Sending {
+    /// An answer whose head lacks its date and the empty line. Its body is let go of: who takes nothing holds a connection, and
+    /// no place among requests under way.
+    pub(super) fn new<B: Ready>((mut head, mut body): (Vec<u8>, B)) -> Self {
         with_date(|date| wire::write_field(&mut head, &DATE, date.as_bytes()));
         head.extend_from_slice(b"\r\n");
         let mut pieces = Vec::with_capacity(4);
@@ -70,7 +69,7 @@ impl<B: Ready> Sending<B> {
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut nobody) {
             pieces.extend(frame.into_data().ok().filter(|data| !data.is_empty()));
         }
-        Self { pieces, at: 0, sent: 0, _body: body }
+        Self { pieces, at: 0, sent: 0 }
     }
 
     /// Bytes that were sent.

@@ -18,7 +18,6 @@ use tokio::time::{Instant, Sleep};
 
 use crate::page::wire::{Read, Wire};
 
-use super::Ready;
 use super::direct::{self, Sending};
 
 /// How long a connection waits.
@@ -47,15 +46,15 @@ pub(super) struct Progress {
 }
 
 /// Answers some requests at once.
-pub(super) type Direct<B> = Box<dyn Fn(&Parts) -> Option<(Vec<u8>, B)> + Send + Sync>;
+pub(super) type Direct = Box<dyn Fn(&Parts) -> Option<Sending> + Send + Sync>;
 
 /// A connection.
-pub(super) struct Guarded<S, B> {
+pub(super) struct Guarded<S> {
     stream: S,
     /// `None` where all is for hyper.
-    direct: Option<Direct<B>>,
+    direct: Option<Direct>,
     /// An answer that hyper does not know of, and that all others wait for.
-    sending: Option<Sending<B>>,
+    sending: Option<Sending>,
     /// Requests that hyper was given.
     given: usize,
     /// hyper has answered them, and all of that was sent: what comes now may be answered past it.
@@ -104,7 +103,7 @@ impl Timer {
     }
 }
 
-impl<S, B: Ready> Guarded<S, B> {
+impl<S> Guarded<S> {
     pub(super) fn new(stream: S, wire: Option<Wire>, waits: Waits, progress: Arc<Progress>) -> Self {
         Self {
             stream,
@@ -124,7 +123,7 @@ impl<S, B: Ready> Guarded<S, B> {
     }
 
     /// Answers what can be answered at once, past hyper.
-    pub(super) fn directly(self, direct: Option<Direct<B>>) -> Self {
+    pub(super) fn directly(self, direct: Option<Direct>) -> Self {
         Self { direct, ..self }
     }
 
@@ -150,19 +149,19 @@ impl<S, B: Ready> Guarded<S, B> {
     }
 }
 
-impl<S, B: Ready> Guarded<S, B> {
+impl<S> Guarded<S> {
     /// The answer to a request, where it can be given now: hyper has nothing to send before it.
-    fn at_once(&self, head: &Bytes) -> Option<Sending<B>> {
+    fn at_once(&self, head: &Bytes) -> Option<Sending> {
         let direct = self.direct.as_ref().filter(|_| self.settled)?;
         let answer = direct(&direct::request(head)?);
         if answer.is_none() {
             self.progress.declined.store(true, Ordering::Release);
         }
-        answer.map(Sending::new)
+        answer
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, B: Ready> AsyncRead for Guarded<S, B> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
@@ -226,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, B: Ready> AsyncRead for Guarded<S, B> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, B: Ready> Guarded<S, B> {
+impl<S: AsyncWrite + Unpin> Guarded<S> {
     /// Sends what is left of an answer that hyper does not know of.
     fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
@@ -262,7 +261,7 @@ impl<S: AsyncWrite + Unpin, B: Ready> Guarded<S, B> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, B: Ready> AsyncWrite for Guarded<S, B> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send(context))?;
         self.settled = false;

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::page::wire::{Bodies, Wire};
+use direct::Sending;
 use guarded::{Direct, Guarded, Progress, Waits};
 use tls::Shown;
 
@@ -191,7 +192,7 @@ impl<B: Ready> Server<B> {
 
     async fn http2(self: &Arc<Self>, stream: impl Stream, peer: SocketAddr, watcher: Watcher) {
         let progress = Arc::<Progress>::default();
-        let stream = Guarded::<_, B>::new(stream, None, self.waits(), Arc::clone(&progress));
+        let stream = Guarded::new(stream, None, self.waits(), Arc::clone(&progress));
         let stuck = CancellationToken::new();
         let connection =
             self.http2.serve_connection(TokioIo::new(stream), self.service(peer, progress, Some(stuck.clone())));
@@ -216,9 +217,12 @@ impl<B: Ready> Server<B> {
     }
 
     /// What answers past hyper, until the server stops: then connections are told that they close.
-    fn direct(self: &Arc<Self>, peer: SocketAddr) -> Option<Direct<B>> {
+    fn direct(self: &Arc<Self>, peer: SocketAddr) -> Option<Direct> {
         let (at_once, stopping) = (self.app.at_once_written.clone()?, Arc::clone(&self.stopping));
-        Some(Box::new(move |request| if stopping.load(Ordering::Acquire) { None } else { at_once(request, peer) }))
+        Some(Box::new(move |request| {
+            let answer = if stopping.load(Ordering::Acquire) { None } else { at_once(request, peer) };
+            answer.map(Sending::new)
+        }))
     }
 }
 
