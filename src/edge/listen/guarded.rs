@@ -147,9 +147,7 @@ impl<S> Guarded<S> {
             }
         }
     }
-}
 
-impl<S> Guarded<S> {
     /// The answer to a request, where it can be given now: hyper has nothing to send before it.
     fn at_once(&self, head: &Bytes) -> Option<Sending> {
         let direct = self.direct.as_ref().filter(|_| self.settled)?;
