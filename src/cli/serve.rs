@@ -147,13 +147,10 @@ async fn serve(
         dev,
     });
     let (hot, written) = (Arc::clone(&pages), Arc::clone(&pages));
-    // A mistake of ours is for the long way, whose layers make an error page of it.
     let pages = App {
-        at_once: Some(Arc::new(move |request, peer| {
-            catch_unwind(AssertUnwindSafe(|| hot.at_once(request, peer))).ok()?
-        })),
+        at_once: Some(Arc::new(move |request, peer| unless_it_panics(|| hot.at_once(request, peer)))),
         at_once_written: Some(Arc::new(move |request, peer| {
-            catch_unwind(AssertUnwindSafe(|| written.at_once_written(request, peer))).ok()?
+            unless_it_panics(|| written.at_once_written(request, peer))
         })),
         router: server::router(pages),
     };
@@ -234,6 +231,11 @@ async fn serve(
     stop_admin.cancel();
     let administered = administering.await;
     served.and(administered).map_err(|error| error.to_string())
+}
+
+/// A mistake of ours is for the long way, whose layers make an error page of it.
+fn unless_it_panics<T>(answer: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(answer)).ok()?
 }
 
 /// Has pages that are kept whole counted soon after they were sent: what is counted late counts as of then.

@@ -76,8 +76,8 @@ impl Trace {
 
     /// The headers of a request from this place.
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let Span { trace, id, sampled, .. } = self.span;
-        let parent = format!("00-{trace:032x}-{id:016x}-{:02x}", u8::from(sampled));
+        let Span { id, sampled, .. } = self.span;
+        let parent = format!("00-{self}-{id:016x}-{:02x}", u8::from(sampled));
         let parent = HeaderValue::try_from(parent).ok().map(|parent| (PARENT, parent));
         let state = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok());
         parent.into_iter().chain(state.map(|state| (STATE, state)))

@@ -162,8 +162,7 @@ const OVERRIDES: &str = "nanoservices are only ever asked by GET";
 /// Whether a text is a token (RFC 9110, 5.6.2), as names of cookies and headers are.
 #[must_use]
 pub fn is_token(text: &str) -> bool {
-    let mark = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || mark(byte))
+    super::wire::is_token(text.as_bytes())
 }
 
 impl Dimension {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::answer::{Answer, Content};
 use super::fetch::Fetch;
@@ -56,7 +56,6 @@ pub struct Part {
     /// What stands in its place.
     pub outcome: &'static str,
     /// How that is: `good`, `old`, `missing`.
-    #[serde(serialize_with = "as_word")]
     pub standing: Standing,
     /// Why it is not fresh.
     pub reason: Option<&'static str>,
@@ -230,10 +229,6 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),
     }
-}
-
-fn as_word<S: Serializer>(standing: &Standing, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(standing.as_str())
 }
 
 /// Why a part is as it is, in a sentence that an editor understands.

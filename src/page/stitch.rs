@@ -46,14 +46,12 @@ pub fn gathered(chunks: &[Bytes]) -> Gathered {
     let (mut pieces, mut copied) = (Vec::new(), 0);
     for run in chunks.chunk_by(|a, b| a.len() < LARGE && b.len() < LARGE) {
         match run {
-            [one] => pieces.push(one.clone()),
+            [large] if large.len() >= LARGE => pieces.push(large.clone()),
             small => {
                 let piece = small.concat();
+                copied += piece.len();
                 pieces.push(piece.into());
             }
-        }
-        if run[0].len() < LARGE {
-            copied += run.iter().map(Bytes::len).sum::<usize>();
         }
     }
     Gathered { pieces, copied }

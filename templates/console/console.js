@@ -18,9 +18,8 @@ let pointed = null;
 const linked = (one) => [one.dataset.name, ...one.dataset.links.split("\n")];
 const lines = (map, isShown) => {
   const columns = [...map.querySelectorAll("ul")].map((list) => new Map([...list.querySelectorAll("[data-name]")].map((one) => [one.dataset.name, one])));
-  const pairs = columns.slice(1).flatMap((right, at) => [...columns[at].values()].filter(isShown).flatMap((from) =>
+  return columns.slice(1).flatMap((right, at) => [...columns[at].values()].filter(isShown).flatMap((from) =>
     linked(from).slice(1).map((name) => right.get(name)).filter((to) => to && isShown(to)).map((to) => [from, to])));
-  return pairs;
 };
 const draw = () => {
   const map = live.querySelector(".map");

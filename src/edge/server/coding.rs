@@ -44,13 +44,18 @@ pub(super) fn negotiated(headers: &HeaderMap, offered: Compression) -> Option<Co
             Some(parameter) => thousandths(parameter.strip_prefix("q=")?)?,
         };
         let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
-        let coding = match () {
-            () if offered.gzip && (is("gzip") || is("x-gzip")) => Coding::Form(Form::Gzip),
-            () if offered.br && is("br") => Coding::Form(Form::Brotli),
-            () if offered.zstd && is("zstd") => Coding::Form(Form::Zstd),
-            () if is("identity") && quality > 0 => Coding::Identity,
-            () if is("identity") || is("*") => return None,
-            () => continue,
+        let coding = if offered.gzip && (is("gzip") || is("x-gzip")) {
+            Coding::Form(Form::Gzip)
+        } else if offered.br && is("br") {
+            Coding::Form(Form::Brotli)
+        } else if offered.zstd && is("zstd") {
+            Coding::Form(Form::Zstd)
+        } else if is("identity") && quality > 0 {
+            Coding::Identity
+        } else if is("identity") || is("*") {
+            return None;
+        } else {
+            continue;
         };
         if quality > 0 {
             best = best.max((quality, coding));

@@ -4,8 +4,9 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::exchange::{Exchange, Purpose, Reply};
-use super::fields::{clip, date, is_token, joined, shown, token_or_quoted};
+use super::fields::{clip, date, joined, shown, token_or_quoted};
 use super::{Case, Opinion};
+use crate::page::context::is_token;
 use crate::page::fields::{is_entity_tag, split};
 
 /// For the compositor alone, over `Cache-Control` (RFC 9213).

@@ -4,6 +4,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
+use crate::page::context::is_token;
+
 /// A header value as it may be shown: no control characters, and not endless.
 pub(super) fn shown(value: &HeaderValue) -> String {
     clip(&value.as_bytes().escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'"))
@@ -29,11 +31,6 @@ pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<St
         lines.push(value.to_str().map_err(|_| format!("`{name}: {}` is no text", shown(value)))?);
     }
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
-}
-
-/// A token of HTTP (RFC 9110, 5.6.2).
-pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 /// A text in double quotes, without them; a token as it is. `None` where it is neither.

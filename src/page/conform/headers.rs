@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 
 use super::exchange::Exchange;
-use super::fields::{clip, date, is_token, joined, shown, token_or_quoted};
+use super::fields::{clip, date, joined, shown, token_or_quoted};
 use super::subject::header_of;
 use super::{Case, Opinion};
+use crate::page::context::is_token;
 use crate::page::fields::split;
 
 /// Most keys that one answer may be purged by.

@@ -271,12 +271,12 @@ fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
     }
 }
 
-/// A look at each byte of a head takes longer than all else here.
-const fn table(is: &[u8], alphanumeric: bool) -> [bool; 256] {
+/// Letters, digits, and these. To look at each byte of a head takes longer than all else here.
+const fn letters_and(is: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = alphanumeric && (byte as u8).is_ascii_alphanumeric();
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
     let mut at = 0;
@@ -288,7 +288,7 @@ const fn table(is: &[u8], alphanumeric: bool) -> [bool; 256] {
 }
 
 /// RFC 9110, 5.6.2.
-static TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~", true);
+static TOKEN: [bool; 256] = letters_and(b"!#$%&'*+-.^_`|~");
 /// What a value is of, and what stands around it (RFC 9110, 5.5).
 static VALUE: [bool; 256] = {
     let mut table = [true; 256];
@@ -301,12 +301,17 @@ static VALUE: [bool; 256] = {
     table
 };
 /// What every name of a host may be of.
-static PLAIN: [bool; 256] = table(b"-.", true);
+static PLAIN: [bool; 256] = letters_and(b"-.");
 /// RFC 3986, 3.2.2, and the colon of a port.
-static HOST: [bool; 256] = table(b"-._~%!$&'()*+;=:[]", true);
+static HOST: [bool; 256] = letters_and(b"-._~%!$&'()*+;=:[]");
+
+/// Whether bytes are a token (RFC 9110, 5.6.2).
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(bytes, &TOKEN)
+}
 
 fn all(bytes: &[u8], of: &[bool; 256]) -> bool {
-    bytes.iter().all(|byte| of[usize::from(*byte)])
+    reach(bytes, of) == bytes.len()
 }
 
 /// Name and value of the field (RFC 9112, 5) that a text begins with, and how long its line is without the line end.
@@ -417,7 +422,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
     else {
         return Err(Malformed("its first line is not of three words"));
     };
-    if method.is_empty() || !all(method, &TOKEN) {
+    if !is_token(method) {
         return Err(Malformed("its method is none"));
     }
     if target.is_empty() || !target.iter().all(|byte| matches!(byte, b'!'..=b'~')) {
