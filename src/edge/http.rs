@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::{HeaderMap, Method};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tokio::io::AsyncBufReadExt as _;
@@ -100,7 +100,12 @@ impl Upstream for HttpUpstream {
             }
         };
         let sent = match client {
-            Ok(client) => client.get(url).headers(headers).send(),
+            Ok(client) => {
+                // Not by its builder, which copies headers one by one.
+                let mut request = reqwest::Request::new(Method::GET, url);
+                *request.headers_mut() = headers;
+                client.execute(request)
+            }
             // It is not asked without what shows who asks.
             Err(why) => return futures::future::ready(Err(Failure::new(Reason::Internal, why))).boxed(),
         };

@@ -52,7 +52,6 @@ impl Entry {
     fn size(&self, key: &Key) -> usize {
         let answer = match &self.held {
             Held::Answer(stored) => stored.answer.size() + INDEXED * (1 + stored.answer.tags.len()),
-            Held::SideBySide => 0,
             Held::Page(place) => place.size(),
         };
         key.as_bytes().len() + answer + OVERHEAD
@@ -135,7 +134,7 @@ fn tags(held: &Held) -> impl Iterator<Item = &Name> {
     let stored = match held {
         Held::Answer(stored) => Some(stored),
         // It goes with its parts.
-        Held::Page(_) | Held::SideBySide => None,
+        Held::Page(_) => None,
     };
     stored.into_iter().flat_map(|stored| std::iter::once(&stored.service).chain(&stored.answer.tags))
 }
@@ -153,9 +152,7 @@ impl MemoryStore {
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .expire_after(WhenUseless)
             .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
-                if !matches!(entry.held, Held::SideBySide) {
-                    told.remove(&key, &entry.held, entry.number);
-                }
+                told.remove(&key, &entry.held, entry.number);
                 if let (Held::Answer(_), Some(tell)) = (&entry.held, tell.get()) {
                     tell(&key);
                 }
@@ -187,10 +184,7 @@ impl MemoryStore {
     /// Puts an entry in place, and says which other has to go for it. The key's lock is held.
     fn insert(&self, key: &Key, held: Held, until: Instant) -> Option<Key> {
         let number = self.number();
-        let goes = match &held {
-            Held::Answer(_) | Held::Page(_) => self.index.add(key, &held, number),
-            Held::SideBySide => None,
-        };
+        let goes = self.index.add(key, &held, number);
         self.cache.insert(key.clone(), Entry { held, until, number });
         goes
     }

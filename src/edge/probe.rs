@@ -113,7 +113,7 @@ impl Probe {
 
     async fn reply(&self, question: &Question, deadline: Instant) -> Result<Reply, Silence> {
         let headers = self.headers(question).map_err(Silence::Unreachable)?;
-        let sent = self.client.get(&question.url).headers(headers).send();
+        let sent = self.client.get(question.url.clone()).headers(headers).send();
         let response = timeout_at(deadline, sent).await.map_err(|_| Silence::Late)?.map_err(|error| silence(&error))?;
         let (status, version, headers) = (response.status(), response.version(), response.headers().clone());
         let mut stream = response.bytes_stream().map(|chunk| chunk.map_err(|error| chain(&error)));
@@ -129,8 +129,8 @@ struct Line {
 }
 
 impl Line {
-    async fn open(url: &str, patience: Duration) -> Option<Self> {
-        let url = Url::parse(url).ok().filter(|url| url.scheme() == "http")?;
+    async fn open(url: &Url, patience: Duration) -> Option<Self> {
+        let url = Some(url).filter(|url| url.scheme() == "http")?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = TcpStream::connect((host, url.port_or_known_default()?));
         let stream = timeout(patience, stream).await.ok()?.ok()?;
@@ -142,14 +142,13 @@ impl Line {
 
     async fn ask(
         &mut self,
-        url: &str,
+        url: &Url,
         headers: HeaderMap,
         deadline: Instant,
         max_bytes: u64,
     ) -> Result<Reply, Silence> {
         let unreachable = |error: &dyn std::fmt::Display| Silence::Unreachable(error.to_string());
         timeout_at(deadline, self.sender.ready()).await.map_err(|_| Silence::Late)?.map_err(|e| unreachable(&e))?;
-        let url = Url::parse(url).map_err(|error| unreachable(&error))?;
         let mut request = http::Request::new(Empty::new());
         *request.uri_mut() = url[url::Position::BeforePath..].parse().map_err(|error| unreachable(&error))?;
         *request.headers_mut() = headers;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
-use url::Url;
 
 use crate::engine::port::{Request, Response, Upstream};
 use crate::page::answer::Failure;
@@ -39,7 +38,7 @@ impl Tampered {
 
 impl Upstream for Tampered {
     fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
-        let host = || Url::parse(&request.url).ok()?.host_str().map(str::to_owned);
+        let host = || request.url.host_str().map(str::to_owned);
         let name = request.manifest.as_ref().map(|manifest| manifest.name.to_string()).or_else(host);
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((delay, instead)) = name.and_then(|name| faults.get(&name).copied()) else {

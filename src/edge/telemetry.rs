@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Page;
-use crate::engine::hot::Part;
+use crate::engine::hot::{Again, Part};
 use crate::engine::port::Observer;
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
@@ -194,10 +194,10 @@ impl Observer for Metrics {
         }
     }
 
-    fn composed_again(&self, _: &str, parts: &[Part], times: u64) {
+    fn composed_again(&self, again: &Again<'_>) {
         let mut counters = self.counters();
-        for Part { fragment, shown, reason, .. } in parts {
-            self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), times);
+        for (Part { fragment, shown, reason, .. }, times) in again.parts {
+            self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), *times);
         }
     }
 

@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::{
 use url::Url;
 
 use crate::engine::Page;
-use crate::engine::hot::Part;
+use crate::engine::hot::Again;
 use crate::engine::port::{Clock, Observer};
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::{Fetch, Wants};
@@ -194,7 +194,12 @@ impl Observer for Traces {
     }
 
     /// It was composed once, and that is in its trace: what is sent again asks nobody.
-    fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
+    fn composed_again(&self, _: &Again<'_>) {}
+
+    fn follows(&self, span: Span) -> bool {
+        span.sampled
+    }
+
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {

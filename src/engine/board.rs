@@ -21,7 +21,7 @@ use crate::page::policy::breaker::Circuit;
 use crate::page::record;
 
 use super::compose::Page;
-use super::hot::Part;
+use super::hot::{Again, Part};
 use super::port::{Clock, Observer};
 
 /// A minute is looked at, in so many pieces, of which the oldest goes as a new one begins.
@@ -452,13 +452,13 @@ impl Board {
     }
 
     /// Counts what became of a part of a page so many times, in this piece of time.
-    fn part(&self, known: &mut Known, piece: u64, page: &str, part: &Part, (cache, times): (Option<Cache>, u64)) {
+    fn part(&self, known: &mut Known, piece: u64, page: &str, part: &Part, times: u64) {
         if known.services.len() < MANY || known.services.contains_key(&part.service) {
             let service = known.services.entry(Arc::clone(&part.service)).or_default();
             let count = service.window.now(piece);
             count.parts += times;
-            count.looked_up += if cache.is_some() { times } else { 0 };
-            count.hits += if cache == Some(Cache::Hit) { times } else { 0 };
+            count.looked_up += if part.cache.is_some() { times } else { 0 };
+            count.hits += if part.cache == Some(Cache::Hit) { times } else { 0 };
             count.degraded += if is_degraded(part.shown, part.reason) { times } else { 0 };
             // What readers of some kind are not shown says nothing of the service.
             if part.reason != Some(Reason::Condition) {
@@ -530,21 +530,20 @@ impl Observer for Board {
             count.degraded += u64::from(degraded);
         }
         for (hole, outcome) in parts() {
-            self.part(&mut known, piece, pattern, &Part::of(&page.plan, hole, outcome), (cache(outcome), 1));
+            self.part(&mut known, piece, pattern, &Part::of(&page.plan, hole, outcome), 1);
         }
     }
 
-    fn composed_again(&self, page: &str, parts: &[Part], times: u64) {
+    fn composed_again(&self, again: &Again<'_>) {
         let (piece, _) = self.now();
         let mut known = self.known();
-        if let Some(window) = known.pages.get_mut(page) {
+        if let Some(window) = known.pages.get_mut(again.page) {
             let count = window.now(piece);
-            count.composed += times;
-            count.kept += times;
+            count.composed += again.times;
+            count.kept += again.kept;
         }
-        for part in parts {
-            let cache = (part.reason != Some(Reason::Condition)).then_some(Cache::Hit);
-            self.part(&mut known, piece, page, part, (cache, times));
+        for (part, times) in again.parts {
+            self.part(&mut known, piece, again.page, part, *times);
         }
     }
 

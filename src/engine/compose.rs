@@ -21,9 +21,11 @@ use crate::page::record::Record;
 use crate::page::stitch::{Stitcher, gathered, stitch};
 use crate::page::verdict::{Verdict, is_settled, verdict};
 
+use super::apart::Apart;
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::hot::{Asked, Form, Hot, Whole};
+use super::fill::Ahead;
+use super::hot::{Asked, Filled, Form, Hot, Stitched};
 use super::lookup::{Found, Landing};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
@@ -52,12 +54,13 @@ pub struct Compositor {
     pub(super) flights: Arc<Flights<Landing>>,
     pub(super) services: Arc<Services>,
     pub(super) purges: Arc<Purges>,
+    pub(super) apart: Arc<Apart>,
     pub(super) hot: Arc<Hot>,
 }
 
 /// How long a page's head waits for parts that are nearly there, once it could leave: a page that is
 /// whole may be kept downstream, and one that is streamed may not.
-const NEARLY: Duration = Duration::from_millis(10);
+pub(super) const NEARLY: Duration = Duration::from_millis(10);
 
 /// A page, composed.
 #[derive(Debug)]
@@ -94,7 +97,9 @@ pub struct TooLarge(u64);
 /// A page whose head is known.
 pub enum Begun {
     /// It was kept whole.
-    Hot(Arc<Whole>),
+    Hot(Arc<Stitched>),
+    /// It was kept but for what is its reader's own.
+    Filled(Filled),
     /// All of it is.
     Whole(Box<Page>),
     /// Its parts follow in document order, as they come in.
@@ -106,6 +111,21 @@ pub enum Begun {
         /// Its bytes. An error breaks it off: half a page is none.
         body: BoxStream<'static, Result<Bytes, TooLarge>>,
     },
+}
+
+/// A page that is kept.
+pub enum Ready {
+    /// Whole.
+    Whole(Arc<Stitched>),
+    /// But for what is its reader's own.
+    Open(Open),
+}
+
+/// A page that is kept but for what is its reader's own, and that one asks for.
+pub struct Open {
+    page: Arc<Stitched>,
+    asked: Asked,
+    began: Instant,
 }
 
 /// Whose page it is, and by when.
@@ -136,7 +156,14 @@ impl Compositor {
                 hot.changed(key);
             }
         }));
-        Self { ports, flights: Arc::default(), services: Arc::default(), purges: Arc::default(), hot }
+        Self {
+            ports,
+            flights: Arc::default(),
+            services: Arc::default(),
+            purges: Arc::default(),
+            apart: Arc::default(),
+            hot,
+        }
     }
 
     /// The time of day, by which layouts take turns and conditions hold.
@@ -154,25 +181,56 @@ impl Compositor {
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
-        let asked = Asked::new(&request, Instant::now().into_std());
-        if let Some(whole) = self.hot.get(&*self.ports.store, &asked) {
-            whole.sent();
-            return Begun::Hot(whole);
+        let began = Instant::now();
+        match self.find(&request, began) {
+            Ok(Ready::Whole(page)) => {
+                page.sent();
+                Begun::Hot(page)
+            }
+            Ok(Ready::Open(open)) => self.complete(request, open, stream).await,
+            Err(asked) => self.compose_anew(request, asked, (began, Ahead::default()), stream).await,
         }
-        if stream {
-            return self.begin_as(request, Some(asked)).await;
-        }
-        Begun::Whole(Box::new(self.compose_as(request, Some(asked)).await))
     }
 
     /// The page as it is kept at a moment, where it is. Whoever sends it says so.
     #[must_use]
-    pub fn hot(&self, request: &Request, now: std::time::Instant) -> Option<Arc<Whole>> {
-        self.hot.get(&*self.ports.store, &Asked::new(request, now))
+    pub fn ready(&self, request: &Request, now: std::time::Instant) -> Option<Ready> {
+        self.find(request, now.into()).ok()
+    }
+
+    /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
+    /// sent before all of it is known.
+    pub async fn complete(&self, request: Request, open: Open, stream: bool) -> Begun {
+        let Open { page, asked, began } = open;
+        match self.fill(&page, &request, began, stream).await {
+            Ok(filled) => Begun::Filled(filled),
+            Err(ahead) => self.compose_anew(request, asked, (began, ahead), stream).await,
+        }
+    }
+
+    fn find(&self, request: &Request, began: Instant) -> Result<Ready, Asked> {
+        let mut asked = Asked::new(request, began.into_std());
+        match self.hot.get(&*self.ports.store, &mut asked, request) {
+            Some(page) if page.is_whole() => Ok(Ready::Whole(page)),
+            // What is followed is composed: nobody could tell its parts from a page that is kept.
+            Some(page) if !self.ports.observer.follows(request.trace.span()) => {
+                Ok(Ready::Open(Open { page, asked, began }))
+            }
+            _ => Err(asked),
+        }
+    }
+
+    async fn compose_anew(&self, request: Request, asked: Asked, before: (Instant, Ahead), stream: bool) -> Begun {
+        if stream {
+            return self.begin_as(request, Some(asked), before).await;
+        }
+        let trace = request.trace.clone();
+        let page = finish(all(self.plan(request, before)).await, &trace);
+        Begun::Whole(Box::new(self.send(page, Some(&asked))))
     }
 
     /// Keeps a form of a page that is kept whole; `None`: it is of no use.
-    pub fn keep_form(&self, whole: &Arc<Whole>, form: Form, made: Option<Bytes>) {
+    pub fn keep_form(&self, whole: &Arc<Stitched>, form: Form, made: Option<Bytes>) {
         self.hot.keep(&*self.ports.store, whole, form, made);
     }
 
@@ -188,37 +246,25 @@ impl Compositor {
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
     pub async fn compose(&self, request: Request) -> Page {
-        self.compose_as(request, None).await
+        self.send(self.examine(request).await, None)
     }
 
     /// Composes a page for somebody who looks into it: it is no reader's, and counts as none's.
     pub async fn examine(&self, request: Request) -> Page {
         let trace = request.trace.clone();
-        finish(self.all(request).await, &trace)
-    }
-
-    async fn compose_as(&self, request: Request, asked: Option<Asked>) -> Page {
-        let trace = request.trace.clone();
-        self.send(finish(self.all(request).await, &trace), asked.as_ref())
-    }
-
-    /// All that a page asks for.
-    async fn all(&self, request: Request) -> FanOut {
-        let mut fan_out = self.plan(request);
-        while fan_out.next().await {}
-        fan_out
+        finish(all(self.plan(request, (Instant::now(), Ahead::default()))).await, &trace)
     }
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
     /// later than its budget.
     pub async fn begin(&self, request: Request) -> Begun {
-        self.begin_as(request, None).await
+        self.begin_as(request, None, (Instant::now(), Ahead::default())).await
     }
 
-    async fn begin_as(&self, request: Request, asked: Option<Asked>) -> Begun {
+    async fn begin_as(&self, request: Request, asked: Option<Asked>, before: (Instant, Ahead)) -> Begun {
         let trace = request.trace.clone();
-        let mut fan_out = self.plan(request);
-        let patience = Instant::now() + NEARLY;
+        let patience = before.0 + NEARLY;
+        let mut fan_out = self.plan(request, before);
         loop {
             // Whether the head is known is a question to all parts: it is put once for all that is there.
             fan_out.take_ready();
@@ -241,12 +287,12 @@ impl Compositor {
         }
     }
 
-    fn plan(&self, request: Request) -> FanOut {
+    /// Plans a page, and asks for what it needs. `before`: when it was asked for, and what it asked for already.
+    fn plan(&self, request: Request, (began, ahead): (Instant, Ahead)) -> FanOut {
         let Request { template, visit, defaults, trace, at, changes_in } = request;
         let mut plan = plan(&template, visit, &defaults, at);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
-        let deadline = Instant::now() + plan.budget;
-        FanOut::begin(self, plan, deadline, &trace)
+        FanOut::begin(self, plan, began, ahead, &trace)
     }
 
     /// The rest of a page whose head has left.
@@ -319,6 +365,12 @@ impl Compositor {
     pub fn flights(&self) -> usize {
         self.flights.len()
     }
+}
+
+/// Waits for all that a page asks for.
+async fn all(mut fan_out: FanOut) -> FanOut {
+    while fan_out.next().await {}
+    fan_out
 }
 
 /// Stitches a page.

@@ -15,7 +15,8 @@ use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, Slot};
 
 use super::compose::Compositor;
-use super::lookup::{Found, Looked, What};
+use super::fill::Ahead;
+use super::lookup::{Found, What};
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
@@ -24,6 +25,8 @@ pub(super) struct FanOut {
     plan: Plan,
     outcomes: Outcomes,
     asked: Vec<bool>,
+    /// What was asked for before.
+    ahead: Ahead,
     /// One lookup a fetch, however many fragments want it.
     found: Vec<Option<Result<Found, Shared<BoxFuture<'static, Found>>>>>,
     began: Instant,
@@ -36,15 +39,17 @@ pub(super) struct FanOut {
 }
 
 impl FanOut {
-    /// Asks for all that a page needs at once.
-    pub(super) fn begin(engine: &Compositor, plan: Plan, deadline: Instant, trace: &Trace) -> Self {
+    /// Asks for all that a page needs at once, but for what was asked for before. The page was asked for at `began`.
+    pub(super) fn begin(engine: &Compositor, plan: Plan, began: Instant, ahead: Ahead, trace: &Trace) -> Self {
+        let deadline = began + plan.budget;
         let mut begun = Self {
             engine: engine.clone(),
             plan,
             outcomes: Vec::new(),
             asked: Vec::new(),
             found: Vec::new(),
-            began: Instant::now(),
+            ahead,
+            began,
             deadline,
             trace: trace.clone(),
             at_hand: VecDeque::new(),
@@ -98,15 +103,10 @@ impl FanOut {
     fn look(&mut self, index: usize, now: Instant) -> Result<Found, Shared<BoxFuture<'static, Found>>> {
         let found = &mut self.found[index];
         if found.is_none() {
-            let (fetch, trace) = (&self.plan.fetches[index], &self.trace);
-            *found = Some(match self.engine.look(fetch, trace, now) {
-                Looked::Found(found) => Ok(found),
-                Looked::ToAsk(since) => {
-                    let (engine, fetch, trace) = (self.engine.clone(), Arc::clone(fetch), trace.clone());
-                    let deadline = self.deadline;
-                    Err(async move { engine.ask(&fetch, since, deadline, &trace).await }.boxed().shared())
-                }
-            });
+            let fetch = &self.plan.fetches[index];
+            let looking = self.ahead.take(fetch);
+            let looking = looking.unwrap_or_else(|| self.engine.looking(fetch, self.deadline, &self.trace, now));
+            *found = Some(looking.map_err(FutureExt::shared));
         }
         found.clone().expect("it was looked up")
     }

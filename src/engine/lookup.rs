@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::{Answer, Failure};
@@ -20,8 +22,6 @@ use super::fetch::Fetching;
 use super::port::{Held, Stored};
 use super::trace::Trace;
 
-/// How long it is remembered that answers are never shared. One that may be shared ends it at once.
-const SIDE_BY_SIDE: Duration = Duration::from_mins(2);
 /// How long a flight whose time is over is listened to: it ends at that moment too, and timers count milliseconds.
 const LAST_WORD: Duration = Duration::from_millis(2);
 
@@ -46,17 +46,21 @@ pub enum What {
 }
 
 /// What a look into the store came to.
-pub(super) enum Looked {
+enum Looked {
     /// What is wanted.
     Found(Found),
     /// Nothing that is good as it is.
     ToAsk(Since),
 }
 
+/// What was found at once, or is being asked for.
+pub(super) type Looking = Result<Found, BoxFuture<'static, Found>>;
+
 /// What was there when an answer was not.
-pub(super) struct Since {
+struct Since {
     now: Instant,
-    held: Option<Held>,
+    /// Its answers are never shared.
+    alone: bool,
     /// An old answer, for want of a better one, and its age.
     spare: Option<(Arc<Answer>, Duration)>,
 }
@@ -112,9 +116,22 @@ impl Compositor {
         }
     }
 
+    /// Looks one fetch up, and waits for nothing.
+    pub(super) fn looking(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace, now: Instant) -> Looking {
+        match self.look(wanted, trace, now) {
+            Looked::Found(found) => Ok(found),
+            Looked::ToAsk(since) => {
+                let (engine, wanted, trace) = (self.clone(), Arc::clone(wanted), trace.clone());
+                Err(async move { engine.ask(&wanted, since, page_deadline, &trace).await }.boxed())
+            }
+        }
+    }
+
     /// Looks into the store. What is there is there at once, without a future to be asked for it.
-    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
-        let held = self.ports.store.get(&wanted.key);
+    fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
+        let alone = self.apart.is(&wanted.key, now);
+        // Of what is never shared nothing is kept.
+        let held = if alone { None } else { self.ports.store.get(&wanted.key) };
         let mut spare = None;
         if let Some(Held::Answer(stored)) = &held {
             let answer = Arc::clone(&stored.answer);
@@ -148,17 +165,18 @@ impl Compositor {
                 Freshness::Expired => {}
             }
         }
-        Looked::ToAsk(Since { now, held, spare })
+        let alone = alone || matches!(&held, Some(Held::Answer(stored)) if !stored.answer.is_shareable());
+        Looked::ToAsk(Since { now, alone, spare })
     }
 
     /// Asks for what a look did not find.
-    pub(super) async fn ask(&self, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
-        let Since { now, held, spare } = since;
+    async fn ask(&self, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
+        let Since { now, alone, spare } = since;
         let trace = &trace.below();
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        let mut asking = pin!(self.ask_together(wanted, now, trace, held.as_ref()));
+        let mut asking = pin!(self.ask_together(wanted, now, trace, alone));
         let mut came = timeout_at(deadline, &mut asking).await;
         if came.is_err() && late == Reason::Timeout {
             // It knows what became of it.
@@ -182,12 +200,7 @@ impl Compositor {
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
-    async fn ask_together(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, held: Option<&Held>) -> Came {
-        let alone = match held {
-            Some(Held::SideBySide) => true,
-            Some(Held::Answer(stored)) => !stored.answer.is_shareable(),
-            Some(Held::Page(_)) | None => false,
-        };
+    async fn ask_together(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, alone: bool) -> Came {
         if alone {
             return Came::of(self.fetch(wanted, trace, false).await, true);
         }
@@ -239,7 +252,7 @@ impl Compositor {
         let held = self.ports.store.get(&wanted.key);
         let stored = match &held {
             Some(Held::Answer(stored)) => Some(stored),
-            Some(Held::SideBySide | Held::Page(_)) | None => None,
+            Some(Held::Page(_)) | None => None,
         };
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching =
@@ -270,27 +283,30 @@ impl Compositor {
     }
 
     fn put(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
-        let store = &self.ports.store;
+        let (store, now) = (&self.ports.store, Instant::now());
         let useful = answer.lifetime(wanted).useful();
         if !useful.is_zero() {
             let stored = Stored {
                 answer: Arc::clone(answer),
-                kept: Kept::since(Instant::now().into_std(), (self.ports.chance)()),
+                kept: Kept::since(now.into_std(), (self.ports.chance)()),
                 trouble: None,
                 service: Arc::clone(&wanted.service),
             };
+            self.apart.forget(&wanted.key, now);
             store.put(&wanted.key, Held::Answer(stored), useful);
-        } else if answer.is_shareable() {
-            if held.is_some() {
-                store.remove(&wanted.key);
-            }
+            return;
+        }
+        if held.is_some() {
+            store.remove(&wanted.key);
+        }
+        if answer.is_shareable() {
+            self.apart.forget(&wanted.key, now);
         } else {
-            if let (Some(never @ Never::Vary(_)), false) =
-                (&answer.stated.here.never, matches!(held, Some(Held::SideBySide)))
+            if let (Some(never @ Never::Vary(_)), false) = (&answer.stated.here.never, self.apart.is(&wanted.key, now))
             {
                 tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
             }
-            store.put(&wanted.key, Held::SideBySide, SIDE_BY_SIDE);
+            self.apart.note(&wanted.key, now);
         }
     }
 

@@ -5,6 +5,7 @@ pub mod port;
 
 pub mod upstream;
 
+pub mod apart;
 pub mod collapse;
 pub mod fetch;
 pub mod lookup;
@@ -16,14 +17,15 @@ pub mod hot;
 
 pub mod compose;
 pub mod fanout;
+pub mod fill;
 
 pub mod live;
 
 pub mod board;
 
 pub use board::Board;
-pub use compose::{Begun, Compositor, Page, Ports, Request, TooLarge};
-pub use hot::{Form, Whole};
+pub use compose::{Begun, Compositor, Page, Ports, Ready, Request, TooLarge};
+pub use hot::{Filled, Form, Stitched};
 pub use live::{Live, Snapshot};
 pub use lookup::{Found, What};
 pub use purge::{Manner, Purge};

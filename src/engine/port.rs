@@ -9,25 +9,26 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use url::Url;
 
 use crate::page::answer::{Answer, Failure};
 use crate::page::fetch::Fetch;
 use crate::page::key::Key;
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
-use crate::page::outcome::Sent;
+use crate::page::outcome::{Sent, Span};
 use crate::page::policy::backoff::Trouble;
 use crate::page::policy::breaker::Circuit;
 use crate::page::policy::freshness::Kept;
 
 use super::compose::Page;
-use super::hot::{Part, Place};
+use super::hot::{Again, Place};
 
 /// A `GET` as it is sent.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The whole URL.
-    pub url: String,
+    pub url: Url,
     /// All headers but `Host` and those that show who asks.
     pub headers: HeaderMap,
     /// Whom the request goes to. `None`: a layout named the URL, and the address that its name resolves
@@ -58,8 +59,6 @@ pub trait Upstream: Send + Sync {
 pub enum Held {
     /// An answer.
     Answer(Stored),
-    /// That answers are never shared: readers ask side by side, and not one after another.
-    SideBySide,
     /// A page that was stitched, for as long as it would be stitched so again.
     Page(Arc<Place>),
 }
@@ -127,8 +126,13 @@ pub trait Observer: Send + Sync {
     /// A page was composed.
     fn composed(&self, page: &Page);
 
-    /// A page that was kept whole was sent so many times more, with these parts.
-    fn composed_again(&self, page: &str, parts: &[Part], times: u64);
+    /// A page that was kept was sent again.
+    fn composed_again(&self, again: &Again<'_>);
+
+    /// Whether each part of a page of this place in a trace is looked at. Then it is told by [`Observer::composed`].
+    fn follows(&self, _span: Span) -> bool {
+        false
+    }
 
     /// So many requests of readers were answered with this status, this long after they came; for a page they were
     /// some, by the pattern of its route.
@@ -145,7 +149,7 @@ impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
+    fn composed_again(&self, _: &Again<'_>) {}
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: &Sent) {}
 }
@@ -166,8 +170,12 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.composed(page));
     }
 
-    fn composed_again(&self, page: &str, parts: &[Part], times: u64) {
-        self.0.iter().for_each(|one| one.composed_again(page, parts, times));
+    fn composed_again(&self, again: &Again<'_>) {
+        self.0.iter().for_each(|one| one.composed_again(again));
+    }
+
+    fn follows(&self, span: Span) -> bool {
+        self.0.iter().any(|one| one.follows(span))
     }
 
     fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {

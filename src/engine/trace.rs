@@ -65,22 +65,30 @@ impl Trace {
     /// Its number, in 32 hexadecimal digits.
     #[must_use]
     pub fn number(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.span.trace.to_be_bytes()) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
+        hexadecimal(&self.span.trace.to_be_bytes(), &mut text);
         text
     }
 
     /// The headers of a request from this place.
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let Span { id, sampled, .. } = self.span;
-        let parent = format!("00-{self}-{id:016x}-{:02x}", u8::from(sampled));
-        let parent = HeaderValue::try_from(parent).ok().map(|parent| (PARENT, parent));
+        let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        parent[3..35].copy_from_slice(&self.number());
+        hexadecimal(&id.to_be_bytes(), &mut parent[36..52]);
+        hexadecimal(&[u8::from(sampled)], &mut parent[53..]);
+        let parent = HeaderValue::from_bytes(&parent).ok().map(|parent| (PARENT, parent));
         let state = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok());
         parent.into_iter().chain(state.map(|state| (STATE, state)))
+    }
+}
+
+/// Writes two digits a byte.
+fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

@@ -49,7 +49,7 @@ impl Asset {
         let Some((target, parameters)) = parts.split_first() else { return Vec::new() };
         let target = target.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
         let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
-        let href = target.and_then(|target| public(target.trim(), &Url::parse(&fetch.target().url).ok()?, service));
+        let href = target.and_then(|target| public(target.trim(), &fetch.target().url, service));
         let Some(href) = href else { return Vec::new() };
         let parameters: Vec<(String, Option<String>)> = parameters.iter().map(|text| fields::pair(text)).collect();
         // RFC 8288, 3.2: with an anchor it speaks of something else than this fragment.

@@ -67,7 +67,7 @@ pub struct Target {
     /// Scheme, host and port.
     pub upstream: Name,
     /// The whole URL.
-    pub url: String,
+    pub url: Url,
 }
 
 /// What is done about services that are in trouble.
@@ -145,7 +145,7 @@ pub(super) fn sourced(
         key: Key::new([if html == Boundary::Raw { "src" } else { "src balanced" }, url.as_str()], []),
         id: Arc::clone(&fragment.id),
         service,
-        targets: Arc::from([Target { upstream, url: url.into() }]),
+        targets: Arc::from([Target { upstream, url }]),
         headers: Vec::new(),
         rules: freshness::Rules {
             ttl: fragment.ttl,
@@ -197,7 +197,7 @@ pub(super) fn everywhere(manifest: &Manifest, url: &Url) -> Arc<[Target]> {
         url.set_scheme(base.scheme()).ok()?;
         url.set_host(base.host_str()).ok()?;
         url.set_port(base.port()).ok()?;
-        Some(Target { upstream: Name::from(url.origin().ascii_serialization()), url: url.into() })
+        Some(Target { upstream: Name::from(url.origin().ascii_serialization()), url })
     };
     manifest.endpoints.iter().filter_map(on).collect()
 }
@@ -212,7 +212,7 @@ pub(super) fn of_service(
 ) -> Fetch {
     let headers = declared(manifest, visit);
     let version = manifest.version.to_string();
-    let fixed = ["name", &*manifest.name, &version, &targets[0].url].map(str::as_bytes);
+    let fixed = ["name", &*manifest.name, &version, targets[0].url.as_str()].map(str::as_bytes);
     let context = headers.iter().flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
     let key = Key::new(fixed, context);
     let stale = |manifest: Option<Duration>| fragment.stale.or(manifest).unwrap_or(defaults.stale);

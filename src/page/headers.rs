@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{BufMut as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use super::map::Set;
 use super::outcome::{Outcome, Reason, Shown};
@@ -89,11 +89,7 @@ pub struct Freshness {
 impl Downstream {
     fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let parts = || parts(outcomes);
-        let never = |outcome: &Outcome| {
-            let stated = outcome.answer.as_ref().map(|answer| &answer.stated);
-            stated.is_some_and(|stated| stated.here.never.is_some() || stated.downstream().never.is_some())
-        };
-        if parts().any(never) {
+        if parts().any(|part| part.answer.as_ref().is_some_and(|answer| answer.stated.is_private())) {
             return Self::Private;
         }
         if !complete || plan.is_cut || !parts().all(is_whole) {
@@ -193,17 +189,34 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
 /// hashes of the parts: the page's bytes are not read for it.
 fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let mut hash = Xxh3::new();
+    feed(plan, outcomes, order, &mut hash);
+    tag(hash.digest128())
+}
+
+fn tag(digest: u128) -> String {
+    format!("W/\"{digest:032x}\"")
+}
+
+/// What an `ETag` is made of, piece by piece.
+trait Fed {
+    fn update(&mut self, bytes: &[u8]);
+
+    /// The digest of what fills a hole.
+    fn digest(&mut self, _hole: usize, digest: u128) {
+        self.update(&digest.to_le_bytes());
+    }
+}
+
+impl Fed for Xxh3 {
+    fn update(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) {
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.html.digest.to_le_bytes());
-    let decide = |hole, hash: &mut Xxh3| {
-        let (shown, values) = plan.decided(hole);
-        hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
-        for value in values {
-            hash.update(&value.len().to_le_bytes());
-            hash.update(value);
-        }
-    };
-    decide(None, &mut hash);
+    decide(plan, None, hash);
     for script in [plan.template.scripts.late, plan.template.scripts.lazy].into_iter().flatten() {
         hash.update(script.path.as_bytes());
     }
@@ -218,14 +231,78 @@ fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
         for asset in plan.service(hole).into_iter().flat_map(|manifest| &manifest.assets) {
             hash.update(asset.html().as_bytes());
         }
-        decide(Some(hole), &mut hash);
+        decide(plan, Some(hole), hash);
         let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(answer) = fresh.and_then(|outcome| outcome.answer.as_ref()) {
-            hash.update(&answer.digest.to_le_bytes());
+            hash.digest(hole, answer.digest);
             for asset in &answer.assets {
                 hash.update(asset.html().as_bytes());
             }
         }
     }
-    format!("W/\"{:032x}\"", hash.digest128())
+}
+
+/// What is decided for a reader in the layout, or in what a hole is filled with.
+fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl Fed) {
+    let (shown, values) = plan.decided(hole);
+    hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
+    for value in values {
+        hash.update(&value.len().to_le_bytes());
+        hash.update(value);
+    }
+}
+
+/// The `ETag` of a page but for some of its parts.
+#[derive(Debug)]
+pub struct OpenTag {
+    /// What is hashed; where digests are to come it has room for them.
+    fed: Box<[u8]>,
+    /// Where that is.
+    room: Box<[usize]>,
+}
+
+impl OpenTag {
+    /// That of a page, but for what fills these holes, which are sorted; all of them are filled.
+    #[must_use]
+    pub fn of(plan: &Plan, outcomes: &Outcomes, open: &[usize]) -> Self {
+        let mut fed = Open { open, fed: Vec::new(), room: Vec::new() };
+        feed(plan, outcomes, &plan.in_order(outcomes), &mut fed);
+        Self { fed: fed.fed.into(), room: fed.room.into() }
+    }
+
+    /// The tag, once the digests are known of what fills the holes, in document order.
+    #[must_use]
+    pub fn filled(&self, digests: impl Iterator<Item = u128>) -> HeaderValue {
+        let mut fed = self.fed.clone();
+        for (room, digest) in self.room.iter().zip(digests) {
+            fed[*room..room + size_of::<u128>()].copy_from_slice(&digest.to_le_bytes());
+        }
+        HeaderValue::try_from(tag(xxh3_128(&fed))).expect("hexadecimal digits are a value")
+    }
+
+    /// Bytes that it takes in memory.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fed.len() + size_of_val(&*self.room)
+    }
+}
+
+/// It is told what is hashed, and keeps it.
+struct Open<'a> {
+    open: &'a [usize],
+    fed: Vec<u8>,
+    room: Vec<usize>,
+}
+
+impl Fed for Open<'_> {
+    fn update(&mut self, bytes: &[u8]) {
+        self.fed.extend_from_slice(bytes);
+    }
+
+    fn digest(&mut self, hole: usize, digest: u128) {
+        if self.open.binary_search(&hole).is_ok() {
+            self.room.push(self.fed.len());
+        }
+        self.update(&digest.to_le_bytes());
+    }
 }

@@ -2,7 +2,6 @@
 //! and of others where they are allowed.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
 
 use super::context::Visit;
 use super::defaults::Defaults;
@@ -50,8 +49,8 @@ impl Includer<'_> {
             return Err(Reason::NotAllowed);
         }
         let text = src.render(variables, |value| utf8_percent_encode(value, VALUE).to_string());
-        let base = self.parent.and_then(|parent| Url::parse(&parent.target().url).ok());
-        let mut url = match &base {
+        let base = self.parent.map(|parent| &parent.target().url);
+        let mut url = match base {
             Some(base) if !text.contains("://") => base.join(&text).map_err(|_| Reason::NotAllowed)?,
             _ => upstreams::source(&text).map_err(|_| Reason::NotAllowed)?,
         };

@@ -27,6 +27,14 @@ pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Bytes>
     Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
 }
 
+/// The same, and where the bytes of which hole stand that is filled with bytes alone: the chunk's number and the hole's.
+#[must_use]
+pub fn stitch_open(plan: &Plan, outcomes: &Outcomes) -> (Vec<Bytes>, Vec<(usize, usize)>) {
+    let mut stitcher = Stitcher { filled: Some(Vec::new()), ..Stitcher::new(plan) };
+    let chunks = stitcher.advance(plan, outcomes);
+    (chunks, stitcher.filled.unwrap_or_default())
+}
+
 /// Chunks of fewer bytes are gathered; larger ones stay where they are.
 const LARGE: usize = 8 << 10;
 
@@ -71,6 +79,8 @@ pub struct Stitcher {
     has_sent: bool,
     /// What comments around holes are called; `None`: there are none.
     mark: Option<String>,
+    /// Which chunk fills which hole, where that is noted.
+    filled: Option<Vec<(usize, usize)>>,
 }
 
 /// A place among parts.
@@ -99,6 +109,7 @@ impl Stitcher {
             waiting: Vec::new(),
             has_sent: false,
             mark: None,
+            filled: None,
         }
     }
 
@@ -242,6 +253,9 @@ impl Stitcher {
             let late = self.new_assets(answer.assets.iter());
             chunks.extend((!late.is_empty()).then(|| Bytes::from(late)));
             if let (Content::Fragment(html), None) = (&answer.content, plan.inside(hole, outcome)) {
+                if let Some(filled) = &mut self.filled {
+                    filled.push((chunks.len(), hole));
+                }
                 chunks.push(html.clone());
             }
         }

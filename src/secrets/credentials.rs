@@ -26,7 +26,7 @@ const UNSIGNED: [&str; 7] =
 ///
 /// # Errors
 /// A secret is not there, or is no key. The message holds nothing of it.
-pub fn add(auth: &Auth, secrets: &Secrets, url: &str, headers: &mut HeaderMap) -> Result<(), String> {
+pub fn add(auth: &Auth, secrets: &Secrets, url: &Url, headers: &mut HeaderMap) -> Result<(), String> {
     match auth {
         Auth::Bearer(token) => {
             let token = secrets.get(token)?;
@@ -95,10 +95,9 @@ fn sign(
     key_id: &str,
     key: &Secret,
     algorithm: Algorithm,
-    url: &str,
+    url: &Url,
     headers: &HeaderMap,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, HttpSigError> {
-    let url = Url::parse(url).map_err(|error| HttpSigError::InvalidComponent(error.to_string()))?;
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     let mut lines = vec![
         "\"@method\": GET".to_owned(),

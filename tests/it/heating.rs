@@ -1,19 +1,21 @@
-//! Pages that are kept whole: the same bytes and headers as those that are stitched, at every moment.
+//! Pages that are kept, whole or but for what is their readers' own: the same bytes and headers as those that are
+//! stitched, at every moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use http::HeaderMap;
-use pasteup::engine::Manner;
 use pasteup::engine::port::Request;
+use pasteup::engine::{Begun, Manner};
 use pasteup::page::context::Reader;
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::sleep;
 
-use crate::support::compositor::{TestCompositor, after, answers, html_kept};
+use crate::support::compositor::{Answer, TestCompositor, Way, after, answers, html_kept};
 use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
@@ -21,8 +23,8 @@ const PAGE: &str = "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p>
 
 /// Bytes and headers, and whether it was kept whole.
 async fn asked(site: &TestCompositor) -> (String, bool) {
-    let (_, bytes, hot) = site.serve("/", Reader::default()).await;
-    (String::from_utf8(bytes.to_vec()).unwrap(), hot)
+    let (_, bytes, way) = site.serve("/", Reader::default()).await;
+    (String::from_utf8(bytes.to_vec()).unwrap(), way == Way::Whole)
 }
 
 fn two(a: &str, b: &str) -> TestCompositor {
@@ -82,6 +84,89 @@ async fn a_purge_during_the_stitching_is_not_outlived() {
     }
 }
 
+/// A page with a part of its reader's own.
+fn personal(own: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestCompositor {
+    TestCompositor::new()
+        .layout("p.html", "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=own />!")
+        .fragment("a", html_kept("A", "max-age=60"))
+        .fragment_with("own", "context = [\"cookie:uid\"]\n", own)
+        .start()
+}
+
+fn who(request: Request) -> Answer {
+    let cookie = request.headers.get("cookie").map_or("uid=nobody", |cookie| cookie.to_str().unwrap());
+    html_kept(cookie, "private")(request.clone())
+}
+
+async fn asked_by(site: &TestCompositor, uid: &str) -> (String, Way) {
+    let reader = Reader { cookies: vec![("uid".to_owned(), uid.to_owned())], ..Reader::default() };
+    let (_, bytes, way) = site.serve("/", reader).await;
+    (String::from_utf8(bytes.to_vec()).unwrap(), way)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_between_personal_parts_is_kept_for_all_readers() {
+    let site = personal(who);
+    let page = |uid: &str| format!("<p>a</p>A<p>b</p>uid={uid}!");
+    assert_eq!(asked_by(&site, "1").await, (page("1"), Way::Composed), "the first time it is only remembered");
+    assert_eq!(asked_by(&site, "2").await, (page("2"), Way::Composed), "the second time it is kept");
+    for uid in ["3", "1", "2"] {
+        assert_eq!(asked_by(&site, uid).await, (page(uid), Way::Open));
+    }
+    assert_eq!((site.calls("a"), site.calls("own")), (1, 5));
+    // With a part that is for all it goes.
+    site.becomes("a", html_kept("AA", "max-age=60"));
+    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed));
+    assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed), "it came in just now");
+    assert_eq!(asked_by(&site, "2").await, (page("2").replace('A', "AA"), Way::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_personal_part_that_is_more_than_bytes_is_asked_for_once_and_the_page_composed() {
+    let site = personal(who);
+    for uid in ["1", "2", "3"] {
+        asked_by(&site, uid).await;
+    }
+    let calls = site.calls("own");
+    let kinds: [(u16, &[(&'static str, &str)], &str); 4] = [
+        (
+            200,
+            &[("content-type", "text/html"), ("cache-control", "private"), ("link", "</a.css>; rel=stylesheet")],
+            "x",
+        ),
+        (200, &[("content-type", "text/html"), ("cache-control", "max-age=60")], "x"),
+        (204, &[("cache-control", "private")], ""),
+        (500, &[], ""),
+    ];
+    for (times, (status, fields, body)) in (1..).zip(kinds) {
+        site.becomes("own", answers(status, fields, body));
+        let uid = format!("kind {times}");
+        let (page, way) = asked_by(&site, &uid).await;
+        assert_eq!(way, Way::Composed, "{status} {fields:?}");
+        assert!(page.ends_with(&format!("<p>b</p>{body}!")), "{page}");
+        assert_eq!(site.calls("own"), calls + times);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_personal_part_does_not_hold_up_what_is_kept() {
+    let site = personal(after(Duration::from_millis(500), who));
+    for uid in ["1", "2"] {
+        asked_by(&site, uid).await;
+    }
+    let began = tokio::time::Instant::now();
+    let Begun::Streaming { mut body, headers, .. } = site.serve_as("/", Reader::default(), true).await else {
+        panic!("it is not streamed")
+    };
+    assert_eq!((began.elapsed(), headers.contains_key("etag")), (Duration::from_millis(10), false));
+    assert_eq!(body.next().await.unwrap().unwrap(), "<p>a</p>A<p>b</p>");
+    assert_eq!(began.elapsed(), Duration::from_millis(10));
+    let rest: Vec<Bytes> = body.map(Result::unwrap).collect().await;
+    assert_eq!((rest.concat(), began.elapsed()), (b"uid=nobody!".to_vec(), Duration::from_millis(500)));
+    assert_eq!(site.calls("own"), 3, "it is asked once for each page");
+}
+
 /// A world whose services say what they are at the moment.
 #[derive(Debug, Clone)]
 enum Step {
@@ -95,18 +180,42 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (0_u8..3, 0_u8..3).prop_map(|(page, reader)| Step::Visit(page, reader)),
-        1 => (0_u8..3, 0_u8..3, 0_u64..40).prop_map(|(page, reader, after)| Step::Leave(page, reader, after)),
+        8 => (0_u8..5, 0_u8..3).prop_map(|(page, reader)| Step::Visit(page, reader)),
+        1 => (0_u8..5, 0_u8..3, 0_u64..40).prop_map(|(page, reader, after)| Step::Leave(page, reader, after)),
         3 => prop_oneof![0_u64..50, 0_u64..5_000, 0_u64..60_000].prop_map(Step::Pause),
-        2 => (0_u8..4).prop_map(Step::Change),
-        1 => (0_u8..4, any::<bool>()).prop_map(|(tag, soft)| Step::Purge(tag, soft)),
+        2 => (0_u8..5).prop_map(Step::Change),
+        1 => (0_u8..5, any::<bool>()).prop_map(|(tag, soft)| Step::Purge(tag, soft)),
     ];
     proptest::collection::vec(step, 1..80)
 }
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "own"];
 
-fn world(versions: &Arc<[AtomicU64; 4]>) -> TestCompositor {
+/// What a nanoservice says to one reader: mostly bytes that are nobody else's, and sometimes something out of the ordinary.
+fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    let versions = Arc::clone(versions);
+    let answer = move |request: Request| {
+        let version = versions[4].load(Ordering::Relaxed);
+        let who = request.headers.get("cookie").map_or("nobody", |cookie| cookie.to_str().unwrap());
+        let text = format!("<b>{who} {version}</b>");
+        let html = |fields: &[(&'static str, &str)]| {
+            let kind = [("content-type", "text/html")];
+            answers(200, &[&kind[..], fields].concat(), &text)(request.clone())
+        };
+        match version % 9 {
+            4 => html(&[("cache-control", "max-age=7"), ("vary", "cookie")]),
+            5 => html(&[("cache-control", "no-store"), ("surrogate-key", who.split('=').next().unwrap())]),
+            6 => html(&[("cache-control", "private"), ("link", "</own.css>; rel=stylesheet")]),
+            7 => answers(204, &[("cache-control", "private")], "")(request.clone()),
+            8 => answers(500, &[], "")(request.clone()),
+            even if even % 2 == 0 => html(&[("cache-control", "private, max-age=60")]),
+            _ => html(&[("cache-control", "no-store")]),
+        }
+    };
+    after(Duration::from_millis(5), answer)
+}
+
+fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
     let behaviour = |index: usize, cache_control: &'static str| {
         let versions = Arc::clone(versions);
         after(Duration::from_millis(20), move |request: Request| {
@@ -120,6 +229,9 @@ fn world(versions: &Arc<[AtomicU64; 4]>) -> TestCompositor {
         .layout("p.html", "+++\nroute = \"/0\"\n+++\n<fragment name=a />-<fragment name=b />-<fragment name=c />")
         .layout("q.html", "+++\nroute = \"/1\"\nquery = [\"n\"]\nmax_age = \"30s\"\n+++\n<fragment name=a />-<fragment name=d ttl=5s>F</fragment>")
         .layout("r.html", "+++\nroute = \"/2\"\n+++\n<fragment name=c locale=\"not de\" />-<fragment name=c /><fragment name=b />")
+        .layout("s.html", "+++\nroute = \"/3\"\n+++\n<!doctype html><title>s</title><fragment name=a />-<fragment name=own>F</fragment>-<fragment name=b /><i>i</i><fragment name=own>F</fragment>.")
+        .layout("t.html", "+++\nroute = \"/4\"\n+++\n<fragment name=own required />-<fragment name=own timeout=4ms /><fragment name=d /><fragment name=c locale=de />")
+        .fragment_with("own", "context = [\"cookie:uid\"]\n", own(versions))
         .fragment("a", behaviour(0, "max-age=3"))
         .fragment("b", behaviour(1, "max-age=20, s-maxage=25, stale-while-revalidate=5"))
         .fragment_with("c", "context = [\"locale\"]\n", behaviour(2, "max-age=40, stale-while-revalidate=10"))
@@ -129,7 +241,8 @@ fn world(versions: &Arc<[AtomicU64; 4]>) -> TestCompositor {
 }
 
 fn reader(number: u8) -> Reader {
-    Reader { locale: Some(["en", "de", "fr"][usize::from(number)].to_owned()), ..Reader::default() }
+    let cookies = vec![("uid".to_owned(), number.to_string())];
+    Reader { locale: Some(["en", "de", "fr"][usize::from(number)].to_owned()), cookies, ..Reader::default() }
 }
 
 proptest! {
@@ -137,10 +250,10 @@ proptest! {
 
     /// The engine beside one that stitches each page anew.
     #[test]
-    fn a_page_that_is_kept_whole_is_what_stitching_makes(steps in steps()) {
+    fn a_page_that_is_kept_is_what_stitching_makes(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let versions = Arc::new([const { AtomicU64::new(0) }; 4]);
+            let versions = Arc::new([const { AtomicU64::new(0) }; 5]);
             let (plain, kept) = (world(&versions), world(&versions));
             for step in steps {
                 match step {
@@ -169,6 +282,9 @@ proptest! {
                         assert_eq!(plain.purge(&[tag], manner), kept.purge(&[tag], manner));
                     }
                 }
+            }
+            for name in NAMES {
+                assert_eq!(plain.calls(name), kept.calls(name), "{name} is asked as often");
             }
         });
     }

@@ -97,9 +97,9 @@ fn an_answer_that_is_replaced_leaves_its_old_tags() {
     let tagged = |tag| store.tagged(tag).len();
     store.usage();
     assert_eq!((tagged("old"), tagged("both"), tagged("new"), tagged("a")), (0, 1, 1, 1));
-    store.put(&key(1), Held::SideBySide, MINUTE);
+    assert!(store.remove(&key(1)));
     assert_eq!(store.indexed(), (0, 0));
-    assert!(!store.remove(&key(1)), "a mark is no answer");
+    assert!(!store.remove(&key(1)));
     assert!(!store.change(&key(1), &mut |_| ()));
 }
 

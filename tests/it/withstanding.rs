@@ -364,7 +364,7 @@ async fn one_page_with_many_slow_parts_shuts_nobody_out() {
     let parts: String =
         (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();
     let (well, ill) = (after(ms(20), html("A")), hangs());
-    let site = one(move |request| if request.url.contains("hang") { ill(request) } else { well(request) })
+    let site = one(move |request| if request.url.as_str().contains("hang") { ill(request) } else { well(request) })
         .layout("slow.html", &format!("+++\nroute = \"/slow\"\n+++\n{parts}"))
         .start();
     for round in 0..10 {

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::page::wire::{Read, Wire};
 
+use super::Later;
 use super::direct::{self, Sending};
 
 /// How long a connection waits.
@@ -35,18 +36,33 @@ pub(super) struct Waits {
 const REFUSED: Bytes = Bytes::from_static(b"\0\r\n\r\n");
 
 /// What becomes of requests that hyper is given.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Progress {
     /// Those that are being answered.
     pub(super) busy: AtomicUsize,
     /// Those that were, to the last byte that the application gives.
     pub(super) done: AtomicUsize,
-    /// The next one cannot be answered at once: that was tried.
-    pub(super) declined: AtomicBool,
+    /// What became of trying to answer the next one, where that was tried.
+    tried: Mutex<Option<Tried>>,
+}
+
+impl Progress {
+    /// What became of trying to answer the next request; each is told once.
+    pub(super) fn tried(&self) -> Option<Tried> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A request that could not be answered at once.
+pub(super) enum Tried {
+    /// What it takes is being asked for.
+    Asked(Later),
+    /// It is for the router.
+    InVain,
 }
 
 /// Answers some requests at once.
-pub(super) type Direct = Box<dyn Fn(&Parts) -> Option<Sending> + Send + Sync>;
+pub(super) type Direct = Box<dyn Fn(&Parts) -> Result<Sending, Tried> + Send + Sync>;
 
 /// A connection.
 pub(super) struct Guarded<S> {
@@ -151,11 +167,13 @@ impl<S> Guarded<S> {
     /// The answer to a request, where it can be given now: hyper has nothing to send before it.
     fn at_once(&self, head: &Bytes) -> Option<Sending> {
         let direct = self.direct.as_ref().filter(|_| self.settled)?;
-        let answer = direct(&direct::request(head)?);
-        if answer.is_none() {
-            self.progress.declined.store(true, Ordering::Release);
+        match direct(&direct::request(head)?) {
+            Ok(sending) => Some(sending),
+            Err(tried) => {
+                *self.progress.tried.lock().unwrap_or_else(PoisonError::into_inner) = Some(tried);
+                None
+            }
         }
-        answer
     }
 }
 

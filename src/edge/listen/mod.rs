@@ -39,7 +39,7 @@ use tower::ServiceExt as _;
 
 use crate::page::wire::{Bodies, Wire};
 use direct::Sending;
-use guarded::{Direct, Guarded, Progress, Waits};
+use guarded::{Direct, Guarded, Progress, Tried, Waits};
 use tls::Shown;
 
 /// What a connection may do.
@@ -61,7 +61,7 @@ pub struct ConnectionLimits {
 
 /// What answers requests.
 pub struct App<B> {
-    /// Answers some without waiting for anything, past all layers.
+    /// Answers some past all layers.
     pub at_once: Option<Arc<AtOnce<B>>>,
     /// The same over HTTP/1.1.
     pub at_once_written: Option<Arc<AtOnceWritten<B>>>,
@@ -69,11 +69,17 @@ pub struct App<B> {
     pub router: Router,
 }
 
-/// Answers a request of a reader, or leaves it to others.
-pub type AtOnce<B> = dyn Fn(&Parts, SocketAddr) -> Option<http::Response<B>> + Send + Sync;
+/// Answers a request of a reader, or leaves it to the router.
+pub type AtOnce<B> = dyn Fn(&Parts, SocketAddr) -> Option<Soon<http::Response<B>>> + Send + Sync;
 
-/// Answers a request of a reader with a head, but for its date and the empty line, and a body; or leaves it to others.
-pub type AtOnceWritten<B> = dyn Fn(&Parts, SocketAddr) -> Option<(Vec<u8>, B)> + Send + Sync;
+/// Answers a request of a reader with a head, but for its date and the empty line, and a body; or leaves it to the router.
+pub type AtOnceWritten<B> = dyn Fn(&Parts, SocketAddr) -> Option<Soon<(Vec<u8>, B)>> + Send + Sync;
+
+/// An answer that does not need the router: it is there, or something has to be waited for.
+pub type Soon<T> = Either<T, Later>;
+
+/// An answer that is waited for.
+pub type Later = BoxFuture<'static, http::Response<Body>>;
 
 /// A body that is there at once.
 pub trait Ready: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {}
@@ -221,7 +227,11 @@ impl<B: Ready> Server<B> {
         let (at_once, stopping) = (self.app.at_once_written.clone()?, Arc::clone(&self.stopping));
         Some(Box::new(move |request| {
             let answer = if stopping.load(Ordering::Acquire) { None } else { at_once(request, peer) };
-            answer.map(Sending::new)
+            match answer {
+                Some(Either::Left(answer)) => Ok(Sending::new(answer)),
+                Some(Either::Right(later)) => Err(Tried::Asked(later)),
+                None => Err(Tried::InVain),
+            }
         }))
     }
 }
@@ -247,21 +257,25 @@ impl<B: Ready> hyper::service::Service<Request<Incoming>> for Service<B> {
         let (mut request, body) = request.into_parts();
         let busy = Busy::new(&self.progress);
         let server = &self.server;
-        let at_once = server.app.at_once.as_ref().filter(|_| !self.progress.declined.swap(false, Ordering::AcqRel));
-        if let Some(answer) = at_once.and_then(|at_once| at_once(&request, self.peer)) {
-            let answer = answer.map(Sent::AtOnce);
-            return Either::Left(future::ready(Ok(server.answering(answer, self.stuck.as_ref(), busy))));
-        }
-        request.extensions.insert(ConnectInfo(self.peer));
-        let answer = server.app.router.clone().oneshot(Request::from_parts(request, body));
-        let (server, stuck) = (Arc::clone(server), self.stuck.clone());
-        Either::Right(
-            async move {
-                let answer = answer.await?.map(Sent::Other);
-                Ok(server.answering(answer, stuck.as_ref(), busy))
+        let soon = match self.progress.tried() {
+            Some(Tried::Asked(later)) => Some(Either::Right(later)),
+            Some(Tried::InVain) => None,
+            None => server.app.at_once.as_ref().and_then(|at_once| at_once(&request, self.peer)),
+        };
+        let later = match soon {
+            Some(Either::Left(answer)) => {
+                let answer = answer.map(Sent::AtOnce);
+                return Either::Left(future::ready(Ok(server.answering(answer, self.stuck.as_ref(), busy))));
             }
-            .boxed(),
-        )
+            Some(Either::Right(later)) => later,
+            None => {
+                request.extensions.insert(ConnectInfo(self.peer));
+                let answer = server.app.router.clone().oneshot(Request::from_parts(request, body));
+                answer.map(|answer| answer.unwrap_or_else(|never| match never {})).boxed()
+            }
+        };
+        let (server, stuck) = (Arc::clone(server), self.stuck.clone());
+        Either::Right(async move { Ok(server.answering(later.await.map(Sent::Other), stuck.as_ref(), busy)) }.boxed())
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Semaphore;
 
-use crate::engine::{Compositor, Form, Whole};
+use crate::engine::{Compositor, Form, Stitched};
 
 use super::Compression;
 
@@ -71,7 +71,7 @@ fn thousandths(quality: &str) -> Option<u32> {
 }
 
 /// A page in a form; the inner `None` where that is of no use. The outer one: it is being made, or will be.
-pub(super) fn form(compositor: &Compositor, whole: &Arc<Whole>, form: Form) -> Option<Option<Arc<[Bytes]>>> {
+pub(super) fn form(compositor: &Compositor, whole: &Arc<Stitched>, form: Form) -> Option<Option<Arc<[Bytes]>>> {
     if let Some(made) = whole.form(form) {
         return Some(made);
     }

@@ -9,6 +9,7 @@ mod error_page;
 pub mod overlay;
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +18,8 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, Either};
+use futures::{FutureExt as _, StreamExt as _};
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, ETAG, IF_NONE_MATCH, LOCATION,
     RETRY_AFTER, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -31,7 +33,8 @@ use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _
 
 use crate::engine::hot::Said;
 use crate::engine::port::Observer;
-use crate::engine::{self, Begun, Compositor, Live, Page, Snapshot, Trace};
+use crate::engine::{self, Begun, Compositor, Filled, Form, Live, Page, Ready, Snapshot, Stitched, Trace};
+use crate::page::context::Dimension;
 use crate::page::experiment::{Part, take_part};
 use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
@@ -105,12 +108,18 @@ pub fn router(pages: Arc<Pages>) -> Router {
         .gzip(compression.gzip)
         .compress_when(DefaultPredicate::new().and(is_worth_it));
     let acceptable = MapRequestLayer::new(acceptable);
-    Router::new().fallback(answer).with_state(pages).layer(compress).layer(acceptable).layer(CatchPanicLayer::custom(
-        |_: Box<dyn std::any::Any + Send>| {
-            tracing::error!("a request panicked");
-            error(StatusCode::INTERNAL_SERVER_ERROR, &Trace::new()).map(Body::new)
-        },
-    ))
+    Router::new()
+        .fallback(answer)
+        .with_state(pages)
+        .layer(compress)
+        .layer(acceptable)
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
+}
+
+/// What a mistake of ours comes to.
+fn panicked() -> Response {
+    tracing::error!("a request panicked");
+    error(StatusCode::INTERNAL_SERVER_ERROR, &Trace::new())
 }
 
 /// Passes over that a page as it is would not be acceptable: the layer behind would answer 406, and
@@ -173,13 +182,24 @@ fn seen(request: &Parts, peer: Option<SocketAddr>, snapshot: &Snapshot) -> (bool
     (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default())
 }
 
+/// A page that is kept, for who asks for it.
+enum Hit {
+    /// All of it is there.
+    Whole(Whole),
+    /// It leaves something open.
+    Open(Later),
+}
+
 /// A page that is kept whole, for who asks for it.
-struct Hit {
+struct Whole {
     said: Arc<Said>,
     /// `None`: he has it already.
     chunks: Option<Chunks>,
     trace: Trace,
 }
+
+/// An answer that is waited for.
+pub type Later = BoxFuture<'static, Response>;
 
 /// Which fields are there that decide how a page is sent: one look at all takes less time than to look for each.
 #[derive(Default)]
@@ -214,10 +234,17 @@ struct Wanted {
 }
 
 impl Pages {
-    /// The answer to a request for a page that is kept whole. `None`: it is for the long way to answer.
+    /// The answer to a request for a page that is kept, there or waited for. `None`: it is for the router.
     #[must_use]
-    pub fn at_once(&self, request: &Parts, peer: SocketAddr) -> Option<http::Response<Chunks>> {
-        let Hit { said, chunks, trace } = self.hit(request, peer)?;
+    pub fn at_once(
+        self: &Arc<Self>,
+        request: &Parts,
+        peer: SocketAddr,
+    ) -> Option<Either<http::Response<Chunks>, Later>> {
+        let Whole { said, chunks, trace } = match self.hit(request, peer)? {
+            Hit::Whole(whole) => whole,
+            Hit::Open(later) => return Some(Either::Right(later)),
+        };
         let mut headers = said.headers.clone();
         sign(&mut headers, &trace);
         let mut response = http::Response::new(chunks);
@@ -226,13 +253,20 @@ impl Pages {
             unsay(&mut headers);
         }
         *response.headers_mut() = headers;
-        Some(response.map(Option::unwrap_or_default))
+        Some(Either::Left(response.map(Option::unwrap_or_default)))
     }
 
     /// The same over HTTP/1.1: the head, but for its date and the empty line, and the body.
     #[must_use]
-    pub fn at_once_written(&self, request: &Parts, peer: SocketAddr) -> Option<(Vec<u8>, Chunks)> {
-        let Hit { said, chunks, trace } = self.hit(request, peer)?;
+    pub fn at_once_written(
+        self: &Arc<Self>,
+        request: &Parts,
+        peer: SocketAddr,
+    ) -> Option<Either<(Vec<u8>, Chunks), Later>> {
+        let Whole { said, chunks, trace } = match self.hit(request, peer)? {
+            Hit::Whole(whole) => whole,
+            Hit::Open(later) => return Some(Either::Right(later)),
+        };
         let mut head = match chunks {
             Some(_) => {
                 let mut head = Vec::with_capacity(said.head.len() + ROOM);
@@ -246,11 +280,11 @@ impl Pages {
             }
         };
         wire::write_field(&mut head, &REQUEST_ID, &trace.number());
-        Some((head, chunks.unwrap_or_default()))
+        Some(Either::Left((head, chunks.unwrap_or_default())))
     }
 
     // It passes by all layers: what they would do is done here, or is not needed for such a page.
-    fn hit(&self, request: &Parts, peer: SocketAddr) -> Option<Hit> {
+    fn hit(self: &Arc<Self>, request: &Parts, peer: SocketAddr) -> Option<Hit> {
         let began = Instant::now();
         let permit = Arc::clone(&self.in_flight).try_acquire_owned().ok()?;
         let there = There::among(&request.headers);
@@ -268,7 +302,25 @@ impl Pages {
         if wanted.part.drawn {
             return None;
         }
-        let whole = self.compositor.hot(&wanted.request, began)?;
+        let whole = match self.compositor.ready(&wanted.request, began)? {
+            Ready::Whole(whole) => whole,
+            // Compressing is for a layer.
+            Ready::Open(_) if coding != Coding::Identity => return None,
+            Ready::Open(open) => {
+                let held = if there.etag { request.headers.clone() } else { HeaderMap::new() };
+                let pages = Arc::clone(self);
+                let Wanted { request, part, stream } = wanted;
+                let (reads, pattern) = (request.template.reads.clone(), request.visit.pattern.clone());
+                let answer = async move {
+                    let begun = pages.compositor.complete(request, open, stream).await;
+                    let reader = For { snapshot: &snapshot, trace: &trace, held: &held, drawing: None };
+                    pages.completed(begun, &reader, Open { reads, part, pattern, began }, permit)
+                };
+                let answer =
+                    AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
+                return Some(Hit::Open(answer.boxed()));
+            }
+        };
         let (form, chunks) = match coding {
             Coding::Identity => (None, Arc::clone(&whole.chunks)),
             Coding::Form(form) => match coding::form(&self.compositor, &whole, form)? {
@@ -276,17 +328,23 @@ impl Pages {
                 None => (None, Arc::clone(&whole.chunks)),
             },
         };
-        let said = whole.said(form, began, |headers| {
+        let said = self.said(&whole, form, &snapshot, began);
+        let known = there.etag && said.headers.get(ETAG).is_some_and(|tag| has(&request.headers, tag));
+        whole.sent();
+        whole.answered(known, began.elapsed());
+        Some(Hit::Whole(Whole { said, chunks: (!known).then(|| Chunks::held(chunks, permit)), trace }))
+    }
+
+    /// What is said of a page that is kept.
+    fn said(&self, page: &Stitched, form: Option<Form>, snapshot: &Snapshot, now: Instant) -> Arc<Said> {
+        page.said(form, now, |headers| {
             headers.entry(CONTENT_TYPE).or_insert(HTML);
             headers.extend(form.map(|form| (CONTENT_ENCODING, coding::name(form))));
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
-            for vary in coded.into_iter().chain(snapshot.readers.vary(&whole.dimensions)) {
+            for vary in coded.into_iter().chain(snapshot.readers.vary(&page.dimensions)) {
                 headers.append(VARY, vary);
             }
-        });
-        let known = there.etag && has(&request.headers, &said.headers);
-        whole.answered(known, began.elapsed());
-        Some(Hit { said, chunks: (!known).then(|| Chunks::held(chunks, permit)), trace })
+        })
     }
 
     /// The normalised path of a request that may be answered, or else the status and what it needs.
@@ -370,24 +428,43 @@ impl Pages {
             };
         };
         *page = Some(wanted.visit.pattern.clone());
-        // What a page that is still to come varies on is not known yet, but what it may come to.
-        let mut dimensions = wanted.template.reads.clone();
+        // Who is put into a variant now holds no copy of the page as it is there.
+        let nothing = HeaderMap::new();
+        let held = if part.drawn { &nothing } else { &request.headers };
+        let reads = wanted.template.reads.clone();
         let begun = match &drawing {
             Some(_) => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
             None => self.compositor.serve(wanted, stream).await,
         };
-        // Who is put into a variant now holds no copy of the page as it is there.
-        let nothing = HeaderMap::new();
-        let held = if part.drawn { &nothing } else { &request.headers };
+        self.begun(begun, &For { snapshot, trace, held, drawing: drawing.as_ref() }, reads, part, permit)
+    }
+
+    /// The answer with a page. `reads`: what it varies on at most, where it is still to come.
+    fn begun(
+        &self,
+        begun: Begun,
+        reader: &For<'_>,
+        reads: Vec<Dimension>,
+        part: Part,
+        permit: OwnedSemaphorePermit,
+    ) -> Response {
+        let For { snapshot, trace, held, drawing } = *reader;
+        let mut dimensions = reads;
         let mut response = match begun {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
                 let body = || Body::new(Chunks::held(Arc::clone(&whole.chunks), permit));
                 answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
             }
+            Begun::Filled(Filled { stitched, chunks, tag }) => {
+                dimensions.clone_from(&stitched.dimensions);
+                let mut headers = stitched.headers.at(Instant::now());
+                headers.insert(ETAG, tag);
+                answered(StatusCode::OK, headers, || Body::new(Chunks::held(chunks.into(), permit)), held)
+            }
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
-                match &drawing {
+                match drawing {
                     Some(drawing) => explained(*page, drawing, trace, permit),
                     None => response(*page, held, trace, permit),
                 }
@@ -414,6 +491,58 @@ impl Pages {
         }
         response
     }
+
+    /// The answer with a page that was kept open, past all layers.
+    fn completed(&self, begun: Begun, reader: &For<'_>, wanted: Open, permit: OwnedSemaphorePermit) -> Response {
+        let Open { reads, part, pattern, began } = wanted;
+        let mut response = match begun {
+            Begun::Filled(Filled { stitched, chunks, tag }) => {
+                let mut headers = self.said(&stitched, None, reader.snapshot, Instant::now()).headers.clone();
+                headers.insert(ETAG, tag);
+                let known = has(reader.held, &headers[ETAG]);
+                stitched.answered(known, began.elapsed());
+                let mut response = Response::new(Body::empty());
+                if known {
+                    *response.status_mut() = StatusCode::NOT_MODIFIED;
+                    unsay(&mut headers);
+                } else {
+                    *response.body_mut() = Body::new(Chunks::held(chunks.into(), permit));
+                }
+                *response.headers_mut() = headers;
+                response
+            }
+            begun => {
+                let mut response = self.begun(begun, reader, reads, part, permit);
+                if self.compression.any() {
+                    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+                }
+                self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);
+                response
+            }
+        };
+        sign(response.headers_mut(), reader.trace);
+        response
+    }
+}
+
+/// Whom an answer is for.
+#[derive(Clone, Copy)]
+struct For<'a> {
+    snapshot: &'a Snapshot,
+    trace: &'a Trace,
+    /// What he says that he holds.
+    held: &'a HeaderMap,
+    /// He sees the overlay.
+    drawing: Option<&'a Drawing>,
+}
+
+/// What else is known of a page that was kept open.
+struct Open {
+    /// What it varies on at most.
+    reads: Vec<Dimension>,
+    part: Part,
+    pattern: String,
+    began: Instant,
 }
 
 /// A page with the overlay.
@@ -472,14 +601,14 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace, permit: OwnedSemapho
     }
 }
 
-/// Whether the reader who asks has the page with these headers already.
-fn has(request: &HeaderMap, headers: &HeaderMap) -> bool {
-    headers.get(ETAG).and_then(|tag| tag.to_str().ok()).is_some_and(|tag| is_held(request, tag))
+/// Whether the reader who asks has the page with this `ETag` already.
+fn has(request: &HeaderMap, tag: &HeaderValue) -> bool {
+    tag.to_str().is_ok_and(|tag| is_held(request, tag))
 }
 
 /// A page that is whole, or that the reader has it already.
 fn answered(status: StatusCode, headers: HeaderMap, body: impl FnOnce() -> Body, request: &HeaderMap) -> Response {
-    if status != StatusCode::OK || !has(request, &headers) {
+    if status != StatusCode::OK || !headers.get(ETAG).is_some_and(|tag| has(request, tag)) {
         return page(status, headers, body());
     }
     // RFC 9110, 15.4.5: what is said of the page, and nothing of its bytes.

@@ -46,7 +46,7 @@ pub struct Question {
     /// Why.
     pub purpose: Purpose,
     /// The whole URL.
-    pub url: String,
+    pub url: Url,
     /// All headers but `Host` and `traceparent`.
     pub headers: HeaderMap,
 }

@@ -133,6 +133,7 @@ fn assemble_for(
     }
     .digested();
     let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
+    let shared = html.shared().into_iter().collect();
     let reads = reads(&dimensions, &nested, &front.experiments);
     let template = Template {
         file: file.source.file.clone(),
@@ -149,6 +150,7 @@ fn assemble_for(
         alone: None,
         nested,
         dimensions,
+        shared,
         reads,
         experiments: front.experiments.clone(),
         takeovers: Vec::new(),

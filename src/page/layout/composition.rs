@@ -11,14 +11,14 @@ use semver::VersionReq;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::page::context::{Conditions, Dimension, Reader};
+use crate::page::context::{Conditions, Dimension, Reader, Visit};
 use crate::page::defaults::Defaults;
 use crate::page::diagnostic::Spot;
 use crate::page::esi::expr::Expr;
 use crate::page::esi::request::reads;
 use crate::page::esi::text::Text;
 use crate::page::esi::variables::Variables;
-use crate::page::fetch::Fetch;
+use crate::page::fetch::{Fetch, Origin};
 use crate::page::manifest::Manifest;
 use crate::page::names::Name;
 use crate::page::outcome::Reason;
@@ -227,6 +227,32 @@ impl FragmentUse {
         anybodys && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
 
+    /// Whether its nanoservice is told of readers one by one: by their cookies or headers, of whose values there is no end.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        let one_by_one = |dimension: &Dimension| matches!(dimension, Dimension::Cookie(_) | Dimension::Header(_));
+        self.manifest().is_some_and(|manifest| manifest.context.iter().any(one_by_one))
+    }
+
+    /// Where it is asked for, where the layout alone says that.
+    #[must_use]
+    pub const fn origin(&self) -> Option<Origin<'_>> {
+        match &self.service {
+            Service::Named(manifest) => Some(Origin::Named(manifest)),
+            Service::Source(url) => Some(Origin::Source(url)),
+            Service::Wanted(..) | Service::Included { .. } => None,
+        }
+    }
+
+    /// What it is filled with from there.
+    ///
+    /// # Errors
+    /// It cannot be asked for: why.
+    pub fn fetch(&self, origin: Origin<'_>, visit: &Visit, defaults: &Arc<Defaults>) -> Result<Arc<Fetch>, Reason> {
+        let make = || Fetch::new(self, origin, visit, defaults);
+        if self.is_same_for_all() { self.same.get(defaults, make) } else { make().map(Arc::new) }
+    }
+
     /// Whom it asks, by name; the host where it is named by `src`.
     #[must_use]
     pub fn asks(&self) -> &str {
@@ -292,6 +318,17 @@ impl Composition {
     /// variables.
     #[must_use]
     pub fn dimensions(&self) -> BTreeSet<Dimension> {
+        self.read_by(|_| true)
+    }
+
+    /// What of it the page varies on but for its [personal](FragmentUse::is_personal) parts.
+    #[must_use]
+    pub fn shared(&self) -> BTreeSet<Dimension> {
+        self.read_by(|fragment| !fragment.is_personal())
+    }
+
+    /// What is read by conditions, by variables, and by the nanoservices of some fragments.
+    fn read_by(&self, counts: impl Fn(&FragmentUse) -> bool) -> BTreeSet<Dimension> {
         let mut all = BTreeSet::new();
         let used = |names: &mut dyn Iterator<Item = (&str, Option<&str>)>| {
             names.filter_map(|(name, key)| reads(name, key)).collect::<Vec<_>>()
@@ -306,7 +343,8 @@ impl Composition {
         for fragment in &self.fragments {
             all.extend(fragment.conditions.dimensions());
             match &fragment.service {
-                Service::Named(manifest) => all.extend(manifest.context.iter().cloned()),
+                Service::Named(manifest) if counts(fragment) => all.extend(manifest.context.iter().cloned()),
+                Service::Named(_) => {}
                 Service::Included { src, .. } => all.extend(used(&mut src.used())),
                 Service::Wanted(..) | Service::Source(_) => {}
             }

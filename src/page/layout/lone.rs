@@ -131,6 +131,7 @@ impl Template {
         }
         .digested();
         let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
+        let shared = html.shared().into_iter().collect();
         let experiments = experiments(places);
         let reads = reads(&dimensions, &nested, &experiments);
         Self {
@@ -146,6 +147,7 @@ impl Template {
             allowed: page.allowed.clone(),
             nested,
             dimensions,
+            shared,
             reads,
             scripts: Scripts { late: None, lazy: None },
             alone: Some(Alone {

@@ -46,6 +46,8 @@ pub struct Template {
     pub nested: Catalogue,
     /// What the page varies on, each once.
     pub dimensions: Vec<Dimension>,
+    /// What of that all but its personal parts depend on.
+    pub shared: Vec<Dimension>,
     /// What has to be known of a reader: what the page varies on, or may come to.
     pub reads: Vec<Dimension>,
     /// The compositor's own scripts that it has; its policy allows them.

@@ -13,7 +13,7 @@ pub struct Endpoint {
     text: String,
     named: Vec<String>,
     /// The whole URL, where it names no parameter.
-    fixed: Option<String>,
+    fixed: Option<Url>,
     origin: String,
 }
 
@@ -56,7 +56,7 @@ impl Endpoint {
             return Err(wrong(format!("`{text}` has a `#` part, which is never sent")));
         }
         let origin = url.origin().ascii_serialization();
-        let fixed = named.is_empty().then(|| url.into());
+        let fixed = named.is_empty().then_some(url);
         Ok(Self { text: text.to_owned(), named, fixed, origin })
     }
 
@@ -87,7 +87,7 @@ impl Endpoint {
     /// The URL for some parameters: those that the template names go into the path, the rest, in
     /// their order, into the query. `None` where one that it names is not given.
     #[must_use]
-    pub fn url(&self, parameters: &[(String, String)]) -> Option<String> {
+    pub fn url(&self, parameters: &[(String, String)]) -> Option<Url> {
         if let (Some(fixed), []) = (&self.fixed, parameters) {
             return Some(fixed.clone());
         }
@@ -106,7 +106,7 @@ impl Endpoint {
         if !rest.is_empty() {
             url.query_pairs_mut().extend_pairs(rest);
         }
-        Some(url.into())
+        Some(url)
     }
 }
 

@@ -432,7 +432,10 @@ params = { city = "london" }
             |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let endpoint = &manifest.endpoints[0];
         assert_eq!(
-            endpoint.url(&params(&[("days", "3"), ("city", "são/paulo"), ("q", "a b&c")])).as_deref(),
+            endpoint
+                .url(&params(&[("days", "3"), ("city", "são/paulo"), ("q", "a b&c")]))
+                .as_ref()
+                .map(url::Url::as_str),
             Some("http://127.0.0.1:9102/weather/s%C3%A3o%2Fpaulo?days=3&q=a+b%26c")
         );
         assert_eq!(endpoint.url(&params(&[("days", "3")])), None);

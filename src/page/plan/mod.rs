@@ -122,6 +122,12 @@ pub struct Plan {
     at: Timestamp,
 }
 
+/// Longest time from a request to the last part.
+#[must_use]
+pub fn budget(template: &Template, defaults: &Defaults) -> Duration {
+    template.budget.unwrap_or(defaults.budget)
+}
+
 /// Plans a page.
 #[must_use]
 pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at: Timestamp) -> Plan {
@@ -131,7 +137,7 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
         holes: Vec::with_capacity(template.html.fragments.len()),
         fetches: Vec::new(),
         dimensions: template.dimensions.clone(),
-        budget: template.budget.unwrap_or(defaults.budget),
+        budget: budget(template, defaults),
         max_bytes: defaults.max_page_bytes,
         changes_in: None,
         is_cut: false,
@@ -249,26 +255,20 @@ impl Plan {
     }
 
     fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Arc<Fetch>, Reason> {
-        let wanted;
-        let origin = match &fragment.service {
-            Service::Named(manifest) => Origin::Named(manifest),
+        match &fragment.service {
+            Service::Named(manifest) => fragment.fetch(Origin::Named(manifest), &self.visit, &self.defaults),
+            Service::Source(url) => fragment.fetch(Origin::Source(url), &self.visit, &self.defaults),
             Service::Wanted(name, range) => {
-                wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
-                Origin::Named(wanted)
+                let wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
+                let fetch = Fetch::new(fragment, Origin::Named(wanted), &self.visit, &self.defaults)?;
+                // What answers call their fragments is no label for metrics: there is no end of such names.
+                Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))
             }
-            Service::Source(url) => Origin::Source(url),
             Service::Included { src, .. } => {
                 let parent = within.and_then(|hole| self.of(hole));
                 let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
-                return by.fetch(fragment, src, variables, &self.visit, &self.defaults).map(Arc::new);
+                by.fetch(fragment, src, variables, &self.visit, &self.defaults).map(Arc::new)
             }
-        };
-        let make = || Fetch::new(fragment, origin, &self.visit, &self.defaults);
-        match &fragment.service {
-            // What answers call their fragments is no label for metrics: there is no end of such names.
-            Service::Wanted(name, _) => Ok(Arc::new(Fetch { id: Arc::clone(name), ..make()? })),
-            _ if fragment.is_same_for_all() => fragment.same.get(&self.defaults, make),
-            _ => make().map(Arc::new),
         }
     }
 
@@ -289,6 +289,12 @@ impl Plan {
             Some(hole)
         })
         .filter_map(|hole| self.of(hole))
+    }
+
+    /// Whether all its holes are the layout's own, and none of them is there to be tried.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        !self.has_tries && self.holes.iter().all(|hole| hole.scope.within.is_none() && hole.grown.is_none())
     }
 
     /// What holds where neither layout nor manifest says.

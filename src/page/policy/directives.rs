@@ -118,6 +118,12 @@ impl Stated {
         self.downstream.as_deref().unwrap_or(&self.here)
     }
 
+    /// Whether no page that shows it is anybody else's.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.here.never.is_some() || self.downstream().never.is_some()
+    }
+
     /// Rules out that it is ever kept, here or downstream.
     pub fn never(&mut self, why: &Never) {
         self.here.never.get_or_insert_with(|| why.clone());

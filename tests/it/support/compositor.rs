@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
+use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::hot::Part;
+use pasteup::engine::hot::Again;
 use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
-use pasteup::engine::{Begun, Compositor, Manner, Page, Ports, Purge, Trace};
+use pasteup::engine::{Begun, Compositor, Filled, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::Reader;
 use pasteup::page::defaults::Defaults;
@@ -50,7 +51,7 @@ struct Services {
 
 impl Upstream for Services {
     fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
-        let host = request.url.split('/').nth(2).unwrap().to_owned();
+        let host = request.url.host_str().unwrap().to_owned();
         *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
         self.requests.lock().unwrap().push(request.clone());
         let behaviour = self.behaviours.lock().unwrap().get(&host).map(Arc::clone);
@@ -111,7 +112,7 @@ impl Observer for InFlight {
 
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &str, _: &[Part], _: u64) {}
+    fn composed_again(&self, _: &Again<'_>) {}
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(
         &self,
@@ -246,14 +247,24 @@ impl TestCompositor {
         self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
     }
 
-    /// Asks for a page as the server does: as it is kept, where it is. Its headers, its bytes, and whether it was.
-    pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, bool) {
+    /// Asks for a page as the server does: as it is kept, where it is. Its headers, its bytes, and where they came from.
+    pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
-        match self.ask(target, reader, async |engine, request| engine.serve(request, false).await).await {
-            Begun::Hot(whole) => (whole.headers.at(now()), whole.chunks.concat().into(), true),
-            Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), false),
+        match self.serve_as(target, reader, false).await {
+            Begun::Hot(whole) => (whole.headers.at(now()), whole.chunks.concat().into(), Way::Whole),
+            Begun::Filled(Filled { stitched, chunks, tag }) => {
+                let mut headers = stitched.headers.at(now());
+                headers.insert(ETAG, tag);
+                (headers, chunks.concat().into(), Way::Open)
+            }
+            Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), Way::Composed),
             Begun::Streaming { .. } => unreachable!("it was not asked for so"),
         }
+    }
+
+    /// The same, as it comes. `stream`: it may come before all of it is known.
+    pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Begun {
+        self.ask(target, reader, async |engine, request| engine.serve(request, stream).await).await
     }
 
     async fn ask<T>(
@@ -303,6 +314,16 @@ impl TestCompositor {
     pub(crate) async fn drain(&self) {
         self.engine.as_ref().expect("start comes first").0.drain().await;
     }
+}
+
+/// Where a page came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Composed,
+    /// It was kept whole.
+    Whole,
+    /// It was kept but for what is its reader's own.
+    Open,
 }
 
 /// A page that was composed, and its headers as they read then.
@@ -418,7 +439,7 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
             seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
         }
         Begun::Whole(page) => return Err(page.verdict),
-        Begun::Hot(_) => unreachable!("it is not served"),
+        Begun::Hot(_) | Begun::Filled(_) => unreachable!("it is not served"),
         Begun::Streaming { status, headers, mut body } => {
             assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
             assert!(!headers.contains_key("etag"));

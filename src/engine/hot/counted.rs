@@ -1,0 +1,164 @@
+//! How often a page that is kept was sent since that was last told. So there is no lock that all requests wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::page::names::Name;
+use crate::page::outcome::{Cache, Outcome, Reason, Shown};
+use crate::page::plan::Plan;
+
+use super::super::compose::Page;
+use super::super::port::Observer;
+
+/// What became of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What metrics call it.
+    pub fragment: Name,
+    /// The nanoservice that fills it.
+    pub service: Name,
+    /// What stands in its place.
+    pub shown: Shown,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// What the store did for it; `None` where nothing was looked up.
+    pub cache: Option<Cache>,
+}
+
+impl Part {
+    /// What became of a hole of a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
+        let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
+        let cache = outcome.course.as_ref().map(|course| course.cache);
+        Self { fragment, service, shown: outcome.shown, reason: outcome.reason, cache }
+    }
+}
+
+/// Pages that were sent of one that is kept.
+#[derive(Debug)]
+pub struct Again<'a> {
+    /// The pattern of its route.
+    pub page: &'a str,
+    /// How often it was sent.
+    pub times: u64,
+    /// How often of these without anybody being asked.
+    pub kept: u64,
+    /// Its parts, and how often each was so.
+    pub parts: &'a [(Part, u64)],
+}
+
+/// How often a page was sent since that was last told.
+pub(super) struct Counted {
+    times: AtomicU64,
+    kept: AtomicU64,
+    /// How often with a body, by how long that took, and how often with 304.
+    answered: Buckets,
+    known: Buckets,
+    page: String,
+    /// What is the same each time.
+    parts: Vec<Part>,
+    /// What is not, and how often it was what.
+    gaps: Vec<(Part, [AtomicU64; CACHES.len()])>,
+    observer: Arc<dyn Observer>,
+}
+
+/// What the store may do for what fills a gap.
+const CACHES: [Cache; 3] = [Cache::Hit, Cache::Miss, Cache::Joined];
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.times.fmt(f)
+    }
+}
+
+/// Counts by time: two of each power of two, from about a microsecond to four seconds.
+type Buckets = [AtomicU32; 2 * OCTAVES];
+
+const OCTAVES: usize = 22;
+/// The least time that is told from shorter ones, in nanoseconds, is two to the power of this.
+const SHORTEST: u32 = 10;
+
+/// In which bucket a time is counted.
+fn bucket(took: Duration) -> usize {
+    let nanoseconds = took.as_nanos().max(1 << SHORTEST);
+    let octave = nanoseconds.ilog2();
+    let half = (nanoseconds >> (octave - 1)) & 1;
+    (2 * (octave - SHORTEST) as usize + half as usize).min(2 * OCTAVES - 1)
+}
+
+/// The middle of a bucket.
+fn middle(bucket: usize) -> Duration {
+    let (octave, half) = (bucket as u64 / 2, bucket as u64 % 2);
+    Duration::from_nanos((1 << (u64::from(SHORTEST) + octave)) / 4 * (5 + 2 * half))
+}
+
+impl Counted {
+    /// A page that is sent like this one, but for what fills its `gaps`, which are holes of its plan.
+    pub(super) fn new(page: &Page, gaps: &[usize], observer: &Arc<dyn Observer>) -> Self {
+        let outcomes = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
+        let part = |(hole, outcome): (usize, &Outcome)| {
+            let part = Part::of(&page.plan, hole, outcome);
+            // Somebody was asked, for the one that it is like.
+            Part { cache: part.cache.map(|_| Cache::Hit), ..part }
+        };
+        let same = outcomes.filter(|(hole, _)| !gaps.contains(hole)).map(part);
+        let open = gaps.iter().filter_map(|hole| Some(part((*hole, page.outcomes[*hole].as_ref()?))));
+        Self {
+            times: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
+            answered: std::array::from_fn(|_| AtomicU32::new(0)),
+            known: std::array::from_fn(|_| AtomicU32::new(0)),
+            page: page.plan.visit.pattern.clone(),
+            parts: same.collect(),
+            gaps: open.map(|part| (part, [const { AtomicU64::new(0) }; CACHES.len()])).collect(),
+            observer: Arc::clone(observer),
+        }
+    }
+
+    /// It was sent, and what the store did for what fills its gaps was this.
+    pub(super) fn sent(&self, filled: impl Iterator<Item = Cache>) {
+        let mut kept = true;
+        for ((_, counts), cache) in self.gaps.iter().zip(filled) {
+            kept &= cache == Cache::Hit;
+            if let Some(which) = CACHES.iter().position(|known| *known == cache) {
+                counts[which].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.kept.fetch_add(u64::from(kept), Ordering::Relaxed);
+    }
+
+    /// Its head left, or that it is known already, this long after it was asked for.
+    pub(super) fn answered(&self, known: bool, took: Duration) {
+        let all = if known { &self.known } else { &self.answered };
+        all[bucket(took)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn tell(&self) {
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        let times = take(&self.times);
+        if times == 0 {
+            return;
+        }
+        let same = self.parts.iter().map(|part| (part.clone(), times));
+        let open = self.gaps.iter().flat_map(|(part, counts)| {
+            let each = CACHES.into_iter().zip(counts);
+            each.map(|(cache, count)| (Part { cache: Some(cache), ..part.clone() }, take(count)))
+        });
+        let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
+        let again = Again { page: &self.page, times, kept: take(&self.kept), parts: &parts };
+        self.observer.composed_again(&again);
+        for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
+            for (bucket, count) in counts.iter().enumerate() {
+                let times = u64::from(count.swap(0, Ordering::Relaxed));
+                if times > 0 {
+                    self.observer.answered(Some(&self.page), status, middle(bucket), times);
+                }
+            }
+        }
+    }
+}

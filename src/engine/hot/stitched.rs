@@ -1,0 +1,219 @@
+//! A page that is kept as it was stitched: whole, or but for the gaps that each reader's own parts leave.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::Timestamp;
+
+use crate::page::answer::{Answer, Content};
+use crate::page::context::Dimension;
+use crate::page::defaults::Defaults;
+use crate::page::headers::{Headers, OpenTag};
+use crate::page::key::Key;
+use crate::page::layout::Template;
+use crate::page::outcome::Cache;
+use crate::page::stitch::gathered;
+use crate::page::wire;
+
+use super::counted::Counted;
+use super::{Asked, Table};
+
+/// How often the parts of a page that is sent are looked up, in milliseconds.
+const TOUCH: u64 = 250;
+
+/// A page that is kept.
+#[derive(Debug)]
+pub struct Stitched {
+    /// Its bytes, in order, in few pieces; what fills its gaps stands between them.
+    pub chunks: Arc<[Bytes]>,
+    /// What it leaves open; `None`: it is whole.
+    pub(super) gaps: Option<Gaps>,
+    /// What it says of itself.
+    pub headers: Headers,
+    /// What it varies on.
+    pub dimensions: Vec<Dimension>,
+    pub(super) key: Key,
+    /// What was last said of it, in each form and as it is.
+    pub(super) said: [ArcSwapOption<Said>; 4],
+    pub(super) forms: [OnceLock<Option<Arc<[Bytes]>>>; 3],
+    /// Which of them are made or being made, as bits.
+    pub(super) begun: AtomicU8,
+    /// From when until when conditions of time are what they are, where it has any.
+    pub(super) hours: Option<(Timestamp, Timestamp)>,
+    /// From when until when its parts are what they are.
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+    /// How long after that its parts were last looked up, in milliseconds.
+    pub(super) touched: AtomicU64,
+    // Their addresses are in its key, and stay theirs for as long as it is there.
+    pub(super) _made_from: (Arc<Template>, Arc<Defaults>),
+    pub(super) counted: Counted,
+    pub(super) parts: Vec<Key>,
+    pub(super) number: u64,
+    pub(super) table: Arc<Table>,
+}
+
+impl Drop for Stitched {
+    fn drop(&mut self) {
+        self.counted.tell();
+        self.table.remove(&self.parts, self.number);
+    }
+}
+
+/// What a page leaves open.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    /// In document order.
+    pub(super) all: Box<[Gap]>,
+    /// Which fragments of the layout fill them, each once.
+    pub(super) fragments: Box<[usize]>,
+    pub(super) tag: OpenTag,
+    /// Nobody downstream may keep it, whatever fills them.
+    pub(super) is_private: bool,
+}
+
+/// Where a part of one reader stands.
+#[derive(Debug)]
+pub(super) struct Gap {
+    /// How many chunks stand before it.
+    pub(super) before: usize,
+    /// What fills it, by index in [`Gaps::fragments`].
+    pub(super) filled_by: usize,
+}
+
+/// A page with its gaps filled for one reader.
+#[derive(Debug)]
+pub struct Filled {
+    /// What it was made from.
+    pub stitched: Arc<Stitched>,
+    /// Its bytes, in order.
+    pub chunks: Vec<Bytes>,
+    /// Its `ETag`. What else it says of itself, all readers are told.
+    pub tag: HeaderValue,
+}
+
+/// The bytes of an answer that is nothing but bytes: the page around it stays as it is, and so does its head.
+pub(super) fn plain(answer: &Answer) -> Option<&Bytes> {
+    let Answer { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer else {
+        return None;
+    };
+    (tags.is_empty() && assets.is_empty() && cookies.is_empty()).then_some(html)
+}
+
+/// What is said of a page for as long as its `Cache-Control` stays the same.
+#[derive(Debug)]
+pub struct Said {
+    seconds: Option<(u64, u64)>,
+    /// Whoever asks.
+    pub headers: HeaderMap,
+    /// The same with status 200 and its length, as HTTP/1.1 writes it.
+    pub head: Vec<u8>,
+}
+
+/// A form of a page with fewer bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Brotli (RFC 7932).
+    Brotli,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Stitched {
+    /// All that is said of it in some form now. What is `added` is the same whoever asks.
+    pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
+        let last = &self.said[form.map_or(0, |form| 1 + form as usize)];
+        let seconds = self.headers.downstream.seconds(now);
+        if let Some(said) = last.load_full().filter(|said| said.seconds == seconds) {
+            return said;
+        }
+        let mut headers = self.headers.at(now);
+        added(&mut headers);
+        let chunks = form.and_then(|form| self.form(form)?).unwrap_or_else(|| Arc::clone(&self.chunks));
+        let head = wire::head(StatusCode::OK, &headers, Some(chunks.iter().map(Bytes::len).sum()));
+        let said = Arc::new(Said { seconds, headers, head });
+        last.store(Some(Arc::clone(&said)));
+        said
+    }
+
+    /// Whether it is time to look its parts up.
+    pub(super) fn is_to_touch(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.since).as_millis();
+        let age = u64::try_from(age).unwrap_or(u64::MAX);
+        let touched = self.touched.load(Ordering::Relaxed);
+        let is_time = age.saturating_sub(touched) >= TOUCH;
+        is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether it is what a request asks for, at that moment.
+    pub(super) fn is_for(&self, key: &Key, asked: &Asked) -> bool {
+        // By the time of day: clocks are set, and machines sleep.
+        let is_its_hour = self.hours.is_none_or(|(from, until)| asked.at >= from && asked.at < until);
+        asked.began < self.until && is_its_hour && self.key == *key
+    }
+
+    /// It is sent once more, without any gap.
+    pub fn sent(&self) {
+        self.counted.sent(std::iter::empty());
+    }
+
+    /// Its head left, or that it is known already, this long after it was asked for.
+    pub fn answered(&self, known: bool, took: Duration) {
+        self.counted.answered(known, took);
+    }
+
+    /// Whether it leaves nothing open.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.gaps.is_none()
+    }
+
+    /// Which fragments of its layout fill its gaps.
+    pub(in crate::engine) fn open(&self) -> &[usize] {
+        self.gaps.as_ref().map(|gaps| &*gaps.fragments).unwrap_or_default()
+    }
+
+    /// The page with its gaps filled. `None` where it takes more than bytes to do that: another head, other
+    /// fragments, or a page that may be kept downstream after all.
+    pub(in crate::engine) fn filled(self: &Arc<Self>, with: &[(Arc<Answer>, Cache)], max_bytes: u64) -> Option<Filled> {
+        let gaps = self.gaps.as_ref()?;
+        let bytes: Option<Vec<&Bytes>> = with.iter().map(|(answer, _)| plain(answer)).collect();
+        let bytes = bytes?;
+        if !gaps.is_private && !with.iter().any(|(answer, _)| answer.stated.is_private()) {
+            return None;
+        }
+        let mut chunks = Vec::with_capacity(self.chunks.len() + gaps.all.len());
+        let mut before = 0;
+        for gap in &gaps.all {
+            chunks.extend_from_slice(&self.chunks[before..gap.before]);
+            chunks.push(bytes[gap.filled_by].clone());
+            before = gap.before;
+        }
+        chunks.extend_from_slice(&self.chunks[before..]);
+        if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > max_bytes {
+            return None;
+        }
+        let tag = gaps.tag.filled(gaps.all.iter().map(|gap| with[gap.filled_by].0.digest));
+        self.counted.sent(gaps.all.iter().map(|gap| with[gap.filled_by].1));
+        Some(Filled { stitched: Arc::clone(self), chunks: gathered(&chunks).pieces, tag })
+    }
+
+    /// The page in a form; the inner `None` where that is of no use.
+    #[must_use]
+    pub fn form(&self, form: Form) -> Option<Option<Arc<[Bytes]>>> {
+        self.forms[form as usize].get().cloned()
+    }
+
+    /// Whether a form is to be made by who asks now.
+    #[must_use]
+    pub fn begin(&self, form: Form) -> bool {
+        let bit = 1 << form as u8;
+        self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+}
