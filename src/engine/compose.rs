@@ -184,7 +184,7 @@ impl Compositor {
         let began = Instant::now();
         match self.find(&request, began) {
             Ok(Ready::Whole(page)) => {
-                page.sent();
+                page.sent(began.into_std());
                 Begun::Hot(page)
             }
             Ok(Ready::Open(open)) => self.complete(request, open, stream).await,
@@ -210,7 +210,12 @@ impl Compositor {
 
     fn find(&self, request: &Request, began: Instant) -> Result<Ready, Asked> {
         let mut asked = Asked::new(request, began.into_std());
-        match self.hot.get(&*self.ports.store, &mut asked, request) {
+        let page = self.hot.get(&*self.ports.store, &mut asked, request);
+        for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
+            // It is shown as it is; what comes of the look takes its place.
+            let _shown = self.look(fetch, &request.trace, began);
+        }
+        match page {
             Some(page) if page.is_whole() => Ok(Ready::Whole(page)),
             // What is followed is composed: nobody could tell its parts from a page that is kept.
             Some(page) if !self.ports.observer.follows(request.trace.span()) => {

@@ -58,7 +58,7 @@ impl Compositor {
         };
         let filled = in_time.then(|| ahead.0.iter().map(|(_, looking)| fresh(looking)).collect());
         let filled: Option<Vec<(Arc<Answer>, Cache)>> = filled.flatten();
-        filled.and_then(|filled| page.filled(&filled, request.defaults.max_page_bytes)).ok_or(ahead)
+        filled.and_then(|filled| page.filled(&filled, began.into_std(), request.defaults.max_page_bytes)).ok_or(ahead)
     }
 }
 

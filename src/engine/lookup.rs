@@ -46,7 +46,7 @@ pub enum What {
 }
 
 /// What a look into the store came to.
-enum Looked {
+pub(super) enum Looked {
     /// What is wanted.
     Found(Found),
     /// Nothing that is good as it is.
@@ -57,7 +57,7 @@ enum Looked {
 pub(super) type Looking = Result<Found, BoxFuture<'static, Found>>;
 
 /// What was there when an answer was not.
-struct Since {
+pub(super) struct Since {
     now: Instant,
     /// Its answers are never shared.
     alone: bool,
@@ -128,7 +128,7 @@ impl Compositor {
     }
 
     /// Looks into the store. What is there is there at once, without a future to be asked for it.
-    fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
+    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
         let alone = self.apart.is(&wanted.key, now);
         // Of what is never shared nothing is kept.
         let held = if alone { None } else { self.ports.store.get(&wanted.key) };
@@ -319,5 +319,7 @@ impl Compositor {
                 stored.trouble = Some(Trouble::after(stored.trouble, reason, now, chance));
             }
         });
+        // They would show it for a while yet, without a word of the trouble.
+        self.hot.changed(&wanted.key);
     }
 }

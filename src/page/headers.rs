@@ -49,6 +49,19 @@ impl Headers {
         Self { lasting: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
     }
 
+    /// What is left of them once a part is not what it should be: nobody may keep the page.
+    #[must_use]
+    pub fn not_whole(&self) -> HeaderMap {
+        let mut headers = self.lasting.clone();
+        headers.remove(header::ETAG);
+        let downstream = match self.downstream {
+            private @ Downstream::Private => private,
+            Downstream::Never | Downstream::Asked | Downstream::For(_) => Downstream::Never,
+        };
+        headers.insert(header::CACHE_CONTROL, downstream.at(Instant::now()));
+        headers
+    }
+
     /// All of them, as they read now.
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderMap {

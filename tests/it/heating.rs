@@ -171,6 +171,8 @@ async fn a_slow_personal_part_does_not_hold_up_what_is_kept() {
 #[derive(Debug, Clone)]
 enum Step {
     Visit(u8, u8),
+    /// So many readers come one after another, so many milliseconds apart.
+    Visits(u8, u8, u64),
     /// A reader comes, and leaves after so many milliseconds.
     Leave(u8, u8, u64),
     Pause(u64),
@@ -181,8 +183,9 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0_u8..5, 0_u8..3).prop_map(|(page, reader)| Step::Visit(page, reader)),
+        5 => (0_u8..5, 2_u8..9, 0_u64..15).prop_map(|(page, times, gap)| Step::Visits(page, times, gap)),
         1 => (0_u8..5, 0_u8..3, 0_u64..40).prop_map(|(page, reader, after)| Step::Leave(page, reader, after)),
-        3 => prop_oneof![0_u64..50, 0_u64..5_000, 0_u64..60_000].prop_map(Step::Pause),
+        3 => prop_oneof![0_u64..50, 2_900_u64..3_100, 0_u64..5_000, 0_u64..60_000].prop_map(Step::Pause),
         2 => (0_u8..5).prop_map(Step::Change),
         1 => (0_u8..5, any::<bool>()).prop_map(|(tag, soft)| Step::Purge(tag, soft)),
     ];
@@ -232,7 +235,7 @@ fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
         .layout("s.html", "+++\nroute = \"/3\"\n+++\n<!doctype html><title>s</title><fragment name=a />-<fragment name=own>F</fragment>-<fragment name=b /><i>i</i><fragment name=own>F</fragment>.")
         .layout("t.html", "+++\nroute = \"/4\"\n+++\n<fragment name=own required />-<fragment name=own timeout=4ms /><fragment name=d /><fragment name=c locale=de />")
         .fragment_with("own", "context = [\"cookie:uid\"]\n", own(versions))
-        .fragment("a", behaviour(0, "max-age=3"))
+        .fragment("a", behaviour(0, "max-age=3, stale-while-revalidate=2"))
         .fragment("b", behaviour(1, "max-age=20, s-maxage=25, stale-while-revalidate=5"))
         .fragment_with("c", "context = [\"locale\"]\n", behaviour(2, "max-age=40, stale-while-revalidate=10"))
         .fragment("d", behaviour(3, "max-age=15, stale-if-error=60"))
@@ -243,6 +246,18 @@ fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
 fn reader(number: u8) -> Reader {
     let cookies = vec![("uid".to_owned(), number.to_string())];
     Reader { locale: Some(["en", "de", "fr"][usize::from(number)].to_owned()), cookies, ..Reader::default() }
+}
+
+async fn visit(plain: &TestCompositor, kept: &TestCompositor, page: u8, who: u8) {
+    let target = format!("/{page}");
+    let stitched = async {
+        let got = plain.get_as(&target, reader(who)).await;
+        (got.1.clone(), Bytes::from(got.html()))
+    };
+    let ((headers, bytes), (kept_headers, kept_bytes, _)) =
+        futures::future::join(stitched, kept.serve(&target, reader(who))).await;
+    assert_eq!(bytes, kept_bytes);
+    assert_eq!(sorted(&headers), sorted(&kept_headers));
 }
 
 proptest! {
@@ -257,16 +272,12 @@ proptest! {
             let (plain, kept) = (world(&versions), world(&versions));
             for step in steps {
                 match step {
-                    Step::Visit(page, who) => {
-                        let target = format!("/{page}");
-                        let stitched = async {
-                            let got = plain.get_as(&target, reader(who)).await;
-                            (got.1.clone(), Bytes::from(got.html()))
-                        };
-                        let ((headers, bytes), (kept_headers, kept_bytes, _)) =
-                            futures::future::join(stitched, kept.serve(&target, reader(who))).await;
-                        assert_eq!(bytes, kept_bytes);
-                        assert_eq!(sorted(&headers), sorted(&kept_headers));
+                    Step::Visit(page, who) => visit(&plain, &kept, page, who).await,
+                    Step::Visits(page, times, gap) => {
+                        for who in 0..times {
+                            visit(&plain, &kept, page, who % 3).await;
+                            sleep(Duration::from_millis(gap)).await;
+                        }
                     }
                     Step::Leave(page, who, after) => {
                         let target = format!("/{page}");
@@ -283,6 +294,7 @@ proptest! {
                     }
                 }
             }
+            assert_eq!(plain.parts(), kept.parts());
             for name in NAMES {
                 assert_eq!(plain.calls(name), kept.calls(name), "{name} is asked as often");
             }

@@ -330,7 +330,7 @@ impl Pages {
         };
         let said = self.said(&whole, form, &snapshot, began);
         let known = there.etag && said.headers.get(ETAG).is_some_and(|tag| has(&request.headers, tag));
-        whole.sent();
+        whole.sent(began);
         whole.answered(known, began.elapsed());
         Some(Hit::Whole(Whole { said, chunks: (!known).then(|| Chunks::held(chunks, permit)), trace }))
     }
@@ -454,12 +454,12 @@ impl Pages {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
                 let body = || Body::new(Chunks::held(Arc::clone(&whole.chunks), permit));
-                answered(StatusCode::OK, whole.headers.at(Instant::now()), body, held)
+                answered(StatusCode::OK, whole.headers(Instant::now()), body, held)
             }
             Begun::Filled(Filled { stitched, chunks, tag }) => {
                 dimensions.clone_from(&stitched.dimensions);
-                let mut headers = stitched.headers.at(Instant::now());
-                headers.insert(ETAG, tag);
+                let mut headers = stitched.headers(Instant::now());
+                headers.extend(tag.map(|tag| (ETAG, tag)));
                 answered(StatusCode::OK, headers, || Body::new(Chunks::held(chunks.into(), permit)), held)
             }
             Begun::Whole(page) => {
@@ -498,8 +498,8 @@ impl Pages {
         let mut response = match begun {
             Begun::Filled(Filled { stitched, chunks, tag }) => {
                 let mut headers = self.said(&stitched, None, reader.snapshot, Instant::now()).headers.clone();
-                headers.insert(ETAG, tag);
-                let known = has(reader.held, &headers[ETAG]);
+                let known = tag.as_ref().is_some_and(|tag| has(reader.held, tag));
+                headers.extend(tag.map(|tag| (ETAG, tag)));
                 stitched.answered(known, began.elapsed());
                 let mut response = Response::new(Body::empty());
                 if known {

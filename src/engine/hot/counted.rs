@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
@@ -14,7 +14,7 @@ use super::super::compose::Page;
 use super::super::port::Observer;
 
 /// What became of a part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Part {
     /// What metrics call it.
     pub fragment: Name,
@@ -35,6 +35,15 @@ impl Part {
         let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
         let cache = outcome.course.as_ref().map(|course| course.cache);
         Self { fragment, service, shown: outcome.shown, reason: outcome.reason, cache }
+    }
+
+    /// The same, shown while a new one is fetched.
+    fn grown_old(&self) -> Self {
+        let (shown, reason) = match self.shown {
+            Shown::Fresh => (Shown::Stale, Some(Reason::Revalidating)),
+            other => (other, self.reason),
+        };
+        Self { shown, reason, cache: Some(Cache::Stale), ..self.clone() }
     }
 }
 
@@ -59,8 +68,10 @@ pub(super) struct Counted {
     answered: Buckets,
     known: Buckets,
     page: String,
-    /// What is the same each time.
-    parts: Vec<Part>,
+    /// What is the same each time, but that it is old from an instant on; those that are old first come first.
+    parts: Vec<(Part, Option<Instant>)>,
+    /// How often so many of them were old, less one.
+    old: Vec<AtomicU64>,
     /// What is not, and how often it was what.
     gaps: Vec<(Part, [AtomicU64; CACHES.len()])>,
     observer: Arc<dyn Observer>,
@@ -100,27 +111,34 @@ impl Counted {
     /// A page that is sent like this one, but for what fills its `gaps`, which are holes of its plan.
     pub(super) fn new(page: &Page, gaps: &[usize], observer: &Arc<dyn Observer>) -> Self {
         let outcomes = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
-        let part = |(hole, outcome): (usize, &Outcome)| {
+        let part = |hole: usize, outcome: &Outcome| {
             let part = Part::of(&page.plan, hole, outcome);
             // Somebody was asked, for the one that it is like.
             Part { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
-        let same = outcomes.filter(|(hole, _)| !gaps.contains(hole)).map(part);
-        let open = gaps.iter().filter_map(|hole| Some(part((*hole, page.outcomes[*hole].as_ref()?))));
+        let same = outcomes.filter(|(hole, _)| !gaps.contains(hole));
+        let mut parts: Vec<_> = same.map(|(hole, outcome)| (part(hole, outcome), outcome.fresh_until)).collect();
+        parts.sort_by_key(|(_, until)| (until.is_none(), *until));
+        let open = gaps.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
         Self {
             times: AtomicU64::new(0),
             kept: AtomicU64::new(0),
             answered: std::array::from_fn(|_| AtomicU32::new(0)),
             known: std::array::from_fn(|_| AtomicU32::new(0)),
             page: page.plan.visit.pattern.clone(),
-            parts: same.collect(),
+            old: parts.iter().map(|_| AtomicU64::new(0)).collect(),
+            parts,
             gaps: open.map(|part| (part, [const { AtomicU64::new(0) }; CACHES.len()])).collect(),
             observer: Arc::clone(observer),
         }
     }
 
-    /// It was sent, and what the store did for what fills its gaps was this.
-    pub(super) fn sent(&self, filled: impl Iterator<Item = Cache>) {
+    /// It was sent as it is at an instant, and what the store did for what fills its gaps was this.
+    pub(super) fn sent(&self, now: Instant, filled: impl Iterator<Item = Cache>) {
+        let old = self.parts.partition_point(|(_, until)| until.is_some_and(|until| until <= now));
+        if let Some(count) = old.checked_sub(1).and_then(|old| self.old.get(old)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         let mut kept = true;
         for ((_, counts), cache) in self.gaps.iter().zip(filled) {
             kept &= cache == Cache::Hit;
@@ -144,12 +162,18 @@ impl Counted {
         if times == 0 {
             return;
         }
-        let same = self.parts.iter().map(|part| (part.clone(), times));
+        // Whenever a part was old, all before it were.
+        let mut old = 0;
+        let mut same = Vec::with_capacity(self.parts.len());
+        for ((part, _), count) in self.parts.iter().zip(&self.old).rev() {
+            old += take(count);
+            same.extend([(part.clone(), times.saturating_sub(old)), (part.grown_old(), old)]);
+        }
         let open = self.gaps.iter().flat_map(|(part, counts)| {
             let each = CACHES.into_iter().zip(counts);
             each.map(|(cache, count)| (Part { cache: Some(cache), ..part.clone() }, take(count)))
         });
-        let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
+        let parts: Vec<_> = same.into_iter().chain(open).filter(|(_, times)| *times > 0).collect();
         let again = Again { page: &self.page, times, kept: take(&self.kept), parts: &parts };
         self.observer.composed_again(&again);
         for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {

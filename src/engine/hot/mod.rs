@@ -27,12 +27,12 @@ use crate::page::stitch::{Gathered, gathered, stitch_open};
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
-use super::port::{Held, Store};
+use super::port::{self, Store};
 
 use counted::Counted;
 pub use counted::{Again, Part};
 pub use stitched::{Filled, Form, Said, Stitched};
-use stitched::{Gap, Gaps, plain};
+use stitched::{Gap, Gaps, Held, plain};
 
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// A page does not hold these parts any more.
-    fn remove(&self, parts: &[Key], number: u64) {
+    fn remove<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64) {
         let mut table = self.lock();
         for part in parts {
             if let Some(pages) = table.get_mut(part) {
@@ -184,14 +184,14 @@ impl Hot {
         let page = match page {
             Some(page) => page,
             None => {
-                let Some(Held::Page(place)) = store.get(key) else { return None };
+                let Some(port::Held::Page(place)) = store.get(key) else { return None };
                 front.store(Arc::downgrade(&place));
                 place.page.load_full().filter(is_it)?
             }
         };
         if page.is_to_touch(asked.began) {
             // Else it and its parts would look as if nobody wanted them, and be the first to go.
-            for key in page.parts.iter().chain([&page.key]) {
+            for key in page.parts.iter().map(|part| &part.fetch.key).chain([&page.key]) {
                 let _touched = store.get(key);
             }
         }
@@ -225,17 +225,27 @@ impl Hot {
         let hours = page.plan.changes_in.and_then(|left| Some((*at, at.checked_add(left).ok()?)));
         let is_open = |hole: usize| open.is_some_and(|open| open.binary_search(&hole).is_ok());
         let same = || asked(page).filter(|(hole, _)| !is_open(*hole));
-        let longest = [Some(began + LONGEST), changes].into_iter().flatten().map(Some);
-        // `None` is less than any: a part that is not kept.
-        let Some(until) = same().map(|(_, outcome)| outcome.steady_until).chain(longest).min().flatten() else {
-            return;
-        };
+        let mut until = [Some(began + LONGEST), changes].into_iter().flatten().min().unwrap_or(began);
+        let (mut held, mut parts) = (Vec::new(), Vec::new());
+        for (hole, outcome) in same() {
+            // What is not kept, or is old, or came in just now.
+            let (Some(fetch), Some(answer), Some(due), Some(fresh_until)) =
+                (page.plan.of(hole), outcome.answer.as_ref(), outcome.steady_until, outcome.fresh_until)
+            else {
+                return;
+            };
+            // Then it is shown while a new one is fetched, unless that is known to fail.
+            let Some(port::Held::Answer(stored)) = store.get(&fetch.key) else { return };
+            let old = if stored.trouble.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
+            until = until.min(fresh_until + old);
+            held.push((fetch, answer));
+            parts.push(Held { fetch: Arc::clone(fetch), due });
+        }
+        let due = parts.iter().map(|part| part.due).min();
         let useful = until.saturating_duration_since(began);
         if useful.is_zero() {
             return;
         }
-        let held: Vec<_> =
-            same().filter_map(|(hole, part)| Some((page.plan.of(hole)?, part.answer.as_ref()?))).collect();
         let (chunks, copied, holes, gaps) = match open {
             Some(open) => {
                 let Some(Opened { pieces, copied, holes, gaps }) = Opened::new(page, open) else { return };
@@ -267,10 +277,14 @@ impl Hot {
             hours,
             since: began,
             until,
+            fresh_until: same().filter_map(|(_, outcome)| outcome.fresh_until).min(),
             touched: AtomicU64::new(0),
+            due: AtomicU64::new(due.map_or(u64::MAX, |due| {
+                u64::try_from(due.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX)
+            })),
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
             counted: Counted::new(page, &holes, &ports.observer),
-            parts: held.iter().map(|(fetch, _)| fetch.key.clone()).collect(),
+            parts,
             number,
             table: Arc::clone(&self.table),
         });
@@ -279,17 +293,17 @@ impl Hot {
         {
             let mut table = self.table.lock();
             for part in &stitched.parts {
-                table.entry(part.clone()).or_default().push((number, Arc::downgrade(&place)));
+                table.entry(part.fetch.key.clone()).or_default().push((number, Arc::downgrade(&place)));
             }
         }
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer): &(&Arc<Fetch>, &Arc<Answer>)| {
-            matches!(store.get(&fetch.key), Some(Held::Answer(stored))
+            matches!(store.get(&fetch.key), Some(port::Held::Answer(stored))
                 if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none())
         };
         if held.iter().all(is_same) {
             self.note(&stitched);
-            store.put(key, Held::Page(place), useful);
+            store.put(key, port::Held::Page(place), useful);
         }
     }
 
@@ -300,11 +314,11 @@ impl Hot {
             return;
         }
         // It is put there anew, to be weighed anew.
-        if let Some(Held::Page(place)) = store.get(&whole.key)
+        if let Some(port::Held::Page(place)) = store.get(&whole.key)
             && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, whole))
         {
             place.size.fetch_add(size, Ordering::Relaxed);
-            store.put(&whole.key, Held::Page(place), whole.until.saturating_duration_since(Instant::now()));
+            store.put(&whole.key, port::Held::Page(place), whole.until.saturating_duration_since(Instant::now()));
         }
     }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use crate::page::answer::{Answer, Content};
 use crate::page::context::Dimension;
 use crate::page::defaults::Defaults;
+use crate::page::fetch::Fetch;
 use crate::page::headers::{Headers, OpenTag};
 use crate::page::key::Key;
 use crate::page::layout::Template;
@@ -24,6 +25,8 @@ use super::{Asked, Table};
 
 /// How often the parts of a page that is sent are looked up, in milliseconds.
 const TOUCH: u64 = 250;
+/// How often it is seen to that a part is being asked for anew that is to be, in milliseconds.
+const AGAIN: u64 = 20;
 
 /// A page that is kept.
 #[derive(Debug)]
@@ -32,8 +35,8 @@ pub struct Stitched {
     pub chunks: Arc<[Bytes]>,
     /// What it leaves open; `None`: it is whole.
     pub(super) gaps: Option<Gaps>,
-    /// What it says of itself.
-    pub headers: Headers,
+    /// What it says of itself while it is fresh.
+    pub(super) headers: Headers,
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
     pub(super) key: Key,
@@ -44,15 +47,19 @@ pub struct Stitched {
     pub(super) begun: AtomicU8,
     /// From when until when conditions of time are what they are, where it has any.
     pub(super) hours: Option<(Timestamp, Timestamp)>,
-    /// From when until when its parts are what they are.
+    /// From when until when its bytes are what they are.
     pub(super) since: Instant,
     pub(super) until: Instant,
-    /// How long after that its parts were last looked up, in milliseconds.
+    /// When the first of its parts grows old. From then on that one is shown while a new one is fetched.
+    pub(super) fresh_until: Option<Instant>,
+    /// How long after `since` its parts were last looked up, in milliseconds.
     pub(super) touched: AtomicU64,
+    /// How long after that it is time to see whether a part is to be asked for anew.
+    pub(super) due: AtomicU64,
     // Their addresses are in its key, and stay theirs for as long as it is there.
     pub(super) _made_from: (Arc<Template>, Arc<Defaults>),
     pub(super) counted: Counted,
-    pub(super) parts: Vec<Key>,
+    pub(super) parts: Vec<Held>,
     pub(super) number: u64,
     pub(super) table: Arc<Table>,
 }
@@ -60,8 +67,16 @@ pub struct Stitched {
 impl Drop for Stitched {
     fn drop(&mut self) {
         self.counted.tell();
-        self.table.remove(&self.parts, self.number);
+        self.table.remove(self.parts.iter().map(|part| &part.fetch.key), self.number);
     }
+}
+
+/// A part of a page that is kept, too.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) fetch: Arc<Fetch>,
+    /// From when on it is asked for anew.
+    pub(super) due: Instant,
 }
 
 /// What a page leaves open.
@@ -92,8 +107,8 @@ pub struct Filled {
     pub stitched: Arc<Stitched>,
     /// Its bytes, in order.
     pub chunks: Vec<Bytes>,
-    /// Its `ETag`. What else it says of itself, all readers are told.
-    pub tag: HeaderValue,
+    /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
+    pub tag: Option<HeaderValue>,
 }
 
 /// The bytes of an answer that is nothing but bytes: the page around it stays as it is, and so does its head.
@@ -107,11 +122,20 @@ pub(super) fn plain(answer: &Answer) -> Option<&Bytes> {
 /// What is said of a page for as long as its `Cache-Control` stays the same.
 #[derive(Debug)]
 pub struct Said {
-    seconds: Option<(u64, u64)>,
+    state: State,
     /// Whoever asks.
     pub headers: HeaderMap,
     /// The same with status 200 and its length, as HTTP/1.1 writes it.
     pub head: Vec<u8>,
+}
+
+/// What decides what is said of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It is fresh for so many seconds, where it says that at all.
+    Fresh(Option<(u64, u64)>),
+    /// A part of it is old.
+    Old,
 }
 
 /// A form of a page with fewer bytes.
@@ -129,26 +153,51 @@ impl Stitched {
     /// All that is said of it in some form now. What is `added` is the same whoever asks.
     pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
         let last = &self.said[form.map_or(0, |form| 1 + form as usize)];
-        let seconds = self.headers.downstream.seconds(now);
-        if let Some(said) = last.load_full().filter(|said| said.seconds == seconds) {
+        let state = match self.is_old(now) {
+            true => State::Old,
+            false => State::Fresh(self.headers.downstream.seconds(now)),
+        };
+        if let Some(said) = last.load_full().filter(|said| said.state == state) {
             return said;
         }
-        let mut headers = self.headers.at(now);
+        let mut headers = self.headers(now);
         added(&mut headers);
         let chunks = form.and_then(|form| self.form(form)?).unwrap_or_else(|| Arc::clone(&self.chunks));
         let head = wire::head(StatusCode::OK, &headers, Some(chunks.iter().map(Bytes::len).sum()));
-        let said = Arc::new(Said { seconds, headers, head });
+        let said = Arc::new(Said { state, headers, head });
         last.store(Some(Arc::clone(&said)));
         said
     }
 
-    /// Whether it is time to look its parts up.
+    /// Whether a part of it is old.
+    fn is_old(&self, now: Instant) -> bool {
+        self.fresh_until.is_some_and(|until| until <= now)
+    }
+
+    /// What it says of itself now.
+    #[must_use]
+    pub fn headers(&self, now: Instant) -> HeaderMap {
+        if self.is_old(now) { self.headers.not_whole() } else { self.headers.at(now) }
+    }
+
+    /// Milliseconds since it is kept.
+    fn age(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it is time to look its parts up, so that they do not look as if nobody wanted them.
     pub(super) fn is_to_touch(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.since).as_millis();
-        let age = u64::try_from(age).unwrap_or(u64::MAX);
-        let touched = self.touched.load(Ordering::Relaxed);
+        let (age, touched) = (self.age(now), self.touched.load(Ordering::Relaxed));
         let is_time = age.saturating_sub(touched) >= TOUCH;
         is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The parts that are to be asked for anew, for who asks first.
+    pub(in crate::engine) fn due(&self, now: Instant) -> impl Iterator<Item = &Arc<Fetch>> {
+        let (age, due) = (self.age(now), self.due.load(Ordering::Relaxed));
+        let is_time =
+            age >= due && self.due.compare_exchange(due, age + AGAIN, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.parts.iter().filter(move |part| is_time && part.due <= now).map(|part| &part.fetch)
     }
 
     /// Whether it is what a request asks for, at that moment.
@@ -159,8 +208,8 @@ impl Stitched {
     }
 
     /// It is sent once more, without any gap.
-    pub fn sent(&self) {
-        self.counted.sent(std::iter::empty());
+    pub fn sent(&self, now: Instant) {
+        self.counted.sent(now, std::iter::empty());
     }
 
     /// Its head left, or that it is known already, this long after it was asked for.
@@ -181,7 +230,12 @@ impl Stitched {
 
     /// The page with its gaps filled. `None` where it takes more than bytes to do that: another head, other
     /// fragments, or a page that may be kept downstream after all.
-    pub(in crate::engine) fn filled(self: &Arc<Self>, with: &[(Arc<Answer>, Cache)], max_bytes: u64) -> Option<Filled> {
+    pub(in crate::engine) fn filled(
+        self: &Arc<Self>,
+        with: &[(Arc<Answer>, Cache)],
+        began: Instant,
+        max_bytes: u64,
+    ) -> Option<Filled> {
         let gaps = self.gaps.as_ref()?;
         let bytes: Option<Vec<&Bytes>> = with.iter().map(|(answer, _)| plain(answer)).collect();
         let bytes = bytes?;
@@ -199,8 +253,9 @@ impl Stitched {
         if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > max_bytes {
             return None;
         }
-        let tag = gaps.tag.filled(gaps.all.iter().map(|gap| with[gap.filled_by].0.digest));
-        self.counted.sent(gaps.all.iter().map(|gap| with[gap.filled_by].1));
+        let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
+        let tag = (!self.is_old(began)).then(|| gaps.tag.filled(digests));
+        self.counted.sent(began, gaps.all.iter().map(|gap| with[gap.filled_by].1));
         Some(Filled { stitched: Arc::clone(self), chunks: gathered(&chunks).pieces, tag })
     }
 

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::hot::Again;
+use pasteup::engine::hot::{Again, Part};
 use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
 use pasteup::engine::{Begun, Compositor, Filled, Manner, Page, Ports, Purge, Trace};
 use pasteup::page::answer::Failure;
@@ -38,7 +38,7 @@ pub(crate) struct TestCompositor {
     defaults: Arc<Defaults>,
     limits: Limits,
     chance: Option<fn() -> f64>,
-    in_flight: Arc<InFlight>,
+    counts: Arc<Counts>,
     engine: Option<(Compositor, Site)>,
 }
 
@@ -101,18 +101,35 @@ impl Store for Everything {
     }
 }
 
-/// Counts requests under way.
+/// Counts requests under way, and what became of parts.
 #[derive(Default)]
-struct InFlight(Mutex<HashMap<String, i64>>);
+struct Counts {
+    in_flight: Mutex<HashMap<String, i64>>,
+    parts: Mutex<HashMap<Part, u64>>,
+}
 
-impl Observer for InFlight {
+impl Observer for Counts {
     fn in_flight(&self, upstream: &str, began: bool) {
-        *self.0.lock().unwrap().entry(upstream.to_owned()).or_default() += if began { 1 } else { -1 };
+        *self.in_flight.lock().unwrap().entry(upstream.to_owned()).or_default() += if began { 1 } else { -1 };
+    }
+
+    fn composed(&self, page: &Page) {
+        let mut parts = self.parts.lock().unwrap();
+        for (hole, outcome) in page.outcomes.iter().enumerate() {
+            if let Some(outcome) = outcome {
+                *parts.entry(Part::of(&page.plan, hole, outcome)).or_default() += 1;
+            }
+        }
+    }
+
+    fn composed_again(&self, again: &Again<'_>) {
+        let mut parts = self.parts.lock().unwrap();
+        for (part, times) in again.parts {
+            *parts.entry(part.clone()).or_default() += times;
+        }
     }
 
     fn circuit(&self, _: &str, _: Circuit) {}
-    fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &Again<'_>) {}
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(
         &self,
@@ -211,7 +228,7 @@ impl TestCompositor {
             upstream: Arc::new(self.services.clone()),
             store: Arc::new(Everything::default()),
             clock: Arc::new(PausedClock(Instant::now())),
-            observer: Arc::clone(&self.in_flight) as Arc<dyn Observer>,
+            observer: Arc::clone(&self.counts) as Arc<dyn Observer>,
             chance: self.chance.unwrap_or(|| 0.0),
         });
         self.engine = Some((engine, site));
@@ -251,10 +268,10 @@ impl TestCompositor {
     pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
-            Begun::Hot(whole) => (whole.headers.at(now()), whole.chunks.concat().into(), Way::Whole),
+            Begun::Hot(whole) => (whole.headers(now()), whole.chunks.concat().into(), Way::Whole),
             Begun::Filled(Filled { stitched, chunks, tag }) => {
-                let mut headers = stitched.headers.at(now());
-                headers.insert(ETAG, tag);
+                let mut headers = stitched.headers(now());
+                headers.extend(tag.map(|tag| (ETAG, tag)));
                 (headers, chunks.concat().into(), Way::Open)
             }
             Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), Way::Composed),
@@ -294,9 +311,15 @@ impl TestCompositor {
 
     /// Requests under way, by upstream, where there are any.
     pub(crate) fn in_flight(&self) -> HashMap<String, i64> {
-        let mut counts = self.in_flight.0.lock().unwrap().clone();
+        let mut counts = self.counts.in_flight.lock().unwrap().clone();
         counts.retain(|_, count| *count != 0);
         counts
+    }
+
+    /// What became of parts of pages that were sent, and how often.
+    pub(crate) fn parts(&self) -> HashMap<Part, u64> {
+        self.engine.as_ref().expect("start comes first").0.tell();
+        self.counts.parts.lock().unwrap().clone()
     }
 
     /// Fetches that are in the air.
