@@ -18,7 +18,7 @@ use crate::page::map::Map;
 use crate::page::names::Name;
 use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown, is_degraded};
 use crate::page::policy::breaker::Circuit;
-use crate::page::record;
+use crate::page::record::Keep;
 
 use super::compose::Page;
 use super::hot::{Again, Part};
@@ -93,7 +93,7 @@ struct Service {
     latest: Option<(Shown, Option<Reason>)>,
     /// Equal for the same bytes to show, the last time.
     digest: Option<u128>,
-    keeping: Option<Keeping>,
+    keep: Option<Keep>,
 }
 
 #[derive(Default)]
@@ -352,7 +352,7 @@ impl Board {
             fetches_per_second: per(fetches, seconds),
             failures: share(fetches - answered, fetches),
             bytes: sum(|count| count.bytes).checked_div(answered).unwrap_or_default(),
-            keeping: service.keeping.clone(),
+            keeping: service.keep.as_ref().map(|keep| Keeping { kept: keep.is_kept(), why: keep.told(None) }),
             took: Latency::of(&took),
         };
         let health = match service.latest {
@@ -563,10 +563,7 @@ impl Observer for Board {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
         let (piece, _) = self.now();
-        let keeping = result.ok().map(|answer| Keeping {
-            kept: !answer.lifetime(fetch).useful().is_zero(),
-            why: record::kept(answer, fetch, None),
-        });
+        let keep = result.ok().map(|answer| Keep::of(answer, fetch));
         let mut known = self.known();
         if known.services.len() >= MANY && !known.services.contains_key(&fetch.service) {
             return;
@@ -577,7 +574,7 @@ impl Observer for Board {
         count.took.add(sent.ended.saturating_duration_since(sent.began).as_secs_f64());
         match result {
             Ok(answer) => {
-                service.keeping = keeping;
+                service.keep = keep;
                 if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
                     count.bytes += bytes.len() as u64;
                     service.digest = Some(answer.digest);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::page::outcome::Span;
+use crate::page::units::hexadecimal;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -80,15 +81,6 @@ impl Trace {
         let parent = HeaderValue::from_bytes(&parent).ok().map(|parent| (PARENT, parent));
         let state = self.state.as_deref().and_then(|state| HeaderValue::from_str(state).ok());
         parent.into_iter().chain(state.map(|state| (STATE, state)))
-    }
-}
-
-/// Writes two digits a byte.
-fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

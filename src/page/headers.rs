@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::map::Set;
 use super::outcome::{Outcome, Reason, Shown};
 use super::plan::{Outcomes, Plan};
+use super::units::hexadecimal;
 
 /// `Surrogate-Key` (space-separated): what caches downstream can purge the page by.
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
@@ -31,15 +32,12 @@ impl Headers {
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
-        let mut put = |name: HeaderName, value: &str| {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
         let order = plan.in_order(outcomes);
-        put(SURROGATE_KEY, &surrogate_keys(plan, outcomes, &order));
+        if let Ok(keys) = HeaderValue::try_from(surrogate_keys(plan, outcomes, &order)) {
+            headers.insert(SURROGATE_KEY, keys);
+        }
         if complete && !plan.is_cut && parts(outcomes).all(is_whole) {
-            put(header::ETAG, &etag(plan, outcomes, &order));
+            headers.insert(header::ETAG, etag(plan, outcomes, &order));
         }
         // Of what was tried in vain nothing is on the page.
         let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
@@ -200,14 +198,16 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
 
 /// Weak, since the same page is sent in several content codings (RFC 9110, 8.8.1). Made of the
 /// hashes of the parts: the page's bytes are not read for it.
-fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
+fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> HeaderValue {
     let mut hash = Xxh3::new();
     feed(plan, outcomes, order, &mut hash);
     tag(hash.digest128())
 }
 
-fn tag(digest: u128) -> String {
-    format!("W/\"{digest:032x}\"")
+fn tag(digest: u128) -> HeaderValue {
+    let mut tag = *b"W/\"00000000000000000000000000000000\"";
+    hexadecimal(&digest.to_be_bytes(), &mut tag[3..35]);
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits are a value")
 }
 
 /// What an `ETag` is made of, piece by piece.
@@ -290,7 +290,7 @@ impl OpenTag {
         for (room, digest) in self.room.iter().zip(digests) {
             fed[*room..room + size_of::<u128>()].copy_from_slice(&digest.to_le_bytes());
         }
-        HeaderValue::try_from(tag(xxh3_128(&fed))).expect("hexadecimal digits are a value")
+        tag(xxh3_128(&fed))
     }
 
     /// Bytes that it takes in memory.

@@ -11,6 +11,7 @@ use super::answer::{Answer, Content};
 use super::fetch::Fetch;
 use super::outcome::{Cache, Outcome, Reason, Shown, Standing};
 use super::plan::{Outcomes, Plan};
+use super::policy::directives::Never;
 use super::units;
 use super::verdict::Verdict;
 
@@ -205,7 +206,9 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
             None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
         },
         cache: course.map(|course| course.cache.as_str()),
-        kept: fetch.zip(answer).map(|(fetch, answer)| kept(answer, fetch, course.and_then(|course| course.age))),
+        kept: fetch
+            .zip(answer)
+            .map(|(fetch, answer)| Keep::of(answer, fetch).told(course.and_then(|course| course.age))),
         age_ms: course.and_then(|course| course.age).map(milliseconds),
         ttl_ms: lifetime.zip(outcome.fresh_until).map(|(lifetime, _)| {
             milliseconds(lifetime.saturating_sub(course.and_then(|course| course.age).unwrap_or_default()))
@@ -275,44 +278,82 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     }
 }
 
-/// How long an answer that is so old is kept, and by whose word: "kept 12s of 20s: the layout's `ttl` is shorter than the service's
-/// `max-age` of 1m".
-#[must_use]
-pub fn kept(answer: &Answer, fetch: &Fetch, age: Option<Duration>) -> String {
-    let (stated, rules) = (&answer.stated.here, &fetch.rules);
-    if let Some(never) = &stated.never {
-        return format!("not kept: {}", never.why());
+/// By whose word an answer is kept, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keep {
+    kept: bool,
+    never: Option<Never>,
+    no_cache: bool,
+    fresh: Duration,
+    max_age: Option<Duration>,
+    ttl: Option<Duration>,
+    max_ttl: Option<Duration>,
+    /// The manifest says it where nobody else does.
+    by_manifest: bool,
+}
+
+impl Keep {
+    /// By whose word an answer to a fetch is.
+    #[must_use]
+    pub fn of(answer: &Answer, fetch: &Fetch) -> Self {
+        let (stated, rules) = (&answer.stated.here, &fetch.rules);
+        let lifetime = answer.lifetime(fetch);
+        Self {
+            kept: !lifetime.useful().is_zero(),
+            never: stated.never.clone(),
+            no_cache: stated.no_cache,
+            fresh: lifetime.fresh,
+            max_age: stated.max_age,
+            ttl: rules.ttl,
+            max_ttl: rules.max_ttl,
+            by_manifest: fetch.manifest.as_ref().is_some_and(|manifest| manifest.cache.ttl.is_some()),
+        }
     }
-    if stated.no_cache {
-        return "kept only to be asked about: the service says `no-cache`".to_owned();
+
+    /// Whether it is.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.kept
     }
-    let fresh = answer.lifetime(fetch).fresh;
-    let says = |what: &str, shorter_than: Option<Duration>, whose: &str| match shorter_than {
-        Some(longer) => format!("{what} is shorter than {whose} of {}", units::show(longer)),
-        None => what.to_owned(),
-    };
-    let by = match (rules.max_ttl.filter(|max| *max == fresh), rules.ttl, stated.max_age) {
-        (Some(max), _, Some(stated)) if max < stated => {
-            says("the manifest's `max_ttl`", Some(stated), "the service's `max-age`")
+
+    /// The same in words, of one that is so old: "kept 12s of 20s: the layout's `ttl` is shorter than the service's
+    /// `max-age` of 1m".
+    #[must_use]
+    pub fn told(&self, age: Option<Duration>) -> String {
+        if let Some(never) = &self.never {
+            return format!("not kept: {}", never.why());
         }
-        (Some(max), Some(ttl), None) if max < ttl => says("the manifest's `max_ttl`", Some(ttl), "the layout's `ttl`"),
-        (_, Some(ttl), Some(stated)) if ttl < stated => {
-            says("the layout's `ttl`", Some(stated), "the service's `max-age`")
+        if self.no_cache {
+            return "kept only to be asked about: the service says `no-cache`".to_owned();
         }
-        (_, Some(ttl), Some(stated)) if stated < ttl => {
-            says("the service's `max-age`", Some(ttl), "the layout's `ttl`")
+        let fresh = self.fresh;
+        let says = |what: &str, shorter_than: Option<Duration>, whose: &str| match shorter_than {
+            Some(longer) => format!("{what} is shorter than {whose} of {}", units::show(longer)),
+            None => what.to_owned(),
+        };
+        let by = match (self.max_ttl.filter(|max| *max == fresh), self.ttl, self.max_age) {
+            (Some(max), _, Some(stated)) if max < stated => {
+                says("the manifest's `max_ttl`", Some(stated), "the service's `max-age`")
+            }
+            (Some(max), Some(ttl), None) if max < ttl => {
+                says("the manifest's `max_ttl`", Some(ttl), "the layout's `ttl`")
+            }
+            (_, Some(ttl), Some(stated)) if ttl < stated => {
+                says("the layout's `ttl`", Some(stated), "the service's `max-age`")
+            }
+            (_, Some(ttl), Some(stated)) if stated < ttl => {
+                says("the service's `max-age`", Some(ttl), "the layout's `ttl`")
+            }
+            (_, _, Some(_)) => "by the service's `max-age`".to_owned(),
+            (_, Some(_), None) => "by the layout's `ttl`; the service does not say".to_owned(),
+            (_, None, None) if self.by_manifest => "by the manifest's `cache.ttl`; the service does not say".to_owned(),
+            (_, None, None) => "by the settings' `fragment.ttl`; nobody else says".to_owned(),
+        };
+        match age {
+            _ if fresh.is_zero() => format!("not kept: {by}"),
+            Some(age) => format!("kept {} of {}: {by}", units::show(coarse(age)), units::show(fresh)),
+            None => format!("kept for {}: {by}", units::show(fresh)),
         }
-        (_, _, Some(_)) => "by the service's `max-age`".to_owned(),
-        (_, Some(_), None) => "by the layout's `ttl`; the service does not say".to_owned(),
-        (_, None, None) if fetch.manifest.as_ref().is_some_and(|manifest| manifest.cache.ttl.is_some()) => {
-            "by the manifest's `cache.ttl`; the service does not say".to_owned()
-        }
-        (_, None, None) => "by the settings' `fragment.ttl`; nobody else says".to_owned(),
-    };
-    match age {
-        _ if fresh.is_zero() => format!("not kept: {by}"),
-        Some(age) => format!("kept {} of {}: {by}", units::show(coarse(age)), units::show(fresh)),
-        None => format!("kept for {}: {by}", units::show(fresh)),
     }
 }
 

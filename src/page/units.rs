@@ -130,6 +130,15 @@ pub fn show(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
+/// Writes bytes as two digits each.
+pub fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
 /// Milliseconds as a person reads them: `0.4 ms`, `12 ms`, `1.25 s`.
 #[must_use]
 pub fn show_ms(ms: f64) -> String {

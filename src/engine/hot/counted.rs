@@ -63,7 +63,8 @@ pub struct Again<'a> {
 /// How often a page was sent since that was last told.
 pub(super) struct Counted {
     times: AtomicU64,
-    kept: AtomicU64,
+    /// How often of these somebody was asked.
+    asked: AtomicU64,
     /// How often with a body, by how long that took, and how often with 304.
     answered: Buckets,
     known: Buckets,
@@ -122,7 +123,7 @@ impl Counted {
         let open = gaps.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
         Self {
             times: AtomicU64::new(0),
-            kept: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             answered: std::array::from_fn(|_| AtomicU32::new(0)),
             known: std::array::from_fn(|_| AtomicU32::new(0)),
             page: page.plan.visit.pattern.clone(),
@@ -135,19 +136,21 @@ impl Counted {
 
     /// It was sent as it is at an instant, and what the store did for what fills its gaps was this.
     pub(super) fn sent(&self, now: Instant, filled: impl Iterator<Item = Cache>) {
-        let old = self.parts.partition_point(|(_, until)| until.is_some_and(|until| until <= now));
-        if let Some(count) = old.checked_sub(1).and_then(|old| self.old.get(old)) {
-            count.fetch_add(1, Ordering::Relaxed);
+        let is_old = |(_, until): &(Part, Option<Instant>)| until.is_some_and(|until| until <= now);
+        if self.parts.first().is_some_and(is_old) {
+            self.old[self.parts.partition_point(is_old) - 1].fetch_add(1, Ordering::Relaxed);
         }
-        let mut kept = true;
+        let mut asked = false;
         for ((_, counts), cache) in self.gaps.iter().zip(filled) {
-            kept &= cache == Cache::Hit;
+            asked |= cache != Cache::Hit;
             if let Some(which) = CACHES.iter().position(|known| *known == cache) {
                 counts[which].fetch_add(1, Ordering::Relaxed);
             }
         }
         self.times.fetch_add(1, Ordering::Relaxed);
-        self.kept.fetch_add(u64::from(kept), Ordering::Relaxed);
+        if asked {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Its head left, or that it is known already, this long after it was asked for.
@@ -174,7 +177,7 @@ impl Counted {
             each.map(|(cache, count)| (Part { cache: Some(cache), ..part.clone() }, take(count)))
         });
         let parts: Vec<_> = same.into_iter().chain(open).filter(|(_, times)| *times > 0).collect();
-        let again = Again { page: &self.page, times, kept: take(&self.kept), parts: &parts };
+        let again = Again { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
         self.observer.composed_again(&again);
         for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
             for (bucket, count) in counts.iter().enumerate() {

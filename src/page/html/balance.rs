@@ -74,7 +74,7 @@ const REACHES_OUT: [&str; 2] = ["for", "shadowrootmode"];
 /// All that would break out, in the order in which it is met.
 #[must_use]
 pub fn faults(text: &str) -> Vec<Fault> {
-    let whole = format!("{text}{SENTINEL}");
+    let whole = [text, SENTINEL].concat();
     let mut walk = Walk { text, open: Stack::default(), faults: Vec::new(), end: text.len(), noscript: 0..0 };
     let mut from = 0;
     for round in 0.. {

@@ -4,6 +4,7 @@ pub mod balance;
 mod closing;
 mod elements;
 pub mod open;
+mod source;
 pub mod tokens;
 
 /// A text as it may stand in HTML, between quotation marks too.

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::open::{Open, Stack};
+use super::source::Source;
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error, ForwardingEmitter, Span, State, Tokenizer};
 
@@ -126,7 +127,8 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
             CallbackEvent::String { .. } | CallbackEvent::Error(_) => None,
         }
     });
-    let mut tokenizer = Tokenizer::new_with_emitter(&text[from..], TagsOnly { inner: emitter, in_tag: false });
+    let mut tokenizer =
+        Tokenizer::new_with_emitter(Source(text[from..].as_bytes()), TagsOnly { inner: emitter, in_tag: false });
     let mut tag: Option<StartTag> = None;
     // The open element in whose text no tag is one but its own end.
     let mut raw: Option<String> = None;
