@@ -49,6 +49,8 @@ memory = "1GiB"
 [upstreams]
 allow = ["{origin}"]
 private = true
+[fragment]
+concurrency = 256
 [telemetry]
 log = "error"
 """,

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
-use pasteup::engine::{self, Begun, Compositor, Ports, Trace};
+use pasteup::engine::{self, Begun, Compositor, Ports, Ready, Trace};
 use pasteup::page::answer::Failure;
 use pasteup::page::context::Visit;
 use pasteup::page::defaults::Defaults;
@@ -113,9 +113,10 @@ pub(super) fn hot(parts: usize) -> Work {
         assert!(matches!(begun, Some(Begun::Whole(_))), "all of it is there");
     }
     over(move || {
-        let whole = engine.hot(&request.clone(), Instant::now()).expect("it is kept whole");
-        let said = whole.said(None, Instant::now(), |_| ());
-        whole.sent();
+        let now = Instant::now();
+        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
+        let said = whole.said(None, now, |_| ());
+        whole.sent(now);
         (whole.chunks.clone(), said)
     })
 }

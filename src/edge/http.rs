@@ -32,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// theirs without a word.
 const IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept for one upstream.
-const IDLE_PER_HOST: usize = 128;
+const IDLE_PER_HOST: usize = 256;
 
 /// Asks over HTTP/1.1, or HTTP/2 where TLS negotiates it.
 pub struct HttpUpstream {

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use smallvec::SmallVec;
 
 use crate::engine::port::{Held, Store, Stored};
 use crate::page::key::Key;
@@ -80,8 +81,8 @@ struct Index(Mutex<Tables>);
 #[derive(Default)]
 struct Tables {
     by_tag: Map<Name, Map<Key, u64>>,
-    /// Mostly one, for which a table would take more room than its answer.
-    variants: Map<u128, Vec<(Key, u64)>>,
+    /// Mostly one.
+    variants: Map<u128, SmallVec<[(Key, u64); 1]>>,
 }
 
 impl Index {
@@ -92,7 +93,7 @@ impl Index {
     /// The variant of the same URL that has to go for it, where there are too many.
     fn add(&self, key: &Key, held: &Held, number: u64) -> Option<Key> {
         let mut tables = self.tables();
-        let variants = tables.variants.entry(key.resource()).or_insert_with(|| Vec::with_capacity(1));
+        let variants = tables.variants.entry(key.resource()).or_default();
         let goes = match variants.iter_mut().find(|(known, _)| known == key) {
             Some((_, known)) => {
                 *known = number;

@@ -11,17 +11,15 @@ use xxhash_rust::xxh3::xxh3_128;
 const ROOM: usize = 256;
 /// Bytes of a length.
 const LENGTH: usize = size_of::<u64>();
+/// Where the hashes end that lead it.
+const HASHES: usize = size_of::<u64>() + size_of::<u128>();
 
 /// What tells one fetch from another: all that the nanoservice is sent.
+// Nothing but a pointer: an answer has its key in several tables. Led by a hash of all that follows, another one in each
+// process, and one of what is asked for: both are made once.
 #[derive(Clone)]
-pub struct Key {
-    bytes: Arc<[u8]>,
-    resource: u128,
-    /// Of its bytes, made once: it is looked for in several tables.
-    hash: u64,
-}
+pub struct Key(Arc<[u8]>);
 
-/// Another one in each process.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 impl Key {
@@ -30,27 +28,29 @@ impl Key {
     #[must_use]
     pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
         let mut bytes = Vec::with_capacity(ROOM);
-        // Where the second list begins is said first; for now there is only room for it.
-        bytes.extend_from_slice(&[0; LENGTH]);
+        // There is only room for the hashes yet, and for where the second list begins.
+        bytes.extend_from_slice(&[0; HASHES + LENGTH]);
         join(&mut bytes, resource);
         let end = bytes.len();
-        bytes[..LENGTH].copy_from_slice(&(end as u64).to_le_bytes());
-        let resource = xxh3_128(&bytes[LENGTH..]);
+        bytes[HASHES..HASHES + LENGTH].copy_from_slice(&(end as u64).to_le_bytes());
+        let resource = xxh3_128(&bytes[HASHES + LENGTH..]);
         join(&mut bytes, context);
-        let hash = HASHER.hash_one(&*bytes);
-        Self { bytes: bytes.into(), resource, hash }
+        let hash = HASHER.hash_one(&bytes[HASHES..]);
+        bytes[..LENGTH].copy_from_slice(&hash.to_le_bytes());
+        bytes[LENGTH..HASHES].copy_from_slice(&resource.to_le_bytes());
+        Self(bytes.into())
     }
 
     /// The bytes of it.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.0
     }
 
     /// The fields that it was made of, for people: bytes that are no text stand as they can.
     #[must_use]
     pub fn fields(&self) -> Vec<String> {
-        let mut rest = self.bytes.get(LENGTH..).unwrap_or_default();
+        let mut rest = &self.0[HASHES + LENGTH..];
         let mut fields = Vec::new();
         while let Some((length, after)) = rest.split_first_chunk::<LENGTH>() {
             let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX).min(after.len());
@@ -63,14 +63,14 @@ impl Key {
 
     /// Of its bytes; another one in each process.
     #[must_use]
-    pub const fn hashed(&self) -> u64 {
-        self.hash
+    pub fn hashed(&self) -> u64 {
+        u64::from_le_bytes(*self.0.first_chunk().expect("its hashes lead it"))
     }
 
     /// Equal for keys that ask for the same thing, for whomever.
     #[must_use]
-    pub const fn resource(&self) -> u128 {
-        self.resource
+    pub fn resource(&self) -> u128 {
+        u128::from_le_bytes(*self.0[LENGTH..].first_chunk().expect("its hashes lead it"))
     }
 }
 
@@ -84,7 +84,7 @@ fn join<F: AsRef<[u8]>>(bytes: &mut Vec<u8>, fields: impl IntoIterator<Item = F>
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.bytes == other.bytes
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
     }
 }
 
@@ -92,13 +92,13 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        state.write_u64(self.hashed());
     }
 }
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Key({})", self.bytes.escape_ascii())
+        write!(f, "Key({})", self.0[HASHES..].escape_ascii())
     }
 }
 

@@ -5,7 +5,6 @@
 mod counted;
 mod stitched;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, SET_COOKIE};
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::page::answer::Answer;
 use crate::page::context::{Device, Dimension, Visit};
@@ -58,8 +58,8 @@ impl Place {
     }
 }
 
-/// Which pages hold which part: their numbers and places.
-type Holding = Map<Key, Vec<(u64, Weak<Place>)>>;
+/// Which pages hold which part, mostly one: their numbers and places.
+type Holding = Map<Key, SmallVec<[(u64, Weak<Place>); 1]>>;
 
 /// The same, for all.
 #[derive(Debug, Default)]
@@ -95,7 +95,6 @@ pub(super) struct Hot {
     table: Arc<Table>,
     /// Hashes of pages that were asked for once. One takes the place of another.
     once: Box<[AtomicU64]>,
-    hasher: RandomState,
     next: AtomicU64,
     /// All of them, to be told of.
     all: Mutex<Vec<Weak<Stitched>>>,
@@ -107,7 +106,6 @@ impl Default for Hot {
             front: (0..FRONT).map(|_| ArcSwapWeak::default()).collect(),
             table: Arc::default(),
             once: (0..ONCE).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
             next: AtomicU64::new(0),
             all: Mutex::default(),
         }
@@ -324,7 +322,7 @@ impl Hot {
 
     /// Whether a page was asked for not long ago; it is remembered that it was.
     fn was_asked(&self, key: &Key) -> bool {
-        let hash = self.hasher.hash_one(key);
+        let hash = key.hashed();
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let once = &self.once[hash as usize % ONCE];
         once.swap(hash, Ordering::Relaxed) == hash

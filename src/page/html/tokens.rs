@@ -128,7 +128,7 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
         }
     });
     let mut tokenizer =
-        Tokenizer::new_with_emitter(Source(text[from..].as_bytes()), TagsOnly { inner: emitter, in_tag: false });
+        Tokenizer::new_with_emitter(Source(&text.as_bytes()[from..]), TagsOnly { inner: emitter, in_tag: false });
     let mut tag: Option<StartTag> = None;
     // The open element in whose text no tag is one but its own end.
     let mut raw: Option<String> = None;
