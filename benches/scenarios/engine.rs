@@ -114,7 +114,7 @@ pub(super) fn hot(parts: usize) -> Work {
     }
     over(move || {
         let now = Instant::now();
-        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
+        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now, true) else { panic!("it is kept whole") };
         let said = whole.said(None, now, |_| ());
         whole.sent(now);
         (whole.chunks.clone(), said)

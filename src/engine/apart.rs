@@ -41,9 +41,11 @@ impl Apart {
     }
 
     /// It was not.
-    pub(super) fn forget(&self, key: &Key, now: Instant) {
-        if self.is(key, now) {
-            self.place(key).store(0, Ordering::Relaxed);
+    pub(super) fn forget(&self, key: &Key) {
+        let place = self.place(key);
+        // Be it as old as may be: after some hours it would look like a new one.
+        if (place.load(Ordering::Relaxed) ^ key.hashed()) & !TIME == 0 {
+            place.store(0, Ordering::Relaxed);
         }
     }
 
@@ -72,10 +74,13 @@ mod tests {
             apart.note(&one, at(began));
             assert!(apart.is(&one, at(began)) && apart.is(&one, at(began + 119)), "{began}");
             assert!(!apart.is(&one, at(began + 120)) && !apart.is(&other, at(began)), "{began}");
-            apart.forget(&other, at(began));
+            apart.forget(&other);
             assert!(apart.is(&one, at(began)), "{began}");
-            apart.forget(&one, at(began));
+            apart.forget(&one);
             assert!(!apart.is(&one, at(began)), "{began}");
         }
+        apart.note(&one, at(0));
+        apart.forget(&one);
+        assert!(!apart.is(&one, at(TIME + 1)), "a mark that is too old to count is taken off too");
     }
 }

@@ -26,7 +26,7 @@ use super::collapse::Flights;
 use super::fanout::FanOut;
 use super::fill::Ahead;
 use super::hot::{Asked, Filled, Form, Hot, Stitched};
-use super::lookup::{Found, Landing};
+use super::lookup::{Found, Landing, Looked};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
@@ -182,7 +182,7 @@ impl Compositor {
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
         let began = Instant::now();
-        match self.find(&request, began) {
+        match self.find(&request, began, true) {
             Ok(Ready::Whole(page)) => {
                 page.sent(began.into_std());
                 Begun::Hot(page)
@@ -192,33 +192,38 @@ impl Compositor {
         }
     }
 
-    /// The page as it is kept at a moment, where it is. Whoever sends it says so.
+    /// The page as it is kept at a moment, where it is; but for what is its reader's own only where `open` is of use. Whoever
+    /// sends it says so.
     #[must_use]
-    pub fn ready(&self, request: &Request, now: std::time::Instant) -> Option<Ready> {
-        self.find(request, now.into()).ok()
+    pub fn ready(&self, request: &Request, now: std::time::Instant, open: bool) -> Option<Ready> {
+        self.find(request, now.into(), open).ok()
     }
 
     /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
     /// sent before all of it is known.
     pub async fn complete(&self, request: Request, open: Open, stream: bool) -> Begun {
         let Open { page, asked, began } = open;
-        match self.fill(&page, &request, began, stream).await {
+        let filled = self.fill(&page, &request, began, stream).await;
+        page.note(filled.is_ok());
+        match filled {
             Ok(filled) => Begun::Filled(filled),
             Err(ahead) => self.compose_anew(request, asked, (began, ahead), stream).await,
         }
     }
 
-    fn find(&self, request: &Request, began: Instant) -> Result<Ready, Asked> {
+    fn find(&self, request: &Request, began: Instant, open: bool) -> Result<Ready, Asked> {
         let mut asked = Asked::new(request, began.into_std());
-        let page = self.hot.get(&*self.ports.store, &mut asked, request);
+        let page = self.hot.get(&*self.ports.store, &mut asked, request, open);
         for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
-            // It is shown as it is; what comes of the look takes its place.
-            let _shown = self.look(fetch, &request.trace, began);
+            // It is shown as it is; what comes of the look takes its place. Without the part it is no more.
+            if let Looked::ToAsk(_) = self.look(fetch, &request.trace, began) {
+                self.hot.changed(&fetch.key);
+            }
         }
         match page {
             Some(page) if page.is_whole() => Ok(Ready::Whole(page)),
             // What is followed is composed: nobody could tell its parts from a page that is kept.
-            Some(page) if !self.ports.observer.follows(request.trace.span()) => {
+            Some(page) if !self.ports.observer.follows(request.trace.span()) && page.is_worth_it() => {
                 Ok(Ready::Open(Open { page, asked, began }))
             }
             _ => Err(asked),

@@ -83,12 +83,12 @@ impl FanOut {
             Slot::Dropped | Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
             Slot::Fetch(index) => match self.look(*index, now) {
-                Ok(found) => outcome(&found, has_fallback, now),
+                Ok(found) => outcome(&found, has_fallback),
                 Err(asked) => {
                     self.under_way.push(
                         unconstrained(async move {
                             let found = asked.await;
-                            (hole, outcome(&found, has_fallback, Instant::now()))
+                            (hole, outcome(&found, has_fallback))
                         })
                         .boxed(),
                     );
@@ -162,12 +162,12 @@ impl FanOut {
     }
 }
 
-/// What a hole shows for what was found at a moment.
-fn outcome(found: &Found, has_fallback: bool, now: Instant) -> Outcome {
+/// What a hole shows for what was found.
+fn outcome(found: &Found, has_fallback: bool) -> Outcome {
     let course = Some(Arc::clone(&found.course));
     let (answer, fresh, early) = match &found.what {
         What::Nothing(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
-        What::Fresh(answer, left, early) => (answer, Ok((now + *left).into_std()), *early),
+        What::Fresh(answer, left, early) => (answer, Ok(found.course.ended + *left), *early),
         What::Stale(answer, reason) => (answer, Err(*reason), None),
     };
     let answer = Arc::clone(answer);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::try_join_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::answer::Answer;
@@ -11,7 +11,7 @@ use crate::page::outcome::Cache;
 use crate::page::plan::budget;
 
 use super::compose::{Compositor, NEARLY, Request};
-use super::hot::{Filled, Stitched};
+use super::hot::{Filled, Stitched, fits};
 use super::lookup::{Looking, What};
 
 /// What a page asked for before it was planned.
@@ -49,31 +49,27 @@ impl Compositor {
             let looking = self.looking(&fetch, deadline, &request.trace, began);
             ahead.0.push((fetch, looking));
         }
-        let all = join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
-        let in_time = if stream {
-            timeout_at(began + NEARLY, all).await.is_ok()
-        } else {
-            all.await;
-            true
-        };
-        let filled = in_time.then(|| ahead.0.iter().map(|(_, looking)| fresh(looking)).collect());
-        let filled: Option<Vec<(Arc<Answer>, Cache)>> = filled.flatten();
-        filled.and_then(|filled| page.filled(&filled, began.into_std(), request.defaults.max_page_bytes)).ok_or(ahead)
+        let all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
+        let filled = if stream { timeout_at(began + NEARLY, all).await.unwrap_or(Err(Unfit)) } else { all.await };
+        let most = request.defaults.max_page_bytes;
+        filled.ok().and_then(|filled| page.filled(&filled, began.into_std(), most)).ok_or(ahead)
     }
 }
 
-/// Waits for what is being asked for.
-async fn found(looking: &mut Looking) {
-    if let Err(asked) = looking {
-        *looking = Ok(asked.await);
-    }
-}
+/// What was found does not fit into a gap, or came too late.
+struct Unfit;
 
-/// An answer that is as good as new, and what the store did for it.
-fn fresh(looking: &Looking) -> Option<(Arc<Answer>, Cache)> {
-    let found = looking.as_ref().ok()?;
+/// Waits for what is being asked for: an answer that is as good as new and fits, and what the store did for it.
+async fn found(looking: &mut Looking) -> Result<(Arc<Answer>, Cache), Unfit> {
+    let found = match looking {
+        Ok(found) => found,
+        Err(asked) => {
+            *looking = Ok(asked.await);
+            looking.as_ref().map_err(|_| Unfit)?
+        }
+    };
     match &found.what {
-        What::Fresh(answer, ..) => Some((Arc::clone(answer), found.course.cache)),
-        What::Stale(..) | What::Nothing(_) => None,
+        What::Fresh(answer, ..) if fits(answer) => Ok((Arc::clone(answer), found.course.cache)),
+        What::Fresh(..) | What::Stale(..) | What::Nothing(_) => Err(Unfit),
     }
 }

@@ -292,22 +292,23 @@ impl Compositor {
                 trouble: None,
                 service: Arc::clone(&wanted.service),
             };
-            self.apart.forget(&wanted.key, now);
+            self.apart.forget(&wanted.key);
             store.put(&wanted.key, Held::Answer(stored), useful);
             return;
         }
-        if held.is_some() {
+        // Whatever is kept takes the mark off: where there is one, nothing is.
+        let was_apart = self.apart.is(&wanted.key, now);
+        if held.is_some() || !was_apart {
             store.remove(&wanted.key);
         }
         if answer.is_shareable() {
-            self.apart.forget(&wanted.key, now);
-        } else {
-            if let (Some(never @ Never::Vary(_)), false) = (&answer.stated.here.never, self.apart.is(&wanted.key, now))
-            {
-                tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
-            }
-            self.apart.note(&wanted.key, now);
+            self.apart.forget(&wanted.key);
+            return;
         }
+        if let (Some(never @ Never::Vary(_)), false) = (&answer.stated.here.never, was_apart) {
+            tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
+        }
+        self.apart.note(&wanted.key, now);
     }
 
     /// Notes that refreshing an answer failed, so that it is left alone for a while.

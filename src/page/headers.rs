@@ -18,6 +18,11 @@ pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 /// Bytes of `Surrogate-Key`, at most: caches and proxies take no more of one field.
 const MAX_KEYS: usize = 16 * 1024;
 
+/// The `Cache-Control` of a page that is one reader's.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+/// That of a page that nobody may keep.
+const NOBODY: HeaderValue = HeaderValue::from_static("no-store");
+
 /// What a page says about itself.
 #[derive(Debug, Clone)]
 pub struct Headers {
@@ -52,11 +57,8 @@ impl Headers {
     pub fn not_whole(&self) -> HeaderMap {
         let mut headers = self.lasting.clone();
         headers.remove(header::ETAG);
-        let downstream = match self.downstream {
-            private @ Downstream::Private => private,
-            Downstream::Never | Downstream::Asked | Downstream::For(_) => Downstream::Never,
-        };
-        headers.insert(header::CACHE_CONTROL, downstream.at(Instant::now()));
+        let nobody = if self.downstream == Downstream::Private { PRIVATE } else { NOBODY };
+        headers.insert(header::CACHE_CONTROL, nobody);
         headers
     }
 
@@ -137,8 +139,8 @@ impl Downstream {
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderValue {
         match self {
-            Self::Private => HeaderValue::from_static("private, no-store"),
-            Self::Never => HeaderValue::from_static("no-store"),
+            Self::Private => PRIVATE,
+            Self::Never => NOBODY,
             Self::Asked => HeaderValue::from_static("public, no-cache"),
             Self::For(freshness) => freshness.at(now),
         }

@@ -129,24 +129,58 @@ async fn a_personal_part_that_is_more_than_bytes_is_asked_for_once_and_the_page_
         asked_by(&site, uid).await;
     }
     let calls = site.calls("own");
-    let kinds: [(u16, &[(&'static str, &str)], &str); 4] = [
-        (
-            200,
-            &[("content-type", "text/html"), ("cache-control", "private"), ("link", "</a.css>; rel=stylesheet")],
-            "x",
-        ),
-        (200, &[("content-type", "text/html"), ("cache-control", "max-age=60")], "x"),
-        (204, &[("cache-control", "private")], ""),
-        (500, &[], ""),
+    let private = ("cache-control", "private");
+    let kinds = [
+        (200, vec![("content-type", "text/html"), private, ("link", "</a.css>; rel=stylesheet")], "x"),
+        (200, vec![("content-type", "text/html"), ("cache-control", "max-age=60")], "x"),
+        (204, vec![private], ""),
+        (500, vec![], ""),
     ];
-    for (times, (status, fields, body)) in (1..).zip(kinds) {
-        site.becomes("own", answers(status, fields, body));
+    for (times, (status, fields, body)) in (1..).zip(&kinds) {
+        site.becomes("own", answers(*status, fields, body));
         let uid = format!("kind {times}");
         let (page, way) = asked_by(&site, &uid).await;
         assert_eq!(way, Way::Composed, "{status} {fields:?}");
         assert!(page.ends_with(&format!("<p>b</p>{body}!")), "{page}");
         assert_eq!(site.calls("own"), calls + times);
     }
+    // What is tried in vain is tried seldom, and when it is of use again, always.
+    let (status, fields, body) = &kinds[0];
+    site.becomes("own", answers(*status, fields, body));
+    for _ in 0..20 {
+        assert_eq!(asked_by(&site, "1").await.1, Way::Composed);
+    }
+    site.becomes("own", who);
+    let mut tries = 1;
+    while asked_by(&site, "1").await.1 == Way::Composed && tries < 100 {
+        tries += 1;
+    }
+    assert!((2..=64).contains(&tries), "{tries}");
+    for _ in 0..5 {
+        assert_eq!(asked_by(&site, "1").await.1, Way::Open);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_in_for_a_gap_is_asked_for_before_the_others_are_filled() {
+    let own = "context = [\"cookie:uid\"]\n";
+    let page = "+++\nroute = \"/\"\n+++\n<fragment name=a /><fragment name=own><fragment name=b /></fragment>-<fragment name=slow />";
+    let site = TestCompositor::new()
+        .layout("p.html", page)
+        .fragment("a", html_kept("A", "max-age=60"))
+        .fragment("b", after(Duration::from_millis(150), html_kept("B", "max-age=60")))
+        .fragment_with("own", own, after(Duration::from_millis(5), who))
+        .fragment_with("slow", own, after(Duration::from_millis(100), who))
+        .start();
+    for uid in ["1", "2"] {
+        asked_by(&site, uid).await;
+    }
+    assert_eq!(asked_by(&site, "3").await, ("Auid=3-uid=3".to_owned(), Way::Open));
+    site.becomes("own", after(Duration::from_millis(5), answers(500, &[], "")));
+    let began = tokio::time::Instant::now();
+    assert_eq!(asked_by(&site, "4").await, ("AB-uid=4".to_owned(), Way::Composed));
+    assert_eq!(began.elapsed(), Duration::from_millis(155));
+    assert_eq!((site.calls("own"), site.calls("slow")), (4, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,8 +267,9 @@ fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
         .layout("q.html", "+++\nroute = \"/1\"\nquery = [\"n\"]\nmax_age = \"30s\"\n+++\n<fragment name=a />-<fragment name=d ttl=5s>F</fragment>")
         .layout("r.html", "+++\nroute = \"/2\"\n+++\n<fragment name=c locale=\"not de\" />-<fragment name=c /><fragment name=b />")
         .layout("s.html", "+++\nroute = \"/3\"\n+++\n<!doctype html><title>s</title><fragment name=a />-<fragment name=own>F</fragment>-<fragment name=b /><i>i</i><fragment name=own>F</fragment>.")
-        .layout("t.html", "+++\nroute = \"/4\"\n+++\n<fragment name=own required />-<fragment name=own timeout=4ms /><fragment name=d /><fragment name=c locale=de />")
+        .layout("t.html", "+++\nroute = \"/4\"\n+++\n<fragment name=own required />-<fragment name=own ttl=2s /><fragment name=own timeout=40ms /><fragment name=cart /><fragment name=d /><fragment name=c locale=de />")
         .fragment_with("own", "context = [\"cookie:uid\"]\n", own(versions))
+        .fragment_with("cart", "context = [\"cookie:uid\"]\n", who)
         .fragment("a", behaviour(0, "max-age=3, stale-while-revalidate=2"))
         .fragment("b", behaviour(1, "max-age=20, s-maxage=25, stale-while-revalidate=5"))
         .fragment_with("c", "context = [\"locale\"]\n", behaviour(2, "max-age=40, stale-while-revalidate=10"))

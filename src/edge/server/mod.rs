@@ -302,10 +302,9 @@ impl Pages {
         if wanted.part.drawn {
             return None;
         }
-        let whole = match self.compositor.ready(&wanted.request, began)? {
+        // To compress what is not kept whole is for a layer.
+        let whole = match self.compositor.ready(&wanted.request, began, coding == Coding::Identity)? {
             Ready::Whole(whole) => whole,
-            // Compressing is for a layer.
-            Ready::Open(_) if coding != Coding::Identity => return None,
             Ready::Open(open) => {
                 let held = if there.etag { request.headers.clone() } else { HeaderMap::new() };
                 let pages = Arc::clone(self);
@@ -513,7 +512,9 @@ impl Pages {
             }
             begun => {
                 let mut response = self.begun(begun, reader, reads, part, permit);
-                if self.compression.any() {
+                // As the layer has it for what it might have compressed.
+                let status = response.status();
+                if self.compression.any() && !status.is_server_error() && !status.is_redirection() {
                     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
                 }
                 self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);

@@ -5,7 +5,7 @@
 mod counted;
 mod stitched;
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::page::headers::{Downstream, OpenTag};
 use crate::page::key::Key;
 use crate::page::map::Map;
 use crate::page::outcome::{Outcome, Reason};
+use crate::page::policy::backoff::Trouble;
 use crate::page::stitch::{Gathered, gathered, stitch_open};
 use crate::page::verdict::Verdict;
 
@@ -31,8 +32,9 @@ use super::port::{self, Store};
 
 use counted::Counted;
 pub use counted::{Again, Part};
+pub(super) use stitched::fits;
 pub use stitched::{Filled, Form, Said, Stitched};
-use stitched::{Gap, Gaps, Held, plain};
+use stitched::{Gap, Gaps, Held};
 
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
@@ -40,6 +42,8 @@ const ONCE: usize = 1 << 14;
 const LONGEST: Duration = Duration::from_hours(1);
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
+/// Fields of a reader that most keys have room for.
+const FIELDS: usize = 16;
 /// Bytes that a kept page costs beside all that.
 const PAGE: usize = 2_500;
 
@@ -58,8 +62,44 @@ impl Place {
     }
 }
 
-/// Which pages hold which part, mostly one: their numbers and places.
-type Holding = Map<Key, SmallVec<[(u64, Weak<Place>); 1]>>;
+/// Which pages hold which part.
+type Holding = Map<Key, Pages>;
+
+/// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
+#[derive(Debug)]
+enum Pages {
+    One(u64, Weak<Place>),
+    Many(Map<u64, Weak<Place>>),
+}
+
+impl Pages {
+    fn add(&mut self, number: u64, place: Weak<Place>) {
+        match self {
+            Self::One(first, one) => {
+                *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (number, place)]));
+            }
+            Self::Many(all) => _ = all.insert(number, place),
+        }
+    }
+
+    /// Takes one out. `true`: that was the last.
+    fn remove(&mut self, number: u64) -> bool {
+        match self {
+            Self::One(only, _) => *only == number,
+            Self::Many(all) => {
+                all.remove(&number);
+                all.is_empty()
+            }
+        }
+    }
+
+    fn into_places(self) -> Vec<Weak<Place>> {
+        match self {
+            Self::One(_, place) => vec![place],
+            Self::Many(all) => all.into_values().collect(),
+        }
+    }
+}
 
 /// The same, for all.
 #[derive(Debug, Default)]
@@ -74,11 +114,8 @@ impl Table {
     fn remove<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64) {
         let mut table = self.lock();
         for part in parts {
-            if let Some(pages) = table.get_mut(part) {
-                pages.retain(|(known, _)| *known != number);
-                if pages.is_empty() {
-                    table.remove(part);
-                }
+            if table.get_mut(part).is_some_and(|pages| pages.remove(number)) {
+                table.remove(part);
             }
         }
     }
@@ -127,46 +164,63 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(request: &Request, began: Instant) -> Self {
-        Self { whole: key(b"page", request, None), open: None, began, at: request.at }
+        Self { whole: key(b"page", request, &request.template.reads), open: None, began, at: request.at }
     }
 }
 
 /// What tells one page from another: all that it is planned from, but for the time. Of the reader what these dimensions
-/// tell, or else all.
-fn key(kind: &[u8], request: &Request, of: Option<&[Dimension]>) -> Key {
+/// tell.
+fn key(kind: &[u8], request: &Request, dimensions: &[Dimension]) -> Key {
     // Their addresses: what is live is made anew as a whole when something of it changes.
     let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
     let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();
     let Visit { pattern, parameters, reader, host } = &request.visit;
     let fixed: [&[u8]; 4] = [kind, &template, &defaults, pattern.as_bytes()];
     let parameters = parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
-    let counts = |is: &dyn Fn(&Dimension) -> bool| of.is_none_or(|all| all.iter().any(is));
-    let known = [
-        ("device", reader.device.map(Device::as_str).filter(|_| counts(&|one| *one == Dimension::Device))),
-        ("region", reader.region.as_deref().filter(|_| counts(&|one| *one == Dimension::Region))),
-        ("locale", reader.locale.as_deref().filter(|_| counts(&|one| *one == Dimension::Locale))),
-    ];
-    let known = known.into_iter().filter_map(|(what, value)| Some([what.as_bytes(), value?.as_bytes()])).flatten();
-    let variants = reader.variants.iter().filter(|_| counts(&|one| *one == Dimension::Variant));
-    let variants = variants.flat_map(|(name, value)| [b"variant", name.as_bytes(), value.as_bytes()]);
-    let cookies = reader.cookies.iter();
-    let cookies = cookies
-        .filter(|(name, _)| counts(&|one| matches!(one, Dimension::Cookie(cookie) if cookie == name)))
-        .flat_map(|(name, value)| [b"cookie", name.as_bytes(), value.as_bytes()]);
-    let headers = reader.headers.iter();
-    let headers = headers
-        .filter(|(name, _)| counts(&|one| matches!(one, Dimension::Header(header) if *header == name.as_str())))
-        .flat_map(|(name, value)| [b"header", name.as_str().as_bytes(), value.as_bytes()]);
-    let context = std::iter::once(host.as_bytes()).chain(known).chain(variants).chain(cookies).chain(headers);
+    let mut context: SmallVec<[&[u8]; FIELDS]> = SmallVec::new();
+    context.push(host.as_bytes());
+    for dimension in dimensions {
+        let known = |what: &'static [u8], value: Option<&'static str>| value.map(|value| [what, value.as_bytes()]);
+        match dimension {
+            Dimension::Locale => context.extend(reader.locale.iter().flat_map(|locale| [b"locale", locale.as_bytes()])),
+            Dimension::Region => context.extend(reader.region.iter().flat_map(|region| [b"region", region.as_bytes()])),
+            Dimension::Device => {
+                context.extend(known(b"device", reader.device.map(Device::as_str)).into_iter().flatten());
+            }
+            Dimension::Variant => {
+                let all = reader.variants.iter();
+                context.extend(all.flat_map(|(name, value)| [b"variant", name.as_bytes(), value.as_bytes()]));
+            }
+            // Its pattern is in each key.
+            Dimension::Page => {}
+            Dimension::Cookie(name) => {
+                let all = reader.cookies.iter().filter(|(known, _)| known == name);
+                context.extend(all.flat_map(|(name, value)| [b"cookie", name.as_bytes(), value.as_bytes()]));
+            }
+            Dimension::Header(name) => {
+                let all = reader.headers.get_all(name).iter();
+                context.extend(all.flat_map(|value| [b"header", name.as_bytes(), value.as_bytes()]));
+            }
+        }
+    }
     Key::new(fixed.into_iter().chain(parameters), context)
 }
 
 impl Hot {
-    /// The page that is kept for a request, whole or else open.
-    pub(super) fn get(&self, store: &dyn Store, asked: &mut Asked, request: &Request) -> Option<Arc<Stitched>> {
+    /// The page that is kept for a request, whole or else `open`, where that is of use.
+    pub(super) fn get(
+        &self,
+        store: &dyn Store,
+        asked: &mut Asked,
+        request: &Request,
+        open: bool,
+    ) -> Option<Arc<Stitched>> {
         let whole = self.look(store, &asked.whole, asked);
         whole.or_else(|| {
-            let open = key(b"open", request, Some(&request.template.shared));
+            if !open {
+                return None;
+            }
+            let open = key(b"open", request, &request.template.shared);
             let page = self.look(store, &open, asked);
             asked.open = Some(open);
             page
@@ -211,8 +265,8 @@ impl Hot {
         }
         if !is_open {
             self.put(ports, key, None, asked, page);
-        } else if let Some(open) = open(page) {
-            self.put(ports, key, Some(&open), asked, page);
+        } else if let Some(gaps) = gaps(page) {
+            self.put(ports, key, Some(&gaps), asked, page);
         }
     }
 
@@ -236,7 +290,7 @@ impl Hot {
             let Some(port::Held::Answer(stored)) = store.get(&fetch.key) else { return };
             let old = if stored.trouble.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
             until = until.min(fresh_until + old);
-            held.push((fetch, answer));
+            held.push((fetch, answer, stored.trouble));
             parts.push(Held { fetch: Arc::clone(fetch), due });
         }
         let due = parts.iter().map(|part| part.due).min();
@@ -266,6 +320,7 @@ impl Hot {
         let stitched = Arc::new(Stitched {
             chunks: chunks.into(),
             gaps,
+            unfit: AtomicU32::new(0),
             key: key.clone(),
             said: Default::default(),
             forms: Default::default(),
@@ -291,13 +346,17 @@ impl Hot {
         {
             let mut table = self.table.lock();
             for part in &stitched.parts {
-                table.entry(part.fetch.key.clone()).or_default().push((number, Arc::downgrade(&place)));
+                let place = Arc::downgrade(&place);
+                match table.get_mut(&part.fetch.key) {
+                    Some(pages) => pages.add(number, place),
+                    None => _ = table.insert(part.fetch.key.clone(), Pages::One(number, place)),
+                }
             }
         }
         // What changed before this moment is seen here, and what changes after it is told to the place.
-        let is_same = |(fetch, answer): &(&Arc<Fetch>, &Arc<Answer>)| {
+        let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<Answer>, Option<Trouble>)| {
             matches!(store.get(&fetch.key), Some(port::Held::Answer(stored))
-                if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none())
+                if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none() && stored.trouble == *trouble)
         };
         if held.iter().all(is_same) {
             self.note(&stitched);
@@ -330,8 +389,8 @@ impl Hot {
 
     /// An answer is another now, or none: pages that hold it are no more.
     pub(super) fn changed(&self, key: &Key) {
-        let Some(places) = self.table.lock().remove(key) else { return };
-        for place in places.iter().filter_map(|(_, place)| place.upgrade()) {
+        let Some(pages) = self.table.lock().remove(key) else { return };
+        for place in pages.into_places().iter().filter_map(Weak::upgrade) {
             drop(place.page.swap(None));
         }
     }
@@ -371,7 +430,7 @@ fn asked(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
 
 /// The holes of a page that are open where it is kept but for its reader's own parts: those whose nanoservices are told of
 /// him, and those that are not kept. `None`: it cannot be kept so.
-fn open(page: &Page) -> Option<Vec<usize>> {
+fn gaps(page: &Page) -> Option<Vec<usize>> {
     let plan = &page.plan;
     // A part that is missing would not be missing for long.
     if !plan.is_flat() || !page.headers.lasting.contains_key(ETAG) {
@@ -387,7 +446,7 @@ fn open(page: &Page) -> Option<Vec<usize>> {
     let open: Vec<usize> = asked(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
         let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
-        plan.holes[hole].fragment.origin().is_some() && answer.and_then(plain).is_some()
+        plan.holes[hole].fragment.origin().is_some() && answer.is_some_and(fits)
     };
     let mut on_page = vec![false; plan.holes.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);
@@ -416,13 +475,13 @@ impl Opened {
             pieces.extend(gathered.pieces);
             pieces.len()
         };
-        // Holes that one answer fills are filled by one question.
-        let mut known: Map<&Key, usize> = Map::default();
+        // Holes that one fetch of the plan fills are filled by one question.
+        let mut known: Map<*const Fetch, usize> = Map::default();
         let (mut all, mut fragments, mut holes) = (Vec::new(), Vec::new(), Vec::new());
         for (chunk, hole) in filled.into_iter().filter(|(_, hole)| open.binary_search(hole).is_ok()) {
             let before = gather(&chunks[from..chunk]);
             from = chunk + 1;
-            let filled_by = *known.entry(&page.plan.of(hole)?.key).or_insert_with(|| {
+            let filled_by = *known.entry(Arc::as_ptr(page.plan.of(hole)?)).or_insert_with(|| {
                 fragments.push(hole);
                 fragments.len() - 1
             });

@@ -1,6 +1,6 @@
 //! A page that is kept as it was stitched: whole, or but for the gaps that each reader's own parts leave.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,10 @@ use super::{Asked, Table};
 const TOUCH: u64 = 250;
 /// How often it is seen to that a part is being asked for anew that is to be, in milliseconds.
 const AGAIN: u64 = 20;
+/// So often in a row it is tried in vain to fill a page's gaps,
+const IN_VAIN: u32 = 8;
+/// and then once in so many times.
+const SELDOM: u32 = 64;
 
 /// A page that is kept.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Stitched {
     pub chunks: Arc<[Bytes]>,
     /// What it leaves open; `None`: it is whole.
     pub(super) gaps: Option<Gaps>,
+    /// How often in a row it was asked for in vain: what filled its gaps changed more of it, or was late.
+    pub(super) unfit: AtomicU32,
     /// What it says of itself while it is fresh.
     pub(super) headers: Headers,
     /// What it varies on.
@@ -111,8 +117,12 @@ pub struct Filled {
     pub tag: Option<HeaderValue>,
 }
 
-/// The bytes of an answer that is nothing but bytes: the page around it stays as it is, and so does its head.
-pub(super) fn plain(answer: &Answer) -> Option<&Bytes> {
+/// Whether an answer is nothing but bytes, so that the page around it stays as it is, and so does its head.
+pub(in crate::engine) fn fits(answer: &Answer) -> bool {
+    plain(answer).is_some()
+}
+
+fn plain(answer: &Answer) -> Option<&Bytes> {
     let Answer { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer else {
         return None;
     };
@@ -226,6 +236,25 @@ impl Stitched {
     /// Which fragments of its layout fill its gaps.
     pub(in crate::engine) fn open(&self) -> &[usize] {
         self.gaps.as_ref().map(|gaps| &*gaps.fragments).unwrap_or_default()
+    }
+
+    /// Whether it is worth while to fill its gaps, rather than to compose it at once.
+    pub(in crate::engine) fn is_worth_it(&self) -> bool {
+        let unfit = self.unfit.load(Ordering::Relaxed);
+        if unfit < IN_VAIN {
+            return true;
+        }
+        self.unfit.store(unfit.wrapping_add(1).max(IN_VAIN), Ordering::Relaxed);
+        unfit.is_multiple_of(SELDOM)
+    }
+
+    /// It could be filled, or not.
+    pub(in crate::engine) fn note(&self, filled: bool) {
+        if !filled {
+            self.unfit.fetch_add(1, Ordering::Relaxed);
+        } else if self.unfit.load(Ordering::Relaxed) > 0 {
+            self.unfit.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The page with its gaps filled. `None` where it takes more than bytes to do that: another head, other

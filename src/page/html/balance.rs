@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::closing::written;
-use super::elements::RAW;
 use super::open::{MAX_DEPTH, Open, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
@@ -151,7 +150,7 @@ impl Walk<'_> {
             self.note(UNFINISHED.to_owned(), length - 1, length - 1..length, "&lt;".to_owned());
         }
         if !seen
-            && self.open.last().is_some_and(|last| RAW.contains(&&*last.name))
+            && self.open.last().is_some_and(Open::is_raw)
             && let Some(last) = self.open.pop()
         {
             let what = format!("`<{}>` is not closed", last.name);
@@ -221,6 +220,9 @@ impl Walk<'_> {
         let Some(ended) = self.open.end(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
+        if ended.len() == 1 {
+            return;
+        }
         let own = ended.last().map(|element| element.at);
         for left in written(ended, bare).into_iter().filter(|element| Some(element.at) != own) {
             let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
@@ -401,6 +403,9 @@ mod tests {
             "<![CDATA[",
             "<noscript>",
             "<noscript></noscript>",
+            "x\r",
+            "<!-- \r",
+            "<a title='\r\n",
         ] {
             let text = piece.repeat(20_000);
             let deep = "<b>".repeat(20_000) + &text;

@@ -1,9 +1,11 @@
 //! The elements that are open at a place of a text, as parsers keep them (HTML standard, 13.2.4.2).
 //! An end tag that HTML makes optional (13.1.2.4) may be missing.
 
+use std::borrow::Cow;
+
 use crate::page::map::Map;
 
-use super::elements::{BARRIERS, BREAKS_OUT, ENDS_PARAGRAPH, HOSTS, OPTIONAL, PARTS, RAW, SCOPES, SPECIAL, VOID};
+use super::elements::Kind;
 use super::tokens::StartTag;
 
 /// So many elements are kept inside each other, at most: many tags are looked for among all that are open.
@@ -21,7 +23,8 @@ enum Language {
 #[derive(Debug)]
 pub struct Open {
     /// Its name, in lower case.
-    pub name: String,
+    pub name: Cow<'static, str>,
+    kind: Kind,
     /// Where its start tag begins.
     pub at: usize,
     language: Language,
@@ -35,7 +38,7 @@ impl Open {
     /// Whether its end tag may be missing.
     #[must_use]
     pub fn is_optional(&self) -> bool {
-        self.is_one_of(&OPTIONAL)
+        self.is_one_of(Kind::OPTIONAL)
     }
 
     /// Whether it is of SVG or MathML.
@@ -44,20 +47,38 @@ impl Open {
         self.language != Language::Html
     }
 
-    fn is_one_of(&self, names: &[&str]) -> bool {
-        self.language == Language::Html && names.contains(&self.name.as_str())
+    fn is_one_of(&self, kind: Kind) -> bool {
+        self.language == Language::Html && self.kind.is(kind)
+    }
+
+    /// Whether it is a part of a table, by its name.
+    pub(super) fn is_part(&self) -> bool {
+        self.kind.is(Kind::PART)
+    }
+
+    /// Whether its text is no markup, by its name.
+    pub(super) fn is_raw(&self) -> bool {
+        self.kind.is(Kind::RAW)
+    }
+
+    fn is_template(&self) -> bool {
+        self.language == Language::Html && self.name == "template"
+    }
+
+    fn is_own(&self) -> bool {
+        self.kind.is(Kind::OWN)
     }
 
     /// Whether a `<template>` in it can be only its own: no parser passes it over, and nothing takes it away.
     #[must_use]
     pub fn is_host(&self) -> bool {
-        self.is_one_of(&HOSTS) || (self.language == Language::Html && self.name.contains('-'))
+        self.is_one_of(Kind::HOST)
     }
 
     /// Whether parsers treat it specially (13.2.4.2): blocks and such.
     #[must_use]
     pub fn is_special(&self) -> bool {
-        self.is_one_of(&SPECIAL) || self.is_point()
+        self.is_one_of(Kind::SPECIAL) || self.is_point()
     }
 
     /// Whether it is of SVG or MathML and holds HTML, so that its end implies that of nothing in it.
@@ -72,11 +93,11 @@ impl Open {
 pub struct Stack {
     open: Vec<Open>,
     /// How many of them have each name: most tags need no search.
-    count: Map<String, usize>,
+    count: Map<Cow<'static, str>, usize>,
 }
 
 impl Stack {
-    fn push(&mut self, tag: &StartTag, around: Language) {
+    fn push(&mut self, tag: &StartTag, (kind, own): (Kind, Cow<'static, str>), around: Language) {
         if self.depth() == MAX_DEPTH {
             return;
         }
@@ -94,14 +115,17 @@ impl Stack {
                         .iter()
                         .any(|html| attribute.value.eq_ignore_ascii_case(html))
             }),
-            (Language::MathMl, name) => is_mathml_text(name),
+            (Language::MathMl, _) => kind.is(Kind::MATHML_TEXT),
             _ => false,
         };
-        if let Some(last) = self.open.last_mut().filter(|last| last.is_one_of(&["template"])) {
-            last.holds_rows |= PARTS.contains(&name);
+        if let Some(last) = self.open.last_mut().filter(|last| last.is_template()) {
+            last.holds_rows |= kind.is(Kind::PART);
         }
-        *self.count.entry(name.to_owned()).or_default() += 1;
-        self.open.push(Open { name: name.to_owned(), at: tag.span.start, language, holds_html, holds_rows: false });
+        match self.count.get_mut(name) {
+            Some(count) => *count += 1,
+            None => _ = self.count.insert(own.clone(), 1),
+        }
+        self.open.push(Open { name: own, kind, at: tag.span.start, language, holds_html, holds_rows: false });
     }
 
     /// What a start tag that comes next is of.
@@ -109,7 +133,7 @@ impl Stack {
         let Some(last) = self.open.last() else { return Language::Html };
         let name = tag.name.as_str();
         let of_html = match last.language {
-            Language::MathMl if is_mathml_text(&last.name) => !matches!(name, "mglyph" | "malignmark"),
+            Language::MathMl if last.kind.is(Kind::MATHML_TEXT) => !matches!(name, "mglyph" | "malignmark"),
             Language::MathMl if last.name == "annotation-xml" => last.holds_html || name == "svg",
             _ => last.holds_html,
         };
@@ -139,7 +163,7 @@ impl Stack {
     }
 
     fn last_name(&self) -> Option<&str> {
-        self.last().map(|element| element.name.as_str())
+        self.last().map(|element| &*element.name)
     }
 
     fn holds(&self, name: &str) -> bool {
@@ -167,22 +191,23 @@ impl Stack {
     /// Takes up a start tag, and says which elements end where it begins, the innermost first.
     pub fn begin(&mut self, tag: &StartTag) -> Vec<Open> {
         let name = tag.name.as_str();
+        let (kind, own) = Kind::of(name);
         let mut ended = Vec::new();
         let mut language = self.language_of(tag);
         if language != Language::Html && breaks_out(tag) {
-            while self.last().is_some_and(|element| !element.holds_html && !is_own(&element.name)) {
+            while self.last().is_some_and(|element| !element.holds_html && !element.is_own()) {
                 ended.extend(self.pop());
             }
             language = Language::Html;
         }
         let foreign = language != Language::Html;
         if !foreign {
-            ended.extend(self.imply_ends(name));
+            ended.extend(self.imply_ends_of(name, kind));
         }
         // A slash closes nothing in HTML; it does in SVG and MathML, and in our own and ESI's elements.
-        let slash_closes = foreign || matches!(name, "svg" | "math") || is_own(name);
-        if !((VOID.contains(&name) && !foreign) || (tag.self_closing && slash_closes)) {
-            self.push(tag, language);
+        let slash_closes = foreign || matches!(name, "svg" | "math") || kind.is(Kind::OWN);
+        if !((kind.is(Kind::VOID) && !foreign) || (tag.self_closing && slash_closes)) {
+            self.push(tag, (kind, own), language);
         }
         ended
     }
@@ -195,10 +220,11 @@ impl Stack {
         }
         let at = self.open.iter().rposition(|element| element.name == name)?;
         // An end tag does not reach through these: parsers drop it.
+        let kind = self.open[at].kind;
         let scoped = |element: &Open| {
-            element.is_one_of(&BARRIERS) || element.is_point() || (is_own(&element.name) && !is_own(name))
+            element.is_one_of(Kind::BARRIER) || element.is_point() || (element.is_own() && !kind.is(Kind::OWN))
         };
-        if !BARRIERS.contains(&name) && self.open[at + 1..].iter().any(scoped) {
+        if !kind.is(Kind::BARRIER) && self.open[at + 1..].iter().any(scoped) {
             return None;
         }
         Some(self.pop_to(at))
@@ -212,6 +238,10 @@ impl Stack {
 
     /// Ends the elements that end where this one begins, and says which, the innermost first.
     pub fn imply_ends(&mut self, name: &str) -> Vec<Open> {
+        self.imply_ends_of(name, Kind::of(name).0)
+    }
+
+    fn imply_ends_of(&mut self, name: &str, kind: Kind) -> Vec<Open> {
         let mut ended = Vec::new();
         // 13.2.6.4.7: an item ends the one before it in its list, whatever of these is open in between.
         let items: &[&str] = match name {
@@ -221,14 +251,14 @@ impl Stack {
         };
         if items.iter().any(|item| self.holds(item)) {
             let stops = |element: &Open| {
-                is_own(&element.name) || (element.is_special() && !matches!(&*element.name, "address" | "div" | "p"))
+                element.is_own() || (element.is_special() && !matches!(&*element.name, "address" | "div" | "p"))
             };
             let found = self.open.iter().rposition(|element| items.contains(&&*element.name) || stops(element));
             if let Some(at) = found.filter(|at| items.contains(&&*self.open[*at].name)) {
                 ended.extend(self.pop_to(at));
             }
         }
-        if ENDS_PARAGRAPH.contains(&name) {
+        if kind.is(Kind::ENDS_PARAGRAPH) {
             ended.extend(self.end_in_scope("p"));
         }
         match name {
@@ -238,12 +268,16 @@ impl Stack {
             "table" => {
                 // One in another's rows, and in no cell of it, ends that, even from within MathML there.
                 let stops = |element: &Open| {
-                    element.is_one_of(&["table", "template", "td", "th", "caption"]) || is_own(&element.name)
+                    element.is_own()
+                        || (element.language == Language::Html
+                            && matches!(&*element.name, "table" | "template" | "td" | "th" | "caption"))
                 };
                 let at = self.open.iter().rposition(stops).filter(|at| self.open[*at].name == "table");
                 ended.extend(at.map(|at| self.pop_to(at)).unwrap_or_default());
             }
-            _ if is_heading(name) && self.last_name().is_some_and(is_heading) => ended.extend(self.pop()),
+            _ if kind.is(Kind::HEADING) && self.last().is_some_and(|last| last.kind.is(Kind::HEADING)) => {
+                ended.extend(self.pop());
+            }
             _ => {}
         }
         let implied: &[&str] = match name {
@@ -256,17 +290,17 @@ impl Stack {
         while self.last_name().is_some_and(|name| implied.contains(&name)) {
             ended.extend(self.pop());
         }
-        ended.extend(self.end_in_table(name));
+        ended.extend(self.end_in_table(name, kind));
         ended
     }
 
     /// 13.2.6.4.9 and what follows it: a cell, a row and so on end all in their table that they cannot stand in.
-    fn end_in_table(&mut self, name: &str) -> Vec<Open> {
+    fn end_in_table(&mut self, name: &str, kind: Kind) -> Vec<Open> {
         let around: &[&str] = match name {
             "td" | "th" => &["thead", "tbody", "tfoot", "tr"],
             "tr" => &["thead", "tbody", "tfoot"],
             "col" => &["colgroup"],
-            _ if PARTS.contains(&name) => &[],
+            _ if kind.is(Kind::PART) => &[],
             _ => return Vec::new(),
         };
         let from = self.table();
@@ -281,9 +315,8 @@ impl Stack {
     /// Where what is open in the innermost table begins, or in what is taken for one: a text may be for a table
     /// around it, and what stands in our own elements, too.
     fn table(&self) -> usize {
-        let begins = |element: &Open| {
-            matches!(&*element.name, "table" | "template") || element.is_point() || is_own(&element.name)
-        };
+        let begins =
+            |element: &Open| matches!(&*element.name, "table" | "template") || element.is_point() || element.is_own();
         self.open.iter().rposition(begins).map_or(0, |at| at + 1)
     }
 
@@ -294,7 +327,7 @@ impl Stack {
             let around = self.table().checked_sub(1).map(|at| &*self.open[at].name);
             matches!(around, Some("table" | "template"))
         };
-        PARTS.contains(&name) && !in_table()
+        Kind::of(name).0.is(Kind::PART) && !in_table()
     }
 
     /// Whether parsers pass over a start tag: of a part of a table that stands in none, of a table where only a
@@ -303,20 +336,21 @@ impl Stack {
     #[must_use]
     pub fn passes_over(&self, tag: &StartTag) -> bool {
         let name = tag.name.as_str();
-        if RAW.contains(&name) && !matches!(name, "script" | "textarea") && self.is_in_select() {
+        let (kind, _) = Kind::of(name);
+        if kind.is(Kind::RAW) && !matches!(name, "script" | "textarea") && self.is_in_select() {
             return true;
         }
         // Of forms inside each other there is but one.
         if name == "form" && self.holds("form") && !self.holds("template") {
             return true;
         }
-        let is_part = PARTS.contains(&name);
+        let is_part = kind.is(Kind::PART);
         if !(is_part || name == "table") || self.language_of(tag) != Language::Html {
             return false;
         }
         let from = self.table();
         let around = from.checked_sub(1).map(|at| &self.open[at]);
-        let begins_with_part = self.open.get(from).map(|element| PARTS.contains(&&*element.name));
+        let begins_with_part = self.open.get(from).map(Open::is_part);
         match around {
             Some(around) if around.name == "table" => false,
             Some(around) if around.is_point() => is_part,
@@ -344,31 +378,17 @@ impl Stack {
         // A button hides paragraphs only.
         let stops = |element: &Open| {
             element.is_point()
-                || is_own(&element.name)
-                || (element.is_one_of(&SCOPES) && (name == "p" || element.name != "button"))
+                || element.is_own()
+                || (element.is_one_of(Kind::SCOPE) && (name == "p" || element.name != "button"))
         };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         found.filter(|at| self.open[*at].name == name)
     }
 }
 
-/// MathML elements whose text is HTML (13.2.6).
-fn is_mathml_text(name: &str) -> bool {
-    matches!(name, "mi" | "mo" | "mn" | "ms" | "mtext")
-}
-
-/// Our own elements and ESI's, which are replaced by what they stand for: so what is inside is whole by
-/// itself, and ends nothing that is around.
-fn is_own(name: &str) -> bool {
-    matches!(name, "fragment" | "slot" | "when" | "include") || name.starts_with("esi:")
-}
-
-fn is_heading(name: &str) -> bool {
-    matches!(name, "h1" | "h2" | "h3" | "h4" | "h5" | "h6")
-}
-
 /// Whether parsers leave SVG and MathML at this tag (13.2.6.5).
 fn breaks_out(tag: &StartTag) -> bool {
     let named = |name| tag.attributes.iter().any(|attribute| attribute.name == name);
-    BREAKS_OUT.contains(&tag.name.as_str()) || (tag.name == "font" && ["color", "face", "size"].into_iter().any(named))
+    Kind::of(&tag.name).0.is(Kind::BREAKS_OUT)
+        || (tag.name == "font" && ["color", "face", "size"].into_iter().any(named))
 }

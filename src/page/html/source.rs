@@ -37,8 +37,12 @@ impl Reader for Source<'_> {
     }
 }
 
-/// How many bytes stand before the first of some.
+/// So far it is looked at once. Else all that is left would be searched for tags again behind each line's end.
+const WINDOW: usize = 1 << 10;
+
+/// How many bytes stand before the first of some, or at least do so.
 fn before(needle: &[u8], text: &[u8]) -> usize {
+    let text = &text[..text.len().min(WINDOW)];
     if needle.len() > FEW {
         return text.iter().position(|byte| needle.contains(byte)).unwrap_or(text.len());
     }
