@@ -224,7 +224,7 @@ async fn without_its_certificate_nothing_is_started() {
 }
 
 /// Heads and bodies of answers whose lengths are said, on a connection that stays open.
-async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
+pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     while found.len() < count {
         let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {

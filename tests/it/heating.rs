@@ -1,10 +1,12 @@
 //! Pages that are kept, whole or but for what is their readers' own: the same bytes and headers as those that are
 //! stitched, at every moment.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::HeaderMap;
@@ -12,12 +14,14 @@ use pasteup::engine::port::Request;
 use pasteup::engine::{Begun, Manner};
 use pasteup::page::context::Reader;
 use proptest::prelude::*;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::connecting::answers as answers_over;
 use crate::support::compositor::{Answer, TestCompositor, Way, after, answers, html_kept};
 use crate::support::process::{TestSite, client};
-use crate::support::service::RawService;
+use crate::support::service::{RawService, served};
 
 const PAGE: &str = "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=b />";
 
@@ -223,7 +227,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0_u8..5).prop_map(Step::Change),
         1 => (0_u8..5, any::<bool>()).prop_map(|(tag, soft)| Step::Purge(tag, soft)),
     ];
-    proptest::collection::vec(step, 1..80)
+    proptest::collection::vec(step, 1..60)
 }
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "own"];
@@ -296,7 +300,7 @@ async fn visit(plain: &TestCompositor, kept: &TestCompositor, page: u8, who: u8)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// The engine beside one that stitches each page anew.
     #[test]
@@ -407,6 +411,106 @@ async fn a_page_that_is_kept_whole_is_sent_like_any_other() {
     let line = format!("pasteup_fragment_outcomes_total{{fragment=\"a\",outcome=\"fresh\",reason=\"\"}} {asked}\n");
     assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
     assert_eq!(service.asked(), 1);
+}
+
+/// A nanoservice that says nothing but who asks, some sooner than others.
+async fn personal_service() -> SocketAddr {
+    let router = Router::new().fallback(async |headers: HeaderMap| {
+        let who = headers.get("cookie").map_or("nobody", |cookie| cookie.to_str().unwrap()).to_owned();
+        sleep(Duration::from_millis(who.len() as u64 % 4 * 3)).await;
+        ([("cache-control", "private"), ("content-type", "text/html")], format!("<b>{who}</b>"))
+    });
+    served(router).await
+}
+
+/// A site with a page that is kept but for a part of its reader's own.
+async fn personal_site() -> (TestSite, RawService) {
+    let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\n", &"<p>kept</p>".repeat(2_000)).await;
+    let own = personal_service().await;
+    let manifest = |name: &str, address: SocketAddr, more: &str| {
+        format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/\"\n{more}")
+    };
+    let site = TestSite::new()
+        .front("<!doctype html><title>p</title><fragment name=kept /><i><fragment name=own />!</i>")
+        .file("fragments/kept/fragment.toml", &manifest("kept", kept.address, ""))
+        .file("fragments/own/fragment.toml", &manifest("own", own, "context = [\"cookie:uid\"]\n"))
+        .file("pasteup.toml", "[page]\nstream = false\n")
+        .whole();
+    (site, kept)
+}
+
+#[tokio::test]
+async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
+    let (site, kept) = personal_site().await;
+    let server = site.serve().await;
+    let ask = async |name: &str, value: &str, method: http::Method| {
+        let asked = client().request(method, format!("{}/", server.pages)).header("cookie", "uid=7; other=x");
+        let answer = asked.header(name, value).send().await.unwrap();
+        (answer.status(), told(&answer), answer.content_length(), answer.bytes().await.unwrap())
+    };
+    // The first two are composed.
+    let stitched = ask("accept", "text/html", http::Method::GET).await;
+    let etag = stitched.1.iter().find(|(name, _)| name == "etag").unwrap().1.clone();
+    ask("accept", "text/html", http::Method::GET).await;
+    let mut asked = 2;
+    for (name, value, method) in [
+        ("accept", "text/html", http::Method::GET),
+        ("accept-encoding", "identity", http::Method::GET),
+        ("accept-encoding", "gzip", http::Method::GET),
+        ("accept", "text/html", http::Method::HEAD),
+        ("if-none-match", &*etag, http::Method::GET),
+        ("if-none-match", "\"other\"", http::Method::GET),
+    ] {
+        let (status, told, length, bytes) = ask(name, value, method.clone()).await;
+        asked += 1;
+        let known = value == etag;
+        assert_eq!(status, if known { 304 } else { 200 }, "{name}: {value}");
+        let coding = told.iter().find(|(name, _)| name == "content-encoding").map(|(_, coding)| coding.clone());
+        let bodily = |name: &str| ["content-type", "content-encoding"].contains(&name);
+        let told: Vec<_> = told.into_iter().filter(|(name, _)| !bodily(name)).collect();
+        let expected: Vec<_> = stitched.1.iter().filter(|(name, _)| !bodily(name)).cloned().collect();
+        assert_eq!(told, expected, "{name}: {value}");
+        if method == http::Method::GET && !known {
+            assert_eq!(decoded(coding.as_deref(), &bytes).await.as_bytes(), stitched.3, "{name}: {value}");
+        }
+        if coding.is_none() && !known && method == http::Method::GET {
+            assert_eq!(length, Some(stitched.3.len() as u64), "{name}: {value}");
+        }
+    }
+    // Each of them is counted, and nobody was asked in vain.
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    for name in ["kept", "own"] {
+        let line =
+            format!("pasteup_fragment_outcomes_total{{fragment=\"{name}\",outcome=\"fresh\",reason=\"\"}} {asked}\n");
+        assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
+    }
+    assert_eq!(kept.asked(), 1);
+}
+
+#[tokio::test]
+async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that() {
+    let (site, _kept) = personal_site().await;
+    let server = site.serve().await;
+    let readers = (0..12).map(async |reader: usize| {
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
+        // Several at once on one connection, each of another reader; some leave before they are answered.
+        let uids: Vec<String> =
+            (0..20).map(|turn| "x".repeat((reader * 7 + turn * 5) % 13) + &turn.to_string()).collect();
+        for uid in &uids {
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: uid={uid}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+        }
+        if reader.is_multiple_of(3) {
+            return;
+        }
+        for (uid, (head, body)) in uids.iter().zip(answers_over(&mut stream, uids.len()).await) {
+            let page = String::from_utf8(body).unwrap();
+            assert!(page.ends_with(&format!("<i><b>uid={uid}</b>!</i>")), "{uid}: {}", &page[page.len() - 60..]);
+            assert_eq!(page.matches("uid=").count(), 1);
+            assert!(head.contains(&"cache-control: private, no-store".to_owned()), "{head:?}");
+        }
+    });
+    futures::future::join_all(readers).await;
 }
 
 async fn decoded(coding: Option<&str>, bytes: &[u8]) -> String {
