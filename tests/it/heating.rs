@@ -188,6 +188,23 @@ async fn what_stands_in_for_a_gap_is_asked_for_before_the_others_are_filled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hosts_share_a_page_that_is_kept_unless_it_can_name_them() {
+    let page = |text: &str| format!("+++\nroute = \"/\"\nesi = true\n+++\n{text}<fragment name=a />");
+    for (text, shared) in [("", true), ("<esi:vars>$(HTTP_HOST)</esi:vars>", false)] {
+        let site =
+            TestCompositor::new().layout("p.html", &page(text)).fragment("a", html_kept("A", "max-age=60")).start();
+        let ask = async |target: &str| site.serve(target, Reader::default()).await;
+        for _ in 0..2 {
+            ask("//one.test/").await;
+        }
+        assert_eq!(ask("//one.test/").await.2, Way::Whole);
+        let (_, bytes, way) = ask("//two.test/").await;
+        let expected = if shared { ("A", Way::Whole) } else { ("two.testA", Way::Composed) };
+        assert_eq!((std::str::from_utf8(&bytes).unwrap(), way), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_personal_part_does_not_hold_up_what_is_kept() {
     let site = personal(after(Duration::from_millis(500), who));
     for uid in ["1", "2"] {

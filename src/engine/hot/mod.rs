@@ -164,7 +164,11 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(request: &Request, began: Instant) -> Self {
-        Self { whole: key(b"page", request, &request.template.reads), open: None, began, at: request.at }
+        let Request { template, visit, defaults, .. } = request;
+        let make = || key(b"page", request, &template.reads);
+        let is_only = template.reads.is_empty() && !template.reads_host && visit.parameters.is_empty();
+        let whole = if is_only { template.only.get(defaults, &visit.pattern, make) } else { make() };
+        Self { whole, open: None, began, at: request.at }
     }
 }
 
@@ -178,7 +182,9 @@ fn key(kind: &[u8], request: &Request, dimensions: &[Dimension]) -> Key {
     let fixed: [&[u8]; 4] = [kind, &template, &defaults, pattern.as_bytes()];
     let parameters = parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     let mut context: SmallVec<[&[u8]; FIELDS]> = SmallVec::new();
-    context.push(host.as_bytes());
+    if request.template.reads_host {
+        context.push(host.as_bytes());
+    }
     for dimension in dimensions {
         let known = |what: &'static [u8], value: Option<&'static str>| value.map(|value| [what, value.as_bytes()]);
         match dimension {

@@ -25,7 +25,7 @@ use super::markup::MAX_DEPTH;
 use super::needs::Needs;
 use super::node::{Load, Mark, Node};
 use super::parts::Parts;
-use super::template::{Takeover, Template};
+use super::template::{OnlyKey, Takeover, Template};
 use super::title::Title;
 
 /// Partials inside each other, at most.
@@ -134,6 +134,7 @@ fn assemble_for(
     .digested();
     let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
     let shared = html.shared().into_iter().collect();
+    let reads_host = html.reads_host(&nested);
     let reads = reads(&dimensions, &nested, &front.experiments);
     let template = Template {
         file: file.source.file.clone(),
@@ -152,6 +153,8 @@ fn assemble_for(
         dimensions,
         shared,
         reads,
+        reads_host,
+        only: OnlyKey::default(),
         experiments: front.experiments.clone(),
         takeovers: Vec::new(),
     };

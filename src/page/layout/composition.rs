@@ -11,6 +11,7 @@ use semver::VersionReq;
 use url::Url;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::page::catalogue::Catalogue;
 use crate::page::context::{Conditions, Dimension, Reader, Visit};
 use crate::page::defaults::Defaults;
 use crate::page::diagnostic::Spot;
@@ -312,6 +313,13 @@ impl Composition {
         let included = |fragment: &Arc<FragmentUse>| matches!(fragment.service, Service::Included { .. });
         let tested = |condition: &Condition| matches!(condition, Condition::First(..));
         !self.values.is_empty() || self.conditions.iter().any(tested) || self.fragments.iter().any(included)
+    }
+
+    /// Whether anything in it, or in what may fill it, can name the host that is asked.
+    #[must_use]
+    pub fn reads_host(&self, nested: &Catalogue) -> bool {
+        let filled = self.fragments.iter().filter_map(|fragment| fragment.manifest()).chain(nested.manifests());
+        self.has_variables() || filled.into_iter().any(|manifest| manifest.esi)
     }
 
     /// What the page varies on for its sake, each once: by what nanoservices are told, by conditions, by

@@ -16,7 +16,7 @@ use crate::page::manifest::Manifest;
 use super::assemble::reads;
 use super::composition::{Composition, Condition, FragmentUse, Part, Service};
 use super::node::{Load, Piece};
-use super::template::Template;
+use super::template::{OnlyKey, Template};
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
@@ -132,6 +132,7 @@ impl Template {
         .digested();
         let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
         let shared = html.shared().into_iter().collect();
+        let reads_host = html.reads_host(&nested);
         let experiments = experiments(places);
         let reads = reads(&dimensions, &nested, &experiments);
         Self {
@@ -149,6 +150,8 @@ impl Template {
             dimensions,
             shared,
             reads,
+            reads_host,
+            only: OnlyKey::default(),
             scripts: Scripts { late: None, lazy: None },
             alone: Some(Alone {
                 pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),

@@ -1,6 +1,6 @@
 //! A layout, whole: what pages are planned from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use crate::page::catalogue::Catalogue;
 use crate::page::context::{Dimension, Reader, Visit};
 use crate::page::csp::Scripts;
+use crate::page::defaults::Defaults;
 use crate::page::diagnostic::Located;
 use crate::page::experiment::Experiment;
+use crate::page::key::Key;
 use crate::page::lazy::PAGE;
 use crate::page::manifest::Manifest;
 use crate::page::route::Pattern;
@@ -50,6 +52,10 @@ pub struct Template {
     pub shared: Vec<Dimension>,
     /// What has to be known of a reader: what the page varies on, or may come to.
     pub reads: Vec<Dimension>,
+    /// Whether anything on it may depend on the host that is asked: ESI's variables can name it.
+    pub reads_host: bool,
+    /// What its pages are kept under, where that is the same for everybody.
+    pub only: OnlyKey,
     /// The compositor's own scripts that it has; its policy allows them.
     pub scripts: Scripts,
     /// It is a fragment by itself, which scripts take whole; what it is for.
@@ -58,6 +64,19 @@ pub struct Template {
     pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.
     pub takeovers: Vec<Takeover>,
+}
+
+/// The key of a page that is the same for everybody, once it was made, by the defaults and the pattern beside it.
+#[derive(Debug, Default)]
+pub struct OnlyKey(OnceLock<(Arc<Defaults>, String, Key)>);
+
+impl OnlyKey {
+    /// The key, which is made where it was not yet, or by others.
+    pub fn get(&self, defaults: &Arc<Defaults>, pattern: &str, make: impl Fn() -> Key) -> Key {
+        let (by, of, key) = self.0.get_or_init(|| (Arc::clone(defaults), pattern.to_owned(), make()));
+        // A layout of several routes, or that outlives its defaults, is rare.
+        if Arc::ptr_eq(by, defaults) && of == pattern { key.clone() } else { make() }
+    }
 }
 
 /// A layout that is served in another's place for a time.

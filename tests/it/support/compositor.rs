@@ -291,10 +291,16 @@ impl TestCompositor {
         how: impl AsyncFnOnce(&Compositor, pasteup::engine::Request) -> T,
     ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
+        // `//HOST/PATH` is asked of another host.
+        let (host, target) = match target.strip_prefix("//").and_then(|rest| rest.find('/').map(|at| rest.split_at(at)))
+        {
+            Some((host, target)) => (host, target),
+            None => ("courier.test", target),
+        };
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
-        let visit = template.visit(pattern, parameters, query, reader, "courier.test".to_owned());
+        let visit = template.visit(pattern, parameters, query, reader, host.to_owned());
         let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&self.defaults), Trace::new());
         how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
     }
