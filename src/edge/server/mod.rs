@@ -365,7 +365,8 @@ impl Pages {
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
         let part =
             take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
-        let visit = template.visit(pattern, parameters, request.uri.query(), reader, host(request));
+        let host = if template.reads_host { host(request) } else { String::new() };
+        let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
         let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&snapshot.defaults), trace.clone());
