@@ -69,13 +69,20 @@ pub(super) struct Counted {
     answered: Buckets,
     known: Buckets,
     page: String,
-    /// What is the same each time, but that it is old from an instant on; those that are old first come first.
-    parts: Vec<(Part, Option<Instant>)>,
-    /// How often so many of them were old, less one.
-    old: Vec<AtomicU64>,
+    /// What is the same each time, but that it grows old; what does so first comes first.
+    same: Vec<Same>,
     /// What is not, and how often it was what.
     gaps: Vec<(Part, [AtomicU64; CACHES.len()])>,
     observer: Arc<dyn Observer>,
+}
+
+/// A part that is the same each time.
+struct Same {
+    part: Part,
+    /// From when on it is old, where it grows so.
+    old_from: Option<Instant>,
+    /// How often it was.
+    old: AtomicU64,
 }
 
 /// What the store may do for what fills a gap.
@@ -118,8 +125,13 @@ impl Counted {
             Part { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
         let same = outcomes.filter(|(hole, _)| !gaps.contains(hole));
-        let mut parts: Vec<_> = same.map(|(hole, outcome)| (part(hole, outcome), outcome.fresh_until)).collect();
-        parts.sort_by_key(|(_, until)| (until.is_none(), *until));
+        let same = same.map(|(hole, outcome)| Same {
+            part: part(hole, outcome),
+            old_from: outcome.fresh_until,
+            old: AtomicU64::new(0),
+        });
+        let mut same: Vec<Same> = same.collect();
+        same.sort_by_key(|one| (one.old_from.is_none(), one.old_from));
         let open = gaps.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
         Self {
             times: AtomicU64::new(0),
@@ -127,8 +139,7 @@ impl Counted {
             answered: std::array::from_fn(|_| AtomicU32::new(0)),
             known: std::array::from_fn(|_| AtomicU32::new(0)),
             page: page.plan.visit.pattern.clone(),
-            old: parts.iter().map(|_| AtomicU64::new(0)).collect(),
-            parts,
+            same,
             gaps: open.map(|part| (part, [const { AtomicU64::new(0) }; CACHES.len()])).collect(),
             observer: Arc::clone(observer),
         }
@@ -136,9 +147,8 @@ impl Counted {
 
     /// It was sent as it is at an instant, and what the store did for what fills its gaps was this.
     pub(super) fn sent(&self, now: Instant, filled: impl Iterator<Item = Cache>) {
-        let is_old = |(_, until): &(Part, Option<Instant>)| until.is_some_and(|until| until <= now);
-        if self.parts.first().is_some_and(is_old) {
-            self.old[self.parts.partition_point(is_old) - 1].fetch_add(1, Ordering::Relaxed);
+        for one in self.same.iter().take_while(|one| one.old_from.is_some_and(|from| from <= now)) {
+            one.old.fetch_add(1, Ordering::Relaxed);
         }
         let mut asked = false;
         for ((_, counts), cache) in self.gaps.iter().zip(filled) {
@@ -165,18 +175,15 @@ impl Counted {
         if times == 0 {
             return;
         }
-        // Whenever a part was old, all before it were.
-        let mut old = 0;
-        let mut same = Vec::with_capacity(self.parts.len());
-        for ((part, _), count) in self.parts.iter().zip(&self.old).rev() {
-            old += take(count);
-            same.extend([(part.clone(), times.saturating_sub(old)), (part.grown_old(), old)]);
-        }
+        let same = self.same.iter().flat_map(|Same { part, old, .. }| {
+            let old = take(old);
+            [(part.clone(), times.saturating_sub(old)), (part.grown_old(), old)]
+        });
         let open = self.gaps.iter().flat_map(|(part, counts)| {
             let each = CACHES.into_iter().zip(counts);
             each.map(|(cache, count)| (Part { cache: Some(cache), ..part.clone() }, take(count)))
         });
-        let parts: Vec<_> = same.into_iter().chain(open).filter(|(_, times)| *times > 0).collect();
+        let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
         let again = Again { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
         self.observer.composed_again(&again);
         for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {

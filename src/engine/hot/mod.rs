@@ -2,48 +2,48 @@
 //! What is kept is what stitching would make now: with the first part that changes, it is no more. A page that nobody
 //! else may have is kept but for the parts that are its reader's own.
 
+mod asked;
 mod counted;
+mod opened;
 mod stitched;
+mod table;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, ArcSwapWeak};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, SET_COOKIE};
-use jiff::Timestamp;
-use smallvec::SmallVec;
 
 use crate::page::answer::Answer;
-use crate::page::context::{Device, Dimension, Visit};
 use crate::page::fetch::Fetch;
-use crate::page::headers::{Downstream, OpenTag};
+use crate::page::headers::Downstream;
 use crate::page::key::Key;
-use crate::page::map::Map;
-use crate::page::outcome::{Outcome, Reason};
 use crate::page::policy::backoff::Trouble;
-use crate::page::stitch::{Gathered, gathered, stitch_open};
+use crate::page::stitch::{Gathered, gathered};
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
 use super::port::{self, Store};
 
+pub(super) use asked::Asked;
+use asked::key;
 use counted::Counted;
 pub use counted::{Again, Part};
+use opened::{Opened, asked, gaps};
+use stitched::Held;
 pub(super) use stitched::fits;
 pub use stitched::{Filled, Form, Said, Stitched};
-use stitched::{Gap, Gaps, Held};
+use table::Table;
 
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
-/// The longest that a page is kept whole, be it without any part.
+/// The longest that a page is kept, be it without any part.
 const LONGEST: Duration = Duration::from_hours(1);
 /// Bytes that one part of a kept page costs beside the page's bytes: its key, its name, its place in a table.
 const PART: usize = 200;
-/// Fields of a reader that most keys have room for.
-const FIELDS: usize = 16;
 /// Bytes that a kept page costs beside all that.
 const PAGE: usize = 2_500;
 
@@ -62,69 +62,10 @@ impl Place {
     }
 }
 
-/// Which pages hold which part.
-type Holding = Map<Key, Pages>;
-
-/// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
-#[derive(Debug)]
-enum Pages {
-    One(u64, Weak<Place>),
-    Many(Map<u64, Weak<Place>>),
-}
-
-impl Pages {
-    fn add(&mut self, number: u64, place: Weak<Place>) {
-        match self {
-            Self::One(first, one) => {
-                *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (number, place)]));
-            }
-            Self::Many(all) => _ = all.insert(number, place),
-        }
-    }
-
-    /// Takes one out. `true`: that was the last.
-    fn remove(&mut self, number: u64) -> bool {
-        match self {
-            Self::One(only, _) => *only == number,
-            Self::Many(all) => {
-                all.remove(&number);
-                all.is_empty()
-            }
-        }
-    }
-
-    fn into_places(self) -> Vec<Weak<Place>> {
-        match self {
-            Self::One(_, place) => vec![place],
-            Self::Many(all) => all.into_values().collect(),
-        }
-    }
-}
-
-/// The same, for all.
-#[derive(Debug, Default)]
-struct Table(Mutex<Holding>);
-
-impl Table {
-    fn lock(&self) -> MutexGuard<'_, Holding> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A page does not hold these parts any more.
-    fn remove<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64) {
-        let mut table = self.lock();
-        for part in parts {
-            if table.get_mut(part).is_some_and(|pages| pages.remove(number)) {
-                table.remove(part);
-            }
-        }
-    }
-}
-
 /// Places of a front, which has one for each of many hashes.
 const FRONT: usize = 1 << 12;
 
-/// The pages that are kept whole.
+/// The pages that are kept.
 pub(super) struct Hot {
     /// Where pages were found last, by their keys' hashes: the store keeps count of each look, which takes longer than all
     /// else. It keeps none alive.
@@ -147,69 +88,6 @@ impl Default for Hot {
             all: Mutex::default(),
         }
     }
-}
-
-/// A page that is asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    /// What tells it from others.
-    whole: Key,
-    /// What tells it from others but for its personal parts, once that was asked for.
-    open: Option<Key>,
-    /// Before its plan was made.
-    began: Instant,
-    /// The time that conditions are judged at.
-    at: Timestamp,
-}
-
-impl Asked {
-    pub(super) fn new(request: &Request, began: Instant) -> Self {
-        let Request { template, visit, defaults, .. } = request;
-        let make = || key(b"page", request, &template.reads);
-        let is_only = template.reads.is_empty() && !template.reads_host && visit.parameters.is_empty();
-        let whole = if is_only { template.only.get(defaults, &visit.pattern, make) } else { make() };
-        Self { whole, open: None, began, at: request.at }
-    }
-}
-
-/// What tells one page from another: all that it is planned from, but for the time. Of the reader what these dimensions
-/// tell.
-fn key(kind: &[u8], request: &Request, dimensions: &[Dimension]) -> Key {
-    // Their addresses: what is live is made anew as a whole when something of it changes.
-    let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
-    let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();
-    let Visit { pattern, parameters, reader, host } = &request.visit;
-    let fixed: [&[u8]; 4] = [kind, &template, &defaults, pattern.as_bytes()];
-    let parameters = parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
-    let mut context: SmallVec<[&[u8]; FIELDS]> = SmallVec::new();
-    if request.template.reads_host {
-        context.push(host.as_bytes());
-    }
-    for dimension in dimensions {
-        let known = |what: &'static [u8], value: Option<&'static str>| value.map(|value| [what, value.as_bytes()]);
-        match dimension {
-            Dimension::Locale => context.extend(reader.locale.iter().flat_map(|locale| [b"locale", locale.as_bytes()])),
-            Dimension::Region => context.extend(reader.region.iter().flat_map(|region| [b"region", region.as_bytes()])),
-            Dimension::Device => {
-                context.extend(known(b"device", reader.device.map(Device::as_str)).into_iter().flatten());
-            }
-            Dimension::Variant => {
-                let all = reader.variants.iter();
-                context.extend(all.flat_map(|(name, value)| [b"variant", name.as_bytes(), value.as_bytes()]));
-            }
-            // Its pattern is in each key.
-            Dimension::Page => {}
-            Dimension::Cookie(name) => {
-                let all = reader.cookies.iter().filter(|(known, _)| known == name);
-                context.extend(all.flat_map(|(name, value)| [b"cookie", name.as_bytes(), value.as_bytes()]));
-            }
-            Dimension::Header(name) => {
-                let all = reader.headers.get_all(name).iter();
-                context.extend(all.flat_map(|value| [b"header", name.as_bytes(), value.as_bytes()]));
-            }
-        }
-    }
-    Key::new(fixed.into_iter().chain(parameters), context)
 }
 
 impl Hot {
@@ -349,16 +227,7 @@ impl Hot {
         });
         let place =
             Arc::new(Place { page: ArcSwapOption::from(Some(Arc::clone(&stitched))), size: AtomicUsize::new(size) });
-        {
-            let mut table = self.table.lock();
-            for part in &stitched.parts {
-                let place = Arc::downgrade(&place);
-                match table.get_mut(&part.fetch.key) {
-                    Some(pages) => pages.add(number, place),
-                    None => _ = table.insert(part.fetch.key.clone(), Pages::One(number, place)),
-                }
-            }
-        }
+        self.table.add(stitched.parts.iter().map(|part| &part.fetch.key), number, &place);
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<Answer>, Option<Trouble>)| {
             matches!(store.get(&fetch.key), Some(port::Held::Answer(stored))
@@ -395,8 +264,7 @@ impl Hot {
 
     /// An answer is another now, or none: pages that hold it are no more.
     pub(super) fn changed(&self, key: &Key) {
-        let Some(pages) = self.table.lock().remove(key) else { return };
-        for place in pages.into_places().iter().filter_map(Weak::upgrade) {
+        for place in self.table.take(key).iter().filter_map(Weak::upgrade) {
             drop(place.page.swap(None));
         }
     }
@@ -425,81 +293,5 @@ impl Hot {
             all.iter().filter_map(Weak::upgrade).collect()
         };
         all.iter().for_each(|whole| whole.counted.tell());
-    }
-}
-
-/// What was asked for, for a page.
-fn asked(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
-    let known = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
-    known.filter(|(_, outcome)| outcome.reason != Some(Reason::Condition))
-}
-
-/// The holes of a page that are open where it is kept but for its reader's own parts: those whose nanoservices are told of
-/// him, and those that are not kept. `None`: it cannot be kept so.
-fn gaps(page: &Page) -> Option<Vec<usize>> {
-    let plan = &page.plan;
-    // A part that is missing would not be missing for long.
-    if !plan.is_flat() || !page.headers.lasting.contains_key(ETAG) {
-        return None;
-    }
-    // One that came in just now is looked up the next time.
-    let is_kept = |hole: usize, outcome: &Outcome| {
-        let answered = plan.of(hole).zip(outcome.answer.as_ref());
-        answered.is_some_and(|(fetch, answer)| !answer.lifetime(fetch).useful().is_zero())
-    };
-    let is_open =
-        |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_kept(*hole, outcome);
-    let open: Vec<usize> = asked(page).filter(is_open).map(|(hole, _)| hole).collect();
-    let can_be_open = |hole: usize| {
-        let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
-        plan.holes[hole].fragment.origin().is_some() && answer.is_some_and(fits)
-    };
-    let mut on_page = vec![false; plan.holes.len()];
-    plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);
-    // What was asked for and is not on the page would be asked for, too.
-    let all_on_page = asked(page).all(|(hole, _)| on_page[hole]);
-    (all_on_page && open.iter().all(|hole| can_be_open(*hole))).then_some(open)
-}
-
-/// A page but for what fills some of its holes.
-struct Opened {
-    pieces: Vec<Bytes>,
-    copied: usize,
-    /// The holes, in the order in which they stand on it.
-    holes: Vec<usize>,
-    gaps: Gaps,
-}
-
-impl Opened {
-    /// `None` where it does not show all of these holes, which are sorted, by bytes alone.
-    fn new(page: &Page, open: &[usize]) -> Option<Self> {
-        let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
-        let (mut pieces, mut copied, mut from) = (Vec::new(), 0, 0);
-        let mut gather = |chunks: &[Bytes]| {
-            let gathered = gathered(chunks);
-            copied += gathered.copied;
-            pieces.extend(gathered.pieces);
-            pieces.len()
-        };
-        // Holes that one fetch of the plan fills are filled by one question.
-        let mut known: Map<*const Fetch, usize> = Map::default();
-        let (mut all, mut fragments, mut holes) = (Vec::new(), Vec::new(), Vec::new());
-        for (chunk, hole) in filled.into_iter().filter(|(_, hole)| open.binary_search(hole).is_ok()) {
-            let before = gather(&chunks[from..chunk]);
-            from = chunk + 1;
-            let filled_by = *known.entry(Arc::as_ptr(page.plan.of(hole)?)).or_insert_with(|| {
-                fragments.push(hole);
-                fragments.len() - 1
-            });
-            all.push(Gap { before, filled_by });
-            holes.push(hole);
-        }
-        gather(&chunks[from..]);
-        let mut others = asked(page).filter(|(hole, _)| open.binary_search(hole).is_err());
-        let is_private =
-            others.any(|(_, outcome)| outcome.answer.as_ref().is_some_and(|answer| answer.stated.is_private()));
-        let tag = OpenTag::of(&page.plan, &page.outcomes, open);
-        let gaps = Gaps { all: all.into(), fragments: fragments.into(), tag, is_private };
-        (holes.len() == open.len()).then_some(Self { pieces, copied, holes, gaps })
     }
 }
