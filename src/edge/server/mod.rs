@@ -186,8 +186,8 @@ fn seen(request: &Parts, peer: Option<SocketAddr>, snapshot: &Snapshot) -> (bool
 enum Hit {
     /// All of it is there.
     Whole(Whole),
-    /// It leaves something open.
-    Open(Later),
+    /// What it leaves open is being asked for.
+    Later(Later),
 }
 
 /// A page that is kept whole, for who asks for it.
@@ -243,7 +243,7 @@ impl Pages {
     ) -> Option<Either<http::Response<Chunks>, Later>> {
         let Whole { said, chunks, trace } = match self.hit(request, peer)? {
             Hit::Whole(whole) => whole,
-            Hit::Open(later) => return Some(Either::Right(later)),
+            Hit::Later(later) => return Some(Either::Right(later)),
         };
         let mut headers = said.headers.clone();
         sign(&mut headers, &trace);
@@ -265,7 +265,7 @@ impl Pages {
     ) -> Option<Either<(Vec<u8>, Chunks), Later>> {
         let Whole { said, chunks, trace } = match self.hit(request, peer)? {
             Hit::Whole(whole) => whole,
-            Hit::Open(later) => return Some(Either::Right(later)),
+            Hit::Later(later) => return Some(Either::Right(later)),
         };
         let mut head = match chunks {
             Some(_) => {
@@ -313,11 +313,11 @@ impl Pages {
                 let answer = async move {
                     let begun = pages.compositor.complete(request, open, stream).await;
                     let reader = For { snapshot: &snapshot, trace: &trace, held: &held, drawing: None };
-                    pages.completed(begun, &reader, Open { reads, part, pattern, began }, permit)
+                    pages.completed(begun, &reader, Waited { reads, part, pattern, began }, permit)
                 };
                 let answer =
                     AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
-                return Some(Hit::Open(answer.boxed()));
+                return Some(Hit::Later(answer.boxed()));
             }
         };
         let (form, chunks) = match coding {
@@ -493,8 +493,8 @@ impl Pages {
     }
 
     /// The answer with a page that was kept open, past all layers.
-    fn completed(&self, begun: Begun, reader: &For<'_>, wanted: Open, permit: OwnedSemaphorePermit) -> Response {
-        let Open { reads, part, pattern, began } = wanted;
+    fn completed(&self, begun: Begun, reader: &For<'_>, waited: Waited, permit: OwnedSemaphorePermit) -> Response {
+        let Waited { reads, part, pattern, began } = waited;
         let mut response = match begun {
             Begun::Filled(Filled { stitched, chunks, tag }) => {
                 let mut headers = self.said(&stitched, None, reader.snapshot, Instant::now()).headers.clone();
@@ -538,8 +538,8 @@ struct For<'a> {
     drawing: Option<&'a Drawing>,
 }
 
-/// What else is known of a page that was kept open.
-struct Open {
+/// What else is known of a page that is waited for past all layers.
+struct Waited {
     /// What it varies on at most.
     reads: Vec<Dimension>,
     part: Part,
