@@ -59,7 +59,8 @@ pub struct Compositor {
 }
 
 /// How long a page's head waits for parts that are nearly there, once it could leave: a page that is
-/// whole may be kept downstream, and one that is streamed may not.
+/// whole may be kept downstream, and one that is streamed may not. Where it may not anyhow, and a part is known to take
+/// longer, it does not wait.
 pub(super) const NEARLY: Duration = Duration::from_millis(10);
 
 /// A page, composed.
@@ -273,7 +274,8 @@ impl Compositor {
 
     async fn begin_as(&self, request: Request, asked: Option<Asked>, before: (Instant, Ahead)) -> Begun {
         let trace = request.trace.clone();
-        let patience = before.0 + NEARLY;
+        let began = before.0;
+        let mut patience = None;
         let mut fan_out = self.plan(request, before);
         loop {
             // Whether the head is known is a question to all parts: it is put once for all that is there.
@@ -289,6 +291,7 @@ impl Compositor {
                 // The other parts are of no use to anybody.
                 return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
             };
+            let patience = *patience.get_or_insert_with(|| if fan_out.is_hopeless() { began } else { began + NEARLY });
             if timeout_at(patience, fan_out.next()).await.is_err() {
                 let now = Instant::now().into_std();
                 let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);

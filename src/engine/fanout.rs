@@ -136,6 +136,14 @@ impl FanOut {
         while self.next().now_or_never() == Some(true) {}
     }
 
+    /// Whether a part that is waited for is one that there is no use in waiting for before the head leaves.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let waited = |hole: &usize| self.asked[*hole] && self.outcomes[*hole].is_none();
+        let now = Instant::now();
+        let mut fetches = (0..self.asked.len()).filter(waited).filter_map(|hole| self.plan.of(hole));
+        fetches.any(|fetch| self.engine.is_hopeless(fetch, now))
+    }
+
     /// Whether all outcomes are known that the page needs.
     pub(super) fn is_complete(&self) -> bool {
         self.at_hand.is_empty() && self.under_way.is_empty()

@@ -41,13 +41,17 @@ impl Compositor {
         stream: bool,
     ) -> Result<Filled, Ahead> {
         let deadline = began + budget(&request.template, &request.defaults);
-        let mut ahead = Ahead::default();
+        let (mut ahead, mut hopeless) = (Ahead::default(), false);
         for fragment in page.open() {
             let fragment = &request.template.html.fragments[*fragment];
             let fetch = fragment.origin().map(|origin| fragment.fetch(origin, &request.visit, &request.defaults));
             let Some(Ok(fetch)) = fetch else { return Err(ahead) };
             let looking = self.looking(&fetch, deadline, &request.trace, began);
+            hopeless |= stream && looking.is_err() && self.is_hopeless(&fetch, began);
             ahead.0.push((fetch, looking));
+        }
+        if hopeless {
+            return Err(ahead);
         }
         let all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
         let filled = if stream { timeout_at(began + NEARLY, all).await.unwrap_or(Err(Unfit)) } else { all.await };

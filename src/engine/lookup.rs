@@ -17,7 +17,7 @@ use crate::page::policy::directives::Never;
 use crate::page::policy::freshness::{Freshness, Kept, early, freshness, is_due};
 
 use super::collapse::Flight;
-use super::compose::Compositor;
+use super::compose::{Compositor, NEARLY};
 use super::fetch::Fetching;
 use super::port::{Held, Stored};
 use super::trace::Trace;
@@ -125,6 +125,13 @@ impl Compositor {
                 Err(async move { engine.ask(&wanted, since, page_deadline, &trace).await }.boxed())
             }
         }
+    }
+
+    /// Whether there is no use in waiting for it before a page's head leaves: nobody may keep a page with it downstream, and
+    /// it takes longer than a head waits.
+    pub(super) fn is_hopeless(&self, wanted: &Fetch, now: Instant) -> bool {
+        let takes_long = || self.services.of(wanted, &self.ports).usual().is_some_and(|usual| usual > NEARLY);
+        self.apart.is(&wanted.key, now) && takes_long()
     }
 
     /// Looks into the store. What is there is there at once, without a future to be asked for it.

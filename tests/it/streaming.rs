@@ -18,6 +18,23 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_does_not_wait_for_what_is_slow_and_would_not_let_the_page_be_kept() {
+    for (cache_control, pause, heads) in
+        [("no-store", 30, [10, 0, 0]), ("no-store", 5, [5, 5, 5]), ("max-age=1", 30, [10, 10, 10])]
+    {
+        let site = TestCompositor::new()
+            .front("<head></head><fragment name=a />")
+            .fragment("a", after(ms(pause), html_kept("A", cache_control)))
+            .start();
+        for head in heads {
+            let seen = seen(&site).await.unwrap();
+            assert_eq!(seen[0].0, head, "{cache_control} {pause}");
+            tokio::time::sleep(ms(3_600_000 * u64::from(cache_control != "no-store"))).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_head_leaves_at_once_and_parts_follow_in_document_order() {
     let site = TestCompositor::new()
         .front("<head></head>1<fragment name=slow />2<fragment name=quick />3<fragment name=slower>x</fragment>4")

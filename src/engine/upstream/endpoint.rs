@@ -114,6 +114,11 @@ impl Endpoints {
         Self { all: upstreams.iter().map(endpoint).collect(), rules, ports: ports.clone() }
     }
 
+    /// How long the fastest of them takes just now, where that is known.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.all.iter().filter_map(|endpoint| endpoint.lane.usual()).min()
+    }
+
     /// Whether anybody is asked just now, or shut out.
     pub(super) fn is_busy(&self) -> bool {
         let now = Instant::now().into_std();

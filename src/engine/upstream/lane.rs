@@ -33,6 +33,11 @@ impl Lane {
         Self { free: Arc::new(Semaphore::new(lanes)), width: Mutex::new(Width { limit, lanes }) }
     }
 
+    /// How long answers take just now, where that is known.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.width.lock().unwrap_or_else(PoisonError::into_inner).limit.usual()
+    }
+
     /// Waits for a free lane.
     pub(super) async fn enter(self: Arc<Self>) -> Entered {
         let permit = Arc::clone(&self.free).acquire_owned().await.expect("lanes are never closed");

@@ -155,6 +155,11 @@ impl Service {
         Self { endpoints, allowance, stack: BoxCloneSyncService::new(stack) }
     }
 
+    /// How long its answers take just now, where that is known.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.endpoints.usual()
+    }
+
     /// Sends a request, and returns the head of the answer.
     pub(super) async fn send(&self, wanted: Try) -> Result<Response, Failure> {
         self.allowance.earn();

@@ -69,6 +69,12 @@ impl Limit {
         Self { most, now: most, usual: (0.0, 0.0), seen: 0 }
     }
 
+    /// How long answers take just now; `None` while none was seen.
+    #[must_use]
+    pub fn usual(&self) -> Option<Duration> {
+        (self.seen > 0).then(|| Duration::try_from_secs_f64(self.usual.1).unwrap_or_default())
+    }
+
     /// How many may be in flight.
     #[must_use]
     pub fn width(&self) -> usize {
