@@ -518,7 +518,7 @@ impl Observer for Board {
         let (piece, _) = self.now();
         let pattern = page.plan.visit.pattern.as_str();
         let mut known = self.known();
-        let parts = || page.outcomes.iter().enumerate().filter_map(|(hole, one)| Some((hole, one.as_ref()?)));
+        let parts = || page.known();
         let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
         let degraded = parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         *known.degraded.now(piece) += u64::from(degraded);

@@ -15,7 +15,7 @@ use crate::page::defaults::Defaults;
 use crate::page::fetch::Fetch;
 use crate::page::headers::Headers;
 use crate::page::layout::Template;
-use crate::page::outcome::is_degraded;
+use crate::page::outcome::{Outcome, is_degraded};
 use crate::page::plan::{Outcomes, Plan, plan};
 use crate::page::record::Record;
 use crate::page::stitch::{Stitcher, gathered, stitch};
@@ -83,6 +83,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// The holes of its plan whose outcomes are known.
+    pub fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        self.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)))
+    }
+
     /// What happened to it and to each of its parts.
     #[must_use]
     pub fn record(&self) -> Record {

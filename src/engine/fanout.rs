@@ -85,13 +85,8 @@ impl FanOut {
             Slot::Fetch(index) => match self.look(*index, now) {
                 Ok(found) => outcome(&found, has_fallback),
                 Err(asked) => {
-                    self.under_way.push(
-                        unconstrained(async move {
-                            let found = asked.await;
-                            (hole, outcome(&found, has_fallback))
-                        })
-                        .boxed(),
-                    );
+                    self.under_way
+                        .push(unconstrained(async move { (hole, outcome(&asked.await, has_fallback)) }).boxed());
                     return;
                 }
             },

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::page::context::{Device, Dimension, Visit};
+use crate::page::context::{Dimension, Visit};
 use crate::page::key::Key;
 
 use super::super::compose::Request;
@@ -51,12 +51,11 @@ pub(super) fn key(kind: &[u8], request: &Request, dimensions: &[Dimension]) -> K
         context.push(host.as_bytes());
     }
     for dimension in dimensions {
-        let known = |what: &'static [u8], value: Option<&'static str>| value.map(|value| [what, value.as_bytes()]);
         match dimension {
             Dimension::Locale => context.extend(reader.locale.iter().flat_map(|locale| [b"locale", locale.as_bytes()])),
             Dimension::Region => context.extend(reader.region.iter().flat_map(|region| [b"region", region.as_bytes()])),
             Dimension::Device => {
-                context.extend(known(b"device", reader.device.map(Device::as_str)).into_iter().flatten());
+                context.extend(reader.device.iter().flat_map(|device| [b"device", device.as_str().as_bytes()]));
             }
             Dimension::Variant => {
                 let all = reader.variants.iter();

@@ -118,13 +118,12 @@ fn middle(bucket: usize) -> Duration {
 impl Counted {
     /// A page that is sent like this one, but for what fills its `gaps`, which are holes of its plan.
     pub(super) fn new(page: &Page, gaps: &[usize], observer: &Arc<dyn Observer>) -> Self {
-        let outcomes = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
         let part = |hole: usize, outcome: &Outcome| {
             let part = Part::of(&page.plan, hole, outcome);
             // Somebody was asked, for the one that it is like.
             Part { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
-        let same = outcomes.filter(|(hole, _)| !gaps.contains(hole));
+        let same = page.known().filter(|(hole, _)| !gaps.contains(hole));
         let same = same.map(|(hole, outcome)| Same {
             part: part(hole, outcome),
             old_from: outcome.fresh_until,

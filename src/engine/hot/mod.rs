@@ -33,9 +33,9 @@ use asked::key;
 use counted::Counted;
 pub use counted::{Again, Part};
 use opened::{Opened, asked, gaps};
-use stitched::Held;
 pub(super) use stitched::fits;
 pub use stitched::{Filled, Form, Said, Stitched};
+use stitched::{Held, milliseconds};
 use table::Table;
 
 /// Pages that are remembered to have been asked for once.
@@ -216,9 +216,7 @@ impl Hot {
             until,
             fresh_until: same().filter_map(|(_, outcome)| outcome.fresh_until).min(),
             touched: AtomicU64::new(0),
-            due: AtomicU64::new(due.map_or(u64::MAX, |due| {
-                u64::try_from(due.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX)
-            })),
+            due: AtomicU64::new(due.map_or(u64::MAX, |due| milliseconds(began, due))),
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
             counted: Counted::new(page, &holes, &ports.observer),
             parts,

@@ -16,8 +16,7 @@ use super::stitched::{Gap, Gaps, fits};
 
 /// What was asked for, for a page.
 pub(super) fn asked(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
-    let known = page.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)));
-    known.filter(|(_, outcome)| outcome.reason != Some(Reason::Condition))
+    page.known().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition))
 }
 
 /// The holes of a page that are open where it is kept but for its reader's own parts: those whose nanoservices are told of

@@ -70,6 +70,11 @@ pub struct Stitched {
     pub(super) table: Arc<Table>,
 }
 
+/// From an instant to another.
+pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
+    u64::try_from(until.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Drop for Stitched {
     fn drop(&mut self) {
         self.counted.tell();
@@ -192,7 +197,7 @@ impl Stitched {
 
     /// Milliseconds since it is kept.
     fn age(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(u64::MAX)
+        milliseconds(self.since, now)
     }
 
     /// Whether it is time to look its parts up, so that they do not look as if nobody wanted them.

@@ -11,7 +11,7 @@ type Holding = Map<Key, Pages>;
 
 /// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
 #[derive(Debug)]
-pub(super) enum Pages {
+enum Pages {
     One(u64, Weak<Place>),
     Many(Map<u64, Weak<Place>>),
 }
@@ -37,7 +37,7 @@ impl Pages {
         }
     }
 
-    pub(super) fn into_places(self) -> Vec<Weak<Place>> {
+    fn into_places(self) -> Vec<Weak<Place>> {
         match self {
             Self::One(_, place) => vec![place],
             Self::Many(all) => all.into_values().collect(),
