@@ -156,7 +156,7 @@ fn pages(criterion: &mut Criterion) {
         }
         group.bench_function(BenchmarkId::new("hot page", parts), |bencher| {
             bencher.iter(|| {
-                engine.ready(&black_box(&request).clone(), std::time::Instant::now(), true).expect("it is kept whole")
+                engine.ready(&black_box(&request).clone(), std::time::Instant::now()).expect("it is kept whole")
             });
         });
     }

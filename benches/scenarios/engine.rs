@@ -114,9 +114,9 @@ pub(super) fn hot(parts: usize) -> Work {
     }
     over(move || {
         let now = Instant::now();
-        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now, true) else { panic!("it is kept whole") };
-        let said = whole.said(None, now, |_| ());
+        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
+        let said = whole.said(&whole.plain, now, |_| ());
         whole.sent(now);
-        (whole.chunks.clone(), said)
+        (whole.plain.chunks.clone(), said)
     })
 }

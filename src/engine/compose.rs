@@ -1,6 +1,7 @@
 //! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::page::context::Visit;
 use crate::page::defaults::Defaults;
@@ -25,8 +26,9 @@ use super::apart::Apart;
 use super::collapse::Flights;
 use super::fanout::FanOut;
 use super::fill::Ahead;
-use super::hot::{Asked, Filled, Form, Hot, Stitched};
+use super::hot::{Asked, Coded, Filled, Form, Hot, Stitched};
 use super::lookup::{Found, Landing, Looked};
+use super::patience::Patience;
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
@@ -57,11 +59,6 @@ pub struct Compositor {
     pub(super) apart: Arc<Apart>,
     pub(super) hot: Arc<Hot>,
 }
-
-/// How long a page's head waits for parts that are nearly there, once it could leave: a page that is
-/// whole may be kept downstream, and one that is streamed may not. Where it may not anyhow, and a part is known to take
-/// longer, it does not wait.
-pub(super) const NEARLY: Duration = Duration::from_millis(10);
 
 /// A page, composed.
 #[derive(Debug)]
@@ -188,7 +185,7 @@ impl Compositor {
     /// before all of it is known.
     pub async fn serve(&self, request: Request, stream: bool) -> Begun {
         let began = Instant::now();
-        match self.find(&request, began, true) {
+        match self.find(&request, began) {
             Ok(Ready::Whole(page)) => {
                 page.sent(began.into_std());
                 Begun::Hot(page)
@@ -198,11 +195,10 @@ impl Compositor {
         }
     }
 
-    /// The page as it is kept at a moment, where it is; but for what is its reader's own only where `open` is of use. Whoever
-    /// sends it says so.
+    /// The page as it is kept at a moment, where it is. Whoever sends it says so.
     #[must_use]
-    pub fn ready(&self, request: &Request, now: std::time::Instant, open: bool) -> Option<Ready> {
-        self.find(request, now.into(), open).ok()
+    pub fn ready(&self, request: &Request, now: std::time::Instant) -> Option<Ready> {
+        self.find(request, now.into()).ok()
     }
 
     /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
@@ -217,9 +213,9 @@ impl Compositor {
         }
     }
 
-    fn find(&self, request: &Request, began: Instant, open: bool) -> Result<Ready, Asked> {
+    fn find(&self, request: &Request, began: Instant) -> Result<Ready, Asked> {
         let mut asked = Asked::new(request, began.into_std());
-        let page = self.hot.get(&*self.ports.store, &mut asked, request, open);
+        let page = self.hot.get(&*self.ports.store, &mut asked, request);
         for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
             // It is shown as it is; what comes of the look takes its place. Without the part it is no more.
             if let Looked::ToAsk(_) = self.look(fetch, &request.trace, began) {
@@ -245,9 +241,9 @@ impl Compositor {
         Begun::Whole(Box::new(self.send(page, Some(&asked))))
     }
 
-    /// Keeps a form of a page that is kept whole; `None`: it is of no use.
-    pub fn keep_form(&self, whole: &Arc<Stitched>, form: Form, made: Option<Bytes>) {
-        self.hot.keep(&*self.ports.store, whole, form, made);
+    /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
+    pub fn keep_form(&self, page: &Arc<Stitched>, form: Form, made: Option<Vec<Bytes>>) -> Arc<Coded> {
+        self.hot.keep(&*self.ports.store, page, form, made)
     }
 
     /// Forgets the pages that are kept whole, which are of what was live before.
@@ -296,8 +292,11 @@ impl Compositor {
                 // The other parts are of no use to anybody.
                 return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
             };
-            let patience = *patience.get_or_insert_with(|| if fan_out.is_hopeless() { began } else { began + NEARLY });
-            if timeout_at(patience, fan_out.next()).await.is_err() {
+            let patience = match &mut patience {
+                Some(patience) => patience,
+                none => none.insert(Patience::with(fan_out.usual_alone(), began).await),
+            };
+            if patience.wait(pin!(fan_out.next())).await.is_none() {
                 let now = Instant::now().into_std();
                 let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
                 return Begun::Streaming { status, headers, body: self.stream(fan_out, trace, asked) };

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -131,12 +132,12 @@ impl FanOut {
         while self.next().now_or_never() == Some(true) {}
     }
 
-    /// Whether a part that is waited for is one that there is no use in waiting for before the head leaves.
-    pub(super) fn is_hopeless(&self) -> bool {
+    /// The longest that a part takes that is waited for and would not let the page be kept downstream, as far as known.
+    pub(super) fn usual_alone(&self) -> Option<Duration> {
         let waited = |hole: &usize| self.asked[*hole] && self.outcomes[*hole].is_none();
         let now = Instant::now();
-        let mut fetches = (0..self.asked.len()).filter(waited).filter_map(|hole| self.plan.of(hole));
-        fetches.any(|fetch| self.engine.is_hopeless(fetch, now))
+        let fetches = (0..self.asked.len()).filter(waited).filter_map(|hole| self.plan.of(hole));
+        fetches.filter_map(|fetch| self.engine.usual_alone(fetch, now)).max()
     }
 
     /// Whether all outcomes are known that the page needs.

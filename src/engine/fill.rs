@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::page::answer::Answer;
 use crate::page::fetch::Fetch;
 use crate::page::outcome::Cache;
 use crate::page::plan::budget;
 
-use super::compose::{Compositor, NEARLY, Request};
+use super::compose::{Compositor, Request};
 use super::hot::{Filled, Stitched, fits};
 use super::lookup::{Looking, What};
+use super::patience::Patience;
 
 /// What a page asked for before it was planned.
 #[derive(Default)]
@@ -41,20 +42,22 @@ impl Compositor {
         stream: bool,
     ) -> Result<Filled, Ahead> {
         let deadline = began + budget(&request.template, &request.defaults);
-        let (mut ahead, mut hopeless) = (Ahead::default(), false);
+        let (mut ahead, mut takes) = (Ahead::default(), None);
         for fragment in page.open() {
             let fragment = &request.template.html.fragments[*fragment];
             let fetch = fragment.origin().map(|origin| fragment.fetch(origin, &request.visit, &request.defaults));
             let Some(Ok(fetch)) = fetch else { return Err(ahead) };
             let looking = self.looking(&fetch, deadline, &request.trace, began);
-            hopeless |= stream && looking.is_err() && self.is_hopeless(&fetch, began);
+            if looking.is_err() {
+                takes = takes.max(self.usual_alone(&fetch, began));
+            }
             ahead.0.push((fetch, looking));
         }
-        if hopeless {
-            return Err(ahead);
-        }
         let all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
-        let filled = if stream { timeout_at(began + NEARLY, all).await.unwrap_or(Err(Unfit)) } else { all.await };
+        let filled = match stream {
+            true => Patience::with(takes, began).await.wait(all).await.unwrap_or(Err(Unfit)),
+            false => all.await,
+        };
         let most = request.defaults.max_page_bytes;
         filled.ok().and_then(|filled| page.filled(&filled, began.into_std(), most)).ok_or(ahead)
     }

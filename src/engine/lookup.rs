@@ -17,7 +17,7 @@ use crate::page::policy::directives::Never;
 use crate::page::policy::freshness::{Freshness, Kept, early, freshness, is_due};
 
 use super::collapse::Flight;
-use super::compose::{Compositor, NEARLY};
+use super::compose::Compositor;
 use super::fetch::Fetching;
 use super::port::{Held, Stored};
 use super::trace::Trace;
@@ -127,11 +127,10 @@ impl Compositor {
         }
     }
 
-    /// Whether there is no use in waiting for it before a page's head leaves: nobody may keep a page with it downstream, and
-    /// it takes longer than a head waits.
-    pub(super) fn is_hopeless(&self, wanted: &Fetch, now: Instant) -> bool {
-        let takes_long = || self.services.of(wanted, &self.ports).usual().is_some_and(|usual| usual > NEARLY);
-        self.apart.is(&wanted.key, now) && takes_long()
+    /// How long an answer takes that would not let a page be kept downstream, where that is known.
+    pub(super) fn usual_alone(&self, wanted: &Fetch, now: Instant) -> Option<Duration> {
+        let usual = || self.services.of(wanted, &self.ports).usual();
+        self.apart.is(&wanted.key, now).then(usual).flatten()
     }
 
     /// Looks into the store. What is there is there at once, without a future to be asked for it.

@@ -9,6 +9,7 @@ pub mod apart;
 pub mod collapse;
 pub mod fetch;
 pub mod lookup;
+pub mod patience;
 pub mod purge;
 pub mod stock;
 pub mod trace;
@@ -25,7 +26,7 @@ pub mod board;
 
 pub use board::Board;
 pub use compose::{Begun, Compositor, Page, Ports, Ready, Request, TooLarge};
-pub use hot::{Filled, Form, Stitched};
+pub use hot::{Coded, Filled, Form, Stitched};
 pub use live::{Live, Snapshot};
 pub use lookup::{Found, What};
 pub use purge::{Manner, Purge};

@@ -25,18 +25,16 @@ use http::header::{
     RETRY_AFTER, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _};
 
 use crate::engine::hot::Said;
 use crate::engine::port::Observer;
-use crate::engine::{self, Begun, Compositor, Filled, Form, Live, Page, Ready, Snapshot, Stitched, Trace};
+use crate::engine::{self, Begun, Coded, Compositor, Live, Page, Ready, Snapshot, Stitched, Trace};
 use crate::page::context::Dimension;
 use crate::page::experiment::{Part, take_part};
-use crate::page::fields;
 use crate::page::headers::SURROGATE_KEY;
 use crate::page::policy::validation::is_held;
 use crate::page::record::Record;
@@ -49,6 +47,7 @@ use crate::page::wire;
 
 pub use body::Chunks;
 use coding::Coding;
+pub use coding::Compression;
 use dev::Dev;
 pub use error_page::html as error_page_html;
 use overlay::{Drawing, Overlay};
@@ -80,39 +79,14 @@ pub struct Pages {
     pub dev: Option<Dev>,
 }
 
-/// Content codings that pages may be sent in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compression {
-    /// Brotli.
-    pub br: bool,
-    /// Zstandard.
-    pub zstd: bool,
-    /// gzip.
-    pub gzip: bool,
-}
-
-impl Compression {
-    const fn any(self) -> bool {
-        self.br || self.zstd || self.gzip
-    }
-}
-
 /// The public side as a service.
 pub fn router(pages: Arc<Pages>) -> Router {
-    let compression = pages.compression;
-    // Who is sent away is not worth a compressor.
-    let is_worth_it = |status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions| !status.is_server_error();
-    let compress = CompressionLayer::new()
-        .br(compression.br)
-        .zstd(compression.zstd)
-        .gzip(compression.gzip)
-        .compress_when(DefaultPredicate::new().and(is_worth_it));
-    let acceptable = MapRequestLayer::new(acceptable);
+    let compress = pages.compression.layer();
     Router::new()
         .fallback(answer)
         .with_state(pages)
         .layer(compress)
-        .layer(acceptable)
+        .layer(MapRequestLayer::new(coding::acceptable))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| panicked()))
 }
 
@@ -120,31 +94,6 @@ pub fn router(pages: Arc<Pages>) -> Router {
 fn panicked() -> Response {
     tracing::error!("a request panicked");
     error(StatusCode::INTERNAL_SERVER_ERROR, &Trace::new())
-}
-
-/// Passes over that a page as it is would not be acceptable: the layer behind would answer 406, and
-/// RFC 9110, 12.5.3 lets it be sent.
-fn acceptable(mut request: Request) -> Request {
-    let members: Vec<&str> = fields::members(request.headers(), &ACCEPT_ENCODING).collect();
-    let kept: Vec<&str> = members.iter().copied().filter(|member| !refuses_all(member)).collect();
-    if kept.len() == members.len() {
-        return request;
-    }
-    let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
-    request.headers_mut().remove(ACCEPT_ENCODING);
-    request.headers_mut().extend(kept.map(|kept| (ACCEPT_ENCODING, kept)));
-    request
-}
-
-/// Whether a member of `Accept-Encoding` refuses a page without any coding.
-fn refuses_all(member: &str) -> bool {
-    let parts = fields::split(member, b';').members;
-    let Some((coding, parameters)) = parts.split_first() else { return false };
-    let zero = |(name, value): (String, Option<String>)| {
-        name == "q" && value.is_some_and(|value| value.parse::<f32>().is_ok_and(|quality| quality == 0.0))
-    };
-    (coding.eq_ignore_ascii_case("identity") || *coding == "*")
-        && parameters.iter().any(|part| zero(fields::pair(part)))
 }
 
 async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
@@ -219,6 +168,17 @@ impl There {
             there.etag |= *name == IF_NONE_MATCH;
         }
         there
+    }
+
+    /// What a reader says of the forms that he takes and of what he holds.
+    fn told(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut told = HeaderMap::new();
+        for (there, name) in [(self.coding, ACCEPT_ENCODING), (self.etag, IF_NONE_MATCH)] {
+            for value in headers.get_all(&name).iter().filter(|_| there) {
+                told.append(&name, value.clone());
+            }
+        }
+        told
     }
 }
 
@@ -302,43 +262,43 @@ impl Pages {
         if wanted.part.drawn {
             return None;
         }
-        // To compress what is not kept whole is for a layer.
-        let whole = match self.compositor.ready(&wanted.request, began, coding == Coding::Identity)? {
+        let whole = match self.compositor.ready(&wanted.request, began)? {
             Ready::Whole(whole) => whole,
             Ready::Open(open) => {
-                let held = if there.etag { request.headers.clone() } else { HeaderMap::new() };
+                let headers = there.told(&request.headers);
                 let pages = Arc::clone(self);
                 let Wanted { request, part, stream } = wanted;
                 let (reads, pattern) = (request.template.reads.clone(), request.visit.pattern.clone());
                 let answer = async move {
                     let begun = pages.compositor.complete(request, open, stream).await;
-                    let reader = For { snapshot: &snapshot, trace: &trace, held: &held, drawing: None };
-                    pages.completed(begun, &reader, Waited { reads, part, pattern, began }, permit)
+                    let reader = For { snapshot: &snapshot, trace: &trace, headers: &headers, drawing: None };
+                    pages.completed(begun, &reader, Waited { reads, part, pattern, began }, permit).await
                 };
                 let answer =
                     AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
                 return Some(Hit::Later(answer.boxed()));
             }
         };
-        let (form, chunks) = match coding {
-            Coding::Identity => (None, Arc::clone(&whole.chunks)),
-            Coding::Form(form) => match coding::form(&self.compositor, &whole, form)? {
-                Some(chunks) => (Some(form), chunks),
-                None => (None, Arc::clone(&whole.chunks)),
-            },
+        let coded = match coding {
+            Coding::Identity => Arc::clone(&whole.plain),
+            Coding::Form(form) => coding::form(&self.compositor, &whole, form)?,
         };
-        let said = self.said(&whole, form, &snapshot, began);
+        let said = self.said(&whole, &coded, &snapshot, began);
         let known = there.etag && said.headers.get(ETAG).is_some_and(|tag| has(&request.headers, tag));
         whole.sent(began);
         whole.answered(known, began.elapsed());
-        Some(Hit::Whole(Whole { said, chunks: (!known).then(|| Chunks::held(chunks, permit)), trace }))
+        Some(Hit::Whole(Whole {
+            said,
+            chunks: (!known).then(|| Chunks::held(Arc::clone(&coded.chunks), permit)),
+            trace,
+        }))
     }
 
     /// What is said of a page that is kept.
-    fn said(&self, page: &Stitched, form: Option<Form>, snapshot: &Snapshot, now: Instant) -> Arc<Said> {
-        page.said(form, now, |headers| {
+    fn said(&self, page: &Stitched, coded: &Coded, snapshot: &Snapshot, now: Instant) -> Arc<Said> {
+        page.said(coded, now, |headers| {
             headers.entry(CONTENT_TYPE).or_insert(HTML);
-            headers.extend(form.map(|form| (CONTENT_ENCODING, coding::name(form))));
+            headers.extend(coded.form.map(|form| (CONTENT_ENCODING, coding::name(form))));
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
             for vary in coded.into_iter().chain(snapshot.readers.vary(&page.dimensions)) {
                 headers.append(VARY, vary);
@@ -430,13 +390,13 @@ impl Pages {
         *page = Some(wanted.visit.pattern.clone());
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
-        let held = if part.drawn { &nothing } else { &request.headers };
+        let headers = if part.drawn { &nothing } else { &request.headers };
         let reads = wanted.template.reads.clone();
         let begun = match &drawing {
             Some(_) => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
             None => self.compositor.serve(wanted, stream).await,
         };
-        self.begun(begun, &For { snapshot, trace, held, drawing: drawing.as_ref() }, reads, part, permit)
+        self.begun(begun, &For { snapshot, trace, headers, drawing: drawing.as_ref() }, reads, part, permit)
     }
 
     /// The answer with a page. `reads`: what it varies on at most, where it is still to come.
@@ -448,19 +408,19 @@ impl Pages {
         part: Part,
         permit: OwnedSemaphorePermit,
     ) -> Response {
-        let For { snapshot, trace, held, drawing } = *reader;
+        let For { snapshot, trace, headers: held, drawing } = *reader;
         let mut dimensions = reads;
         let mut response = match begun {
             Begun::Hot(whole) => {
                 dimensions.clone_from(&whole.dimensions);
-                let body = || Body::new(Chunks::held(Arc::clone(&whole.chunks), permit));
+                let body = || Body::new(Chunks::held(Arc::clone(&whole.plain.chunks), permit));
                 answered(StatusCode::OK, whole.headers(Instant::now()), body, held)
             }
-            Begun::Filled(Filled { stitched, chunks, tag }) => {
-                dimensions.clone_from(&stitched.dimensions);
-                let mut headers = stitched.headers(Instant::now());
-                headers.extend(tag.map(|tag| (ETAG, tag)));
-                answered(StatusCode::OK, headers, || Body::new(Chunks::held(chunks.into(), permit)), held)
+            Begun::Filled(page) => {
+                dimensions.clone_from(&page.stitched.dimensions);
+                let mut headers = page.stitched.headers(Instant::now());
+                headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
+                answered(StatusCode::OK, headers, || Body::new(Chunks::held(page.chunks().into(), permit)), held)
             }
             Begun::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
@@ -493,33 +453,44 @@ impl Pages {
     }
 
     /// The answer with a page that was kept open, past all layers.
-    fn completed(&self, begun: Begun, reader: &For<'_>, waited: Waited, permit: OwnedSemaphorePermit) -> Response {
+    async fn completed(
+        &self,
+        begun: Begun,
+        reader: &For<'_>,
+        waited: Waited,
+        permit: OwnedSemaphorePermit,
+    ) -> Response {
         let Waited { reads, part, pattern, began } = waited;
         let mut response = match begun {
-            Begun::Filled(Filled { stitched, chunks, tag }) => {
-                let mut headers = self.said(&stitched, None, reader.snapshot, Instant::now()).headers.clone();
-                let known = tag.as_ref().is_some_and(|tag| has(reader.held, tag));
-                headers.extend(tag.map(|tag| (ETAG, tag)));
-                stitched.answered(known, began.elapsed());
+            Begun::Filled(page) => {
+                let known = page.tag.as_ref().is_some_and(|tag| has(reader.headers, tag));
+                page.stitched.answered(known, began.elapsed());
+                let coded = match known {
+                    true => None,
+                    false => coding::filled(&self.compositor, &page, reader.headers, self.compression),
+                };
+                let form = coded.as_ref().map_or(&page.stitched.plain, |(form, _)| form);
+                let mut headers = self.said(&page.stitched, form, reader.snapshot, Instant::now()).headers.clone();
+                headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
                 let mut response = Response::new(Body::empty());
+                let is_plain = coded.is_none();
                 if known {
                     *response.status_mut() = StatusCode::NOT_MODIFIED;
                     unsay(&mut headers);
                 } else {
+                    let chunks = coded.map_or_else(|| page.chunks(), |(_, chunks)| chunks);
                     *response.body_mut() = Body::new(Chunks::held(chunks.into(), permit));
                 }
                 *response.headers_mut() = headers;
-                response
+                match is_plain && !known && reader.headers.contains_key(ACCEPT_ENCODING) {
+                    true => self.compression.sent(response, reader.headers).await,
+                    false => response,
+                }
             }
             begun => {
-                let mut response = self.begun(begun, reader, reads, part, permit);
-                // As the layer has it for what it might have compressed.
-                let status = response.status();
-                if self.compression.any() && !status.is_server_error() && !status.is_redirection() {
-                    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
-                }
+                let response = self.begun(begun, reader, reads, part, permit);
                 self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);
-                response
+                self.compression.sent(response, reader.headers).await
             }
         };
         sign(response.headers_mut(), reader.trace);
@@ -532,8 +503,8 @@ impl Pages {
 struct For<'a> {
     snapshot: &'a Snapshot,
     trace: &'a Trace,
-    /// What he says that he holds.
-    held: &'a HeaderMap,
+    /// What he says of what he takes and holds.
+    headers: &'a HeaderMap,
     /// He sees the overlay.
     drawing: Option<&'a Drawing>,
 }

@@ -4,6 +4,7 @@
 
 mod asked;
 mod counted;
+mod forms;
 mod opened;
 mod stitched;
 mod table;
@@ -32,9 +33,10 @@ pub(super) use asked::Asked;
 use asked::key;
 use counted::Counted;
 pub use counted::{Again, Part};
+pub use forms::{Coded, Form, Said};
 use opened::{Opened, asked, gaps};
 pub(super) use stitched::fits;
-pub use stitched::{Filled, Form, Said, Stitched};
+pub use stitched::{Filled, Stitched};
 use stitched::{Held, milliseconds};
 use table::Table;
 
@@ -91,19 +93,10 @@ impl Default for Hot {
 }
 
 impl Hot {
-    /// The page that is kept for a request, whole or else `open`, where that is of use.
-    pub(super) fn get(
-        &self,
-        store: &dyn Store,
-        asked: &mut Asked,
-        request: &Request,
-        open: bool,
-    ) -> Option<Arc<Stitched>> {
+    /// The page that is kept for a request, whole or else open.
+    pub(super) fn get(&self, store: &dyn Store, asked: &mut Asked, request: &Request) -> Option<Arc<Stitched>> {
         let whole = self.look(store, &asked.whole, asked);
         whole.or_else(|| {
-            if !open {
-                return None;
-            }
             let open = key(b"open", request, &request.template.shared);
             let page = self.look(store, &open, asked);
             asked.open = Some(open);
@@ -202,11 +195,10 @@ impl Hot {
             headers.lasting.remove(ETAG);
         }
         let stitched = Arc::new(Stitched {
-            chunks: chunks.into(),
+            plain: Coded::new(None, chunks),
             gaps,
             unfit: AtomicU32::new(0),
             key: key.clone(),
-            said: Default::default(),
             forms: Default::default(),
             begun: AtomicU8::new(0),
             headers,
@@ -237,19 +229,26 @@ impl Hot {
         }
     }
 
-    /// Keeps a form of a page; `None`: it is of no use.
-    pub(super) fn keep(&self, store: &dyn Store, whole: &Arc<Stitched>, form: Form, made: Option<Bytes>) {
-        let size = made.as_ref().map_or(0, Bytes::len);
-        if whole.forms[form as usize].set(made.map(|made| Arc::from([made]))).is_err() || size == 0 {
-            return;
-        }
+    /// Keeps a form of a page in place of what was kept of it before; `None`: it is of no use.
+    pub(super) fn keep(
+        &self,
+        store: &dyn Store,
+        page: &Arc<Stitched>,
+        form: Form,
+        made: Option<Vec<Bytes>>,
+    ) -> Arc<Coded> {
+        let coded = made.map_or_else(|| Arc::clone(&page.plain), |made| Coded::new(Some(form), made));
+        let before = page.forms[form as usize].swap(Some(Arc::clone(&coded)));
+        let size = |coded: &Arc<Coded>| coded.form.map_or(0, |_| coded.length());
         // It is put there anew, to be weighed anew.
-        if let Some(port::Held::Page(place)) = store.get(&whole.key)
-            && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, whole))
+        if let Some(port::Held::Page(place)) = store.get(&page.key)
+            && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, page))
         {
-            place.size.fetch_add(size, Ordering::Relaxed);
-            store.put(&whole.key, port::Held::Page(place), whole.until.saturating_duration_since(Instant::now()));
+            place.size.fetch_add(size(&coded), Ordering::Relaxed);
+            place.size.fetch_sub(before.as_ref().map_or(0, size), Ordering::Relaxed);
+            store.put(&page.key, port::Held::Page(place), page.until.saturating_duration_since(Instant::now()));
         }
+        coded
     }
 
     /// Whether a page was asked for not long ago; it is remembered that it was.

@@ -1,7 +1,7 @@
 //! A page that is kept as it was stitched: whole, or but for the gaps that each reader's own parts leave.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +21,7 @@ use crate::page::stitch::gathered;
 use crate::page::wire;
 
 use super::counted::Counted;
+use super::forms::{Coded, Form, Said, State};
 use super::{Asked, Table};
 
 /// How often the parts of a page that is sent are looked up, in milliseconds.
@@ -35,8 +36,8 @@ const SELDOM: u32 = 64;
 /// A page that is kept.
 #[derive(Debug)]
 pub struct Stitched {
-    /// Its bytes, in order, in few pieces; what fills its gaps stands between them.
-    pub chunks: Arc<[Bytes]>,
+    /// As it was stitched.
+    pub plain: Arc<Coded>,
     /// What it leaves open; `None`: it is whole.
     pub(super) gaps: Option<Gaps>,
     /// How often in a row it was asked for in vain: what filled its gaps changed more of it, or was late.
@@ -46,9 +47,7 @@ pub struct Stitched {
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
     pub(super) key: Key,
-    /// What was last said of it, in each form and as it is.
-    pub(super) said: [ArcSwapOption<Said>; 4],
-    pub(super) forms: [OnceLock<Option<Arc<[Bytes]>>>; 3],
+    pub(super) forms: [ArcSwapOption<Coded>; 3],
     /// Which of them are made or being made, as bits.
     pub(super) begun: AtomicU8,
     /// From when until when conditions of time are what they are, where it has any.
@@ -116,10 +115,24 @@ pub(super) struct Gap {
 pub struct Filled {
     /// What it was made from.
     pub stitched: Arc<Stitched>,
-    /// Its bytes, in order.
-    pub chunks: Vec<Bytes>,
+    /// What fills each of its gaps.
+    pub filling: Vec<Bytes>,
     /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
     pub tag: Option<HeaderValue>,
+}
+
+impl Filled {
+    /// Its bytes, in order, in few pieces.
+    #[must_use]
+    pub fn chunks(&self) -> Vec<Bytes> {
+        let mut chunks = Vec::with_capacity(self.stitched.plain.chunks.len() + self.filling.len());
+        let mut filling = self.filling.iter();
+        for span in self.stitched.spans() {
+            chunks.extend_from_slice(span);
+            chunks.extend(filling.next().cloned());
+        }
+        gathered(&chunks).pieces
+    }
 }
 
 /// Whether an answer is nothing but bytes, so that the page around it stays as it is, and so does its head.
@@ -134,53 +147,21 @@ fn plain(answer: &Answer) -> Option<&Bytes> {
     (tags.is_empty() && assets.is_empty() && cookies.is_empty()).then_some(html)
 }
 
-/// What is said of a page for as long as its `Cache-Control` stays the same.
-#[derive(Debug)]
-pub struct Said {
-    state: State,
-    /// Whoever asks.
-    pub headers: HeaderMap,
-    /// The same with status 200 and its length, as HTTP/1.1 writes it.
-    pub head: Vec<u8>,
-}
-
-/// What decides what is said of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It is fresh for so many seconds, where it says that at all.
-    Fresh(Option<(u64, u64)>),
-    /// A part of it is old.
-    Old,
-}
-
-/// A form of a page with fewer bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
-    /// gzip (RFC 1952).
-    Gzip,
-    /// Brotli (RFC 7932).
-    Brotli,
-    /// Zstandard (RFC 8878).
-    Zstd,
-}
-
 impl Stitched {
-    /// All that is said of it in some form now. What is `added` is the same whoever asks.
-    pub fn said(&self, form: Option<Form>, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
-        let last = &self.said[form.map_or(0, |form| 1 + form as usize)];
+    /// All that is said of it now, as it is sent. What is `added` is the same whoever asks.
+    pub fn said(&self, coded: &Coded, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
         let state = match self.is_old(now) {
             true => State::Old,
             false => State::Fresh(self.headers.downstream.seconds(now)),
         };
-        if let Some(said) = last.load_full().filter(|said| said.state == state) {
+        if let Some(said) = coded.said.load_full().filter(|said| said.state == state) {
             return said;
         }
         let mut headers = self.headers(now);
         added(&mut headers);
-        let chunks = form.and_then(|form| self.form(form)?).unwrap_or_else(|| Arc::clone(&self.chunks));
-        let head = wire::head(StatusCode::OK, &headers, Some(chunks.iter().map(Bytes::len).sum()));
+        let head = wire::head(StatusCode::OK, &headers, Some(coded.length()));
         let said = Arc::new(Said { state, headers, head });
-        last.store(Some(Arc::clone(&said)));
+        coded.said.store(Some(Arc::clone(&said)));
         said
     }
 
@@ -276,27 +257,27 @@ impl Stitched {
         if !gaps.is_private && !with.iter().any(|(answer, _)| answer.stated.is_private()) {
             return None;
         }
-        let mut chunks = Vec::with_capacity(self.chunks.len() + gaps.all.len());
-        let mut before = 0;
-        for gap in &gaps.all {
-            chunks.extend_from_slice(&self.chunks[before..gap.before]);
-            chunks.push(bytes[gap.filled_by].clone());
-            before = gap.before;
-        }
-        chunks.extend_from_slice(&self.chunks[before..]);
-        if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > max_bytes {
+        let filling: Vec<Bytes> = gaps.all.iter().map(|gap| bytes[gap.filled_by].clone()).collect();
+        if self.plain.chunks.iter().chain(&filling).map(|chunk| chunk.len() as u64).sum::<u64>() > max_bytes {
             return None;
         }
         let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
         let tag = (!self.is_old(began)).then(|| gaps.tag.filled(digests));
         self.counted.sent(began, gaps.all.iter().map(|gap| with[gap.filled_by].1));
-        Some(Filled { stitched: Arc::clone(self), chunks: gathered(&chunks).pieces, tag })
+        Some(Filled { stitched: Arc::clone(self), filling, tag })
     }
 
-    /// The page in a form; the inner `None` where that is of no use.
+    /// The chunks between its gaps: one span more than there are gaps.
+    pub fn spans(&self) -> impl Iterator<Item = &[Bytes]> {
+        let gaps = self.gaps.as_ref().map_or(&[][..], |gaps| &gaps.all);
+        let ends = gaps.iter().map(|gap| gap.before).chain([self.plain.chunks.len()]);
+        ends.scan(0, |from, to| Some(&self.plain.chunks[std::mem::replace(from, to)..to]))
+    }
+
+    /// The page in a form, or as it was stitched, where the form is of no use. `None`: it is not there yet.
     #[must_use]
-    pub fn form(&self, form: Form) -> Option<Option<Arc<[Bytes]>>> {
-        self.forms[form as usize].get().cloned()
+    pub fn form(&self, form: Form) -> Option<Arc<Coded>> {
+        self.forms[form as usize].load_full()
     }
 
     /// Whether a form is to be made by who asks now.

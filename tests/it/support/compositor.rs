@@ -268,11 +268,13 @@ impl TestCompositor {
     pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
-            Begun::Hot(whole) => (whole.headers(now()), whole.chunks.concat().into(), Way::Whole),
-            Begun::Filled(Filled { stitched, chunks, tag }) => {
+            Begun::Hot(whole) => (whole.headers(now()), whole.plain.chunks.concat().into(), Way::Whole),
+            Begun::Filled(filled) => {
+                let bytes = filled.chunks().concat().into();
+                let Filled { stitched, tag, .. } = filled;
                 let mut headers = stitched.headers(now());
                 headers.extend(tag.map(|tag| (ETAG, tag)));
-                (headers, chunks.concat().into(), Way::Open)
+                (headers, bytes, Way::Open)
             }
             Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), Way::Composed),
             Begun::Streaming { .. } => unreachable!("it was not asked for so"),

@@ -1,0 +1,202 @@
+//! Pages with gaps in a coding: what lies between gaps is compressed once and kept, and what fills them as it is sent.
+//! Joined, the pieces are one body: with Zstandard a frame each (RFC 8878, 3.1), with gzip blocks of one member
+//! (RFC 1951, 3.2.3), since browsers take the first member for the whole.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Crc, FlushCompress};
+use zstd::bulk::Compressor;
+
+use crate::engine::{Coded, Filled, Form, Stitched};
+use crate::page::stitch::gathered;
+
+use super::{MOST, Worth};
+
+/// Spans of fewer bytes are compressed with what fills the gaps beside them: a span knows nothing of the text before it, and
+/// costs more bytes the shorter it is.
+const SPAN: usize = 16 << 10;
+
+/// RFC 1952, 2.3: deflate, no name, no time, any system.
+const GZIP: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+/// An empty block that is the last one (RFC 1951, 3.2.3 and 3.2.6).
+const LAST: [u8; 2] = [3, 0];
+
+/// What lies between the gaps of a page, each span on its own; one that is compressed as it is sent is empty. `None`: such
+/// pieces of this form cannot be joined.
+pub(super) fn spans(page: &Stitched, form: Form, worth: Worth) -> Option<Vec<Bytes>> {
+    let coded = |span: &[Bytes]| match span.iter().map(Bytes::len).sum::<usize>() {
+        ..SPAN => Some(Bytes::new()),
+        _ => coded(&span.concat(), form, worth).map(Bytes::from),
+    };
+    page.spans().map(coded).collect()
+}
+
+/// A page in a form, from its spans. `None`: they cannot be joined, or too much of it is to be compressed for this one
+/// reader.
+pub(super) fn joined(page: &Filled, spans: &Coded) -> Option<Vec<Bytes>> {
+    let mut joiner = Joiner::new(spans.form?);
+    let mut filling = page.filling.iter();
+    for (text, span) in page.stitched.spans().zip(&*spans.chunks) {
+        if span.is_empty() {
+            joiner.add(text)?;
+        } else {
+            joiner.join(text, span)?;
+        }
+        joiner.add(filling.next().map(std::slice::from_ref).unwrap_or_default())?;
+    }
+    joiner.end()
+}
+
+/// A page that is joined.
+struct Joiner {
+    form: Form,
+    /// What is still to be compressed.
+    once: Vec<u8>,
+    check: Crc,
+    pieces: Vec<Bytes>,
+}
+
+impl Joiner {
+    fn new(form: Form) -> Self {
+        let head = (form == Form::Gzip).then(|| Bytes::from_static(&GZIP));
+        Self { form, once: Vec::new(), check: Crc::new(), pieces: head.into_iter().collect() }
+    }
+
+    /// A text that is sent once.
+    fn add(&mut self, text: &[Bytes]) -> Option<()> {
+        text.iter().for_each(|chunk| self.once.extend_from_slice(chunk));
+        (self.once.len() <= MOST).then_some(())
+    }
+
+    /// A span of this text.
+    fn join(&mut self, text: &[Bytes], span: &Bytes) -> Option<()> {
+        self.flush()?;
+        self.pieces.push(span.clone());
+        if self.form == Form::Gzip {
+            text.iter().for_each(|chunk| self.check.update(chunk));
+        }
+        Some(())
+    }
+
+    fn flush(&mut self) -> Option<()> {
+        if self.once.is_empty() {
+            return Some(());
+        }
+        if self.form == Form::Gzip {
+            self.check.update(&self.once);
+        }
+        self.pieces.push(coded(&self.once, self.form, Worth::Once)?.into());
+        self.once.clear();
+        Some(())
+    }
+
+    fn end(mut self) -> Option<Vec<Bytes>> {
+        self.flush()?;
+        if self.pieces.is_empty() {
+            self.pieces.push(coded(&[], self.form, Worth::Once)?.into());
+        }
+        if self.form == Form::Gzip {
+            let [sum, length] = [self.check.sum(), self.check.amount()].map(u32::to_le_bytes);
+            self.pieces.push([&LAST[..], &sum, &length].concat().into());
+        }
+        Some(gathered(&self.pieces).pieces)
+    }
+}
+
+/// A text as a piece that others can be joined to.
+fn coded(text: &[u8], form: Form, worth: Worth) -> Option<Vec<u8>> {
+    thread_local! {
+        // Each holds some hundred KiB, which take longer to set up than a gap takes to be compressed.
+        static DEFLATE: RefCell<Compress> = RefCell::new(deflate(Worth::Once));
+        static ZSTD: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(Worth::Once.level(Form::Zstd)).ok());
+    }
+    match (form, worth) {
+        (Form::Gzip, Worth::Once) => DEFLATE.with_borrow_mut(|compress| deflated(compress, text)),
+        (Form::Gzip, Worth::Kept) => deflated(&mut deflate(worth), text),
+        (Form::Zstd, Worth::Once) => ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(text).ok()),
+        (Form::Zstd, Worth::Kept) => zstd::bulk::compress(text, worth.level(form)).ok(),
+        // Its pieces can be joined only where they do without its dictionary, which is what makes it small.
+        (Form::Brotli, _) => None,
+    }
+}
+
+fn deflate(worth: Worth) -> Compress {
+    Compress::new(Compression::new(worth.level(Form::Gzip).unsigned_abs()), false)
+}
+
+/// Blocks that end at a whole byte.
+fn deflated(compress: &mut Compress, text: &[u8]) -> Option<Vec<u8>> {
+    compress.reset();
+    let mut coded = Vec::with_capacity(text.len() / 2 + 64);
+    loop {
+        let from = usize::try_from(compress.total_in()).ok()?;
+        compress.compress_vec(&text[from..], &mut coded, FlushCompress::Sync).ok()?;
+        // What is full may not be all.
+        if coded.len() < coded.capacity() {
+            return Some(coded);
+        }
+        coded.reserve(coded.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Joins texts; those that are marked were compressed before.
+    fn join(texts: &[(Vec<u8>, bool)], form: Form) -> Option<Vec<u8>> {
+        let mut joiner = Joiner::new(form);
+        for (text, kept) in texts {
+            let text = Bytes::copy_from_slice(text);
+            match kept {
+                true => joiner.join(std::slice::from_ref(&text), &coded(&text, form, Worth::Kept)?.into())?,
+                false => joiner.add(&[text])?,
+            }
+        }
+        Some(joiner.end()?.concat())
+    }
+
+    /// As a browser has it: of gzip one member, and nothing behind it.
+    fn decoded(form: Form, coded: &[u8]) -> Vec<u8> {
+        let mut text = Vec::new();
+        match form {
+            Form::Gzip => {
+                let mut decoder = flate2::bufread::GzDecoder::new(coded);
+                decoder.read_to_end(&mut text).expect("it is gzip");
+                assert!(decoder.into_inner().is_empty(), "there is more than one member");
+            }
+            Form::Zstd => text = zstd::decode_all(coded).expect("it is Zstandard"),
+            Form::Brotli => unreachable!("it is not joined"),
+        }
+        text
+    }
+
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let markup = ("[a-c<>/ ]{0,12}", 0..2_000usize).prop_map(|(text, times)| text.repeat(times).into_bytes());
+        prop_oneof![markup, prop::collection::vec(any::<u8>(), 0..3_000)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_joined_is_what_was_sent(texts in prop::collection::vec((text(), any::<bool>()), 0..6)) {
+            let plain = texts.iter().flat_map(|(text, _)| text.clone()).collect::<Vec<_>>();
+            for form in [Form::Gzip, Form::Zstd] {
+                // A reader who takes more than that is sent it as it is compressed.
+                if let Some(coded) = join(&texts, form) {
+                    prop_assert_eq!(decoded(form, &coded), &*plain);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_of_brotli_are_not_joined() {
+        assert_eq!(join(&[(b"text".to_vec(), false)], Form::Brotli), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! A page that is kept, in the forms in which it is sent, and what is said of each.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::HeaderMap;
+
+/// A form of a page with fewer bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Form {
+    /// gzip (RFC 1952).
+    Gzip,
+    /// Brotli (RFC 7932).
+    Brotli,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+/// A page as it is sent.
+#[derive(Debug)]
+pub struct Coded {
+    /// `None`: as it was stitched.
+    pub form: Option<Form>,
+    /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
+    /// between them.
+    pub chunks: Arc<[Bytes]>,
+    /// What was last said of it.
+    pub(super) said: ArcSwapOption<Said>,
+}
+
+impl Coded {
+    pub(super) fn new(form: Option<Form>, chunks: Vec<Bytes>) -> Arc<Self> {
+        Arc::new(Self { form, chunks: chunks.into(), said: ArcSwapOption::empty() })
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
+    }
+}
+
+/// What is said of a page for as long as its `Cache-Control` stays the same.
+#[derive(Debug)]
+pub struct Said {
+    pub(super) state: State,
+    /// Whoever asks.
+    pub headers: HeaderMap,
+    /// The same with status 200 and its length, as HTTP/1.1 writes it, of a page without gaps.
+    pub head: Vec<u8>,
+}
+
+/// What decides what is said of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is fresh for so many seconds, where it says that at all.
+    Fresh(Option<(u64, u64)>),
+    /// A part of it is old.
+    Old,
+}

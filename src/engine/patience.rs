@@ -1,0 +1,105 @@
+//! How long a page's head waits for parts that are nearly there, once it could leave: a page that is whole may be kept
+//! downstream, and one that is streamed may not. Where it may not anyhow, and a part is known to take longer, it does not
+//! wait.
+
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
+
+/// As long as that.
+const NEARLY: Duration = Duration::from_millis(10);
+/// Timers count milliseconds. One that comes later than this had to wait for others.
+const LATE: Duration = Duration::from_millis(2);
+/// How often a question and its answer wait for their turn on this machine, about.
+const TURNS: u32 = 4;
+
+/// By when a head leaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// `None`: at once.
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// It waits for what is nearly there, unless a part that would not let the page be kept takes longer.
+    pub(super) async fn with(part_takes: Option<Duration>, began: Instant) -> Self {
+        let until = match part_takes.filter(|takes| *takes > NEARLY) {
+            None => Some(began + NEARLY),
+            // Where this machine is late, all parts look slow.
+            Some(takes) => (takes <= NEARLY + TURNS * turn().await).then(|| Instant::now() + NEARLY),
+        };
+        Self { until }
+    }
+
+    /// Waits for something. `None`: the head leaves.
+    pub(super) async fn wait<T>(&mut self, mut something: impl Future<Output = T> + Unpin) -> Option<T> {
+        loop {
+            let now = Instant::now();
+            let until = self.until.unwrap_or(now).max(now);
+            if let Ok(there) = timeout_at(until, &mut something).await {
+                return Some(there);
+            }
+            if until.elapsed() <= LATE || self.until.is_none() {
+                return None;
+            }
+            // This machine is busy: what is waited for may have come long since. To send the page in two goes takes more
+            // work than to send it at once, and a machine that is late would become later by it.
+            self.until = Some(Instant::now() + NEARLY);
+        }
+    }
+}
+
+/// How long it takes until all that is ready just now had its turn.
+async fn turn() -> Duration {
+    let before = Instant::now();
+    yield_now().await;
+    before.elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures::FutureExt as _;
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_waits_for_what_is_nearly_there() {
+        let began = Instant::now();
+        let mut patience = Patience::with(Some(NEARLY / 2), began).await;
+        assert_eq!(patience.wait(sleep(NEARLY / 2).map(|()| 1).boxed()).await, Some(1));
+        assert_eq!(patience.wait(pending::<()>()).await, None);
+        assert!(began.elapsed() <= NEARLY + LATE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_does_not_wait_for_a_part_that_takes_longer() {
+        let began = Instant::now();
+        let mut patience = Patience::with(Some(NEARLY * 2), began).await;
+        assert_eq!(patience.wait(ready(1)).await, Some(1));
+        assert_eq!(patience.wait(pending::<()>()).await, None);
+        assert!(began.elapsed() <= LATE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_busy_machine_parts_look_slow_and_are_waited_for() {
+        let patience = tokio::spawn(Patience::with(Some(NEARLY * 2), Instant::now()));
+        // It has its turn, and then this one, which takes its time.
+        yield_now().await;
+        advance(NEARLY).await;
+        assert!(patience.await.expect("it ends").until.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_comes_late_is_no_reason_to_send_a_page_in_two_goes() {
+        let mut patience = Patience::with(None, Instant::now()).await;
+        let waiting = tokio::spawn(async move { patience.wait(sleep(NEARLY * 4).boxed()).await });
+        // Others have their turn meanwhile.
+        yield_now().await;
+        advance(NEARLY * 3).await;
+        assert_eq!(waiting.await.expect("it ends"), Some(()));
+    }
+}
