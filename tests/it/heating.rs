@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::connecting::answers as answers_over;
+use crate::support::browser::Browser;
 use crate::support::compositor::{Answer, TestCompositor, Way, after, answers, html_kept};
 use crate::support::process::{TestSite, client};
 use crate::support::service::{RawService, served};
@@ -441,7 +442,7 @@ async fn personal_service() -> SocketAddr {
 }
 
 /// A site with a page that is kept but for a part of its reader's own.
-async fn personal_site() -> (TestSite, RawService) {
+async fn personal_site(compression: &str) -> (TestSite, RawService) {
     let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\n", &"<p>kept</p>".repeat(2_000)).await;
     let own = personal_service().await;
     let manifest = |name: &str, address: SocketAddr, more: &str| {
@@ -451,14 +452,14 @@ async fn personal_site() -> (TestSite, RawService) {
         .front("<!doctype html><title>p</title><fragment name=kept /><i><fragment name=own />!</i>")
         .file("fragments/kept/fragment.toml", &manifest("kept", kept.address, ""))
         .file("fragments/own/fragment.toml", &manifest("own", own, "context = [\"cookie:uid\"]\n"))
-        .file("pasteup.toml", "[page]\nstream = false\n")
+        .file("pasteup.toml", &format!("[page]\nstream = false\ncompression = {compression}\n"))
         .whole();
     (site, kept)
 }
 
 #[tokio::test]
 async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
-    let (site, kept) = personal_site().await;
+    let (site, kept) = personal_site(r#"["br", "zstd", "gzip"]"#).await;
     let server = site.serve().await;
     let ask = async |name: &str, value: &str, method: http::Method| {
         let asked = client().request(method, format!("{}/", server.pages)).header("cookie", "uid=7; other=x");
@@ -516,7 +517,7 @@ async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
 
 #[tokio::test]
 async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that() {
-    let (site, _kept) = personal_site().await;
+    let (site, _kept) = personal_site(r#"["br", "zstd", "gzip"]"#).await;
     let server = site.serve().await;
     let readers = (0..12).map(async |reader: usize| {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
@@ -538,6 +539,27 @@ async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that
         }
     });
     futures::future::join_all(readers).await;
+}
+
+#[tokio::test]
+async fn browsers_take_pages_that_are_joined_of_compressed_pieces() {
+    let browser = Browser::start().await;
+    for coding in ["gzip", "zstd"] {
+        let (site, _kept) = personal_site(&format!("[{coding:?}]")).await;
+        let server = site.serve().await;
+        for visit in 0..5 {
+            browser.client.goto(&server.pages).await.unwrap();
+            let sizes = "performance.getEntriesByType('navigation').flatMap(page => [page.encodedBodySize, page.decodedBodySize])";
+            let sizes: [usize; 2] = serde_json::from_value(browser.says(sizes).await).unwrap();
+            assert!(sizes[0] * 10 < sizes[1], "{coding} is not what it was sent in: {sizes:?}");
+            let who = if visit == 0 { "nobody" } else { "uid=7" };
+            assert_eq!(browser.text("i").await, format!("{who}!"), "{coding}");
+            assert_eq!(browser.count("p").await, 2_000, "{coding}: the page is whole");
+            browser.says("document.cookie = 'uid=7'").await;
+        }
+        browser.says("document.cookie = 'uid=; max-age=0'").await;
+    }
+    browser.stop().await;
 }
 
 async fn decoded(coding: Option<&str>, bytes: &[u8]) -> String {
