@@ -49,7 +49,7 @@ fn stored(fetch: &Fetch, number: usize) -> Stored {
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);
     headers.insert("surrogate-key", HeaderValue::try_from(keys).expect("a value"));
-    let content = Content::Fragment(Bytes::from(vec![b'x'; 200]));
+    let content = Content::Fragment(Bytes::from(vec![b'x'; 200]).into());
     let arrival = Arrival { at: SystemClock.wall(), delay: Duration::ZERO };
     Stored {
         answer: Arc::new(Answer::new(content, &headers, fetch, arrival)),

@@ -168,7 +168,7 @@ fn filled(parts: usize) -> (Plan, Outcomes, Instant) {
 }
 
 fn answer(fetch: &Fetch, headers: &HeaderMap) -> Answer {
-    let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>"));
+    let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>").into());
     Answer::new(content, headers, fetch, ARRIVAL)
 }
 

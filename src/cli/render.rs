@@ -70,7 +70,7 @@ fn show(page: &Page) -> Result<ExitCode, String> {
     }
     let mut output = std::io::stdout().lock();
     let written = match &page.verdict {
-        Verdict::Page(_) => page.chunks.iter().try_for_each(|chunk| output.write_all(chunk)),
+        Verdict::Page(_) => page.chunks.iter().try_for_each(|chunk| output.write_all(&chunk.bytes())),
         Verdict::Error(status) => output.write_all(error_page_html(*status, "none").as_bytes()),
         Verdict::Redirect(..) => Ok(()),
     };

@@ -233,6 +233,12 @@ async fn serve(
     served.and(administered).map_err(|error| error.to_string())
 }
 
+impl listen::Ready for Chunks {
+    fn let_go(&mut self) {
+        self.release();
+    }
+}
+
 /// A mistake of ours is for the long way, whose layers make an error page of it.
 fn unless_it_panics<T>(answer: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(answer)).ok()?

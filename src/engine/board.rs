@@ -575,8 +575,8 @@ impl Observer for Board {
         match result {
             Ok(answer) => {
                 service.keep = keep;
-                if let Content::Fragment(bytes) | Content::Asset(_, bytes) = &answer.content {
-                    count.bytes += bytes.len() as u64;
+                count.bytes += answer.content.length() as u64;
+                if let Content::Fragment(_) | Content::Asset(..) = &answer.content {
                     service.digest = Some(answer.digest);
                 }
             }

@@ -20,6 +20,7 @@ use crate::page::outcome::{Outcome, is_degraded};
 use crate::page::plan::{Outcomes, Plan, plan};
 use crate::page::record::Record;
 use crate::page::stitch::{Stitcher, gathered, stitch};
+use crate::page::text::{Text, length};
 use crate::page::verdict::{Verdict, is_settled, verdict};
 
 use super::apart::Apart;
@@ -66,7 +67,7 @@ pub struct Page {
     /// What it is.
     pub verdict: Verdict,
     /// Its bytes, in order.
-    pub chunks: Vec<Bytes>,
+    pub chunks: Vec<Text>,
     /// What its parts and its layout let it say of itself.
     pub headers: Headers,
     /// What it was made from.
@@ -349,7 +350,9 @@ impl Compositor {
             let before = *sent;
             *sent = sent.saturating_add(chunk.len() as u64);
             let too_large = *sent > most;
-            futures::future::ready((before <= most).then(|| if too_large { Err(TooLarge(most)) } else { Ok(chunk) }))
+            futures::future::ready(
+                (before <= most).then(|| if too_large { Err(TooLarge(most)) } else { Ok(chunk.bytes()) }),
+            )
         })
         // Compression asks once more after the end.
         .fuse()
@@ -397,7 +400,7 @@ fn finish(fan_out: FanOut, trace: &Trace) -> Page {
     let (plan, outcomes) = fan_out.finish();
     let mut verdict = verdict(&plan, &outcomes);
     let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
-    if chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>() > plan.max_bytes {
+    if length(&chunks) as u64 > plan.max_bytes {
         tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
         (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
     }

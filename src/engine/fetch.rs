@@ -17,6 +17,7 @@ use crate::page::policy::directives::Arrival;
 use crate::page::policy::validation::Validation;
 use crate::page::units;
 
+use super::aside::aside;
 use super::compose::Ports;
 use super::port::{Request, Response};
 use super::trace::Trace;
@@ -27,11 +28,14 @@ const ROOM: usize = 16;
 /// Bytes of a problem (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
 
+/// Bytes of an answer that takes long to be read: a millisecond for ten to a hundred KiB.
+const LONG: usize = 32 << 10;
+
 /// What a fetch works with.
 pub(super) struct Fetching<'a> {
     pub(super) ports: &'a Ports,
     pub(super) services: &'a Services,
-    pub(super) fetch: &'a Fetch,
+    pub(super) fetch: &'a Arc<Fetch>,
     pub(super) trace: &'a Trace,
     /// What is held already, and may only have to be asked about.
     pub(super) held: Option<&'a Arc<Answer>>,
@@ -110,7 +114,12 @@ impl Fetching<'_> {
             Head::Read(form) => judge_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
             Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
         };
-        let answer = Answer::new(content, &headers, self.fetch, arrival);
+        let fetch = Arc::clone(self.fetch);
+        let answer = match content.length() {
+            LONG.. => aside(move || Answer::new(content, &headers, &fetch, arrival)).await,
+            _ => Some(Answer::new(content, &headers, &fetch, arrival)),
+        };
+        let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
             tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");
         }

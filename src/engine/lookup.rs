@@ -252,7 +252,7 @@ impl Compositor {
     }
 
     /// Fetches, or asks about what is held, and keeps what may be kept.
-    async fn fetch(&self, wanted: &Fetch, trace: &Trace, ahead: bool) -> Landing {
+    async fn fetch(&self, wanted: &Arc<Fetch>, trace: &Trace, ahead: bool) -> Landing {
         // Begun before the look into the store: what a purge takes out in between is not kept again.
         let under_way = self.purges.begin();
         let held = self.ports.store.get(&wanted.key);

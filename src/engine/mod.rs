@@ -6,6 +6,7 @@ pub mod port;
 pub mod upstream;
 
 pub mod apart;
+pub mod aside;
 pub mod collapse;
 pub mod fetch;
 pub mod lookup;

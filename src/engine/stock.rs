@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::page::answer::Content;
 use crate::page::units;
 
 use super::compose::Compositor;
@@ -63,10 +62,7 @@ impl Compositor {
                     None => "nothing; the layout, manifest or settings do".to_owned(),
                 },
                 state: softened.into_iter().chain(trouble).collect::<Vec<_>>().join("; "),
-                bytes: match &stored.answer.content {
-                    Content::Fragment(bytes) | Content::Asset(_, bytes) => bytes.len(),
-                    Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
-                },
+                bytes: stored.answer.content.length(),
             });
         }
         found.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));

@@ -20,6 +20,7 @@ use super::outcome::Reason;
 use super::policy::directives::{Arrival, Directives, Never, Stated};
 use super::policy::freshness::{Lifetime, Nature, lifetime};
 use super::policy::validation::Validation;
+use super::text::Text;
 
 /// Surrogate keys of one answer, at most.
 pub const MAX_TAGS: usize = 64;
@@ -62,14 +63,29 @@ impl Answer {
             Boundary::Raw => content,
         };
         let digest = match &content {
-            Content::Fragment(bytes) | Content::Asset(_, bytes) => xxh3_128(bytes),
+            Content::Fragment(text) => xxh3_128(&text.bytes()),
+            Content::Asset(_, bytes) => xxh3_128(bytes),
             Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
         };
         let composition = match (&content, &fetch.manifest) {
-            (Content::Fragment(html), Some(manifest)) => Composition::of_answer(html, manifest, is_esi).map(Arc::new),
+            (Content::Fragment(html), Some(manifest)) => {
+                Composition::of_answer(&html.bytes(), manifest, is_esi).map(Arc::new)
+            }
             _ => None,
         };
-        Self::with_body((content, composition, digest), headers, fetch, arrival)
+        Self::with_body((content, composition, digest), headers, fetch, arrival).packed(fetch)
+    }
+
+    /// The same, its text packed where it is kept.
+    fn packed(self, fetch: &Fetch) -> Self {
+        // Pages are made of a composition's parts, which hold the text.
+        if self.composition.is_some() || self.lifetime(fetch).useful().is_zero() {
+            return self;
+        }
+        match self.content {
+            Content::Fragment(text) => Self { content: Content::Fragment(text.packed()), ..self },
+            _ => self,
+        }
     }
 
     fn with_body(
@@ -126,7 +142,8 @@ impl Answer {
     #[must_use]
     pub fn size(&self) -> usize {
         let body = match &self.content {
-            Content::Fragment(bytes) | Content::Asset(_, bytes) => bytes.len(),
+            Content::Fragment(text) => text.size(),
+            Content::Asset(_, bytes) => bytes.len(),
             Content::Redirect(_, location) => location.as_ref().map_or(0, String::len),
             Content::Empty | Content::Gone(_) => 0,
         };
@@ -144,7 +161,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// HTML in UTF-8.
-    Fragment(Bytes),
+    Fragment(Text),
     /// What a page loads beside its HTML: its type, and its bytes.
     Asset(HeaderValue, Bytes),
     /// Nothing to show, and no error.
@@ -168,13 +185,24 @@ impl Content {
         self.changed(esi::unwrap)
     }
 
+    /// How many bytes it has to show.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Fragment(text) => text.len(),
+            Self::Asset(_, bytes) => bytes.len(),
+            Self::Empty | Self::Gone(_) | Self::Redirect(..) => 0,
+        }
+    }
+
     fn changed(self, change: fn(&str) -> Cow<'_, str>) -> Self {
         let Self::Fragment(html) = self else { return self };
-        let text = std::str::from_utf8(&html).expect("a fragment is UTF-8");
+        let bytes = html.bytes();
+        let text = std::str::from_utf8(&bytes).expect("a fragment is UTF-8");
         match change(text) {
             Cow::Borrowed(_) => Self::Fragment(html),
             Cow::Owned(changed) if changed.is_empty() => Self::Empty,
-            Cow::Owned(changed) => Self::Fragment(Bytes::from(changed)),
+            Cow::Owned(changed) => Self::Fragment(Bytes::from(changed).into()),
         }
     }
 }

@@ -157,7 +157,7 @@ pub fn judge_body(form: Form, body: Bytes) -> Result<Content, Failure> {
         }
         Bytes::from(text.into_owned())
     };
-    Ok(if text.is_empty() { Content::Empty } else { Content::Fragment(text) })
+    Ok(if text.is_empty() { Content::Empty } else { Content::Fragment(text.into()) })
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_rule_of_the_contract_about_one_answer() {
-        let fragment = |text: &'static str| Ok(Content::Fragment(Bytes::from_static(text.as_bytes())));
+        let fragment = |text: &'static str| Ok(Content::Fragment(Bytes::from_static(text.as_bytes()).into()));
         assert_eq!(judge(200, &[HTML], b"<p>"), fragment("<p>"));
         assert_eq!(judge(200, &[("content-type", "Text/HTML; charset=\"UTF-8\"")], "ü".as_bytes()), fragment("ü"));
         assert_eq!(judge(200, &[("content-type", "text/html; charset=iso-8859-1")], b"\xfc"), fragment("ü"));

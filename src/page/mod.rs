@@ -39,6 +39,7 @@ pub mod outcome;
 pub mod policy;
 pub mod record;
 pub mod stitch;
+pub mod text;
 pub mod verdict;
 
 pub mod wire;

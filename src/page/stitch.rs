@@ -14,22 +14,23 @@ use super::lazy;
 use super::map::Set;
 use super::outcome::{Outcome, Shown};
 use super::plan::{Outcomes, Plan, Scope};
+use super::text::{Text, concat};
 
 /// The page's chunks, in order. All outcomes that it needs are known.
 #[must_use]
-pub fn stitch(plan: &Plan, outcomes: &Outcomes) -> Vec<Bytes> {
+pub fn stitch(plan: &Plan, outcomes: &Outcomes) -> Vec<Text> {
     Stitcher::new(plan).advance(plan, outcomes)
 }
 
 /// The same, with a comment before and behind what each hole holds: `<!--MARK 3-->` and `<!--/MARK 3-->`.
 #[must_use]
-pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Bytes> {
+pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Text> {
     Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
 }
 
 /// The same, and where the bytes of which hole stand that is filled with bytes alone: the chunk's number and the hole's.
 #[must_use]
-pub fn stitch_open(plan: &Plan, outcomes: &Outcomes) -> (Vec<Bytes>, Vec<(usize, usize)>) {
+pub fn stitch_open(plan: &Plan, outcomes: &Outcomes) -> (Vec<Text>, Vec<(usize, usize)>) {
     let mut stitcher = Stitcher { filled: Some(Vec::new()), ..Stitcher::new(plan) };
     let chunks = stitcher.advance(plan, outcomes);
     (chunks, stitcher.filled.unwrap_or_default())
@@ -42,7 +43,7 @@ const LARGE: usize = 8 << 10;
 #[derive(Debug)]
 pub struct Gathered {
     /// The same bytes.
-    pub pieces: Vec<Bytes>,
+    pub pieces: Vec<Text>,
     /// How many of them were copied. The others are shared with the answers that they came in.
     pub copied: usize,
 }
@@ -50,15 +51,15 @@ pub struct Gathered {
 /// Copies small chunks together: each would be a frame of its own, of which the socket takes sixteen at once, and each
 /// time it takes some, whoever reads them is woken.
 #[must_use]
-pub fn gathered(chunks: &[Bytes]) -> Gathered {
+pub fn gathered(chunks: &[Text]) -> Gathered {
     let (mut pieces, mut copied) = (Vec::new(), 0);
     for run in chunks.chunk_by(|a, b| a.len() < LARGE && b.len() < LARGE) {
         match run {
             [large] if large.len() >= LARGE => pieces.push(large.clone()),
             small => {
-                let piece = small.concat();
+                let piece = concat(small);
                 copied += piece.len();
-                pieces.push(piece.into());
+                pieces.push(Bytes::from(piece).into());
             }
         }
     }
@@ -126,7 +127,7 @@ impl Stitcher {
     }
 
     /// The chunks up to the first fragment whose outcome is not known, and that must not be passed by.
-    pub fn advance(&mut self, plan: &Plan, outcomes: &Outcomes) -> Vec<Bytes> {
+    pub fn advance(&mut self, plan: &Plan, outcomes: &Outcomes) -> Vec<Text> {
         let mut chunks = Vec::new();
         self.go_on(plan, outcomes, 0, &mut chunks);
         if self.open.is_empty() {
@@ -136,7 +137,7 @@ impl Stitcher {
     }
 
     /// Goes on until so many places are open.
-    fn go_on(&mut self, plan: &Plan, outcomes: &Outcomes, until: usize, chunks: &mut Vec<Bytes>) {
+    fn go_on(&mut self, plan: &Plan, outcomes: &Outcomes, until: usize, chunks: &mut Vec<Text>) {
         while self.open.len() > until {
             let place = self.open.last_mut().expect("one is open");
             let scope = place.scope;
@@ -147,14 +148,14 @@ impl Stitcher {
             let mut close = None;
             let inside = match part {
                 Part::Text(text) => {
-                    chunks.push(text);
+                    chunks.push(text.into());
                     None
                 }
                 Part::When(condition, inside) => {
                     plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
                 }
                 Part::Value(value) => {
-                    chunks.push(plan.value(scope, value));
+                    chunks.push(plan.value(scope, value).into());
                     None
                 }
                 Part::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
@@ -164,7 +165,7 @@ impl Stitcher {
                 Part::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
                 Part::Assets => {
                     let assets = self.all_assets(plan, outcomes);
-                    chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets)));
+                    chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets).into()));
                     None
                 }
                 Part::Late => {
@@ -179,8 +180,8 @@ impl Stitcher {
                     Ok(hole) if plan.lazy(hole).is_some() => {
                         let (open, behind) = plan.around_lazy(hole).unwrap_or_default();
                         let (mark, end) = self.marks(hole).unzip();
-                        chunks.extend(mark);
-                        chunks.push(open);
+                        chunks.extend(mark.map(Text::from));
+                        chunks.push(open.into());
                         let behind = [behind].into_iter().chain(end).map(Part::Text).collect();
                         close = Some(Place::start((&behind, scope)));
                         Some(Place::start(plan.fallback(hole)))
@@ -188,15 +189,15 @@ impl Stitcher {
                     Ok(hole) => match (&outcomes[hole], self.names) {
                         (Some(outcome), _) => {
                             if let Some((mark, end)) = self.marks(hole) {
-                                chunks.push(mark);
+                                chunks.push(mark.into());
                                 close = Some(Place::start((&Arc::from([Part::Text(end)]), scope)));
                             }
                             self.shown(plan, hole, outcome, chunks)
                         }
                         (None, Some(names)) if plan.holes[hole].fragment.load == Load::Defer => {
-                            chunks.push(names.begin(hole));
+                            chunks.push(names.begin(hole).into());
                             plan.placeholder(hole, chunks);
-                            chunks.push(Names::end());
+                            chunks.push(Names::end().into());
                             self.waiting.push(hole);
                             None
                         }
@@ -216,7 +217,7 @@ impl Stitcher {
     }
 
     /// Sends what was passed by and has come since, in whatever order.
-    fn send_late(&mut self, plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Bytes>) {
+    fn send_late(&mut self, plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Text>) {
         let Some(names) = self.names else { return };
         for hole in std::mem::take(&mut self.waiting) {
             let Some(outcome) = outcomes[hole].as_ref().filter(|_| plan.is_known(hole, outcomes)) else {
@@ -233,25 +234,25 @@ impl Stitcher {
                 continue;
             }
             if !std::mem::replace(&mut self.has_sent, true) {
-                chunks.push(Names::end_paragraph());
+                chunks.push(Names::end_paragraph().into());
             }
-            chunks.push(names.open(hole));
+            chunks.push(names.open(hole).into());
             // Whatever stands inside is in its place there.
             let (names_of_page, open) = (self.names.take(), self.open.len());
             let inside = self.shown(plan, hole, outcome, chunks);
             self.open.extend(inside);
             self.go_on(plan, outcomes, open, chunks);
             self.names = names_of_page;
-            chunks.push(names.close());
+            chunks.push(names.close().into());
         }
     }
 
     /// What stands in a hole, led by what the head did not hold yet when it left.
-    fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Bytes>) -> Option<Place> {
+    fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Place> {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         if let Some(answer) = outcome.answer.as_ref().filter(|_| shown) {
             let late = self.new_assets(answer.assets.iter());
-            chunks.extend((!late.is_empty()).then(|| Bytes::from(late)));
+            chunks.extend((!late.is_empty()).then(|| Bytes::from(late).into()));
             if let (Content::Fragment(html), None) = (&answer.content, plan.inside(hole, outcome)) {
                 if let Some(filled) = &mut self.filled {
                     filled.push((chunks.len(), hole));

@@ -38,7 +38,7 @@ fn fetch() -> Arc<Fetch> {
 fn stored(bytes: usize, tags: &str) -> Held {
     let mut headers = HeaderMap::new();
     headers.insert("surrogate-key", tags.parse().unwrap());
-    let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]));
+    let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]).into());
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
     Held::Answer(Stored {
         answer: Arc::new(Answer::new(content, &headers, &fetch(), arrival)),

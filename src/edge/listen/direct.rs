@@ -22,6 +22,8 @@ use super::Ready;
 const FIELDS: usize = 100;
 /// Pieces that are written at once.
 const PIECES: usize = 16;
+/// Bytes that are held for a connection to take, at least, where there are so many.
+const AT_ONCE: usize = 64 << 10;
 
 /// What a head asks for that passed the checks: a `GET` whose connection stays open. `None`: it is for hyper.
 pub(super) fn request(head: &Bytes) -> Option<Parts> {
@@ -53,6 +55,8 @@ pub(super) struct Sending {
     /// Its head and its body, from `at` on still to be sent.
     pieces: Vec<Bytes>,
     at: usize,
+    /// Of a long one, what follows.
+    rest: Option<Box<dyn Ready>>,
     /// Bytes that were sent.
     sent: usize,
 }
@@ -65,11 +69,10 @@ impl Sending {
         head.extend_from_slice(b"\r\n");
         let mut pieces = Vec::with_capacity(4);
         pieces.push(head.into());
-        let mut nobody = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut nobody) {
-            pieces.extend(frame.into_data().ok().filter(|data| !data.is_empty()));
-        }
-        Self { pieces, at: 0, sent: 0 }
+        body.let_go();
+        take(&mut body, &mut pieces);
+        let is_all = body.is_end_stream();
+        Self { pieces, at: 0, rest: (!is_all).then(|| Box::new(body) as Box<dyn Ready>), sent: 0 }
     }
 
     /// Bytes that were sent.
@@ -83,7 +86,15 @@ impl Sending {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.at < self.pieces.len() {
+        loop {
+            if self.at == self.pieces.len() {
+                (self.pieces, self.at) = (Vec::new(), 0);
+                let Some(rest) = &mut self.rest else { break };
+                take(&mut **rest, &mut self.pieces);
+                if self.pieces.is_empty() {
+                    break;
+                }
+            }
             let left = &self.pieces[self.at..];
             let mut slices = [IoSlice::new(&[]); PIECES];
             for (slice, piece) in slices.iter_mut().zip(left) {
@@ -104,6 +115,19 @@ impl Sending {
         }
         // TLS may hold some of it.
         Pin::new(stream).poll_flush(cx)
+    }
+}
+
+/// Takes so much of a body as is sent at once. What was taken may be this connection's alone.
+fn take(body: &mut (impl Ready + ?Sized), pieces: &mut Vec<Bytes>) {
+    let mut nobody = Context::from_waker(Waker::noop());
+    let mut bytes = 0;
+    while bytes < AT_ONCE
+        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(&mut nobody)
+    {
+        let data = frame.into_data().ok().filter(|data| !data.is_empty());
+        bytes += data.as_ref().map_or(0, Bytes::len);
+        pieces.extend(data);
     }
 }
 

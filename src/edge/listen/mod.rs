@@ -82,9 +82,10 @@ pub type Soon<T> = Either<T, Later>;
 pub type Later = BoxFuture<'static, http::Response<Body>>;
 
 /// A body that is there at once.
-pub trait Ready: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {}
-
-impl<B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static> Ready for B {}
+pub trait Ready: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static {
+    /// Gives up the place of its request among those that are under way: what is left of it is sent as its reader takes it.
+    fn let_go(&mut self);
+}
 
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! A page's chunks as a response body whose length is known. Nothing is copied.
+//! A page's chunks as a response body whose length is known. Nothing is copied; what is packed is unpacked as it is sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,29 +10,36 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::page::text::{Text, length};
+
 /// The chunks that are still to be sent.
 #[derive(Default)]
 pub struct Chunks {
-    chunks: Arc<[Bytes]>,
+    chunks: Arc<[Text]>,
     /// The next one.
     next: usize,
     left: u64,
     /// The request is under way until its last byte.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Chunks {
     /// These.
     #[must_use]
-    pub fn new(chunks: Arc<[Bytes]>) -> Self {
-        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks, next: 0, left, _permit: None }
+    pub fn new(chunks: Arc<[Text]>) -> Self {
+        let left = length(&chunks) as u64;
+        Self { chunks, next: 0, left, permit: None }
     }
 
     /// The same, and a place that is held until they are sent.
     #[must_use]
-    pub fn held(chunks: Arc<[Bytes]>, permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(permit), ..Self::new(chunks) }
+    pub fn held(chunks: Arc<[Text]>, permit: OwnedSemaphorePermit) -> Self {
+        Self { permit: Some(permit), ..Self::new(chunks) }
+    }
+
+    /// Gives that place up.
+    pub fn release(&mut self) {
+        self.permit = None;
     }
 }
 
@@ -41,7 +48,7 @@ impl Body for Chunks {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(chunk) = self.chunks.get(self.next).cloned() else { return Poll::Ready(None) };
+        let Some(chunk) = self.chunks.get(self.next).map(Text::bytes) else { return Poll::Ready(None) };
         self.next += 1;
         self.left -= chunk.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(chunk))))

@@ -42,6 +42,7 @@ use crate::page::route;
 use crate::page::scripts::{self, Script};
 use crate::page::site::Match;
 use crate::page::stitch::gathered;
+use crate::page::text::Text;
 use crate::page::verdict::Verdict;
 use crate::page::wire;
 
@@ -540,7 +541,8 @@ fn overlaid(
     drawing: &Drawing,
     permit: OwnedSemaphorePermit,
 ) -> Response {
-    let mut response = response.map(|_| Body::new(Chunks::held(drawing.over(chunks, record).into(), permit)));
+    let mut response = response
+        .map(|_| Body::new(Chunks::held(drawing.over(chunks, record).into_iter().map(Text::from).collect(), permit)));
     overlay::adapt(response.headers_mut(), record);
     response
 }

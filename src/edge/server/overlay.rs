@@ -20,6 +20,7 @@ use crate::engine::Page;
 use crate::page::reader::DEBUG_TOKEN;
 use crate::page::record::Record;
 use crate::page::stitch::stitch_marked;
+use crate::page::text::Text;
 use crate::page::{csp, scripts};
 use crate::secrets::passes::Passes;
 
@@ -119,7 +120,7 @@ impl Drawing {
 
     /// A page's chunks with marks around its parts.
     pub(super) fn marked(&self, page: &Page) -> Vec<Bytes> {
-        stitch_marked(&page.plan, &page.outcomes, &self.mark)
+        stitch_marked(&page.plan, &page.outcomes, &self.mark).iter().map(Text::bytes).collect()
     }
 
     /// A page with its record, and the script, at the start of its head: what parts leave open swallows neither there, and

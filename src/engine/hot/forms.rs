@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use http::HeaderMap;
+
+use crate::page::text::{Text, length};
 
 /// A form of a page with fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,20 +25,20 @@ pub struct Coded {
     pub form: Option<Form>,
     /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
     /// between them.
-    pub chunks: Arc<[Bytes]>,
+    pub chunks: Arc<[Text]>,
     /// What was last said of it.
     pub(super) said: ArcSwapOption<Said>,
 }
 
 impl Coded {
-    pub(super) fn new(form: Option<Form>, chunks: Vec<Bytes>) -> Arc<Self> {
+    pub(super) fn new(form: Option<Form>, chunks: Vec<Text>) -> Arc<Self> {
         Arc::new(Self { form, chunks: chunks.into(), said: ArcSwapOption::empty() })
     }
 
     /// How many bytes it has.
     #[must_use]
     pub fn length(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
+        length(&self.chunks)
     }
 }
 

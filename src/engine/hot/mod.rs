@@ -24,6 +24,7 @@ use crate::page::headers::Downstream;
 use crate::page::key::Key;
 use crate::page::policy::backoff::Trouble;
 use crate::page::stitch::{Gathered, gathered};
+use crate::page::text::Text;
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
@@ -237,7 +238,10 @@ impl Hot {
         form: Form,
         made: Option<Vec<Bytes>>,
     ) -> Arc<Coded> {
-        let coded = made.map_or_else(|| Arc::clone(&page.plain), |made| Coded::new(Some(form), made));
+        let coded = made.map_or_else(
+            || Arc::clone(&page.plain),
+            |made| Coded::new(Some(form), made.into_iter().map(Text::from).collect()),
+        );
         let before = page.forms[form as usize].swap(Some(Arc::clone(&coded)));
         let size = |coded: &Arc<Coded>| coded.form.map_or(0, |_| coded.length());
         // It is put there anew, to be weighed anew.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::ETAG;
 
 use crate::page::fetch::Fetch;
@@ -10,6 +9,7 @@ use crate::page::headers::OpenTag;
 use crate::page::map::Map;
 use crate::page::outcome::{Outcome, Reason};
 use crate::page::stitch::{gathered, stitch_open};
+use crate::page::text::Text;
 
 use super::super::compose::Page;
 use super::stitched::{Gap, Gaps, fits};
@@ -48,7 +48,7 @@ pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
 
 /// A page but for what fills some of its holes.
 pub(super) struct Opened {
-    pub(super) pieces: Vec<Bytes>,
+    pub(super) pieces: Vec<Text>,
     pub(super) copied: usize,
     /// The holes, in the order in which they stand on it.
     pub(super) holes: Vec<usize>,
@@ -60,7 +60,7 @@ impl Opened {
     pub(super) fn new(page: &Page, open: &[usize]) -> Option<Self> {
         let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
         let (mut pieces, mut copied, mut from) = (Vec::new(), 0, 0);
-        let mut gather = |chunks: &[Bytes]| {
+        let mut gather = |chunks: &[Text]| {
             let gathered = gathered(chunks);
             copied += gathered.copied;
             pieces.extend(gathered.pieces);

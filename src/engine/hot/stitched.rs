@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
@@ -18,6 +17,7 @@ use crate::page::key::Key;
 use crate::page::layout::Template;
 use crate::page::outcome::Cache;
 use crate::page::stitch::gathered;
+use crate::page::text::{Text, length};
 use crate::page::wire;
 
 use super::counted::Counted;
@@ -116,7 +116,7 @@ pub struct Filled {
     /// What it was made from.
     pub stitched: Arc<Stitched>,
     /// What fills each of its gaps.
-    pub filling: Vec<Bytes>,
+    pub filling: Vec<Text>,
     /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
     pub tag: Option<HeaderValue>,
 }
@@ -124,7 +124,7 @@ pub struct Filled {
 impl Filled {
     /// Its bytes, in order, in few pieces.
     #[must_use]
-    pub fn chunks(&self) -> Vec<Bytes> {
+    pub fn chunks(&self) -> Vec<Text> {
         let mut chunks = Vec::with_capacity(self.stitched.plain.chunks.len() + self.filling.len());
         let mut filling = self.filling.iter();
         for span in self.stitched.spans() {
@@ -140,7 +140,7 @@ pub(in crate::engine) fn fits(answer: &Answer) -> bool {
     plain(answer).is_some()
 }
 
-fn plain(answer: &Answer) -> Option<&Bytes> {
+fn plain(answer: &Answer) -> Option<&Text> {
     let Answer { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer else {
         return None;
     };
@@ -252,13 +252,13 @@ impl Stitched {
         max_bytes: u64,
     ) -> Option<Filled> {
         let gaps = self.gaps.as_ref()?;
-        let bytes: Option<Vec<&Bytes>> = with.iter().map(|(answer, _)| plain(answer)).collect();
-        let bytes = bytes?;
+        let texts: Option<Vec<&Text>> = with.iter().map(|(answer, _)| plain(answer)).collect();
+        let texts = texts?;
         if !gaps.is_private && !with.iter().any(|(answer, _)| answer.stated.is_private()) {
             return None;
         }
-        let filling: Vec<Bytes> = gaps.all.iter().map(|gap| bytes[gap.filled_by].clone()).collect();
-        if self.plain.chunks.iter().chain(&filling).map(|chunk| chunk.len() as u64).sum::<u64>() > max_bytes {
+        let filling: Vec<Text> = gaps.all.iter().map(|gap| texts[gap.filled_by].clone()).collect();
+        if (self.plain.length() + length(&filling)) as u64 > max_bytes {
             return None;
         }
         let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
@@ -268,7 +268,7 @@ impl Stitched {
     }
 
     /// The chunks between its gaps: one span more than there are gaps.
-    pub fn spans(&self) -> impl Iterator<Item = &[Bytes]> {
+    pub fn spans(&self) -> impl Iterator<Item = &[Text]> {
         let gaps = self.gaps.as_ref().map_or(&[][..], |gaps| &gaps.all);
         let ends = gaps.iter().map(|gap| gap.before).chain([self.plain.chunks.len()]);
         ends.scan(0, |from, to| Some(&self.plain.chunks[std::mem::replace(from, to)..to]))

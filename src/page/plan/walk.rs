@@ -9,6 +9,7 @@ use crate::page::layout::{Composition, Part, Service};
 use crate::page::lazy;
 use crate::page::manifest::Manifest;
 use crate::page::outcome::{Outcome, Reason, Shown};
+use crate::page::text::Text;
 
 use super::{Outcomes, Plan, Scope, Slot};
 
@@ -155,15 +156,15 @@ impl Plan {
     }
 
     /// What stands in a hole until it is filled: its fallback, and of what that asks for the fallbacks.
-    pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Bytes>) {
+    pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Text>) {
         let (parts, scope) = self.fallback(hole);
         self.plainly(parts, scope, chunks);
     }
 
-    fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Bytes>) {
+    fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Text>) {
         for part in parts {
             match part {
-                Part::Text(text) => chunks.push(text.clone()),
+                Part::Text(text) => chunks.push(text.clone().into()),
                 Part::When(condition, inside) if self.is_shown(scope, *condition) => {
                     self.plainly(inside, scope, chunks);
                 }
@@ -175,13 +176,13 @@ impl Plan {
                     Ok(hole) if self.holes[hole].slot == Slot::Dropped => {}
                     Ok(hole) => {
                         let (open, close) = self.around_lazy(hole).unzip();
-                        chunks.extend(open);
+                        chunks.extend(open.map(Text::from));
                         self.placeholder(hole, chunks);
-                        chunks.extend(close);
+                        chunks.extend(close.map(Text::from));
                     }
                     Err(fallback) => self.plainly(fallback, scope, chunks),
                 },
-                Part::Value(value) => chunks.push(self.value(scope, *value)),
+                Part::Value(value) => chunks.push(self.value(scope, *value).into()),
                 Part::Try(attempt, _) => self.plainly(attempt, scope, chunks),
                 Part::When(..) | Part::Assets | Part::Late => {}
             }

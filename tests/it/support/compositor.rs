@@ -24,6 +24,7 @@ use pasteup::page::names::Name;
 use pasteup::page::outcome::{Reason, Shown};
 use pasteup::page::policy::breaker::Circuit;
 use pasteup::page::site::{Files, Limits, Match, Site};
+use pasteup::page::text::concat;
 use pasteup::page::verdict::Verdict;
 use tokio::time::Instant;
 
@@ -268,15 +269,15 @@ impl TestCompositor {
     pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
-            Begun::Hot(whole) => (whole.headers(now()), whole.plain.chunks.concat().into(), Way::Whole),
+            Begun::Hot(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
             Begun::Filled(filled) => {
-                let bytes = filled.chunks().concat().into();
+                let bytes = concat(&filled.chunks()).into();
                 let Filled { stitched, tag, .. } = filled;
                 let mut headers = stitched.headers(now());
                 headers.extend(tag.map(|tag| (ETAG, tag)));
                 (headers, bytes, Way::Open)
             }
-            Begun::Whole(page) => (page.headers.at(now()), page.chunks.concat().into(), Way::Composed),
+            Begun::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), Way::Composed),
             Begun::Streaming { .. } => unreachable!("it was not asked for so"),
         }
     }
@@ -362,7 +363,7 @@ pub(crate) struct Got(pub(crate) Page, pub(crate) HeaderMap);
 
 impl Got {
     pub(crate) fn html(&self) -> String {
-        String::from_utf8(self.0.chunks.concat()).unwrap()
+        String::from_utf8(concat(&self.0.chunks)).unwrap()
     }
 
     /// A header of it; empty where it has none.
@@ -467,7 +468,7 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
     let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
     match site.begin("/").await {
         Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
-            seen.push((at(), String::from_utf8(page.chunks.concat()).unwrap()));
+            seen.push((at(), String::from_utf8(concat(&page.chunks)).unwrap()));
         }
         Begun::Whole(page) => return Err(page.verdict),
         Begun::Hot(_) | Begun::Filled(_) => unreachable!("it is not served"),

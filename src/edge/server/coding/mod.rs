@@ -4,7 +4,7 @@
 mod joined;
 
 use std::convert::Infallible;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
@@ -16,12 +16,13 @@ use futures::FutureExt as _;
 use http::header::ACCEPT_ENCODING;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
+use crate::engine::aside::aside;
 use crate::engine::{Coded, Compositor, Filled, Form, Stitched};
 use crate::page::fields;
+use crate::page::text::{Text, concat};
 
 /// Content codings that pages may be sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +88,6 @@ fn refuses_all(member: &str) -> bool {
     (coding.eq_ignore_ascii_case("identity") || *coding == "*")
         && parameters.iter().any(|part| zero(fields::pair(part)))
 }
-
-/// Pages that are being compressed at once, so that some cores are left for readers.
-static MAKING: LazyLock<Semaphore> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Semaphore::new(cores.div_ceil(2))
-});
 
 /// So many bytes are compressed at once for one reader. Of more, the compressing layer lets others have their turn.
 const MOST: usize = 64 << 10;
@@ -165,7 +160,7 @@ pub(super) fn filled(
     page: &Filled,
     accepted: &HeaderMap,
     offered: Compression,
-) -> Option<(Arc<Coded>, Vec<Bytes>)> {
+) -> Option<(Arc<Coded>, Vec<Text>)> {
     let spans = form(compositor, &page.stitched, joinable(accepted, offered)?)?;
     let chunks = joined::joined(page, &spans)?;
     Some((spans, chunks))
@@ -181,16 +176,11 @@ pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) ->
     }
     let first = (page.plain.length() <= MOST).then(|| compositor.keep_form(page, form, made(page, form, Worth::Once)));
     let (compositor, page) = (compositor.clone(), Arc::downgrade(page));
-    tokio::spawn(async move {
-        let Ok(_room) = MAKING.acquire().await else { return };
-        let made = tokio::task::spawn_blocking(move || {
-            // It may be no more by then.
-            let Some(page) = page.upgrade() else { return };
-            compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
-        });
-        // One that panics costs this form alone.
-        let _panicked = made.await;
-    });
+    tokio::spawn(aside(move || {
+        // It may be no more by then.
+        let Some(page) = page.upgrade() else { return };
+        compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
+    }));
     first
 }
 
@@ -223,8 +213,8 @@ impl Worth {
 }
 
 /// All of a page. `None`: it has no fewer bytes then.
-fn compressed(chunks: &[Bytes], form: Form, worth: Worth) -> Option<Bytes> {
-    let page = chunks.concat();
+fn compressed(chunks: &[Text], form: Form, worth: Worth) -> Option<Bytes> {
+    let page = concat(chunks);
     let mut coded = Vec::with_capacity(page.len() / 3);
     let level = Level::Precise(worth.level(form));
     // Bytes in memory are there at once: nothing waits.
