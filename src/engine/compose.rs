@@ -29,7 +29,7 @@ use super::fanout::FanOut;
 use super::fill::Ahead;
 use super::hot::{Asked, Coded, Filled, Form, Hot, Stitched};
 use super::lookup::{Found, Landing, Looked};
-use super::patience::Patience;
+use super::patience::{Patience, Turns};
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
@@ -59,6 +59,7 @@ pub struct Compositor {
     pub(super) purges: Arc<Purges>,
     pub(super) apart: Arc<Apart>,
     pub(super) hot: Arc<Hot>,
+    pub(super) turns: Arc<Turns>,
 }
 
 /// A page, composed.
@@ -167,6 +168,7 @@ impl Compositor {
             purges: Arc::default(),
             apart: Arc::default(),
             hot,
+            turns: Arc::default(),
         }
     }
 
@@ -295,7 +297,7 @@ impl Compositor {
             };
             let patience = match &mut patience {
                 Some(patience) => patience,
-                none => none.insert(Patience::with(fan_out.usual_alone(), began).await),
+                none => none.insert(Patience::with(fan_out.usual_alone(), began, &self.turns).await),
             };
             if patience.wait(pin!(fan_out.next())).await.is_none() {
                 let now = Instant::now().into_std();

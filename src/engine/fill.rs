@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
@@ -53,10 +54,14 @@ impl Compositor {
             }
             ahead.0.push((fetch, looking));
         }
-        let all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
-        let filled = match stream {
-            true => Patience::with(takes, began).await.wait(all).await.unwrap_or(Err(Unfit)),
-            false => all.await,
+        let filled = {
+            let mut all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
+            // All of them are asked before anything else has its turn.
+            match (&mut all).now_or_never() {
+                Some(filled) => filled,
+                None if stream => Patience::with(takes, began, &self.turns).await.wait(all).await.unwrap_or(Err(Unfit)),
+                None => all.await,
+            }
         };
         let most = request.defaults.max_page_bytes;
         filled.ok().and_then(|filled| page.filled(&filled, began.into_std(), most)).ok_or(ahead)
