@@ -1,24 +1,43 @@
-//! Work that takes long is done beside the threads that readers are answered on, as much at once as leaves some cores for
-//! these.
+//! Work that takes long is done beside the threads that readers are answered on, a bounded number at once.
 
 use std::sync::LazyLock;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-/// Works that are done at once.
-static PLACES: LazyLock<Semaphore> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Semaphore::new(cores.div_ceil(2))
-});
+/// Works that somebody waits for.
+static WANTED: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores()));
+/// Works that nobody waits for: they leave some cores to the others.
+static SPARE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores().div_ceil(2)));
 
-/// Does some work in its turn. `None`: it panicked.
-pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Does some work in its turn, and waits for it. `None`: it panicked.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     // Nobody closes it. Its place is taken until it is done, be it that nobody waits any more.
-    let place = PLACES.acquire().await.ok()?;
-    let done = spawn_blocking(move || {
-        let _place = place;
-        work()
-    });
-    done.await.ok()
+    let place = WANTED.acquire().await.ok()?;
+    spawn_blocking(move || in_place(place, work)).await.ok()
+}
+
+/// A place for work that nobody waits for, where there is one just now.
+#[must_use]
+pub fn spare() -> Option<Spare> {
+    SPARE.try_acquire().ok().map(Spare)
+}
+
+/// A place for work that nobody waits for.
+pub struct Spare(SemaphorePermit<'static>);
+
+impl Spare {
+    /// Does it.
+    pub fn work(self, work: impl FnOnce() + Send + 'static) {
+        spawn_blocking(move || in_place(self.0, work));
+    }
+}
+
+fn in_place<T>(place: SemaphorePermit<'static>, work: impl FnOnce() -> T) -> T {
+    let _place = place;
+    work()
 }

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure};
+use crate::page::answer::{Answer, Content, Failure};
 use crate::page::fetch::{Fetch, Wants};
 use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::outcome::{Reason, Sent};
@@ -54,7 +54,9 @@ impl Fetching<'_> {
         let deadline = began + fetch.timeout;
         let mut log = Log::default();
         let result = match timeout_at(deadline, self.attempt(deadline, &mut log)).await {
-            Ok(result) => result,
+            // What came in time is kept, be it that it takes its time to be read.
+            Ok(Ok(came)) => self.read(came).await,
+            Ok(Err(failure)) => Err(failure),
             Err(_) => Err(late(fetch, log.tries())),
         };
         let sent = log.finish(self, began, result.as_ref().err());
@@ -72,24 +74,19 @@ impl Fetching<'_> {
         (result, sent)
     }
 
-    async fn attempt(&self, deadline: Instant, log: &mut Log) -> Result<Answer, Failure> {
+    async fn attempt(&self, deadline: Instant, log: &mut Log) -> Result<Came, Failure> {
         if let Some(held) = self.held
-            && let Some(answer) = self.ask(deadline, Some(held), log).await?
+            && let Some(came) = self.ask(deadline, Some(held), log).await?
         {
-            return Ok(answer);
+            return Ok(came);
         }
         // Without a condition there is always an answer.
-        let answer = self.ask(deadline, None, log).await?;
-        answer.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
+        let came = self.ask(deadline, None, log).await?;
+        came.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
     }
 
     /// Sends one request. `None`: it was about an answer that the nanoservice does not speak of.
-    async fn ask(
-        &self,
-        deadline: Instant,
-        held: Option<&Arc<Answer>>,
-        log: &mut Log,
-    ) -> Result<Option<Answer>, Failure> {
+    async fn ask(&self, deadline: Instant, held: Option<&Arc<Answer>>, log: &mut Log) -> Result<Option<Came>, Failure> {
         let validation = held.and_then(|answer| answer.validation.as_deref());
         let began = Instant::now();
         let mut headers = headers(self.fetch, self.trace);
@@ -112,19 +109,38 @@ impl Fetching<'_> {
         let content = match head {
             Head::Done(content) => content,
             Head::Read(form) => judge_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
-            Head::NotModified => return Ok(held.and_then(|held| held.revalidated(&headers, self.fetch, arrival))),
+            Head::NotModified => {
+                let updated = held.and_then(|held| held.revalidated(&headers, self.fetch, arrival));
+                return Ok(updated.map(|answer| Came::Updated(Box::new(answer))));
+            }
         };
+        Ok(Some(Came::New { content, headers, arrival }))
+    }
+
+    /// Reads what came, beside the others where that takes long.
+    async fn read(&self, came: Came) -> Result<Answer, Failure> {
+        let (content, headers, arrival) = match came {
+            Came::New { content, headers, arrival } => (content, headers, arrival),
+            Came::Updated(answer) => return Ok(*answer),
+        };
+        let is_long = matches!(&content, Content::Fragment(text) if text.len() >= LONG);
         let fetch = Arc::clone(self.fetch);
-        let answer = match content.length() {
-            LONG.. => aside(move || Answer::new(content, &headers, &fetch, arrival)).await,
-            _ => Some(Answer::new(content, &headers, &fetch, arrival)),
-        };
+        let read = move || Answer::new(content, &headers, &fetch, arrival);
+        let answer = if is_long { aside(read).await } else { Some(read()) };
         let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
             tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");
         }
-        Ok(Some(answer))
+        Ok(answer)
     }
+}
+
+/// What came of a question.
+enum Came {
+    /// An answer, to be read.
+    New { content: Content, headers: HeaderMap, arrival: Arrival },
+    /// That what is held is still good.
+    Updated(Box<Answer>),
 }
 
 /// Its time was over.

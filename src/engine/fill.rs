@@ -49,7 +49,7 @@ impl Compositor {
             let fetch = fragment.origin().map(|origin| fragment.fetch(origin, &request.visit, &request.defaults));
             let Some(Ok(fetch)) = fetch else { return Err(ahead) };
             let looking = self.looking(&fetch, deadline, &request.trace, began);
-            if looking.is_err() {
+            if stream && looking.is_err() {
                 takes = takes.max(self.usual_alone(&fetch, began));
             }
             ahead.0.push((fetch, looking));

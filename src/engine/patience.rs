@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
@@ -37,19 +38,20 @@ impl Patience {
 
     /// Waits for something. `None`: the head leaves.
     pub(super) async fn wait<T>(&mut self, mut something: impl Future<Output = T> + Unpin) -> Option<T> {
-        loop {
-            let now = Instant::now();
-            let until = self.until.unwrap_or(now).max(now);
-            if let Ok(there) = timeout_at(until, &mut something).await {
-                return Some(there);
-            }
-            if until.elapsed() <= LATE || self.until.is_none() {
-                return None;
-            }
-            // This machine is busy: what is waited for may have come long since. To send the page in two goes takes more
-            // work than to send it at once, and a machine that is late would become later by it.
-            self.until = Some(Instant::now() + NEARLY);
+        let Some(until) = self.until else { return something.now_or_never() };
+        let until = until.max(Instant::now());
+        if let Ok(there) = timeout_at(until, &mut something).await {
+            return Some(there);
         }
+        let late = until.elapsed();
+        if late <= LATE {
+            return None;
+        }
+        // This machine is busy: what is waited for may have come long since, or still waits for its turns. To send the page in
+        // two goes takes more work than to send it at once, and a machine that is late would become later by it.
+        let until = Instant::now() + NEARLY + TURNS * late;
+        self.until = Some(until);
+        timeout_at(until, something).await.ok()
     }
 }
 

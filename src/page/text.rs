@@ -1,11 +1,15 @@
-//! HTML as it is kept: long texts are packed. Pages that are sent often are kept as they are sent, so that a text is
-//! unpacked when a page is made of it, and else takes a third to a half of its bytes in memory.
+//! HTML as it is kept: long texts are packed, and take a third to a half of their bytes in memory. They are unpacked block by
+//! block as they are sent or copied, so that who takes them slowly holds one block and not the text.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lz4_flex::block::{compress, decompress};
 
 /// Texts of fewer bytes are left as they are: what is kept beside a text would take as much as was saved.
 const LONG: usize = 4 << 10;
+/// Bytes of a block, unpacked. LZ4 looks back no further.
+const BLOCK: usize = 64 << 10;
 
 /// Bytes that are shared and do not change, as they are or packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,33 +18,52 @@ pub struct Text(Form);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
     Plain(Bytes),
-    /// A block of LZ4, and how many bytes come out of it.
-    Packed(Bytes, usize),
+    /// Blocks of LZ4, and how many bytes come out of all of them.
+    Packed(Arc<[Bytes]>, usize),
 }
 
 impl Text {
     /// The same, packed, where that makes it shorter by a quarter at least.
     #[must_use]
     pub fn packed(self) -> Self {
-        match self.0 {
-            Form::Plain(bytes) if bytes.len() >= LONG => {
-                let packed = compress(&bytes);
-                match packed.len() <= bytes.len() / 4 * 3 {
-                    // Of just its length: what it has beside that would be kept with it.
-                    true => Self(Form::Packed(packed.into_boxed_slice().into(), bytes.len())),
-                    false => Self(Form::Plain(bytes)),
-                }
-            }
-            form => Self(form),
+        let Form::Plain(plain) = &self.0 else { return self };
+        if plain.len() < LONG {
+            return self;
         }
+        // Of just their length: what they have beside that would be kept with them.
+        let blocks: Arc<[Bytes]> = plain.chunks(BLOCK).map(|block| compress(block).into_boxed_slice().into()).collect();
+        let packed = Self(Form::Packed(blocks, plain.len()));
+        if packed.size() <= plain.len() / 4 * 3 { packed } else { self }
     }
 
     /// Its bytes, which are unpacked now where they are packed.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
+        match self.pieces() {
+            1 => self.piece(0).unwrap_or_default(),
+            _ => concat(std::slice::from_ref(self)).into(),
+        }
+    }
+
+    /// In how many pieces it can be taken.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
         match &self.0 {
-            Form::Plain(bytes) => bytes.clone(),
-            Form::Packed(packed, length) => decompress(packed, *length).expect("it was packed here").into(),
+            Form::Plain(_) => 1,
+            Form::Packed(blocks, _) => blocks.len(),
+        }
+    }
+
+    /// The bytes of one piece, which is short where the text is packed. `None`: it has none of this number.
+    #[must_use]
+    pub fn piece(&self, number: usize) -> Option<Bytes> {
+        match &self.0 {
+            Form::Plain(bytes) => (number == 0).then(|| bytes.clone()),
+            Form::Packed(blocks, length) => {
+                let block = blocks.get(number)?;
+                let length = BLOCK.min(length - number * BLOCK);
+                Some(decompress(block, length).expect("it was packed here").into())
+            }
         }
     }
 
@@ -61,9 +84,10 @@ impl Text {
 
     /// Bytes that it takes in memory.
     #[must_use]
-    pub const fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         match &self.0 {
-            Form::Plain(bytes) | Form::Packed(bytes, _) => bytes.len(),
+            Form::Plain(bytes) => bytes.len(),
+            Form::Packed(blocks, _) => blocks.iter().map(|block| size_of::<Bytes>() + block.len()).sum(),
         }
     }
 }
@@ -81,7 +105,9 @@ pub fn concat(texts: &[Text]) -> Vec<u8> {
     for text in texts {
         match &text.0 {
             Form::Plain(bytes) => whole.extend_from_slice(bytes),
-            Form::Packed(..) => whole.extend_from_slice(&text.bytes()),
+            Form::Packed(..) => {
+                (0..).map_while(|number| text.piece(number)).for_each(|piece| whole.extend_from_slice(&piece));
+            }
         }
     }
     whole
@@ -102,11 +128,14 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
         #[test]
-        fn what_is_packed_is_what_it_was(word in "[a-z<> ]{1,40}", times in 0..1_000usize, noise: Vec<u8>) {
+        fn what_is_packed_is_what_it_was(word in "[a-z<> ]{1,40}", times in 0..8_000usize, noise: Vec<u8>) {
             let plain = Bytes::from([word.repeat(times).into_bytes(), noise].concat());
             let text = Text::from(plain.clone()).packed();
             prop_assert_eq!(text.len(), plain.len());
-            prop_assert_eq!(text.bytes(), plain);
+            prop_assert!(text.bytes() == plain);
+            let pieces: Vec<Bytes> = (0..).map_while(|number| text.piece(number)).collect();
+            prop_assert!(pieces.concat() == plain);
+            prop_assert!(pieces.len() == 1 || pieces.iter().all(|piece| piece.len() <= BLOCK));
         }
     }
 

@@ -223,26 +223,50 @@ async fn without_its_certificate_nothing_is_started() {
     assert!(said.contains("server.tls: file:cert.pem"), "{said}");
 }
 
-/// Heads and bodies of answers whose lengths are said, on a connection that stays open.
+/// Heads and bodies of answers on a connection that stays open.
 pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
-    while found.len() < count {
-        let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "closed after {} of {count}", found.len());
-            continue;
-        };
-        let head = String::from_utf8(read[..end].to_vec()).unwrap();
+    for number in 0..count {
+        let head = String::from_utf8(taken_to(stream, &mut read, b"\r\n\r\n", number).await).unwrap();
         let lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
-        let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-        let whole = end + 4 + length.parse::<usize>().unwrap();
-        while read.len() < whole {
-            assert!(stream.read_buf(&mut read).await.unwrap() > 0, "closed within a body");
+        let mut body = Vec::new();
+        if lines.iter().any(|line| line == "transfer-encoding: chunked") {
+            loop {
+                let size = String::from_utf8(taken_to(stream, &mut read, b"\r\n", number).await).unwrap();
+                let chunk = taken(stream, &mut read, usize::from_str_radix(&size, 16).unwrap() + 2, number).await;
+                body.extend_from_slice(&chunk[..chunk.len() - 2]);
+                if size == "0" {
+                    break;
+                }
+            }
+        } else {
+            let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+            body = taken(stream, &mut read, length.parse().unwrap(), number).await;
         }
-        found.push((lines, read[end + 4..whole].to_vec()));
-        read.drain(..whole);
+        found.push((lines, body));
     }
     assert!(read.is_empty(), "more than was asked for");
     found
+}
+
+/// So many bytes of what is read, within an answer of this number.
+async fn taken(stream: &mut TcpStream, read: &mut Vec<u8>, length: usize, number: usize) -> Vec<u8> {
+    while read.len() < length {
+        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within answer {number}");
+    }
+    read.drain(..length).collect()
+}
+
+/// What is read up to an end, which is left out.
+async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number: usize) -> Vec<u8> {
+    loop {
+        if let Some(at) = read.windows(end.len()).position(|bytes| bytes == end) {
+            let mut before = taken(stream, read, at + end.len(), number).await;
+            before.truncate(at);
+            return before;
+        }
+        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within answer {number}");
+    }
 }
 
 /// One answer.

@@ -436,7 +436,9 @@ async fn personal_service() -> SocketAddr {
     let router = Router::new().fallback(async |headers: HeaderMap| {
         let who = headers.get("cookie").map_or("nobody", |cookie| cookie.to_str().unwrap()).to_owned();
         sleep(Duration::from_millis(who.len() as u64 % 4 * 3)).await;
-        ([("cache-control", "private"), ("content-type", "text/html")], format!("<b>{who}</b>"))
+        // One is told more than is compressed at once.
+        let more = if who == "uid=more" { "<p>more</p>".repeat(7_000) } else { String::new() };
+        ([("cache-control", "private"), ("content-type", "text/html")], format!("{more}<b>{who}</b>"))
     });
     served(router).await
 }
@@ -505,6 +507,13 @@ async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
             assert_eq!(length, expected, "{name}: {value}");
         }
     }
+    let more =
+        client().get(format!("{}/", server.pages)).header("cookie", "uid=more").header("accept-encoding", "gzip");
+    let more = more.send().await.unwrap();
+    asked += 1;
+    assert_eq!((more.content_length(), more.headers()["content-encoding"].as_bytes()), (None, b"gzip".as_slice()));
+    let more = decoded(Some("gzip"), &more.bytes().await.unwrap()).await;
+    assert!(more.ends_with("<p>more</p><b>uid=more</b>!</i>") && more.matches("<p>more</p>").count() == 7_000);
     // Each of them is counted, and nobody was asked in vain.
     let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
     for name in ["kept", "own"] {
@@ -524,15 +533,18 @@ async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that
         // Several at once on one connection, each of another reader; some leave before they are answered.
         let uids: Vec<String> =
             (0..20).map(|turn| "x".repeat((reader * 7 + turn * 5) % 13) + &turn.to_string()).collect();
+        let coding = [None, Some("gzip"), Some("zstd"), Some("br")][reader % 4];
         for uid in &uids {
-            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: uid={uid}\r\n\r\n");
+            let coding = coding.map_or_else(String::new, |coding| format!("Accept-Encoding: {coding}\r\n"));
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: uid={uid}\r\n{coding}\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
         }
         if reader.is_multiple_of(3) {
             return;
         }
         for (uid, (head, body)) in uids.iter().zip(answers_over(&mut stream, uids.len()).await) {
-            let page = String::from_utf8(body).unwrap();
+            let is_coded = head.iter().any(|line| line.starts_with("content-encoding: "));
+            let page = decoded(coding.filter(|_| is_coded), &body).await;
             assert!(page.ends_with(&format!("<i><b>uid={uid}</b>!</i>")), "{uid}: {}", &page[page.len() - 60..]);
             assert_eq!(page.matches("uid=").count(), 1);
             assert!(head.contains(&"cache-control: private, no-store".to_owned()), "{head:?}");

@@ -16,8 +16,8 @@ use crate::page::text::{Text, length};
 #[derive(Default)]
 pub struct Chunks {
     chunks: Arc<[Text]>,
-    /// The next one.
-    next: usize,
+    /// The next one, and the next piece of it.
+    next: (usize, usize),
     left: u64,
     /// The request is under way until its last byte.
     permit: Option<OwnedSemaphorePermit>,
@@ -28,7 +28,7 @@ impl Chunks {
     #[must_use]
     pub fn new(chunks: Arc<[Text]>) -> Self {
         let left = length(&chunks) as u64;
-        Self { chunks, next: 0, left, permit: None }
+        Self { chunks, next: (0, 0), left, permit: None }
     }
 
     /// The same, and a place that is held until they are sent.
@@ -48,14 +48,17 @@ impl Body for Chunks {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(chunk) = self.chunks.get(self.next).map(Text::bytes) else { return Poll::Ready(None) };
-        self.next += 1;
-        self.left -= chunk.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
+        let (chunk, piece) = self.next;
+        let Some(text) = self.chunks.get(chunk) else { return Poll::Ready(None) };
+        let bytes = text.piece(piece).unwrap_or_default();
+        let is_last = piece + 1 >= text.pieces();
+        self.next = if is_last { (chunk + 1, 0) } else { (chunk, piece + 1) };
+        self.left -= bytes.len() as u64;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next == self.chunks.len()
+        self.next.0 == self.chunks.len()
     }
 
     fn size_hint(&self) -> SizeHint {

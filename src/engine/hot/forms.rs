@@ -26,13 +26,33 @@ pub struct Coded {
     /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
     /// between them.
     pub chunks: Arc<[Text]>,
+    /// For each of them a number that a form may want, to check the text by.
+    pub checks: Box<[u32]>,
+    /// It was made in haste, and is to be made better.
+    pub is_first: bool,
     /// What was last said of it.
     pub(super) said: ArcSwapOption<Said>,
 }
 
+/// What a page is in some form.
+#[derive(Debug)]
+pub struct Made {
+    /// See [`Coded::chunks`].
+    pub chunks: Vec<Text>,
+    /// See [`Coded::checks`].
+    pub checks: Vec<u32>,
+    /// See [`Coded::is_first`].
+    pub is_first: bool,
+}
+
 impl Coded {
-    pub(super) fn new(form: Option<Form>, chunks: Vec<Text>) -> Arc<Self> {
-        Arc::new(Self { form, chunks: chunks.into(), said: ArcSwapOption::empty() })
+    pub(super) fn plain(chunks: Vec<Text>) -> Arc<Self> {
+        let made = Made { chunks, checks: Vec::new(), is_first: false };
+        Arc::new(Self::new(None, made))
+    }
+
+    pub(super) fn new(form: Option<Form>, Made { chunks, checks, is_first }: Made) -> Self {
+        Self { form, chunks: chunks.into(), checks: checks.into(), is_first, said: ArcSwapOption::empty() }
     }
 
     /// How many bytes it has.

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwapOption, ArcSwapWeak};
-use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, SET_COOKIE};
 
@@ -24,7 +23,6 @@ use crate::page::headers::Downstream;
 use crate::page::key::Key;
 use crate::page::policy::backoff::Trouble;
 use crate::page::stitch::{Gathered, gathered};
-use crate::page::text::Text;
 use crate::page::verdict::Verdict;
 
 use super::compose::{Page, Ports, Request};
@@ -34,7 +32,7 @@ pub(super) use asked::Asked;
 use asked::key;
 use counted::Counted;
 pub use counted::{Again, Part};
-pub use forms::{Coded, Form, Said};
+pub use forms::{Coded, Form, Made, Said};
 use opened::{Opened, asked, gaps};
 pub(super) use stitched::fits;
 pub use stitched::{Filled, Stitched};
@@ -196,7 +194,8 @@ impl Hot {
             headers.lasting.remove(ETAG);
         }
         let stitched = Arc::new(Stitched {
-            plain: Coded::new(None, chunks),
+            plain: Coded::plain(chunks),
+            bytes: size,
             gaps,
             unfit: AtomicU32::new(0),
             key: key.clone(),
@@ -231,25 +230,14 @@ impl Hot {
     }
 
     /// Keeps a form of a page in place of what was kept of it before; `None`: it is of no use.
-    pub(super) fn keep(
-        &self,
-        store: &dyn Store,
-        page: &Arc<Stitched>,
-        form: Form,
-        made: Option<Vec<Bytes>>,
-    ) -> Arc<Coded> {
-        let coded = made.map_or_else(
-            || Arc::clone(&page.plain),
-            |made| Coded::new(Some(form), made.into_iter().map(Text::from).collect()),
-        );
-        let before = page.forms[form as usize].swap(Some(Arc::clone(&coded)));
-        let size = |coded: &Arc<Coded>| coded.form.map_or(0, |_| coded.length());
+    pub(super) fn keep(&self, store: &dyn Store, page: &Arc<Stitched>, form: Form, made: Option<Made>) -> Arc<Coded> {
+        let coded = made.map_or_else(|| Arc::clone(&page.plain), |made| Arc::new(Coded::new(Some(form), made)));
+        page.forms[form as usize].store(Some(Arc::clone(&coded)));
         // It is put there anew, to be weighed anew.
         if let Some(port::Held::Page(place)) = store.get(&page.key)
             && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, page))
         {
-            place.size.fetch_add(size(&coded), Ordering::Relaxed);
-            place.size.fetch_sub(before.as_ref().map_or(0, size), Ordering::Relaxed);
+            place.size.store(page.size(), Ordering::Relaxed);
             store.put(&page.key, port::Held::Page(place), page.until.saturating_duration_since(Instant::now()));
         }
         coded

@@ -38,6 +38,8 @@ const SELDOM: u32 = 64;
 pub struct Stitched {
     /// As it was stitched.
     pub plain: Arc<Coded>,
+    /// Bytes that it takes in memory but for its forms.
+    pub(super) bytes: usize,
     /// What it leaves open; `None`: it is whole.
     pub(super) gaps: Option<Gaps>,
     /// How often in a row it was asked for in vain: what filled its gaps changed more of it, or was late.
@@ -280,10 +282,16 @@ impl Stitched {
         self.forms[form as usize].load_full()
     }
 
-    /// Whether a form is to be made by who asks now.
+    /// Bytes that it takes in memory.
+    pub(super) fn size(&self) -> usize {
+        let forms = self.forms.iter().filter_map(ArcSwapOption::load_full);
+        self.bytes + forms.filter(|coded| coded.form.is_some()).map(|coded| coded.length()).sum::<usize>()
+    }
+
+    /// Whether a form is to be made by who asks now, for the first time or once more.
     #[must_use]
-    pub fn begin(&self, form: Form) -> bool {
-        let bit = 1 << form as u8;
+    pub fn begin(&self, form: Form, once_more: bool) -> bool {
+        let bit = 1 << (2 * form as u8 + u8::from(once_more));
         self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 }

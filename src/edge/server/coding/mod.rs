@@ -19,8 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
-use crate::engine::aside::aside;
-use crate::engine::{Coded, Compositor, Filled, Form, Stitched};
+use crate::engine::{Coded, Compositor, Filled, Form, Made, Stitched, aside};
 use crate::page::fields;
 use crate::page::text::{Text, concat};
 
@@ -50,6 +49,9 @@ impl Compression {
 
     /// An answer as the layer sends it to who takes such codings.
     pub(super) async fn sent(self, response: Response, accepted: &HeaderMap) -> Response {
+        if !self.any() {
+            return response;
+        }
         let mut response = Some(response);
         let inner = tower::service_fn(move |_: Request| {
             let response = response.take().unwrap_or_default();
@@ -168,27 +170,32 @@ pub(super) fn filled(
 
 /// A page in a form, of one with gaps its spans. `None`: it is being made.
 pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) -> Option<Arc<Coded>> {
-    if let Some(made) = page.form(form) {
-        return Some(made);
+    let there = page.form(form);
+    match &there {
+        Some(made) if !made.is_first => return there,
+        None if page.plain.length() <= MOST => {
+            let make = || compositor.keep_form(page, form, made(page, form, Worth::Once));
+            return page.begin(form, false).then(make);
+        }
+        _ => {}
     }
-    if !page.begin(form) {
-        return None;
+    if let Some(place) = aside::spare().filter(|_| page.begin(form, true)) {
+        let (compositor, page) = (compositor.clone(), Arc::clone(page));
+        place.work(move || {
+            compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
+        });
     }
-    let first = (page.plain.length() <= MOST).then(|| compositor.keep_form(page, form, made(page, form, Worth::Once)));
-    let (compositor, page) = (compositor.clone(), Arc::downgrade(page));
-    tokio::spawn(aside(move || {
-        // It may be no more by then.
-        let Some(page) = page.upgrade() else { return };
-        compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
-    }));
-    first
+    there
 }
 
-fn made(page: &Stitched, form: Form, worth: Worth) -> Option<Vec<Bytes>> {
-    match page.is_whole() {
-        true => Some(vec![compressed(&page.plain.chunks, form, worth)?]),
-        false => joined::spans(page, form, worth),
+fn made(page: &Stitched, form: Form, worth: Worth) -> Option<Made> {
+    let is_first = matches!(worth, Worth::Once);
+    if page.is_whole() {
+        let coded = compressed(&page.plain.chunks, form, worth)?;
+        return Some(Made { chunks: vec![coded.into()], checks: Vec::new(), is_first });
     }
+    let (chunks, checks) = joined::spans(page, form, worth)?;
+    Some(Made { chunks, checks, is_first })
 }
 
 /// How well a text is worth to be compressed.
@@ -223,7 +230,8 @@ fn compressed(chunks: &[Text], form: Form, worth: Worth) -> Option<Bytes> {
         Form::Brotli => BrotliEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
         Form::Zstd => ZstdEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
     };
-    (result?.is_ok() && coded.len() < page.len()).then(|| Bytes::from(coded))
+    // Of just its length: what it has beside that would be kept with it.
+    (result?.is_ok() && coded.len() < page.len()).then(|| coded.into_boxed_slice().into())
 }
 
 /// The value of `Content-Encoding` for a form.
