@@ -1,6 +1,6 @@
 # The two commands of a newcomer, and what CI does.
 
-.PHONY: demo test browser check counts counts-accept ops
+.PHONY: demo test browser check release counts counts-accept ops
 
 # Starts the three sample nanoservices and the compositor, and prints the address of the page.
 demo:
@@ -21,6 +21,10 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Builds the program by what it does most (a quarter of an hour; a tenth to a third more pages a second).
+release:
+	@sh scripts/release.sh
 
 # Counts the instructions of the pure parts under valgrind; fails where one takes 5 % more than it did.
 counts:
