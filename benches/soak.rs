@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use support::{Held, Running, Site};
+use tokio::io::AsyncReadExt as _;
 
 /// How the services are just now.
 #[derive(Default)]
@@ -103,17 +105,17 @@ async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Co
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     while !over.load(Ordering::Relaxed) {
         let n = if fastrand::bool() { fastrand::u64(0..20) } else { fastrand::u64(..) };
-        let asked =
-            client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}")).send();
+        let asked = client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}"));
+        let asked = asked.header("accept-encoding", ["identity", "gzip", "zstd", "br"][fastrand::usize(0..4)]).send();
         if fastrand::u8(0..10) == 0 {
             // Some leave before they are answered.
             let pause = Duration::from_millis(fastrand::u64(0..100));
-            let _left = tokio::time::timeout(pause, async { asked.await.ok()?.text().await.ok() }).await;
+            let _left = tokio::time::timeout(pause, async { asked.await.ok()?.bytes().await.ok() }).await;
             counts.left.fetch_add(1, Ordering::Relaxed);
             continue;
         }
         match asked.await {
-            Ok(answer) if answer.status() == StatusCode::OK => match answer.text().await {
+            Ok(answer) if answer.status() == StatusCode::OK => match text(answer).await {
                 Ok(html) if is_right(&html, n, who) => _ = counts.pages.fetch_add(1, Ordering::Relaxed),
                 Ok(html) => {
                     eprintln!("wrong: {:?}", &html[..html.len().min(500)]);
@@ -124,6 +126,24 @@ async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Co
             _ => _ = counts.failed.fetch_add(1, Ordering::Relaxed),
         }
     }
+}
+
+/// What a page says, in whatever coding.
+async fn text(answer: reqwest::Response) -> Result<String, std::io::Error> {
+    let coding = answer.headers().get("content-encoding").cloned();
+    let body = answer.bytes().await.map_err(std::io::Error::other)?;
+    let (body, mut text) = (&*body, String::new());
+    match coding.as_ref().map(HeaderValue::as_bytes) {
+        Some(b"gzip") => GzipDecoder::new(body).read_to_string(&mut text).await,
+        Some(b"br") => BrotliDecoder::new(body).read_to_string(&mut text).await,
+        Some(b"zstd") => {
+            let mut decoder = ZstdDecoder::new(body);
+            decoder.multiple_members(true);
+            decoder.read_to_string(&mut text).await
+        }
+        _ => (&mut { body }).read_to_string(&mut text).await,
+    }?;
+    Ok(text)
 }
 
 async fn soak(minutes: u64) -> String {
