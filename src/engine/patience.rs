@@ -23,6 +23,8 @@ const TURNS: u32 = 4;
 pub(super) struct Patience {
     /// `None`: at once.
     until: Option<Instant>,
+    /// It is put off no more.
+    is_last: bool,
 }
 
 impl Patience {
@@ -33,7 +35,7 @@ impl Patience {
             // Where this machine is late, all parts look slow.
             Some(takes) => (takes <= NEARLY + TURNS * turns.takes().await).then(|| Instant::now() + NEARLY),
         };
-        Self { until }
+        Self { until, is_last: false }
     }
 
     /// Waits for something. `None`: the head leaves.
@@ -44,7 +46,7 @@ impl Patience {
             return Some(there);
         }
         let late = until.elapsed();
-        if late <= LATE {
+        if late <= LATE || std::mem::replace(&mut self.is_last, true) {
             return None;
         }
         // This machine is busy: what is waited for may have come long since, or still waits for its turns. To send the page in
