@@ -32,7 +32,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::hot::Said;
 use crate::engine::port::Observer;
-use crate::engine::{self, Begun, Coded, Compositor, Live, Page, Ready, Snapshot, Stitched, Trace};
+use crate::engine::{self, Begun, Coded, Compositor, Filled, Live, Page, Ready, Snapshot, Stitched, Trace};
 use crate::page::context::Dimension;
 use crate::page::experiment::{Part, take_part};
 use crate::page::headers::SURROGATE_KEY;
@@ -463,31 +463,7 @@ impl Pages {
     ) -> Response {
         let Waited { reads, part, pattern, began } = waited;
         let mut response = match begun {
-            Begun::Filled(page) => {
-                let known = page.tag.as_ref().is_some_and(|tag| has(reader.headers, tag));
-                page.stitched.answered(known, began.elapsed());
-                let coded = match known {
-                    true => None,
-                    false => coding::filled(&self.compositor, &page, reader.headers, self.compression),
-                };
-                let form = coded.as_ref().map_or(&page.stitched.plain, |(form, _)| form);
-                let mut headers = self.said(&page.stitched, form, reader.snapshot, Instant::now()).headers.clone();
-                headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
-                let mut response = Response::new(Body::empty());
-                let is_plain = coded.is_none();
-                if known {
-                    *response.status_mut() = StatusCode::NOT_MODIFIED;
-                    unsay(&mut headers);
-                } else {
-                    let chunks = coded.map_or_else(|| page.chunks(), |(_, chunks)| chunks);
-                    *response.body_mut() = Body::new(Chunks::held(chunks.into(), permit));
-                }
-                *response.headers_mut() = headers;
-                match is_plain && !known && reader.headers.contains_key(ACCEPT_ENCODING) {
-                    true => self.compression.sent(response, reader.headers).await,
-                    false => response,
-                }
-            }
+            Begun::Filled(page) => self.filled(&page, reader, began, permit).await,
             begun => {
                 let response = self.begun(begun, reader, reads, part, permit);
                 self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);
@@ -496,6 +472,38 @@ impl Pages {
         };
         sign(response.headers_mut(), reader.trace);
         response
+    }
+
+    /// The answer with a page whose gaps are filled.
+    async fn filled(&self, page: &Filled, reader: &For<'_>, began: Instant, permit: OwnedSemaphorePermit) -> Response {
+        let said = |coded: &Coded| {
+            let mut headers = self.said(&page.stitched, coded, reader.snapshot, Instant::now()).headers.clone();
+            headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
+            headers
+        };
+        let answer = |headers: HeaderMap, chunks: Vec<Text>| {
+            let mut response = Response::new(Body::new(Chunks::held(chunks.into(), permit)));
+            *response.headers_mut() = headers;
+            response
+        };
+        let known = page.tag.as_ref().is_some_and(|tag| has(reader.headers, tag));
+        page.stitched.answered(known, began.elapsed());
+        if known {
+            let mut headers = said(&page.stitched.plain);
+            unsay(&mut headers);
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.headers_mut() = headers;
+            return response;
+        }
+        if let Some((coded, chunks)) = coding::filled(&self.compositor, page, reader.headers, self.compression) {
+            return answer(said(&coded), chunks);
+        }
+        let plain = answer(said(&page.stitched.plain), page.chunks());
+        match reader.headers.contains_key(ACCEPT_ENCODING) {
+            true => self.compression.sent(plain, reader.headers).await,
+            false => plain,
+        }
     }
 }
 
