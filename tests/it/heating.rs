@@ -444,8 +444,8 @@ async fn personal_service() -> SocketAddr {
 }
 
 /// A site with a page that is kept but for a part of its reader's own.
-async fn personal_site(compression: &str) -> (TestSite, RawService) {
-    let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\n", &"<p>kept</p>".repeat(2_000)).await;
+async fn personal_site(compression: &str, parts: usize) -> (TestSite, RawService) {
+    let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\n", &"<p>kept</p>".repeat(parts)).await;
     let own = personal_service().await;
     let manifest = |name: &str, address: SocketAddr, more: &str| {
         format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/\"\n{more}")
@@ -461,7 +461,7 @@ async fn personal_site(compression: &str) -> (TestSite, RawService) {
 
 #[tokio::test]
 async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
-    let (site, kept) = personal_site(r#"["br", "zstd", "gzip"]"#).await;
+    let (site, kept) = personal_site(r#"["br", "zstd", "gzip"]"#, 2_000).await;
     let server = site.serve().await;
     let ask = async |name: &str, value: &str, method: http::Method| {
         let asked = client().request(method, format!("{}/", server.pages)).header("cookie", "uid=7; other=x");
@@ -526,7 +526,7 @@ async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
 
 #[tokio::test]
 async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that() {
-    let (site, _kept) = personal_site(r#"["br", "zstd", "gzip"]"#).await;
+    let (site, _kept) = personal_site(r#"["br", "zstd", "gzip"]"#, 2_000).await;
     let server = site.serve().await;
     let readers = (0..12).map(async |reader: usize| {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
@@ -554,10 +554,32 @@ async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that
 }
 
 #[tokio::test]
+async fn a_long_page_with_gaps_is_joined_once_its_pieces_are_made() {
+    let (site, _kept) = personal_site(r#"["zstd", "gzip"]"#, 10_000).await;
+    let server = site.serve().await;
+    for coding in ["gzip", "zstd"] {
+        for who in 0.. {
+            let asked = client().get(format!("{}/", server.pages)).header("cookie", format!("uid={who}"));
+            let answer = asked.header("accept-encoding", coding).send().await.unwrap();
+            assert_eq!(answer.headers()["content-encoding"].as_bytes(), coding.as_bytes());
+            // What is joined has a length.
+            let is_joined = answer.content_length().is_some();
+            let page = decoded(Some(coding), &answer.bytes().await.unwrap()).await;
+            assert!(
+                page.ends_with(&format!("<i><b>uid={who}</b>!</i>")) && page.matches("<p>kept</p>").count() == 10_000
+            );
+            if is_joined {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn browsers_take_pages_that_are_joined_of_compressed_pieces() {
     let browser = Browser::start().await;
     for coding in ["gzip", "zstd"] {
-        let (site, _kept) = personal_site(&format!("[{coding:?}]")).await;
+        let (site, _kept) = personal_site(&format!("[{coding:?}]"), 2_000).await;
         let server = site.serve().await;
         for visit in 0..5 {
             browser.client.goto(&server.pages).await.unwrap();
