@@ -18,7 +18,7 @@ use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use support::{Held, Running, Site};
+use support::{Held, Running, Site, served};
 use tokio::io::AsyncReadExt as _;
 
 /// How the services are just now.
@@ -68,9 +68,7 @@ async fn start(settings: &str) -> (Running, Arc<Mood>) {
         get(move |asked| part(Arc::clone(&mood), name, asked))
     };
     let router = axum::Router::new().route("/a", service("a")).route("/b", service("b")).route("/own", get(own));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let address = served(router).await;
     let site = Site::new(settings);
     for name in ["a", "b", "own"] {
         let context = if name == "own" { "context = [\"cookie:who\"]\n" } else { "[params.n]\n" };

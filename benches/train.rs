@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, COOKIE, ETAG, IF_NONE_MATCH};
-use support::{Running, Site};
+use support::{Running, Site, served};
 
 /// How long each kind of page is asked for.
 const LONG: Duration = Duration::from_secs(5);
@@ -54,14 +54,25 @@ async fn own(headers: HeaderMap) -> Response {
     ([("content-type", "text/html"), ("cache-control", "private")], markup(1_000) + &who).into_response()
 }
 
-/// Pages by what they are made of.
-const PAGES: [(&str, &str); 6] = [
-    ("hot", "10 2000 3600"),
-    ("wide", "100 1000 3600"),
-    ("large", "12 10000 3600"),
-    ("brief", "10 2000 1"),
-    ("personal", "20 2000 2 own"),
-    ("never", "5 2000 0 own own"),
+/// What a page is made of.
+struct Made {
+    name: &'static str,
+    parts: usize,
+    /// Of each part, about.
+    bytes: usize,
+    /// Seconds that each part is kept.
+    age: u64,
+    /// Parts of its reader's own.
+    own: usize,
+}
+
+const PAGES: [Made; 6] = [
+    Made { name: "hot", parts: 10, bytes: 2_000, age: 3_600, own: 0 },
+    Made { name: "wide", parts: 100, bytes: 1_000, age: 3_600, own: 0 },
+    Made { name: "large", parts: 12, bytes: 10_000, age: 3_600, own: 0 },
+    Made { name: "brief", parts: 10, bytes: 2_000, age: 1, own: 0 },
+    Made { name: "personal", parts: 20, bytes: 2_000, age: 2, own: 1 },
+    Made { name: "never", parts: 5, bytes: 2_000, age: 0, own: 2 },
 ];
 
 fn site(services: SocketAddr) -> Running {
@@ -72,13 +83,10 @@ fn site(services: SocketAddr) -> Running {
         "[params.bytes]\ntype = \"integer\"\n[params.age]\ntype = \"integer\"\n[params.n]\n",
     );
     site.fragment("own", services, "context = [\"cookie:uid\"]\n");
-    for (name, made_of) in PAGES {
-        let mut words = made_of.split(' ');
-        let mut number = || words.next().unwrap().parse::<usize>().unwrap();
-        let (parts, bytes, age) = (number(), number(), number());
+    for Made { name, parts, bytes, age, own } in PAGES {
         let part =
             |n| format!("<fragment name=part data-bytes={bytes} data-age={age} data-n=\"{name}{n}\">none</fragment>\n");
-        let own = "<fragment name=own>none</fragment>".repeat(words.count());
+        let own = "<fragment name=own>none</fragment>".repeat(own);
         let parts: String = (0..parts).map(part).collect();
         let front =
             format!("+++\nroute = \"/{name}\"\n+++\n<!doctype html><html><head><title>{name}</title></head><body>");
@@ -111,12 +119,9 @@ async fn read(url: String, who: usize, until: Instant) -> usize {
 }
 
 async fn train() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let services = listener.local_addr().unwrap();
     let router = axum::Router::new().route("/part", get(part)).route("/own", get(own));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let running = site(services);
-    for (name, _) in PAGES {
+    let running = site(served(router).await);
+    for Made { name, .. } in PAGES {
         let (url, until) = (format!("http://{}/{name}", running.pages), Instant::now() + LONG);
         let readers = (0..READERS).map(|who| tokio::spawn(read(url.clone(), who, until)));
         let pages = futures::future::join_all(readers).await.into_iter().map(Result::unwrap).sum::<usize>();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use axum::extract::Query;
 use axum::response::IntoResponse as _;
 use axum::routing::get;
-use support::{Reader, Running, Site, ms, quantile};
+use support::{Reader, Running, Site, ms, quantile, served};
 
 /// What of a second a service that works takes.
 const WORK: Duration = Duration::from_millis(50);
@@ -73,14 +73,8 @@ async fn services(services: &Arc<Services>) -> [SocketAddr; 2] {
             }),
         )
         .route("/never", get(std::future::pending::<()>));
-    let serve = async |router| {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        address
-    };
     // What is ill stands on its own: others do not share its connections.
-    [serve(router).await, serve(ill).await]
+    [served(router).await, served(ill).await]
 }
 
 async fn start(settings: &str, layouts: &[(&str, &str)]) -> (Running, Arc<Services>) {

@@ -518,18 +518,17 @@ impl Observer for Board {
         let (piece, _) = self.now();
         let pattern = page.plan.visit.pattern.as_str();
         let mut known = self.known();
-        let parts = || page.known();
         let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
-        let degraded = parts().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
+        let degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         *known.degraded.now(piece) += u64::from(degraded);
         if known.pages.len() < MANY || known.pages.contains_key(pattern) {
             let count = known.pages.entry(pattern.to_owned()).or_default().now(piece);
             count.composed += 1;
             let is_kept = |outcome: &Outcome| matches!(cache(outcome), None | Some(Cache::Hit | Cache::Stale));
-            count.kept += u64::from(parts().all(|(_, outcome)| is_kept(outcome)));
+            count.kept += u64::from(page.known().all(|(_, outcome)| is_kept(outcome)));
             count.degraded += u64::from(degraded);
         }
-        for (hole, outcome) in parts() {
+        for (hole, outcome) in page.known() {
             self.part(&mut known, piece, pattern, &Part::of(&page.plan, hole, outcome), 1);
         }
     }

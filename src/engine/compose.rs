@@ -27,7 +27,7 @@ use super::apart::Apart;
 use super::collapse::Flights;
 use super::fanout::FanOut;
 use super::fill::Ahead;
-use super::hot::{Asked, Coded, Filled, Form, Hot, Made, Stitched};
+use super::hot::{Asked, Coded, Filled, Form, Hot, Stitched};
 use super::lookup::{Found, Landing, Looked};
 use super::patience::{Patience, Turns};
 use super::port::{Clock, Observer, Store, Upstream};
@@ -245,7 +245,7 @@ impl Compositor {
     }
 
     /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
-    pub fn keep_form(&self, page: &Arc<Stitched>, form: Form, made: Option<Made>) -> Arc<Coded> {
+    pub fn keep_form(&self, page: &Arc<Stitched>, form: Form, made: Option<Coded>) -> Arc<Coded> {
         self.hot.keep(&*self.ports.store, page, form, made)
     }
 

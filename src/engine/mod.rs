@@ -27,7 +27,7 @@ pub mod board;
 
 pub use board::Board;
 pub use compose::{Begun, Compositor, Page, Ports, Ready, Request, TooLarge};
-pub use hot::{Coded, Filled, Form, Made, Stitched};
+pub use hot::{Coded, Filled, Form, Stitched};
 pub use live::{Live, Snapshot};
 pub use lookup::{Found, What};
 pub use purge::{Manner, Purge};

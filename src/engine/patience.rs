@@ -9,6 +9,8 @@ use futures::FutureExt as _;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
+use crate::page::units;
+
 /// As long as that.
 const NEARLY: Duration = Duration::from_millis(10);
 /// Timers count milliseconds. One that comes later than this had to wait for others.
@@ -19,7 +21,7 @@ const KNOWN: u64 = 20;
 const TURNS: u32 = 4;
 
 /// By when a head leaves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Patience {
     /// `None`: at once.
     until: Option<Instant>,
@@ -76,7 +78,7 @@ impl Default for Turns {
 
 impl Turns {
     async fn takes(&self) -> Duration {
-        let at = |now: Instant| u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX) + 1;
+        let at = |now: Instant| units::milliseconds(now.duration_since(self.since)) + 1;
         let (before, last) = (Instant::now(), self.last.load(Ordering::Relaxed));
         // To be measured takes a page as long as a turn takes.
         if last > 0 && at(before).saturating_sub(last >> BITS) <= KNOWN {
@@ -95,7 +97,6 @@ mod tests {
     use std::future::{pending, ready};
     use std::sync::Arc;
 
-    use futures::FutureExt as _;
     use tokio::time::{advance, sleep};
 
     use super::*;

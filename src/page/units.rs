@@ -115,6 +115,12 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
         .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
 }
 
+/// Its whole milliseconds.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Writes a duration the way it is read.
 #[must_use]
 pub fn show(duration: Duration) -> String {

@@ -273,7 +273,7 @@ impl Pages {
                 let answer = async move {
                     let begun = pages.compositor.complete(request, open, stream).await;
                     let reader = For { snapshot: &snapshot, trace: &trace, headers: &headers, drawing: None };
-                    pages.completed(begun, &reader, Waited { reads, part, pattern, began }, permit).await
+                    pages.completed(begun, &reader, Waited { reads, part, pattern, coding, began }, permit).await
                 };
                 let answer =
                     AssertUnwindSafe(answer).catch_unwind().map(|answer| answer.unwrap_or_else(|_| panicked()));
@@ -461,9 +461,9 @@ impl Pages {
         waited: Waited,
         permit: OwnedSemaphorePermit,
     ) -> Response {
-        let Waited { reads, part, pattern, began } = waited;
+        let Waited { reads, part, pattern, coding, began } = waited;
         let mut response = match begun {
-            Begun::Filled(page) => self.filled(&page, reader, began, permit).await,
+            Begun::Filled(page) => self.filled(&page, reader, coding, began, permit).await,
             begun => {
                 let response = self.begun(begun, reader, reads, part, permit);
                 self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);
@@ -475,7 +475,14 @@ impl Pages {
     }
 
     /// The answer with a page whose gaps are filled.
-    async fn filled(&self, page: &Filled, reader: &For<'_>, began: Instant, permit: OwnedSemaphorePermit) -> Response {
+    async fn filled(
+        &self,
+        page: &Filled,
+        reader: &For<'_>,
+        coding: Coding,
+        began: Instant,
+        permit: OwnedSemaphorePermit,
+    ) -> Response {
         let said = |coded: &Coded| {
             let mut headers = self.said(&page.stitched, coded, reader.snapshot, Instant::now()).headers.clone();
             headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
@@ -496,7 +503,8 @@ impl Pages {
             *response.headers_mut() = headers;
             return response;
         }
-        if let Some((coded, chunks)) = coding::filled(&self.compositor, page, reader.headers, self.compression) {
+        if let Some((coded, chunks)) = coding::filled(&self.compositor, page, coding, reader.headers, self.compression)
+        {
             return answer(said(&coded), chunks);
         }
         let plain = answer(said(&page.stitched.plain), page.chunks());
@@ -524,6 +532,8 @@ struct Waited {
     reads: Vec<Dimension>,
     part: Part,
     pattern: String,
+    /// In what it would be sent were it kept whole.
+    coding: Coding,
     began: Instant,
 }
 

@@ -34,25 +34,21 @@ pub struct Coded {
     pub(super) said: ArcSwapOption<Said>,
 }
 
-/// What a page is in some form.
-#[derive(Debug)]
-pub struct Made {
-    /// See [`Coded::chunks`].
-    pub chunks: Vec<Text>,
-    /// See [`Coded::checks`].
-    pub checks: Vec<u32>,
-    /// See [`Coded::is_first`].
-    pub is_first: bool,
-}
-
 impl Coded {
-    pub(super) fn plain(chunks: Vec<Text>) -> Arc<Self> {
-        let made = Made { chunks, checks: Vec::new(), is_first: false };
-        Arc::new(Self::new(None, made))
+    pub(super) fn plain(chunks: Vec<Text>) -> Self {
+        Self {
+            form: None,
+            chunks: chunks.into(),
+            checks: Box::default(),
+            is_first: false,
+            said: ArcSwapOption::empty(),
+        }
     }
 
-    pub(super) fn new(form: Option<Form>, Made { chunks, checks, is_first }: Made) -> Self {
-        Self { form, chunks: chunks.into(), checks: checks.into(), is_first, said: ArcSwapOption::empty() }
+    /// A page in a form: its chunks with their checks, and whether it is to be made better.
+    #[must_use]
+    pub fn new(form: Form, chunks: Vec<Text>, checks: Vec<u32>, is_first: bool) -> Self {
+        Self { form: Some(form), checks: checks.into(), is_first, ..Self::plain(chunks) }
     }
 
     /// How many bytes it has.

@@ -9,7 +9,7 @@ mod opened;
 mod stitched;
 mod table;
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub(super) use asked::Asked;
 use asked::key;
 use counted::Counted;
 pub use counted::{Again, Part};
-pub use forms::{Coded, Form, Made, Said};
+pub use forms::{Coded, Form, Said};
 use opened::{Opened, asked, gaps};
 pub(super) use stitched::fits;
 pub use stitched::{Filled, Stitched};
@@ -52,14 +52,13 @@ const PAGE: usize = 2_500;
 #[derive(Debug)]
 pub struct Place {
     page: ArcSwapOption<Stitched>,
-    size: AtomicUsize,
 }
 
 impl Place {
     /// Bytes that it takes in memory, about.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.size.load(Ordering::Relaxed)
+        self.page.load().as_ref().map_or(0, |page| page.size())
     }
 }
 
@@ -194,7 +193,7 @@ impl Hot {
             headers.lasting.remove(ETAG);
         }
         let stitched = Arc::new(Stitched {
-            plain: Coded::plain(chunks),
+            plain: Arc::new(Coded::plain(chunks)),
             bytes: size,
             gaps,
             unfit: AtomicU32::new(0),
@@ -215,8 +214,7 @@ impl Hot {
             number,
             table: Arc::clone(&self.table),
         });
-        let place =
-            Arc::new(Place { page: ArcSwapOption::from(Some(Arc::clone(&stitched))), size: AtomicUsize::new(size) });
+        let place = Arc::new(Place { page: ArcSwapOption::from(Some(Arc::clone(&stitched))) });
         self.table.add(stitched.parts.iter().map(|part| &part.fetch.key), number, &place);
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<Answer>, Option<Trouble>)| {
@@ -230,14 +228,13 @@ impl Hot {
     }
 
     /// Keeps a form of a page in place of what was kept of it before; `None`: it is of no use.
-    pub(super) fn keep(&self, store: &dyn Store, page: &Arc<Stitched>, form: Form, made: Option<Made>) -> Arc<Coded> {
-        let coded = made.map_or_else(|| Arc::clone(&page.plain), |made| Arc::new(Coded::new(Some(form), made)));
+    pub(super) fn keep(&self, store: &dyn Store, page: &Arc<Stitched>, form: Form, made: Option<Coded>) -> Arc<Coded> {
+        let coded = made.map_or_else(|| Arc::clone(&page.plain), Arc::new);
         page.forms[form as usize].store(Some(Arc::clone(&coded)));
         // It is put there anew, to be weighed anew.
         if let Some(port::Held::Page(place)) = store.get(&page.key)
             && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, page))
         {
-            place.size.store(page.size(), Ordering::Relaxed);
             store.put(&page.key, port::Held::Page(place), page.until.saturating_duration_since(Instant::now()));
         }
         coded

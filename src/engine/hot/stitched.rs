@@ -18,7 +18,7 @@ use crate::page::layout::Template;
 use crate::page::outcome::Cache;
 use crate::page::stitch::gathered;
 use crate::page::text::{Text, length};
-use crate::page::wire;
+use crate::page::{units, wire};
 
 use super::counted::Counted;
 use super::forms::{Coded, Form, Said, State};
@@ -73,7 +73,7 @@ pub struct Stitched {
 
 /// From an instant to another.
 pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
-    u64::try_from(until.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX)
+    units::milliseconds(until.saturating_duration_since(since))
 }
 
 impl Drop for Stitched {

@@ -19,6 +19,7 @@ use crate::page::names::Name;
 use crate::page::outcome::Reason;
 use crate::page::policy::breaker::{Admission, Breaker, Rules};
 use crate::page::policy::load::Latency;
+use crate::page::units;
 
 use super::super::compose::Ports;
 use super::super::port::Response;
@@ -146,8 +147,7 @@ impl Endpoints {
         let mut request = wanted.request.clone();
         request.url.clone_from(&wanted.targets[passage.seat.index].url);
         let left = wanted.deadline.saturating_duration_since(passage.began);
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(left));
+        request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(units::milliseconds(left)));
         let answer = self.ports.upstream.get(request);
         let index = passage.seat.index;
         let response = Asking(Some((answer, passage))).await?;

@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
-use crate::engine::{Coded, Compositor, Filled, Form, Made, Stitched, aside};
+use crate::engine::{Coded, Compositor, Filled, Form, Stitched, aside};
 use crate::page::fields;
 use crate::page::text::{Text, concat};
 
@@ -58,9 +58,7 @@ impl Compression {
             std::future::ready(Ok::<_, Infallible>(response))
         });
         let mut request = Request::new(Body::empty());
-        request
-            .headers_mut()
-            .extend(accepted.get_all(ACCEPT_ENCODING).iter().map(|value| (ACCEPT_ENCODING, value.clone())));
+        request.headers_mut().clone_from(accepted);
         let Ok(response) = self.layer().layer(inner).oneshot(request).await;
         response.map(Body::new)
     }
@@ -109,12 +107,18 @@ pub(super) fn negotiated(headers: &HeaderMap, offered: Compression) -> Option<Co
     Some(best(headers, offered)?.1)
 }
 
-/// What a browser takes best of a page with gaps: of equals one whose pieces can be joined.
-fn joinable(headers: &HeaderMap, offered: Compression) -> Option<Form> {
-    let (quality, _) = best(headers, offered)?;
-    match best(headers, Compression { br: false, ..offered })? {
-        (same, Coding::Form(form)) if same == quality => Some(form),
-        _ => None,
+/// The same of a page with gaps: of equals one whose pieces can be joined.
+fn joinable(negotiated: Coding, headers: &HeaderMap, offered: Compression) -> Option<Form> {
+    match negotiated {
+        Coding::Identity => None,
+        Coding::Form(form @ (Form::Gzip | Form::Zstd)) => Some(form),
+        Coding::Form(Form::Brotli) => {
+            let (quality, _) = best(headers, offered)?;
+            match best(headers, Compression { br: false, ..offered })? {
+                (same, Coding::Form(form)) if same == quality => Some(form),
+                _ => None,
+            }
+        }
     }
 }
 
@@ -160,10 +164,11 @@ fn thousandths(quality: &str) -> Option<u32> {
 pub(super) fn filled(
     compositor: &Compositor,
     page: &Filled,
+    negotiated: Coding,
     accepted: &HeaderMap,
     offered: Compression,
 ) -> Option<(Arc<Coded>, Vec<Text>)> {
-    let spans = form(compositor, &page.stitched, joinable(accepted, offered)?)?;
+    let spans = form(compositor, &page.stitched, joinable(negotiated, accepted, offered)?)?;
     let chunks = joined::joined(page, &spans)?;
     Some((spans, chunks))
 }
@@ -188,14 +193,12 @@ pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) ->
     there
 }
 
-fn made(page: &Stitched, form: Form, worth: Worth) -> Option<Made> {
-    let is_first = matches!(worth, Worth::Once);
-    if page.is_whole() {
-        let coded = compressed(&page.plain.chunks, form, worth)?;
-        return Some(Made { chunks: vec![coded.into()], checks: Vec::new(), is_first });
-    }
-    let (chunks, checks) = joined::spans(page, form, worth)?;
-    Some(Made { chunks, checks, is_first })
+fn made(page: &Stitched, form: Form, worth: Worth) -> Option<Coded> {
+    let (chunks, checks) = match page.is_whole() {
+        true => (vec![compressed(&page.plain.chunks, form, worth)?.into()], Vec::new()),
+        false => joined::spans(page, form, worth)?,
+    };
+    Some(Coded::new(form, chunks, checks, matches!(worth, Worth::Once)))
 }
 
 /// How well a text is worth to be compressed.
