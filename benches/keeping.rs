@@ -13,17 +13,17 @@ use pasteup::edge::clock::SystemClock;
 use pasteup::edge::memory::MemoryStore;
 use pasteup::engine::port::{Clock as _, Held, Request, Response, Store, Stored, Unobserved, Upstream};
 use pasteup::engine::{self, Compositor, Manner, Ports, Purge, Trace};
-use pasteup::page::answer::{Answer, Content, Failure};
-use pasteup::page::context::Visit;
-use pasteup::page::defaults::Defaults;
-use pasteup::page::diagnostic::Source;
-use pasteup::page::fetch::Fetch;
-use pasteup::page::key::Key;
-use pasteup::page::names::Name;
 use pasteup::page::plan::plan;
-use pasteup::page::policy::directives::Arrival;
-use pasteup::page::policy::freshness::Kept;
+use pasteup::page::policy::cache::directives::Arrival;
+use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::request::defaults::Defaults;
+use pasteup::page::request::fetch::Fetch;
+use pasteup::page::request::key::Key;
+use pasteup::page::response::answer::{Answer, Content, Failure};
 use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::source::diagnostic::Source;
+use pasteup::page::source::names::Name;
+use pasteup::page::visit::context::Visit;
 
 /// Nobody is asked here.
 struct Nobody;

@@ -13,15 +13,15 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::edge::discovery::Sources;
-use crate::page::defaults::Defaults;
-use crate::page::diagnostic::{Code, Diagnostic, Located, Source, Spot};
-use crate::page::fetch::Withstand;
 use crate::page::manifest::Boundary;
-use crate::page::reader::Rules;
-use crate::page::secret::Reference;
+use crate::page::manifest::upstreams;
+use crate::page::request::defaults::Defaults;
+use crate::page::request::fetch::Withstand;
 use crate::page::site::Limits;
-use crate::page::table::{self, Data, Reader, Table, Value, Wrong};
-use crate::page::upstreams;
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::source::secret::Reference;
+use crate::page::source::table::{self, Data, Reader, Table, Value, Wrong};
+use crate::page::visit::reader::Rules;
 use crate::secrets::{self, Secret};
 
 /// Led by this, an environment variable with `__` in it is a setting: `PASTEUP_SERVER__LISTEN`. One

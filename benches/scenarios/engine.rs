@@ -10,14 +10,14 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
 use pasteup::engine::{self, Begun, Compositor, Ports, Ready, Trace};
-use pasteup::page::answer::Failure;
-use pasteup::page::context::Visit;
-use pasteup::page::defaults::Defaults;
-use pasteup::page::diagnostic::Source;
-use pasteup::page::key::Key;
-use pasteup::page::names::Name;
 use pasteup::page::plan::plan;
-use pasteup::page::policy::freshness::Kept;
+use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::request::defaults::Defaults;
+use pasteup::page::request::key::Key;
+use pasteup::page::response::answer::Failure;
+use pasteup::page::source::diagnostic::Source;
+use pasteup::page::source::names::Name;
+use pasteup::page::visit::context::Visit;
 
 use super::{MANIFEST, Work, answer, built, over};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use pasteup::page::diagnostic::Source;
 use pasteup::page::layout::{Composition, Part, Service};
 use pasteup::page::manifest::Manifest;
+use pasteup::page::source::diagnostic::Source;
 
 use super::{direct, our_tags};
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use pasteup::page::html::balance::{balanced, faults};
-use pasteup::page::html::open::Stack;
+use pasteup::page::html::boundary::Stack;
 use pasteup::page::html::tokens::{Token, tokens};
 
 /// Takes an input for a fragment's HTML.

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use pasteup::page::diagnostic::{Diagnostic, Source};
-use pasteup::page::layout::markup::MAX_DEPTH;
-use pasteup::page::layout::node::{Esi, Node};
+use pasteup::page::layout::syntax::markup::MAX_DEPTH;
+use pasteup::page::layout::syntax::node::{Esi, Node};
 use pasteup::page::layout::{Composition, LayoutFile, Part, Template};
 use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
 /// What begins a line behind which another file stands: `==== frames/site.html`.
 const NEXT_FILE: &str = "==== ";

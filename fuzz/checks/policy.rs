@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use pasteup::page::policy::directives::{Arrival, Stated};
-use pasteup::page::policy::freshness::{Nature, Rules, lifetime};
+use pasteup::page::policy::cache::directives::{Arrival, Stated};
+use pasteup::page::policy::cache::freshness::{Nature, Rules, lifetime};
 
 /// Takes an input for header lines.
 pub(crate) fn check(input: &[u8]) {

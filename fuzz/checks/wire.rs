@@ -1,6 +1,6 @@
 //! What holds for whatever comes over a connection: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
 
-use pasteup::page::wire::{Bodies, Read, Wire};
+use pasteup::page::http::http1::{Bodies, Read, Wire};
 
 /// Takes an input for what a reader sends.
 pub(crate) fn check(input: &[u8]) {

@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use jiff::Timestamp;
 
 use crate::engine::{self, Snapshot, Trace};
-use crate::page::context::{Device, Reader};
-use crate::page::route;
 use crate::page::site::Match;
+use crate::page::visit::context::{Device, Reader};
+use crate::page::visit::route;
 
 /// What to ask for, and for whom.
 #[derive(clap::Args)]

@@ -35,7 +35,7 @@ pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
         ListFormat::Human => table(&entries),
     }
     let problems = loaded.problems();
-    if problems.iter().any(crate::page::diagnostic::Diagnostic::is_error) {
+    if problems.iter().any(crate::page::source::diagnostic::Diagnostic::is_error) {
         anstream::eprintln!(
             "{}: `pasteup check` tells them, and what has a mistake is not listed",
             report::count(&problems)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::Flags;
-use crate::page::diagnostic;
+use crate::page::source::diagnostic;
 
 use super::{CheckFormat, FOUND, endings, loading, report};
 

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use crate::edge::http::HttpUpstream;
 use crate::engine::port::{Request, Upstream as _};
-use crate::page::answer::ending;
 use crate::page::conform::subject::Subject;
-use crate::page::diagnostic::{Code, Diagnostic};
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::Manifest;
+use crate::page::response::answer::ending;
+use crate::page::source::diagnostic::{Code, Diagnostic};
 use crate::secrets::Secrets;
 
 use super::loading::Loaded;

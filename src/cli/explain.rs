@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::page::outcome::Standing;
-use crate::page::record::{Part, Record};
-use crate::page::units::show_ms as show;
+use crate::page::output::record::{Part, Record};
+use crate::page::response::outcome::Standing;
+use crate::page::source::units::show_ms as show;
 
 use super::asking::Wanted;
 use super::{ListFormat, render};

@@ -8,8 +8,8 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
 use crate::engine::port::Clock as _;
-use crate::page::diagnostic::{self, Diagnostic, Source};
 use crate::page::site::{Files, Site};
+use crate::page::source::diagnostic::{self, Diagnostic, Source};
 
 /// All of a site as it is on disk.
 pub(super) struct Loaded {

@@ -13,8 +13,8 @@ use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::server::dev::Change;
 use crate::engine::{Board, Compositor, Live, Snapshot};
-use crate::page::diagnostic::Diagnostic;
 use crate::page::site::Site;
+use crate::page::source::diagnostic::Diagnostic;
 
 use super::loading::{self, Loaded};
 use super::report;

@@ -12,8 +12,8 @@ use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
-use crate::page::outcome::is_degraded;
-use crate::page::verdict::Verdict;
+use crate::page::output::verdict::Verdict;
+use crate::page::response::outcome::is_degraded;
 use crate::secrets::Secrets;
 
 use super::asking::Wanted;

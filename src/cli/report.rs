@@ -1,7 +1,8 @@
 //! How mistakes are shown: drawn with the line and a caret, as JSON, or for GitHub.
 
-use crate::page::diagnostic::{Diagnostic, Severity};
-use crate::page::names;
+use crate::page::source::diagnostic::{Diagnostic, Severity};
+use crate::page::source::names;
+
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -102,7 +103,7 @@ pub(super) fn cannot_run(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::diagnostic::{Code, Source, Spot};
+    use crate::page::source::diagnostic::{Code, Source, Spot};
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_not_drawn() {

@@ -34,9 +34,9 @@ use crate::edge::telemetry::Metrics;
 use crate::edge::traces::Traces;
 use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Board, Compositor, Live, Manner, Ports, Purge};
-use crate::page::diagnostic::Diagnostic;
-use crate::page::secret::Reference;
-use crate::page::wire::Bodies;
+use crate::page::http::http1::Bodies;
+use crate::page::source::diagnostic::Diagnostic;
+use crate::page::source::secret::Reference;
 use crate::secrets::passes::Passes;
 use crate::secrets::{self, Secret, Secrets};
 

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::engine::port::Clock;
-use crate::page::diagnostic::{Code, Diagnostic, Located, Source};
-use crate::page::policy::directives::{Arrival, Stated};
-use crate::page::policy::validation::Validation;
+use crate::page::policy::cache::directives::{Arrival, Stated};
+use crate::page::policy::cache::validation::Validation;
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
 /// Where a service tells of itself.
 const PATH: &str = "/.well-known/fragments.json";

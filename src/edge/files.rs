@@ -8,9 +8,9 @@ use std::sync::Arc;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
-use crate::page::layout::file::MAX_BYTES;
+use crate::page::layout::syntax::file::MAX_BYTES;
 use crate::page::site::Files;
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
 
 /// Folders below folders, at most.
 const MAX_DEPTH: usize = 32;

@@ -20,9 +20,9 @@ use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::engine::port::{Request, Response, Upstream};
-use crate::page::answer::Failure;
 use crate::page::manifest::Auth;
-use crate::page::outcome::Reason;
+use crate::page::response::answer::Failure;
+use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, Identity};
 

@@ -12,9 +12,9 @@ use moka::sync::Cache;
 use smallvec::SmallVec;
 
 use crate::engine::port::{Held, Store, Stored};
-use crate::page::key::Key;
-use crate::page::map::Map;
-use crate::page::names::Name;
+use crate::page::request::key::Key;
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
 
 /// Bytes an entry costs beside its key and its answer: moka's node, the index, counted pointers, and
 /// what the allocator rounds up. Measured: 8,000 answers of 8 bytes grew a process by 1.4 KB each.

@@ -10,7 +10,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 
 use crate::engine::port::{Request, Response, Upstream};
-use crate::page::answer::Failure;
+use crate::page::response::answer::Failure;
 
 /// Upstreams, some of which are tampered with.
 pub struct Tampered {

@@ -18,12 +18,13 @@ use prometheus_client::registry::Registry;
 use crate::engine::Page;
 use crate::engine::hot::{Again, Part};
 use crate::engine::port::Observer;
-use crate::page::answer::{Answer, Failure};
-use crate::page::fetch::Fetch;
-use crate::page::map::Map;
-use crate::page::names::Name;
-use crate::page::outcome::{Reason, Sent, Shown};
-use crate::page::policy::breaker::Circuit;
+use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::fetch::Fetch;
+use crate::page::response::answer::{Answer, Failure};
+use crate::page::response::outcome::{Sent, Shown};
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 
 /// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];

@@ -21,11 +21,12 @@ use url::Url;
 use crate::engine::Page;
 use crate::engine::hot::Again;
 use crate::engine::port::{Clock, Observer};
-use crate::page::answer::{Answer, Failure};
-use crate::page::fetch::{Fetch, Wants};
-use crate::page::outcome::{Course, Reason, Sent, Span};
-use crate::page::policy::breaker::Circuit;
-use crate::page::record;
+use crate::page::output::record;
+use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::response::answer::{Answer, Failure};
+use crate::page::response::outcome::{Course, Sent, Span};
+use crate::page::source::reason::Reason;
 
 /// Spans that wait to be sent, at most: some megabytes.
 const QUEUE: usize = 8192;

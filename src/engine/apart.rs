@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::page::key::Key;
+use crate::page::request::key::Key;
 
 /// How long it is remembered. One answer that may be shared ends it at once.
 const REMEMBERED: Duration = Duration::from_mins(2);

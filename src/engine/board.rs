@@ -12,13 +12,14 @@ use serde::Serialize;
 use sketches_ddsketch::DDSketch;
 use tokio::time::Instant;
 
-use crate::page::answer::{Answer, Content, Failure};
-use crate::page::fetch::Fetch;
-use crate::page::map::Map;
-use crate::page::names::Name;
-use crate::page::outcome::{Cache, Outcome, Reason, Sent, Shown, is_degraded};
-use crate::page::policy::breaker::Circuit;
-use crate::page::record::Keep;
+use crate::page::output::record::Keep;
+use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::fetch::Fetch;
+use crate::page::response::answer::{Answer, Content, Failure};
+use crate::page::response::outcome::{Cache, Outcome, Sent, Shown, is_degraded};
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 
 use super::compose::Page;
 use super::hot::{Again, Part};

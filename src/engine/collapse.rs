@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::page::key::Key;
-use crate::page::map::Map;
+use crate::page::request::key::Key;
+use crate::page::source::map::Map;
 
 type Flying<T> = Mutex<Map<Key, watch::Receiver<Option<T>>>>;
 

@@ -11,17 +11,17 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::page::context::Visit;
-use crate::page::defaults::Defaults;
-use crate::page::fetch::Fetch;
-use crate::page::headers::Headers;
+use crate::page::html::text::{Text, length};
 use crate::page::layout::Template;
-use crate::page::outcome::{Outcome, is_degraded};
+use crate::page::output::headers::Headers;
+use crate::page::output::record::Record;
+use crate::page::output::stitch::{Stitcher, gathered, stitch};
+use crate::page::output::verdict::{Verdict, is_settled, verdict};
 use crate::page::plan::{Outcomes, Plan, plan};
-use crate::page::record::Record;
-use crate::page::stitch::{Stitcher, gathered, stitch};
-use crate::page::text::{Text, length};
-use crate::page::verdict::{Verdict, is_settled, verdict};
+use crate::page::request::defaults::Defaults;
+use crate::page::request::fetch::Fetch;
+use crate::page::response::outcome::{Outcome, is_degraded};
+use crate::page::visit::context::Visit;
 
 use super::apart::Apart;
 use super::collapse::Flights;

@@ -11,9 +11,10 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
-use crate::page::answer::Content;
-use crate::page::outcome::{Outcome, Reason, Shown};
 use crate::page::plan::{Outcomes, Plan, Slot};
+use crate::page::response::answer::Content;
+use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::source::reason::Reason;
 
 use super::compose::Compositor;
 use super::fill::Ahead;

@@ -9,13 +9,14 @@ use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Content, Failure};
-use crate::page::fetch::{Fetch, Wants};
-use crate::page::judge::{Head, is_problem, judge_body, judge_head, problem};
-use crate::page::outcome::{Reason, Sent};
-use crate::page::policy::directives::Arrival;
-use crate::page::policy::validation::Validation;
-use crate::page::units;
+use crate::page::policy::cache::directives::Arrival;
+use crate::page::policy::cache::validation::Validation;
+use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::response::answer::{Answer, Content, Failure};
+use crate::page::response::classify::{Head, is_problem, judge_body, judge_head, problem};
+use crate::page::response::outcome::Sent;
+use crate::page::source::reason::Reason;
+use crate::page::source::units;
 
 use super::aside::aside;
 use super::compose::Ports;

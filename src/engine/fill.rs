@@ -6,10 +6,10 @@ use futures::FutureExt as _;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::page::answer::Answer;
-use crate::page::fetch::Fetch;
-use crate::page::outcome::Cache;
 use crate::page::plan::budget;
+use crate::page::request::fetch::Fetch;
+use crate::page::response::answer::Answer;
+use crate::page::response::outcome::Cache;
 
 use super::compose::{Compositor, Request};
 use super::hot::{Filled, Stitched, fits};

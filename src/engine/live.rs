@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::page::defaults::Defaults;
-use crate::page::diagnostic::Diagnostic;
-use crate::page::reader::Rules;
+use crate::page::request::defaults::Defaults;
 use crate::page::site::Site;
+use crate::page::source::diagnostic::Diagnostic;
+use crate::page::visit::reader::Rules;
 
 /// A state.
 #[derive(Debug, Default)]

@@ -9,12 +9,13 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::answer::{Answer, Failure};
-use crate::page::fetch::Fetch;
-use crate::page::outcome::{Cache, Course, Reason, Sent};
-use crate::page::policy::backoff::Trouble;
-use crate::page::policy::directives::Never;
-use crate::page::policy::freshness::{Freshness, Kept, early, freshness, is_due};
+use crate::page::policy::cache::backoff::Trouble;
+use crate::page::policy::cache::directives::Never;
+use crate::page::policy::cache::freshness::{Freshness, Kept, early, freshness, is_due};
+use crate::page::request::fetch::Fetch;
+use crate::page::response::answer::{Answer, Failure};
+use crate::page::response::outcome::{Cache, Course, Sent};
+use crate::page::source::reason::Reason;
 
 use super::collapse::Flight;
 use super::compose::Compositor;

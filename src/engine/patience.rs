@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::units;
+use crate::page::source::units;
 
 /// As long as that.
 const NEARLY: Duration = Duration::from_millis(10);

@@ -11,15 +11,15 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
-use crate::page::answer::{Answer, Failure};
-use crate::page::fetch::Fetch;
-use crate::page::key::Key;
 use crate::page::manifest::Manifest;
-use crate::page::names::Name;
-use crate::page::outcome::{Sent, Span};
-use crate::page::policy::backoff::Trouble;
-use crate::page::policy::breaker::Circuit;
-use crate::page::policy::freshness::Kept;
+use crate::page::policy::cache::backoff::Trouble;
+use crate::page::policy::cache::freshness::Kept;
+use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::fetch::Fetch;
+use crate::page::request::key::Key;
+use crate::page::response::answer::{Answer, Failure};
+use crate::page::response::outcome::{Sent, Span};
+use crate::page::source::names::Name;
 
 use super::compose::Page;
 use super::hot::{Again, Place};

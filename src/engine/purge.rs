@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::page::key::Key;
-use crate::page::map::Map;
-use crate::page::names::Name;
+use crate::page::request::key::Key;
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
 
 use super::compose::Compositor;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::page::units;
+use crate::page::source::units;
 
 use super::compose::Compositor;
 use super::port::Held;

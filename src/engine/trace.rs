@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::page::outcome::Span;
-use crate::page::units::hexadecimal;
+use crate::page::response::outcome::Span;
+use crate::page::source::units::hexadecimal;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");

@@ -9,15 +9,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use semver::Version;
 
-use super::catalogue::Catalogue;
-use super::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
+use crate::page::browser::lazy;
+use crate::page::layout::assemble::standalone::{LazyUse, Window};
+use crate::page::manifest::catalogue::Catalogue;
+use crate::page::manifest::upstreams::Allowed;
+use crate::page::source::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
+use crate::page::visit::route::{Pattern, Routes};
+
 use super::layout::assemble::{Surroundings, assemble};
-use super::layout::lone::{LazyUse, Window};
 use super::layout::{LayoutFile, Template};
-use super::lazy;
 use super::manifest::Manifest;
-use super::route::{Pattern, Routes};
-use super::upstreams::Allowed;
 
 /// The texts of a site's files.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::page::secret::Reference;
+use crate::page::source::secret::Reference;
 
 /// How long a secret is used before it is looked up again.
 const USED_FOR: Duration = Duration::from_secs(10);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use pasteup::page::context::Reader;
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::Reader;
 use tokio::time::{Instant, advance};
 
 use crate::support::compositor::{Answer, Got, TestCompositor, after, answers, counts, fails, html, html_kept};

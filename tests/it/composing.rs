@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::page::outcome::{Reason, Shown};
-use pasteup::page::verdict::Verdict;
+use pasteup::page::output::verdict::Verdict;
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
 
 use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html};

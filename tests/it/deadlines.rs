@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
 
 use crate::support::compositor::{TestCompositor, after, hangs, html, stalls};

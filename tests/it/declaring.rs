@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use http::{HeaderMap, StatusCode};
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 
 use crate::support::compositor::{TestCompositor, answers, fails, html};
 use crate::support::process::{TestSite, client};
@@ -215,7 +216,7 @@ async fn a_readers_credentials_are_shared_with_nobody_unless_the_answer_says_so(
                 answers(200, &[HTML, ("cache-control", cache)], "x"),
             )
             .start();
-        let reader = || pasteup::page::context::Reader {
+        let reader = || pasteup::page::visit::context::Reader {
             headers: HeaderMap::from_iter([(http::header::AUTHORIZATION, "Bearer x".parse().unwrap())]),
             ..Default::default()
         };

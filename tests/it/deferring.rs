@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::response::Html;
 use axum::routing::get;
-use pasteup::page::outcome::Reason;
+use pasteup::page::source::reason::Reason;
 use tokio::sync::Semaphore;
 
 use crate::support::browser::Browser;
@@ -19,7 +19,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 /// What comes of a page, and when, with places' names and the script in words.
 async fn told(site: &TestCompositor) -> Vec<(u64, String)> {
-    let script = pasteup::page::scripts::late(false).text;
+    let script = pasteup::page::browser::scripts::late(false).text;
     let mut told = seen(site).await.unwrap();
     for (_, text) in &mut told {
         *text = text.replace(&format!("<script>{script}</script>"), "<script>…</script>");

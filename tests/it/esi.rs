@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use pasteup::page::context::{Dimension, Reader};
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::{Dimension, Reader};
 use tokio::time::Instant;
 
 use crate::support::compositor::{TestCompositor, after, answers, fails, html, html_kept, seen, seen_is};
@@ -397,7 +398,7 @@ async fn what_was_tried_in_vain_decides_nothing() {
             .start();
         let page = site.get("/").await;
         assert_eq!((page.html().as_str(), page.header("set-cookie")), ("plan B", ""));
-        assert_eq!(*page.verdict(), pasteup::page::verdict::Verdict::Page(http::StatusCode::OK));
+        assert_eq!(*page.verdict(), pasteup::page::output::verdict::Verdict::Page(http::StatusCode::OK));
     }
 }
 

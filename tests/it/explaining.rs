@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::page::outcome::Standing;
+use pasteup::page::response::outcome::Standing;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Frames and slots: a layout fills the holes of the file around it.
 
-use pasteup::page::diagnostic::{Diagnostic, Source};
 use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
 use crate::support::compositor::{TestCompositor, answers, html};
 

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use http::HeaderMap;
 use pasteup::engine::port::Request;
 use pasteup::engine::{Begun, Manner};
-use pasteup::page::context::Reader;
+use pasteup::page::visit::context::Reader;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -1,9 +1,9 @@
 //! What a layout is made of reaches the browser byte for byte around its fragments.
 
-use pasteup::page::diagnostic::Source;
 use pasteup::page::layout::{LayoutFile, Part};
-use pasteup::page::outcome::Reason;
 use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::source::diagnostic::Source;
+use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
 
 use crate::support::compositor::{TestCompositor, fails, html};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::page::outcome::{Reason, Shown};
-use pasteup::page::scripts;
-use pasteup::page::verdict::Verdict;
+use pasteup::page::browser::scripts;
+use pasteup::page::output::verdict::Verdict;
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 
 use crate::support::browser::Browser;
 use crate::support::compositor::{TestCompositor, answers, counts, fails, html};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::page::context::{Device, Reader};
-use pasteup::page::outcome::{Reason, Shown};
-use pasteup::page::verdict::Verdict;
+use pasteup::page::output::verdict::Verdict;
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::{Device, Reader};
 use tokio::time::advance;
 
 use crate::support::compositor::{Answer, TestCompositor, after, answers, counts, fails, hangs, html, html_kept};
@@ -259,7 +260,8 @@ async fn a_nested_one_is_told_what_it_declares_and_the_page_varies_on_it() {
     let page = site.get_as("/", mobile).await;
     assert_eq!(page.html(), "mobile");
     assert_eq!(page.outcome("b"), (Shown::Omitted, Some(Reason::Condition)));
-    let varies: Vec<&str> = page.0.plan.dimensions.iter().map(pasteup::page::context::Dimension::header).collect();
+    let varies: Vec<&str> =
+        page.0.plan.dimensions.iter().map(pasteup::page::visit::context::Dimension::header).collect();
     assert_eq!(varies, ["fragment-device"], "b is not shown, and c nobody asked for");
 }
 

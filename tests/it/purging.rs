@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use pasteup::engine::Manner;
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 use serde_json::{Value, json};
 use tokio::time::advance;
 

@@ -9,17 +9,17 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::edge::memory::MemoryStore;
 use pasteup::engine::port::{Held, Store, Stored};
-use pasteup::page::answer::{Answer, Content};
-use pasteup::page::context::Visit;
-use pasteup::page::defaults::Defaults;
-use pasteup::page::diagnostic::Source;
-use pasteup::page::fetch::Fetch;
-use pasteup::page::key::Key;
-use pasteup::page::names::Name;
 use pasteup::page::plan::plan;
-use pasteup::page::policy::directives::Arrival;
-use pasteup::page::policy::freshness::Kept;
+use pasteup::page::policy::cache::directives::Arrival;
+use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::request::defaults::Defaults;
+use pasteup::page::request::fetch::Fetch;
+use pasteup::page::request::key::Key;
+use pasteup::page::response::answer::{Answer, Content};
 use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::source::diagnostic::Source;
+use pasteup::page::source::names::Name;
+use pasteup::page::visit::context::Visit;
 
 const MINUTE: Duration = Duration::from_mins(1);
 

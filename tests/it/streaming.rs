@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::StatusCode;
 use pasteup::engine::Begun;
-use pasteup::page::outcome::Reason;
-use pasteup::page::verdict::Verdict;
+use pasteup::page::output::verdict::Verdict;
+use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
 
 use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html, html_kept, seen, seen_is};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 use tokio::time::{Instant, advance};
 
 use crate::support::compositor::{Answer, TestCompositor, after, answers, fails};

@@ -9,8 +9,9 @@ use futures::future::join_all;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
 use pasteup::engine::port::{Request, Response};
-use pasteup::page::answer::Failure;
-use pasteup::page::outcome::{Reason, Shown};
+use pasteup::page::response::answer::Failure;
+use pasteup::page::response::outcome::Shown;
+use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
 use tokio::time::{Instant, advance, sleep};
 
@@ -108,7 +109,7 @@ async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
             if *count <= times { broken(request) } else { well(request) }
         }
     };
-    let retried = |defaults: &mut pasteup::page::defaults::Defaults| defaults.withstand.retries = 1;
+    let retried = |defaults: &mut pasteup::page::request::defaults::Defaults| defaults.withstand.retries = 1;
     let site = one(breaks(1)).defaults(retried).start();
     assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("A", 2));
     let site = one(breaks(2)).defaults(retried).start();

@@ -16,10 +16,10 @@ use crate::edge::probe::Probe;
 use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{AT_ONCE, Finding, Verdict, judge};
-use crate::page::defaults::Defaults;
-use crate::page::diagnostic::{Diagnostic, Located, Source, Spot};
 use crate::page::manifest::{Endpoint, Manifest};
-use crate::page::names;
+use crate::page::request::defaults::Defaults;
+use crate::page::source::diagnostic::{Diagnostic, Located, Source, Spot};
+use crate::page::source::names;
 use crate::secrets::Secrets;
 
 use super::{FOUND, loading};

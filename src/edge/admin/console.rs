@@ -20,9 +20,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::engine::board::{Mark, PageSeen, Trouble};
-use crate::page::outcome::Standing;
-use crate::page::record::{self, Record};
-use crate::page::units::show_ms;
+use crate::page::output::record::{self, Record};
+use crate::page::response::outcome::Standing;
+use crate::page::source::units::show_ms;
 
 use super::map::{self, Map};
 use super::seen::{self, Fragment, Page, Stock};

@@ -25,9 +25,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
-use crate::page::diagnostic::Diagnostic;
-use crate::page::names::Name;
-use crate::page::record::Record;
+use crate::page::output::record::Record;
+use crate::page::source::diagnostic::Diagnostic;
+use crate::page::source::names::Name;
 use crate::secrets::passes::Passes;
 
 /// Surrogate keys of one purge, at most.

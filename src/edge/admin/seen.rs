@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::engine::Purge;
 use crate::engine::board::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
 use crate::engine::stock::Kept;
-use crate::page::diagnostic::{Diagnostic, Told};
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
-use crate::page::names::Name;
+use crate::page::source::diagnostic::{Diagnostic, Told};
+use crate::page::source::names::Name;
 
 use super::{Admin, Params, refuse};
 

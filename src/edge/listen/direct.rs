@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tokio::io::AsyncWrite;
 
-use crate::page::wire;
+use crate::page::http::http1;
 
 use super::Ready;
 
@@ -65,7 +65,7 @@ impl Sending {
     /// An answer whose head lacks its date and the empty line. Its body is let go of: who takes nothing holds a connection, and
     /// no place among requests under way.
     pub(super) fn new<B: Ready>((mut head, mut body): (Vec<u8>, B)) -> Self {
-        with_date(|date| wire::write_field(&mut head, &DATE, date.as_bytes()));
+        with_date(|date| http1::write_field(&mut head, &DATE, date.as_bytes()));
         head.extend_from_slice(b"\r\n");
         let mut pieces = Vec::with_capacity(4);
         pieces.push(head.into());

@@ -16,7 +16,7 @@ use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::page::wire::{Read, Wire};
+use crate::page::http::http1::{Read, Wire};
 
 use super::Later;
 use super::direct::{self, Sending};

@@ -37,7 +37,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::page::wire::{Bodies, Wire};
+use crate::page::http::http1::{Bodies, Wire};
+
 use direct::Sending;
 use guarded::{Direct, Guarded, Progress, Tried, Waits};
 use tls::Shown;

@@ -10,10 +10,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::engine::{Snapshot, Trace, What};
-use crate::page::answer::{Answer, Content};
-use crate::page::fetch::asset;
-use crate::page::outcome::Reason;
-use crate::page::policy::validation::is_held;
+use crate::page::policy::cache::validation::is_held;
+use crate::page::request::fetch::asset;
+use crate::page::response::answer::{Answer, Content};
+use crate::page::source::reason::Reason;
 
 use super::{Pages, error};
 

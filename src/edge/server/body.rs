@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::page::text::{Text, length};
+use crate::page::html::text::{Text, length};
 
 /// The chunks that are still to be sent.
 #[derive(Default)]

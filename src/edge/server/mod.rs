@@ -33,18 +33,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::engine::hot::Said;
 use crate::engine::port::Observer;
 use crate::engine::{self, Begun, Coded, Compositor, Filled, Live, Page, Ready, Snapshot, Stitched, Trace};
-use crate::page::context::Dimension;
-use crate::page::experiment::{Part, take_part};
-use crate::page::headers::SURROGATE_KEY;
-use crate::page::policy::validation::is_held;
-use crate::page::record::Record;
-use crate::page::route;
-use crate::page::scripts::{self, Script};
+use crate::page::browser::scripts::{self, Script};
+use crate::page::html::text::Text;
+use crate::page::http::http1;
+use crate::page::output::headers::SURROGATE_KEY;
+use crate::page::output::record::Record;
+use crate::page::output::stitch::gathered;
+use crate::page::output::verdict::Verdict;
+use crate::page::policy::cache::validation::is_held;
 use crate::page::site::Match;
-use crate::page::stitch::gathered;
-use crate::page::text::Text;
-use crate::page::verdict::Verdict;
-use crate::page::wire;
+use crate::page::visit::context::Dimension;
+use crate::page::visit::experiment::{Part, take_part};
+use crate::page::visit::route;
 
 pub use body::Chunks;
 use coding::Coding;
@@ -237,10 +237,10 @@ impl Pages {
             None => {
                 let mut headers = said.headers.clone();
                 unsay(&mut headers);
-                wire::head(StatusCode::NOT_MODIFIED, &headers, None)
+                http1::head(StatusCode::NOT_MODIFIED, &headers, None)
             }
         };
-        wire::write_field(&mut head, &REQUEST_ID, &trace.number());
+        http1::write_field(&mut head, &REQUEST_ID, &trace.number());
         Some(Either::Left((head, chunks.unwrap_or_default())))
     }
 

@@ -17,11 +17,11 @@ use serde::Serialize;
 use url::{Position, Url};
 
 use crate::engine::Page;
-use crate::page::reader::DEBUG_TOKEN;
-use crate::page::record::Record;
-use crate::page::stitch::stitch_marked;
-use crate::page::text::Text;
-use crate::page::{csp, scripts};
+use crate::page::browser::{csp, scripts};
+use crate::page::html::text::Text;
+use crate::page::output::record::Record;
+use crate::page::output::stitch::stitch_marked;
+use crate::page::visit::reader::DEBUG_TOKEN;
 use crate::secrets::passes::Passes;
 
 /// Where a browser brings a debug token, to get the cookie for it.

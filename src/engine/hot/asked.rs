@@ -6,8 +6,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::page::context::{Dimension, Visit};
-use crate::page::key::Key;
+use crate::page::request::key::Key;
+use crate::page::visit::context::{Dimension, Visit};
 
 use super::super::compose::Request;
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::page::names::Name;
-use crate::page::outcome::{Cache, Outcome, Reason, Shown};
 use crate::page::plan::Plan;
+use crate::page::response::outcome::{Cache, Outcome, Shown};
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 
 use super::super::compose::Page;
 use super::super::port::Observer;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use http::HeaderMap;
 
-use crate::page::text::{Text, length};
+use crate::page::html::text::{Text, length};
 
 /// A form of a page with fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

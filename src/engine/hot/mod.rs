@@ -17,13 +17,13 @@ use arc_swap::{ArcSwapOption, ArcSwapWeak};
 use http::StatusCode;
 use http::header::{ETAG, SET_COOKIE};
 
-use crate::page::answer::Answer;
-use crate::page::fetch::Fetch;
-use crate::page::headers::Downstream;
-use crate::page::key::Key;
-use crate::page::policy::backoff::Trouble;
-use crate::page::stitch::{Gathered, gathered};
-use crate::page::verdict::Verdict;
+use crate::page::output::headers::Downstream;
+use crate::page::output::stitch::{Gathered, gathered};
+use crate::page::output::verdict::Verdict;
+use crate::page::policy::cache::backoff::Trouble;
+use crate::page::request::fetch::Fetch;
+use crate::page::request::key::Key;
+use crate::page::response::answer::Answer;
 
 use super::compose::{Page, Ports, Request};
 use super::port::{self, Store};

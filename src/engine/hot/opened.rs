@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::header::ETAG;
 
-use crate::page::fetch::Fetch;
-use crate::page::headers::OpenTag;
-use crate::page::map::Map;
-use crate::page::outcome::{Outcome, Reason};
-use crate::page::stitch::{gathered, stitch_open};
-use crate::page::text::Text;
+use crate::page::html::text::Text;
+use crate::page::output::headers::OpenTag;
+use crate::page::output::stitch::{gathered, stitch_open};
+use crate::page::request::fetch::Fetch;
+use crate::page::response::outcome::Outcome;
+use crate::page::source::map::Map;
+use crate::page::source::reason::Reason;
 
 use super::super::compose::Page;
 use super::stitched::{Gap, Gaps, fits};

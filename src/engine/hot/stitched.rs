@@ -8,17 +8,18 @@ use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::page::answer::{Answer, Content};
-use crate::page::context::Dimension;
-use crate::page::defaults::Defaults;
-use crate::page::fetch::Fetch;
-use crate::page::headers::{Headers, OpenTag};
-use crate::page::key::Key;
+use crate::page::html::text::{Text, length};
+use crate::page::http::http1;
 use crate::page::layout::Template;
-use crate::page::outcome::Cache;
-use crate::page::stitch::gathered;
-use crate::page::text::{Text, length};
-use crate::page::{units, wire};
+use crate::page::output::headers::{Headers, OpenTag};
+use crate::page::output::stitch::gathered;
+use crate::page::request::defaults::Defaults;
+use crate::page::request::fetch::Fetch;
+use crate::page::request::key::Key;
+use crate::page::response::answer::{Answer, Content};
+use crate::page::response::outcome::Cache;
+use crate::page::source::units;
+use crate::page::visit::context::Dimension;
 
 use super::counted::Counted;
 use super::forms::{Coded, Form, Said, State};
@@ -161,7 +162,7 @@ impl Stitched {
         }
         let mut headers = self.headers(now);
         added(&mut headers);
-        let head = wire::head(StatusCode::OK, &headers, Some(coded.length()));
+        let head = http1::head(StatusCode::OK, &headers, Some(coded.length()));
         let said = Arc::new(Said { state, headers, head });
         coded.said.store(Some(Arc::clone(&said)));
         said

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::page::key::Key;
-use crate::page::map::Map;
+use crate::page::request::key::Key;
+use crate::page::source::map::Map;
 
 use super::Place;
 

@@ -14,12 +14,12 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
-use crate::page::answer::Failure;
-use crate::page::names::Name;
-use crate::page::outcome::Reason;
-use crate::page::policy::breaker::{Admission, Breaker, Rules};
-use crate::page::policy::load::Latency;
-use crate::page::units;
+use crate::page::policy::resilience::breaker::{Admission, Breaker, Rules};
+use crate::page::policy::resilience::load::Latency;
+use crate::page::response::answer::Failure;
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
+use crate::page::source::units;
 
 use super::super::compose::Ports;
 use super::super::port::Response;

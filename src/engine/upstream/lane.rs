@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::page::policy::load::Limit;
+use crate::page::policy::resilience::load::Limit;
 
 /// The lanes of one endpoint.
 pub(super) struct Lane {

@@ -14,11 +14,11 @@ use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
 
-use crate::page::answer::Failure;
-use crate::page::fetch::{Fetch, Target, Withstand};
-use crate::page::map::Map;
-use crate::page::names::Name;
-use crate::page::outcome::Reason;
+use crate::page::request::fetch::{Fetch, Target, Withstand};
+use crate::page::response::answer::Failure;
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 
 use super::compose::Ports;
 use super::port::{Request, Response};

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower::{BoxError, Service, hedge, retry};
 
-use crate::page::answer::Failure;
-use crate::page::outcome::Reason;
-use crate::page::policy::allowance::Allowance;
+use crate::page::policy::resilience::retry_budget::Allowance;
+use crate::page::response::answer::Failure;
+use crate::page::source::reason::Reason;
 
 use super::super::port::Response;
 use super::Try;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 
-use crate::page::fields::MediaType;
+use crate::page::http::fields::MediaType;
 
 use super::exchange::{BodyFault, Exchange, Purpose, Reply, Silence};
 use super::fields::{clip, shown};

@@ -3,11 +3,12 @@
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
+use crate::page::http::fields::{is_entity_tag, split};
+use crate::page::visit::context::is_token;
+
 use super::exchange::{Exchange, Purpose, Reply};
 use super::fields::{clip, date, joined, shown, token_or_quoted};
 use super::{Case, Opinion};
-use crate::page::context::is_token;
-use crate::page::fields::{is_entity_tag, split};
 
 /// For the compositor alone, over `Cache-Control` (RFC 9213).
 const TARGETED: HeaderName = HeaderName::from_static("fragment-cache-control");
@@ -112,7 +113,7 @@ pub(super) fn freshness(case: &Case<'_>) -> Opinion {
             Some(said) => Opinion::passed(said),
             None if reply.headers.contains_key(header::EXPIRES) => Opinion::passed("by Expires"),
             None => match declared {
-                Some(ttl) => Opinion::passed(format!("the manifest says {}", crate::page::units::show(ttl))),
+                Some(ttl) => Opinion::passed(format!("the manifest says {}", crate::page::source::units::show(ttl))),
                 None => Opinion::advice("nothing says how long it is good, so each page asks for it again"),
             },
         };

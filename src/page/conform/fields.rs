@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use crate::page::context::is_token;
+use crate::page::visit::context::is_token;
 
 /// A header value as it may be shown: no control characters, and not endless.
 pub(super) fn shown(value: &HeaderValue) -> String {

@@ -4,12 +4,13 @@
 use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 
+use crate::page::http::fields::split;
+use crate::page::visit::context::is_token;
+
 use super::exchange::Exchange;
 use super::fields::{clip, date, joined, shown, token_or_quoted};
 use super::subject::header_of;
 use super::{Case, Opinion};
-use crate::page::context::is_token;
-use crate::page::fields::split;
 
 /// Most keys that one answer may be purged by.
 const MOST_KEYS: usize = 64;

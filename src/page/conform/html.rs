@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::page::diagnostic::Source;
 use crate::page::html::balance;
 use crate::page::html::tokens::{Token, tokens};
 use crate::page::manifest::Boundary;
+use crate::page::source::diagnostic::Source;
 
 use super::exchange::Reply;
 use super::fields::clip;

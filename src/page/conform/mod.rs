@@ -206,11 +206,11 @@ mod tests {
 
     use super::exchange::BodyFault;
     use super::*;
-    use crate::page::defaults::Defaults;
-    use crate::page::diagnostic::Source;
-    use crate::page::fetch::Wants;
-    use crate::page::judge::{Head, judge_body, judge_head};
     use crate::page::manifest::Manifest;
+    use crate::page::request::defaults::Defaults;
+    use crate::page::request::fetch::Wants;
+    use crate::page::response::classify::{Head, judge_body, judge_head};
+    use crate::page::source::diagnostic::Source;
 
     fn subject() -> Subject {
         let text = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n";

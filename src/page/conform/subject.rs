@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
-use crate::page::context::Dimension;
-use crate::page::defaults::Defaults;
 use crate::page::manifest::{Endpoint, Example, Manifest};
+use crate::page::request::defaults::Defaults;
+use crate::page::visit::context::Dimension;
 
 use super::exchange::{Exchange, Purpose};
 

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::page::visit::context::{Dimension, Visit};
+
 use super::agent::agent;
 use super::variables::Value;
-use crate::page::context::{Dimension, Visit};
 
 const REFERER: &str = "referer";
 const USER_AGENT: &str = "user-agent";

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::boundary::{MAX_DEPTH, Open, Stack};
 use super::closing::written;
-use super::open::{MAX_DEPTH, Open, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
 /// Parts of a page's frame, of which a fragment may send none.

@@ -1,6 +1,6 @@
 //! Which end tags may be missing where several elements end at once.
 
-use super::open::Open;
+use super::boundary::Open;
 
 /// Of elements that end together, the innermost first, those whose end tags must be written.
 /// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use crate::page::map::Map;
+use crate::page::source::map::Map;
 
 /// What an element is by its name. To look through the lists below for each tag took longer than to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,11 +1,15 @@
 //! HTML as bytes with places: what is a tag, and what only looks like one.
 
-pub mod balance;
-mod closing;
 mod elements;
-pub mod open;
 mod source;
 pub mod tokens;
+
+mod closing;
+
+pub mod balance;
+pub mod boundary;
+
+pub mod text;
 
 /// A text as it may stand in HTML, between quotation marks too.
 #[must_use]

@@ -7,8 +7,9 @@
 
 use std::ops::Range;
 
-use super::open::{Open, Stack};
+use super::boundary::{Open, Stack};
 use super::source::Source;
+
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error, ForwardingEmitter, Span, State, Tokenizer};
 

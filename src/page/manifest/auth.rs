@@ -1,7 +1,7 @@
 //! How the compositor shows a nanoservice who it is: each service has its own way and secrets.
 
-use crate::page::secret::Reference;
-use crate::page::table::{self, Reader, Value, Wrong};
+use crate::page::source::secret::Reference;
+use crate::page::source::table::{self, Reader, Value, Wrong};
 
 /// How requests to a nanoservice show who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -3,9 +3,10 @@
 
 use url::Url;
 
-use crate::page::names;
-use crate::page::table::Wrong;
-use crate::page::upstreams;
+use crate::page::source::names;
+use crate::page::source::table::Wrong;
+
+use super::upstreams;
 
 /// A URL, perhaps with `{name}` in its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

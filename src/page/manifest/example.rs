@@ -1,8 +1,8 @@
 //! Requests that a nanoservice answers with something to show: for people, and to try it with.
 //! An example that the manifest itself refuses is a mistake, told at its place.
 
-use crate::page::names;
-use crate::page::table::{Data, Reader, Value};
+use crate::page::source::names;
+use crate::page::source::table::{Data, Reader, Value};
 
 use super::param::{self, Param};
 
@@ -63,7 +63,7 @@ fn missing<'d>(declared: &'d [Param], given: &[(String, String)]) -> Option<&'d 
 /// Reads `[[examples]]`, and holds each against the parameters that the manifest declares.
 pub(super) fn examples(reader: &mut Reader<'_>, declared: &[Param]) -> Vec<Example> {
     reader.tables("examples", |example| {
-        let name = example.read("name", crate::page::table::text).unwrap_or_default();
+        let name = example.read("name", crate::page::source::table::text).unwrap_or_default();
         let at = example.at().clone();
         let Some(entry) = example.entry("params") else {
             if let Some(name) = missing(declared, &[]) {
@@ -113,8 +113,8 @@ fn value(declared: &[Param], name: &str, value: &Value) -> Result<String, (Strin
 
 #[cfg(test)]
 mod tests {
-    use crate::page::diagnostic::Source;
     use crate::page::manifest::Manifest;
+    use crate::page::source::diagnostic::Source;
 
     const HEAD: &str = "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\n\
                         [params.city]\nrequired = true\npattern = \"[a-z]+\"\n[params.days]\ntype = \"integer\"\n";

@@ -1,23 +1,29 @@
 //! What a nanoservice declares of itself: `fragments/NAME/fragment.toml`.
 //! Every mistake of a manifest is a diagnostic; a manifest with one is not used.
 
+pub mod assets;
+pub mod upstreams;
+
 mod auth;
 mod endpoint;
 mod example;
 mod param;
 mod told;
 
+pub mod catalogue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
 
-use crate::page::assets::{ATTRIBUTES, Asset, RELATIONS};
-use crate::page::context::{self, Dimension};
-use crate::page::diagnostic::{Code, Diagnostic, Source, Spot};
-use crate::page::names::{self, Name};
-use crate::page::table::{self, Reader, Table, Value, Wrong};
-use crate::page::units;
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::source::names::{self, Name};
+use crate::page::source::table::{self, Reader, Table, Value, Wrong};
+use crate::page::source::units;
+use crate::page::visit::context::{self, Dimension};
+
+use self::assets::{ATTRIBUTES, Asset, RELATIONS};
 
 pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;

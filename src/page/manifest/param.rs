@@ -1,8 +1,8 @@
 //! What a nanoservice may be asked: its declared parameters, and whether a value is one.
 
-use crate::page::diagnostic::Code;
-use crate::page::names;
-use crate::page::table::{self, Data, Reader, Value, Wrong};
+use crate::page::source::diagnostic::Code;
+use crate::page::source::names;
+use crate::page::source::table::{self, Data, Reader, Value, Wrong};
 
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::page::diagnostic::{Code, Diagnostic, Source};
-use crate::page::json;
-use crate::page::table::Data;
-use crate::page::upstreams::Allowed;
+use crate::page::source::diagnostic::{Code, Diagnostic, Source};
+use crate::page::source::json;
+use crate::page::source::table::Data;
 
+use super::upstreams::Allowed;
 use super::{Endpoint, Manifest, head_of};
 
 /// Nanoservices that one source may tell of.

@@ -10,22 +10,24 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
-use super::context::{Conditions, Dimension, Visit};
-use super::defaults::Defaults;
+use crate::page::browser::lazy;
+use crate::page::layout::syntax::node::Load;
+use crate::page::layout::template::composition::decide;
+use crate::page::policy::cache::freshness::Rules;
+use crate::page::request::defaults::Defaults;
+use crate::page::request::fetch::{Fetch, Origin, parameters};
+use crate::page::request::include::Includer;
+use crate::page::request::key::Key;
+use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::source::map::Map;
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
+use crate::page::visit::context::{Conditions, Dimension, Visit};
+
 use super::esi;
 use super::esi::request::Values;
-use super::fetch::{Fetch, Origin, parameters};
-use super::include::Includer;
-use super::key::Key;
-use super::layout::composition::decide;
-use super::layout::node::Load;
 use super::layout::{Composition, FragmentUse, Service, Template};
-use super::lazy;
 use super::manifest::Manifest;
-use super::map::Map;
-use super::names::Name;
-use super::outcome::{Outcome, Reason, Shown};
-use super::policy::freshness::Rules;
 
 /// One outcome a hole, by its index in [`Plan::holes`]; `None` for one that is not known yet, or not
 /// needed, since it stands in a fallback that is not shown.

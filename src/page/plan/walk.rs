@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::page::browser::lazy;
+use crate::page::html::text::Text;
 use crate::page::layout::{Composition, Part, Service};
-use crate::page::lazy;
 use crate::page::manifest::Manifest;
-use crate::page::outcome::{Outcome, Reason, Shown};
-use crate::page::text::Text;
+use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::source::reason::Reason;
 
 use super::{Outcomes, Plan, Scope, Slot};
 

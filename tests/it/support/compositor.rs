@@ -14,18 +14,19 @@ use jiff::Timestamp;
 use pasteup::engine::hot::{Again, Part};
 use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
 use pasteup::engine::{Begun, Compositor, Filled, Manner, Page, Ports, Purge, Trace};
-use pasteup::page::answer::Failure;
-use pasteup::page::context::Reader;
-use pasteup::page::defaults::Defaults;
-use pasteup::page::diagnostic::Source;
-use pasteup::page::fetch::Fetch;
-use pasteup::page::key::Key;
-use pasteup::page::names::Name;
-use pasteup::page::outcome::{Reason, Shown};
-use pasteup::page::policy::breaker::Circuit;
+use pasteup::page::html::text::concat;
+use pasteup::page::output::verdict::Verdict;
+use pasteup::page::policy::resilience::breaker::Circuit;
+use pasteup::page::request::defaults::Defaults;
+use pasteup::page::request::fetch::Fetch;
+use pasteup::page::request::key::Key;
+use pasteup::page::response::answer::Failure;
+use pasteup::page::response::outcome::Shown;
 use pasteup::page::site::{Files, Limits, Match, Site};
-use pasteup::page::text::concat;
-use pasteup::page::verdict::Verdict;
+use pasteup::page::source::diagnostic::Source;
+use pasteup::page::source::names::Name;
+use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::Reader;
 use tokio::time::Instant;
 
 pub(crate) type Answer = BoxFuture<'static, Result<Response, Failure>>;
@@ -135,8 +136,8 @@ impl Observer for Counts {
     fn fetched(
         &self,
         _: &Fetch,
-        _: Result<&pasteup::page::answer::Answer, &Failure>,
-        _: &pasteup::page::outcome::Sent,
+        _: Result<&pasteup::page::response::answer::Answer, &Failure>,
+        _: &pasteup::page::response::outcome::Sent,
     ) {
     }
 }

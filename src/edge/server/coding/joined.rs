@@ -9,8 +9,8 @@ use flate2::{Compress, Compression, FlushCompress};
 use zstd::bulk::Compressor;
 
 use crate::engine::{Coded, Filled, Form, Stitched};
-use crate::page::stitch::gathered;
-use crate::page::text::{Text, concat, length};
+use crate::page::html::text::{Text, concat, length};
+use crate::page::output::stitch::gathered;
 
 use super::{MOST, Worth};
 

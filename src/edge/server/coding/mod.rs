@@ -20,8 +20,8 @@ use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
 use crate::engine::{Coded, Compositor, Filled, Form, Stitched, aside};
-use crate::page::fields;
-use crate::page::text::{Text, concat};
+use crate::page::html::text::{Text, concat};
+use crate::page::http::fields;
 
 /// Content codings that pages may be sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,179 @@
+//! A page and the frames around it: which file fills which slots of which other.
+//! A frame that is not there, a circle, or a slot that nobody has is a mistake.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::page::layout::syntax::file::{LayoutFile, missing, without_effect};
+use crate::page::layout::syntax::node::Node;
+use crate::page::source::diagnostic::{Code, Diagnostic, Located};
+use crate::page::source::names;
+
+/// Frames around each other, at most.
+const MAX_FRAMES: usize = 16;
+
+/// What one file puts into the frame around it.
+#[derive(Default)]
+pub(crate) struct Fills<'a> {
+    /// By the slot's name; empty for the one that takes all the rest.
+    pub(crate) slots: BTreeMap<&'a str, Vec<&'a Node>>,
+    /// What is added to the head.
+    pub(crate) heads: Vec<&'a [Node]>,
+}
+
+/// A page and its frames, the outermost first, and what each puts into the one before it.
+pub(crate) struct Frames<'a> {
+    pub(crate) levels: Vec<&'a LayoutFile>,
+    pub(crate) fills: Vec<Fills<'a>>,
+    pub(crate) problems: Vec<Diagnostic>,
+}
+
+impl<'a> Frames<'a> {
+    pub(crate) fn around(page: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> Self {
+        let mut levels = vec![page];
+        let mut problems = Vec::new();
+        while let Some(named) = &levels[0].front.frame {
+            match next(named, &levels, files) {
+                Ok(frame) => {
+                    // One keeps the page from going live, and the file tells all of them itself.
+                    problems.extend(frame.problems.iter().find(|problem| problem.is_error()).cloned());
+                    problems.extend(without_effect(frame));
+                    levels.insert(0, frame);
+                }
+                Err(problem) => {
+                    problems.push(problem);
+                    break;
+                }
+            }
+        }
+        let fills: Vec<Fills<'a>> = levels.iter().map(|file| fills(file)).collect();
+        for (frame, (file, fills)) in levels.iter().zip(levels.iter().zip(&fills).skip(1)) {
+            check(frame, file, fills, files, &mut problems);
+        }
+        Self { levels, fills, problems }
+    }
+
+    /// The headers of all of them; of one name that which is nearest to the page.
+    pub(crate) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let mut all = HeaderMap::new();
+        for (name, value) in self.levels.iter().flat_map(|file| &file.front.headers) {
+            all.insert(name.clone(), value.clone());
+        }
+        all.into_iter().filter_map(|(name, value)| Some((name?, value))).collect()
+    }
+
+    /// The title that is nearest to the page.
+    pub(crate) fn title(&self) -> Option<&'a str> {
+        self.levels.iter().rev().find_map(|file| file.front.title.as_deref())
+    }
+}
+
+fn next<'a>(
+    named: &Located<String>,
+    levels: &[&'a LayoutFile],
+    files: &'a BTreeMap<String, LayoutFile>,
+) -> Result<&'a LayoutFile, Diagnostic> {
+    let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
+    let frame = files.get(&named.value).ok_or_else(|| missing(named, files))?;
+    if levels.iter().any(|level| std::ptr::eq(*level, frame)) || levels.len() > MAX_FRAMES {
+        let mut circle: Vec<&str> = levels.iter().rev().map(|file| file.path()).collect();
+        circle.push(frame.path());
+        let problem = problem(Code::IncludeCycle, format!("`{}` is a frame around itself", named.value));
+        return Err(problem.help(format!("it goes {}", circle.join(" → "))));
+    }
+    if frame.is_page() {
+        let message = format!("`{}` has a route of its own, so it is a page and no frame", named.value);
+        return Err(problem(Code::BadValue, message).help("take its route out, or name another file"));
+    }
+    Ok(frame)
+}
+
+fn fills(file: &LayoutFile) -> Fills<'_> {
+    let mut fills = Fills::default();
+    for node in &file.nodes {
+        let slot = match node {
+            Node::Head(inside) => {
+                fills.heads.push(inside);
+                continue;
+            }
+            Node::Fill { slot, .. } => slot.value.as_str(),
+            Node::Fragment(element) => element.slot.as_ref().map_or("", |slot| slot.value.as_str()),
+            _ => "",
+        };
+        fills.slots.entry(slot).or_default().push(node);
+    }
+    fills
+}
+
+/// Holds what a file fills against the slots that its frame has.
+fn check(
+    frame: &LayoutFile,
+    file: &LayoutFile,
+    fills: &Fills<'_>,
+    files: &BTreeMap<String, LayoutFile>,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let slots = slots(frame, files);
+    // In one order, so that the same mistake is always told in the same words.
+    let mut met: BTreeSet<&str> = BTreeSet::new();
+    for slot in &slots {
+        if !met.insert(&slot.value) {
+            let name = if slot.value.is_empty() { "without a name".to_owned() } else { format!("`{}`", slot.value) };
+            let problem =
+                Diagnostic::new(Code::DuplicateSlot, slot.at.clone(), format!("there is another slot {name}"));
+            problems.push(problem.help("give one of them another name"));
+        }
+    }
+    for (name, nodes) in fills.slots.iter().filter(|(name, _)| !met.contains(*name)) {
+        let at = nodes.iter().find_map(|node| match node {
+            Node::Fill { slot, .. } => Some(slot.at.clone()),
+            Node::Fragment(element) => Some(element.slot.as_ref().map_or(&element.at, |slot| &slot.at).clone()),
+            Node::Text(span) if !file.source.slice(span.clone()).trim().is_empty() => {
+                Some(crate::page::source::diagnostic::Spot::new(&file.source, first_line(file, span.clone())))
+            }
+            _ => None,
+        });
+        // Blanks between elements go nowhere, and nobody minds.
+        let Some(at) = at else { continue };
+        let (message, help) = if name.is_empty() {
+            let message = format!("the frame {} has no slot without a name, so this stands nowhere", frame.path());
+            (message, Some("put `slot=\"…\"` on the elements, or `<slot></slot>` into the frame".to_owned()))
+        } else {
+            let known = met.iter().copied().filter(|name| !name.is_empty());
+            (format!("the frame {} has no slot `{name}`", frame.path()), names::did_you_mean(name, known))
+        };
+        problems.push(Diagnostic::new(Code::UnknownSlot, at, message).maybe_help(help));
+    }
+}
+
+fn first_line(file: &LayoutFile, span: std::ops::Range<usize>) -> std::ops::Range<usize> {
+    let text = file.source.slice(span.clone());
+    let start = span.start + (text.len() - text.trim_start().len());
+    let length = file.source.slice(start..span.end).lines().next().map_or(0, str::len);
+    start..start + length
+}
+
+/// The slots of a frame and of its partials, in no order.
+fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> Vec<&'a Located<String>> {
+    let mut found = Vec::new();
+    let mut met = HashSet::from([frame.path()]);
+    let mut open: Vec<&[Node]> = vec![&frame.nodes];
+    while let Some(nodes) = open.pop() {
+        for node in nodes {
+            match node {
+                Node::Slot { name, inside, .. } => {
+                    found.push(name);
+                    open.push(inside);
+                }
+                Node::Include(named) if met.insert(&named.value) => {
+                    open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
+                }
+                Node::Fragment(element) => open.push(&element.inside),
+                other => open.extend(other.inside()),
+            }
+        }
+    }
+    found.sort_by_key(|slot| slot.at.span.start);
+    found
+}

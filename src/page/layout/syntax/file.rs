@@ -1,0 +1,164 @@
+//! One file below `layouts/`, read by itself.
+//! A file that is larger than a layout may be is not read at all.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::source::names;
+
+use super::front_matter::{self, FrontMatter};
+use super::markup::{self, Markup, Role};
+use super::node::Node;
+
+/// Largest layout, in bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// A layout file and all mistakes that can be seen without any other file.
+#[derive(Debug)]
+pub struct LayoutFile {
+    /// The file, named by its path below the site: `layouts/front.html`.
+    pub source: Arc<Source>,
+    /// What stands between the two lines `+++`.
+    pub front: FrontMatter,
+    /// The rest.
+    pub nodes: Vec<Node>,
+    /// How many of our elements stand inside each other, at most.
+    pub depth: usize,
+    /// What is wrong with it.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl LayoutFile {
+    /// Reads a file.
+    #[must_use]
+    pub fn parse(source: &Arc<Source>) -> Self {
+        let mut problems = Vec::new();
+        let (range, body) = split(&source.text);
+        let mut front = match range {
+            Some(range) => front_matter::parse(source, range, &mut problems),
+            None => FrontMatter::default(),
+        };
+        if let Some(line) = almost(&source.text).filter(|_| body == Some(mark(&source.text))) {
+            let message = "this looks like the beginning of front matter, but is none";
+            let problem = Diagnostic::new(Code::FrontMatter, Spot::new(source, line), message);
+            problems.push(problem.help(
+                "the very first line must be `+++` and nothing else, and another such line must end the front matter",
+            ));
+            // Whatever was meant, it was no partial: a page of before stays.
+            front.route_was_wrong = true;
+        }
+        let body = body.unwrap_or_else(|| {
+            let at = Spot::new(source, 0..source.text.lines().next().map_or(0, str::len));
+            let problem = Diagnostic::new(Code::FrontMatter, at, "the front matter is not closed");
+            problems.push(problem.help("end it with a line that holds `+++` and nothing else"));
+            source.text.len()
+        });
+        // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
+        let role =
+            Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false, esi: front.esi };
+        let Markup { nodes, depth, .. } = markup::parse(source, body, role, &mut problems);
+        Self { source: Arc::clone(source), front, nodes, depth, problems }
+    }
+
+    /// The path below `layouts/`, as `frame` and `include` name it.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.source.file.strip_prefix("layouts/").unwrap_or(&self.source.file)
+    }
+
+    /// Whether it is a page's layout, and no frame or partial.
+    #[must_use]
+    pub fn is_page(&self) -> bool {
+        !self.front.routes.is_empty() || self.front.route_was_wrong
+    }
+}
+
+/// Settings of a frame or a partial that nothing comes of.
+pub(crate) fn without_effect(file: &LayoutFile) -> impl Iterator<Item = Diagnostic> + '_ {
+    file.front.of_pages.iter().map(|key| {
+        let message = format!("`{}` has no effect here: the page that uses this file says it", key.value);
+        Diagnostic::new(Code::Ignored, key.at.clone(), message).help("move it to the file with the `route`")
+    })
+}
+
+/// That a file which another one names is not there.
+pub(crate) fn missing(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
+    let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));
+    let message = format!("there is no file `{}` below layouts/", named.value);
+    Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help)
+}
+
+/// Bytes of a byte order mark, which some editors of Windows write; it is no part of a page.
+fn mark(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+}
+
+/// A first line that was probably meant to begin front matter.
+fn almost(text: &str) -> Option<Range<usize>> {
+    let bare = &text[mark(text)..];
+    let start = text.len() - bare.trim_start().len();
+    let line = text[start..].lines().next().unwrap_or_default().trim_end();
+    let dashes = line.len() >= 3 && line.bytes().all(|byte| byte == b'-');
+    (line.starts_with("+++") || dashes).then_some(start..start + line.len())
+}
+
+/// The front matter's bytes, and where the HTML begins; `None` where the end is missing.
+fn split(text: &str) -> (Option<Range<usize>>, Option<usize>) {
+    let mark = mark(text);
+    let mut lines = text[mark..].split_inclusive('\n');
+    let mut at = mark;
+    match lines.next() {
+        Some(first) if first.trim_end() == "+++" => at += first.len(),
+        _ => return (None, Some(mark)),
+    }
+    let start = at;
+    for line in lines {
+        if line.trim_end() == "+++" {
+            return (Some(start..at), Some(at + line.len()));
+        }
+        at += line.len();
+    }
+    (None, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn front_matter_ends_at_its_line() {
+        for (text, html) in [
+            ("+++\nroute = \"/\"\n+++\n<p>", "<p>"),
+            ("+++\r\nroute = \"/\"\r\n+++\r\n\r\n<p>", "\r\n<p>"),
+            ("\u{feff}+++\nroute = \"/\"\n+++\n", ""),
+            ("<p>+++\n", "<p>+++\n"),
+            (" +++\n", " +++\n"),
+        ] {
+            let body = split(text).1.expect("it ends");
+            assert_eq!(&text[body..], html, "{text:?}");
+        }
+        assert_eq!(split("+++\nroute = 1\n"), (None, None));
+    }
+
+    #[test]
+    fn what_is_almost_front_matter_is_no_partial_by_mistake() {
+        for text in [
+            "\n+++\nroute = \"/\"\n+++\n",
+            "  +++\nroute = \"/\"\n+++\n",
+            "++++\nroute = \"/\"\n++++\n",
+            "---\nroute: /\n---\n",
+            "+++ route = \"/\" +++\n<p>",
+            "\u{feff} +++\n",
+        ] {
+            let file = LayoutFile::parse(&Source::new("layouts/a.html", text));
+            assert_eq!(file.problems.len(), 1, "{text:?}");
+            assert_eq!(file.problems[0].code, Code::FrontMatter);
+            assert!(file.is_page(), "{text:?}");
+        }
+        for text in ["", "\n", "<p>+++\n", "-- \n", "--- a\n", "a\n+++\n", "+++\n+++\n"] {
+            assert_eq!(LayoutFile::parse(&Source::new("layouts/a.html", text)).problems, [], "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A layout's HTML: our own elements, each with its places, and all else as bytes.
+//! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
+
+mod elements;
+mod esi;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::page::html::boundary::Stack;
+use crate::page::html::tokens::{self, Attribute, StartTag, Token};
+use crate::page::source::diagnostic::Located;
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
+
+use super::node::{Mark, Node};
+
+/// Our own elements inside each other, at most: what is built of them is walked by functions that call
+/// themselves, here and at each request.
+pub const MAX_DEPTH: usize = 64;
+
+/// Elements in which a `<title>` is not the page's.
+const NO_TITLE: [&str; 4] = ["template", "svg", "math", "noscript"];
+
+/// What a file is to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Role {
+    /// A `<slot>` in it is a hole to be filled. In a page it is the browser's own.
+    pub has_slots: bool,
+    /// It fills the slots of a frame.
+    pub fills: bool,
+    /// It is no file but what a nanoservice answered.
+    pub is_answer: bool,
+    /// ESI's elements in it are acted on.
+    pub esi: bool,
+}
+
+impl Role {
+    /// What a nanoservice answered. Its slots may be filled by the layout that asked for it.
+    #[must_use]
+    pub const fn answer(esi: bool) -> Self {
+        Self { has_slots: true, fills: false, is_answer: true, esi }
+    }
+}
+
+/// A top-level element that goes into a slot, or into the frame's head.
+struct Region {
+    /// The slot; `None` for `<head>`.
+    slot: Option<Located<String>>,
+    /// Our own elements that were open before it.
+    open: usize,
+}
+
+/// A layout's HTML, taken apart.
+#[derive(Debug)]
+pub struct Markup {
+    /// Its pieces.
+    pub nodes: Vec<Node>,
+    /// How many of our elements stand inside each other, at most.
+    pub depth: usize,
+    /// More stood inside each other than may; what follows was not read.
+    pub too_deep: bool,
+}
+
+/// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
+pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<Diagnostic>) -> Markup {
+    let mut parser = Parser {
+        source,
+        role,
+        html: Stack::default(),
+        region: None,
+        problems,
+        text_from: body,
+        open: Vec::new(),
+        nodes: vec![Vec::new()],
+        depth: 0,
+        too_deep: false,
+        no_title: [0; NO_TITLE.len()],
+        title: None,
+        in_head: false,
+    };
+    for token in tokens::tokens(&source.text, body) {
+        // Past the limit nothing is built, and nothing said of what closes what.
+        if !parser.too_deep {
+            parser.token(token);
+        }
+    }
+    parser.finish()
+}
+
+struct Parser<'a> {
+    source: &'a Arc<Source>,
+    role: Role,
+    /// The elements of all kinds that are open, where that matters: in what fills a frame.
+    html: Stack,
+    /// The top-level element that goes elsewhere, while it is open.
+    region: Option<Region>,
+    problems: &'a mut Vec<Diagnostic>,
+    /// The first byte that no node holds yet.
+    text_from: usize,
+    /// Our own elements that are open.
+    open: Vec<StartTag>,
+    /// The nodes inside each of them, and at the bottom the file's.
+    nodes: Vec<Vec<Node>>,
+    /// The most that were open.
+    depth: usize,
+    /// More were opened than may be.
+    too_deep: bool,
+    /// How many of each of [`NO_TITLE`] are open.
+    no_title: [usize; NO_TITLE.len()],
+    /// Where the text of the open `<title>` begins.
+    title: Option<usize>,
+    /// Whether it is in the page's head.
+    in_head: bool,
+}
+
+impl Parser<'_> {
+    fn token(&mut self, token: Token) {
+        match &token {
+            Token::Start(tag) if matches!(&*tag.name, "head" | "body") => self.in_head = tag.name == "head",
+            Token::End { name, .. } if name == "head" => self.in_head = false,
+            _ => {}
+        }
+        match token {
+            Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
+            Token::Comment { span } if self.role.esi => self.unwrap(span),
+            Token::Comment { .. } => {}
+            Token::Start(tag) if self.role.fills => {
+                // What ends where it begins may be a region.
+                self.html.imply_ends(&tag.name);
+                self.leave(tag.span.start..tag.span.start);
+                let opened = self.enter(&tag);
+                self.html.begin(&tag);
+                let end = tag.span.end;
+                if !opened {
+                    self.start(tag);
+                }
+                // It has no end tag, or none that it needs.
+                self.leave(end..end);
+            }
+            Token::Start(tag) => self.start(tag),
+            Token::Unfinished { name, span } if self.is_ours(&name) => {
+                let head = span.start..span.start + 1 + name.len();
+                self.note(Code::Unclosed, head, format!("`<{name}` has no `>`")).help = Some(
+                    "end it with `>` or ` />`; a quotation mark that is not closed takes in all that follows"
+                        .to_owned(),
+                );
+            }
+            Token::Unfinished { .. } => {}
+            Token::End { name, span } if self.role.fills => {
+                let _stray = self.html.end(&name);
+                let head = self.region.as_ref().is_some_and(|region| region.slot.is_none());
+                if name != "head" {
+                    self.end_tag(&name, span.clone());
+                }
+                self.leave(if head { span } else { span.end..span.end });
+            }
+            Token::End { name, span } => self.end_tag(&name, span),
+        }
+    }
+
+    fn end_tag(&mut self, name: &str, span: Range<usize>) {
+        match name {
+            "title" => {
+                if let Some(from) = self.title.take() {
+                    self.text_from = span.start;
+                    self.top().push(Node::Title(from..span.start));
+                }
+            }
+            "head" => self.mark(span.start, Mark::HeadEnd),
+            "body" => self.mark(span.start, Mark::BodyEnd),
+            name if self.is_ours(name) => self.end(name, span),
+            name => {
+                if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
+                    self.no_title[index] = self.no_title[index].saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// Enters a region where this tag begins one. `true`: that is all that there is to it.
+    fn enter(&mut self, tag: &StartTag) -> bool {
+        if self.region.is_some() || !self.open.is_empty() || self.html.depth() > 0 {
+            return false;
+        }
+        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "slot");
+        let attribute = attribute.filter(|_| !self.is_ours(&tag.name));
+        if tag.name == "head" {
+            self.text_until(tag.span.start, tag.span.end);
+            self.nodes.push(Vec::new());
+            self.region = Some(Region { slot: None, open: 0 });
+            return true;
+        }
+        if let Some(attribute) = attribute {
+            self.text_until(tag.span.start, tag.span.start);
+            self.nodes.push(Vec::new());
+            let (from, to) = self.whole(attribute);
+            self.text_until(from, to);
+            let at = self.spot(attribute.value_span.clone());
+            self.region = Some(Region { slot: Some(Located { value: attribute.value.clone(), at }), open: 0 });
+        }
+        false
+    }
+
+    /// An attribute with the blanks before it and the quotes around its value.
+    fn whole(&self, attribute: &Attribute) -> (usize, usize) {
+        let text = self.source.text.as_bytes();
+        let blanks = text[..attribute.name_span.start].iter().rev().take_while(|byte| byte.is_ascii_whitespace());
+        let end = attribute.value_span.end;
+        let quoted = attribute.value_span.start > attribute.name_span.end
+            && matches!(text.get(end), Some(quote @ (b'"' | b'\'')) if text[attribute.value_span.start - 1] == *quote);
+        (attribute.name_span.start - blanks.count(), end + usize::from(quoted))
+    }
+
+    /// Leaves the region, where the element that it is has come to its end. `end` are the bytes of an end
+    /// tag that is left out.
+    fn leave(&mut self, end: Range<usize>) {
+        if self.html.depth() > 0 || self.region.is_none() {
+            return;
+        }
+        self.end_region(end);
+    }
+
+    fn end_region(&mut self, end: Range<usize>) {
+        let Some(region) = self.region.take() else { return };
+        while self.open.len() > region.open {
+            self.unclosed();
+            self.text_until(end.start, end.start);
+            self.close(end.start..end.start);
+        }
+        self.text_until(end.start, end.end);
+        let inside = self.nodes.pop().expect("a region has its nodes");
+        self.top().push(match region.slot {
+            Some(slot) => Node::Fill { slot, inside },
+            None => Node::Head(inside),
+        });
+    }
+
+    fn start(&mut self, tag: StartTag) {
+        match tag.name.as_str() {
+            "head" => self.mark(tag.span.end, Mark::Head),
+            "html" => self.mark(tag.span.end, Mark::Html),
+            "body" => self.mark(tag.span.start, Mark::Body),
+            "title" if self.no_title.iter().all(|open| *open == 0) => {
+                self.text_until(tag.span.end, tag.span.end);
+                self.title = Some(tag.span.end);
+            }
+            name if self.is_ours(name) => self.open(tag),
+            name => {
+                // `<svg />` is closed; the slash of `<template />` means nothing.
+                let closed = tag.self_closing && matches!(name, "svg" | "math");
+                if let (Some(index), false) = (NO_TITLE.iter().position(|known| *known == name), closed) {
+                    self.no_title[index] += 1;
+                }
+            }
+        }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let templates = self.no_title[0];
+        let of_layouts = !self.role.is_answer && matches!(name, "when" | "include");
+        let of_esi = self.role.esi && esi::is_element(name, self.role.is_answer);
+        name == "fragment" || of_layouts || of_esi || (name == "slot" && self.role.has_slots && templates == 0)
+    }
+
+    fn open(&mut self, tag: StartTag) {
+        if self.open.len() == MAX_DEPTH {
+            self.too_deep = true;
+            let message = format!("`<{}>` stands inside {MAX_DEPTH} others", tag.name);
+            self.note(Code::BadValue, tag.span, message).help =
+                Some("no more may stand inside each other; is one above it not closed?".to_owned());
+            return;
+        }
+        if let Some(load) = tag.attributes.iter().find(|attribute| attribute.name == "load") {
+            self.loads_here(load);
+        }
+        self.text_until(tag.span.start, tag.span.end);
+        self.nodes.push(Vec::new());
+        let empty =
+            self.role.esi && esi::is_empty(&tag.name) && !esi::is_closed(&self.source.text[tag.span.end..], &tag.name);
+        let closed = (tag.self_closing || empty).then_some(tag.span.end);
+        self.open.push(tag);
+        self.depth = self.depth.max(self.open.len());
+        if let Some(end) = closed {
+            self.close(end..end);
+        }
+    }
+
+    /// Tells of a fragment that cannot be loaded here as it says.
+    fn loads_here(&mut self, load: &Attribute) {
+        let [templates, svg, math, _] = self.no_title;
+        let (message, help) = match load.value.as_str() {
+            "defer" | "lazy" if templates > 0 => {
+                ("browsers leave a `<template>` as it is, so nothing comes into it later", "remove `load`")
+            }
+            "defer" | "lazy" if svg + math > 0 => {
+                ("what comes later is read as HTML, and not as what stands around it", "put the whole drawing into it")
+            }
+            "lazy" if self.in_head => {
+                ("nobody scrolls to what is in the head", "remove `load`, or write `load=\"defer\"`")
+            }
+            _ => return,
+        };
+        self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
+    }
+
+    /// Ends the text before `end`; what follows begins at `next`.
+    fn text_until(&mut self, end: usize, next: usize) {
+        if self.text_from < end {
+            let text = self.text_from..end;
+            if self.role.esi && self.open.iter().any(|tag| tag.name == "esi:vars") {
+                self.values(text);
+            } else {
+                self.top().push(Node::Text(text));
+            }
+        }
+        self.text_from = next;
+    }
+
+    fn top(&mut self) -> &mut Vec<Node> {
+        self.nodes.last_mut().expect("the file's own nodes are never popped")
+    }
+
+    fn mark(&mut self, at: usize, mark: Mark) {
+        self.text_until(at, at);
+        self.top().push(Node::Mark(mark));
+    }
+
+    fn end(&mut self, name: &str, span: Range<usize>) {
+        let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
+            let inside =
+                self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
+            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}")).help =
+                Some(format!("remove it, or write `<{name} …>` where it should begin"));
+            self.text_until(span.start, span.end);
+            return;
+        };
+        while self.open.len() > depth + 1 {
+            self.unclosed();
+            self.text_until(span.start, span.start);
+            self.close(span.start..span.start);
+        }
+        self.text_until(span.start, span.end);
+        self.close(span);
+    }
+
+    fn unclosed(&mut self) {
+        let Some(tag) = self.open.last() else { return };
+        let (name, span) = (tag.name.clone(), tag.span.clone());
+        self.note(Code::Unclosed, span, format!("`<{name}>` is not closed")).help =
+            Some(format!("write `</{name}>` where it ends, or `<{name} … />` if nothing stands inside"));
+    }
+
+    fn finish(mut self) -> Markup {
+        let end = self.source.text.len();
+        while !self.open.is_empty() {
+            if !self.too_deep {
+                self.unclosed();
+            }
+            self.text_until(end, end);
+            self.close(end..end);
+        }
+        self.end_region(end..end);
+        self.text_until(end, end);
+        let nodes = self.nodes.pop().expect("the file's own nodes are never popped");
+        Markup { nodes, depth: self.depth, too_deep: self.too_deep }
+    }
+
+    /// Closes the innermost of our elements.
+    fn close(&mut self, end: Range<usize>) {
+        let inside = self.nodes.pop().expect("each open element has its nodes");
+        let tag = self.open.pop().expect("only an open element is closed");
+        let node = match tag.name.as_str() {
+            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside, end)))),
+            "when" => {
+                let variants_at = self.variants(&tag);
+                Some(Node::When { conditions: self.when(&tag), variants_at, inside })
+            }
+            "include" => self.include(&tag, &end).map(Node::Include),
+            name if name.starts_with(esi::PREFIX) => self.esi(&tag, inside),
+            _ => {
+                let name = self.slot(&tag);
+                Some(Node::Slot { name, start: tag.span, inside, end })
+            }
+        };
+        self.top().extend(node);
+    }
+
+    /// Where an element names variants.
+    fn variants(&self, tag: &StartTag) -> Option<Spot> {
+        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "variant")?;
+        Some(self.spot(attribute.value_span.clone()))
+    }
+
+    fn spot(&self, span: Range<usize>) -> Spot {
+        Spot::new(self.source, span)
+    }
+
+    fn note(&mut self, code: Code, span: Range<usize>, message: String) -> &mut Diagnostic {
+        let at = self.spot(span);
+        self.problems.push(Diagnostic::new(code, at, message));
+        self.problems.last_mut().expect("one was pushed just now")
+    }
+}

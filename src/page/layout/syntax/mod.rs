@@ -1,0 +1,9 @@
+//! One layout file: its front matter, and its HTML as nodes that keep their places.
+//! An error in a file is a diagnostic beside the nodes that could be read.
+
+pub mod node;
+
+pub mod front_matter;
+pub mod markup;
+
+pub mod file;

@@ -1,0 +1,84 @@
+//! Which status a page gets: 200, unless a `required` fragment decides otherwise.
+//! The first one in document order that decides, decides.
+
+use http::StatusCode;
+
+use crate::page::plan::{Outcomes, Plan};
+use crate::page::response::answer::Content;
+use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::source::reason::Reason;
+
+/// What the page is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The stitched page, under this status.
+    Page(StatusCode),
+    /// An error page.
+    Error(StatusCode),
+    /// A redirect without a body.
+    Redirect(StatusCode, String),
+}
+
+/// Whether the verdict stands, whatever comes of the fragments that are not known yet.
+#[must_use]
+pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
+    plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_decide(hole))
+}
+
+/// Decides.
+#[must_use]
+pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
+    let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.holes[*hole].required);
+    required.filter_map(|hole| decides(outcomes[hole].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
+}
+
+fn decides(outcome: &Outcome) -> Option<Verdict> {
+    match (outcome.answer.as_ref().map(|answer| &answer.content), outcome.shown) {
+        (Some(Content::Redirect(status, location)), _) => Some(match location.as_deref().filter(|to| may_go(to)) {
+            Some(location) => Verdict::Redirect(*status, location.to_owned()),
+            None => Verdict::Error(StatusCode::BAD_GATEWAY),
+        }),
+        (Some(Content::Gone(status)), Shown::Fallback) => Some(Verdict::Page(*status)),
+        (Some(Content::Gone(status)), _) => Some(Verdict::Error(*status)),
+        (None, Shown::Omitted) => Some(Verdict::Error(match outcome.reason? {
+            // It was not to be shown, or there is nothing to show: no failure.
+            Reason::Condition | Reason::Empty => return None,
+            Reason::Timeout | Reason::Budget => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Incomplete | Reason::TooLarge | Reason::NotHtml | Reason::Encoding => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        })),
+        _ => None,
+    }
+}
+
+/// Whether a `Location` may be passed on: a path, or `http` and `https`.
+fn may_go(location: &str) -> bool {
+    let clean = !location.is_empty() && !location.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\');
+    let path = location.starts_with('/') && !location.starts_with("//");
+    clean && (path || crate::page::manifest::upstreams::source(location).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_is_a_path_or_http() {
+        for location in ["/", "/a?b#c", "https://example.org/x", "http://example.org"] {
+            assert!(may_go(location), "{location}");
+        }
+        for location in [
+            "",
+            "//evil.test/",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "/\\evil.test",
+            "http://u:p@a/",
+            "https:evil.test",
+            "/a\r\nb",
+            "a b",
+        ] {
+            assert!(!may_go(location), "{location}");
+        }
+    }
+}

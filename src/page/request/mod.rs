@@ -1,0 +1,9 @@
+//! What a nanoservice is sent: the request, and the cache key made of it.
+//! Nothing reaches a nanoservice that its key does not hold, except the trace and the time left.
+
+pub mod defaults;
+pub mod key;
+
+pub mod fetch;
+
+pub mod include;

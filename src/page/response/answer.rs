@@ -1,0 +1,300 @@
+//! What a nanoservice answered, judged by the contract.
+//! Whatever is not a whole, decodable fragment of HTML is a failure and never shown.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::page::esi;
+use crate::page::html::balance::balanced;
+use crate::page::html::text::Text;
+use crate::page::http::fields;
+use crate::page::layout::Composition;
+use crate::page::manifest::Boundary;
+use crate::page::manifest::assets::Asset;
+use crate::page::policy::cache::directives::{Arrival, Directives, Never, Stated};
+use crate::page::policy::cache::freshness::{Lifetime, Nature, lifetime};
+use crate::page::policy::cache::validation::Validation;
+use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
+
+/// Surrogate keys of one answer, at most.
+pub const MAX_TAGS: usize = 64;
+/// Bytes of one surrogate key, at most.
+const MAX_TAG: usize = 256;
+
+const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
+
+/// An answer that keeps the contract.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What it says.
+    pub content: Content,
+    /// Its HTML with holes, where it asks for other fragments.
+    pub composition: Option<Arc<Composition>>,
+    /// How it may be kept.
+    pub stated: Stated,
+    /// How it can be asked about.
+    pub validation: Option<Box<Validation>>,
+    /// What it can be purged by, beside its service's name.
+    pub tags: Box<[Name]>,
+    /// What it needs in the page's head.
+    pub assets: Box<[Asset]>,
+    /// Cookies that its manifest lets it set.
+    pub cookies: Box<[HeaderValue]>,
+    /// That the service is going away, as it says itself (RFC 9745, RFC 8594).
+    pub ending: Option<Box<str>>,
+    /// Equal for two answers with the same bytes to show, here and on other machines.
+    pub digest: u128,
+}
+
+impl Answer {
+    /// An answer with these headers to this fetch.
+    #[must_use]
+    pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
+        let is_esi = is_esi(headers, fetch);
+        let content = if is_esi { content.unwrapped() } else { content };
+        let content = match fetch.html {
+            Boundary::Balanced => content.within_its_place(),
+            Boundary::Raw => content,
+        };
+        let digest = match &content {
+            Content::Fragment(text) => xxh3_128(&text.bytes()),
+            Content::Asset(_, bytes) => xxh3_128(bytes),
+            Content::Empty | Content::Gone(_) | Content::Redirect(..) => 0,
+        };
+        let composition = match (&content, &fetch.manifest) {
+            (Content::Fragment(html), Some(manifest)) => {
+                Composition::of_answer(&html.bytes(), manifest, is_esi).map(Arc::new)
+            }
+            _ => None,
+        };
+        Self::with_body((content, composition, digest), headers, fetch, arrival).packed(fetch)
+    }
+
+    /// The same, its text packed where it is kept.
+    fn packed(self, fetch: &Fetch) -> Self {
+        // Pages are made of a composition's parts, which hold the text.
+        if self.composition.is_some() || self.lifetime(fetch).useful().is_zero() {
+            return self;
+        }
+        match self.content {
+            Content::Fragment(text) => Self { content: Content::Fragment(text.packed()), ..self },
+            _ => self,
+        }
+    }
+
+    fn with_body(
+        (content, composition, digest): (Content, Option<Arc<Composition>>, u128),
+        headers: &HeaderMap,
+        fetch: &Fetch,
+        arrival: Arrival,
+    ) -> Self {
+        let mut stated = Stated::read(headers, arrival);
+        if let Some(never) = undeclared(headers, fetch) {
+            stated.never(&never);
+        }
+        let lent = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
+        if lent && !stated.here.public {
+            stated.never(&Never::Authorization);
+        }
+        Self {
+            content,
+            composition,
+            stated,
+            validation: Validation::read(headers),
+            tags: tags(headers),
+            assets: Asset::read(headers, fetch),
+            cookies: cookies(headers, fetch),
+            ending: ending(headers),
+            digest,
+        }
+    }
+
+    /// The same answer, which a `304` says still holds. `None` where that speaks of another one
+    /// (RFC 9111, 4.3.4).
+    #[must_use]
+    pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
+        let validation = self.validation.as_ref().filter(|validation| validation.is_meant_by(headers))?;
+        let updated = validation.updated_by(headers);
+        let body = (self.content.clone(), self.composition.clone(), self.digest);
+        Some(Self::with_body(body, &updated, fetch, arrival))
+    }
+
+    /// Whether readers who asked at once may share it.
+    #[must_use]
+    pub fn is_shareable(&self) -> bool {
+        self.stated.here.never.is_none() && !self.stated.here.no_cache
+    }
+
+    /// How long it may be used by the rules of a fetch.
+    #[must_use]
+    pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
+        let fragment = !matches!(self.content, Content::Gone(_) | Content::Redirect(..));
+        lifetime(&self.stated.here, &fetch.rules, Nature { fragment, validatable: self.validation.is_some() })
+    }
+
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let body = match &self.content {
+            Content::Fragment(text) => text.size(),
+            Content::Asset(_, bytes) => bytes.len(),
+            Content::Redirect(_, location) => location.as_ref().map_or(0, String::len),
+            Content::Empty | Content::Gone(_) => 0,
+        };
+        let validation = self.validation.as_ref().map_or(0, |validation| validation.size());
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 4 * size_of::<usize>()).sum();
+        let assets: usize = self.assets.iter().map(Asset::size).sum();
+        let downstream = self.stated.downstream.as_ref().map_or(0, |_| size_of::<Directives>());
+        let ending = self.ending.as_ref().map_or(0, |text| text.len());
+        let composition = self.composition.as_ref().map_or(0, |composition| composition.size());
+        size_of::<Self>() + body + composition + validation + tags + assets + downstream + ending
+    }
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// HTML in UTF-8.
+    Fragment(Text),
+    /// What a page loads beside its HTML: its type, and its bytes.
+    Asset(HeaderValue, Bytes),
+    /// Nothing to show, and no error.
+    Empty,
+    /// There is no fragment here: 404 or 410.
+    Gone(StatusCode),
+    /// The fragment is elsewhere; nobody goes there.
+    Redirect(StatusCode, Option<String>),
+}
+
+impl Content {
+    /// The same, with HTML that cannot break out of its place on a page.
+    #[must_use]
+    pub fn within_its_place(self) -> Self {
+        self.changed(balanced)
+    }
+
+    /// The same, with what ESI hides from other readers.
+    #[must_use]
+    pub fn unwrapped(self) -> Self {
+        self.changed(esi::unwrap)
+    }
+
+    /// How many bytes it has to show.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        match self {
+            Self::Fragment(text) => text.len(),
+            Self::Asset(_, bytes) => bytes.len(),
+            Self::Empty | Self::Gone(_) | Self::Redirect(..) => 0,
+        }
+    }
+
+    fn changed(self, change: fn(&str) -> Cow<'_, str>) -> Self {
+        let Self::Fragment(html) = self else { return self };
+        let bytes = html.bytes();
+        let text = std::str::from_utf8(&bytes).expect("a fragment is UTF-8");
+        match change(text) {
+            Cow::Borrowed(_) => Self::Fragment(html),
+            Cow::Owned(changed) if changed.is_empty() => Self::Empty,
+            Cow::Owned(changed) => Self::Fragment(Bytes::from(changed).into()),
+        }
+    }
+}
+
+/// Whether ESI in an answer is acted on: its manifest and its `Surrogate-Control` both say so (Edge
+/// Architecture Specification, 2.2).
+fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
+    let says = |member: &str| {
+        let (name, value) = fields::pair(member);
+        name == "content" && value.is_some_and(|value| value.split_ascii_whitespace().any(|kind| kind == "ESI/1.0"))
+    };
+    fetch.manifest.as_ref().is_some_and(|manifest| manifest.esi)
+        && fields::members(headers, &SURROGATE_CONTROL).any(says)
+}
+
+/// Why an answer is none, in a word for everybody and in more words for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Failure {
+    /// The word.
+    pub reason: Reason,
+    /// What exactly.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// The first name in `Vary` that is no declared context. What is declared is in the key, so that
+/// different values of it never meet (RFC 9111, 4.1).
+fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Never> {
+    if headers.get_all(header::VARY).iter().any(|line| line.to_str().is_err()) {
+        return Some(Never::Unreadable);
+    }
+    let declared = |name: &str| {
+        // With the question for an asset goes nothing that it could vary on.
+        if fetch.wants == Wants::Asset {
+            return name != "*";
+        }
+        let context = fetch.manifest.as_ref().map(|manifest| manifest.context.as_slice()).unwrap_or_default();
+        name.eq_ignore_ascii_case("accept-encoding")
+            || context.iter().any(|dimension| dimension.header().eq_ignore_ascii_case(name))
+    };
+    let name = fields::members(headers, &header::VARY).find(|name| !declared(name))?;
+    Some(Never::Vary(Name::from(name)))
+}
+
+fn tags(headers: &HeaderMap) -> Box<[Name]> {
+    let lines = |name: &'static str| headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let spaced = lines("surrogate-key").chain(lines("xkey"));
+    let listed = lines("cache-tag");
+    let all =
+        spaced.flat_map(str::split_ascii_whitespace).chain(listed.flat_map(|line| line.split(',')).map(str::trim));
+    let mut tags: Vec<Name> = Vec::new();
+    for tag in all.filter(|tag| !tag.is_empty() && tag.len() <= MAX_TAG) {
+        if tags.len() < MAX_TAGS && !tags.iter().any(|known| &**known == tag) {
+            tags.push(Name::from(tag));
+        }
+    }
+    tags.into()
+}
+
+/// The cookies that a manifest names; all others are dropped.
+fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
+    let allowed = fetch.manifest.as_ref().map(|manifest| manifest.cookies.as_slice()).unwrap_or_default();
+    let named = |line: &&HeaderValue| {
+        let name = line.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        allowed.iter().any(|allowed| allowed.as_bytes() == name.trim_ascii())
+    };
+    headers.get_all(header::SET_COOKIE).iter().filter(named).cloned().collect()
+}
+
+/// What a service says of its own end, in words.
+#[must_use]
+pub fn ending(headers: &HeaderMap) -> Option<Box<str>> {
+    let text = |name| headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
+    // RFC 9745, 2.1: seconds since 1970 behind an at sign; before it was a standard, `true` or a date.
+    let since = text("deprecation").map(|since| {
+        let seconds = since.strip_prefix('@').and_then(|seconds| seconds.parse().ok());
+        match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+            Some(since) => format!("deprecated since {}", since.strftime("%Y-%m-%d")),
+            None => "deprecated".to_owned(),
+        }
+    });
+    let sunset = text("sunset").map(|sunset| match httpdate::parse_http_date(sunset).map(jiff::Timestamp::try_from) {
+        Ok(Ok(sunset)) => format!("gone from {} on", sunset.strftime("%Y-%m-%d")),
+        _ => format!("gone after `{sunset}`"),
+    });
+    let all: Vec<String> = since.into_iter().chain(sunset).collect();
+    (!all.is_empty()).then(|| all.join(", ").into())
+}

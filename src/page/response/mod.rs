@@ -1,0 +1,8 @@
+//! What a nanoservice returned: read, classified, and made into the outcome of a part.
+//! A response that is not a usable fragment is a failure with a reason; its body is never shown.
+
+pub mod classify;
+
+pub mod answer;
+
+pub mod outcome;
