@@ -10,17 +10,17 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use pasteup::edge::clock::SystemClock;
-use pasteup::edge::memory::MemoryStore;
-use pasteup::engine::port::{Clock as _, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::edge::store::memory::MemoryStore;
+use pasteup::engine::port::{Clock as _, Held, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
 use pasteup::engine::{self, Compositor, Manner, Ports, Purge, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
-use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::policy::cache::freshness::EntryTimes;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
-use pasteup::page::response::answer::{Answer, Content, Failure};
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::response::parsed::{Content, Failure, ParsedResponse};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
@@ -29,7 +29,7 @@ use pasteup::page::visit::context::Visit;
 struct Nobody;
 
 impl Upstream for Nobody {
-    fn get(&self, _: Request) -> futures::future::BoxFuture<'static, Result<Response, Failure>> {
+    fn get(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         Box::pin(futures::future::pending())
     }
 }
@@ -52,8 +52,8 @@ fn stored(fetch: &Fetch, number: usize) -> Stored {
     let content = Content::Fragment(Bytes::from(vec![b'x'; 200]).into());
     let arrival = Arrival { at: SystemClock.wall(), delay: Duration::ZERO };
     Stored {
-        answer: Arc::new(Answer::new(content, &headers, fetch, arrival)),
-        kept: Kept::since(Instant::now(), 0.0),
+        answer: Arc::new(ParsedResponse::new(content, &headers, fetch, arrival)),
+        kept: EntryTimes::since(Instant::now(), 0.0),
         trouble: None,
         service: Name::from("part"),
     }
@@ -68,7 +68,7 @@ fn site(parts: usize) -> Site {
         manifests: vec![Source::new("fragments/part/fragment.toml", manifest)],
         ..Files::default()
     };
-    Site::build(&files, &Limits::default(), None)
+    Site::build(&files, &SiteLimits::default(), None)
 }
 
 /// So many answers.
@@ -138,7 +138,7 @@ fn pages(criterion: &mut Criterion) {
             store.put(&fetch.key, Held::Answer(stored(fetch, number)), HOUR);
         }
         let engine = compositor(&store);
-        let request = engine::Request {
+        let request = engine::PageRequest {
             template: Arc::clone(site.find("/", engine.now()).expect("the page").template),
             visit: Visit::default(),
             defaults: Arc::default(),

@@ -15,13 +15,13 @@ use url::Url;
 use crate::edge::discovery::Sources;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::upstreams;
+use crate::page::policy::resilience::Resilience;
 use crate::page::request::defaults::Defaults;
-use crate::page::request::fetch::Withstand;
-use crate::page::site::Limits;
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::site::SiteLimits;
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::secret::Reference;
-use crate::page::source::table::{self, Data, Reader, Table, Value, Wrong};
-use crate::page::visit::reader::Rules;
+use crate::page::source::table::{self, Data, Table, TableReader, Value, Wrong};
+use crate::page::visit::reader::ReaderRules;
 use crate::secrets::{self, Secret};
 
 /// Led by this, an environment variable with `__` in it is a setting: `PASTEUP_SERVER__LISTEN`. One
@@ -36,7 +36,7 @@ pub struct Settings {
     /// `[page]` and `[fragment]`: what holds where neither layout nor manifest says.
     pub defaults: Defaults,
     /// What layouts may do.
-    pub limits: Limits,
+    pub limits: SiteLimits,
     /// A page's head leaves before all its parts are known.
     pub stream: bool,
     /// Content codings for pages.
@@ -46,7 +46,7 @@ pub struct Settings {
     /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
     pub private_upstreams: bool,
     /// How readers are told apart.
-    pub readers: Rules,
+    pub readers: ReaderRules,
     /// `[discovery]`
     pub discovery: Sources,
     /// `[telemetry]`
@@ -116,18 +116,18 @@ impl Settings {
         for (name, text) in variables {
             let path = name[PREFIX.len()..].to_ascii_lowercase();
             let line = Source::new("environment", format!("{name}={text}"));
-            let value = Value { at: Spot::new(&line, name.len() + 1..line.text.len()), data: Data::Bare(text) };
+            let value = Value { at: SourceSpan::new(&line, name.len() + 1..line.text.len()), data: Data::Bare(text) };
             if path.contains("__") {
                 table.set(&path.split("__").collect::<Vec<_>>(), value);
             } else if let Some((section, key)) = path.split_once('_').filter(|path| is_setting(*path, &value)) {
-                let at = Spot::new(&line, 0..name.len());
+                let at = SourceSpan::new(&line, 0..name.len());
                 let problem =
                     Diagnostic::new(Code::Ignored, at, format!("`{name}` is no setting, and counts for nothing"));
                 let meant = format!("{PREFIX}{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
                 problems.push(problem.help(format!("two underscores stand behind the table's name: `{meant}`")));
             }
         }
-        let mut reader = Reader::new(&table, Code::Settings);
+        let mut reader = TableReader::new(&table, Code::Settings);
         let mut later = Vec::new();
         let settings = read(&mut reader, &mut later, flags);
         problems.extend(reader.finish());
@@ -140,15 +140,15 @@ impl Settings {
 fn is_setting((section, key): (&str, &str), value: &Value) -> bool {
     let mut table = Table::empty(&value.at.source);
     table.set(&[section, key], value.clone());
-    let mut reader = Reader::new(&table, Code::Settings);
+    let mut reader = TableReader::new(&table, Code::Settings);
     read(&mut reader, &mut Vec::new(), Flags::default());
     !reader.finish().iter().any(|problem| problem.message.starts_with(table::UNKNOWN_KEY))
 }
 
-fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
+fn read(reader: &mut TableReader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
     let server = reader.table("server", |server| read_server(server, flags));
     let mut defaults = Defaults::default();
-    let mut limits = Limits::default();
+    let mut limits = SiteLimits::default();
     let mut stream = true;
     let compression = reader.table("page", |page| {
         set(&mut defaults.budget, page.read("budget", positive));
@@ -170,7 +170,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
             fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         );
         let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
-        let Withstand { retries, breaker } = &mut defaults.withstand;
+        let Resilience { retries, breaker } = &mut defaults.withstand;
         set(retries, number(fragment.read("retries", table::integer(0..=10))));
         set(&mut breaker.failures, number(fragment.read("breaker_failures", table::integer(1..=1_000))));
         set(&mut breaker.pause, fragment.read("breaker_open", table::duration));
@@ -192,8 +192,8 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
     });
     let readers = reader.table("context", |context| {
         let locales = context.read("locales", table::list(locale)).filter(|locales| !locales.is_empty());
-        Rules {
-            locales: locales.unwrap_or_else(|| Rules::default().locales),
+        ReaderRules {
+            locales: locales.unwrap_or_else(|| ReaderRules::default().locales),
             region_header: context.read("region_header", header_name).flatten(),
             trusted: context.read("trust_proxy", table::list(network)).unwrap_or_default(),
         }
@@ -225,7 +225,7 @@ fn read(reader: &mut Reader<'_>, later: &mut Vec<Diagnostic>, flags: Flags) -> S
 
 const TLS: &str = "write `tls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }`";
 
-fn read_server(server: &mut Reader<'_>, flags: Flags) -> Server {
+fn read_server(server: &mut TableReader<'_>, flags: Flags) -> Server {
     let token_at = server.entry("admin_token").map(|entry| entry.value.at.clone());
     let admin_at = server.entry("admin").map(|entry| entry.value.at.clone());
     let admin_token = server.read("admin_token", secret).flatten();
@@ -271,7 +271,7 @@ fn set<T>(target: &mut T, value: Option<T>) {
 }
 
 /// Tells of keys that somebody sets and that nothing comes of.
-fn not_yet_acted_on(table: &mut Reader<'_>, name: &str, keys: &[&'static str], later: &mut Vec<Diagnostic>) {
+fn not_yet_acted_on(table: &mut TableReader<'_>, name: &str, keys: &[&'static str], later: &mut Vec<Diagnostic>) {
     for key in keys {
         if let Some(entry) = table.entry(key) {
             let message = format!("`{name}.{key}` is understood, but not acted on by this version");

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use http::HeaderMap;
 use jiff::Timestamp;
-use pasteup::engine::port::{Clock, Held, Request, Response, Store, Stored, Unobserved, Upstream};
+use pasteup::engine::port::{Clock, Held, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
 use pasteup::engine::{self, Begun, Compositor, Ports, Ready, Trace};
 use pasteup::page::plan::plan;
-use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::policy::cache::freshness::EntryTimes;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::key::Key;
-use pasteup::page::response::answer::Failure;
+use pasteup::page::response::parsed::Failure;
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
@@ -56,7 +56,7 @@ impl Store for Table {
 struct Nothing;
 
 impl Upstream for Nothing {
-    fn get(&self, _: Request) -> futures::future::BoxFuture<'static, Result<Response, Failure>> {
+    fn get(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         Box::pin(futures::future::pending())
     }
 }
@@ -68,7 +68,7 @@ impl Clock for Nothing {
 }
 
 /// A compositor that holds all answers of a page of so many parts, and a request for that page.
-fn full(parts: usize) -> (Compositor, engine::Request) {
+fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     let part = |n: usize| {
         format!("<section class=\"card\"><h2>A heading</h2>\n<fragment name=part ttl=20m data-n={n} /></section>\n")
     };
@@ -79,7 +79,7 @@ fn full(parts: usize) -> (Compositor, engine::Request) {
     let plan = plan(&template, visit.clone(), &defaults, Timestamp::UNIX_EPOCH);
     let store = Arc::new(Table::default());
     for fetch in &plan.fetches {
-        let kept = Kept::since(Instant::now(), 0.0);
+        let kept = EntryTimes::since(Instant::now(), 0.0);
         let answer = Arc::new(answer(fetch, &HeaderMap::new()));
         let stored = Stored { answer, kept, trouble: None, service: Name::from("part") };
         store.put(&fetch.key, Held::Answer(stored), Duration::MAX);
@@ -92,7 +92,7 @@ fn full(parts: usize) -> (Compositor, engine::Request) {
         chance: || 0.5,
     };
     let (trace, at) = (Trace::new(), Timestamp::UNIX_EPOCH);
-    (Compositor::new(ports), engine::Request { template, visit, defaults, trace, at, changes_in: None })
+    (Compositor::new(ports), engine::PageRequest { template, visit, defaults, trace, at, changes_in: None })
 }
 
 /// A page that is planned, looked up part by part, and stitched.

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use pasteup::page::esi::{self, expr::Expr, request::Values, text::Text, variables::Value};
+use pasteup::page::esi::{self, expr::Expr, request::Values, text::EsiText, variables::Value};
 use pasteup::page::html::balance::balanced;
 use pasteup::page::http::http1::{Bodies, Read, Wire};
-use pasteup::page::layout::{LayoutFile, Service, Template};
+use pasteup::page::layout::{FragmentSource, LayoutFile, Template};
 use pasteup::page::output::headers::Headers;
 use pasteup::page::output::stitch::stitch;
 use pasteup::page::plan::{Outcomes, Plan, plan};
 use pasteup::page::policy::cache::directives::{Arrival, Stated};
-use pasteup::page::policy::cache::freshness::{Kept, Nature, Rules, early, freshness, is_due, lifetime};
+use pasteup::page::policy::cache::freshness::{EntryTimes, FreshnessRules, Nature, early, freshness, is_due, lifetime};
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::{Fetch, Origin};
 use pasteup::page::request::key::Key;
-use pasteup::page::response::answer::{Answer, Content};
 use pasteup::page::response::outcome::Outcome;
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::response::parsed::{Content, ParsedResponse};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::visit::context::{Device, Reader, Visit};
 use pasteup::page::visit::route::{Pattern, Routes, normalise};
@@ -101,13 +101,13 @@ pub(crate) fn all() -> Vec<Scenario> {
     }
     all.extend([
         scenario("esi/read a test", || over(|| Expr::parse(TEST))),
-        scenario("esi/read a text", || over(|| Text::parse(TEXT))),
+        scenario("esi/read a text", || over(|| EsiText::parse(TEXT))),
         scenario("esi/judge a test", || {
             let (test, values) = (Expr::parse(TEST).expect("a test"), values());
             over(move || test.holds(&values))
         }),
         scenario("esi/render a text", || {
-            let (text, values) = (Text::parse(TEXT).expect("a text"), values());
+            let (text, values) = (EsiText::parse(TEXT).expect("a text"), values());
             over(move || text.render(&values, esi::escape))
         }),
         of_parts("esi/read", 10, |parts| {
@@ -144,7 +144,7 @@ fn built(layout: Arc<Source>, manifest: &str) -> Arc<Template> {
         manifests: vec![Source::new("fragments/part/fragment.toml", manifest)],
         ..Files::default()
     };
-    let site = Site::build(&files, &Limits::default(), None);
+    let site = Site::build(&files, &SiteLimits::default(), None);
     assert!(!site.has_errors(), "{:?}", site.problems);
     Arc::clone(&site.templates[0])
 }
@@ -167,9 +167,9 @@ fn filled(parts: usize) -> (Plan, Outcomes, Instant) {
     (plan, outcomes, now)
 }
 
-fn answer(fetch: &Fetch, headers: &HeaderMap) -> Answer {
+fn answer(fetch: &Fetch, headers: &HeaderMap) -> ParsedResponse {
     let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>").into());
-    Answer::new(content, headers, fetch, ARRIVAL)
+    ParsedResponse::new(content, headers, fetch, ARRIVAL)
 }
 
 const ARRIVAL: Arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
@@ -226,7 +226,7 @@ fn fetch() -> Work {
     let visit = Visit { pattern: "/news/{article}".to_owned(), parameters, reader, host: "www.example.org".to_owned() };
     let (fragment, defaults) = (Arc::clone(&template.html.fragments[0]), Defaults::default());
     over(move || {
-        let Service::Named(manifest) = &fragment.service else { panic!("it is named") };
+        let FragmentSource::Named(manifest) = &fragment.service else { panic!("it is named") };
         Fetch::new(&fragment, Origin::Named(manifest), &visit, &defaults)
     })
 }
@@ -251,8 +251,8 @@ fn stated() -> Work {
 /// Whether an answer that is kept is fresh, as it is asked at each look-up.
 fn kept() -> Work {
     let directives = Stated::read(&headers(&[("cache-control", "max-age=60")]), ARRIVAL).here;
-    let rules = Rules { ttl: Some(Duration::from_secs(20)), ..Rules::default() };
-    let kept = Kept::since(Instant::now(), 0.5);
+    let rules = FreshnessRules { ttl: Some(Duration::from_secs(20)), ..FreshnessRules::default() };
+    let kept = EntryTimes::since(Instant::now(), 0.5);
     let now = kept.arrived + Duration::from_secs(5);
     over(move || {
         let nature = Nature { fragment: true, validatable: true };
@@ -267,7 +267,7 @@ const CLEAN: &str = "<article class=\"teaser\"><h3 id=t7><a href=\"/news/uk/7\">
     <p>Some text of a <em>usual</em> length, with a &amp; in it.<p>And more.\n<ul><li>One<li>Two</ul><img src=\"/7.webp\" alt=\"\">\
     <!-- a note --><script>if (1 < 2) { track(\"<b>\") }</script></article>\n";
 /// HTML with one fault of each frequent kind.
-const BROKEN: &str = "<article class=\"teaser\"><h3><a href=\"/news/uk/7\">A headline</h3></div>\n<p>Text</span> of a <em>usual\
+const BROKEN: &str = "<article class=\"teaser\"><h3><a href=\"/news/uk/7\">A headline</h3></div>\n<p>EsiText</span> of a <em>usual\
     </p><ul><li>One</table><li>Two</ul></article></section><b>bold<i>both</b></i>\n";
 
 fn balance(text: &str, bytes: usize) -> Work {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use pasteup::page::layout::{Composition, Part, Service};
+use pasteup::page::layout::{Composition, FragmentSource, Segment};
 use pasteup::page::manifest::Manifest;
 use pasteup::page::source::diagnostic::Source;
 
@@ -42,17 +42,17 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn parts(&mut self, parts: &[Part]) {
+    fn parts(&mut self, parts: &[Segment]) {
         for part in parts {
             match part {
-                Part::Text(text) => self.text(text),
-                Part::Slot(_, inside) => self.parts(inside),
-                Part::Fragment(index) => {
+                Segment::Text(text) => self.text(text),
+                Segment::Slot(_, inside) => self.parts(inside),
+                Segment::Fragment(index) => {
                     assert!(self.met.insert(*index), "{index} stands in two places");
                     let fragment = &self.answer.fragments[*index];
                     assert!(match &fragment.service {
-                        Service::Wanted(name, _) => &**name == "weather" && self.combines,
-                        Service::Included { .. } => self.esi,
+                        FragmentSource::Wanted(name, _) => &**name == "weather" && self.combines,
+                        FragmentSource::Included { .. } => self.esi,
                         _ => false,
                     });
                     self.parts(&fragment.fallback);
@@ -61,11 +61,11 @@ impl Reading<'_> {
                         assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
                     }
                 }
-                Part::When(_, inside) if self.esi => self.parts(inside),
-                Part::Try(attempt, except) if self.esi => {
+                Segment::When(_, inside) if self.esi => self.parts(inside),
+                Segment::Try(attempt, except) if self.esi => {
                     [attempt, except].into_iter().for_each(|parts| self.parts(parts));
                 }
-                Part::Value(index) if self.esi => assert!(*index < self.answer.values.len()),
+                Segment::Value(index) if self.esi => assert!(*index < self.answer.values.len()),
                 _ => panic!("{part:?} is of no answer"),
             }
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use pasteup::page::esi::agent::agent;
 use pasteup::page::esi::expr::Expr;
 use pasteup::page::esi::mistake::Mistake;
-use pasteup::page::esi::text::{Piece, Text};
+use pasteup::page::esi::text::{EsiText, Piece};
 use pasteup::page::esi::variables::{Value, Variables};
 
 /// Bytes of a test, at most: what is shown of one that is nearly so long may be longer.
@@ -19,7 +19,7 @@ pub(crate) fn check(input: &str) {
     let Value::Dictionary { whole, entries } = agent(input) else { panic!("it has keys") };
     assert_eq!((whole.as_str(), entries.len()), (input, 3));
     let known = Recording::new(input);
-    match Text::parse(input) {
+    match EsiText::parse(input) {
         Ok(text) => is_text(input, &text, &known),
         Err(mistake) => is_told(input, &mistake),
     }
@@ -60,13 +60,13 @@ fn brackets(value: &str) -> String {
     format!("[{value}]")
 }
 
-fn is_text(input: &str, text: &Text, known: &Recording) {
+fn is_text(input: &str, text: &EsiText, known: &Recording) {
     let written = |piece: &Piece| match piece {
         Piece::Literal(literal) => literal.clone(),
         Piece::Variable(variable) => variable.to_string(),
     };
     let again: String = text.pieces().iter().map(written).collect();
-    assert_eq!(Text::parse(&again).as_ref(), Ok(text), "{again}");
+    assert_eq!(EsiText::parse(&again).as_ref(), Ok(text), "{again}");
     let literals = text.pieces().iter().filter(|piece| matches!(piece, Piece::Literal(literal) if !literal.is_empty()));
     let variables = text.used().count();
     assert_eq!(literals.count() + variables, text.pieces().len());

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use pasteup::page::layout::syntax::markup::MAX_DEPTH;
 use pasteup::page::layout::syntax::node::{Esi, Node};
-use pasteup::page::layout::{Composition, LayoutFile, Part, Template};
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::layout::{Composition, LayoutFile, Segment, Template};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
 /// What begins a line behind which another file stands: `==== frames/site.html`.
@@ -38,7 +38,8 @@ pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
         answer::check(&source.text);
     }
     let files = Files { layouts, manifests, ..Files::default() };
-    let limits = Limits { allowed: vec!["http://127.0.0.1:*".parse().expect("it is one")], ..Limits::default() };
+    let limits =
+        SiteLimits { allowed: vec!["http://127.0.0.1:*".parse().expect("it is one")], ..SiteLimits::default() };
     let site = Site::build(&files, &limits, None);
     for problem in &site.problems {
         assert!(
@@ -175,11 +176,11 @@ struct Places {
 }
 
 impl Places {
-    fn count(&mut self, html: &Composition, parts: &[Part], in_fallback: bool) {
+    fn count(&mut self, html: &Composition, parts: &[Segment], in_fallback: bool) {
         for part in parts {
             match part {
-                Part::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is cut up"),
-                Part::Fragment(index) => {
+                Segment::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is cut up"),
+                Segment::Fragment(index) => {
                     self.fragments[*index] += 1;
                     let fragment = &html.fragments[*index];
                     self.count(html, &fragment.fallback, true);
@@ -188,32 +189,32 @@ impl Places {
                         assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
                     }
                 }
-                Part::When(index, inside) => {
+                Segment::When(index, inside) => {
                     self.conditions[*index] += 1;
                     self.count(html, inside, in_fallback);
                 }
-                Part::Value(index) => self.values[*index] += 1,
-                Part::Try(attempt, except) => {
+                Segment::Value(index) => self.values[*index] += 1,
+                Segment::Try(attempt, except) => {
                     assert!(html.has_tries, "nobody said that something is tried");
                     self.count(html, attempt, in_fallback);
                     self.count(html, except, in_fallback);
                 }
-                Part::Assets | Part::Late => {
+                Segment::Assets | Segment::Late => {
                     assert!(!in_fallback, "{part:?} stands where it may never be shown");
-                    self.assets += usize::from(*part == Part::Assets);
+                    self.assets += usize::from(*part == Segment::Assets);
                 }
-                Part::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
+                Segment::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
             }
         }
     }
 }
 
 /// The fragments that stand in no other fragment.
-fn direct(parts: &[Part]) -> BTreeSet<usize> {
-    let fragments = |part: &Part| match part {
-        Part::Fragment(index) => BTreeSet::from([*index]),
-        Part::When(_, inside) => direct(inside),
-        Part::Try(attempt, except) => &direct(attempt) | &direct(except),
+fn direct(parts: &[Segment]) -> BTreeSet<usize> {
+    let fragments = |part: &Segment| match part {
+        Segment::Fragment(index) => BTreeSet::from([*index]),
+        Segment::When(_, inside) => direct(inside),
+        Segment::Try(attempt, except) => &direct(attempt) | &direct(except),
         _ => BTreeSet::new(),
     };
     parts.iter().flat_map(fragments).collect()
@@ -303,11 +304,11 @@ fn slotted(nodes: &[Node]) -> Vec<(&str, Range<usize>)> {
     found
 }
 
-fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item<'a>>) {
+fn from_parts<'a>(html: &'a Composition, parts: &'a [Segment], items: &mut Vec<Item<'a>>) {
     for part in parts {
         match part {
-            Part::Text(text) => add(items, text),
-            Part::Fragment(index) => {
+            Segment::Text(text) => add(items, text),
+            Segment::Fragment(index) => {
                 let fragment = &html.fragments[*index];
                 let place = |index: usize| html.fragments[index].at.span.clone();
                 let fills = fragment.fills.iter();
@@ -317,13 +318,13 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Part], items: &mut Vec<Item
                 from_parts(html, &fragment.fallback, items);
                 items.push(Item::End);
             }
-            Part::When(_, inside) => {
+            Segment::When(_, inside) => {
                 items.push(Item::When);
                 from_parts(html, inside, items);
                 items.push(Item::End);
             }
-            Part::Assets | Part::Late => {}
-            Part::Slot(..) | Part::Value(_) | Part::Try(..) => panic!("{part:?} was not written"),
+            Segment::Assets | Segment::Late => {}
+            Segment::Slot(..) | Segment::Value(_) | Segment::Try(..) => panic!("{part:?} was not written"),
         }
     }
 }

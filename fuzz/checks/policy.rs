@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use pasteup::page::policy::cache::directives::{Arrival, Stated};
-use pasteup::page::policy::cache::freshness::{Nature, Rules, lifetime};
+use pasteup::page::policy::cache::freshness::{FreshnessRules, Nature, lifetime};
 
 /// Takes an input for header lines.
 pub(crate) fn check(input: &[u8]) {
@@ -21,7 +21,7 @@ pub(crate) fn check(input: &[u8]) {
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::from_millis(5) };
     let stated = Stated::read(&headers, arrival);
     let text = format!("{headers:?}").to_ascii_lowercase();
-    let rules = Rules {
+    let rules = FreshnessRules {
         ttl: Some(Duration::from_secs(60)),
         default_ttl: Duration::from_secs(5),
         max_ttl: Some(Duration::from_secs(30)),

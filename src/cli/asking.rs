@@ -55,7 +55,7 @@ pub(super) fn asked(
     query: &[(String, String)],
     live: &Snapshot,
     now: Timestamp,
-) -> Result<Option<engine::Request>, String> {
+) -> Result<Option<engine::PageRequest>, String> {
     Wanted::parse(query)?.request(live, now)
 }
 
@@ -101,7 +101,7 @@ impl Wanted {
     ///
     /// # Errors
     /// The path is none.
-    pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<engine::Request>, String> {
+    pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<engine::PageRequest>, String> {
         if !self.path.starts_with('/') {
             return Err(format!("`{}` is no path of a page: one begins with `/`", self.path));
         }
@@ -122,7 +122,7 @@ impl Wanted {
             ..known
         };
         let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
-        Ok(Some(engine::Request {
+        Ok(Some(engine::PageRequest {
             template: Arc::clone(template),
             visit,
             defaults: Arc::clone(&live.defaults),

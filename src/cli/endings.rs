@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use crate::edge::http::HttpUpstream;
-use crate::engine::port::{Request, Upstream as _};
+use crate::edge::upstream::http::HttpUpstream;
+use crate::engine::port::{Upstream as _, UpstreamRequest};
 use crate::page::conform::subject::Subject;
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::Manifest;
-use crate::page::response::answer::ending;
+use crate::page::response::parsed::ending;
 use crate::page::source::diagnostic::{Code, Diagnostic};
 use crate::secrets::Secrets;
 
@@ -42,7 +42,7 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
     let endings = runtime.block_on(join_all(used.into_iter().map(async |manifest| {
         let endpoint = manifest.endpoints.first()?;
         let question = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).opening()?;
-        let request = Request {
+        let request = UpstreamRequest {
             url: question.url,
             headers: question.headers,
             manifest: Some(Arc::clone(manifest)),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::page::output::record::{Part, Record};
+use crate::page::output::record::{PartRecord, Record};
 use crate::page::response::outcome::Standing;
 use crate::page::source::units::show_ms as show;
 
@@ -76,11 +76,11 @@ fn human(record: &Record) -> String {
 struct Row<'a> {
     name: String,
     words: String,
-    part: &'a Part,
+    part: &'a PartRecord,
     depth: usize,
 }
 
-fn row_each<'a>(parts: &'a [Part], depth: usize, rows: &mut Vec<Row<'a>>) {
+fn row_each<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) {
     for part in parts {
         let reason = part.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
@@ -97,7 +97,7 @@ fn row_each<'a>(parts: &'a [Part], depth: usize, rows: &mut Vec<Row<'a>>) {
     }
 }
 
-fn style(part: &Part) -> Style {
+fn style(part: &PartRecord) -> Style {
     let colour = match part.standing {
         Standing::Good => AnsiColor::Green,
         Standing::Old => AnsiColor::Yellow,
@@ -107,7 +107,7 @@ fn style(part: &Part) -> Style {
 }
 
 /// From its start to its end on the axis of time; the part before the answer's first byte is drawn thin.
-fn bar(part: &Part, scale: f64) -> String {
+fn bar(part: &PartRecord, scale: f64) -> String {
     let (Some(start), Some(end)) = (part.start_ms, part.end_ms) else { return String::new() };
     #[expect(
         clippy::cast_possible_truncation,
@@ -122,7 +122,7 @@ fn bar(part: &Part, scale: f64) -> String {
 }
 
 /// What else there is to say of a part.
-fn notes(part: &Part) -> Vec<String> {
+fn notes(part: &PartRecord) -> Vec<String> {
     let mut first = vec![part.why.clone()];
     first.extend(part.kept.clone());
     // Of what took too long there is no more to say.

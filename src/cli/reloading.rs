@@ -12,7 +12,7 @@ use crate::config::{Flags, Settings};
 use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::server::dev::Change;
-use crate::engine::{Board, Compositor, Live, Snapshot};
+use crate::engine::{Compositor, Live, Snapshot, Statistics};
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
 
@@ -45,7 +45,7 @@ pub(super) struct Reloader {
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
     pub(super) compositor: Compositor,
-    pub(super) board: Arc<Board>,
+    pub(super) board: Arc<Statistics>,
     /// The last good ones.
     pub(super) settings: Settings,
     /// The mistakes that were told.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::config::Flags;
 use crate::edge::clock::SystemClock;
-use crate::edge::http::HttpUpstream;
-use crate::edge::memory::MemoryStore;
 use crate::edge::server::error_page_html;
+use crate::edge::store::memory::MemoryStore;
+use crate::edge::upstream::http::HttpUpstream;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
 use crate::page::output::verdict::Verdict;

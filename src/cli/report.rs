@@ -103,7 +103,7 @@ pub(super) fn cannot_run(why: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::source::diagnostic::{Code, Source, Spot};
+    use crate::page::source::diagnostic::{Code, Source, SourceSpan};
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_not_drawn() {
@@ -116,12 +116,12 @@ mod tests {
             "token = \"hush",
         ] {
             let source = Source::new("pasteup.toml", format!("[server]\n{line}\n"));
-            let drawn = human(&Diagnostic::new(Code::Settings, Spot::new(&source, 9..12), "wrong"));
+            let drawn = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 9..12), "wrong"));
             assert!(!drawn.contains("hush") && drawn.contains("pasteup.toml:2:1"), "{drawn}");
         }
         for (file, line) in [("pasteup.toml", "listen = \"everywhere\""), ("layouts/a.html", "<p token=x>")] {
             let source = Source::new(file, line);
-            let drawn = human(&Diagnostic::new(Code::Settings, Spot::new(&source, 0..2), "wrong"));
+            let drawn = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 0..2), "wrong"));
             assert!(drawn.contains(line), "{drawn}");
         }
     }

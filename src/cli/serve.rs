@@ -21,19 +21,19 @@ use crate::edge::admin::{self, Admin};
 use crate::edge::clock::SystemClock;
 use crate::edge::discovery::Discovery;
 use crate::edge::files::SiteFolder;
-use crate::edge::http::HttpUpstream;
 use crate::edge::listen::tls::Shown;
 use crate::edge::listen::{self, App, ConnectionLimits};
-use crate::edge::memory::MemoryStore;
+use crate::edge::observe::metrics::Metrics;
+#[cfg(feature = "otlp")]
+use crate::edge::observe::traces::Traces;
 use crate::edge::server::dev::{Change, Dev, Fault, Instead};
 use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{self, Chunks, Compression, Pages};
-use crate::edge::tamper::Tampered;
-use crate::edge::telemetry::Metrics;
-#[cfg(feature = "otlp")]
-use crate::edge::traces::Traces;
+use crate::edge::store::memory::MemoryStore;
+use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::tamper::Tampered;
 use crate::engine::port::{Observer, Observers, Upstream};
-use crate::engine::{Board, Compositor, Live, Manner, Ports, Purge};
+use crate::engine::{Compositor, Live, Manner, Ports, Purge, Statistics};
 use crate::page::http::http1::Bodies;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::page::source::secret::Reference;
@@ -116,7 +116,7 @@ async fn serve(
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
-    let board = Arc::new(Board::new(Arc::new(SystemClock)));
+    let board = Arc::new(Statistics::new(Arc::new(SystemClock)));
     let told = [Arc::clone(&metrics) as _, Arc::clone(&board) as _].into_iter().chain(tracer);
     let observer: Arc<dyn Observer> = Arc::new(Observers(told.collect()));
     let compositor = Compositor::new(Ports {

@@ -10,7 +10,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::page::layout::syntax::file::MAX_BYTES;
 use crate::page::site::Files;
-use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
 /// Folders below folders, at most.
 const MAX_DEPTH: usize = 32;
@@ -204,14 +204,14 @@ fn read(path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let source = Source::new(name, text);
-        Diagnostic::new(Code::Unreadable, Spot::new(&source, valid..valid), "this is no UTF-8")
+        Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, valid..valid), "this is no UTF-8")
             .help("save the file in the encoding UTF-8")
     })
 }
 
 fn unreadable(name: String, why: &str) -> Diagnostic {
     let source = Source::new(name, "");
-    Diagnostic::new(Code::Unreadable, Spot::new(&source, 0..0), format!("this cannot be read: {why}"))
+    Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, 0..0), format!("this cannot be read: {why}"))
         .help("what was live of it stays live until it can be read, or is removed")
 }
 
@@ -225,5 +225,5 @@ fn why(path: &Path, error: &std::io::Error) -> String {
 }
 
 fn ignored(name: String, message: &str, help: &str) -> Diagnostic {
-    Diagnostic::new(Code::Ignored, Spot::new(&Source::new(name, ""), 0..0), message).help(help)
+    Diagnostic::new(Code::Ignored, SourceSpan::new(&Source::new(name, ""), 0..0), message).help(help)
 }

@@ -1,16 +1,19 @@
 //! Thin adapters between the engine and the world. None knows another; `cli` wires them together.
 
-pub mod admin;
+pub mod listen;
+
 pub mod server;
-pub mod tamper;
+
+pub mod admin;
+
+pub mod upstream;
+
+pub mod store;
+
+pub mod discovery;
+
+pub mod files;
+
+pub mod observe;
 
 pub mod clock;
-pub mod discovery;
-pub mod files;
-pub mod http;
-pub mod listen;
-pub mod memory;
-pub mod probe;
-pub mod telemetry;
-#[cfg(feature = "otlp")]
-pub mod traces;

@@ -23,13 +23,13 @@ use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Outcome, is_degraded};
 use crate::page::visit::context::Visit;
 
-use super::apart::Apart;
 use super::collapse::Flights;
 use super::fanout::FanOut;
-use super::fill::Ahead;
-use super::hot::{Asked, Coded, Filled, Form, Hot, Stitched};
+use super::flush::{FlushDeadline, SchedulingDelay};
+use super::hit_for_miss::HitForMiss;
 use super::lookup::{Found, Landing, Looked};
-use super::patience::{Patience, Turns};
+use super::page_cache::{CachedPage, EncodedPage, Encoding, Hot, PageKey, PersonalisedPage};
+use super::personalise::Ahead;
 use super::port::{Clock, Observer, Store, Upstream};
 use super::purge::Purges;
 use super::trace::Trace;
@@ -57,9 +57,9 @@ pub struct Compositor {
     pub(super) flights: Arc<Flights<Landing>>,
     pub(super) services: Arc<Services>,
     pub(super) purges: Arc<Purges>,
-    pub(super) apart: Arc<Apart>,
+    pub(super) apart: Arc<HitForMiss>,
     pub(super) hot: Arc<Hot>,
-    pub(super) turns: Arc<Turns>,
+    pub(super) turns: Arc<SchedulingDelay>,
 }
 
 /// A page, composed.
@@ -102,9 +102,9 @@ pub struct TooLarge(u64);
 /// A page whose head is known.
 pub enum Begun {
     /// It was kept whole.
-    Hot(Arc<Stitched>),
+    Hot(Arc<CachedPage>),
     /// It was kept but for what is its reader's own.
-    Filled(Filled),
+    Filled(PersonalisedPage),
     /// All of it is.
     Whole(Box<Page>),
     /// Its parts follow in document order, as they come in.
@@ -121,21 +121,21 @@ pub enum Begun {
 /// A page that is kept.
 pub enum Ready {
     /// Whole.
-    Whole(Arc<Stitched>),
+    Whole(Arc<CachedPage>),
     /// But for what is its reader's own.
     Open(Open),
 }
 
 /// A page that is kept but for what is its reader's own, and that one asks for.
 pub struct Open {
-    page: Arc<Stitched>,
-    asked: Asked,
+    page: Arc<CachedPage>,
+    asked: PageKey,
     began: Instant,
 }
 
 /// Whose page it is, and by when.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct PageRequest {
     /// The layout.
     pub template: Arc<Template>,
     /// The reader's request.
@@ -186,7 +186,7 @@ impl Compositor {
 
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
-    pub async fn serve(&self, request: Request, stream: bool) -> Begun {
+    pub async fn serve(&self, request: PageRequest, stream: bool) -> Begun {
         let began = Instant::now();
         match self.find(&request, began) {
             Ok(Ready::Whole(page)) => {
@@ -200,13 +200,13 @@ impl Compositor {
 
     /// The page as it is kept at a moment, where it is. Whoever sends it says so.
     #[must_use]
-    pub fn ready(&self, request: &Request, now: std::time::Instant) -> Option<Ready> {
+    pub fn ready(&self, request: &PageRequest, now: std::time::Instant) -> Option<Ready> {
         self.find(request, now.into()).ok()
     }
 
     /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
     /// sent before all of it is known.
-    pub async fn complete(&self, request: Request, open: Open, stream: bool) -> Begun {
+    pub async fn complete(&self, request: PageRequest, open: Open, stream: bool) -> Begun {
         let Open { page, asked, began } = open;
         let filled = self.fill(&page, &request, began, stream).await;
         page.note(filled.is_ok());
@@ -216,8 +216,8 @@ impl Compositor {
         }
     }
 
-    fn find(&self, request: &Request, began: Instant) -> Result<Ready, Asked> {
-        let mut asked = Asked::new(request, began.into_std());
+    fn find(&self, request: &PageRequest, began: Instant) -> Result<Ready, PageKey> {
+        let mut asked = PageKey::new(request, began.into_std());
         let page = self.hot.get(&*self.ports.store, &mut asked, request);
         for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
             // It is shown as it is; what comes of the look takes its place. Without the part it is no more.
@@ -235,7 +235,13 @@ impl Compositor {
         }
     }
 
-    async fn compose_anew(&self, request: Request, asked: Asked, before: (Instant, Ahead), stream: bool) -> Begun {
+    async fn compose_anew(
+        &self,
+        request: PageRequest,
+        asked: PageKey,
+        before: (Instant, Ahead),
+        stream: bool,
+    ) -> Begun {
         if stream {
             return self.begin_as(request, Some(asked), before).await;
         }
@@ -245,7 +251,7 @@ impl Compositor {
     }
 
     /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
-    pub fn keep_form(&self, page: &Arc<Stitched>, form: Form, made: Option<Coded>) -> Arc<Coded> {
+    pub fn keep_form(&self, page: &Arc<CachedPage>, form: Encoding, made: Option<EncodedPage>) -> Arc<EncodedPage> {
         self.hot.keep(&*self.ports.store, page, form, made)
     }
 
@@ -260,23 +266,23 @@ impl Compositor {
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
-    pub async fn compose(&self, request: Request) -> Page {
+    pub async fn compose(&self, request: PageRequest) -> Page {
         self.send(self.examine(request).await, None)
     }
 
     /// Composes a page for somebody who looks into it: it is no reader's, and counts as none's.
-    pub async fn examine(&self, request: Request) -> Page {
+    pub async fn examine(&self, request: PageRequest) -> Page {
         let trace = request.trace.clone();
         finish(all(self.plan(request, (Instant::now(), Ahead::default()))).await, &trace)
     }
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
     /// later than its budget.
-    pub async fn begin(&self, request: Request) -> Begun {
+    pub async fn begin(&self, request: PageRequest) -> Begun {
         self.begin_as(request, None, (Instant::now(), Ahead::default())).await
     }
 
-    async fn begin_as(&self, request: Request, asked: Option<Asked>, before: (Instant, Ahead)) -> Begun {
+    async fn begin_as(&self, request: PageRequest, asked: Option<PageKey>, before: (Instant, Ahead)) -> Begun {
         let trace = request.trace.clone();
         let began = before.0;
         let mut patience = None;
@@ -297,7 +303,7 @@ impl Compositor {
             };
             let patience = match &mut patience {
                 Some(patience) => patience,
-                none => none.insert(Patience::with(fan_out.usual_alone(), began, &self.turns).await),
+                none => none.insert(FlushDeadline::with(fan_out.usual_alone(), began, &self.turns).await),
             };
             if patience.wait(pin!(fan_out.next())).await.is_none() {
                 let now = Instant::now().into_std();
@@ -308,8 +314,8 @@ impl Compositor {
     }
 
     /// Plans a page, and asks for what it needs. `before`: when it was asked for, and what it asked for already.
-    fn plan(&self, request: Request, (began, ahead): (Instant, Ahead)) -> FanOut {
-        let Request { template, visit, defaults, trace, at, changes_in } = request;
+    fn plan(&self, request: PageRequest, (began, ahead): (Instant, Ahead)) -> FanOut {
+        let PageRequest { template, visit, defaults, trace, at, changes_in } = request;
         let mut plan = plan(&template, visit, &defaults, at);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
         FanOut::begin(self, plan, began, ahead, &trace)
@@ -320,7 +326,7 @@ impl Compositor {
         &self,
         fan_out: FanOut,
         trace: Trace,
-        asked: Option<Asked>,
+        asked: Option<PageKey>,
     ) -> BoxStream<'static, Result<Bytes, TooLarge>> {
         // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
         let salt = RandomState::new().hash_one(trace.to_string());
@@ -362,7 +368,7 @@ impl Compositor {
     }
 
     /// Tells of a page that a reader gets, and offers it to be kept whole where it was asked for as such.
-    fn send(&self, page: Page, asked: Option<&Asked>) -> Page {
+    fn send(&self, page: Page, asked: Option<&PageKey>) -> Page {
         self.ports.observer.composed(&page);
         tell(&page);
         if let Some(asked) = asked {

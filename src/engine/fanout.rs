@@ -12,13 +12,13 @@ use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
 use crate::page::plan::{Outcomes, Plan, Slot};
-use crate::page::response::answer::Content;
 use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
 use super::compose::Compositor;
-use super::fill::Ahead;
 use super::lookup::{Found, What};
+use super::personalise::Ahead;
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.

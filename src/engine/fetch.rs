@@ -12,15 +12,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::page::policy::cache::directives::Arrival;
 use crate::page::policy::cache::validation::Validation;
 use crate::page::request::fetch::{Fetch, Wants};
-use crate::page::response::answer::{Answer, Content, Failure};
 use crate::page::response::classify::{Head, is_problem, judge_body, judge_head, problem};
-use crate::page::response::outcome::Sent;
+use crate::page::response::outcome::Attempt;
+use crate::page::response::parsed::{Content, Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
-use super::aside::aside;
 use super::compose::Ports;
-use super::port::{Request, Response};
+use super::offload::aside;
+use super::port::{UpstreamRequest, UpstreamResponse};
 use super::trace::Trace;
 use super::upstream::{Services, Tried, Try};
 
@@ -39,7 +39,7 @@ pub(super) struct Fetching<'a> {
     pub(super) fetch: &'a Arc<Fetch>,
     pub(super) trace: &'a Trace,
     /// What is held already, and may only have to be asked about.
-    pub(super) held: Option<&'a Arc<Answer>>,
+    pub(super) held: Option<&'a Arc<ParsedResponse>>,
     /// Nobody waits for it.
     pub(super) ahead: bool,
 }
@@ -49,7 +49,7 @@ impl Fetching<'_> {
     ///
     /// # Errors
     /// The nanoservice did not answer in time and by the contract.
-    pub(super) async fn run(&self) -> (Result<Answer, Failure>, Sent) {
+    pub(super) async fn run(&self) -> (Result<ParsedResponse, Failure>, Attempt) {
         let began = Instant::now();
         let fetch = self.fetch;
         let deadline = began + fetch.timeout;
@@ -87,20 +87,25 @@ impl Fetching<'_> {
     }
 
     /// Sends one request. `None`: it was about an answer that the nanoservice does not speak of.
-    async fn ask(&self, deadline: Instant, held: Option<&Arc<Answer>>, log: &mut Log) -> Result<Option<Came>, Failure> {
+    async fn ask(
+        &self,
+        deadline: Instant,
+        held: Option<&Arc<ParsedResponse>>,
+        log: &mut Log,
+    ) -> Result<Option<Came>, Failure> {
         let validation = held.and_then(|answer| answer.validation.as_deref());
         let began = Instant::now();
         let mut headers = headers(self.fetch, self.trace);
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
         let service = self.services.of(self.fetch, self.ports);
-        let request = Request {
+        let request = UpstreamRequest {
             url: self.fetch.target().url.clone(),
             headers,
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.wants == Wants::Fragment,
         };
         let wanted = Try::new(request, self.fetch, deadline, log.begin());
-        let Response { status, headers, body } = service.send(wanted).await?;
+        let UpstreamResponse { status, headers, body } = service.send(wanted).await?;
         log.head = Some(Instant::now());
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
@@ -119,14 +124,14 @@ impl Fetching<'_> {
     }
 
     /// Reads what came, beside the others where that takes long.
-    async fn read(&self, came: Came) -> Result<Answer, Failure> {
+    async fn read(&self, came: Came) -> Result<ParsedResponse, Failure> {
         let (content, headers, arrival) = match came {
             Came::New { content, headers, arrival } => (content, headers, arrival),
             Came::Updated(answer) => return Ok(*answer),
         };
         let is_long = matches!(&content, Content::Fragment(text) if text.len() >= LONG);
         let fetch = Arc::clone(self.fetch);
-        let read = move || Answer::new(content, &headers, &fetch, arrival);
+        let read = move || ParsedResponse::new(content, &headers, &fetch, arrival);
         let answer = if is_long { aside(read).await } else { Some(read()) };
         let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
@@ -141,7 +146,7 @@ enum Came {
     /// An answer, to be read.
     New { content: Content, headers: HeaderMap, arrival: Arrival },
     /// That what is held is still good.
-    Updated(Box<Answer>),
+    Updated(Box<ParsedResponse>),
 }
 
 /// Its time was over.
@@ -178,9 +183,9 @@ impl Log {
         self.tried().map(|tried| tried.times()).sum()
     }
 
-    fn finish(&self, of: &Fetching<'_>, began: Instant, failure: Option<&Failure>) -> Sent {
+    fn finish(&self, of: &Fetching<'_>, began: Instant, failure: Option<&Failure>) -> Attempt {
         let last = self.tried().filter_map(|tried| tried.last()).last();
-        Sent {
+        Attempt {
             began: began.into_std(),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
-use crate::page::visit::reader::Rules;
+use crate::page::visit::reader::ReaderRules;
 
 /// A state.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Snapshot {
     /// All mistakes in files, settings among them.
     pub problems: Vec<Diagnostic>,
     /// How readers are told apart.
-    pub readers: Rules,
+    pub readers: ReaderRules,
     /// A page's head leaves before all its parts are known.
     pub stream: bool,
 }

@@ -9,12 +9,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::policy::cache::backoff::Trouble;
-use crate::page::policy::cache::directives::Never;
-use crate::page::policy::cache::freshness::{Freshness, Kept, early, freshness, is_due};
+use crate::page::policy::cache::backoff::RefreshBackoff;
+use crate::page::policy::cache::directives::Uncacheable;
+use crate::page::policy::cache::freshness::{EntryTimes, Freshness, early, freshness, is_due};
 use crate::page::request::fetch::Fetch;
-use crate::page::response::answer::{Answer, Failure};
-use crate::page::response::outcome::{Cache, Course, Sent};
+use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
 use super::collapse::Flight;
@@ -32,16 +32,16 @@ pub struct Found {
     /// What it came to.
     pub what: What,
     /// How.
-    pub course: Arc<Course>,
+    pub course: Arc<LookupTiming>,
 }
 
 /// What a lookup came to.
 #[derive(Debug, Clone)]
 pub enum What {
     /// An answer, fresh for this long; so long before its end it is asked for again, where it is kept.
-    Fresh(Arc<Answer>, Duration, Option<Duration>),
+    Fresh(Arc<ParsedResponse>, Duration, Option<Duration>),
     /// An old answer, and why.
-    Stale(Arc<Answer>, Reason),
+    Stale(Arc<ParsedResponse>, Reason),
     /// Nothing, and why.
     Nothing(Reason),
 }
@@ -63,14 +63,14 @@ pub(super) struct Since {
     /// Its answers are never shared.
     alone: bool,
     /// An old answer, for want of a better one, and its age.
-    spare: Option<(Arc<Answer>, Duration)>,
+    spare: Option<(Arc<ParsedResponse>, Duration)>,
 }
 
 /// What came of asking.
 struct Came {
     /// An answer, and whether a purge met it; or why there is none.
-    result: Result<(Arc<Answer>, bool), Reason>,
-    sent: Option<Arc<Sent>>,
+    result: Result<(Arc<ParsedResponse>, bool), Reason>,
+    sent: Option<Arc<Attempt>>,
     /// Somebody else had asked already.
     joined: bool,
 }
@@ -91,11 +91,11 @@ pub type Landing = Result<Brought, Missed>;
 /// An answer that came in.
 #[derive(Debug, Clone)]
 pub struct Brought {
-    answer: Arc<Answer>,
+    answer: Arc<ParsedResponse>,
     /// A purge met it while it was under way: only those may have it who asked before.
     purged: bool,
     /// The request that brought it; none where another flight's was in the store.
-    sent: Option<Arc<Sent>>,
+    sent: Option<Arc<Attempt>>,
 }
 
 /// That none came.
@@ -105,7 +105,7 @@ pub struct Missed {
     /// How long it was waited for.
     timeout: Duration,
     /// The request that did not bring it.
-    sent: Arc<Sent>,
+    sent: Arc<Attempt>,
 }
 
 impl Compositor {
@@ -149,7 +149,14 @@ impl Compositor {
                 let now = now.into_std();
                 Looked::Found(Found {
                     what,
-                    course: Arc::new(Course { began: now, ended: now, cache, age: Some(age), sent: None, span: None }),
+                    course: Arc::new(LookupTiming {
+                        began: now,
+                        ended: now,
+                        cache,
+                        age: Some(age),
+                        sent: None,
+                        span: None,
+                    }),
                 })
             };
             match freshness(&stored.kept, &lifetime, now.into_std()) {
@@ -203,7 +210,7 @@ impl Compositor {
             (Err(reason), None) => (What::Nothing(reason), asked, None),
         };
         let (began, ended) = (now.into_std(), Instant::now().into_std());
-        Found { what, course: Arc::new(Course { began, ended, cache, age, sent, span: Some(trace.span()) }) }
+        Found { what, course: Arc::new(LookupTiming { began, ended, cache, age, sent, span: Some(trace.span()) }) }
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
@@ -284,18 +291,18 @@ impl Compositor {
         }
     }
 
-    fn keep(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
+    fn keep(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, held: Option<&Held>) {
         self.put(wanted, answer, held);
         self.hot.changed(&wanted.key);
     }
 
-    fn put(&self, wanted: &Fetch, answer: &Arc<Answer>, held: Option<&Held>) {
+    fn put(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, held: Option<&Held>) {
         let (store, now) = (&self.ports.store, Instant::now());
         let useful = answer.lifetime(wanted).useful();
         if !useful.is_zero() {
             let stored = Stored {
                 answer: Arc::clone(answer),
-                kept: Kept::since(now.into_std(), (self.ports.chance)()),
+                kept: EntryTimes::since(now.into_std(), (self.ports.chance)()),
                 trouble: None,
                 service: Arc::clone(&wanted.service),
             };
@@ -312,7 +319,7 @@ impl Compositor {
             self.apart.forget(&wanted.key);
             return;
         }
-        if let (Some(never @ Never::Vary(_)), false) = (&answer.stated.here.never, was_apart) {
+        if let (Some(never @ Uncacheable::Vary(_)), false) = (&answer.stated.here.never, was_apart) {
             tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
         }
         self.apart.note(&wanted.key, now);
@@ -324,7 +331,7 @@ impl Compositor {
         self.ports.store.change(&wanted.key, &mut |stored| {
             // Another one may have come in meanwhile.
             if stored.kept.arrived == failed.kept.arrived {
-                stored.trouble = Some(Trouble::after(stored.trouble, reason, now, chance));
+                stored.trouble = Some(RefreshBackoff::after(stored.trouble, reason, now, chance));
             }
         });
         // They would show it for a while yet, without a word of the trouble.

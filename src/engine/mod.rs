@@ -1,34 +1,38 @@
 //! Fills a plan: all fetches at once, each with one deadline and one outcome, never an error.
-//! A broken fragment costs its own corner of the page; nothing here fails as a whole.
+//! A broken fragment affects only its own part of the page; nothing here fails as a whole.
 
 pub mod port;
 
-pub mod upstream;
+pub mod hit_for_miss;
 
-pub mod apart;
-pub mod aside;
 pub mod collapse;
-pub mod fetch;
-pub mod lookup;
-pub mod patience;
+pub mod offload;
 pub mod purge;
-pub mod stock;
 pub mod trace;
 
-pub mod hot;
+pub mod upstream;
+
+pub mod fetch;
+pub mod lookup;
+
+pub mod page_cache;
+
+pub mod flush;
+pub mod personalise;
+
+pub mod fanout;
 
 pub mod compose;
-pub mod fanout;
-pub mod fill;
 
 pub mod live;
 
-pub mod board;
+pub mod inspection;
+pub mod statistics;
 
-pub use board::Board;
-pub use compose::{Begun, Compositor, Page, Ports, Ready, Request, TooLarge};
-pub use hot::{Coded, Filled, Form, Stitched};
+pub use compose::{Begun, Compositor, Page, PageRequest, Ports, Ready, TooLarge};
 pub use live::{Live, Snapshot};
 pub use lookup::{Found, What};
+pub use page_cache::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 pub use purge::{Manner, Purge};
+pub use statistics::Statistics;
 pub use trace::Trace;

@@ -12,21 +12,21 @@ use jiff::Timestamp;
 use url::Url;
 
 use crate::page::manifest::Manifest;
-use crate::page::policy::cache::backoff::Trouble;
-use crate::page::policy::cache::freshness::Kept;
+use crate::page::policy::cache::backoff::RefreshBackoff;
+use crate::page::policy::cache::freshness::EntryTimes;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
-use crate::page::response::answer::{Answer, Failure};
-use crate::page::response::outcome::{Sent, Span};
+use crate::page::response::outcome::{Attempt, Span};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::names::Name;
 
 use super::compose::Page;
-use super::hot::{Again, Place};
+use super::page_cache::{Repeats, Slot};
 
 /// A `GET` as it is sent.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct UpstreamRequest {
     /// The whole URL.
     pub url: Url,
     /// All headers but `Host` and those that show who asks.
@@ -39,7 +39,7 @@ pub struct Request {
 }
 
 /// An answer as it comes in.
-pub struct Response {
+pub struct UpstreamResponse {
     /// Its status.
     pub status: StatusCode,
     /// Its headers.
@@ -51,7 +51,7 @@ pub struct Response {
 /// Asks nanoservices. Has no deadline of its own: dropping the future ends the request.
 pub trait Upstream: Send + Sync {
     /// Sends a request and returns the head of the answer.
-    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>>;
+    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 }
 
 /// What is kept under a key.
@@ -60,18 +60,18 @@ pub enum Held {
     /// An answer.
     Answer(Stored),
     /// A page that was stitched, for as long as it would be stitched so again.
-    Page(Arc<Place>),
+    Page(Arc<Slot>),
 }
 
 /// An answer that is kept.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// What was answered.
-    pub answer: Arc<Answer>,
+    pub answer: Arc<ParsedResponse>,
     /// What happened to it since.
-    pub kept: Kept,
+    pub kept: EntryTimes,
     /// That refreshing it fails.
-    pub trouble: Option<Trouble>,
+    pub trouble: Option<RefreshBackoff>,
     /// Who answered; a purge by this name meets it.
     pub service: Name,
 }
@@ -127,7 +127,7 @@ pub trait Observer: Send + Sync {
     fn composed(&self, page: &Page);
 
     /// A page that was kept was sent again.
-    fn composed_again(&self, again: &Again<'_>);
+    fn composed_again(&self, again: &Repeats<'_>);
 
     /// Whether each part of a page of this place in a trace is looked at. Then it is told by [`Observer::composed`].
     fn follows(&self, _span: Span) -> bool {
@@ -139,7 +139,7 @@ pub trait Observer: Send + Sync {
     fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
     /// A fetch ended.
-    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent);
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt);
 }
 
 /// Counts nothing.
@@ -149,9 +149,9 @@ impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
     fn circuit(&self, _: &str, _: Circuit) {}
     fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &Again<'_>) {}
+    fn composed_again(&self, _: &Repeats<'_>) {}
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
-    fn fetched(&self, _: &Fetch, _: Result<&Answer, &Failure>, _: &Sent) {}
+    fn fetched(&self, _: &Fetch, _: Result<&ParsedResponse, &Failure>, _: &Attempt) {}
 }
 
 /// Several who are told the same.
@@ -170,7 +170,7 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.composed(page));
     }
 
-    fn composed_again(&self, again: &Again<'_>) {
+    fn composed_again(&self, again: &Repeats<'_>) {
         self.0.iter().for_each(|one| one.composed_again(again));
     }
 
@@ -182,7 +182,7 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.answered(page, status, took, times));
     }
 
-    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         self.0.iter().for_each(|one| one.fetched(fetch, result, sent));
     }
 }

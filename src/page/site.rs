@@ -13,7 +13,7 @@ use crate::page::browser::lazy;
 use crate::page::layout::assemble::standalone::{LazyUse, Window};
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
-use crate::page::source::diagnostic::{self, Code, Diagnostic, Located, Source, Spot};
+use crate::page::source::diagnostic::{self, Code, Diagnostic, Located, Source, SourceSpan};
 use crate::page::visit::route::{Pattern, Routes};
 
 use super::layout::assemble::{Surroundings, assemble};
@@ -39,7 +39,7 @@ pub struct Files {
 
 /// What settings say about layouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct SiteLimits {
     /// Upstreams that `src` may name.
     pub allowed: Vec<Allowed>,
     /// Most partials a page.
@@ -48,7 +48,7 @@ pub struct Limits {
     pub max_fragments: usize,
 }
 
-impl Default for Limits {
+impl Default for SiteLimits {
     fn default() -> Self {
         Self { allowed: Vec::new(), max_includes: 1000, max_fragments: 1000 }
     }
@@ -89,7 +89,7 @@ pub struct Match<'a> {
 impl Site {
     /// Builds a site. Where a file has a mistake, `last_good` gives what it was before.
     #[must_use]
-    pub fn build(files: &Files, limits: &Limits, last_good: Option<&Self>) -> Self {
+    pub fn build(files: &Files, limits: &SiteLimits, last_good: Option<&Self>) -> Self {
         let problems = [files.unreadable.as_slice(), &files.ignored, &files.silent].concat();
         let mut site = Self { problems, ..Self::default() };
         let broken_manifests = site.read_manifests(files, &limits.allowed, last_good);
@@ -112,7 +112,7 @@ impl Site {
                 // A program that writes a file empties it first, and a disk that is full leaves it so.
                 if file.source.text.trim().is_empty() && was_page(file, last_good) {
                     let message = "the file is empty, and was a page before";
-                    let problem = Diagnostic::new(Code::Unreadable, Spot::new(&file.source, 0..0), message);
+                    let problem = Diagnostic::new(Code::Unreadable, SourceSpan::new(&file.source, 0..0), message);
                     site.problems.push(problem.help("remove the file to take the page away"));
                     bad.push(file.source.file.clone());
                 }
@@ -351,10 +351,10 @@ mod tests {
     fn build(layouts: Vec<Arc<Source>>, unreadable: &[&str], last_good: Option<&Site>) -> Site {
         let unreadable = unreadable.iter().map(|file| {
             let source = Source::new(*file, "");
-            Diagnostic::new(Code::Unreadable, Spot::new(&source, 0..0), "it cannot be read")
+            Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, 0..0), "it cannot be read")
         });
         let files = Files { layouts, unreadable: unreadable.collect(), ..Files::default() };
-        Site::build(&files, &Limits::default(), last_good)
+        Site::build(&files, &SiteLimits::default(), last_good)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pasteup::page::visit::context::Reader;
 use tokio::time::{Instant, advance};
 
 use crate::support::compositor::{Answer, Got, TestCompositor, after, answers, counts, fails, html, html_kept};
-use pasteup::engine::port::Request;
+use pasteup::engine::port::UpstreamRequest;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -134,7 +134,7 @@ async fn a_service_that_is_dead_for_ten_minutes_is_not_seen_within_the_allowance
 }
 
 /// A service that answers with the cookie that it was told, after a while.
-fn marker(request: Request) -> Answer {
+fn marker(request: UpstreamRequest) -> Answer {
     let cookie = request.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let (pause, cache) = match cookie.len() % 3 {
         0 => (20, "max-age=60"),

@@ -272,7 +272,7 @@ async fn what_an_answer_unwraps_stays_in_its_place() {
 async fn an_answer_that_includes_itself_ends() {
     let text = "(<esi:include src=\"/x?q=1\"/>)";
     is(service(text, ""), "[()]").await;
-    let deeper = |request: pasteup::engine::port::Request| {
+    let deeper = |request: pasteup::engine::port::UpstreamRequest| {
         answers(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.url))(request)
     };
     let site = TestCompositor::new().front("<fragment name=s />").fragment_with("s", "esi = true\n", deeper).start();

@@ -1,6 +1,6 @@
 //! Frames and slots: a layout fills the holes of the file around it.
 
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
 use crate::support::compositor::{TestCompositor, answers, html};
@@ -88,7 +88,7 @@ async fn a_frame_may_be_made_of_partials_and_conditions() {
 /// Code, line and message of each mistake.
 fn mistakes(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)> {
     let layouts = files.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
-    let site = Site::build(&Files { layouts, ..Files::default() }, &Limits::default(), None);
+    let site = Site::build(&Files { layouts, ..Files::default() }, &SiteLimits::default(), None);
     let told = |problem: &Diagnostic| {
         let (line, _) = problem.at.source.position(problem.at.span.start);
         let help = problem.help.clone().unwrap_or_default();

@@ -10,7 +10,7 @@ use axum::Router;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::HeaderMap;
-use pasteup::engine::port::Request;
+use pasteup::engine::port::UpstreamRequest;
 use pasteup::engine::{Begun, Manner};
 use pasteup::page::visit::context::Reader;
 use proptest::prelude::*;
@@ -90,7 +90,7 @@ async fn a_purge_during_the_stitching_is_not_outlived() {
 }
 
 /// A page with a part of its reader's own.
-fn personal(own: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn personal(own: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=own />!")
         .fragment("a", html_kept("A", "max-age=60"))
@@ -98,7 +98,7 @@ fn personal(own: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestComp
         .start()
 }
 
-fn who(request: Request) -> Answer {
+fn who(request: UpstreamRequest) -> Answer {
     let cookie = request.headers.get("cookie").map_or("uid=nobody", |cookie| cookie.to_str().unwrap());
     html_kept(cookie, "private")(request.clone())
 }
@@ -251,9 +251,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "own"];
 
 /// What a nanoservice says to one reader: mostly bytes that are nobody else's, and sometimes something out of the ordinary.
-fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     let versions = Arc::clone(versions);
-    let answer = move |request: Request| {
+    let answer = move |request: UpstreamRequest| {
         let version = versions[4].load(Ordering::Relaxed);
         let who = request.headers.get("cookie").map_or("nobody", |cookie| cookie.to_str().unwrap());
         let text = format!("<b>{who} {version}</b>");
@@ -277,7 +277,7 @@ fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(Request) -> Answer + Send + Sy
 fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
     let behaviour = |index: usize, cache_control: &'static str| {
         let versions = Arc::clone(versions);
-        after(Duration::from_millis(20), move |request: Request| {
+        after(Duration::from_millis(20), move |request: UpstreamRequest| {
             let version = versions[index].load(Ordering::Relaxed);
             let locale = request.headers.get("accept-language").map_or("", |locale| locale.to_str().unwrap());
             let text = format!("<i>{}{version}{locale}{}</i>", NAMES[index], "x".repeat(index * 5_000));

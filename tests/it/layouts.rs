@@ -1,7 +1,7 @@
 //! What a layout is made of reaches the browser byte for byte around its fragments.
 
-use pasteup::page::layout::{LayoutFile, Part};
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::layout::{LayoutFile, Segment};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ fn codes(layouts: &[(&str, &str)]) -> Vec<&'static str> {
         Source::new("fragments/a/fragment.toml", "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\n");
     let layouts = layouts.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
     let files = Files { layouts, manifests: vec![manifest], ..Files::default() };
-    Site::build(&files, &Limits::default(), None).problems.iter().map(|problem| problem.code.as_str()).collect()
+    Site::build(&files, &SiteLimits::default(), None).problems.iter().map(|problem| problem.code.as_str()).collect()
 }
 
 #[tokio::test]
@@ -203,7 +203,7 @@ experiment.lead = { big = 1, small = 3 }
         ],
         ..Files::default()
     };
-    let site = Site::build(&files, &Limits::default(), None);
+    let site = Site::build(&files, &SiteLimits::default(), None);
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(site.templates[0].html.fragments.len(), 4);
@@ -216,11 +216,11 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let parsed = LayoutFile::parse(&source);
     let problems = parsed.problems.len();
     let files = Files { layouts: vec![source], ..Files::default() };
-    let site = Site::build(&files, &Limits::default(), None);
+    let site = Site::build(&files, &SiteLimits::default(), None);
     let parts = site.templates.iter().flat_map(|template| template.html.parts.iter());
     let text = parts.flat_map(|part| match part {
-        Part::Assets | Part::Late => Vec::new(),
-        Part::Text(text) => text.to_vec(),
+        Segment::Assets | Segment::Late => Vec::new(),
+        Segment::Text(text) => text.to_vec(),
         _ => panic!("there is none"),
     });
     (text.collect(), problems)

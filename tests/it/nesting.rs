@@ -132,7 +132,7 @@ async fn one_that_is_listed_and_that_nobody_provides_shows_its_fallback() {
 const TABS: &str = "<fragment name=card>plain <fragment slot=left name=a>x</fragment>, \
                     <when device=mobile><fragment slot=right name=b /></when></fragment>";
 
-fn tabs(card: impl Fn(pasteup::engine::port::Request) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn tabs(card: impl Fn(pasteup::engine::port::UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .front(TABS)
         .fragment_with("card", COMBINES, card)
@@ -243,7 +243,7 @@ async fn a_nested_one_is_as_required_as_all_that_ask_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_nested_one_is_told_what_it_declares_and_the_page_varies_on_it() {
-    let says = |request: pasteup::engine::port::Request| {
+    let says = |request: pasteup::engine::port::UpstreamRequest| {
         let device = request.headers.get("fragment-device").map_or("none", |value| value.to_str().unwrap()).to_owned();
         html(&device)(request)
     };

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
-use pasteup::edge::memory::MemoryStore;
+use pasteup::edge::store::memory::MemoryStore;
 use pasteup::engine::port::{Held, Store, Stored};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
-use pasteup::page::policy::cache::freshness::Kept;
+use pasteup::page::policy::cache::freshness::EntryTimes;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
-use pasteup::page::response::answer::{Answer, Content};
-use pasteup::page::site::{Files, Limits, Site};
+use pasteup::page::response::parsed::{Content, ParsedResponse};
+use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
@@ -29,7 +29,7 @@ fn fetch() -> Arc<Fetch> {
         manifests: vec![Source::new("f", "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a.test/\"\n")],
         ..Files::default()
     };
-    let site = Site::build(&files, &Limits::default(), None);
+    let site = Site::build(&files, &SiteLimits::default(), None);
     Arc::clone(
         &plan(&site.templates[0], Visit::default(), &Arc::new(Defaults::default()), Timestamp::UNIX_EPOCH).fetches[0],
     )
@@ -41,8 +41,8 @@ fn stored(bytes: usize, tags: &str) -> Held {
     let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]).into());
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
     Held::Answer(Stored {
-        answer: Arc::new(Answer::new(content, &headers, &fetch(), arrival)),
-        kept: Kept::since(Instant::now(), 0.0),
+        answer: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
+        kept: EntryTimes::since(Instant::now(), 0.0),
         trouble: None,
         service: Name::from("a"),
     })

@@ -8,7 +8,7 @@ use pasteup::page::source::reason::Reason;
 use tokio::time::{Instant, advance};
 
 use crate::support::compositor::{Answer, TestCompositor, after, answers, fails};
-use pasteup::engine::port::Request;
+use pasteup::engine::port::UpstreamRequest;
 
 const HTML: (&str, &str) = ("content-type", "text/html");
 
@@ -17,7 +17,11 @@ const fn s(seconds: u64) -> Duration {
 }
 
 /// A service that holds one version under one tag, and says 304 to who has it already.
-fn tagged(text: &'static str, tag: &'static str, cache: &'static str) -> impl Fn(Request) -> Answer + Send + Sync {
+fn tagged(
+    text: &'static str,
+    tag: &'static str,
+    cache: &'static str,
+) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync {
     move |request| {
         let held = request.headers.get("if-none-match").is_some_and(|held| held == tag);
         if held {
@@ -102,7 +106,7 @@ async fn a_304_about_something_else_is_asked_again_without_a_condition() {
         TestCompositor::new().front("<fragment name=a />").fragment("a", tagged("one", "\"1\"", "max-age=5")).start();
     site.get("/").await;
     advance(s(6)).await;
-    site.becomes("a", |request: Request| {
+    site.becomes("a", |request: UpstreamRequest| {
         if request.headers.contains_key("if-none-match") {
             answers(304, &[("etag", "\"other\"")], "")(request)
         } else {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
-use pasteup::engine::port::{Request, Response};
-use pasteup::page::response::answer::Failure;
+use pasteup::engine::port::{UpstreamRequest, UpstreamResponse};
 use pasteup::page::response::outcome::Shown;
+use pasteup::page::response::parsed::Failure;
 use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
 use tokio::time::{Instant, advance, sleep};
@@ -22,7 +22,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 /// A page of one service, asked for anew by each reader.
-fn one(behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn one(behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .layout(
             "p.html",
@@ -34,7 +34,7 @@ fn one(behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) -> TestCom
 #[tokio::test(start_paused = true)]
 async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed() {
     for behaviour in [
-        Box::new(fails(Reason::Connect)) as Box<dyn Fn(Request) -> Answer + Send + Sync>,
+        Box::new(fails(Reason::Connect)) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
         Box::new(answers(500, &[], "")),
         Box::new(answers(503, &[("content-type", "text/html")], "<p>busy")),
         Box::new(hangs()),
@@ -61,7 +61,7 @@ async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed(
 #[tokio::test(start_paused = true)]
 async fn what_is_no_trouble_of_a_service_shuts_nobody_out() {
     for behaviour in [
-        Box::new(answers(404, &[], "")) as Box<dyn Fn(Request) -> Answer + Send + Sync>,
+        Box::new(answers(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
         Box::new(answers(302, &[("location", "/")], "")),
         Box::new(answers(400, &[], "")),
         Box::new(answers(200, &[("content-type", "text/plain")], "no HTML")),
@@ -103,7 +103,7 @@ async fn readers_who_leave_do_not_shut_anybody_out() {
 async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
     let breaks = |times: usize| {
         let (count, broken, well) = (Mutex::new(0), fails(Reason::Connect), html("A"));
-        move |request: Request| {
+        move |request: UpstreamRequest| {
             let mut count = count.lock().unwrap();
             *count += 1;
             if *count <= times { broken(request) } else { well(request) }
@@ -115,7 +115,7 @@ async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
     let site = one(breaks(2)).defaults(retried).start();
     assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("F", 2));
     for (behaviour, calls) in [
-        (Box::new(answers(500, &[], "")) as Box<dyn Fn(Request) -> Answer + Send + Sync>, 1),
+        (Box::new(answers(500, &[], "")) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>, 1),
         (Box::new(stalls()), 1),
         (Box::new(after(ms(1_000), fails(Reason::Connect))), 1),
     ] {
@@ -187,8 +187,8 @@ async fn nothing_is_asked_for_twice_when_all_is_slow() {
 
 /// Services behind two endpoints, each of which does something.
 fn two(
-    first: impl Fn(Request) -> Answer + Send + Sync + 'static,
-    second: impl Fn(Request) -> Answer + Send + Sync + 'static,
+    first: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+    second: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
     chance: fn() -> f64,
 ) -> TestCompositor {
     let site = TestCompositor::new()
@@ -511,7 +511,7 @@ async fn nothing_is_left_behind_by_readers_who_leave() {
                 (http::header::CONTENT_TYPE, "text/html".parse().unwrap()),
                 (http::header::CACHE_CONTROL, "private".parse().unwrap()),
             ]);
-            Ok(Response { status: StatusCode::OK, headers, body })
+            Ok(UpstreamResponse { status: StatusCode::OK, headers, body })
         }
         .boxed()
     })

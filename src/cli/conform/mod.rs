@@ -12,13 +12,13 @@ use url::Url;
 
 use crate::config::Flags;
 use crate::edge::discovery::Sources;
-use crate::edge::probe::Probe;
+use crate::edge::upstream::probe::Probe;
 use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{AT_ONCE, Finding, Verdict, judge};
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
-use crate::page::source::diagnostic::{Diagnostic, Located, Source, Spot};
+use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
 use crate::secrets::Secrets;
 
@@ -100,7 +100,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
 
 /// What the service at a URL tells of itself, where it does.
 fn told(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
-    let nowhere = Spot::new(&Source::new("", ""), 0..0);
+    let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
     let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
     let discovered = loading::ask_once(&Sources { urls, refresh: Duration::ZERO });
     let manifests = discovered.texts.iter().flat_map(|text| Manifest::parse_all(text, &[]).0);

@@ -19,7 +19,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRE
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::engine::board::{Mark, PageSeen, Trouble};
+use crate::engine::statistics::{Mark, PageSeen, Trouble};
 use crate::page::output::record::{self, Record};
 use crate::page::response::outcome::Standing;
 use crate::page::source::units::show_ms;
@@ -173,7 +173,7 @@ impl OnePage {
 /// A part of a page, and where it stands in the waterfall, of 200.
 struct Row<'a> {
     depth: usize,
-    part: &'a record::Part,
+    part: &'a record::PartRecord,
     class: &'static str,
     from: f64,
     wait: f64,
@@ -210,7 +210,7 @@ fn rows(record: &Record) -> Vec<Row<'_>> {
     rows
 }
 
-fn rows_of<'a>(parts: &'a [record::Part], depth: usize, scale: f64, rows: &mut Vec<Row<'a>>) {
+fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: &mut Vec<Row<'a>>) {
     for part in parts {
         let (start, end) = (part.start_ms.unwrap_or_default(), part.end_ms.unwrap_or_default());
         let first = part.first_byte_ms.unwrap_or(end).clamp(start, end.max(start));

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Board, Compositor, Live, Manner, Purge, Snapshot};
+use crate::engine::{self, Compositor, Live, Manner, Purge, Snapshot, Statistics};
 use crate::page::output::record::Record;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::page::source::names::Name;
@@ -37,7 +37,7 @@ const MAX_MINUTES: u64 = 7 * 24 * 60;
 
 /// The request for what a query asks, of what is live, at a time. `None`: no layout has a route for it.
 pub type Asked =
-    dyn Fn(&[(String, String)], &Snapshot, Timestamp) -> Result<Option<engine::Request>, String> + Send + Sync;
+    dyn Fn(&[(String, String)], &Snapshot, Timestamp) -> Result<Option<engine::PageRequest>, String> + Send + Sync;
 
 /// What the admin side works with.
 pub struct Admin {
@@ -48,7 +48,7 @@ pub struct Admin {
     /// Composes, and purges.
     pub compositor: Compositor,
     /// What became of pages and nanoservices lately.
-    pub board: Arc<Board>,
+    pub board: Arc<Statistics>,
     /// Reads for which page and reader somebody wants an explanation.
     pub asked: Box<Asked>,
     /// Signs debug tokens.

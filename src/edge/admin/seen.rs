@@ -11,8 +11,8 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::engine::Purge;
-use crate::engine::board::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
-use crate::engine::stock::Kept;
+use crate::engine::inspection::CacheEntry;
+use crate::engine::statistics::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
 use crate::page::source::diagnostic::{Diagnostic, Told};
@@ -123,7 +123,7 @@ async fn problems(State(admin): State<Arc<Admin>>) -> Response {
 #[derive(Serialize)]
 pub(super) struct Stock {
     pub(super) count: usize,
-    pub(super) answers: Vec<Kept>,
+    pub(super) answers: Vec<CacheEntry>,
     /// What is not kept comes first.
     pub(super) services: Vec<Keeper>,
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::engine::{Snapshot, Trace, What};
 use crate::page::policy::cache::validation::is_held;
 use crate::page::request::fetch::asset;
-use crate::page::response::answer::{Answer, Content};
+use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 
 use super::{Pages, error};
@@ -46,7 +46,7 @@ pub(super) async fn respond(
     }
 }
 
-fn sent(answer: &Answer, fresh_for: Duration, request: &HeaderMap, trace: &Trace) -> Response {
+fn sent(answer: &ParsedResponse, fresh_for: Duration, request: &HeaderMap, trace: &Trace) -> Response {
     let Content::Asset(media_type, bytes) = &answer.content else { return error(StatusCode::NOT_FOUND, trace) };
     let told = answer.stated.downstream();
     let cache = match &told.never {

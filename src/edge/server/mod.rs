@@ -30,9 +30,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::engine::hot::Said;
+use crate::engine::page_cache::ResponseHead;
 use crate::engine::port::Observer;
-use crate::engine::{self, Begun, Coded, Compositor, Filled, Live, Page, Ready, Snapshot, Stitched, Trace};
+use crate::engine::{
+    self, Begun, CachedPage, Compositor, EncodedPage, Live, Page, PersonalisedPage, Ready, Snapshot, Trace,
+};
 use crate::page::browser::scripts::{self, Script};
 use crate::page::html::text::Text;
 use crate::page::http::http1;
@@ -43,7 +45,7 @@ use crate::page::output::verdict::Verdict;
 use crate::page::policy::cache::validation::is_held;
 use crate::page::site::Match;
 use crate::page::visit::context::Dimension;
-use crate::page::visit::experiment::{Part, take_part};
+use crate::page::visit::experiment::{Participation, take_part};
 use crate::page::visit::route;
 
 pub use body::Chunks;
@@ -142,7 +144,7 @@ enum Hit {
 
 /// A page that is kept whole, for who asks for it.
 struct Whole {
-    said: Arc<Said>,
+    said: Arc<ResponseHead>,
     /// `None`: he has it already.
     chunks: Option<Chunks>,
     trace: Trace,
@@ -188,8 +190,8 @@ const ROOM: usize = 128;
 
 /// A page that is asked for.
 struct Wanted {
-    request: engine::Request,
-    part: Part,
+    request: engine::PageRequest,
+    part: Participation,
     /// It may be sent before all of it is known.
     stream: bool,
 }
@@ -296,7 +298,7 @@ impl Pages {
     }
 
     /// What is said of a page that is kept.
-    fn said(&self, page: &Stitched, coded: &Coded, snapshot: &Snapshot, now: Instant) -> Arc<Said> {
+    fn said(&self, page: &CachedPage, coded: &EncodedPage, snapshot: &Snapshot, now: Instant) -> Arc<ResponseHead> {
         page.said(coded, now, |headers| {
             headers.entry(CONTENT_TYPE).or_insert(HTML);
             headers.extend(coded.form.map(|form| (CONTENT_ENCODING, coding::name(form))));
@@ -331,7 +333,7 @@ impl Pages {
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
         let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&snapshot.defaults), trace.clone());
-        let request = engine::Request { template, visit, defaults, trace, at, changes_in };
+        let request = engine::PageRequest { template, visit, defaults, trace, at, changes_in };
         Some(Wanted { request, part, stream })
     }
 
@@ -406,7 +408,7 @@ impl Pages {
         begun: Begun,
         reader: &For<'_>,
         reads: Vec<Dimension>,
-        part: Part,
+        part: Participation,
         permit: OwnedSemaphorePermit,
     ) -> Response {
         let For { snapshot, trace, headers: held, drawing } = *reader;
@@ -477,13 +479,13 @@ impl Pages {
     /// The answer with a page whose gaps are filled.
     async fn filled(
         &self,
-        page: &Filled,
+        page: &PersonalisedPage,
         reader: &For<'_>,
         coding: Coding,
         began: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Response {
-        let said = |coded: &Coded| {
+        let said = |coded: &EncodedPage| {
             let mut headers = self.said(&page.stitched, coded, reader.snapshot, Instant::now()).headers.clone();
             headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
             headers
@@ -530,7 +532,7 @@ struct For<'a> {
 struct Waited {
     /// What it varies on at most.
     reads: Vec<Dimension>,
-    part: Part,
+    part: Participation,
     pattern: String,
     /// In what it would be sent were it kept whole.
     coding: Coding,

@@ -14,31 +14,31 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
-use crate::page::policy::resilience::breaker::{Admission, Breaker, Rules};
+use crate::page::policy::resilience::breaker::{Admission, Breaker, BreakerRules};
 use crate::page::policy::resilience::load::Latency;
-use crate::page::response::answer::Failure;
+use crate::page::response::parsed::Failure;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
 use super::super::compose::Ports;
-use super::super::port::Response;
+use super::super::port::UpstreamResponse;
 use super::Try;
-use super::lane::{Entered, Lane};
+use super::concurrency::{ConcurrencyLimit, Entered};
 
 const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
 
 /// All endpoints of a service.
 pub(super) struct Endpoints {
     all: Vec<Arc<Endpoint>>,
-    rules: Rules,
+    rules: BreakerRules,
     ports: Ports,
 }
 
 /// One of them.
 struct Endpoint {
     upstream: Name,
-    lane: Arc<Lane>,
+    lane: Arc<ConcurrencyLimit>,
     known: Mutex<Known>,
     /// Requests that go there, those that wait for a lane among them.
     wanted: AtomicUsize,
@@ -77,9 +77,9 @@ impl Endpoint {
 pub(super) struct Choose(pub(super) Arc<Endpoints>);
 
 impl tower::Service<Try> for Choose {
-    type Response = Response;
+    type Response = UpstreamResponse;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Response, BoxError>>;
+    type Future = BoxFuture<'static, Result<UpstreamResponse, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         // Who has to wait, waits in the lane of his endpoint.
@@ -101,12 +101,12 @@ impl tower::Service<Try> for Choose {
 }
 
 impl Endpoints {
-    pub(super) fn new(upstreams: &[Name], concurrency: u32, rules: Rules, ports: &Ports) -> Self {
+    pub(super) fn new(upstreams: &[Name], concurrency: u32, rules: BreakerRules, ports: &Ports) -> Self {
         let now = Instant::now().into_std();
         let endpoint = |upstream: &Name| {
             Arc::new(Endpoint {
                 upstream: Arc::clone(upstream),
-                lane: Arc::new(Lane::new(concurrency)),
+                lane: Arc::new(ConcurrencyLimit::new(concurrency)),
                 known: Mutex::new(Known { breaker: Breaker::new(now), latency: Latency::unknown(now) }),
                 wanted: AtomicUsize::new(0),
                 heard_out: AtomicBool::new(false),
@@ -128,7 +128,7 @@ impl Endpoints {
         })
     }
 
-    async fn send(self: Arc<Self>, wanted: Try) -> Result<Response, Failure> {
+    async fn send(self: Arc<Self>, wanted: Try) -> Result<UpstreamResponse, Failure> {
         let passage = loop {
             let seat = self.choose(&wanted).ok_or_else(shut_out)?;
             let entered = Arc::clone(&seat.endpoint().lane).enter().await;
@@ -224,10 +224,10 @@ impl Drop for Seat {
 }
 
 /// A request whose answer has not begun; `None` once it has.
-struct Asking(Option<(BoxFuture<'static, Result<Response, Failure>>, Passage)>);
+struct Asking(Option<(BoxFuture<'static, Result<UpstreamResponse, Failure>>, Passage)>);
 
 impl Future for Asking {
-    type Output = Result<Response, Failure>;
+    type Output = Result<UpstreamResponse, Failure>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (answer, _) = self.0.as_mut().expect("nobody polls it once it has ended");
@@ -302,7 +302,7 @@ impl Passage {
     }
 
     /// The answer began, or there is none.
-    fn answered(self, result: Result<Response, Failure>) -> Result<Response, Failure> {
+    fn answered(self, result: Result<UpstreamResponse, Failure>) -> Result<UpstreamResponse, Failure> {
         match result {
             Ok(response) => Ok(self.watch(response)),
             Err(failure) => {
@@ -327,8 +327,8 @@ impl Passage {
     }
 
     /// The head came. What becomes of the body is noted too.
-    fn watch(mut self, response: Response) -> Response {
-        let Response { status, headers, body } = response;
+    fn watch(mut self, response: UpstreamResponse) -> UpstreamResponse {
+        let UpstreamResponse { status, headers, body } = response;
         self.took(self.began.elapsed());
         self.head = Some(is_well(status));
         let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, passage)| async move {
@@ -346,7 +346,7 @@ impl Passage {
             }
         })
         .boxed();
-        Response { status, headers, body }
+        UpstreamResponse { status, headers, body }
     }
 
     fn took(&self, took: Duration) {

@@ -2,8 +2,6 @@
 //! protects something. What they decide is decided in `page/policy/`; here it is only done.
 
 mod endpoint;
-mod lane;
-mod twice;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,17 +12,18 @@ use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
 
-use crate::page::request::fetch::{Fetch, Target, Withstand};
-use crate::page::response::answer::Failure;
+use crate::page::policy::resilience::Resilience;
+use crate::page::request::fetch::{Fetch, Target};
+use crate::page::response::parsed::Failure;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
 use super::compose::Ports;
-use super::port::{Request, Response};
+use super::port::{UpstreamRequest, UpstreamResponse};
 
 use endpoint::Endpoints;
-use twice::{Again, OnceMore, Shared};
+use retry::{Again, OnceMore, Shared};
 
 /// Answers that a service has to be known by before a slow one is asked for twice.
 const ENOUGH: u64 = 20;
@@ -39,7 +38,7 @@ const MANY: usize = 4096;
 #[derive(Debug, Clone)]
 pub(super) struct Try {
     /// What is asked, of whichever endpoint.
-    pub(super) request: Request,
+    pub(super) request: UpstreamRequest,
     /// Where it can be asked.
     pub(super) targets: Arc<[Target]>,
     /// When nobody waits for it any more.
@@ -75,7 +74,7 @@ impl Tried {
 }
 
 impl Try {
-    pub(super) fn new(request: Request, fetch: &Fetch, deadline: Instant, tried: Arc<Mutex<Tried>>) -> Self {
+    pub(super) fn new(request: UpstreamRequest, fetch: &Fetch, deadline: Instant, tried: Arc<Mutex<Tried>>) -> Self {
         Self {
             request,
             targets: Arc::clone(&fetch.targets),
@@ -100,8 +99,8 @@ pub struct Services {
 /// One service.
 pub(super) struct Service {
     endpoints: Arc<Endpoints>,
-    allowance: twice::Shares,
-    stack: BoxCloneSyncService<Try, Response, BoxError>,
+    allowance: retry::Shares,
+    stack: BoxCloneSyncService<Try, UpstreamResponse, BoxError>,
 }
 
 /// What a service is known by: where anything of it is another, it is another one.
@@ -112,7 +111,7 @@ struct Rules {
     is_named: bool,
     upstreams: Vec<Name>,
     concurrency: u32,
-    withstand: Withstand,
+    withstand: Resilience,
 }
 
 impl Services {
@@ -140,7 +139,7 @@ impl Services {
 
 impl Service {
     fn new(rules: &Rules, ports: &Ports) -> Self {
-        let allowance = twice::Shares::default();
+        let allowance = retry::Shares::default();
         let endpoints = Arc::new(Endpoints::new(&rules.upstreams, rules.concurrency, rules.withstand.breaker, ports));
         let once_more = OnceMore(allowance.clone());
         let stack = ServiceBuilder::new()
@@ -161,7 +160,7 @@ impl Service {
     }
 
     /// Sends a request, and returns the head of the answer.
-    pub(super) async fn send(&self, wanted: Try) -> Result<Response, Failure> {
+    pub(super) async fn send(&self, wanted: Try) -> Result<UpstreamResponse, Failure> {
         self.allowance.earn();
         self.stack.clone().oneshot(wanted).await.map_err(|error| match error.downcast::<Failure>() {
             Ok(failure) => *failure,
@@ -169,3 +168,5 @@ impl Service {
         })
     }
 }
+mod concurrency;
+mod retry;

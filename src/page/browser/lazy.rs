@@ -5,7 +5,6 @@ use bytes::Bytes;
 
 use crate::page::html::escape;
 use crate::page::manifest::Manifest;
-use crate::page::request::fetch::Parameters;
 use crate::page::visit::context::Dimension;
 
 use super::scripts::Script;
@@ -18,7 +17,7 @@ pub const PREFIX: &str = "/_pasteup/fragment/";
 pub const PAGE: &str = "pasteup:page";
 
 /// Where a fragment with these parameters is served by itself, for a page of this pattern.
-pub(crate) fn address(manifest: &Manifest, parameters: &Parameters, page: &str) -> String {
+pub(crate) fn address(manifest: &Manifest, parameters: &[(String, String)], page: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(parameters);
     if manifest.context.contains(&Dimension::Page) {

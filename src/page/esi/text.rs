@@ -16,11 +16,11 @@ pub enum Piece {
 
 /// A text with variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Text {
+pub struct EsiText {
     pieces: Vec<Piece>,
 }
 
-impl Text {
+impl EsiText {
     /// Reads a text.
     ///
     /// # Errors
@@ -98,21 +98,21 @@ mod tests {
             ("$ (HTTP_HOST)", "$ (HTTP_HOST)"),
             ("$(TRICK)", "[$(HTTP_HOST)]"),
         ] {
-            let parsed = Text::parse(text).expect(text);
+            let parsed = EsiText::parse(text).expect(text);
             assert_eq!(parsed.render(&known(), brackets), rendered, "{text}");
         }
     }
 
     #[test]
     fn what_is_read_is_known_before() {
-        let text = Text::parse("a$(HTTP_COOKIE{id}|0)b$(HTTP_HOST)$(HTTP_HOST)").expect("a text");
+        let text = EsiText::parse("a$(HTTP_COOKIE{id}|0)b$(HTTP_HOST)$(HTTP_HOST)").expect("a text");
         let used: Vec<_> = text.used().collect();
         assert_eq!(used, [("HTTP_COOKIE", Some("id")), ("HTTP_HOST", None), ("HTTP_HOST", None)]);
     }
 
     #[test]
     fn a_mistake_has_its_place_in_the_whole_text() {
-        let mistake = Text::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
+        let mistake = EsiText::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
         assert_eq!(mistake.at, 25..36);
     }
 
@@ -126,12 +126,12 @@ mod tests {
         #[test]
         fn a_text_without_variables_is_kept(text in any::<String>()) {
             prop_assume!(!text.contains("$("));
-            prop_assert_eq!(Text::parse(&text).expect("a text").render(&known(), brackets), text);
+            prop_assert_eq!(EsiText::parse(&text).expect("a text").render(&known(), brackets), text);
         }
 
         #[test]
         fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), texts()]) {
-            match Text::parse(&text) {
+            match EsiText::parse(&text) {
                 Err(mistake) => prop_assert!(text.get(mistake.at.clone()).is_some(), "{:?}", mistake),
                 Ok(parsed) => {
                     let written = |piece: &Piece| match piece {
@@ -139,7 +139,7 @@ mod tests {
                         Piece::Variable(variable) => variable.to_string(),
                     };
                     let again: String = parsed.pieces().iter().map(written).collect();
-                    prop_assert_eq!(Text::parse(&again), Ok(parsed));
+                    prop_assert_eq!(EsiText::parse(&again), Ok(parsed));
                 }
             }
         }

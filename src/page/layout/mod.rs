@@ -12,4 +12,4 @@ pub mod assemble;
 
 pub use syntax::file::LayoutFile;
 pub use template::Template;
-pub use template::composition::{Composition, FragmentUse, Part, Service};
+pub use template::composition::{Composition, FragmentSource, FragmentUse, Segment};

@@ -10,7 +10,6 @@ use url::Url;
 
 use crate::page::html::escape;
 use crate::page::http::fields;
-use crate::page::request::fetch::Fetch;
 use crate::page::source::map::Set;
 
 /// The relations that are moved to the head.
@@ -35,21 +34,20 @@ pub struct Asset {
 impl Asset {
     /// Reads an answer's links, in their order.
     #[must_use]
-    pub fn read(headers: &HeaderMap, fetch: &Fetch) -> Box<[Self]> {
+    pub fn read(headers: &HeaderMap, url: &Url, service: Option<(&str, &Version)>) -> Box<[Self]> {
         let mut met = Set::default();
         fields::members(headers, &header::LINK)
-            .flat_map(|link| Self::link(link, fetch))
+            .flat_map(|link| Self::link(link, url, service))
             .filter(|asset| met.insert((asset.rel.clone(), asset.href.clone())))
             .take(MAX_LINKS)
             .collect()
     }
 
-    fn link(link: &str, fetch: &Fetch) -> Vec<Self> {
+    fn link(link: &str, url: &Url, service: Option<(&str, &Version)>) -> Vec<Self> {
         let parts = fields::split(link, b';').members;
         let Some((target, parameters)) = parts.split_first() else { return Vec::new() };
         let target = target.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
-        let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
-        let href = target.and_then(|target| public(target.trim(), &fetch.target().url, service));
+        let href = target.and_then(|target| public(target.trim(), url, service));
         let Some(href) = href else { return Vec::new() };
         let parameters: Vec<(String, Option<String>)> = parameters.iter().map(|text| fields::pair(text)).collect();
         // RFC 8288, 3.2: with an anchor it speaks of something else than this fragment.

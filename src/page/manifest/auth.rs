@@ -1,7 +1,7 @@
 //! How the compositor shows a nanoservice who it is: each service has its own way and secrets.
 
 use crate::page::source::secret::Reference;
-use crate::page::source::table::{self, Reader, Value, Wrong};
+use crate::page::source::table::{self, TableReader, Value, Wrong};
 
 /// How requests to a nanoservice show who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ impl Auth {
 }
 
 /// Reads `[auth]`.
-pub(super) fn auth(reader: &mut Reader<'_>) -> Option<Auth> {
+pub(super) fn auth(reader: &mut TableReader<'_>) -> Option<Auth> {
     reader.table("auth", |auth| {
         // Where there is a table, it says how: a token that is written and not sent helps nobody.
         let kinds = table::word(&["none", "bearer", "basic", "mtls", "signature"]);
@@ -99,7 +99,7 @@ pub(super) fn auth(reader: &mut Reader<'_>) -> Option<Auth> {
     })
 }
 
-fn needed<T>(auth: &mut Reader<'_>, key: &'static str, kind: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
+fn needed<T>(auth: &mut TableReader<'_>, key: &'static str, kind: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
     if auth.entry(key).is_none() {
         let at = auth.at().clone();
         auth.note(at, format!("`auth.{key}` is missing"), Some(format!("add a line `{key} = …`")));

@@ -2,7 +2,7 @@
 //! An example that the manifest itself refuses is a mistake, told at its place.
 
 use crate::page::source::names;
-use crate::page::source::table::{Data, Reader, Value};
+use crate::page::source::table::{Data, TableReader, Value};
 
 use super::param::{self, Param};
 
@@ -61,7 +61,7 @@ fn missing<'d>(declared: &'d [Param], given: &[(String, String)]) -> Option<&'d 
 }
 
 /// Reads `[[examples]]`, and holds each against the parameters that the manifest declares.
-pub(super) fn examples(reader: &mut Reader<'_>, declared: &[Param]) -> Vec<Example> {
+pub(super) fn examples(reader: &mut TableReader<'_>, declared: &[Param]) -> Vec<Example> {
     reader.tables("examples", |example| {
         let name = example.read("name", crate::page::source::table::text).unwrap_or_default();
         let at = example.at().clone();

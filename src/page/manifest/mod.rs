@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use semver::Version;
 
-use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use crate::page::source::names::{self, Name};
-use crate::page::source::table::{self, Reader, Table, Value, Wrong};
+use crate::page::source::table::{self, Table, TableReader, Value, Wrong};
 use crate::page::source::units;
 use crate::page::visit::context::{self, Dimension};
 
@@ -73,7 +73,7 @@ pub struct Manifest {
     /// All that it declares, as it was written.
     declared: Table,
     /// Where it was declared.
-    pub at: Spot,
+    pub at: SourceSpan,
 }
 
 /// How far a nanoservice is in its life.
@@ -189,7 +189,7 @@ impl Manifest {
     }
 
     fn read(table: &Table) -> (Option<Self>, Vec<Diagnostic>) {
-        let mut reader = Reader::new(table, Code::Manifest);
+        let mut reader = TableReader::new(table, Code::Manifest);
         let mut later = Vec::new();
         let name = required(&mut reader, "name", service_name);
         let version = required(&mut reader, "version", |value| {
@@ -308,7 +308,7 @@ impl Manifest {
 }
 
 /// Tells what endpoints name and no parameter is, where parameters are declared.
-fn undeclared(reader: &mut Reader<'_>, endpoints: &[Endpoint], params: &[Param]) {
+fn undeclared(reader: &mut TableReader<'_>, endpoints: &[Endpoint], params: &[Param]) {
     let Some(entry) = reader.entry("endpoint") else { return };
     for name in endpoints.iter().flat_map(Endpoint::parameters) {
         if !params.is_empty() && !params.iter().any(|param| param.name == *name) {
@@ -319,7 +319,7 @@ fn undeclared(reader: &mut Reader<'_>, endpoints: &[Endpoint], params: &[Param])
     }
 }
 
-fn cache_rules(cache: &mut Reader<'_>) -> CacheRules {
+fn cache_rules(cache: &mut TableReader<'_>) -> CacheRules {
     let rules = CacheRules {
         ttl: cache.read("ttl", table::duration),
         stale_while_revalidate: cache.read("stale_while_revalidate", table::duration),
@@ -340,8 +340,8 @@ fn cookie(value: &Value) -> Result<String, Wrong> {
     if context::is_token(&name) { Ok(name) } else { Err(Wrong::new(format!("`{name}` is no name of a cookie"))) }
 }
 
-fn head_of(table: &Table) -> Spot {
-    Spot::new(&table.at.source, 0..0)
+fn head_of(table: &Table) -> SourceSpan {
+    SourceSpan::new(&table.at.source, 0..0)
 }
 
 fn service_name(value: &Value) -> Result<Name, Wrong> {
@@ -353,9 +353,13 @@ fn service_name(value: &Value) -> Result<Name, Wrong> {
     }
 }
 
-fn required<T>(reader: &mut Reader<'_>, key: &'static str, kind: impl Fn(&Value) -> Result<T, Wrong>) -> Option<T> {
+fn required<T>(
+    reader: &mut TableReader<'_>,
+    key: &'static str,
+    kind: impl Fn(&Value) -> Result<T, Wrong>,
+) -> Option<T> {
     if reader.entry(key).is_none() {
-        let at = Spot { span: reader.at().span.start..reader.at().span.start, ..reader.at().clone() };
+        let at = SourceSpan { span: reader.at().span.start..reader.at().span.start, ..reader.at().clone() };
         reader.note(at, format!("`{key}` is missing"), Some(format!("add a line `{key} = …`")));
         return None;
     }

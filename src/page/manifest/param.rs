@@ -2,7 +2,7 @@
 
 use crate::page::source::diagnostic::Code;
 use crate::page::source::names;
-use crate::page::source::table::{self, Data, Reader, Value, Wrong};
+use crate::page::source::table::{self, Data, TableReader, Value, Wrong};
 
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,7 +104,7 @@ impl Param {
 }
 
 /// Reads `[params.*]`.
-pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
+pub(super) fn params(reader: &mut TableReader<'_>) -> Vec<Param> {
     let Some(entry) = reader.entry("params") else { return Vec::new() };
     let Data::Table(declared) = &entry.value.data else {
         reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
@@ -123,7 +123,7 @@ pub(super) fn params(reader: &mut Reader<'_>) -> Vec<Param> {
             reader.note(entry.value.at.clone(), format!("`params.{}` must be a table", entry.key), None);
             continue;
         };
-        let mut inner = Reader::new(table, Code::Manifest);
+        let mut inner = TableReader::new(table, Code::Manifest);
         let param = Param {
             name: entry.key.clone(),
             required: inner.read("required", table::boolean).unwrap_or_default(),

@@ -8,10 +8,10 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::page::plan::{Outcomes, Plan};
-use crate::page::policy::cache::directives::Never;
+use crate::page::policy::cache::directives::Uncacheable;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::answer::{Answer, Content};
 use crate::page::response::outcome::{Cache, Outcome, Shown, Standing};
+use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
@@ -38,12 +38,12 @@ pub struct Record {
     /// What it varies on.
     pub varies_on: Vec<String>,
     /// The layout's fragments in document order, and in each those that it asked for.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartRecord>,
 }
 
 /// What happened to one part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Part {
+pub struct PartRecord {
     /// Its name on this page.
     pub id: String,
     /// Its number among all parts of the page.
@@ -121,8 +121,8 @@ impl Record {
     }
 
     /// All parts, those that others asked for among them, in document order.
-    pub fn all(&self) -> impl Iterator<Item = &Part> {
-        let mut next: Vec<&Part> = self.parts.iter().rev().collect();
+    pub fn all(&self) -> impl Iterator<Item = &PartRecord> {
+        let mut next: Vec<&PartRecord> = self.parts.iter().rev().collect();
         std::iter::from_fn(move || {
             let part = next.pop()?;
             next.extend(part.parts.iter().rev());
@@ -134,7 +134,7 @@ impl Record {
     #[must_use]
     pub fn server_timing(&self) -> String {
         let total = format!("total;dur={}", self.took_ms);
-        let part = |part: &Part| {
+        let part = |part: &PartRecord| {
             let took = part.end_ms.unwrap_or_default() - part.start_ms.unwrap_or_default();
             let reason = part.reason.map(|reason| format!(", {reason}")).unwrap_or_default();
             let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
@@ -146,7 +146,7 @@ impl Record {
     /// `Cache-Status` (RFC 9211): of the page as a whole; a hit is one that nobody had to be asked for.
     #[must_use]
     pub fn cache_status(&self) -> String {
-        let looked_up: Vec<&Part> = self.all().filter(|part| part.cache.is_some()).collect();
+        let looked_up: Vec<&PartRecord> = self.all().filter(|part| part.cache.is_some()).collect();
         let are = |cache: Cache| looked_up.iter().filter(|part| part.cache == Some(cache.as_str())).count();
         let kept = are(Cache::Hit) + are(Cache::Stale);
         let detail = format!("detail=\"{kept} of {} parts were kept\"", looked_up.len());
@@ -163,9 +163,9 @@ impl Record {
 }
 
 /// What stands in a hole, or in the layout.
-fn parts(plan: &Plan, outcomes: &Outcomes, inside: &Inside, within: Option<usize>, began: Instant) -> Vec<Part> {
+fn parts(plan: &Plan, outcomes: &Outcomes, inside: &Inside, within: Option<usize>, began: Instant) -> Vec<PartRecord> {
     let here = inside.get(&within).into_iter().flatten();
-    here.map(|hole| Part {
+    here.map(|hole| PartRecord {
         parts: parts(plan, outcomes, inside, Some(*hole), began),
         ..part(plan, outcomes, *hole, began)
     })
@@ -183,7 +183,7 @@ fn inside(plan: &Plan, order: &[usize]) -> Inside {
     inside
 }
 
-fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
+fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRecord {
     let (one, fetch) = (&plan.holes[hole], plan.of(hole));
     let (manifest, at) = (plan.service(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
@@ -193,7 +193,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> Part {
     let since = |instant: Instant| milliseconds(instant.saturating_duration_since(began));
     let only = |fetch: &Fetch| (fetch.targets.len() == 1).then(|| fetch.target().upstream.to_string());
     let lifetime = fetch.zip(answer).map(|(fetch, answer)| answer.lifetime(fetch).fresh);
-    Part {
+    PartRecord {
         id: one.id.to_string(),
         number: hole,
         fragment: plan.service_name(hole).to_string(),
@@ -284,7 +284,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keep {
     kept: bool,
-    never: Option<Never>,
+    never: Option<Uncacheable>,
     no_cache: bool,
     fresh: Duration,
     max_age: Option<Duration>,
@@ -297,7 +297,7 @@ pub struct Keep {
 impl Keep {
     /// By whose word an answer to a fetch is.
     #[must_use]
-    pub fn of(answer: &Answer, fetch: &Fetch) -> Self {
+    pub fn of(answer: &ParsedResponse, fetch: &Fetch) -> Self {
         let (stated, rules) = (&answer.stated.here, &fetch.rules);
         let lifetime = answer.lifetime(fetch);
         Self {

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use crate::page::browser::late::Names;
 use crate::page::browser::lazy;
 use crate::page::html::text::{Text, concat};
-use crate::page::layout::Part;
+use crate::page::layout::Segment;
 use crate::page::layout::syntax::node::Load;
 use crate::page::manifest::assets::Asset;
 use crate::page::plan::{Outcomes, Plan, Scope};
-use crate::page::response::answer::Content;
 use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::response::parsed::Content;
 use crate::page::source::map::Set;
 
 /// The page's chunks, in order. All outcomes that it needs are known.
@@ -86,14 +86,14 @@ pub struct Stitcher {
 
 /// A place among parts.
 struct Place {
-    parts: Arc<[Part]>,
+    parts: Arc<[Segment]>,
     scope: Scope,
     /// What comes next.
     at: usize,
 }
 
 impl Place {
-    fn start((parts, scope): (&Arc<[Part]>, Scope)) -> Self {
+    fn start((parts, scope): (&Arc<[Segment]>, Scope)) -> Self {
         Self { parts: Arc::clone(parts), scope, at: 0 }
     }
 }
@@ -147,42 +147,42 @@ impl Stitcher {
             };
             let mut close = None;
             let inside = match part {
-                Part::Text(text) => {
+                Segment::Text(text) => {
                     chunks.push(text.into());
                     None
                 }
-                Part::When(condition, inside) => {
+                Segment::When(condition, inside) => {
                     plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
                 }
-                Part::Value(value) => {
+                Segment::Value(value) => {
                     chunks.push(plan.value(scope, value).into());
                     None
                 }
-                Part::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
+                Segment::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
                     Some(failed) => Some(Place::start((if failed { &except } else { &attempt }, scope))),
                     None => break,
                 },
-                Part::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
-                Part::Assets => {
+                Segment::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
+                Segment::Assets => {
                     let assets = self.all_assets(plan, outcomes);
                     chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets).into()));
                     None
                 }
-                Part::Late => {
+                Segment::Late => {
                     self.send_late(plan, outcomes, chunks);
                     if !self.waiting.is_empty() {
                         break;
                     }
                     None
                 }
-                Part::Fragment(fragment) => match plan.hole(scope, fragment) {
+                Segment::Fragment(fragment) => match plan.hole(scope, fragment) {
                     Err(fallback) => Some(Place::start((fallback, scope))),
                     Ok(hole) if plan.lazy(hole).is_some() => {
                         let (open, behind) = plan.around_lazy(hole).unwrap_or_default();
                         let (mark, end) = self.marks(hole).unzip();
                         chunks.extend(mark.map(Text::from));
                         chunks.push(open.into());
-                        let behind = [behind].into_iter().chain(end).map(Part::Text).collect();
+                        let behind = [behind].into_iter().chain(end).map(Segment::Text).collect();
                         close = Some(Place::start((&behind, scope)));
                         Some(Place::start(plan.fallback(hole)))
                     }
@@ -190,7 +190,7 @@ impl Stitcher {
                         (Some(outcome), _) => {
                             if let Some((mark, end)) = self.marks(hole) {
                                 chunks.push(mark.into());
-                                close = Some(Place::start((&Arc::from([Part::Text(end)]), scope)));
+                                close = Some(Place::start((&Arc::from([Segment::Text(end)]), scope)));
                             }
                             self.shown(plan, hole, outcome, chunks)
                         }

@@ -4,8 +4,8 @@
 use http::StatusCode;
 
 use crate::page::plan::{Outcomes, Plan};
-use crate::page::response::answer::Content;
 use crate::page::response::outcome::{Outcome, Shown};
+use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
 /// What the page is.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::page::browser::lazy;
 use crate::page::layout::syntax::node::Load;
 use crate::page::layout::template::composition::decide;
-use crate::page::policy::cache::freshness::Rules;
+use crate::page::policy::cache::freshness::FreshnessRules;
 use crate::page::request::defaults::Defaults;
 use crate::page::request::fetch::{Fetch, Origin, parameters};
 use crate::page::request::include::Includer;
@@ -26,7 +26,7 @@ use crate::page::visit::context::{Conditions, Dimension, Visit};
 
 use super::esi;
 use super::esi::request::Values;
-use super::layout::{Composition, FragmentUse, Service, Template};
+use super::layout::{Composition, FragmentSource, FragmentUse, Template};
 use super::manifest::Manifest;
 
 /// One outcome a hole, by its index in [`Plan::holes`]; `None` for one that is not known yet, or not
@@ -83,9 +83,9 @@ impl Hole {
     #[must_use]
     pub fn label(&self) -> Name {
         match &self.fragment.service {
-            Service::Wanted(name, _) => Arc::clone(name),
-            Service::Included { .. } => Arc::clone(&self.fragment.id),
-            Service::Named(_) | Service::Source(_) => Arc::clone(&self.id),
+            FragmentSource::Wanted(name, _) => Arc::clone(name),
+            FragmentSource::Included { .. } => Arc::clone(&self.fragment.id),
+            FragmentSource::Named(_) | FragmentSource::Source(_) => Arc::clone(&self.id),
         }
     }
 }
@@ -117,7 +117,7 @@ pub struct Plan {
     values: Vec<Bytes>,
     /// Something is tried, for which there is something else.
     has_tries: bool,
-    known: Map<(Key, Rules, Duration), usize>,
+    known: Map<(Key, FreshnessRules, Duration), usize>,
     /// How many holes each name has.
     named: Map<Name, usize>,
     defaults: Arc<Defaults>,
@@ -258,15 +258,15 @@ impl Plan {
 
     fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Arc<Fetch>, Reason> {
         match &fragment.service {
-            Service::Named(manifest) => fragment.fetch(Origin::Named(manifest), &self.visit, &self.defaults),
-            Service::Source(url) => fragment.fetch(Origin::Source(url), &self.visit, &self.defaults),
-            Service::Wanted(name, range) => {
+            FragmentSource::Named(manifest) => fragment.fetch(Origin::Named(manifest), &self.visit, &self.defaults),
+            FragmentSource::Source(url) => fragment.fetch(Origin::Source(url), &self.visit, &self.defaults),
+            FragmentSource::Wanted(name, range) => {
                 let wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
                 let fetch = Fetch::new(fragment, Origin::Named(wanted), &self.visit, &self.defaults)?;
                 // What answers call their fragments is no label for metrics: there is no end of such names.
                 Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))
             }
-            Service::Included { src, .. } => {
+            FragmentSource::Included { src, .. } => {
                 let parent = within.and_then(|hole| self.of(hole));
                 let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
                 by.fetch(fragment, src, variables, &self.visit, &self.defaults).map(Arc::new)

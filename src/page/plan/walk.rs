@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::page::browser::lazy;
 use crate::page::html::text::Text;
-use crate::page::layout::{Composition, Part, Service};
+use crate::page::layout::{Composition, FragmentSource, Segment};
 use crate::page::manifest::Manifest;
 use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::source::reason::Reason;
@@ -17,7 +17,7 @@ use super::{Outcomes, Plan, Scope, Slot};
 impl Plan {
     /// The page, in order.
     #[must_use]
-    pub fn page(&self) -> (Arc<[Part]>, Scope) {
+    pub fn page(&self) -> (Arc<[Segment]>, Scope) {
         (Arc::clone(&self.template.html.parts), Scope { holes: Some(0), conditions: 0, values: 0, within: None })
     }
 
@@ -25,7 +25,7 @@ impl Plan {
     ///
     /// # Errors
     /// It is one too many: its fallback.
-    pub fn hole(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Part]>> {
+    pub fn hole(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Segment]>> {
         scope.holes.map(|first| first + fragment).ok_or_else(|| {
             let asked = scope.within.and_then(|hole| self.holes[hole].grown.as_ref());
             let (html, _) = asked.expect("only what an answer asks for is too many");
@@ -75,7 +75,7 @@ impl Plan {
 
     /// What fills a slot of some parts: what the layout put there, or else its default.
     #[must_use]
-    pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Part]>) -> (&'p Arc<[Part]>, Scope) {
+    pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Segment]>) -> (&'p Arc<[Segment]>, Scope) {
         let around = scope.within.map(|hole| &self.holes[hole]);
         let filled = around.and_then(|hole| Some((hole.fragment.fills.get(name)?, hole.scope)));
         filled.unwrap_or((default, scope))
@@ -83,14 +83,14 @@ impl Plan {
 
     /// What stands in a hole when nothing better can.
     #[must_use]
-    pub fn fallback(&self, hole: usize) -> (&Arc<[Part]>, Scope) {
+    pub fn fallback(&self, hole: usize) -> (&Arc<[Segment]>, Scope) {
         let hole = &self.holes[hole];
         (&hole.fragment.fallback, hole.scope)
     }
 
     /// What stands in a hole, where that is made of parts: its fallback, or an answer that asks for others.
     #[must_use]
-    pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Part]>, Scope)> {
+    pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Segment]>, Scope)> {
         match outcome.shown {
             Shown::Fallback => Some(self.fallback(hole)),
             Shown::Fresh | Shown::Stale => self.holes[hole].grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
@@ -122,7 +122,7 @@ impl Plan {
         met.filter(|hole| outcomes[*hole].is_none()).flat_map(|hole| self.with_fills(hole)).collect()
     }
 
-    fn needed(&self, parts: &[Part], scope: Scope) -> Vec<usize> {
+    fn needed(&self, parts: &[Segment], scope: Scope) -> Vec<usize> {
         let mut found = Vec::new();
         self.walk(parts, scope, &Vec::new(), &mut |hole| found.extend(self.with_fills(hole)));
         found
@@ -162,18 +162,18 @@ impl Plan {
         self.plainly(parts, scope, chunks);
     }
 
-    fn plainly(&self, parts: &[Part], scope: Scope, chunks: &mut Vec<Text>) {
+    fn plainly(&self, parts: &[Segment], scope: Scope, chunks: &mut Vec<Text>) {
         for part in parts {
             match part {
-                Part::Text(text) => chunks.push(text.clone().into()),
-                Part::When(condition, inside) if self.is_shown(scope, *condition) => {
+                Segment::Text(text) => chunks.push(text.clone().into()),
+                Segment::When(condition, inside) if self.is_shown(scope, *condition) => {
                     self.plainly(inside, scope, chunks);
                 }
-                Part::Slot(name, default) => {
+                Segment::Slot(name, default) => {
                     let (inside, scope) = self.filling(scope, name, default);
                     self.plainly(inside, scope, chunks);
                 }
-                Part::Fragment(fragment) => match self.hole(scope, *fragment) {
+                Segment::Fragment(fragment) => match self.hole(scope, *fragment) {
                     Ok(hole) if self.holes[hole].slot == Slot::Dropped => {}
                     Ok(hole) => {
                         let (open, close) = self.around_lazy(hole).unzip();
@@ -183,9 +183,9 @@ impl Plan {
                     }
                     Err(fallback) => self.plainly(fallback, scope, chunks),
                 },
-                Part::Value(value) => chunks.push(self.value(scope, *value).into()),
-                Part::Try(attempt, _) => self.plainly(attempt, scope, chunks),
-                Part::When(..) | Part::Assets | Part::Late => {}
+                Segment::Value(value) => chunks.push(self.value(scope, *value).into()),
+                Segment::Try(attempt, _) => self.plainly(attempt, scope, chunks),
+                Segment::When(..) | Segment::Assets | Segment::Late => {}
             }
         }
     }
@@ -228,24 +228,24 @@ impl Plan {
     }
 
     /// Meets the holes of some parts in document order, and goes into those whose outcomes are known.
-    fn walk(&self, parts: &[Part], scope: Scope, outcomes: &Outcomes, meet: &mut impl FnMut(usize)) {
+    fn walk(&self, parts: &[Segment], scope: Scope, outcomes: &Outcomes, meet: &mut impl FnMut(usize)) {
         for part in parts {
             match part {
-                Part::Text(_) | Part::Value(_) | Part::Assets | Part::Late => {}
-                Part::When(condition, inside) => {
+                Segment::Text(_) | Segment::Value(_) | Segment::Assets | Segment::Late => {}
+                Segment::When(condition, inside) => {
                     if self.is_shown(scope, *condition) {
                         self.walk(inside, scope, outcomes, meet);
                     }
                 }
-                Part::Try(attempt, except) => {
+                Segment::Try(attempt, except) => {
                     let failed = self.has_failed(attempt, scope, outcomes) == Some(true);
                     self.walk(if failed { except } else { attempt }, scope, outcomes, meet);
                 }
-                Part::Slot(name, default) => {
+                Segment::Slot(name, default) => {
                     let (inside, scope) = self.filling(scope, name, default);
                     self.walk(inside, scope, outcomes, meet);
                 }
-                Part::Fragment(fragment) => {
+                Segment::Fragment(fragment) => {
                     let inside = match self.hole(scope, *fragment) {
                         Ok(hole) if self.lazy(hole).is_some() => {
                             meet(hole);
@@ -268,26 +268,28 @@ impl Plan {
 
     /// Whether an include among some parts has failed. `None`: that is not known yet.
     #[must_use]
-    pub fn has_failed(&self, parts: &[Part], scope: Scope, outcomes: &Outcomes) -> Option<bool> {
+    pub fn has_failed(&self, parts: &[Segment], scope: Scope, outcomes: &Outcomes) -> Option<bool> {
         let mut known = Some(false);
         for part in parts {
             let failed = match part {
-                Part::When(condition, inside) if self.is_shown(scope, *condition) => {
+                Segment::When(condition, inside) if self.is_shown(scope, *condition) => {
                     self.has_failed(inside, scope, outcomes)
                 }
-                Part::Try(attempt, except) => match self.has_failed(attempt, scope, outcomes) {
+                Segment::Try(attempt, except) => match self.has_failed(attempt, scope, outcomes) {
                     Some(true) => self.has_failed(except, scope, outcomes),
                     other => other,
                 },
-                Part::Slot(name, default) => {
+                Segment::Slot(name, default) => {
                     let (inside, scope) = self.filling(scope, name, default);
                     self.has_failed(inside, scope, outcomes)
                 }
-                Part::Fragment(fragment) => match self.hole(scope, *fragment) {
+                Segment::Fragment(fragment) => match self.hole(scope, *fragment) {
                     Ok(hole) => self.include_failed(hole, outcomes),
                     Err(_) => Some(true),
                 },
-                Part::Text(_) | Part::Value(_) | Part::When(..) | Part::Assets | Part::Late => Some(false),
+                Segment::Text(_) | Segment::Value(_) | Segment::When(..) | Segment::Assets | Segment::Late => {
+                    Some(false)
+                }
             };
             match failed {
                 Some(true) => return failed,
@@ -301,7 +303,7 @@ impl Plan {
     /// Whether a hole is an include that failed, and its `alt` too.
     fn include_failed(&self, hole: usize, outcomes: &Outcomes) -> Option<bool> {
         let one = &self.holes[hole];
-        let Service::Included { goes_on: false, .. } = one.fragment.service else { return Some(false) };
+        let FragmentSource::Included { goes_on: false, .. } = one.fragment.service else { return Some(false) };
         let outcome = outcomes.get(hole).and_then(Option::as_ref)?;
         match outcome.shown {
             Shown::Fresh | Shown::Stale => Some(false),

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use crate::page::manifest::Boundary;
-
-use super::fetch::Withstand;
+use crate::page::policy::resilience::Resilience;
 
 /// What holds where neither layout nor manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +30,7 @@ pub struct Defaults {
     /// Bytes of one page.
     pub max_page_bytes: u64,
     /// What is done about services that are in trouble.
-    pub withstand: Withstand,
+    pub withstand: Resilience,
 }
 
 impl Default for Defaults {
@@ -47,7 +46,7 @@ impl Default for Defaults {
             max_depth: 3,
             max_fragments: 1000,
             max_page_bytes: 16 << 20,
-            withstand: Withstand::default(),
+            withstand: Resilience::default(),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::page::layout::FragmentUse;
-use crate::page::layout::syntax::node::Piece;
+use crate::page::layout::syntax::node::ParameterPiece;
 use crate::page::manifest::{Boundary, Endpoint, Manifest};
 use crate::page::policy::cache::freshness;
-use crate::page::policy::resilience::breaker::Rules;
+use crate::page::policy::resilience::Resilience;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 use crate::page::visit::context::{Dimension, Visit};
@@ -41,7 +41,7 @@ pub struct Fetch {
     /// Declared context, and no other header of a reader.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long the answer is kept.
-    pub rules: freshness::Rules,
+    pub rules: freshness::FreshnessRules,
     /// From sending the request to the last body byte.
     pub timeout: Duration,
     /// How long the nanoservice may take by its own word: a layout may have less time.
@@ -53,7 +53,7 @@ pub struct Fetch {
     /// Fetches of one endpoint at once.
     pub concurrency: u32,
     /// What is done about a service that is in trouble.
-    pub withstand: Withstand,
+    pub withstand: Resilience,
     /// What is asked for.
     pub wants: Wants,
     /// What the answer's HTML may do to a page.
@@ -70,22 +70,6 @@ pub struct Target {
     pub upstream: Name,
     /// The whole URL.
     pub url: Url,
-}
-
-/// What is done about services that are in trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Withstand {
-    /// How often a request is tried again that got no answer, all within its one timeout.
-    pub retries: u32,
-    /// When an endpoint is shut out.
-    pub breaker: Rules,
-}
-
-impl Default for Withstand {
-    fn default() -> Self {
-        let breaker = Rules { failures: 5, pause: Duration::from_secs(1), longest: Duration::from_secs(30) };
-        Self { retries: 1, breaker }
-    }
 }
 
 /// What a nanoservice is asked for.
@@ -149,7 +133,7 @@ pub(crate) fn sourced(
         service,
         targets: Arc::from([Target { upstream, url }]),
         headers: Vec::new(),
-        rules: freshness::Rules {
+        rules: freshness::FreshnessRules {
             ttl: fragment.ttl,
             default_ttl: defaults.ttl,
             max_ttl: None,
@@ -224,7 +208,7 @@ pub(crate) fn of_service(
         service: Arc::clone(&manifest.name),
         targets,
         headers,
-        rules: freshness::Rules {
+        rules: freshness::FreshnessRules {
             ttl: fragment.ttl,
             default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
             max_ttl: manifest.cache.max_ttl,
@@ -266,7 +250,7 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
         service: Arc::clone(&manifest.name),
         targets,
         headers: Vec::new(),
-        rules: freshness::Rules {
+        rules: freshness::FreshnessRules {
             ttl: None,
             default_ttl: manifest.cache.ttl.unwrap_or(defaults.ttl),
             max_ttl: manifest.cache.max_ttl,
@@ -294,9 +278,9 @@ pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
             let mut value = String::new();
             for piece in pieces {
                 match piece {
-                    Piece::Literal(text) => value.push_str(text),
-                    Piece::Placeholder(name) => value.push_str(visit.parameter(name)?),
-                    Piece::OneOf(name, values) => {
+                    ParameterPiece::Literal(text) => value.push_str(text),
+                    ParameterPiece::Placeholder(name) => value.push_str(visit.parameter(name)?),
+                    ParameterPiece::OneOf(name, values) => {
                         let given = visit.parameter(name)?;
                         value.push_str(values.iter().find(|value| *value == given)?);
                     }
@@ -356,8 +340,8 @@ fn value(dimension: &Dimension, visit: &Visit) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::layout::Service;
-    use crate::page::source::diagnostic::{Source, Spot};
+    use crate::page::layout::FragmentSource;
+    use crate::page::source::diagnostic::{Source, SourceSpan};
     use crate::page::visit::context::{Device, Reader};
     use proptest::prelude::*;
 
@@ -409,8 +393,8 @@ mod tests {
     }
 
     fn fragment(manifest: &Arc<Manifest>, path: String) -> FragmentUse {
-        let (service, at) = (Service::Named(Arc::clone(manifest)), Spot::new(&Source::new("a", ""), 0..0));
-        let parameters = vec![("p".to_owned(), vec![Piece::Literal(path)])];
+        let (service, at) = (FragmentSource::Named(Arc::clone(manifest)), SourceSpan::new(&Source::new("a", ""), 0..0));
+        let parameters = vec![("p".to_owned(), vec![ParameterPiece::Literal(path)])];
         FragmentUse { parameters, ..FragmentUse::new(Name::from("a"), service, at) }
     }
 

@@ -4,7 +4,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::page::esi::request::Values;
-use crate::page::esi::text::{Piece, Text};
+use crate::page::esi::text::{EsiText, Piece};
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::upstreams::{self, Allowed};
 use crate::page::source::reason::Reason;
@@ -33,7 +33,7 @@ impl Includer<'_> {
     pub fn fetch(
         &self,
         fragment: &FragmentUse,
-        src: &Text,
+        src: &EsiText,
         variables: &Values,
         visit: &Visit,
         defaults: &Defaults,

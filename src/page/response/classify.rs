@@ -8,7 +8,7 @@ use crate::page::http::fields::MediaType;
 use crate::page::request::fetch::Wants;
 use crate::page::source::reason::Reason;
 
-use super::answer::{Content, Failure};
+use super::parsed::{Content, Failure};
 
 /// What the head of an answer tells about its body.
 #[derive(Debug, Clone, PartialEq, Eq)]

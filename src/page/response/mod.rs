@@ -3,6 +3,5 @@
 
 pub mod classify;
 
-pub mod answer;
-
 pub mod outcome;
+pub mod parsed;

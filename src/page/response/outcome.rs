@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::page::source::names::Name;
 use crate::page::source::reason::{Reason, words};
 
-use super::answer::Answer;
+use super::parsed::ParsedResponse;
 
 words! {
     /// What stands in a fragment's place.
@@ -34,13 +34,13 @@ pub struct Outcome {
     /// Why it is not fresh.
     pub reason: Option<Reason>,
     /// What was answered, where it decides what is shown or which status the page gets.
-    pub answer: Option<Arc<Answer>>,
+    pub answer: Option<Arc<ParsedResponse>>,
     /// Until when it stays fresh; `None` where it is not.
     pub fresh_until: Option<Instant>,
     /// Until when it is kept and looking it up comes to the same; `None` where it is not kept.
     pub steady_until: Option<Instant>,
     /// How it came to be; `None` where nothing was looked up.
-    pub course: Option<Arc<Course>>,
+    pub course: Option<Arc<LookupTiming>>,
 }
 
 words! {
@@ -59,7 +59,7 @@ words! {
 
 /// How an outcome came to be: measured once, as it happened.
 #[derive(Debug, Clone)]
-pub struct Course {
+pub struct LookupTiming {
     /// When it was looked up.
     pub began: Instant,
     /// When its outcome was known.
@@ -69,7 +69,7 @@ pub struct Course {
     /// How long ago a kept answer came in.
     pub age: Option<Duration>,
     /// The last request that was made for it, where there was one.
-    pub sent: Option<Arc<Sent>>,
+    pub sent: Option<Arc<Attempt>>,
     /// Its place in the page's trace, where a nanoservice was asked; that is the parent that the nanoservice was told,
     /// unless somebody else had asked already.
     pub span: Option<Span>,
@@ -90,7 +90,7 @@ pub struct Span {
 
 /// A request to a nanoservice, and what became of it.
 #[derive(Debug, Clone)]
-pub struct Sent {
+pub struct Attempt {
     /// When it was sent.
     pub began: Instant,
     /// When the head of the answer came.
@@ -140,19 +140,19 @@ pub fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
 }
 
 impl Outcome {
-    const fn new(shown: Shown, reason: Option<Reason>, answer: Option<Arc<Answer>>) -> Self {
+    const fn new(shown: Shown, reason: Option<Reason>, answer: Option<Arc<ParsedResponse>>) -> Self {
         Self { shown, reason, answer, fresh_until: None, steady_until: None, course: None }
     }
 
     /// A fresh copy.
     #[must_use]
-    pub fn fresh(answer: Arc<Answer>, until: Instant) -> Self {
+    pub fn fresh(answer: Arc<ParsedResponse>, until: Instant) -> Self {
         Self { fresh_until: Some(until), ..Self::new(Shown::Fresh, None, Some(answer)) }
     }
 
     /// An old copy.
     #[must_use]
-    pub fn stale(answer: Arc<Answer>, reason: Reason) -> Self {
+    pub fn stale(answer: Arc<ParsedResponse>, reason: Reason) -> Self {
         Self::new(Shown::Stale, Some(reason), Some(answer))
     }
 

@@ -58,14 +58,14 @@ impl Source {
 
 /// A place in a source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Spot {
+pub struct SourceSpan {
     /// The file.
     pub source: Arc<Source>,
     /// Bytes of it.
     pub span: Range<usize>,
 }
 
-impl Spot {
+impl SourceSpan {
     /// A place in a source.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
@@ -82,7 +82,7 @@ pub struct Located<T> {
     /// What was written.
     pub value: T,
     /// Where.
-    pub at: Spot,
+    pub at: SourceSpan,
 }
 
 /// Whether a mistake keeps a file from going live.
@@ -195,7 +195,7 @@ pub struct Diagnostic {
     /// What kind.
     pub code: Code,
     /// Where.
-    pub at: Spot,
+    pub at: SourceSpan,
     /// What is wrong, in a sentence without a full stop.
     pub message: String,
     /// What to do about it.
@@ -204,7 +204,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A mistake without advice.
-    pub fn new(code: Code, at: Spot, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, at: SourceSpan, message: impl Into<String>) -> Self {
         Self { code, at, message: message.into(), help: None }
     }
 
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn of_very_many_mistakes_the_rest_is_counted() {
         let source = Source::new("a", "x".repeat(500));
-        let one = |at: usize, code| Diagnostic::new(code, Spot::new(&source, at..at + 1), "wrong");
+        let one = |at: usize, code| Diagnostic::new(code, SourceSpan::new(&source, at..at + 1), "wrong");
         let mut problems: Vec<_> = (0..300).map(|at| one(at, Code::NotYet)).collect();
         problems.extend((400..410).map(|at| one(at, Code::BadValue)));
         tidy(&mut problems);

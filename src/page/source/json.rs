@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::diagnostic::{Code, Diagnostic, Source, Spot};
+use super::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use super::table::{Data, Entry, Table, Value};
 
 /// Objects and lists inside each other, at most.
@@ -23,14 +23,15 @@ pub fn object(source: &Arc<Source>, code: Code) -> Result<Table, Diagnostic> {
         let at = offset(&source.text, error.line(), error.column());
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-        Diagnostic::new(code, Spot::new(source, at..at), message).help("this is JSON: {\"fragments\": [{…}, {…}]}")
+        Diagnostic::new(code, SourceSpan::new(source, at..at), message)
+            .help("this is JSON: {\"fragments\": [{…}, {…}]}")
     };
     let raw: &RawValue = serde_json::from_str(&source.text).map_err(|error| wrong(&error))?;
     match value(source, raw, 0).map_err(|error| wrong(&error))? {
         Some(Value { data: Data::Table(table), .. }) => Ok(table),
         _ => {
             let message = "this must be an object";
-            Err(Diagnostic::new(code, Spot::new(source, 0..0), message).help("write {\"fragments\": […]}"))
+            Err(Diagnostic::new(code, SourceSpan::new(source, 0..0), message).help("write {\"fragments\": […]}"))
         }
     }
 }
@@ -48,7 +49,7 @@ fn span(source: &Source, raw: &RawValue) -> Range<usize> {
 }
 
 fn value(source: &Arc<Source>, raw: &RawValue, depth: usize) -> serde_json::Result<Option<Value>> {
-    let at = Spot::new(source, span(source, raw));
+    let at = SourceSpan::new(source, span(source, raw));
     let text = raw.get();
     if depth > MAX_DEPTH {
         return Err(serde::de::Error::custom("too many lists and objects inside each other"));
@@ -72,7 +73,7 @@ fn value(source: &Arc<Source>, raw: &RawValue, depth: usize) -> serde_json::Resu
     Ok(Some(Value { data, at }))
 }
 
-fn table(source: &Arc<Source>, raw: &RawValue, at: Spot, depth: usize) -> serde_json::Result<Table> {
+fn table(source: &Arc<Source>, raw: &RawValue, at: SourceSpan, depth: usize) -> serde_json::Result<Table> {
     let Members(members) = serde_json::from_str(raw.get())?;
     let mut entries = Vec::new();
     for (key, raw) in members {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Code, Diagnostic, Source, Spot};
+use super::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use super::names;
 use super::units;
 
@@ -19,7 +19,7 @@ pub struct Value {
     /// What it is.
     pub data: Data,
     /// Where it is.
-    pub at: Spot,
+    pub at: SourceSpan,
 }
 
 /// The kinds of values.
@@ -49,7 +49,7 @@ pub struct Table {
     /// The entries.
     pub entries: Vec<Entry>,
     /// The whole table's place.
-    pub at: Spot,
+    pub at: SourceSpan,
 }
 
 /// A key and its value.
@@ -58,7 +58,7 @@ pub struct Entry {
     /// The key.
     pub key: String,
     /// Where the key stands.
-    pub key_at: Spot,
+    pub key_at: SourceSpan,
     /// The value.
     pub value: Value,
 }
@@ -71,7 +71,7 @@ pub struct Wrong {
     /// What to do.
     pub help: Option<String>,
     /// Where exactly, if it is only a part of the value.
-    pub at: Option<Spot>,
+    pub at: Option<SourceSpan>,
 }
 
 impl<E: std::error::Error> From<E> for Wrong {
@@ -96,7 +96,7 @@ impl Table {
     /// An empty table at the start of a file.
     #[must_use]
     pub fn empty(source: &Arc<Source>) -> Self {
-        Self { entries: Vec::new(), at: Spot::new(source, 0..0) }
+        Self { entries: Vec::new(), at: SourceSpan::new(source, 0..0) }
     }
 
     /// Parses the TOML in `source.text[from..to]`. Every syntax error is a diagnostic, and what
@@ -109,7 +109,7 @@ impl Table {
             .iter()
             .map(|error| {
                 let span = error.span().unwrap_or(0..0);
-                let at = Spot::new(source, span.start + range.start..span.end + range.start);
+                let at = SourceSpan::new(source, span.start + range.start..span.end + range.start);
                 Diagnostic::new(code, at, one_line(error.message()))
                     .help("this is TOML: `key = \"text\"`, `key = 5`, `key = true`, `key = [\"a\", \"b\"]` (toml.io)")
             })
@@ -156,7 +156,7 @@ fn one_line(message: &str) -> String {
 }
 
 fn convert_table(source: &Arc<Source>, base: usize, table: &DeTable<'_>, span: std::ops::Range<usize>) -> Table {
-    let spot = |span: std::ops::Range<usize>| Spot::new(source, span.start + base..span.end + base);
+    let spot = |span: std::ops::Range<usize>| SourceSpan::new(source, span.start + base..span.end + base);
     let mut entries: Vec<Entry> = table
         .iter()
         .map(|(key, value)| Entry {
@@ -184,7 +184,7 @@ fn convert(source: &Arc<Source>, base: usize, value: &DeValue<'_>, span: std::op
         }
         DeValue::Table(table) => Data::Table(convert_table(source, base, table, span.clone())),
     };
-    Value { data, at: Spot::new(source, span.start + base..span.end + base) }
+    Value { data, at: SourceSpan::new(source, span.start + base..span.end + base) }
 }
 
 impl Value {
@@ -200,7 +200,7 @@ impl Value {
     }
 
     /// Puts a value, and all items of a list, somewhere else.
-    fn at(self, at: &Spot) -> Self {
+    fn at(self, at: &SourceSpan) -> Self {
         let data = match self.data {
             Data::List(items) => Data::List(items.into_iter().map(|item| item.at(at)).collect()),
             other => other,
@@ -228,14 +228,14 @@ impl Data {
 pub const UNKNOWN_KEY: &str = "unknown key";
 
 /// Reads the keys of one table and remembers which were asked for.
-pub struct Reader<'t> {
+pub struct TableReader<'t> {
     table: &'t Table,
     code: Code,
     known: Vec<&'static str>,
     problems: Vec<Diagnostic>,
 }
 
-impl<'t> Reader<'t> {
+impl<'t> TableReader<'t> {
     /// Starts to read a table; mistakes get `code`.
     #[must_use]
     pub const fn new(table: &'t Table, code: Code) -> Self {
@@ -269,7 +269,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads a table below a key by its own reader. An absent table is read as an empty one.
-    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut TableReader<'_>) -> T) -> T {
         let absent = Table { entries: Vec::new(), at: self.table.at.clone() };
         let table = match self.entry(key).map(|entry| &entry.value) {
             None => &absent,
@@ -280,14 +280,14 @@ impl<'t> Reader<'t> {
                 &absent
             }
         };
-        let mut reader = Reader::new(table, self.code);
+        let mut reader = TableReader::new(table, self.code);
         let value = read(&mut reader);
         self.problems.extend(reader.finish());
         value
     }
 
     /// Reads each table of a list of tables. A key that is absent is an empty list.
-    pub fn tables<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Reader<'_>) -> T) -> Vec<T> {
+    pub fn tables<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut TableReader<'_>) -> T) -> Vec<T> {
         let Some(entry) = self.entry(key) else { return Vec::new() };
         let Data::List(items) = &entry.value.data else {
             self.note(
@@ -300,7 +300,7 @@ impl<'t> Reader<'t> {
         let mut all = Vec::new();
         for item in items {
             if let Data::Table(table) = &item.data {
-                let mut reader = Reader::new(table, self.code);
+                let mut reader = TableReader::new(table, self.code);
                 all.push(read(&mut reader));
                 self.problems.extend(reader.finish());
             } else {
@@ -316,12 +316,12 @@ impl<'t> Reader<'t> {
 
     /// Where the table stands.
     #[must_use]
-    pub const fn at(&self) -> &'t Spot {
+    pub const fn at(&self) -> &'t SourceSpan {
         &self.table.at
     }
 
     /// Notes a mistake of this table.
-    pub fn note(&mut self, at: Spot, message: impl Into<String>, help: Option<String>) {
+    pub fn note(&mut self, at: SourceSpan, message: impl Into<String>, help: Option<String>) {
         self.problems.push(Diagnostic::new(self.code, at, message).maybe_help(help));
     }
 
@@ -474,7 +474,7 @@ mod tests {
         let source = Source::new("x.toml", "a = 5\nb = \"soon\"\nnaem = 1\n[t]\nd = [1, 'x']\n");
         let (table, syntax) = Table::parse(&source, 0..source.text.len(), Code::Settings);
         assert_eq!(syntax, []);
-        let mut reader = Reader::new(&table, Code::Settings);
+        let mut reader = TableReader::new(&table, Code::Settings);
         assert_eq!(reader.read("a", text), None);
         assert_eq!(reader.read("b", duration), None);
         assert_eq!(reader.read("name", text), None);

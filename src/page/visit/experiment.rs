@@ -50,7 +50,7 @@ impl Experiment {
 
 /// What came of a reader's part in the experiments of a page.
 #[derive(Debug, Default)]
-pub struct Part {
+pub struct Participation {
     /// Cookies that keep him in his variants from now on.
     pub cookies: Vec<HeaderValue>,
     /// Not all of his variants are by his cookies, so that another reader with the same cookies may see
@@ -66,8 +66,8 @@ pub fn take_part(
     headers: &HeaderMap,
     chance: impl Fn() -> f64,
     reader: &mut Reader,
-) -> Part {
-    let mut part = Part::default();
+) -> Participation {
+    let mut part = Participation::default();
     if !dimensions.contains(&Dimension::Variant) {
         return part;
     }

@@ -17,7 +17,7 @@ const MOBILE: &str = "sec-ch-ua-mobile";
 
 /// How readers are told apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct ReaderRules {
     /// The site's locales; the first one is for readers of none of them.
     pub locales: Vec<String>,
     /// The header in which a CDN says the country.
@@ -26,13 +26,13 @@ pub struct Rules {
     pub trusted: Vec<IpNet>,
 }
 
-impl Default for Rules {
+impl Default for ReaderRules {
     fn default() -> Self {
         Self { locales: vec!["en".to_owned()], region_header: None, trusted: Vec::new() }
     }
 }
 
-impl Rules {
+impl ReaderRules {
     /// Whether what this peer says of readers counts.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
@@ -174,7 +174,10 @@ mod tests {
 
     #[test]
     fn the_locale_is_the_best_that_the_site_has() {
-        let rules = Rules { locales: ["en", "de", "pt-BR", "en-GB"].map(str::to_owned).to_vec(), ..Rules::default() };
+        let rules = ReaderRules {
+            locales: ["en", "de", "pt-BR", "en-GB"].map(str::to_owned).to_vec(),
+            ..ReaderRules::default()
+        };
         for (asked, locale) in [
             ("de", "de"),
             ("de-AT,en;q=0.5", "de"),
@@ -219,10 +222,10 @@ mod tests {
 
     #[test]
     fn only_a_trusted_proxy_says_where_a_reader_is_and_which_way_he_came() {
-        let rules = Rules {
+        let rules = ReaderRules {
             region_header: Some(HeaderName::from_static("cf-ipcountry")),
             trusted: vec!["10.0.0.0/8".parse().expect("a network")],
-            ..Rules::default()
+            ..ReaderRules::default()
         };
         let dimensions = [Dimension::Region, Dimension::Header("x-forwarded-for".into())];
         let sent = headers(&[("cf-ipcountry", "gb"), ("x-forwarded-for", "192.0.2.1")]);
@@ -243,7 +246,7 @@ mod tests {
         sent.append(header::COOKIE, HeaderValue::from_bytes(b"e=\xff; f=6").expect("a value"));
         let dimensions: Vec<Dimension> =
             ["a", "größe", "b", "c", "d", "e", "f"].map(|name| Dimension::Cookie(name.to_owned())).to_vec();
-        let known = Rules::default().reader(&dimensions, &sent, false).cookies;
+        let known = ReaderRules::default().reader(&dimensions, &sent, false).cookies;
         let known: Vec<(&str, &str)> = known.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(known, [("a", "1"), ("größe", "ü"), ("b", "x=y"), ("d", "4"), ("f", "6")]);
     }
@@ -251,8 +254,8 @@ mod tests {
     #[test]
     fn vary_names_what_the_dimensions_are_read_from() {
         let dimensions = [Dimension::Device, Dimension::Cookie("u".into()), Dimension::Locale, Dimension::Region];
-        let vary = Rules::default().vary(&dimensions).expect("some");
+        let vary = ReaderRules::default().vary(&dimensions).expect("some");
         assert_eq!(vary, "accept-language, cookie, sec-ch-ua-mobile, user-agent");
-        assert_eq!(Rules::default().vary(&[]), None);
+        assert_eq!(ReaderRules::default().vary(&[]), None);
     }
 }

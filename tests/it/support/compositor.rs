@@ -11,26 +11,26 @@ use futures::{FutureExt, StreamExt, stream};
 use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::hot::{Again, Part};
-use pasteup::engine::port::{Clock, Held, Observer, Request, Response, Store, Stored, Upstream};
-use pasteup::engine::{Begun, Compositor, Filled, Manner, Page, Ports, Purge, Trace};
+use pasteup::engine::page_cache::{PartOutcome, Repeats};
+use pasteup::engine::port::{Clock, Held, Observer, Store, Stored, Upstream, UpstreamRequest, UpstreamResponse};
+use pasteup::engine::{Begun, Compositor, Manner, Page, PersonalisedPage, Ports, Purge, Trace};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::policy::resilience::breaker::Circuit;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
-use pasteup::page::response::answer::Failure;
 use pasteup::page::response::outcome::Shown;
-use pasteup::page::site::{Files, Limits, Match, Site};
+use pasteup::page::response::parsed::Failure;
+use pasteup::page::site::{Files, Match, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::Reader;
 use tokio::time::Instant;
 
-pub(crate) type Answer = BoxFuture<'static, Result<Response, Failure>>;
-type Behaviour = Box<dyn Fn(Request) -> Answer + Send + Sync>;
+pub(crate) type Answer = BoxFuture<'static, Result<UpstreamResponse, Failure>>;
+type Behaviour = Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>;
 
 /// Builds one: layouts, then nanoservices, then requests.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(crate) struct TestCompositor {
     files: Files,
     services: Services,
     defaults: Arc<Defaults>,
-    limits: Limits,
+    limits: SiteLimits,
     chance: Option<fn() -> f64>,
     counts: Arc<Counts>,
     engine: Option<(Compositor, Site)>,
@@ -48,11 +48,11 @@ pub(crate) struct TestCompositor {
 struct Services {
     behaviours: Arc<Mutex<HashMap<String, Arc<Behaviour>>>>,
     calls: Arc<Mutex<HashMap<String, usize>>>,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<UpstreamRequest>>>,
 }
 
 impl Upstream for Services {
-    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
+    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         let host = request.url.host_str().unwrap().to_owned();
         *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
         self.requests.lock().unwrap().push(request.clone());
@@ -107,7 +107,7 @@ impl Store for Everything {
 #[derive(Default)]
 struct Counts {
     in_flight: Mutex<HashMap<String, i64>>,
-    parts: Mutex<HashMap<Part, u64>>,
+    parts: Mutex<HashMap<PartOutcome, u64>>,
 }
 
 impl Observer for Counts {
@@ -119,12 +119,12 @@ impl Observer for Counts {
         let mut parts = self.parts.lock().unwrap();
         for (hole, outcome) in page.outcomes.iter().enumerate() {
             if let Some(outcome) = outcome {
-                *parts.entry(Part::of(&page.plan, hole, outcome)).or_default() += 1;
+                *parts.entry(PartOutcome::of(&page.plan, hole, outcome)).or_default() += 1;
             }
         }
     }
 
-    fn composed_again(&self, again: &Again<'_>) {
+    fn composed_again(&self, again: &Repeats<'_>) {
         let mut parts = self.parts.lock().unwrap();
         for (part, times) in again.parts {
             *parts.entry(part.clone()).or_default() += times;
@@ -136,8 +136,8 @@ impl Observer for Counts {
     fn fetched(
         &self,
         _: &Fetch,
-        _: Result<&pasteup::page::response::answer::Answer, &Failure>,
-        _: &pasteup::page::response::outcome::Sent,
+        _: Result<&pasteup::page::response::parsed::ParsedResponse, &Failure>,
+        _: &pasteup::page::response::outcome::Attempt,
     ) {
     }
 }
@@ -169,7 +169,11 @@ impl TestCompositor {
     }
 
     /// Adds a nanoservice of this name that does this.
-    pub(crate) fn fragment(self, name: &str, behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) fn fragment(
+        self,
+        name: &str,
+        behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         self.fragment_with(name, "", behaviour)
     }
 
@@ -191,7 +195,7 @@ impl TestCompositor {
         self,
         name: &str,
         manifest: &str,
-        behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static,
+        behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let site = self.manifest(name, &format!("endpoint = \"http://{name}.test/x\"\n{manifest}"));
         site.becomes(name, behaviour);
@@ -216,7 +220,7 @@ impl TestCompositor {
     }
 
     /// From now on a nanoservice does something else.
-    pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(Request) -> Answer + Send + Sync + 'static) {
+    pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) {
         let behaviour: Behaviour = Box::new(behaviour);
         self.services.behaviours.lock().unwrap().insert(format!("{name}.test"), Arc::new(behaviour));
     }
@@ -273,7 +277,7 @@ impl TestCompositor {
             Begun::Hot(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
             Begun::Filled(filled) => {
                 let bytes = concat(&filled.chunks()).into();
-                let Filled { stitched, tag, .. } = filled;
+                let PersonalisedPage { stitched, tag, .. } = filled;
                 let mut headers = stitched.headers(now());
                 headers.extend(tag.map(|tag| (ETAG, tag)));
                 (headers, bytes, Way::Open)
@@ -292,7 +296,7 @@ impl TestCompositor {
         &self,
         target: &str,
         reader: Reader,
-        how: impl AsyncFnOnce(&Compositor, pasteup::engine::Request) -> T,
+        how: impl AsyncFnOnce(&Compositor, pasteup::engine::PageRequest) -> T,
     ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         // `//HOST/PATH` is asked of another host.
@@ -306,7 +310,7 @@ impl TestCompositor {
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
         let visit = template.visit(pattern, parameters, query, reader, host.to_owned());
         let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&self.defaults), Trace::new());
-        how(engine, pasteup::engine::Request { template, visit, defaults, trace, at, changes_in }).await
+        how(engine, pasteup::engine::PageRequest { template, visit, defaults, trace, at, changes_in }).await
     }
 
     /// How often a nanoservice was asked.
@@ -315,7 +319,7 @@ impl TestCompositor {
     }
 
     /// All requests to nanoservices, in order.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<UpstreamRequest> {
         self.services.requests.lock().unwrap().clone()
     }
 
@@ -327,7 +331,7 @@ impl TestCompositor {
     }
 
     /// What became of parts of pages that were sent, and how often.
-    pub(crate) fn parts(&self) -> HashMap<Part, u64> {
+    pub(crate) fn parts(&self) -> HashMap<PartOutcome, u64> {
         self.engine.as_ref().expect("start comes first").0.tell();
         self.counts.parts.lock().unwrap().clone()
     }
@@ -385,7 +389,7 @@ impl Got {
 }
 
 /// Answers with this HTML at once.
-pub(crate) fn html(text: &str) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+pub(crate) fn html(text: &str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
     answers(200, &[("content-type", "text/html")], text)
 }
 
@@ -394,7 +398,7 @@ pub(crate) fn answers(
     status: u16,
     headers: &[(&'static str, &str)],
     body: &str,
-) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
     answers_with(status, headers, body)
@@ -405,24 +409,27 @@ pub(crate) fn answers_with(
     status: u16,
     headers: HeaderMap,
     body: &str,
-) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
     let body = Bytes::from(body.to_owned());
     move |_| {
         let (status, headers, body) = (StatusCode::from_u16(status).unwrap(), headers.clone(), body.clone());
-        async move { Ok(Response { status, headers, body: stream::iter([Ok(body)]).boxed() }) }.boxed()
+        async move { Ok(UpstreamResponse { status, headers, body: stream::iter([Ok(body)]).boxed() }) }.boxed()
     }
 }
 
 /// HTML that says how it may be kept.
-pub(crate) fn html_kept(text: &str, cache_control: &str) -> impl Fn(Request) -> Answer + Send + Sync + 'static + use<> {
+pub(crate) fn html_kept(
+    text: &str,
+    cache_control: &str,
+) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
     answers(200, &[("content-type", "text/html"), ("cache-control", cache_control)], text)
 }
 
 /// Does something else after a while.
 pub(crate) fn after(
     pause: Duration,
-    then: impl Fn(Request) -> Answer + Send + Sync + 'static,
-) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+    then: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     let then = Arc::new(then);
     move |request| {
         let then = Arc::clone(&then);
@@ -435,26 +442,26 @@ pub(crate) fn after(
 }
 
 /// Never answers.
-pub(crate) fn hangs() -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+pub(crate) fn hangs() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     |_| futures::future::pending().boxed()
 }
 
 /// Sends a head and half of a body, and then nothing more.
-pub(crate) fn stalls() -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+pub(crate) fn stalls() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     |_| {
         let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, "text/html".parse().unwrap())]);
         let body = stream::iter([Ok(Bytes::from_static(b"<p>half"))]).chain(stream::pending()).boxed();
-        async move { Ok(Response { status: StatusCode::OK, headers, body }) }.boxed()
+        async move { Ok(UpstreamResponse { status: StatusCode::OK, headers, body }) }.boxed()
     }
 }
 
 /// Fails for this reason.
-pub(crate) fn fails(reason: Reason) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+pub(crate) fn fails(reason: Reason) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     move |_| async move { Err(Failure::new(reason, "as the test wants it")) }.boxed()
 }
 
 /// Answers with how often it was asked, starting with 1.
-pub(crate) fn counts(cache_control: &'static str) -> impl Fn(Request) -> Answer + Send + Sync + 'static {
+pub(crate) fn counts(cache_control: &'static str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     let count = AtomicUsize::new(0);
     move |request| {
         let number = count.fetch_add(1, Ordering::SeqCst) + 1;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress};
 use zstd::bulk::Compressor;
 
-use crate::engine::{Coded, Filled, Form, Stitched};
+use crate::engine::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 use crate::page::html::text::{Text, concat, length};
 use crate::page::output::stitch::gathered;
 
@@ -25,7 +25,7 @@ const LAST: [u8; 2] = [3, 0];
 
 /// What lies between the gaps of a page, each span on its own, and the CRC-32 of its text; one that is compressed as it is sent
 /// is empty. `None`: such pieces of this form cannot be joined.
-pub(super) fn spans(page: &Stitched, form: Form, worth: Worth) -> Option<(Vec<Text>, Vec<u32>)> {
+pub(super) fn spans(page: &CachedPage, form: Encoding, worth: Worth) -> Option<(Vec<Text>, Vec<u32>)> {
     let coded = |span: &[Text]| match length(span) {
         ..SPAN => Some((Bytes::new().into(), 0)),
         _ => span_of(&concat(span), form, worth),
@@ -33,16 +33,16 @@ pub(super) fn spans(page: &Stitched, form: Form, worth: Worth) -> Option<(Vec<Te
     page.spans().map(coded).collect()
 }
 
-fn span_of(text: &[u8], form: Form, worth: Worth) -> Option<(Text, u32)> {
+fn span_of(text: &[u8], form: Encoding, worth: Worth) -> Option<(Text, u32)> {
     // Of just its length: what it has beside that would be kept with it.
     let coded = Bytes::from(coded(text, form, worth)?.into_boxed_slice());
-    let check = if form == Form::Gzip { crc32fast::hash(text) } else { 0 };
+    let check = if form == Encoding::Gzip { crc32fast::hash(text) } else { 0 };
     Some((coded.into(), check))
 }
 
 /// A page in a form, from its spans. `None`: they cannot be joined, or too much of it is to be compressed for this one
 /// reader.
-pub(super) fn joined(page: &Filled, spans: &Coded) -> Option<Vec<Text>> {
+pub(super) fn joined(page: &PersonalisedPage, spans: &EncodedPage) -> Option<Vec<Text>> {
     let all = || page.stitched.spans().zip(&*spans.chunks).zip(&spans.checks);
     let once = all().filter(|((_, span), _)| span.is_empty()).map(|((text, _), _)| length(text)).sum::<usize>();
     if once + length(&page.filling) > MOST {
@@ -62,7 +62,7 @@ pub(super) fn joined(page: &Filled, spans: &Coded) -> Option<Vec<Text>> {
 
 /// A page that is joined.
 struct Joiner {
-    form: Form,
+    form: Encoding,
     /// What is still to be compressed.
     once: Vec<u8>,
     /// CRC-32 of all text so far.
@@ -72,8 +72,8 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn new(form: Form) -> Self {
-        let head = (form == Form::Gzip).then(|| Bytes::from_static(&GZIP).into());
+    fn new(form: Encoding) -> Self {
+        let head = (form == Encoding::Gzip).then(|| Bytes::from_static(&GZIP).into());
         let pieces = head.into_iter().collect();
         Self { form, once: Vec::new(), check: crc32fast::Hasher::new(), length: 0, pieces }
     }
@@ -88,7 +88,7 @@ impl Joiner {
         self.flush()?;
         self.pieces.push(span.clone());
         self.length += length;
-        if self.form == Form::Gzip {
+        if self.form == Encoding::Gzip {
             self.check.combine(&crc32fast::Hasher::new_with_initial_len(check, length as u64));
         }
         Some(())
@@ -98,7 +98,7 @@ impl Joiner {
         if self.once.is_empty() {
             return Some(());
         }
-        if self.form == Form::Gzip {
+        if self.form == Encoding::Gzip {
             self.check.update(&self.once);
         }
         self.length += self.once.len();
@@ -112,7 +112,7 @@ impl Joiner {
         if self.pieces.is_empty() {
             self.pieces.push(Bytes::from(coded(&[], self.form, Worth::Once)?).into());
         }
-        if self.form == Form::Gzip {
+        if self.form == Encoding::Gzip {
             // RFC 1952, 2.3.1: modulo 2^32.
             #[expect(clippy::cast_possible_truncation, reason = "that is what it is to be")]
             let length = self.length as u32;
@@ -124,24 +124,24 @@ impl Joiner {
 }
 
 /// A text as a piece that others can be joined to.
-fn coded(text: &[u8], form: Form, worth: Worth) -> Option<Vec<u8>> {
+fn coded(text: &[u8], form: Encoding, worth: Worth) -> Option<Vec<u8>> {
     thread_local! {
         // Each holds some hundred KiB, which take longer to set up than a gap takes to be compressed.
         static DEFLATE: RefCell<Compress> = RefCell::new(deflate(Worth::Once));
-        static ZSTD: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(Worth::Once.level(Form::Zstd)).ok());
+        static ZSTD: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(Worth::Once.level(Encoding::Zstd)).ok());
     }
     match (form, worth) {
-        (Form::Gzip, Worth::Once) => DEFLATE.with_borrow_mut(|compress| deflated(compress, text)),
-        (Form::Gzip, Worth::Kept) => deflated(&mut deflate(worth), text),
-        (Form::Zstd, Worth::Once) => ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(text).ok()),
-        (Form::Zstd, Worth::Kept) => zstd::bulk::compress(text, worth.level(form)).ok(),
+        (Encoding::Gzip, Worth::Once) => DEFLATE.with_borrow_mut(|compress| deflated(compress, text)),
+        (Encoding::Gzip, Worth::Kept) => deflated(&mut deflate(worth), text),
+        (Encoding::Zstd, Worth::Once) => ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(text).ok()),
+        (Encoding::Zstd, Worth::Kept) => zstd::bulk::compress(text, worth.level(form)).ok(),
         // Its pieces can be joined only where they do without its dictionary, which is what makes it small.
-        (Form::Brotli, _) => None,
+        (Encoding::Brotli, _) => None,
     }
 }
 
 fn deflate(worth: Worth) -> Compress {
-    Compress::new(Compression::new(worth.level(Form::Gzip).unsigned_abs()), false)
+    Compress::new(Compression::new(worth.level(Encoding::Gzip).unsigned_abs()), false)
 }
 
 /// Blocks that end at a whole byte.
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     /// Joins texts; those that are marked were compressed before.
-    fn join(texts: &[(Vec<u8>, bool)], form: Form) -> Option<Vec<u8>> {
+    fn join(texts: &[(Vec<u8>, bool)], form: Encoding) -> Option<Vec<u8>> {
         let mut joiner = Joiner::new(form);
         for (text, kept) in texts {
             let text = Text::from(Bytes::copy_from_slice(text)).packed();
@@ -184,16 +184,16 @@ mod tests {
     }
 
     /// As a browser has it: of gzip one member, and nothing behind it.
-    fn decoded(form: Form, coded: &[u8]) -> Vec<u8> {
+    fn decoded(form: Encoding, coded: &[u8]) -> Vec<u8> {
         let mut text = Vec::new();
         match form {
-            Form::Gzip => {
+            Encoding::Gzip => {
                 let mut decoder = flate2::bufread::GzDecoder::new(coded);
                 decoder.read_to_end(&mut text).expect("it is gzip");
                 assert!(decoder.into_inner().is_empty(), "there is more than one member");
             }
-            Form::Zstd => text = zstd::decode_all(coded).expect("it is Zstandard"),
-            Form::Brotli => unreachable!("it is not joined"),
+            Encoding::Zstd => text = zstd::decode_all(coded).expect("it is Zstandard"),
+            Encoding::Brotli => unreachable!("it is not joined"),
         }
         text
     }
@@ -208,7 +208,7 @@ mod tests {
         #[test]
         fn what_is_joined_is_what_was_sent(texts in prop::collection::vec((text(), any::<bool>()), 0..6)) {
             let plain = texts.iter().flat_map(|(text, _)| text.clone()).collect::<Vec<_>>();
-            for form in [Form::Gzip, Form::Zstd] {
+            for form in [Encoding::Gzip, Encoding::Zstd] {
                 prop_assert!(join(&texts, form).is_some_and(|coded| decoded(form, &coded) == plain));
             }
         }
@@ -216,6 +216,6 @@ mod tests {
 
     #[test]
     fn pieces_of_brotli_are_not_joined() {
-        assert_eq!(join(&[(b"text".to_vec(), false)], Form::Brotli), None);
+        assert_eq!(join(&[(b"text".to_vec(), false)], Encoding::Brotli), None);
     }
 }

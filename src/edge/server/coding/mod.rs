@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt as _;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
-use crate::engine::{Coded, Compositor, Filled, Form, Stitched, aside};
+use crate::engine::{CachedPage, Compositor, EncodedPage, Encoding, PersonalisedPage, offload};
 use crate::page::html::text::{Text, concat};
 use crate::page::http::fields;
 
@@ -98,7 +98,7 @@ pub(super) enum Coding {
     /// As it is.
     Identity,
     /// In one of the forms that are kept.
-    Form(Form),
+    Form(Encoding),
 }
 
 /// What a browser takes best (RFC 9110, 12.5.3): of equals as the compressing layer chooses. `None`: that is
@@ -108,11 +108,11 @@ pub(super) fn negotiated(headers: &HeaderMap, offered: Compression) -> Option<Co
 }
 
 /// The same of a page with gaps: of equals one whose pieces can be joined.
-fn joinable(negotiated: Coding, headers: &HeaderMap, offered: Compression) -> Option<Form> {
+fn joinable(negotiated: Coding, headers: &HeaderMap, offered: Compression) -> Option<Encoding> {
     match negotiated {
         Coding::Identity => None,
-        Coding::Form(form @ (Form::Gzip | Form::Zstd)) => Some(form),
-        Coding::Form(Form::Brotli) => {
+        Coding::Form(form @ (Encoding::Gzip | Encoding::Zstd)) => Some(form),
+        Coding::Form(Encoding::Brotli) => {
             let (quality, _) = best(headers, offered)?;
             match best(headers, Compression { br: false, ..offered })? {
                 (same, Coding::Form(form)) if same == quality => Some(form),
@@ -134,11 +134,11 @@ fn best(headers: &HeaderMap, offered: Compression) -> Option<(u32, Coding)> {
         };
         let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
         let coding = if offered.gzip && (is("gzip") || is("x-gzip")) {
-            Coding::Form(Form::Gzip)
+            Coding::Form(Encoding::Gzip)
         } else if offered.br && is("br") {
-            Coding::Form(Form::Brotli)
+            Coding::Form(Encoding::Brotli)
         } else if offered.zstd && is("zstd") {
-            Coding::Form(Form::Zstd)
+            Coding::Form(Encoding::Zstd)
         } else if is("identity") && quality > 0 {
             Coding::Identity
         } else if is("identity") || is("*") {
@@ -163,18 +163,18 @@ fn thousandths(quality: &str) -> Option<u32> {
 /// as it is sent.
 pub(super) fn filled(
     compositor: &Compositor,
-    page: &Filled,
+    page: &PersonalisedPage,
     negotiated: Coding,
     accepted: &HeaderMap,
     offered: Compression,
-) -> Option<(Arc<Coded>, Vec<Text>)> {
+) -> Option<(Arc<EncodedPage>, Vec<Text>)> {
     let spans = form(compositor, &page.stitched, joinable(negotiated, accepted, offered)?)?;
     let chunks = joined::joined(page, &spans)?;
     Some((spans, chunks))
 }
 
 /// A page in a form, of one with gaps its spans. `None`: it is being made.
-pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) -> Option<Arc<Coded>> {
+pub(super) fn form(compositor: &Compositor, page: &Arc<CachedPage>, form: Encoding) -> Option<Arc<EncodedPage>> {
     let there = page.form(form);
     match &there {
         Some(made) if !made.is_first => return there,
@@ -184,7 +184,7 @@ pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) ->
         }
         _ => {}
     }
-    if let Some(place) = aside::spare().filter(|_| page.begin(form, true)) {
+    if let Some(place) = offload::spare().filter(|_| page.begin(form, true)) {
         let (compositor, page) = (compositor.clone(), Arc::clone(page));
         place.work(move || {
             compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
@@ -193,12 +193,12 @@ pub(super) fn form(compositor: &Compositor, page: &Arc<Stitched>, form: Form) ->
     there
 }
 
-fn made(page: &Stitched, form: Form, worth: Worth) -> Option<Coded> {
+fn made(page: &CachedPage, form: Encoding, worth: Worth) -> Option<EncodedPage> {
     let (chunks, checks) = match page.is_whole() {
         true => (vec![compressed(&page.plain.chunks, form, worth)?.into()], Vec::new()),
         false => joined::spans(page, form, worth)?,
     };
-    Some(Coded::new(form, chunks, checks, matches!(worth, Worth::Once)))
+    Some(EncodedPage::new(form, chunks, checks, matches!(worth, Worth::Once)))
 }
 
 /// How well a text is worth to be compressed.
@@ -211,38 +211,38 @@ enum Worth {
 }
 
 impl Worth {
-    const fn level(self, form: Form) -> i32 {
+    const fn level(self, form: Encoding) -> i32 {
         match (form, self) {
-            (Form::Gzip, Self::Kept) => 6,
-            (Form::Brotli, Self::Kept) => 5,
-            (Form::Zstd, Self::Kept) => 9,
-            (Form::Gzip | Form::Brotli, Self::Once) => 2,
-            (Form::Zstd, Self::Once) => 1,
+            (Encoding::Gzip, Self::Kept) => 6,
+            (Encoding::Brotli, Self::Kept) => 5,
+            (Encoding::Zstd, Self::Kept) => 9,
+            (Encoding::Gzip | Encoding::Brotli, Self::Once) => 2,
+            (Encoding::Zstd, Self::Once) => 1,
         }
     }
 }
 
 /// All of a page. `None`: it has no fewer bytes then.
-fn compressed(chunks: &[Text], form: Form, worth: Worth) -> Option<Bytes> {
+fn compressed(chunks: &[Text], form: Encoding, worth: Worth) -> Option<Bytes> {
     let page = concat(chunks);
     let mut coded = Vec::with_capacity(page.len() / 3);
     let level = Level::Precise(worth.level(form));
     // Bytes in memory are there at once: nothing waits.
     let result = match form {
-        Form::Gzip => GzipEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
-        Form::Brotli => BrotliEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
-        Form::Zstd => ZstdEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
+        Encoding::Gzip => GzipEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
+        Encoding::Brotli => BrotliEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
+        Encoding::Zstd => ZstdEncoder::with_quality(&*page, level).read_to_end(&mut coded).now_or_never(),
     };
     // Of just its length: what it has beside that would be kept with it.
     (result?.is_ok() && coded.len() < page.len()).then(|| coded.into_boxed_slice().into())
 }
 
 /// The value of `Content-Encoding` for a form.
-pub(super) const fn name(form: Form) -> HeaderValue {
+pub(super) const fn name(form: Encoding) -> HeaderValue {
     HeaderValue::from_static(match form {
-        Form::Gzip => "gzip",
-        Form::Brotli => "br",
-        Form::Zstd => "zstd",
+        Encoding::Gzip => "gzip",
+        Encoding::Brotli => "br",
+        Encoding::Zstd => "zstd",
     })
 }
 
@@ -254,7 +254,8 @@ mod tests {
     fn the_best_of_what_a_browser_takes_is_chosen() {
         let all = Compression { br: true, zstd: true, gzip: true };
         let headers = |value: &'static str| HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]);
-        let (gzip, br, zstd) = (Coding::Form(Form::Gzip), Coding::Form(Form::Brotli), Coding::Form(Form::Zstd));
+        let (gzip, br, zstd) =
+            (Coding::Form(Encoding::Gzip), Coding::Form(Encoding::Brotli), Coding::Form(Encoding::Zstd));
         for (value, coding) in [
             ("", Some(Coding::Identity)),
             ("gzip", Some(gzip)),

@@ -7,12 +7,12 @@ use url::Url;
 
 use crate::page::esi::agent;
 use crate::page::esi::expr::Expr;
-use crate::page::esi::text::{Piece, Text};
+use crate::page::esi::text::{EsiText, Piece};
 use crate::page::esi::variables::NAMES;
 use crate::page::layout::syntax::node::{Esi, Include, Node};
-use crate::page::layout::template::composition::{Condition, FragmentUse, Part, Service};
+use crate::page::layout::template::composition::{Condition, FragmentSource, FragmentUse, Segment};
 use crate::page::manifest::upstreams;
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::{self, Name};
 
 use super::Assembler;
@@ -28,7 +28,7 @@ pub(crate) struct Found {
     /// What decides whether parts are shown.
     pub(crate) conditions: Vec<Condition>,
     /// Texts with variables.
-    pub(crate) values: Vec<Arc<Text>>,
+    pub(crate) values: Vec<Arc<EsiText>>,
     /// Something is tried somewhere.
     pub(crate) has_tries: bool,
 }
@@ -39,16 +39,16 @@ pub(crate) trait Builder<'n> {
     fn found(&mut self) -> &mut Found;
 
     /// The parts of what stands inside an element.
-    fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Part]>;
+    fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Segment]>;
 
     /// Takes up an include. `None` where it cannot be one.
-    fn include(&mut self, include: &'n Include) -> Option<Part>;
+    fn include(&mut self, include: &'n Include) -> Option<Segment>;
 
     /// Takes up what names variables.
-    fn uses(&mut self, variables: &mut dyn Iterator<Item = (&str, Option<&str>)>, at: &Spot);
+    fn uses(&mut self, variables: &mut dyn Iterator<Item = (&str, Option<&str>)>, at: &SourceSpan);
 
     /// The parts of an element, in order.
-    fn esi(&mut self, esi: &'n Esi) -> Vec<Part> {
+    fn esi(&mut self, esi: &'n Esi) -> Vec<Segment> {
         match esi {
             Esi::Include(include) => self.include(include).into_iter().collect(),
             Esi::Value(Located { value, at }) => {
@@ -56,7 +56,7 @@ pub(crate) trait Builder<'n> {
                 let values = &mut self.found().values;
                 let index = values.len();
                 values.push(Arc::clone(value));
-                vec![Part::Value(index)]
+                vec![Segment::Value(index)]
             }
             Esi::Vars(inside) => self.inside(inside).to_vec(),
             Esi::Choose(tests, branches) => {
@@ -68,11 +68,11 @@ pub(crate) trait Builder<'n> {
                 let first = conditions.len();
                 conditions.extend((0..branches.len()).map(|which| Condition::First(Arc::clone(&tests), which)));
                 let branches = branches.iter().enumerate();
-                branches.map(|(which, inside)| Part::When(first + which, self.inside(inside))).collect()
+                branches.map(|(which, inside)| Segment::When(first + which, self.inside(inside))).collect()
             }
             Esi::Try(attempt, except) => {
                 self.found().has_tries = true;
-                vec![Part::Try(self.inside(attempt), self.inside(except))]
+                vec![Segment::Try(self.inside(attempt), self.inside(except))]
             }
             // One that stands in nothing was told.
             Esi::Branch(..) => Vec::new(),
@@ -81,8 +81,8 @@ pub(crate) trait Builder<'n> {
 }
 
 /// The fragment of an include. `fallback`: what stands for it if it fails.
-pub(crate) fn fragment(include: &Include, src: &Arc<Text>, at: Spot, fallback: Arc<[Part]>) -> FragmentUse {
-    let service = Service::Included { src: Arc::clone(src), goes_on: include.goes_on };
+pub(crate) fn fragment(include: &Include, src: &Arc<EsiText>, at: SourceSpan, fallback: Arc<[Segment]>) -> FragmentUse {
+    let service = FragmentSource::Included { src: Arc::clone(src), goes_on: include.goes_on };
     FragmentUse { fallback, ..FragmentUse::new(Name::from(ID), service, at) }
 }
 
@@ -91,13 +91,13 @@ impl<'a> Builder<'a> for Assembler<'a> {
         &mut self.found
     }
 
-    fn inside(&mut self, nodes: &'a [Node]) -> Arc<[Part]> {
+    fn inside(&mut self, nodes: &'a [Node]) -> Arc<[Segment]> {
         let mut parts = Parts::default();
         Assembler::inside(self, nodes, &mut parts);
         parts.finish()
     }
 
-    fn include(&mut self, include: &'a Include) -> Option<Part> {
+    fn include(&mut self, include: &'a Include) -> Option<Segment> {
         let index = self.room(&include.at)?;
         self.wishes.push(Wish::Named(ID.to_owned()));
         let alt = include.alt.as_ref().and_then(|alt| Some((alt, self.room(&include.at)?)));
@@ -106,15 +106,15 @@ impl<'a> Builder<'a> for Assembler<'a> {
             self.wishes.push(Wish::Named(ID.to_owned()));
             self.upstream(alt);
             self.fragments[index] = Some(fragment(include, &alt.value, include.at.clone(), Arc::default()));
-            fallback = Arc::from([Part::Fragment(index)]);
+            fallback = Arc::from([Segment::Fragment(index)]);
         }
         self.upstream(&include.src);
         self.fragments[index] = Some(fragment(include, &include.src.value, include.at.clone(), fallback));
-        Some(Part::Fragment(index))
+        Some(Segment::Fragment(index))
     }
 
     /// Tells of variables that there are not.
-    fn uses(&mut self, variables: &mut dyn Iterator<Item = (&str, Option<&str>)>, at: &Spot) {
+    fn uses(&mut self, variables: &mut dyn Iterator<Item = (&str, Option<&str>)>, at: &SourceSpan) {
         for (name, key) in variables {
             let query = &self.page.front.query;
             let problem = match (name, key) {
@@ -154,7 +154,7 @@ impl<'a> Builder<'a> for Assembler<'a> {
 
 impl Assembler<'_> {
     /// Tells of an include that leads to no allowed upstream, whatever its variables are.
-    fn upstream(&mut self, src: &Located<Arc<Text>>) {
+    fn upstream(&mut self, src: &Located<Arc<EsiText>>) {
         self.uses(&mut src.value.used(), &src.at);
         let start = match src.value.pieces().first() {
             Some(Piece::Literal(text)) => text.as_str(),
@@ -187,7 +187,7 @@ impl Assembler<'_> {
     }
 
     /// That a URL is on no allowed upstream.
-    pub(crate) fn refused(&self, url: &Url, at: &Spot) -> Option<Diagnostic> {
+    pub(crate) fn refused(&self, url: &Url, at: &SourceSpan) -> Option<Diagnostic> {
         if self.surroundings.allowed.iter().any(|allowed| allowed.covers(url)) {
             return None;
         }

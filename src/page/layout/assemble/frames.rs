@@ -130,7 +130,7 @@ fn check(
             Node::Fill { slot, .. } => Some(slot.at.clone()),
             Node::Fragment(element) => Some(element.slot.as_ref().map_or(&element.at, |slot| &slot.at).clone()),
             Node::Text(span) if !file.source.slice(span.clone()).trim().is_empty() => {
-                Some(crate::page::source::diagnostic::Spot::new(&file.source, first_line(file, span.clone())))
+                Some(crate::page::source::diagnostic::SourceSpan::new(&file.source, first_line(file, span.clone())))
             }
             _ => None,
         });

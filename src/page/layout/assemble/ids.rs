@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::Name;
 
 /// What a fragment would be called.
@@ -19,7 +19,7 @@ pub(crate) enum Wish {
 pub(crate) fn give(wishes: &[Wish]) -> (Vec<Name>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     // Ids that are taken, each with where it was written. Those come first, wherever they stand.
-    let mut taken: HashMap<String, Option<&Spot>> = HashMap::new();
+    let mut taken: HashMap<String, Option<&SourceSpan>> = HashMap::new();
     for wish in wishes {
         let Wish::Written(id) = wish else { continue };
         let first = *taken.entry(id.value.clone()).or_insert(Some(&id.at));
@@ -68,7 +68,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(at, word)| match word.strip_prefix('=') {
-                Some(id) => Wish::Written(Located { value: id.to_owned(), at: Spot::new(&source, at..at + 1) }),
+                Some(id) => Wish::Written(Located { value: id.to_owned(), at: SourceSpan::new(&source, at..at + 1) }),
                 None => Wish::Named((*word).to_owned()),
             })
             .collect();
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_partial_that_is_included_twice_is_no_mistake() {
-        let id = Wish::Written(Located { value: "a".into(), at: Spot::new(&Source::new("p", "x"), 0..1) });
+        let id = Wish::Written(Located { value: "a".into(), at: SourceSpan::new(&Source::new("p", "x"), 0..1) });
         let (ids, problems) = give(&[id.clone(), id]);
         assert_eq!(ids, ["a".into(), "a-2".into()]);
         assert_eq!(problems, []);

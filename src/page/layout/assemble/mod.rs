@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::page::browser::csp;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::Name;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
@@ -30,7 +30,7 @@ use crate::page::visit::route::Pattern;
 use super::syntax::file::{LayoutFile, missing, without_effect};
 use super::syntax::markup::MAX_DEPTH;
 use super::syntax::node::{Load, Mark, Node};
-use super::template::composition::{Composition, Condition, FragmentUse, Part};
+use super::template::composition::{Composition, Condition, FragmentUse, Segment};
 use super::template::{OnlyKey, Takeover, Template};
 
 use self::esi::{Builder as _, Found};
@@ -113,12 +113,12 @@ fn assemble_for(
     let mut parts = Parts::default();
     assembler.nodes(&outermost.nodes, &mut parts);
     if let Some(title) = assembler.title.left_over() {
-        parts.prepend(Part::Text(Bytes::from(title)));
+        parts.prepend(Segment::Text(Bytes::from(title)));
     }
     if assembler.needs.left_over() {
         let mut heads = Parts::default();
         assembler.heads(&mut heads);
-        heads.push(Part::Assets);
+        heads.push(Segment::Assets);
         parts.prepend_all(heads);
     }
     let front = &file.front;
@@ -226,7 +226,7 @@ impl<'a> Assembler<'a> {
             Node::Text(span) => parts.text(self.bytes(span.clone())),
             Node::Fragment(element) => {
                 if let Some(index) = self.fragment(element) {
-                    parts.push(Part::Fragment(index));
+                    parts.push(Segment::Fragment(index));
                 }
             }
             Node::When { conditions, variants_at, inside } => {
@@ -235,7 +235,7 @@ impl<'a> Assembler<'a> {
                 self.found.conditions.push(Condition::When(conditions.clone()));
                 let mut inner = Parts::default();
                 self.inside(inside, &mut inner);
-                parts.push(Part::When(index, inner.finish()));
+                parts.push(Segment::When(index, inner.finish()));
             }
             Node::Esi(esi) => {
                 for part in self.esi(esi) {
@@ -261,14 +261,14 @@ impl<'a> Assembler<'a> {
             },
             Node::Mark(_) if self.fallbacks > 0 => {}
             // Behind all that a reader sees, and no deeper than the body.
-            Node::Mark(Mark::BodyEnd) => parts.push(Part::Late),
+            Node::Mark(Mark::BodyEnd) => parts.push(Segment::Late),
             Node::Mark(mark) => {
                 if let Some(element) = self.title.at(*mark) {
                     parts.text(element.as_bytes());
                 }
                 if self.needs.at(*mark) {
                     self.heads(parts);
-                    parts.push(Part::Assets);
+                    parts.push(Segment::Assets);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl<'a> Assembler<'a> {
     fn filled(&mut self, nodes: Vec<&'a Node>, parts: &mut Parts) {
         let file = self.frames.levels[self.level + 1];
         if self.depth + 1 + file.depth > MAX_DEPTH {
-            let at = Spot::new(&file.source, 0..0);
+            let at = SourceSpan::new(&file.source, 0..0);
             let message = format!("in its frames, more than {MAX_DEPTH} elements stand inside each other");
             let problem = Diagnostic::new(Code::BadValue, at, message);
             self.problems.push(problem.help("no more may stand inside each other: take some apart"));

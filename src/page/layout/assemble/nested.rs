@@ -8,10 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::layout::syntax::markup::{self, Role};
-use crate::page::layout::syntax::node::{FragmentElement, Include, Load, Node, Target};
-use crate::page::layout::template::composition::{Composition, Condition, FragmentUse, Part, Service};
+use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Include, Load, Node};
+use crate::page::layout::template::composition::{Composition, Condition, FragmentSource, FragmentUse, Segment};
 use crate::page::manifest::Manifest;
-use crate::page::source::diagnostic::{Diagnostic, Source, Spot};
+use crate::page::source::diagnostic::{Diagnostic, Source, SourceSpan};
 use crate::page::source::names::Name;
 
 use super::esi::{self, Builder, Found};
@@ -46,7 +46,7 @@ impl Composition {
         };
         let parts = taking.parts(&markup.nodes);
         // ESI may also leave something out.
-        if matches!(&*parts, [Part::Text(text)] if text.len() == html.len()) {
+        if matches!(&*parts, [Segment::Text(text)] if text.len() == html.len()) {
             return None;
         }
         let whole = Self {
@@ -65,11 +65,11 @@ impl Composition {
     /// Bytes that it takes in memory beside the HTML, about.
     #[must_use]
     pub fn size(&self) -> usize {
-        fn of(parts: &[Part]) -> usize {
-            let inside = |part: &Part| match part {
-                Part::When(_, inside) | Part::Slot(_, inside) => of(inside),
-                Part::Try(attempt, except) => of(attempt) + of(except),
-                Part::Text(_) | Part::Fragment(_) | Part::Value(_) | Part::Assets | Part::Late => 0,
+        fn of(parts: &[Segment]) -> usize {
+            let inside = |part: &Segment| match part {
+                Segment::When(_, inside) | Segment::Slot(_, inside) => of(inside),
+                Segment::Try(attempt, except) => of(attempt) + of(except),
+                Segment::Text(_) | Segment::Fragment(_) | Segment::Value(_) | Segment::Assets | Segment::Late => 0,
             };
             size_of_val(parts) + parts.iter().map(inside).sum::<usize>()
         }
@@ -110,7 +110,7 @@ fn told(problem: &Diagnostic) -> Box<str> {
 /// Pieces of one text while they are put together: neighbouring bytes become one.
 #[derive(Default)]
 struct Pieces {
-    done: Vec<Part>,
+    done: Vec<Segment>,
     text: Range<usize>,
 }
 
@@ -128,20 +128,20 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn parts(&mut self, nodes: &[Node]) -> Arc<[Part]> {
+    fn parts(&mut self, nodes: &[Node]) -> Arc<[Segment]> {
         let mut pieces = Pieces::default();
         self.nodes(nodes, &mut pieces);
         self.finish(pieces)
     }
 
-    fn finish(&self, mut pieces: Pieces) -> Arc<[Part]> {
+    fn finish(&self, mut pieces: Pieces) -> Arc<[Segment]> {
         self.end_text(&mut pieces);
         pieces.done.into()
     }
 
     fn end_text(&self, pieces: &mut Pieces) {
         let text = std::mem::take(&mut pieces.text);
-        pieces.done.extend((!text.is_empty()).then(|| Part::Text(self.html.slice(text))));
+        pieces.done.extend((!text.is_empty()).then(|| Segment::Text(self.html.slice(text))));
     }
 
     fn text(&self, span: &Range<usize>, pieces: &mut Pieces) {
@@ -152,7 +152,7 @@ impl Taking<'_> {
         pieces.text.end = span.end;
     }
 
-    fn push(&self, part: Part, pieces: &mut Pieces) {
+    fn push(&self, part: Segment, pieces: &mut Pieces) {
         self.end_text(pieces);
         pieces.done.push(part);
     }
@@ -182,7 +182,7 @@ impl Taking<'_> {
                 }
                 let default = self.finish(default);
                 if first {
-                    self.push(Part::Slot(Name::from(name.value.as_str()), default), pieces);
+                    self.push(Segment::Slot(Name::from(name.value.as_str()), default), pieces);
                 } else {
                     for part in &*default {
                         self.push(part.clone(), pieces);
@@ -212,7 +212,9 @@ impl Taking<'_> {
 
     fn fragment(&mut self, element: &FragmentElement, pieces: &mut Pieces) {
         let listed = match &element.target {
-            Target::Named { name, version } if self.manifest.composes.contains(&name.value) => Some((name, version)),
+            FragmentTarget::Named { name, version } if self.manifest.composes.contains(&name.value) => {
+                Some((name, version))
+            }
             _ => None,
         };
         let Some((name, version)) = listed else {
@@ -227,21 +229,21 @@ impl Taking<'_> {
         let fallback = self.parts(&element.inside);
         let name = Name::from(name.value.as_str());
         let id = element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str()));
-        let service = Service::Wanted(name, version.value.clone());
+        let service = FragmentSource::Wanted(name, version.value.clone());
         self.fragments[index] = Some(FragmentUse {
             // Only what a layout loads lazily is served by itself.
             load: if element.load == Load::Lazy { Load::Auto } else { element.load },
             at: alone(&element.at),
             ..FragmentUse::of(element, id, service, fallback, &self.slots)
         });
-        self.push(Part::Fragment(index), pieces);
+        self.push(Segment::Fragment(index), pieces);
     }
 }
 
 /// A place in a text of its own: the whole answer would be kept with it.
-fn alone(at: &Spot) -> Spot {
+fn alone(at: &SourceSpan) -> SourceSpan {
     let tag = Source::new(at.source.file.clone(), at.source.slice(at.span.clone()));
-    Spot::new(&tag, 0..tag.text.len())
+    SourceSpan::new(&tag, 0..tag.text.len())
 }
 
 impl<'n> Builder<'n> for Taking<'_> {
@@ -249,23 +251,23 @@ impl<'n> Builder<'n> for Taking<'_> {
         &mut self.found
     }
 
-    fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Part]> {
+    fn inside(&mut self, nodes: &'n [Node]) -> Arc<[Segment]> {
         self.parts(nodes)
     }
 
-    fn include(&mut self, include: &'n Include) -> Option<Part> {
+    fn include(&mut self, include: &'n Include) -> Option<Segment> {
         let index = self.room()?;
         let at = alone(&include.at);
         let alt = include.alt.as_ref().and_then(|alt| Some((alt, self.room()?)));
         let mut fallback = Arc::default();
         if let Some((alt, index)) = alt {
             self.fragments[index] = Some(esi::fragment(include, &alt.value, at.clone(), Arc::default()));
-            fallback = Arc::from([Part::Fragment(index)]);
+            fallback = Arc::from([Segment::Fragment(index)]);
         }
         self.fragments[index] = Some(esi::fragment(include, &include.src.value, at, fallback));
-        Some(Part::Fragment(index))
+        Some(Segment::Fragment(index))
     }
 
     // One that there is not has no value.
-    fn uses(&mut self, _: &mut dyn Iterator<Item = (&str, Option<&str>)>, _: &Spot) {}
+    fn uses(&mut self, _: &mut dyn Iterator<Item = (&str, Option<&str>)>, _: &SourceSpan) {}
 }

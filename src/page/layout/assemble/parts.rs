@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::page::layout::template::composition::Part;
+use crate::page::layout::template::composition::Segment;
 
 /// Joins neighbouring bytes.
 #[derive(Default)]
 pub(crate) struct Parts {
-    done: Vec<Part>,
+    done: Vec<Segment>,
     text: Vec<u8>,
 }
 
@@ -18,12 +18,12 @@ impl Parts {
         self.text.extend_from_slice(bytes);
     }
 
-    pub(crate) fn push(&mut self, part: Part) {
+    pub(crate) fn push(&mut self, part: Segment) {
         self.flush();
         self.done.push(part);
     }
 
-    pub(crate) fn prepend(&mut self, part: Part) {
+    pub(crate) fn prepend(&mut self, part: Segment) {
         self.flush();
         self.done.insert(0, part);
     }
@@ -35,11 +35,11 @@ impl Parts {
 
     pub(crate) fn flush(&mut self) {
         if !self.text.is_empty() {
-            self.done.push(Part::Text(Bytes::from(std::mem::take(&mut self.text))));
+            self.done.push(Segment::Text(Bytes::from(std::mem::take(&mut self.text))));
         }
     }
 
-    pub(crate) fn finish(mut self) -> Arc<[Part]> {
+    pub(crate) fn finish(mut self) -> Arc<[Segment]> {
         self.flush();
         self.done.into()
     }

@@ -9,8 +9,8 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::page::browser::csp::Scripts;
-use crate::page::layout::syntax::node::{Load, Piece};
-use crate::page::layout::template::composition::{Composition, Condition, FragmentUse, Part, Service};
+use crate::page::layout::syntax::node::{Load, ParameterPiece};
+use crate::page::layout::template::composition::{Composition, Condition, FragmentSource, FragmentUse, Segment};
 use crate::page::layout::template::{OnlyKey, Template};
 use crate::page::manifest::Manifest;
 use crate::page::visit::context::Dimension;
@@ -58,7 +58,7 @@ pub struct LazyUse<'a> {
 
 /// What is known of the places that a fragment by itself is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alone {
+pub struct Standalone {
     /// The patterns of their pages.
     pub pages: BTreeSet<String>,
     /// When they are there.
@@ -66,28 +66,28 @@ pub struct Alone {
 }
 
 /// Finds the times in which each fragment is there.
-fn windows(html: &Composition, parts: &[Part], window: Window, found: &mut BTreeMap<usize, Window>) {
+fn windows(html: &Composition, parts: &[Segment], window: Window, found: &mut BTreeMap<usize, Window>) {
     for part in parts {
         match part {
-            Part::When(condition, inside) => {
+            Segment::When(condition, inside) => {
                 let window = match &html.conditions[*condition] {
                     Condition::When(conditions) => window.within(conditions.from, conditions.until),
                     Condition::First(..) => window,
                 };
                 windows(html, inside, window, found);
             }
-            Part::Fragment(index) => {
+            Segment::Fragment(index) => {
                 let fragment = &html.fragments[*index];
                 let window = window.within(fragment.conditions.from, fragment.conditions.until);
                 found.insert(*index, window);
                 windows(html, &fragment.fallback, window, found);
             }
-            Part::Try(attempt, except) => {
+            Segment::Try(attempt, except) => {
                 windows(html, attempt, window, found);
                 windows(html, except, window, found);
             }
-            Part::Slot(_, default) => windows(html, default, window, found),
-            Part::Text(_) | Part::Value(_) | Part::Assets | Part::Late => {}
+            Segment::Slot(_, default) => windows(html, default, window, found),
+            Segment::Text(_) | Segment::Value(_) | Segment::Assets | Segment::Late => {}
         }
     }
 }
@@ -113,7 +113,7 @@ impl Template {
         let LazyUse { template: page, fragment, manifest, .. } = places[0];
         let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
         let parameters = parameters(places);
-        let service = Service::Named(Arc::clone(manifest));
+        let service = FragmentSource::Named(Arc::clone(manifest));
         let alone = FragmentUse {
             ttl: shortest(|fragment| fragment.ttl),
             stale: shortest(|fragment| fragment.stale),
@@ -125,7 +125,7 @@ impl Template {
         };
         let nested = page.nested.reachable([manifest].into_iter());
         let html = Composition {
-            parts: Arc::from([Part::Assets, Part::Fragment(0)]),
+            parts: Arc::from([Segment::Assets, Segment::Fragment(0)]),
             fragments: vec![Arc::new(alone)],
             ..Composition::default()
         }
@@ -153,7 +153,7 @@ impl Template {
             reads_host,
             only: OnlyKey::default(),
             scripts: Scripts { late: None, lazy: None },
-            alone: Some(Alone {
+            alone: Some(Standalone {
                 pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),
                 windows: places.iter().map(|place| place.window).collect(),
             }),
@@ -165,13 +165,13 @@ impl Template {
 
 /// What places give, and what the manifest declares. What all of them write out is one of what they write:
 /// readers choose nothing there.
-fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<Piece>)> {
+fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<ParameterPiece>)> {
     let mut written: BTreeMap<&str, Option<BTreeSet<String>>> = BTreeMap::new();
     for (name, value) in places.iter().flat_map(|place| &place.fragment.parameters) {
         let values = written.entry(name).or_insert_with(|| Some(BTreeSet::new()));
         match (value.as_slice(), values.as_mut()) {
             ([], Some(values)) => _ = values.insert(String::new()),
-            ([Piece::Literal(text)], Some(values)) => _ = values.insert(text.clone()),
+            ([ParameterPiece::Literal(text)], Some(values)) => _ = values.insert(text.clone()),
             _ => *values = None,
         }
     }
@@ -180,8 +180,8 @@ fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<Piece>)> {
     }
     let piece = |(name, values): (&str, Option<BTreeSet<String>>)| {
         let piece = match values {
-            Some(values) => Piece::OneOf(name.to_owned(), values.into_iter().collect()),
-            None => Piece::Placeholder(name.to_owned()),
+            Some(values) => ParameterPiece::OneOf(name.to_owned(), values.into_iter().collect()),
+            None => ParameterPiece::Placeholder(name.to_owned()),
         };
         (name.to_owned(), vec![piece])
     };

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::page::layout::syntax::node::{FragmentElement, Load, Node, Parameter, Piece, Target};
-use crate::page::layout::template::composition::{FragmentUse, Service};
+use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, Node, Parameter, ParameterPiece};
+use crate::page::layout::template::composition::{FragmentSource, FragmentUse};
 use crate::page::manifest::{Lifecycle, Manifest};
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::{self, Name};
 use crate::page::source::units;
 use crate::page::visit::context::Conditions;
@@ -17,7 +17,7 @@ use super::parts::Parts;
 
 impl<'a> Assembler<'a> {
     /// Tells of variants that no experiment of the page has.
-    pub(crate) fn variants(&mut self, conditions: &Conditions, at: Option<&Spot>) {
+    pub(crate) fn variants(&mut self, conditions: &Conditions, at: Option<&SourceSpan>) {
         let known: Vec<String> = self
             .page
             .front
@@ -48,7 +48,7 @@ impl<'a> Assembler<'a> {
     }
 
     /// The index of one more fragment. `None`: the page has as many as it may have.
-    pub(crate) fn room(&mut self, at: &Spot) -> Option<usize> {
+    pub(crate) fn room(&mut self, at: &SourceSpan) -> Option<usize> {
         let index = self.fragments.len();
         if index == self.surroundings.max_fragments {
             let message = format!("the page has more than {index} fragments");
@@ -73,7 +73,7 @@ impl<'a> Assembler<'a> {
         for parameter in &element.parameters {
             self.placeholders(parameter);
         }
-        if let Some(Service::Named(manifest)) = &service {
+        if let Some(FragmentSource::Named(manifest)) = &service {
             self.declared(element, manifest);
         }
         if element.load == Load::Lazy {
@@ -105,7 +105,7 @@ impl<'a> Assembler<'a> {
             ("a `required` fragment cannot be lazy: the page waits for it", "remove one of the two")
         } else if element.inside.iter().any(|node| matches!(node, Node::Fragment(inner) if inner.slot.is_some())) {
             ("a fragment that is given parts cannot be lazy: it is loaded without them", "remove `load`, or `slot`")
-        } else if matches!(element.target, Target::Source(_)) {
+        } else if matches!(element.target, FragmentTarget::Source(_)) {
             (
                 "a fragment named by `src` cannot be lazy: readers ask for it by its name",
                 "give it a manifest in fragments/",
@@ -116,16 +116,16 @@ impl<'a> Assembler<'a> {
         self.problems.push(Diagnostic::new(Code::BadValue, element.at.clone(), message).help(help));
     }
 
-    fn service(&mut self, element: &FragmentElement) -> Option<Service> {
+    fn service(&mut self, element: &FragmentElement) -> Option<FragmentSource> {
         match &element.target {
-            Target::Missing => None,
-            Target::Source(url) => {
+            FragmentTarget::Missing => None,
+            FragmentTarget::Source(url) => {
                 let refused = self.refused(&url.value, &url.at);
-                let service = refused.is_none().then(|| Service::Source(url.value.clone()));
+                let service = refused.is_none().then(|| FragmentSource::Source(url.value.clone()));
                 self.problems.extend(refused);
                 service
             }
-            Target::Named { name, version } => {
+            FragmentTarget::Named { name, version } => {
                 let catalogue = self.surroundings.catalogue;
                 if let Some(manifest) = catalogue.select(&name.value, &version.value) {
                     if manifest.lifecycle == Lifecycle::Deprecated {
@@ -134,7 +134,7 @@ impl<'a> Assembler<'a> {
                         self.problems
                             .push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
                     }
-                    return Some(Service::Named(Arc::clone(manifest)));
+                    return Some(FragmentSource::Named(Arc::clone(manifest)));
                 }
                 let versions: Vec<String> = catalogue.versions(&name.value).map(|m| m.version.to_string()).collect();
                 let problem = if versions.is_empty() {
@@ -168,7 +168,7 @@ impl<'a> Assembler<'a> {
             routes.chain(&front.query).map(String::as_str)
         };
         for piece in &parameter.value {
-            if let Piece::Placeholder(name) = piece
+            if let ParameterPiece::Placeholder(name) = piece
                 && !known().any(|known| known == name)
             {
                 let message =
@@ -202,7 +202,7 @@ impl<'a> Assembler<'a> {
                 continue;
             };
             let literal = match parameter.value.as_slice() {
-                [Piece::Literal(text)] => text,
+                [ParameterPiece::Literal(text)] => text,
                 _ => continue,
             };
             if let Err(wrong) = declared.check(literal) {
@@ -221,13 +221,13 @@ impl<'a> Assembler<'a> {
     }
 }
 
-fn wish(element: &FragmentElement, service: &Service) -> Wish {
+fn wish(element: &FragmentElement, service: &FragmentSource) -> Wish {
     match (&element.id, service) {
         (Some(id), _) => Wish::Written(id.clone()),
-        (None, Service::Named(manifest)) => Wish::Named(manifest.name.to_string()),
-        (None, Service::Wanted(name, _)) => Wish::Named(name.to_string()),
-        (None, Service::Included { .. }) => Wish::Named(super::esi::ID.to_owned()),
-        (None, Service::Source(url)) => {
+        (None, FragmentSource::Named(manifest)) => Wish::Named(manifest.name.to_string()),
+        (None, FragmentSource::Wanted(name, _)) => Wish::Named(name.to_string()),
+        (None, FragmentSource::Included { .. }) => Wish::Named(super::esi::ID.to_owned()),
+        (None, FragmentSource::Source(url)) => {
             let host = url.host_str().unwrap_or("src");
             Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
 
 use super::front_matter::{self, FrontMatter};
@@ -42,7 +42,7 @@ impl LayoutFile {
         };
         if let Some(line) = almost(&source.text).filter(|_| body == Some(mark(&source.text))) {
             let message = "this looks like the beginning of front matter, but is none";
-            let problem = Diagnostic::new(Code::FrontMatter, Spot::new(source, line), message);
+            let problem = Diagnostic::new(Code::FrontMatter, SourceSpan::new(source, line), message);
             problems.push(problem.help(
                 "the very first line must be `+++` and nothing else, and another such line must end the front matter",
             ));
@@ -50,7 +50,7 @@ impl LayoutFile {
             front.route_was_wrong = true;
         }
         let body = body.unwrap_or_else(|| {
-            let at = Spot::new(source, 0..source.text.lines().next().map_or(0, str::len));
+            let at = SourceSpan::new(source, 0..source.text.lines().next().map_or(0, str::len));
             let problem = Diagnostic::new(Code::FrontMatter, at, "the front matter is not closed");
             problems.push(problem.help("end it with a line that holds `+++` and nothing else"));
             source.text.len()

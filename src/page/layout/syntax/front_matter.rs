@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 use crate::page::source::names;
-use crate::page::source::table::{self, Data, Reader, Table, Value, Wrong};
+use crate::page::source::table::{self, Data, Table, TableReader, Value, Wrong};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
 
@@ -98,7 +98,7 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
 }
 
 fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diagnostic>) {
-    let mut reader = Reader::new(table, Code::FrontMatter);
+    let mut reader = TableReader::new(table, Code::FrontMatter);
     let routes = routes(&mut reader, problems);
     let frame = reader.read("frame", |value| located(value, table::filled(value)?));
     let esi = reader.read("esi", table::boolean);
@@ -137,7 +137,7 @@ fn located<T>(value: &Value, read: T) -> Result<Located<T>, Wrong> {
     Ok(Located { value: read, at: value.at.clone() })
 }
 
-fn takeover(takeover: &mut Reader<'_>) -> Takeover {
+fn takeover(takeover: &mut TableReader<'_>) -> Takeover {
     let file = takeover.read("use", |value| located(value, table::filled(value)?));
     let (from, until) = (takeover.read("from", time), takeover.read("until", time));
     if let (Some(from), Some(until), Some(entry)) = (from, until, takeover.entry("until"))
@@ -148,7 +148,7 @@ fn takeover(takeover: &mut Reader<'_>) -> Takeover {
     Takeover { file: file.unwrap_or_else(|| Located { value: String::new(), at: takeover.at().clone() }), from, until }
 }
 
-fn routes(reader: &mut Reader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
+fn routes(reader: &mut TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
     let texts = reader.read("route", |value| {
         let texts = table::one_or_more(|value| located(value, table::text(value)?))(value)?;
         let help = "write `route = \"/path\"`, or leave it out if the file is a partial";
@@ -189,7 +189,7 @@ fn time(value: &Value) -> Result<Timestamp, Wrong> {
     })
 }
 
-fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(reader: &mut TableReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let Some(entry) = reader.entry("headers") else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
         reader.note(
@@ -232,7 +232,7 @@ fn headers(reader: &mut Reader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
-fn experiments(reader: &mut Reader<'_>) -> Vec<Experiment> {
+fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
     let Some(entry) = reader.entry("experiment") else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
         let cure = "write `experiment.lead = { big = 1, small = 1 }`";

@@ -8,8 +8,8 @@ use semver::VersionReq;
 use url::Url;
 
 use crate::page::esi::expr::Expr;
-use crate::page::esi::text::Text;
-use crate::page::source::diagnostic::{Located, Spot};
+use crate::page::esi::text::EsiText;
+use crate::page::source::diagnostic::{Located, SourceSpan};
 use crate::page::visit::context::Conditions;
 
 /// A piece of a layout.
@@ -24,7 +24,7 @@ pub enum Node {
         /// Which.
         conditions: Conditions,
         /// Where its variants stand, if it asks for any.
-        variants_at: Option<Spot>,
+        variants_at: Option<SourceSpan>,
         /// What is shown.
         inside: Vec<Node>,
     },
@@ -83,7 +83,7 @@ pub enum Esi {
     /// `<esi:include>`
     Include(Box<Include>),
     /// A text of `<esi:vars>`.
-    Value(Located<Arc<Text>>),
+    Value(Located<Arc<EsiText>>),
     /// `<esi:vars>`
     Vars(Vec<Node>),
     /// `<esi:choose>`: what is shown where the first of its tests holds, and so on. Where there is one
@@ -112,11 +112,11 @@ pub enum Branch {
 #[derive(Debug)]
 pub struct Include {
     /// The element.
-    pub at: Spot,
+    pub at: SourceSpan,
     /// What is put in its place.
-    pub src: Located<Arc<Text>>,
+    pub src: Located<Arc<EsiText>>,
     /// What is put there if that fails.
-    pub alt: Option<Located<Arc<Text>>>,
+    pub alt: Option<Located<Arc<EsiText>>>,
     /// Whether a failure is none to `<esi:try>`.
     pub goes_on: bool,
 }
@@ -142,11 +142,11 @@ pub enum Mark {
 #[derive(Debug)]
 pub struct FragmentElement {
     /// Its start tag.
-    pub at: Spot,
+    pub at: SourceSpan,
     /// The bytes of its end tag; empty where it has none.
     pub end: Range<usize>,
     /// What it asks for.
-    pub target: Target,
+    pub target: FragmentTarget,
     /// What explain, metrics and the overlay call it.
     pub id: Option<Located<String>>,
     /// Freshness where the answer states none, and the most where it does.
@@ -162,7 +162,7 @@ pub struct FragmentElement {
     /// When it is shown at all.
     pub conditions: Conditions,
     /// Where its variants stand, if it asks for any.
-    pub variants_at: Option<Spot>,
+    pub variants_at: Option<SourceSpan>,
     /// Which slot it fills.
     pub slot: Option<Located<String>>,
     /// `data-*`
@@ -185,7 +185,7 @@ pub enum Load {
 
 /// Which nanoservice.
 #[derive(Debug)]
-pub enum Target {
+pub enum FragmentTarget {
     /// By name and range of versions.
     Named {
         /// The name.
@@ -205,14 +205,14 @@ pub struct Parameter {
     /// Without `data-`.
     pub name: Located<String>,
     /// Its value, taken apart.
-    pub value: Vec<Piece>,
+    pub value: Vec<ParameterPiece>,
     /// Where the value is.
-    pub value_at: Spot,
+    pub value_at: SourceSpan,
 }
 
 /// A piece of a parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum ParameterPiece {
     /// As it stands.
     Literal(String),
     /// `{x}`

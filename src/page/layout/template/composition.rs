@@ -13,14 +13,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::page::esi::expr::Expr;
 use crate::page::esi::request::reads;
-use crate::page::esi::text::Text;
+use crate::page::esi::text::EsiText;
 use crate::page::esi::variables::Variables;
-use crate::page::layout::syntax::node::{FragmentElement, Load, Piece};
+use crate::page::layout::syntax::node::{FragmentElement, Load, ParameterPiece};
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::request::defaults::Defaults;
 use crate::page::request::fetch::{Fetch, Origin};
-use crate::page::source::diagnostic::Spot;
+use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 use crate::page::visit::context::{Conditions, Dimension, Reader, Visit};
@@ -29,14 +29,14 @@ use crate::page::visit::context::{Conditions, Dimension, Reader, Visit};
 #[derive(Debug, Default, PartialEq)]
 pub struct Composition {
     /// The HTML, in order.
-    pub parts: Arc<[Part]>,
+    pub parts: Arc<[Segment]>,
     /// All fragments, those inside others' fallbacks too, in document order.
     pub fragments: Vec<Arc<FragmentUse>>,
-    /// What decides whether something is shown, by [`Part::When`].
+    /// What decides whether something is shown, by [`Segment::When`].
     pub conditions: Vec<Condition>,
-    /// Texts with variables, by [`Part::Value`].
-    pub values: Vec<Arc<Text>>,
-    /// Whether [`Part::Try`] is anywhere in it.
+    /// Texts with variables, by [`Segment::Value`].
+    pub values: Vec<Arc<EsiText>>,
+    /// Whether [`Segment::Try`] is anywhere in it.
     pub has_tries: bool,
     /// Equal for two with the same bytes, here and on other machines.
     pub digest: u128,
@@ -48,19 +48,19 @@ pub struct Composition {
 
 /// A piece of it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum Segment {
     /// Bytes that are the same for all readers.
     Text(Bytes),
     /// A fragment, by its index in [`Composition::fragments`].
     Fragment(usize),
     /// What is shown under conditions, by their index in [`Composition::conditions`].
-    When(usize, Arc<[Part]>),
+    When(usize, Arc<[Segment]>),
     /// A text with variables, by its index in [`Composition::values`].
     Value(usize),
     /// What is shown unless an include in it fails, and what is shown then.
-    Try(Arc<[Part]>, Arc<[Part]>),
+    Try(Arc<[Segment]>, Arc<[Segment]>),
     /// A hole that the layout around a combining fragment may fill.
-    Slot(Name, Arc<[Part]>),
+    Slot(Name, Arc<[Segment]>),
     /// What fragments need in the head.
     Assets,
     /// Where those parts are sent whose places were passed by, for them to be taken there.
@@ -110,7 +110,7 @@ pub struct FragmentUse {
     /// What explain, metrics and the overlay call it; in a layout each its own.
     pub id: Name,
     /// Who fills it.
-    pub service: Service,
+    pub service: FragmentSource,
     /// Freshness where the answer states none, and the most where it does.
     pub ttl: Option<Duration>,
     /// How long past freshness an old copy may be shown.
@@ -124,13 +124,13 @@ pub struct FragmentUse {
     /// When it is shown at all.
     pub conditions: Conditions,
     /// Its parameters, in the layout's order.
-    pub parameters: Vec<(String, Vec<Piece>)>,
+    pub parameters: Vec<(String, Vec<ParameterPiece>)>,
     /// What is shown when nothing better can be.
-    pub fallback: Arc<[Part]>,
+    pub fallback: Arc<[Segment]>,
     /// What fills the slots of its HTML, by their names.
-    pub fills: BTreeMap<Name, Arc<[Part]>>,
+    pub fills: BTreeMap<Name, Arc<[Segment]>>,
     /// Where it stands.
-    pub at: Spot,
+    pub at: SourceSpan,
     /// What is asked for, where that is the same for everybody.
     pub same: Same,
 }
@@ -171,7 +171,7 @@ impl PartialEq for Same {
 impl FragmentUse {
     /// One of which nothing more is said.
     #[must_use]
-    pub fn new(id: Name, service: Service, at: Spot) -> Self {
+    pub fn new(id: Name, service: FragmentSource, at: SourceSpan) -> Self {
         Self {
             id,
             service,
@@ -194,8 +194,8 @@ impl FragmentUse {
     pub(crate) fn of(
         element: &FragmentElement,
         id: Name,
-        service: Service,
-        fallback: Arc<[Part]>,
+        service: FragmentSource,
+        fallback: Arc<[Segment]>,
         slots: &BTreeMap<usize, Name>,
     ) -> Self {
         Self {
@@ -218,11 +218,12 @@ impl FragmentUse {
     /// Whether every reader of a layout is asked for the same here, whatever his request says.
     #[must_use]
     pub fn is_same_for_all(&self) -> bool {
-        let literal = |pieces: &Vec<Piece>| pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
+        let literal =
+            |pieces: &Vec<ParameterPiece>| pieces.iter().all(|piece| matches!(piece, ParameterPiece::Literal(_)));
         let anybodys = match &self.service {
-            Service::Named(manifest) => manifest.context.is_empty(),
-            Service::Source(_) => true,
-            Service::Wanted(..) | Service::Included { .. } => false,
+            FragmentSource::Named(manifest) => manifest.context.is_empty(),
+            FragmentSource::Source(_) => true,
+            FragmentSource::Wanted(..) | FragmentSource::Included { .. } => false,
         };
         anybodys && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
@@ -238,9 +239,9 @@ impl FragmentUse {
     #[must_use]
     pub const fn origin(&self) -> Option<Origin<'_>> {
         match &self.service {
-            Service::Named(manifest) => Some(Origin::Named(manifest)),
-            Service::Source(url) => Some(Origin::Source(url)),
-            Service::Wanted(..) | Service::Included { .. } => None,
+            FragmentSource::Named(manifest) => Some(Origin::Named(manifest)),
+            FragmentSource::Source(url) => Some(Origin::Source(url)),
+            FragmentSource::Wanted(..) | FragmentSource::Included { .. } => None,
         }
     }
 
@@ -257,10 +258,10 @@ impl FragmentUse {
     #[must_use]
     pub fn asks(&self) -> &str {
         match &self.service {
-            Service::Named(manifest) => &manifest.name,
-            Service::Wanted(name, _) => name,
-            Service::Source(url) => url.host_str().unwrap_or_default(),
-            Service::Included { .. } => "esi:include",
+            FragmentSource::Named(manifest) => &manifest.name,
+            FragmentSource::Wanted(name, _) => name,
+            FragmentSource::Source(url) => url.host_str().unwrap_or_default(),
+            FragmentSource::Included { .. } => "esi:include",
         }
     }
 
@@ -268,15 +269,15 @@ impl FragmentUse {
     #[must_use]
     pub const fn manifest(&self) -> Option<&Arc<Manifest>> {
         match &self.service {
-            Service::Named(manifest) => Some(manifest),
-            Service::Wanted(..) | Service::Source(_) | Service::Included { .. } => None,
+            FragmentSource::Named(manifest) => Some(manifest),
+            FragmentSource::Wanted(..) | FragmentSource::Source(_) | FragmentSource::Included { .. } => None,
         }
     }
 }
 
 /// Who fills a fragment.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Service {
+pub enum FragmentSource {
     /// A nanoservice of the catalogue.
     Named(Arc<Manifest>),
     /// One that an answer asks for: the best of those that the page was read with.
@@ -286,7 +287,7 @@ pub enum Service {
     /// A URL with variables, on an allowed upstream or on that of the nanoservice which includes it.
     Included {
         /// The URL.
-        src: Arc<Text>,
+        src: Arc<EsiText>,
         /// Whether a failure is none to what is tried.
         goes_on: bool,
     },
@@ -309,7 +310,7 @@ impl Composition {
     /// Whether anything in it depends on variables.
     #[must_use]
     pub fn has_variables(&self) -> bool {
-        let included = |fragment: &Arc<FragmentUse>| matches!(fragment.service, Service::Included { .. });
+        let included = |fragment: &Arc<FragmentUse>| matches!(fragment.service, FragmentSource::Included { .. });
         let tested = |condition: &Condition| matches!(condition, Condition::First(..));
         !self.values.is_empty() || self.conditions.iter().any(tested) || self.fragments.iter().any(included)
     }
@@ -350,10 +351,10 @@ impl Composition {
         for fragment in &self.fragments {
             all.extend(fragment.conditions.dimensions());
             match &fragment.service {
-                Service::Named(manifest) if counts(fragment) => all.extend(manifest.context.iter().cloned()),
-                Service::Named(_) => {}
-                Service::Included { src, .. } => all.extend(used(&mut src.used())),
-                Service::Wanted(..) | Service::Source(_) => {}
+                FragmentSource::Named(manifest) if counts(fragment) => all.extend(manifest.context.iter().cloned()),
+                FragmentSource::Named(_) => {}
+                FragmentSource::Included { src, .. } => all.extend(used(&mut src.used())),
+                FragmentSource::Wanted(..) | FragmentSource::Source(_) => {}
             }
         }
         all.remove(&Dimension::Page);
@@ -362,47 +363,47 @@ impl Composition {
 }
 
 /// Feeds bytes and order of parts to a hash.
-fn feed(parts: &[Part], hash: &mut Xxh3) {
+fn feed(parts: &[Segment], hash: &mut Xxh3) {
     hash.update(&parts.len().to_le_bytes());
     for part in parts {
         match part {
-            Part::Text(text) => {
+            Segment::Text(text) => {
                 hash.update(&text.len().to_le_bytes());
                 hash.update(text);
             }
-            Part::Fragment(index) | Part::Value(index) => hash.update(&index.to_be_bytes()),
-            Part::When(index, inside) => {
+            Segment::Fragment(index) | Segment::Value(index) => hash.update(&index.to_be_bytes()),
+            Segment::When(index, inside) => {
                 hash.update(&index.to_be_bytes());
                 feed(inside, hash);
             }
-            Part::Try(attempt, except) => {
+            Segment::Try(attempt, except) => {
                 feed(attempt, hash);
                 feed(except, hash);
             }
-            Part::Slot(name, default) => {
+            Segment::Slot(name, default) => {
                 hash.update(name.as_bytes());
                 feed(default, hash);
             }
-            Part::Assets => hash.update(b"assets"),
-            Part::Late => hash.update(b"late"),
+            Segment::Assets => hash.update(b"assets"),
+            Segment::Late => hash.update(b"late"),
         }
     }
 }
 
 /// What of a fragment's inside fills slots of its HTML, by their names. `slots`: which slot a fragment
 /// is for, by its index.
-fn fills(inside: &[Part], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Part]>> {
-    let mut found: BTreeMap<Name, Vec<Part>> = BTreeMap::new();
+fn fills(inside: &[Segment], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Segment]>> {
+    let mut found: BTreeMap<Name, Vec<Segment>> = BTreeMap::new();
     for part in inside {
         match part {
-            Part::Fragment(index) => {
+            Segment::Fragment(index) => {
                 if let Some(slot) = slots.get(index) {
                     found.entry(Arc::clone(slot)).or_default().push(part.clone());
                 }
             }
-            Part::When(condition, inside) => {
+            Segment::When(condition, inside) => {
                 for (slot, inside) in fills(inside, slots) {
-                    found.entry(slot).or_default().push(Part::When(*condition, inside));
+                    found.entry(slot).or_default().push(Segment::When(*condition, inside));
                 }
             }
             // Whatever else is in there is only for a fallback.

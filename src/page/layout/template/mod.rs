@@ -20,7 +20,7 @@ use crate::page::visit::context::{Dimension, Reader, Visit};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
 
-use super::assemble::standalone::Alone;
+use super::assemble::standalone::Standalone;
 
 use self::composition::Composition;
 
@@ -62,7 +62,7 @@ pub struct Template {
     /// The compositor's own scripts that it has; its policy allows them.
     pub scripts: Scripts,
     /// It is a fragment by itself, which scripts take whole; what it is for.
-    pub alone: Option<Alone>,
+    pub alone: Option<Standalone>,
     /// Tests on its readers.
     pub experiments: Vec<Experiment>,
     /// Layouts that are served in its place for a time; the first one whose time it is.

@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// That refreshing a kept answer fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trouble {
+pub struct RefreshBackoff {
     /// How often in a row.
     failures: u32,
     /// Why, the last time.
@@ -20,7 +20,7 @@ pub struct Trouble {
     until: Instant,
 }
 
-impl Trouble {
+impl RefreshBackoff {
     /// One more failure. `chance`, from 0 up to 1, spreads the ends of the pauses.
     #[must_use]
     pub fn after(previous: Option<Self>, reason: Reason, now: Instant, chance: f64) -> Self {
@@ -46,7 +46,7 @@ mod tests {
         #[test]
         fn pauses_grow_up_to_a_bound(failures in 1_u32..60, chance in 0.0..1.0) {
             let now = Instant::now();
-            let trouble = (0..failures).fold(None, |trouble, _| Some(Trouble::after(trouble, Reason::Connect, now, chance)));
+            let trouble = (0..failures).fold(None, |trouble, _| Some(RefreshBackoff::after(trouble, Reason::Connect, now, chance)));
             let trouble = trouble.expect("one failure at least");
             let full = FIRST.as_secs_f64() * 2_f64.powi(i32::try_from(failures).expect("few") - 1);
             let full = Duration::from_secs_f64(full.min(LONGEST.as_secs_f64()));

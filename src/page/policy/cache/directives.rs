@@ -16,7 +16,7 @@ const TARGETED: HeaderName = HeaderName::from_static("fragment-cache-control");
 
 /// Why an answer is never kept, nor shared among readers who ask at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Never {
+pub enum Uncacheable {
     /// `no-store` (RFC 9111, 5.2.2.5)
     NoStore,
     /// `private` (RFC 9111, 5.2.2.7)
@@ -31,7 +31,7 @@ pub enum Never {
     Unreadable,
 }
 
-impl Never {
+impl Uncacheable {
     /// Why, in words.
     #[must_use]
     pub fn why(&self) -> String {
@@ -51,7 +51,7 @@ impl Never {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Directives {
     /// It may not be kept at all, nor shared among readers who ask at once.
-    pub never: Option<Never>,
+    pub never: Option<Uncacheable>,
     /// It may be kept, but not be shown without asking again (RFC 9111, 5.2.2.4).
     pub no_cache: bool,
     /// It may never be shown once it is stale (RFC 9111, 5.2.2.2 and 5.2.2.8).
@@ -102,7 +102,7 @@ impl Stated {
             directives.max_age = directives.max_age.map(|lifetime| lifetime.saturating_sub(age));
             directives.in_browsers = directives.in_browsers.map(|lifetime| lifetime.saturating_sub(age));
             if headers.contains_key(header::SET_COOKIE) {
-                directives.never.get_or_insert(Never::SetCookie);
+                directives.never.get_or_insert(Uncacheable::SetCookie);
             }
             directives
         };
@@ -125,7 +125,7 @@ impl Stated {
     }
 
     /// Rules out that it is ever kept, here or downstream.
-    pub fn never(&mut self, why: &Never) {
+    pub fn never(&mut self, why: &Uncacheable) {
         self.here.never.get_or_insert_with(|| why.clone());
         if let Some(downstream) = &mut self.downstream {
             downstream.never.get_or_insert_with(|| why.clone());
@@ -145,10 +145,10 @@ impl Found {
     fn take(&mut self, name: &str, seconds: Duration) {
         let found = &mut self.directives;
         match name {
-            "no-store" => found.never = Some(Never::NoStore),
+            "no-store" => found.never = Some(Uncacheable::NoStore),
             // With a list of fields it may be read as without one (5.2.2.7, 5.2.2.4).
             "private" => {
-                found.never.get_or_insert(Never::Private);
+                found.never.get_or_insert(Uncacheable::Private);
             }
             "no-cache" => found.no_cache = true,
             "must-revalidate" | "proxy-revalidate" => {
@@ -188,7 +188,7 @@ fn cache_control(headers: &HeaderMap) -> Directives {
         // A line that is no text, or whose quotes are open, may say anything.
         let split = line.to_str().ok().map(|text| fields::split(text, b','));
         if split.as_ref().is_none_or(|split| !split.closed) {
-            found.directives.never.get_or_insert(Never::Unreadable);
+            found.directives.never.get_or_insert(Uncacheable::Unreadable);
         }
         for member in split.iter().flat_map(|split| &split.members) {
             let (name, value) = fields::pair(member);
@@ -332,11 +332,11 @@ mod tests {
     #[test]
     fn what_is_never_kept_says_why() {
         for (name, value, why) in [
-            ("cache-control", "no-store, max-age=60", Never::NoStore),
-            ("cache-control", "max-age=60, PRIVATE", Never::Private),
-            ("cache-control", "private=\"x-name\", max-age=60", Never::Private),
-            ("cache-control", "max-age=60, x=\"open", Never::Unreadable),
-            ("set-cookie", "a=b", Never::SetCookie),
+            ("cache-control", "no-store, max-age=60", Uncacheable::NoStore),
+            ("cache-control", "max-age=60, PRIVATE", Uncacheable::Private),
+            ("cache-control", "private=\"x-name\", max-age=60", Uncacheable::Private),
+            ("cache-control", "max-age=60, x=\"open", Uncacheable::Unreadable),
+            ("set-cookie", "a=b", Uncacheable::SetCookie),
         ] {
             assert_eq!(read(&[(name, value)]).here.never, Some(why), "{name}: {value}");
         }
@@ -351,12 +351,12 @@ mod tests {
         };
         let (here, downstream) = both("max-age=600, stale-if-error=60");
         assert_eq!((here.never, here.max_age, here.stale_if_error), (None, s(600), s(60)));
-        assert_eq!((downstream.never, downstream.max_age), (Some(Never::Private), s(5)));
+        assert_eq!((downstream.never, downstream.max_age), (Some(Uncacheable::Private), s(5)));
         // RFC 9213, 2.1: malformed or empty, it is not there.
         for malformed in ["", "max-age=", "max age", "MAX-AGE=6", "=5"] {
-            assert_eq!(both(malformed).0.never, Some(Never::Private), "`{malformed}`");
+            assert_eq!(both(malformed).0.never, Some(Uncacheable::Private), "`{malformed}`");
         }
-        assert_eq!(both("no-store").0.never, Some(Never::NoStore));
+        assert_eq!(both("no-store").0.never, Some(Uncacheable::NoStore));
         assert_eq!(both("no-store=?0, max-age=9").0.max_age, s(9));
         for doubtful in ["max-age=-5", "max-age=\"9\"", "max-age=9.5", "max-age=(9)", "max-age"] {
             assert_eq!(both(doubtful).0.max_age, s(0), "`{doubtful}`");
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_cookie_outranks_a_targeted_field() {
         let stated = read(&[("fragment-cache-control", "max-age=600"), ("set-cookie", "a=b")]);
-        assert_eq!(stated.here.never, Some(Never::SetCookie));
+        assert_eq!(stated.here.never, Some(Uncacheable::SetCookie));
     }
 
     proptest! {

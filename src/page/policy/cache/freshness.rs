@@ -17,7 +17,7 @@ const EARLY: u32 = 20;
 
 /// What layout, manifest and settings say about keeping a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Rules {
+pub struct FreshnessRules {
     /// The layout's `ttl`: freshness where the answer states none, and its cap where it does.
     // The only heuristic freshness (RFC 9111, 4.2.2) is one that somebody asked for.
     pub ttl: Option<Duration>,
@@ -65,7 +65,7 @@ pub struct Nature {
 
 /// How long an answer may be used under some rules.
 #[must_use]
-pub fn lifetime(directives: &Directives, rules: &Rules, nature: Nature) -> Lifetime {
+pub fn lifetime(directives: &Directives, rules: &FreshnessRules, nature: Nature) -> Lifetime {
     if directives.never.is_some() {
         return Lifetime::default();
     }
@@ -93,7 +93,7 @@ pub fn lifetime(directives: &Directives, rules: &Rules, nature: Nature) -> Lifet
 
 /// What happened to an answer since it came in.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kept {
+pub struct EntryTimes {
     /// When its last byte came in, or when it was last found to hold still.
     pub arrived: Instant,
     /// When a soft purge made it stale.
@@ -102,7 +102,7 @@ pub struct Kept {
     pub early: f64,
 }
 
-impl Kept {
+impl EntryTimes {
     /// One that came in just now.
     #[must_use]
     pub const fn since(arrived: Instant, early: f64) -> Self {
@@ -125,7 +125,7 @@ pub enum Freshness {
 
 /// How fresh a kept answer is now.
 #[must_use]
-pub fn freshness(kept: &Kept, lifetime: &Lifetime, now: Instant) -> Freshness {
+pub fn freshness(kept: &EntryTimes, lifetime: &Lifetime, now: Instant) -> Freshness {
     let age = now.saturating_duration_since(kept.arrived);
     let softened = kept.softened.map(|softened| softened.saturating_duration_since(kept.arrived));
     let fresh = softened.map_or(lifetime.fresh, |softened| softened.min(lifetime.fresh));
@@ -144,13 +144,13 @@ pub fn freshness(kept: &Kept, lifetime: &Lifetime, now: Instant) -> Freshness {
 
 /// Whether a kept answer that is fresh for `left` more should be refreshed while it is shown.
 #[must_use]
-pub fn is_due(kept: &Kept, lifetime: &Lifetime, left: Duration) -> bool {
+pub fn is_due(kept: &EntryTimes, lifetime: &Lifetime, left: Duration) -> bool {
     left < early(kept, lifetime)
 }
 
 /// How long before its end a kept answer is refreshed.
 #[must_use]
-pub fn early(kept: &Kept, lifetime: &Lifetime) -> Duration {
+pub fn early(kept: &EntryTimes, lifetime: &Lifetime) -> Duration {
     if lifetime.fresh < EARLY_FROM {
         return Duration::ZERO;
     }
@@ -160,7 +160,7 @@ pub fn early(kept: &Kept, lifetime: &Lifetime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::policy::cache::directives::{Arrival, Never, Stated};
+    use crate::page::policy::cache::directives::{Arrival, Stated, Uncacheable};
     use http::{HeaderMap, header};
     use proptest::prelude::*;
 
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn the_shorter_of_answer_and_layout_counts() {
-        let layout = Rules { ttl: Some(s(20)), default_ttl: s(5), ..Rules::default() };
-        let manifest = Rules { default_ttl: s(5), max_ttl: Some(s(30)), ..Rules::default() };
+        let layout = FreshnessRules { ttl: Some(s(20)), default_ttl: s(5), ..FreshnessRules::default() };
+        let manifest = FreshnessRules { default_ttl: s(5), max_ttl: Some(s(30)), ..FreshnessRules::default() };
         for (line, rules, fresh) in [
             ("max-age=60", &layout, 20),
             ("max-age=10", &layout, 10),
@@ -200,10 +200,14 @@ mod tests {
     #[test]
     fn stale_windows_follow_freshness() {
         let now = Instant::now();
-        let rules =
-            Rules { ttl: Some(s(10)), stale_while_revalidate: s(20), stale_if_error: s(60), ..Rules::default() };
+        let rules = FreshnessRules {
+            ttl: Some(s(10)),
+            stale_while_revalidate: s(20),
+            stale_if_error: s(60),
+            ..FreshnessRules::default()
+        };
         let lifetime = |line| lifetime(&directives(line), &rules, FRAGMENT);
-        let at = |line, age| freshness(&Kept::since(now, 0.0), &lifetime(line), now + s(age));
+        let at = |line, age| freshness(&EntryTimes::since(now, 0.0), &lifetime(line), now + s(age));
         assert_eq!(at("public", 9), Freshness::Fresh(s(1)));
         assert_eq!(at("public", 10), Freshness::Revalidate);
         assert_eq!(at("public", 30), Freshness::IfError);
@@ -220,7 +224,7 @@ mod tests {
     fn a_soft_purge_makes_stale_and_keeps_the_allowance() {
         let now = Instant::now();
         let lifetime = Lifetime { fresh: s(100), while_revalidating: s(10), if_error: s(20), to_validate: s(0) };
-        let kept = Kept { softened: Some(now + s(30)), ..Kept::since(now, 0.0) };
+        let kept = EntryTimes { softened: Some(now + s(30)), ..EntryTimes::since(now, 0.0) };
         assert_eq!(freshness(&kept, &lifetime, now + s(30)), Freshness::Revalidate);
         assert_eq!(freshness(&kept, &lifetime, now + s(41)), Freshness::IfError);
         assert_eq!(freshness(&kept, &lifetime, now + s(50)), Freshness::Expired);
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn what_can_be_asked_about_is_kept_for_it() {
         let validatable = Nature { validatable: true, ..FRAGMENT };
-        let useful = |line, nature| lifetime(&directives(line), &Rules::default(), nature).useful();
+        let useful = |line, nature| lifetime(&directives(line), &FreshnessRules::default(), nature).useful();
         assert_eq!(useful("no-cache", FRAGMENT), s(0));
         assert_eq!(useful("no-cache", validatable), KEPT_TO_VALIDATE);
         assert_eq!(useful("max-age=5", validatable), s(5) + KEPT_TO_VALIDATE);
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_no_fragment_is_kept_by_its_own_word_only() {
-        let rules = Rules { ttl: Some(s(600)), stale_if_error: s(600), ..Rules::default() };
+        let rules = FreshnessRules { ttl: Some(s(600)), stale_if_error: s(600), ..FreshnessRules::default() };
         assert_eq!(lifetime(&directives("public"), &rules, GONE).useful(), s(0));
         assert_eq!(lifetime(&directives("max-age=5"), &rules, GONE).useful(), s(5));
     }
@@ -248,7 +252,7 @@ mod tests {
         let now = Instant::now();
         let due = |fresh, early, left| {
             let lifetime = Lifetime { fresh: s(fresh), ..Lifetime::default() };
-            is_due(&Kept::since(now, early), &lifetime, s(left))
+            is_due(&EntryTimes::since(now, early), &lifetime, s(left))
         };
         assert!(!due(100, 0.0, 1), "the last of them");
         assert!(due(100, 0.5, 2) && !due(100, 0.5, 3));
@@ -259,9 +263,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_layout_makes_a_private_answer_fresh(ttl in 0_u64..100_000, line in "(private|no-store|PRIVATE=\"x\")(, ?(max-age|s-maxage|stale-if-error)=[0-9]{1,4}){0,3}", validatable: bool) {
-            let rules = Rules { ttl: Some(s(ttl)), default_ttl: s(ttl), stale_while_revalidate: s(ttl), stale_if_error: s(ttl), ..Rules::default() };
+            let rules = FreshnessRules { ttl: Some(s(ttl)), default_ttl: s(ttl), stale_while_revalidate: s(ttl), stale_if_error: s(ttl), ..FreshnessRules::default() };
             let directives = directives(&line);
-            prop_assert!(matches!(directives.never, Some(Never::Private | Never::NoStore)));
+            prop_assert!(matches!(directives.never, Some(Uncacheable::Private | Uncacheable::NoStore)));
             prop_assert_eq!(lifetime(&directives, &rules, Nature { fragment: true, validatable }).useful(), Duration::ZERO);
         }
 
@@ -269,7 +273,7 @@ mod tests {
         fn freshness_only_ever_gets_worse(fresh in 0_u64..50, swr in 0_u64..50, sie in 0_u64..50, age in 0_u64..200, early in 0.0..1.0, soft in proptest::option::of(0_u64..60)) {
             let now = Instant::now();
             let lifetime = Lifetime { fresh: s(fresh), while_revalidating: s(swr), if_error: s(sie), to_validate: s(0) };
-            let kept = Kept { arrived: now, softened: soft.map(|soft| now + s(soft)), early };
+            let kept = EntryTimes { arrived: now, softened: soft.map(|soft| now + s(soft)), early };
             let rank = |age| match freshness(&kept, &lifetime, now + s(age)) {
                 Freshness::Fresh(_) => 0, Freshness::Revalidate => 1, Freshness::IfError => 2, Freshness::Expired => 3,
             };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// When an endpoint is shut out, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Rules {
+pub struct BreakerRules {
     /// Failures in a row.
     pub failures: u32,
     /// The first time that it is shut out for; doubled while probes fail.
@@ -139,7 +139,7 @@ impl Breaker {
         &mut self,
         (admission, began): (Admission, Instant),
         is_well: bool,
-        rules: &Rules,
+        rules: &BreakerRules,
         chance: f64,
         now: Instant,
     ) {
@@ -192,7 +192,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const RULES: Rules = Rules { failures: 5, pause: Duration::from_secs(1), longest: Duration::from_secs(30) };
+    const RULES: BreakerRules =
+        BreakerRules { failures: 5, pause: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
     fn ask(breaker: &mut Breaker, is_well: bool, now: Instant) -> bool {
         let Some(admission) = breaker.admit(now) else { return false };

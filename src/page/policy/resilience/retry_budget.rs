@@ -9,18 +9,18 @@ const MOST: f64 = 10.0;
 
 /// What is left to spend.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub struct RetryBudget {
     left: f64,
 }
 
-impl Default for Allowance {
+impl Default for RetryBudget {
     /// One is lent, so that the first request of a day may be tried again.
     fn default() -> Self {
         Self { left: 1.0 }
     }
 }
 
-impl Allowance {
+impl RetryBudget {
     /// A reader's request is sent.
     pub fn earn(&mut self) {
         self.left = (self.left + SHARE).min(MOST);
@@ -44,7 +44,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_more_than_a_tenth_is_asked_beside(wants in proptest::collection::vec(any::<bool>(), 0..2_000)) {
-            let mut allowance = Allowance::default();
+            let mut allowance = RetryBudget::default();
             let mut spent = 0_u32;
             for (number, wanted) in (1_u32..).zip(&wants) {
                 allowance.earn();
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_is_saved_up_is_bounded() {
-        let mut allowance = Allowance::default();
+        let mut allowance = RetryBudget::default();
         (0..100_000).for_each(|_| allowance.earn());
         assert_eq!((0..100).filter(|_| allowance.spend()).count(), 10);
     }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use semver::VersionReq;
 
 use crate::page::html::tokens::{Attribute, StartTag};
-use crate::page::layout::syntax::node::{FragmentElement, Load, Node, Parameter, Piece, Target};
+use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, Node, Parameter, ParameterPiece};
 use crate::page::manifest::upstreams;
-use crate::page::source::diagnostic::{Code, Located, Spot};
+use crate::page::source::diagnostic::{Code, Located, SourceSpan};
 use crate::page::source::{names, units};
 use crate::page::visit::context::{Choice, Conditions, Device};
 
@@ -78,7 +78,7 @@ impl Parser<'_> {
         let mut element = FragmentElement {
             at: self.spot(tag.span.clone()),
             end,
-            target: Target::Missing,
+            target: FragmentTarget::Missing,
             id: None,
             ttl: None,
             stale: None,
@@ -143,7 +143,7 @@ impl Parser<'_> {
         name: Option<&Attribute>,
         src: Option<&Attribute>,
         version: Option<&Attribute>,
-    ) -> Target {
+    ) -> FragmentTarget {
         let range = version.map(|attribute| {
             let at = self.spot(value_or_name(attribute));
             match VersionReq::parse(&attribute.value) {
@@ -159,16 +159,16 @@ impl Parser<'_> {
             (Some(name), None) if name.value.is_empty() => {
                 self.note(Code::MissingName, value_or_name(name), "`name` is empty".to_owned()).help =
                     Some("`pasteup catalog` lists names".to_owned());
-                Target::Missing
+                FragmentTarget::Missing
             }
             (Some(name), None) if name.value.contains(RUNS_ON) => {
                 self.bad(name, "this is no name".to_owned(), None);
-                Target::Missing
+                FragmentTarget::Missing
             }
             (Some(name), None) => {
                 let name = Located { value: name.value.clone(), at: self.spot(value_or_name(name)) };
                 let version = range.unwrap_or_else(|| Located { value: VersionReq::STAR, at: name.at.clone() });
-                Target::Named { name, version }
+                FragmentTarget::Named { name, version }
             }
             (None, Some(src)) => {
                 if let Some(version) = version {
@@ -182,24 +182,24 @@ impl Parser<'_> {
                     _ if src.value.contains(['{', '}']) => {
                         let help = "parameters go into `data-…` attributes, which are added to the query";
                         self.bad(src, "a URL holds no placeholders".to_owned(), Some(help.to_owned()));
-                        Target::Missing
+                        FragmentTarget::Missing
                     }
-                    Ok(value) => Target::Source(Located { value, at: self.spot(value_or_name(src)) }),
+                    Ok(value) => FragmentTarget::Source(Located { value, at: self.spot(value_or_name(src)) }),
                     Err(error) => {
                         let help = Some("write it like `https://fragments.example.org/weather`".to_owned());
                         self.bad(src, error.to_string(), help);
-                        Target::Missing
+                        FragmentTarget::Missing
                     }
                 }
             }
             (Some(_), Some(src)) => {
                 let help = Some("keep the one that is meant".to_owned());
                 self.bad(src, "a fragment has a `name` or a `src`, not both".to_owned(), help);
-                Target::Missing
+                FragmentTarget::Missing
             }
             // A misspelt `name` has been told as that.
             (None, None) if tag.attributes.iter().any(|a| names::nearest(&a.name, ["name", "src"]).is_some()) => {
-                Target::Missing
+                FragmentTarget::Missing
             }
             (None, None) => {
                 self.note(
@@ -208,7 +208,7 @@ impl Parser<'_> {
                     "`<fragment>` does not say which nanoservice it is for".to_owned(),
                 )
                 .help = Some("add `name=\"…\"`; `pasteup catalog` lists them".to_owned());
-                Target::Missing
+                FragmentTarget::Missing
             }
         }
     }
@@ -345,7 +345,7 @@ impl Parser<'_> {
         }
     }
 
-    fn parameter(&mut self, attribute: &Attribute, value_at: Spot) -> Option<Parameter> {
+    fn parameter(&mut self, attribute: &Attribute, value_at: SourceSpan) -> Option<Parameter> {
         let name = attribute.name.strip_prefix("data-").filter(|name| names::is_name(name));
         let Some(name) = name else {
             let message = format!("`{}` names no parameter", attribute.name);
@@ -355,7 +355,7 @@ impl Parser<'_> {
         };
         let value = if self.role.is_answer {
             // It comes from a program, which knows what it means.
-            Ok(vec![Piece::Literal(attribute.value.clone())])
+            Ok(vec![ParameterPiece::Literal(attribute.value.clone())])
         } else {
             pieces(&attribute.value)
         };
@@ -383,7 +383,7 @@ pub(super) fn value_or_name(attribute: &Attribute) -> Range<usize> {
 }
 
 /// Takes a parameter's value apart.
-fn pieces(text: &str) -> Result<Vec<Piece>, &'static str> {
+fn pieces(text: &str) -> Result<Vec<ParameterPiece>, &'static str> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -407,15 +407,15 @@ fn pieces(text: &str) -> Result<Vec<Piece>, &'static str> {
                 return Err("there is no name between `{` and `}`");
             }
             if !literal.is_empty() {
-                pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                pieces.push(ParameterPiece::Literal(std::mem::take(&mut literal)));
             }
-            pieces.push(Piece::Placeholder(name.to_owned()));
+            pieces.push(ParameterPiece::Placeholder(name.to_owned()));
             rest = &rest[close + 1..];
         }
     }
     literal.push_str(rest);
     if !literal.is_empty() || pieces.is_empty() {
-        pieces.push(Piece::Literal(literal));
+        pieces.push(ParameterPiece::Literal(literal));
     }
     Ok(pieces)
 }
@@ -426,8 +426,8 @@ mod tests {
 
     #[test]
     fn values_are_taken_apart_at_their_placeholders() {
-        let literal = |text: &str| Piece::Literal(text.to_owned());
-        let placeholder = |text: &str| Piece::Placeholder(text.to_owned());
+        let literal = |text: &str| ParameterPiece::Literal(text.to_owned());
+        let placeholder = |text: &str| ParameterPiece::Placeholder(text.to_owned());
         for (text, expected) in [
             ("", vec![literal("")]),
             ("a", vec![literal("a")]),

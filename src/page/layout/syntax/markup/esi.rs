@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::page::esi::expr::Expr;
 use crate::page::esi::mistake::Mistake;
-use crate::page::esi::text::Text;
+use crate::page::esi::text::EsiText;
 use crate::page::esi::unwrapped;
 use crate::page::esi::variables::NAMES;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::layout::syntax::node::{Branch, Esi, Include, Node};
-use crate::page::source::diagnostic::{Code, Located, Spot};
+use crate::page::source::diagnostic::{Code, Located, SourceSpan};
 use crate::page::source::names;
 
 use super::Parser;
@@ -90,7 +90,7 @@ impl Parser<'_> {
         if span.is_empty() || !text.contains("$(") {
             return self.top().extend((!span.is_empty()).then_some(Node::Text(span)));
         }
-        let parsed = Text::parse(text);
+        let parsed = EsiText::parse(text);
         let node = match parsed {
             Ok(text) => Node::Esi(Esi::Value(Located { value: Arc::new(text), at: self.spot(span) })),
             Err(mistake) => {
@@ -170,12 +170,12 @@ impl Parser<'_> {
         Some(Include { at: self.spot(tag.span.clone()), src: src??, alt, goes_on })
     }
 
-    fn url(&mut self, attribute: &Attribute) -> Option<Located<Arc<Text>>> {
+    fn url(&mut self, attribute: &Attribute) -> Option<Located<Arc<EsiText>>> {
         if attribute.value.is_empty() {
             self.bad(attribute, "a URL is missing".to_owned(), None);
             return None;
         }
-        match Text::parse(&attribute.value) {
+        match EsiText::parse(&attribute.value) {
             Ok(text) => {
                 Some(Located { value: Arc::new(text), at: self.spot(super::elements::value_or_name(attribute)) })
             }
@@ -288,7 +288,7 @@ impl Parser<'_> {
     /// The children of an element in which nothing else may stand.
     fn branches(&mut self, tag: &StartTag, inside: Vec<Node>) -> Vec<(Branch, Vec<Node>)> {
         let mut branches = Vec::new();
-        let mut other: Option<Spot> = None;
+        let mut other: Option<SourceSpan> = None;
         for node in inside {
             match node {
                 Node::Esi(Esi::Branch(branch, inside)) => branches.push((branch, inside)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::page::html::boundary::Stack;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::source::diagnostic::Located;
-use crate::page::source::diagnostic::{Code, Diagnostic, Source, Spot};
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
 use super::node::{Mark, Node};
 
@@ -386,13 +386,13 @@ impl Parser<'_> {
     }
 
     /// Where an element names variants.
-    fn variants(&self, tag: &StartTag) -> Option<Spot> {
+    fn variants(&self, tag: &StartTag) -> Option<SourceSpan> {
         let attribute = tag.attributes.iter().find(|attribute| attribute.name == "variant")?;
         Some(self.spot(attribute.value_span.clone()))
     }
 
-    fn spot(&self, span: Range<usize>) -> Spot {
-        Spot::new(self.source, span)
+    fn spot(&self, span: Range<usize>) -> SourceSpan {
+        SourceSpan::new(self.source, span)
     }
 
     fn note(&mut self, code: Code, span: Range<usize>, message: String) -> &mut Diagnostic {

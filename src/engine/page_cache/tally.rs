@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
+use crate::engine::compose::Page;
+use crate::engine::port::Observer;
 use crate::page::plan::Plan;
 use crate::page::response::outcome::{Cache, Outcome, Shown};
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::super::compose::Page;
-use super::super::port::Observer;
-
 /// What became of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Part {
+pub struct PartOutcome {
     /// What metrics call it.
     pub fragment: Name,
     /// The nanoservice that fills it.
@@ -29,7 +28,7 @@ pub struct Part {
     pub cache: Option<Cache>,
 }
 
-impl Part {
+impl PartOutcome {
     /// What became of a hole of a plan.
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
@@ -50,7 +49,7 @@ impl Part {
 
 /// Pages that were sent of one that is kept.
 #[derive(Debug)]
-pub struct Again<'a> {
+pub struct Repeats<'a> {
     /// The pattern of its route.
     pub page: &'a str,
     /// How often it was sent.
@@ -58,11 +57,11 @@ pub struct Again<'a> {
     /// How often of these without anybody being asked.
     pub kept: u64,
     /// Its parts, and how often each was so.
-    pub parts: &'a [(Part, u64)],
+    pub parts: &'a [(PartOutcome, u64)],
 }
 
 /// How often a page was sent since that was last told.
-pub(super) struct Counted {
+pub(super) struct Tally {
     times: AtomicU64,
     /// How often of these somebody was asked.
     asked: AtomicU64,
@@ -73,13 +72,13 @@ pub(super) struct Counted {
     /// What is the same each time, but that it grows old; what does so first comes first.
     same: Vec<Same>,
     /// What is not, and how often it was what.
-    gaps: Vec<(Part, [AtomicU64; CACHES.len()])>,
+    gaps: Vec<(PartOutcome, [AtomicU64; CACHES.len()])>,
     observer: Arc<dyn Observer>,
 }
 
 /// A part that is the same each time.
 struct Same {
-    part: Part,
+    part: PartOutcome,
     /// From when on it is old, where it grows so.
     old_from: Option<Instant>,
     /// How often it was.
@@ -89,7 +88,7 @@ struct Same {
 /// What the store may do for what fills a gap.
 const CACHES: [Cache; 3] = [Cache::Hit, Cache::Miss, Cache::Joined];
 
-impl std::fmt::Debug for Counted {
+impl std::fmt::Debug for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.times.fmt(f)
     }
@@ -116,13 +115,13 @@ fn middle(bucket: usize) -> Duration {
     Duration::from_nanos((1 << (u64::from(SHORTEST) + octave)) / 4 * (5 + 2 * half))
 }
 
-impl Counted {
+impl Tally {
     /// A page that is sent like this one, but for what fills its `gaps`, which are holes of its plan.
     pub(super) fn new(page: &Page, gaps: &[usize], observer: &Arc<dyn Observer>) -> Self {
         let part = |hole: usize, outcome: &Outcome| {
-            let part = Part::of(&page.plan, hole, outcome);
+            let part = PartOutcome::of(&page.plan, hole, outcome);
             // Somebody was asked, for the one that it is like.
-            Part { cache: part.cache.map(|_| Cache::Hit), ..part }
+            PartOutcome { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
         let same = page.known().filter(|(hole, _)| !gaps.contains(hole));
         let same = same.map(|(hole, outcome)| Same {
@@ -181,10 +180,10 @@ impl Counted {
         });
         let open = self.gaps.iter().flat_map(|(part, counts)| {
             let each = CACHES.into_iter().zip(counts);
-            each.map(|(cache, count)| (Part { cache: Some(cache), ..part.clone() }, take(count)))
+            each.map(|(cache, count)| (PartOutcome { cache: Some(cache), ..part.clone() }, take(count)))
         });
         let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
-        let again = Again { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
+        let again = Repeats { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
         self.observer.composed_again(&again);
         for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
             for (bucket, count) in counts.iter().enumerate() {

@@ -22,16 +22,16 @@ const TURNS: u32 = 4;
 
 /// By when a head leaves.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct FlushDeadline {
     /// `None`: at once.
     until: Option<Instant>,
     /// It is put off no more.
     is_last: bool,
 }
 
-impl Patience {
+impl FlushDeadline {
     /// It waits for what is nearly there, unless a part that would not let the page be kept takes longer.
-    pub(super) async fn with(part_takes: Option<Duration>, began: Instant, turns: &Turns) -> Self {
+    pub(super) async fn with(part_takes: Option<Duration>, began: Instant, turns: &SchedulingDelay) -> Self {
         let until = match part_takes.filter(|takes| *takes > NEARLY) {
             None => Some(began + NEARLY),
             // Where this machine is late, all parts look slow.
@@ -61,7 +61,7 @@ impl Patience {
 
 /// How long it takes until all that is ready had its turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct SchedulingDelay {
     since: Instant,
     /// When that was measured last, in milliseconds since then, and what came of it, in microseconds.
     last: AtomicU64,
@@ -70,13 +70,13 @@ pub(super) struct Turns {
 /// Bits of these microseconds.
 const BITS: u32 = 24;
 
-impl Default for Turns {
+impl Default for SchedulingDelay {
     fn default() -> Self {
         Self { since: Instant::now(), last: AtomicU64::new(0) }
     }
 }
 
-impl Turns {
+impl SchedulingDelay {
     async fn takes(&self) -> Duration {
         let at = |now: Instant| units::milliseconds(now.duration_since(self.since)) + 1;
         let (before, last) = (Instant::now(), self.last.load(Ordering::Relaxed));
@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_waits_for_what_is_nearly_there() {
         let began = Instant::now();
-        let mut patience = Patience::with(Some(NEARLY / 2), began, &Turns::default()).await;
+        let mut patience = FlushDeadline::with(Some(NEARLY / 2), began, &SchedulingDelay::default()).await;
         assert_eq!(patience.wait(sleep(NEARLY / 2).map(|()| 1).boxed()).await, Some(1));
         assert_eq!(patience.wait(pending::<()>()).await, None);
         assert!(began.elapsed() <= NEARLY + LATE);
@@ -113,7 +113,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_does_not_wait_for_a_part_that_takes_longer() {
         let began = Instant::now();
-        let mut patience = Patience::with(Some(NEARLY * 2), began, &Turns::default()).await;
+        let mut patience = FlushDeadline::with(Some(NEARLY * 2), began, &SchedulingDelay::default()).await;
         assert_eq!(patience.wait(ready(1)).await, Some(1));
         assert_eq!(patience.wait(pending::<()>()).await, None);
         assert!(began.elapsed() <= LATE);
@@ -121,8 +121,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn on_a_busy_machine_parts_look_slow_and_are_waited_for() {
-        let turns = Arc::new(Turns::default());
-        let with = |turns: Arc<Turns>| async move { Patience::with(Some(NEARLY * 2), Instant::now(), &turns).await };
+        let turns = Arc::new(SchedulingDelay::default());
+        let with = |turns: Arc<SchedulingDelay>| async move {
+            FlushDeadline::with(Some(NEARLY * 2), Instant::now(), &turns).await
+        };
         let patience = tokio::spawn(with(Arc::clone(&turns)));
         // It has its turn, and then this one, which takes its time.
         yield_now().await;
@@ -135,7 +137,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_that_comes_late_is_no_reason_to_send_a_page_in_two_goes() {
-        let mut patience = Patience::with(None, Instant::now(), &Turns::default()).await;
+        let mut patience = FlushDeadline::with(None, Instant::now(), &SchedulingDelay::default()).await;
         let waiting = tokio::spawn(async move { patience.wait(sleep(NEARLY * 4).boxed()).await });
         // Others have their turn meanwhile.
         yield_now().await;

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use crate::page::output::record::Keep;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::answer::{Answer, Content, Failure};
-use crate::page::response::outcome::{Cache, Outcome, Sent, Shown, is_degraded};
+use crate::page::response::outcome::{Attempt, Cache, Outcome, Shown, is_degraded};
+use crate::page::response::parsed::{Content, Failure, ParsedResponse};
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
 use super::compose::Page;
-use super::hot::{Again, Part};
+use super::page_cache::{PartOutcome, Repeats};
 use super::port::{Clock, Observer};
 
 /// A minute is looked at, in so many pieces, of which the oldest goes as a new one begins.
@@ -42,7 +42,7 @@ const MANY: usize = 10_000;
 const APART: usize = 16;
 
 /// The board.
-pub struct Board {
+pub struct Statistics {
     clock: Arc<dyn Clock>,
     began: Instant,
     requests: [Mutex<Requests>; APART],
@@ -262,7 +262,7 @@ pub struct Mark {
     pub what: String,
 }
 
-impl Board {
+impl Statistics {
     /// An empty one.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
@@ -453,7 +453,7 @@ impl Board {
     }
 
     /// Counts what became of a part of a page so many times, in this piece of time.
-    fn part(&self, known: &mut Known, piece: u64, page: &str, part: &Part, times: u64) {
+    fn part(&self, known: &mut Known, piece: u64, page: &str, part: &PartOutcome, times: u64) {
         if known.services.len() < MANY || known.services.contains_key(&part.service) {
             let service = known.services.entry(Arc::clone(&part.service)).or_default();
             let count = service.window.now(piece);
@@ -505,7 +505,7 @@ fn share(count: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1e4).round() / 1e4 }
 }
 
-impl Observer for Board {
+impl Observer for Statistics {
     fn in_flight(&self, _: &str, _: bool) {}
 
     fn circuit(&self, upstream: &str, circuit: Circuit) {
@@ -530,11 +530,11 @@ impl Observer for Board {
             count.degraded += u64::from(degraded);
         }
         for (hole, outcome) in page.known() {
-            self.part(&mut known, piece, pattern, &Part::of(&page.plan, hole, outcome), 1);
+            self.part(&mut known, piece, pattern, &PartOutcome::of(&page.plan, hole, outcome), 1);
         }
     }
 
-    fn composed_again(&self, again: &Again<'_>) {
+    fn composed_again(&self, again: &Repeats<'_>) {
         let (piece, _) = self.now();
         let mut known = self.known();
         if let Some(window) = known.pages.get_mut(again.page) {
@@ -561,7 +561,7 @@ impl Observer for Board {
         window.now(piece).add(status, took, times);
     }
 
-    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let (piece, _) = self.now();
         let keep = result.ok().map(|answer| Keep::of(answer, fetch));
         let mut known = self.known();
@@ -603,7 +603,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_minute_is_counted_and_then_forgotten() {
-        let board = Board::new(Arc::new(Epoch));
+        let board = Statistics::new(Arc::new(Epoch));
         for ms in 1..=100 {
             board.answered(Some("/"), StatusCode::OK, Duration::from_millis(ms), 1);
         }
@@ -625,8 +625,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn threads_count_together() {
-        let board = Arc::new(Board::new(Arc::new(Epoch)));
-        let count = |board: Arc<Board>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1), 1);
+        let board = Arc::new(Statistics::new(Arc::new(Epoch)));
+        let count =
+            |board: Arc<Statistics>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1), 1);
         for _ in 0..20 {
             std::thread::spawn(count(Arc::clone(&board))).join().expect("it counts");
         }

@@ -19,9 +19,9 @@ use reqwest::redirect::Policy;
 use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::engine::port::{Request, Response, Upstream};
+use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
 use crate::page::manifest::Auth;
-use crate::page::response::answer::Failure;
+use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, Identity};
@@ -88,8 +88,8 @@ impl HttpUpstream {
 }
 
 impl Upstream for HttpUpstream {
-    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
-        let Request { url, mut headers, manifest, credentials } = request;
+    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+        let UpstreamRequest { url, mut headers, manifest, credentials } = request;
         let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),
@@ -113,7 +113,7 @@ impl Upstream for HttpUpstream {
             let response = sent.await.map_err(|error| failure(&error))?;
             let (status, mut headers) = (response.status(), response.headers().clone());
             let body = decoded(response, &mut headers).await;
-            Ok(Response { status, headers, body })
+            Ok(UpstreamResponse { status, headers, body })
         }
         .boxed()
     }

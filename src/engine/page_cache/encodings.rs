@@ -9,7 +9,7 @@ use crate::page::html::text::{Text, length};
 
 /// A form of a page with fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub enum Encoding {
     /// gzip (RFC 1952).
     Gzip,
     /// Brotli (RFC 7932).
@@ -20,9 +20,9 @@ pub enum Form {
 
 /// A page as it is sent.
 #[derive(Debug)]
-pub struct Coded {
+pub struct EncodedPage {
     /// `None`: as it was stitched.
-    pub form: Option<Form>,
+    pub form: Option<Encoding>,
     /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
     /// between them.
     pub chunks: Arc<[Text]>,
@@ -31,10 +31,10 @@ pub struct Coded {
     /// It was made in haste, and is to be made better.
     pub is_first: bool,
     /// What was last said of it.
-    pub(super) said: ArcSwapOption<Said>,
+    pub(super) said: ArcSwapOption<ResponseHead>,
 }
 
-impl Coded {
+impl EncodedPage {
     pub(super) fn plain(chunks: Vec<Text>) -> Self {
         Self {
             form: None,
@@ -47,7 +47,7 @@ impl Coded {
 
     /// A page in a form: its chunks with their checks, and whether it is to be made better.
     #[must_use]
-    pub fn new(form: Form, chunks: Vec<Text>, checks: Vec<u32>, is_first: bool) -> Self {
+    pub fn new(form: Encoding, chunks: Vec<Text>, checks: Vec<u32>, is_first: bool) -> Self {
         Self { form: Some(form), checks: checks.into(), is_first, ..Self::plain(chunks) }
     }
 
@@ -60,7 +60,7 @@ impl Coded {
 
 /// What is said of a page for as long as its `Cache-Control` stays the same.
 #[derive(Debug)]
-pub struct Said {
+pub struct ResponseHead {
     pub(super) state: State,
     /// Whoever asks.
     pub headers: HeaderMap,

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use crate::page::plan::budget;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::answer::Answer;
 use crate::page::response::outcome::Cache;
+use crate::page::response::parsed::ParsedResponse;
 
-use super::compose::{Compositor, Request};
-use super::hot::{Filled, Stitched, fits};
+use super::compose::{Compositor, PageRequest};
+use super::flush::FlushDeadline;
 use super::lookup::{Looking, What};
-use super::patience::Patience;
+use super::page_cache::{CachedPage, PersonalisedPage, fits};
 
 /// What a page asked for before it was planned.
 #[derive(Default)]
@@ -37,11 +37,11 @@ impl Compositor {
     /// It has to be planned and stitched after all: what was asked for until then.
     pub(super) async fn fill(
         &self,
-        page: &Arc<Stitched>,
-        request: &Request,
+        page: &Arc<CachedPage>,
+        request: &PageRequest,
         began: Instant,
         stream: bool,
-    ) -> Result<Filled, Ahead> {
+    ) -> Result<PersonalisedPage, Ahead> {
         let deadline = began + budget(&request.template, &request.defaults);
         let (mut ahead, mut takes) = (Ahead::default(), None);
         for fragment in page.open() {
@@ -59,7 +59,9 @@ impl Compositor {
             // All of them are asked before anything else has its turn.
             match (&mut all).now_or_never() {
                 Some(filled) => filled,
-                None if stream => Patience::with(takes, began, &self.turns).await.wait(all).await.unwrap_or(Err(Unfit)),
+                None if stream => {
+                    FlushDeadline::with(takes, began, &self.turns).await.wait(all).await.unwrap_or(Err(Unfit))
+                }
                 None => all.await,
             }
         };
@@ -72,7 +74,7 @@ impl Compositor {
 struct Unfit;
 
 /// Waits for what is being asked for: an answer that is as good as new and fits, and what the store did for it.
-async fn found(looking: &mut Looking) -> Result<(Arc<Answer>, Cache), Unfit> {
+async fn found(looking: &mut Looking) -> Result<(Arc<ParsedResponse>, Cache), Unfit> {
     let found = match looking {
         Ok(found) => found,
         Err(asked) => {

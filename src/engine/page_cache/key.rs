@@ -6,17 +6,16 @@ use std::time::Instant;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use crate::engine::compose::PageRequest;
 use crate::page::request::key::Key;
 use crate::page::visit::context::{Dimension, Visit};
-
-use super::super::compose::Request;
 
 /// Fields of a reader that most keys have room for.
 const FIELDS: usize = 16;
 
 /// A page that is asked for.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Asked {
+pub(in crate::engine) struct PageKey {
     /// What tells it from others.
     pub(super) whole: Key,
     /// What tells it from others but for its personal parts, once that was asked for.
@@ -27,9 +26,9 @@ pub(in crate::engine) struct Asked {
     pub(super) at: Timestamp,
 }
 
-impl Asked {
-    pub(in crate::engine) fn new(request: &Request, began: Instant) -> Self {
-        let Request { template, visit, defaults, .. } = request;
+impl PageKey {
+    pub(in crate::engine) fn new(request: &PageRequest, began: Instant) -> Self {
+        let PageRequest { template, visit, defaults, .. } = request;
         let make = || key(b"page", request, &template.reads);
         let is_only = template.reads.is_empty() && !template.reads_host && visit.parameters.is_empty();
         let whole = if is_only { template.only.get(defaults, &visit.pattern, make) } else { make() };
@@ -39,7 +38,7 @@ impl Asked {
 
 /// What tells one page from another: all that it is planned from, but for the time. Of the reader what these dimensions
 /// tell.
-pub(super) fn key(kind: &[u8], request: &Request, dimensions: &[Dimension]) -> Key {
+pub(super) fn key(kind: &[u8], request: &PageRequest, dimensions: &[Dimension]) -> Key {
     // Their addresses: what is live is made anew as a whole when something of it changes.
     let template = (Arc::as_ptr(&request.template) as usize).to_le_bytes();
     let defaults = (Arc::as_ptr(&request.defaults) as usize).to_le_bytes();

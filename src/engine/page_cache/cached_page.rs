@@ -16,14 +16,14 @@ use crate::page::output::stitch::gathered;
 use crate::page::request::defaults::Defaults;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
-use crate::page::response::answer::{Answer, Content};
 use crate::page::response::outcome::Cache;
+use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::units;
 use crate::page::visit::context::Dimension;
 
-use super::counted::Counted;
-use super::forms::{Coded, Form, Said, State};
-use super::{Asked, Table};
+use super::encodings::{EncodedPage, Encoding, ResponseHead, State};
+use super::tally::Tally;
+use super::{Dependents, PageKey};
 
 /// How often the parts of a page that is sent are looked up, in milliseconds.
 const TOUCH: u64 = 250;
@@ -36,13 +36,13 @@ const SELDOM: u32 = 64;
 
 /// A page that is kept.
 #[derive(Debug)]
-pub struct Stitched {
+pub struct CachedPage {
     /// As it was stitched.
-    pub plain: Arc<Coded>,
+    pub plain: Arc<EncodedPage>,
     /// Bytes that it takes in memory but for its forms.
     pub(super) bytes: usize,
     /// What it leaves open; `None`: it is whole.
-    pub(super) gaps: Option<Gaps>,
+    pub(super) gaps: Option<Holes>,
     /// How often in a row it was asked for in vain: what filled its gaps changed more of it, or was late.
     pub(super) unfit: AtomicU32,
     /// What it says of itself while it is fresh.
@@ -50,7 +50,7 @@ pub struct Stitched {
     /// What it varies on.
     pub dimensions: Vec<Dimension>,
     pub(super) key: Key,
-    pub(super) forms: [ArcSwapOption<Coded>; 3],
+    pub(super) forms: [ArcSwapOption<EncodedPage>; 3],
     /// Which of them are made or being made, as bits.
     pub(super) begun: AtomicU8,
     /// From when until when conditions of time are what they are, where it has any.
@@ -66,10 +66,10 @@ pub struct Stitched {
     pub(super) due: AtomicU64,
     // Their addresses are in its key, and stay theirs for as long as it is there.
     pub(super) _made_from: (Arc<Template>, Arc<Defaults>),
-    pub(super) counted: Counted,
+    pub(super) counted: Tally,
     pub(super) parts: Vec<Held>,
     pub(super) number: u64,
-    pub(super) table: Arc<Table>,
+    pub(super) table: Arc<Dependents>,
 }
 
 /// From an instant to another.
@@ -77,7 +77,7 @@ pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
     units::milliseconds(until.saturating_duration_since(since))
 }
 
-impl Drop for Stitched {
+impl Drop for CachedPage {
     fn drop(&mut self) {
         self.counted.tell();
         self.table.remove(self.parts.iter().map(|part| &part.fetch.key), self.number);
@@ -94,9 +94,9 @@ pub(super) struct Held {
 
 /// What a page leaves open.
 #[derive(Debug)]
-pub(super) struct Gaps {
+pub(super) struct Holes {
     /// In document order.
-    pub(super) all: Box<[Gap]>,
+    pub(super) all: Box<[Hole]>,
     /// Which fragments of the layout fill them, each once.
     pub(super) fragments: Box<[usize]>,
     pub(super) tag: OpenTag,
@@ -106,25 +106,25 @@ pub(super) struct Gaps {
 
 /// Where a part of one reader stands.
 #[derive(Debug)]
-pub(super) struct Gap {
+pub(super) struct Hole {
     /// How many chunks stand before it.
     pub(super) before: usize,
-    /// What fills it, by index in [`Gaps::fragments`].
+    /// What fills it, by index in [`Holes::fragments`].
     pub(super) filled_by: usize,
 }
 
 /// A page with its gaps filled for one reader.
 #[derive(Debug)]
-pub struct Filled {
+pub struct PersonalisedPage {
     /// What it was made from.
-    pub stitched: Arc<Stitched>,
+    pub stitched: Arc<CachedPage>,
     /// What fills each of its gaps.
     pub filling: Vec<Text>,
     /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
     pub tag: Option<HeaderValue>,
 }
 
-impl Filled {
+impl PersonalisedPage {
     /// Its bytes, in order, in few pieces.
     #[must_use]
     pub fn chunks(&self) -> Vec<Text> {
@@ -139,20 +139,21 @@ impl Filled {
 }
 
 /// Whether an answer is nothing but bytes, so that the page around it stays as it is, and so does its head.
-pub(in crate::engine) fn fits(answer: &Answer) -> bool {
+pub(in crate::engine) fn fits(answer: &ParsedResponse) -> bool {
     plain(answer).is_some()
 }
 
-fn plain(answer: &Answer) -> Option<&Text> {
-    let Answer { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer else {
+fn plain(answer: &ParsedResponse) -> Option<&Text> {
+    let ParsedResponse { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer
+    else {
         return None;
     };
     (tags.is_empty() && assets.is_empty() && cookies.is_empty()).then_some(html)
 }
 
-impl Stitched {
+impl CachedPage {
     /// All that is said of it now, as it is sent. What is `added` is the same whoever asks.
-    pub fn said(&self, coded: &Coded, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<Said> {
+    pub fn said(&self, coded: &EncodedPage, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<ResponseHead> {
         let state = match self.is_old(now) {
             true => State::Old,
             false => State::Fresh(self.headers.downstream.seconds(now)),
@@ -163,7 +164,7 @@ impl Stitched {
         let mut headers = self.headers(now);
         added(&mut headers);
         let head = http1::head(StatusCode::OK, &headers, Some(coded.length()));
-        let said = Arc::new(Said { state, headers, head });
+        let said = Arc::new(ResponseHead { state, headers, head });
         coded.said.store(Some(Arc::clone(&said)));
         said
     }
@@ -200,7 +201,7 @@ impl Stitched {
     }
 
     /// Whether it is what a request asks for, at that moment.
-    pub(super) fn is_for(&self, key: &Key, asked: &Asked) -> bool {
+    pub(super) fn is_for(&self, key: &Key, asked: &PageKey) -> bool {
         // By the time of day: clocks are set, and machines sleep.
         let is_its_hour = self.hours.is_none_or(|(from, until)| asked.at >= from && asked.at < until);
         asked.began < self.until && is_its_hour && self.key == *key
@@ -250,10 +251,10 @@ impl Stitched {
     /// fragments, or a page that may be kept downstream after all.
     pub(in crate::engine) fn filled(
         self: &Arc<Self>,
-        with: &[(Arc<Answer>, Cache)],
+        with: &[(Arc<ParsedResponse>, Cache)],
         began: Instant,
         max_bytes: u64,
-    ) -> Option<Filled> {
+    ) -> Option<PersonalisedPage> {
         let gaps = self.gaps.as_ref()?;
         let texts: Option<Vec<&Text>> = with.iter().map(|(answer, _)| plain(answer)).collect();
         let texts = texts?;
@@ -267,7 +268,7 @@ impl Stitched {
         let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
         let tag = (!self.is_old(began)).then(|| gaps.tag.filled(digests));
         self.counted.sent(began, gaps.all.iter().map(|gap| with[gap.filled_by].1));
-        Some(Filled { stitched: Arc::clone(self), filling, tag })
+        Some(PersonalisedPage { stitched: Arc::clone(self), filling, tag })
     }
 
     /// The chunks between its gaps: one span more than there are gaps.
@@ -279,7 +280,7 @@ impl Stitched {
 
     /// The page in a form, or as it was stitched, where the form is of no use. `None`: it is not there yet.
     #[must_use]
-    pub fn form(&self, form: Form) -> Option<Arc<Coded>> {
+    pub fn form(&self, form: Encoding) -> Option<Arc<EncodedPage>> {
         self.forms[form as usize].load_full()
     }
 
@@ -291,7 +292,7 @@ impl Stitched {
 
     /// Whether a form is to be made by who asks now, for the first time or once more.
     #[must_use]
-    pub fn begin(&self, form: Form, once_more: bool) -> bool {
+    pub fn begin(&self, form: Encoding, once_more: bool) -> bool {
         let bit = 1 << (2 * form as u8 + u8::from(once_more));
         self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }

@@ -16,18 +16,18 @@ const ROOM: usize = 1 << 14;
 const TIME: u64 = 0xFFFF;
 
 /// The marks.
-pub(super) struct Apart {
+pub(super) struct HitForMiss {
     marks: Box<[AtomicU64]>,
     since: Instant,
 }
 
-impl Default for Apart {
+impl Default for HitForMiss {
     fn default() -> Self {
         Self { marks: (0..ROOM).map(|_| AtomicU64::new(0)).collect(), since: Instant::now() }
     }
 }
 
-impl Apart {
+impl HitForMiss {
     /// Whether the last answer to this fetch was one reader's alone.
     pub(super) fn is(&self, key: &Key, now: Instant) -> bool {
         let mark = self.place(key).load(Ordering::Relaxed);
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_mark_is_of_its_key_and_lasts_its_time() {
-        let apart = Apart::default();
+        let apart = HitForMiss::default();
         let [one, other] = ["one", "other"].map(|name| Key::new([name], []));
         let at = |seconds| apart.since + Duration::from_secs(seconds);
         assert!(!apart.is(&one, at(0)), "an empty place is no mark");

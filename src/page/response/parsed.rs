@@ -15,7 +15,7 @@ use crate::page::http::fields;
 use crate::page::layout::Composition;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::assets::Asset;
-use crate::page::policy::cache::directives::{Arrival, Directives, Never, Stated};
+use crate::page::policy::cache::directives::{Arrival, Directives, Stated, Uncacheable};
 use crate::page::policy::cache::freshness::{Lifetime, Nature, lifetime};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::request::fetch::{Fetch, Wants};
@@ -31,7 +31,7 @@ const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control
 
 /// An answer that keeps the contract.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct ParsedResponse {
     /// What it says.
     pub content: Content,
     /// Its HTML with holes, where it asks for other fragments.
@@ -52,7 +52,7 @@ pub struct Answer {
     pub digest: u128,
 }
 
-impl Answer {
+impl ParsedResponse {
     /// An answer with these headers to this fetch.
     #[must_use]
     pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
@@ -100,15 +100,16 @@ impl Answer {
         }
         let lent = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
         if lent && !stated.here.public {
-            stated.never(&Never::Authorization);
+            stated.never(&Uncacheable::Authorization);
         }
+        let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
         Self {
             content,
             composition,
             stated,
             validation: Validation::read(headers),
             tags: tags(headers),
-            assets: Asset::read(headers, fetch),
+            assets: Asset::read(headers, &fetch.target().url, service),
             cookies: cookies(headers, fetch),
             ending: ending(headers),
             digest,
@@ -237,9 +238,9 @@ impl Failure {
 
 /// The first name in `Vary` that is no declared context. What is declared is in the key, so that
 /// different values of it never meet (RFC 9111, 4.1).
-fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Never> {
+fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Uncacheable> {
     if headers.get_all(header::VARY).iter().any(|line| line.to_str().is_err()) {
-        return Some(Never::Unreadable);
+        return Some(Uncacheable::Unreadable);
     }
     let declared = |name: &str| {
         // With the question for an asset goes nothing that it could vary on.
@@ -251,7 +252,7 @@ fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Never> {
             || context.iter().any(|dimension| dimension.header().eq_ignore_ascii_case(name))
     };
     let name = fields::members(headers, &header::VARY).find(|name| !declared(name))?;
-    Some(Never::Vary(Name::from(name)))
+    Some(Uncacheable::Vary(Name::from(name)))
 }
 
 fn tags(headers: &HeaderMap) -> Box<[Name]> {

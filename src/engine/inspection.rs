@@ -13,7 +13,7 @@ use super::purge::Purge;
 
 /// An answer that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct CacheEntry {
     /// Who answered.
     pub fragment: String,
     /// What was asked, and for whom: what its key is made of.
@@ -33,7 +33,7 @@ pub struct Kept {
 impl Compositor {
     /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
     #[must_use]
-    pub fn kept(&self, text: &str, at_most: usize) -> (Vec<Kept>, usize) {
+    pub fn kept(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
         let now = Instant::now().into_std();
         let (mut found, mut count) = (Vec::new(), 0);
         for key in self.ports.store.keys() {
@@ -52,7 +52,7 @@ impl Compositor {
             }
             let trouble = stored.trouble.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
             let softened = stored.kept.softened.map(|_| "purged softly: stale".to_owned());
-            found.push(Kept {
+            found.push(CacheEntry {
                 fragment: stored.service.to_string(),
                 key: fields,
                 tags: tags().collect(),

@@ -16,12 +16,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::engine::Page;
-use crate::engine::hot::{Again, Part};
+use crate::engine::page_cache::{PartOutcome, Repeats};
 use crate::engine::port::Observer;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::answer::{Answer, Failure};
-use crate::page::response::outcome::{Sent, Shown};
+use crate::page::response::outcome::{Attempt, Shown};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
@@ -195,9 +195,9 @@ impl Observer for Metrics {
         }
     }
 
-    fn composed_again(&self, again: &Again<'_>) {
+    fn composed_again(&self, again: &Repeats<'_>) {
         let mut counters = self.counters();
-        for (Part { fragment, shown, reason, .. }, times) in again.parts {
+        for (PartOutcome { fragment, shown, reason, .. }, times) in again.parts {
             self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), *times);
         }
     }
@@ -208,7 +208,7 @@ impl Observer for Metrics {
         (0..times).for_each(|_| requests.observe(took.as_secs_f64()));
     }
 
-    fn fetched(&self, fetch: &Fetch, _: Result<&Answer, &Failure>, sent: &Sent) {
+    fn fetched(&self, fetch: &Fetch, _: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let labels = ByFragment { fragment: Arc::clone(&fetch.id) };
         let took = sent.ended.saturating_duration_since(sent.began);
         let trace = sent.span.sampled.then(|| InTrace { trace_id: format!("{:032x}", sent.span.trace) });

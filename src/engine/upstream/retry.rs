@@ -8,16 +8,16 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower::{BoxError, Service, hedge, retry};
 
-use crate::page::policy::resilience::retry_budget::Allowance;
-use crate::page::response::answer::Failure;
+use crate::engine::port::UpstreamResponse;
+use crate::page::policy::resilience::retry_budget::RetryBudget;
+use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 
-use super::super::port::Response;
 use super::Try;
 
 /// What a service's retries and hedges share.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shares(Arc<Mutex<Allowance>>);
+pub(super) struct Shares(Arc<Mutex<RetryBudget>>);
 
 impl Shares {
     pub(super) fn earn(&self) {
@@ -37,10 +37,10 @@ pub(super) struct Again {
     pub(super) allowance: Shares,
 }
 
-impl retry::Policy<Try, Response, BoxError> for Again {
+impl retry::Policy<Try, UpstreamResponse, BoxError> for Again {
     type Future = Ready<()>;
 
-    fn retry(&mut self, wanted: &mut Try, result: &mut Result<Response, BoxError>) -> Option<Self::Future> {
+    fn retry(&mut self, wanted: &mut Try, result: &mut Result<UpstreamResponse, BoxError>) -> Option<Self::Future> {
         let failure = result.as_ref().err()?.downcast_ref::<Failure>()?;
         let in_time = Instant::now() < wanted.deadline;
         if failure.reason != Reason::Connect || self.left == 0 || !in_time || !self.allowance.spend() {

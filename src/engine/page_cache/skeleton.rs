@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::header::ETAG;
 
+use crate::engine::compose::Page;
 use crate::page::html::text::Text;
 use crate::page::output::headers::OpenTag;
 use crate::page::output::stitch::{gathered, stitch_open};
@@ -12,8 +13,7 @@ use crate::page::response::outcome::Outcome;
 use crate::page::source::map::Map;
 use crate::page::source::reason::Reason;
 
-use super::super::compose::Page;
-use super::stitched::{Gap, Gaps, fits};
+use super::cached_page::{Hole, Holes, fits};
 
 /// What was asked for, for a page.
 pub(super) fn asked(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
@@ -48,15 +48,15 @@ pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
 }
 
 /// A page but for what fills some of its holes.
-pub(super) struct Opened {
+pub(super) struct Skeleton {
     pub(super) pieces: Vec<Text>,
     pub(super) copied: usize,
     /// The holes, in the order in which they stand on it.
     pub(super) holes: Vec<usize>,
-    pub(super) gaps: Gaps,
+    pub(super) gaps: Holes,
 }
 
-impl Opened {
+impl Skeleton {
     /// `None` where it does not show all of these holes, which are sorted, by bytes alone.
     pub(super) fn new(page: &Page, open: &[usize]) -> Option<Self> {
         let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
@@ -77,7 +77,7 @@ impl Opened {
                 fragments.push(hole);
                 fragments.len() - 1
             });
-            all.push(Gap { before, filled_by });
+            all.push(Hole { before, filled_by });
             holes.push(hole);
         }
         gather(&chunks[from..]);
@@ -85,7 +85,7 @@ impl Opened {
         let is_private =
             others.any(|(_, outcome)| outcome.answer.as_ref().is_some_and(|answer| answer.stated.is_private()));
         let tag = OpenTag::of(&page.plan, &page.outcomes, open);
-        let gaps = Gaps { all: all.into(), fragments: fragments.into(), tag, is_private };
+        let gaps = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
         (holes.len() == open.len()).then_some(Self { pieces, copied, holes, gaps })
     }
 }

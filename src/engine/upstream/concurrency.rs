@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::page::policy::resilience::load::Limit;
 
 /// The lanes of one endpoint.
-pub(super) struct Lane {
+pub(super) struct ConcurrencyLimit {
     free: Arc<Semaphore>,
     width: Mutex<Width>,
 }
@@ -22,11 +22,11 @@ struct Width {
 
 /// A request in its lane, until it is dropped.
 pub(super) struct Entered {
-    lane: Arc<Lane>,
+    lane: Arc<ConcurrencyLimit>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Lane {
+impl ConcurrencyLimit {
     pub(super) fn new(most: u32) -> Self {
         let limit = Limit::new(most);
         let lanes = limit.width();

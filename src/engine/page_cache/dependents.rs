@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 
-use super::Place;
+use super::Slot;
 
 type Holding = Map<Key, Pages>;
 
 /// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
 #[derive(Debug)]
 enum Pages {
-    One(u64, Weak<Place>),
-    Many(Map<u64, Weak<Place>>),
+    One(u64, Weak<Slot>),
+    Many(Map<u64, Weak<Slot>>),
 }
 
 impl Pages {
-    fn add(&mut self, number: u64, place: Weak<Place>) {
+    fn add(&mut self, number: u64, place: Weak<Slot>) {
         match self {
             Self::One(first, one) => {
                 *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (number, place)]));
@@ -37,7 +37,7 @@ impl Pages {
         }
     }
 
-    fn into_places(self) -> Vec<Weak<Place>> {
+    fn into_places(self) -> Vec<Weak<Slot>> {
         match self {
             Self::One(_, place) => vec![place],
             Self::Many(all) => all.into_values().collect(),
@@ -47,9 +47,9 @@ impl Pages {
 
 /// Which pages hold which part.
 #[derive(Debug, Default)]
-pub(super) struct Table(Mutex<Holding>);
+pub(super) struct Dependents(Mutex<Holding>);
 
-impl Table {
+impl Dependents {
     fn lock(&self) -> MutexGuard<'_, Holding> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ impl Table {
     }
 
     /// A page holds these parts.
-    pub(super) fn add<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64, place: &Arc<Place>) {
+    pub(super) fn add<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64, place: &Arc<Slot>) {
         let mut table = self.lock();
         for part in parts {
             let place = Arc::downgrade(place);
@@ -77,7 +77,7 @@ impl Table {
     }
 
     /// The places of the pages that hold a part; they do not any more.
-    pub(super) fn take(&self, part: &Key) -> Vec<Weak<Place>> {
+    pub(super) fn take(&self, part: &Key) -> Vec<Weak<Slot>> {
         self.lock().remove(part).map(Pages::into_places).unwrap_or_default()
     }
 }

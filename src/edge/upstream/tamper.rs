@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 
-use crate::engine::port::{Request, Response, Upstream};
-use crate::page::response::answer::Failure;
+use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
+use crate::page::response::parsed::Failure;
 
 /// Upstreams, some of which are tampered with.
 pub struct Tampered {
@@ -37,7 +37,7 @@ impl Tampered {
 }
 
 impl Upstream for Tampered {
-    fn get(&self, request: Request) -> BoxFuture<'static, Result<Response, Failure>> {
+    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         let host = || request.url.host_str().map(str::to_owned);
         let name = request.manifest.as_ref().map(|manifest| manifest.name.to_string()).or_else(host);
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,9 @@ impl Upstream for Tampered {
         async move {
             tokio::time::sleep(delay).await;
             match instead {
-                Some(status) => Ok(Response { status, headers: HeaderMap::new(), body: stream::empty().boxed() }),
+                Some(status) => {
+                    Ok(UpstreamResponse { status, headers: HeaderMap::new(), body: stream::empty().boxed() })
+                }
                 None => inner.get(request).await,
             }
         }

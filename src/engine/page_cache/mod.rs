@@ -2,12 +2,14 @@
 //! What is kept is what stitching would make now: with the first part that changes, it is no more. A page that nobody
 //! else may have is kept but for the parts that are its reader's own.
 
-mod asked;
-mod counted;
-mod forms;
-mod opened;
-mod stitched;
-mod table;
+mod encodings;
+mod key;
+mod tally;
+
+mod dependents;
+
+mod cached_page;
+mod skeleton;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,24 +22,24 @@ use http::header::{ETAG, SET_COOKIE};
 use crate::page::output::headers::Downstream;
 use crate::page::output::stitch::{Gathered, gathered};
 use crate::page::output::verdict::Verdict;
-use crate::page::policy::cache::backoff::Trouble;
+use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
-use crate::page::response::answer::Answer;
+use crate::page::response::parsed::ParsedResponse;
 
-use super::compose::{Page, Ports, Request};
+use super::compose::{Page, PageRequest, Ports};
 use super::port::{self, Store};
 
-pub(super) use asked::Asked;
-use asked::key;
-use counted::Counted;
-pub use counted::{Again, Part};
-pub use forms::{Coded, Form, Said};
-use opened::{Opened, asked, gaps};
-pub(super) use stitched::fits;
-pub use stitched::{Filled, Stitched};
-use stitched::{Held, milliseconds};
-use table::Table;
+pub(super) use cached_page::fits;
+pub use cached_page::{CachedPage, PersonalisedPage};
+use cached_page::{Held, milliseconds};
+use dependents::Dependents;
+pub use encodings::{EncodedPage, Encoding, ResponseHead};
+pub(super) use key::PageKey;
+use key::key;
+use skeleton::{Skeleton, asked, gaps};
+use tally::Tally;
+pub use tally::{PartOutcome, Repeats};
 
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
@@ -50,11 +52,11 @@ const PAGE: usize = 2_500;
 
 /// The place of a page in the store. It is empty from the moment on at which a part of it changes.
 #[derive(Debug)]
-pub struct Place {
-    page: ArcSwapOption<Stitched>,
+pub struct Slot {
+    page: ArcSwapOption<CachedPage>,
 }
 
-impl Place {
+impl Slot {
     /// Bytes that it takes in memory, about.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -69,13 +71,13 @@ const FRONT: usize = 1 << 12;
 pub(super) struct Hot {
     /// Where pages were found last, by their keys' hashes: the store keeps count of each look, which takes longer than all
     /// else. It keeps none alive.
-    front: Box<[ArcSwapWeak<Place>]>,
-    table: Arc<Table>,
+    front: Box<[ArcSwapWeak<Slot>]>,
+    table: Arc<Dependents>,
     /// Hashes of pages that were asked for once. One takes the place of another.
     once: Box<[AtomicU64]>,
     next: AtomicU64,
     /// All of them, to be told of.
-    all: Mutex<Vec<Weak<Stitched>>>,
+    all: Mutex<Vec<Weak<CachedPage>>>,
 }
 
 impl Default for Hot {
@@ -92,7 +94,7 @@ impl Default for Hot {
 
 impl Hot {
     /// The page that is kept for a request, whole or else open.
-    pub(super) fn get(&self, store: &dyn Store, asked: &mut Asked, request: &Request) -> Option<Arc<Stitched>> {
+    pub(super) fn get(&self, store: &dyn Store, asked: &mut PageKey, request: &PageRequest) -> Option<Arc<CachedPage>> {
         let whole = self.look(store, &asked.whole, asked);
         whole.or_else(|| {
             let open = key(b"open", request, &request.template.shared);
@@ -103,8 +105,8 @@ impl Hot {
     }
 
     /// The page that is kept under a key.
-    fn look(&self, store: &dyn Store, key: &Key, asked: &Asked) -> Option<Arc<Stitched>> {
-        let is_it = |page: &Arc<Stitched>| page.is_for(key, asked);
+    fn look(&self, store: &dyn Store, key: &Key, asked: &PageKey) -> Option<Arc<CachedPage>> {
+        let is_it = |page: &Arc<CachedPage>| page.is_for(key, asked);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let front = &self.front[key.hashed() as usize % FRONT];
         let page = front.load().upgrade().and_then(|place| place.page.load_full()).filter(is_it);
@@ -127,7 +129,7 @@ impl Hot {
 
     /// Keeps a page, where it was asked for before: whole where it is anybody's and all its parts are kept, and open where
     /// nobody else may have it.
-    pub(super) fn offer(&self, ports: &Ports, asked: &Asked, page: &Page) {
+    pub(super) fn offer(&self, ports: &Ports, asked: &PageKey, page: &Page) {
         let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
         let is_open = match page.headers.downstream {
             Downstream::For(_) | Downstream::Asked => false,
@@ -146,7 +148,7 @@ impl Hot {
     }
 
     /// Keeps a page whole, or but for what fills these holes.
-    fn put(&self, ports: &Ports, key: &Key, open: Option<&[usize]>, Asked { began, at, .. }: &Asked, page: &Page) {
+    fn put(&self, ports: &Ports, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
         let (store, began) = (&ports.store, *began);
         let changes = page.plan.changes_in.map(|left| began + left);
         let hours = page.plan.changes_in.and_then(|left| Some((*at, at.checked_add(left).ok()?)));
@@ -175,7 +177,7 @@ impl Hot {
         }
         let (chunks, copied, holes, gaps) = match open {
             Some(open) => {
-                let Some(Opened { pieces, copied, holes, gaps }) = Opened::new(page, open) else { return };
+                let Some(Skeleton { pieces, copied, holes, gaps }) = Skeleton::new(page, open) else { return };
                 (pieces, copied, holes, Some(gaps))
             }
             None => {
@@ -192,8 +194,8 @@ impl Hot {
         if gaps.is_some() {
             headers.lasting.remove(ETAG);
         }
-        let stitched = Arc::new(Stitched {
-            plain: Arc::new(Coded::plain(chunks)),
+        let stitched = Arc::new(CachedPage {
+            plain: Arc::new(EncodedPage::plain(chunks)),
             bytes: size,
             gaps,
             unfit: AtomicU32::new(0),
@@ -209,15 +211,15 @@ impl Hot {
             touched: AtomicU64::new(0),
             due: AtomicU64::new(due.map_or(u64::MAX, |due| milliseconds(began, due))),
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
-            counted: Counted::new(page, &holes, &ports.observer),
+            counted: Tally::new(page, &holes, &ports.observer),
             parts,
             number,
             table: Arc::clone(&self.table),
         });
-        let place = Arc::new(Place { page: ArcSwapOption::from(Some(Arc::clone(&stitched))) });
+        let place = Arc::new(Slot { page: ArcSwapOption::from(Some(Arc::clone(&stitched))) });
         self.table.add(stitched.parts.iter().map(|part| &part.fetch.key), number, &place);
         // What changed before this moment is seen here, and what changes after it is told to the place.
-        let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<Answer>, Option<Trouble>)| {
+        let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<ParsedResponse>, Option<RefreshBackoff>)| {
             matches!(store.get(&fetch.key), Some(port::Held::Answer(stored))
                 if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none() && stored.trouble == *trouble)
         };
@@ -228,7 +230,13 @@ impl Hot {
     }
 
     /// Keeps a form of a page in place of what was kept of it before; `None`: it is of no use.
-    pub(super) fn keep(&self, store: &dyn Store, page: &Arc<Stitched>, form: Form, made: Option<Coded>) -> Arc<Coded> {
+    pub(super) fn keep(
+        &self,
+        store: &dyn Store,
+        page: &Arc<CachedPage>,
+        form: Encoding,
+        made: Option<EncodedPage>,
+    ) -> Arc<EncodedPage> {
         let coded = made.map_or_else(|| Arc::clone(&page.plain), Arc::new);
         page.forms[form as usize].store(Some(Arc::clone(&coded)));
         // It is put there anew, to be weighed anew.
@@ -255,7 +263,7 @@ impl Hot {
         }
     }
 
-    fn note(&self, whole: &Arc<Stitched>) {
+    fn note(&self, whole: &Arc<CachedPage>) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() == all.capacity() {
             all.retain(|whole| whole.strong_count() > 0);

@@ -19,13 +19,13 @@ use opentelemetry_sdk::trace::{
 use url::Url;
 
 use crate::engine::Page;
-use crate::engine::hot::Again;
+use crate::engine::page_cache::Repeats;
 use crate::engine::port::{Clock, Observer};
 use crate::page::output::record;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::{Fetch, Wants};
-use crate::page::response::answer::{Answer, Failure};
-use crate::page::response::outcome::{Course, Sent, Span};
+use crate::page::response::outcome::{Attempt, LookupTiming, Span};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
 /// Spans that wait to be sent, at most: some megabytes.
@@ -135,7 +135,14 @@ impl Traces {
     }
 
     /// The span of a part that was looked up. `again`: another part shares its lookup, and has the lookup's own span.
-    fn part(&self, page: &Page, part: &record::Part, course: &Course, again: bool, clock: &Wall) -> SpanData {
+    fn part(
+        &self,
+        page: &Page,
+        part: &record::PartRecord,
+        course: &LookupTiming,
+        again: bool,
+        clock: &Wall,
+    ) -> SpanData {
         let of_page = page.trace.span();
         let own = course.span.filter(|_| !again);
         let span = own.unwrap_or(Span { id: fastrand::u64(1..), parent: Some(of_page.id), ..of_page });
@@ -195,7 +202,7 @@ impl Observer for Traces {
     }
 
     /// It was composed once, and that is in its trace: what is sent again asks nobody.
-    fn composed_again(&self, _: &Again<'_>) {}
+    fn composed_again(&self, _: &Repeats<'_>) {}
 
     fn follows(&self, span: Span) -> bool {
         span.sampled
@@ -203,7 +210,7 @@ impl Observer for Traces {
 
     fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
 
-    fn fetched(&self, fetch: &Fetch, result: Result<&Answer, &Failure>, sent: &Sent) {
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let is_asset = fetch.wants == Wants::Asset;
         // All others are parts of pages.
         if !(sent.ahead || is_asset) || !sent.span.sampled || !self.queue.has_room_for(1) {
