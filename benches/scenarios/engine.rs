@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::engine::port::{Clock, Held, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
-use pasteup::engine::{self, Begun, Compositor, Ports, Ready, Trace};
+use pasteup::engine::{self, CacheHit, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::freshness::EntryTimes;
 use pasteup::page::request::defaults::Defaults;
@@ -110,11 +110,11 @@ pub(super) fn hot(parts: usize) -> Work {
     let (engine, request) = full(parts);
     for _ in 0..2 {
         let begun = engine.serve(request.clone(), true).now_or_never();
-        assert!(matches!(begun, Some(Begun::Whole(_))), "all of it is there");
+        assert!(matches!(begun, Some(Served::Whole(_))), "all of it is there");
     }
     over(move || {
         let now = Instant::now();
-        let Some(Ready::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
+        let Some(CacheHit::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
         let said = whole.said(&whole.plain, now, |_| ());
         whole.sent(now);
         (whole.plain.chunks.clone(), said)

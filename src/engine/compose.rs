@@ -100,11 +100,11 @@ impl Page {
 pub struct TooLarge(u64);
 
 /// A page whose head is known.
-pub enum Begun {
+pub enum Served {
     /// It was kept whole.
-    Hot(Arc<CachedPage>),
+    Cached(Arc<CachedPage>),
     /// It was kept but for what is its reader's own.
-    Filled(PersonalisedPage),
+    Personalised(PersonalisedPage),
     /// All of it is.
     Whole(Box<Page>),
     /// Its parts follow in document order, as they come in.
@@ -119,15 +119,15 @@ pub enum Begun {
 }
 
 /// A page that is kept.
-pub enum Ready {
+pub enum CacheHit {
     /// Whole.
     Whole(Arc<CachedPage>),
     /// But for what is its reader's own.
-    Open(Open),
+    Skeleton(SkeletonHit),
 }
 
 /// A page that is kept but for what is its reader's own, and that one asks for.
-pub struct Open {
+pub struct SkeletonHit {
     page: Arc<CachedPage>,
     asked: PageKey,
     began: Instant,
@@ -186,37 +186,37 @@ impl Compositor {
 
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
     /// before all of it is known.
-    pub async fn serve(&self, request: PageRequest, stream: bool) -> Begun {
+    pub async fn serve(&self, request: PageRequest, stream: bool) -> Served {
         let began = Instant::now();
         match self.find(&request, began) {
-            Ok(Ready::Whole(page)) => {
+            Ok(CacheHit::Whole(page)) => {
                 page.sent(began.into_std());
-                Begun::Hot(page)
+                Served::Cached(page)
             }
-            Ok(Ready::Open(open)) => self.complete(request, open, stream).await,
+            Ok(CacheHit::Skeleton(open)) => self.complete(request, open, stream).await,
             Err(asked) => self.compose_anew(request, asked, (began, Ahead::default()), stream).await,
         }
     }
 
     /// The page as it is kept at a moment, where it is. Whoever sends it says so.
     #[must_use]
-    pub fn ready(&self, request: &PageRequest, now: std::time::Instant) -> Option<Ready> {
+    pub fn ready(&self, request: &PageRequest, now: std::time::Instant) -> Option<CacheHit> {
         self.find(request, now.into()).ok()
     }
 
     /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
     /// sent before all of it is known.
-    pub async fn complete(&self, request: PageRequest, open: Open, stream: bool) -> Begun {
-        let Open { page, asked, began } = open;
+    pub async fn complete(&self, request: PageRequest, open: SkeletonHit, stream: bool) -> Served {
+        let SkeletonHit { page, asked, began } = open;
         let filled = self.fill(&page, &request, began, stream).await;
         page.note(filled.is_ok());
         match filled {
-            Ok(filled) => Begun::Filled(filled),
+            Ok(filled) => Served::Personalised(filled),
             Err(ahead) => self.compose_anew(request, asked, (began, ahead), stream).await,
         }
     }
 
-    fn find(&self, request: &PageRequest, began: Instant) -> Result<Ready, PageKey> {
+    fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
         let mut asked = PageKey::new(request, began.into_std());
         let page = self.hot.get(&*self.ports.store, &mut asked, request);
         for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
@@ -226,10 +226,10 @@ impl Compositor {
             }
         }
         match page {
-            Some(page) if page.is_whole() => Ok(Ready::Whole(page)),
+            Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
             // What is followed is composed: nobody could tell its parts from a page that is kept.
             Some(page) if !self.ports.observer.follows(request.trace.span()) && page.is_worth_it() => {
-                Ok(Ready::Open(Open { page, asked, began }))
+                Ok(CacheHit::Skeleton(SkeletonHit { page, asked, began }))
             }
             _ => Err(asked),
         }
@@ -241,13 +241,13 @@ impl Compositor {
         asked: PageKey,
         before: (Instant, Ahead),
         stream: bool,
-    ) -> Begun {
+    ) -> Served {
         if stream {
             return self.begin_as(request, Some(asked), before).await;
         }
         let trace = request.trace.clone();
         let page = finish(all(self.plan(request, before)).await, &trace);
-        Begun::Whole(Box::new(self.send(page, Some(&asked))))
+        Served::Whole(Box::new(self.send(page, Some(&asked))))
     }
 
     /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
@@ -278,11 +278,11 @@ impl Compositor {
 
     /// Composes a page as far as its head: until the status of all that is `required` is known, and no
     /// later than its budget.
-    pub async fn begin(&self, request: PageRequest) -> Begun {
+    pub async fn begin(&self, request: PageRequest) -> Served {
         self.begin_as(request, None, (Instant::now(), Ahead::default())).await
     }
 
-    async fn begin_as(&self, request: PageRequest, asked: Option<PageKey>, before: (Instant, Ahead)) -> Begun {
+    async fn begin_as(&self, request: PageRequest, asked: Option<PageKey>, before: (Instant, Ahead)) -> Served {
         let trace = request.trace.clone();
         let began = before.0;
         let mut patience = None;
@@ -291,7 +291,7 @@ impl Compositor {
             // Whether the head is known is a question to all parts: it is put once for all that is there.
             fan_out.take_ready();
             if fan_out.is_complete() {
-                return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), asked.as_ref())));
+                return Served::Whole(Box::new(self.send(finish(fan_out, &trace), asked.as_ref())));
             }
             if !is_settled(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
@@ -299,7 +299,7 @@ impl Compositor {
             }
             let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
                 // The other parts are of no use to anybody.
-                return Begun::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
+                return Served::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
             };
             let patience = match &mut patience {
                 Some(patience) => patience,
@@ -308,7 +308,7 @@ impl Compositor {
             if patience.wait(pin!(fan_out.next())).await.is_none() {
                 let now = Instant::now().into_std();
                 let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
-                return Begun::Streaming { status, headers, body: self.stream(fan_out, trace, asked) };
+                return Served::Streaming { status, headers, body: self.stream(fan_out, trace, asked) };
             }
         }
     }

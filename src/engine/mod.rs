@@ -29,7 +29,7 @@ pub mod live;
 pub mod inspection;
 pub mod statistics;
 
-pub use compose::{Begun, Compositor, Page, PageRequest, Ports, Ready, TooLarge};
+pub use compose::{CacheHit, Compositor, Page, PageRequest, Ports, Served, TooLarge};
 pub use live::{Live, Snapshot};
 pub use lookup::{Found, What};
 pub use page_cache::{CachedPage, EncodedPage, Encoding, PersonalisedPage};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::HeaderMap;
 use pasteup::engine::port::UpstreamRequest;
-use pasteup::engine::{Begun, Manner};
+use pasteup::engine::{Manner, Served};
 use pasteup::page::visit::context::Reader;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -212,7 +212,7 @@ async fn a_slow_personal_part_does_not_hold_up_what_is_kept() {
         asked_by(&site, uid).await;
     }
     let began = tokio::time::Instant::now();
-    let Begun::Streaming { mut body, headers, .. } = site.serve_as("/", Reader::default(), true).await else {
+    let Served::Streaming { mut body, headers, .. } = site.serve_as("/", Reader::default(), true).await else {
         panic!("it is not streamed")
     };
     assert_eq!((began.elapsed(), headers.contains_key("etag")), (Duration::from_millis(10), false));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use http::StatusCode;
-use pasteup::engine::Begun;
+use pasteup::engine::Served;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
@@ -51,7 +51,7 @@ async fn a_page_whose_parts_are_nearly_there_is_whole() {
         .front("1<fragment name=a />2")
         .fragment("a", after(ms(8), html_kept("A", "max-age=60")))
         .start();
-    let Begun::Whole(page) = site.begin("/").await else { panic!("it is streamed") };
+    let Served::Whole(page) = site.begin("/").await else { panic!("it is streamed") };
     let headers = page.headers.at(Instant::now().into_std());
     assert_eq!(headers["cache-control"], "public, max-age=60");
     assert!(headers.contains_key("etag"));

@@ -33,7 +33,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::engine::page_cache::ResponseHead;
 use crate::engine::port::Observer;
 use crate::engine::{
-    self, Begun, CachedPage, Compositor, EncodedPage, Live, Page, PersonalisedPage, Ready, Snapshot, Trace,
+    self, CacheHit, CachedPage, Compositor, EncodedPage, Live, Page, PersonalisedPage, Served, Snapshot, Trace,
 };
 use crate::page::browser::scripts::{self, Script};
 use crate::page::html::text::Text;
@@ -266,8 +266,8 @@ impl Pages {
             return None;
         }
         let whole = match self.compositor.ready(&wanted.request, began)? {
-            Ready::Whole(whole) => whole,
-            Ready::Open(open) => {
+            CacheHit::Whole(whole) => whole,
+            CacheHit::Skeleton(open) => {
                 let headers = there.told(&request.headers);
                 let pages = Arc::clone(self);
                 let Wanted { request, part, stream } = wanted;
@@ -396,7 +396,7 @@ impl Pages {
         let headers = if part.drawn { &nothing } else { &request.headers };
         let reads = wanted.template.reads.clone();
         let begun = match &drawing {
-            Some(_) => Begun::Whole(Box::new(self.compositor.compose(wanted).await)),
+            Some(_) => Served::Whole(Box::new(self.compositor.compose(wanted).await)),
             None => self.compositor.serve(wanted, stream).await,
         };
         self.begun(begun, &For { snapshot, trace, headers, drawing: drawing.as_ref() }, reads, part, permit)
@@ -405,7 +405,7 @@ impl Pages {
     /// The answer with a page. `reads`: what it varies on at most, where it is still to come.
     fn begun(
         &self,
-        begun: Begun,
+        begun: Served,
         reader: &For<'_>,
         reads: Vec<Dimension>,
         part: Participation,
@@ -414,25 +414,25 @@ impl Pages {
         let For { snapshot, trace, headers: held, drawing } = *reader;
         let mut dimensions = reads;
         let mut response = match begun {
-            Begun::Hot(whole) => {
+            Served::Cached(whole) => {
                 dimensions.clone_from(&whole.dimensions);
                 let body = || Body::new(Chunks::held(Arc::clone(&whole.plain.chunks), permit));
                 answered(StatusCode::OK, whole.headers(Instant::now()), body, held)
             }
-            Begun::Filled(page) => {
+            Served::Personalised(page) => {
                 dimensions.clone_from(&page.stitched.dimensions);
                 let mut headers = page.stitched.headers(Instant::now());
                 headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
                 answered(StatusCode::OK, headers, || Body::new(Chunks::held(page.chunks().into(), permit)), held)
             }
-            Begun::Whole(page) => {
+            Served::Whole(page) => {
                 dimensions.clone_from(&page.plan.dimensions);
                 match drawing {
                     Some(drawing) => explained(*page, drawing, trace, permit),
                     None => response(*page, held, trace, permit),
                 }
             }
-            Begun::Streaming { status, headers, body } => {
+            Served::Streaming { status, headers, body } => {
                 let body = body.map(move |chunk| {
                     // The request is under way until its last byte.
                     let _permit = &permit;
@@ -458,14 +458,14 @@ impl Pages {
     /// The answer with a page that was kept open, past all layers.
     async fn completed(
         &self,
-        begun: Begun,
+        begun: Served,
         reader: &For<'_>,
         waited: Waited,
         permit: OwnedSemaphorePermit,
     ) -> Response {
         let Waited { reads, part, pattern, coding, began } = waited;
         let mut response = match begun {
-            Begun::Filled(page) => self.filled(&page, reader, coding, began, permit).await,
+            Served::Personalised(page) => self.filled(&page, reader, coding, began, permit).await,
             begun => {
                 let response = self.begun(begun, reader, reads, part, permit);
                 self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use pasteup::engine::page_cache::{PartOutcome, Repeats};
 use pasteup::engine::port::{Clock, Held, Observer, Store, Stored, Upstream, UpstreamRequest, UpstreamResponse};
-use pasteup::engine::{Begun, Compositor, Manner, Page, PersonalisedPage, Ports, Purge, Trace};
+use pasteup::engine::{Compositor, Manner, Page, PersonalisedPage, Ports, Purge, Served, Trace};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::policy::resilience::breaker::Circuit;
@@ -266,7 +266,7 @@ impl TestCompositor {
     }
 
     /// Asks for a page, and takes it as soon as its head is known.
-    pub(crate) async fn begin(&self, target: &str) -> Begun {
+    pub(crate) async fn begin(&self, target: &str) -> Served {
         self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
     }
 
@@ -274,21 +274,21 @@ impl TestCompositor {
     pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
-            Begun::Hot(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
-            Begun::Filled(filled) => {
+            Served::Cached(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
+            Served::Personalised(filled) => {
                 let bytes = concat(&filled.chunks()).into();
                 let PersonalisedPage { stitched, tag, .. } = filled;
                 let mut headers = stitched.headers(now());
                 headers.extend(tag.map(|tag| (ETAG, tag)));
                 (headers, bytes, Way::Open)
             }
-            Begun::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), Way::Composed),
-            Begun::Streaming { .. } => unreachable!("it was not asked for so"),
+            Served::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), Way::Composed),
+            Served::Streaming { .. } => unreachable!("it was not asked for so"),
         }
     }
 
     /// The same, as it comes. `stream`: it may come before all of it is known.
-    pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Begun {
+    pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Served {
         self.ask(target, reader, async |engine, request| engine.serve(request, stream).await).await
     }
 
@@ -475,12 +475,12 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
     let mut seen: Vec<(u64, String)> = Vec::new();
     let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
     match site.begin("/").await {
-        Begun::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
+        Served::Whole(page) if page.verdict == Verdict::Page(StatusCode::OK) => {
             seen.push((at(), String::from_utf8(concat(&page.chunks)).unwrap()));
         }
-        Begun::Whole(page) => return Err(page.verdict),
-        Begun::Hot(_) | Begun::Filled(_) => unreachable!("it is not served"),
-        Begun::Streaming { status, headers, mut body } => {
+        Served::Whole(page) => return Err(page.verdict),
+        Served::Cached(_) | Served::Personalised(_) => unreachable!("it is not served"),
+        Served::Streaming { status, headers, mut body } => {
             assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
             assert!(!headers.contains_key("etag"));
             seen.push((at(), String::new()));
