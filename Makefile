@@ -1,40 +1,36 @@
-# The two commands of a newcomer, and what CI does.
+# `make` lists the targets. A newcomer needs two of them: demo and test.
 
-.PHONY: demo test browser check release counts counts-accept ops
+.DEFAULT_GOAL := help
+.PHONY: help demo test browser check release counts counts-accept ops
 
-# Starts the three sample nanoservices and the compositor, and prints the address of the page.
-demo:
+help: ## Lists these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Starts the three sample nanoservices and the compositor, and prints the address of the page
 	cargo build --workspace --bins
 	@sh scripts/demo.sh
 
-# Runs all tests, after installing what only tests need.
-test: browser
+test: browser ## Runs all tests, after installing Chromium for the one that needs it
 	cargo test --workspace
 
-# Chromium, and the driver that the browser test speaks to.
-browser:
+browser: ## Installs Chromium and its driver where they are missing
 	@sh scripts/browser.sh
 
-# Format, lints, docs: what CI asks beside the tests.
-check:
+check: ## Checks format, lints and docs: what CI does beside the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Builds the program by what it does most (a quarter of an hour; a tenth to a third more pages a second).
-release:
+release: ## Builds the program from a profile (a quarter of an hour; a tenth to a third more pages a second)
 	@sh scripts/release.sh
 
-# Counts the instructions of the pure parts under valgrind; fails where one takes 5 % more than it did.
-counts:
+counts: ## Counts the instructions of the pure parts; fails where one takes 5 % more than before
 	cargo run --quiet --package counts --profile counts
 
-# Writes down that it takes what it takes now.
-counts-accept:
+counts-accept: ## Accepts the present counts
 	cargo run --quiet --package counts --profile counts -- accept
 
-# Tries what Prometheus is to ask and to tell (promtool is in Debian's package `prometheus`).
-ops:
+ops: ## Tests the Prometheus settings and alerts (needs promtool, from Debian's package `prometheus`)
 	promtool check config ops/prometheus.yml
 	promtool test rules ops/alerts.test.yml
