@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::Flags;
-use crate::edge::admin::{PurgeDone, PurgeOrder};
+use crate::edge::admin::{PurgeRequest, PurgeResult};
 use crate::secrets::Secret;
 
 use super::loading;
@@ -35,19 +35,19 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let flags = Flags { admin: options.admin, ..Flags::default() };
     let loaded = loading::load(&loading::open(site)?, flags, None, loading::offline);
     let server = loaded.settings.server;
-    let order = PurgeOrder { keys: options.keys.clone(), all: options.all, soft: options.soft };
+    let request = PurgeRequest { keys: options.keys.clone(), all: options.all, soft: options.soft };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let token = server.admin_token.as_ref().map(Secret::reveal);
-    let purged = runtime.block_on(post(server.admin, token, &order))?;
+    let purged = runtime.block_on(post(server.admin, token, &request))?;
     let what = if options.soft { "made stale" } else { "purged" };
     anstream::println!("{purged} {} {what}", if purged == 1 { "answer" } else { "answers" });
     Ok(ExitCode::SUCCESS)
 }
 
-async fn post(admin: SocketAddr, token: Option<&str>, order: &PurgeOrder) -> Result<usize, String> {
+async fn post(admin: SocketAddr, token: Option<&str>, request: &PurgeRequest) -> Result<usize, String> {
     let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().map_err(|error| error.to_string())?;
-    let body = serde_json::to_vec(order).expect("texts and booleans are JSON");
+    let body = serde_json::to_vec(request).expect("texts and booleans are JSON");
     let mut request = client
         .post(format!("http://{admin}/api/purge"))
         .header(http::header::CONTENT_TYPE, "application/json")
@@ -63,6 +63,6 @@ async fn post(admin: SocketAddr, token: Option<&str>, order: &PurgeOrder) -> Res
     if status == http::StatusCode::UNAUTHORIZED {
         return Err(format!("{admin} wants the admin token: set PASTEUP_SERVER__ADMIN_TOKEN"));
     }
-    let done: Result<PurgeDone, _> = serde_json::from_str(&text);
+    let done: Result<PurgeResult, _> = serde_json::from_str(&text);
     done.map(|done| done.purged).map_err(|_| format!("{admin} answered {status}: {}", text.trim()))
 }

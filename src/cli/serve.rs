@@ -158,10 +158,10 @@ async fn serve(
         ready: Arc::clone(&ready),
         live: Arc::clone(&live),
         compositor: compositor.clone(),
-        board: Arc::clone(&board),
-        asked: Box::new(asking::asked),
+        statistics: Arc::clone(&board),
+        read_query: Box::new(asking::asked),
         passes,
-        drawn: report::plain,
+        render_diagnostic: report::plain,
         usage: {
             let store = Arc::clone(&store);
             Box::new(move || store.usage())

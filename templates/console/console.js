@@ -1,9 +1,9 @@
-// Keeps a screen as it is now. All that it shows was made by the server; what people typed or chose stays.
+// Keeps a screen up to date. The server renders everything that it shows; what people have typed or chosen stays.
 "use strict";
 const live = document.getElementById("live");
 const connection = document.getElementById("connection");
 
-// Only what is in a filter's text is shown.
+// Shows only the rows that contain the text of the filter.
 const filter = () => {
   const text = document.querySelector("[data-filter]")?.value.trim().toLowerCase();
   if (text === undefined) return;
@@ -11,8 +11,8 @@ const filter = () => {
 };
 document.querySelector("[data-filter]")?.addEventListener("input", filter);
 
-// The map's lines go from column to column, as thick as there is traffic. More than this many say nothing: then only
-// those of what is pointed at are drawn.
+// The map draws lines between neighbouring columns; the more traffic, the thicker the line. Above LINES lines nobody can
+// follow one, so only those of the highlighted item are drawn.
 const LINES = 150, SVG = "http://www.w3.org/2000/svg";
 let pointed = null;
 const linked = (one) => [one.dataset.name, ...one.dataset.links.split("\n")];
@@ -30,7 +30,7 @@ const draw = () => {
   const links = new Set(one ? linked(one) : []);
   for (const other of map.querySelectorAll("[data-name]")) other.classList.toggle("linked", links.has(other.dataset.name));
   const pairs = lines(map, (other) => !one || links.has(other.dataset.name));
-  // Columns that stand below each other need none.
+  // On a narrow screen the columns are below each other, and no lines are drawn.
   if (getComputedStyle(map).gridTemplateColumns.split(" ").length === 1 || pairs.length > LINES && !one) return;
   const svg = document.createElementNS(SVG, "svg"), origin = map.getBoundingClientRect();
   svg.setAttribute("aria-hidden", "true");
@@ -54,8 +54,8 @@ addEventListener("resize", draw);
 draw();
 
 const events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
-events.onopen = () => { connection.textContent = "They are renewed every second."; };
-events.onerror = () => { connection.textContent = "The compositor does not answer: these are the last figures."; };
+events.onopen = () => { connection.textContent = "Last 60 seconds, updated every second."; };
+events.onerror = () => { connection.textContent = "Connection lost: these figures are not updated any more."; };
 events.onmessage = ({ data }) => {
   const focused = live.contains(document.activeElement) ? document.activeElement : null;
   const key = focused && [focused.tagName, focused.getAttribute("href") ?? focused.getAttribute("aria-label")];
@@ -70,14 +70,15 @@ events.onmessage = ({ data }) => {
 
 const post = async (path, order) => {
   const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(order) });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail ?? response.statusText);
-  return answer;
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.detail ?? response.statusText);
+  return body;
 };
 const purge = document.querySelector("[data-purge]");
 let counted = null;
-const counts = () => { counted = null; purge.querySelector("button").textContent = "Count first"; };
-purge?.addEventListener("input", counts);
+const responses = (count) => count === 1 ? "1 response" : `${count} responses`;
+const startOver = () => { counted = null; purge.querySelector("button").textContent = "Count first"; };
+purge?.addEventListener("input", startOver);
 purge?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [output, button] = [purge.querySelector("output"), purge.querySelector("button")];
@@ -86,14 +87,14 @@ purge?.addEventListener("submit", async (event) => {
     if (counted === null) {
       const query = new URLSearchParams(order.keys.map((key) => ["key", key]));
       counted = (await (await fetch(`/api/cache/count?${query}`)).json()).count;
-      output.textContent = `It would meet ${counted} answers.`;
-      button.textContent = counted ? `Purge ${counted} answers` : "Count first";
+      output.textContent = `${responses(counted)} ${counted === 1 ? "matches" : "match"}.`;
+      button.textContent = counted ? `Purge ${responses(counted)}` : "Count first";
       if (!counted) counted = null;
     } else {
-      output.textContent = `${(await post("/api/purge", order)).purged} answers were purged.`;
-      counts();
+      output.textContent = `Purged ${responses((await post("/api/purge", order)).purged)}.`;
+      startOver();
     }
-  } catch (error) { output.textContent = error.message; counts(); }
+  } catch (error) { output.textContent = error.message; startOver(); }
 });
 const debug = document.querySelector("[data-debug]");
 debug?.addEventListener("submit", async (event) => {
@@ -103,7 +104,7 @@ debug?.addEventListener("submit", async (event) => {
     const { path } = await post("/api/debug-token", { minutes: Number(debug.elements.minutes.value) });
     const code = document.createElement("code");
     code.textContent = path;
-    output.replaceChildren("Open on the public side: ", code);
+    output.replaceChildren("Open this path on the public listener: ", code);
   } catch (error) { output.textContent = error.message; }
 });
 
@@ -115,7 +116,7 @@ if (chart) {
   const plot = new uPlot({
     width: chart.clientWidth, height: 220,
     scales: { x: { time: true }, ms: {}, rate: {} },
-    axes: [axis(), { ...axis(), scale: "ms", label: "ms", size: 60 }, { ...axis(), scale: "rate", side: 1, label: "a second", size: 60, grid: { show: false } }],
+    axes: [axis(), { ...axis(), scale: "ms", label: "ms", size: 60 }, { ...axis(), scale: "rate", side: 1, label: "per second", size: 60, grid: { show: false } }],
     series: [{}, { label: "p50", scale: "ms", stroke: colour("--good"), width: 2, value: milliseconds },
       { label: "p95", scale: "ms", stroke: colour("--link"), width: 2, value: milliseconds }, { label: "p99", scale: "ms", stroke: colour("--warn"), width: 2, value: milliseconds },
       { label: "requests/s", scale: "rate", stroke: colour("--quiet"), dash: [6, 4], width: 2 }, { label: "degraded/s", scale: "rate", stroke: colour("--bad"), width: 2 }],

@@ -1,5 +1,5 @@
-//! The console in a real browser, beside pages that are asked for: what it shows, that it follows what happens, that
-//! everybody can use it, and that nobody gets in who should not.
+//! The console in a real browser while pages are requested: what it shows, that it is updated, that it is accessible,
+//! and that nobody gets in without the token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,8 +11,8 @@ use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
-/// A service whose status tests choose.
-async fn moody() -> (RawService, Arc<AtomicU16>) {
+/// A service that answers with the status that a test chooses.
+async fn switchable() -> (RawService, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let chosen = Arc::clone(&status);
     let service = RawService::answering(move |_| {
@@ -23,7 +23,7 @@ async fn moody() -> (RawService, Arc<AtomicU16>) {
     (service.await, status)
 }
 
-/// A site of two pages and four nanoservices, one of which is a mood of its own, one is another's double and one on no page.
+/// A site of two pages and four nanoservices: one switches its status, one duplicates another, and one is on no page.
 async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
     let steady = RawService::html(
         std::time::Duration::ZERO,
@@ -31,7 +31,7 @@ async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
         "<p>sun</p>",
     )
     .await;
-    let (moody, status) = moody().await;
+    let (switchable, status) = switchable().await;
     let manifest = |name: &str, at: &RawService, more: &str| {
         format!(
             "name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{}/{name}\"\nowner = \"team-{name}\"\n{more}",
@@ -46,18 +46,18 @@ async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
         )
         .file("fragments/climate/fragment.toml", &manifest("climate", &steady, ""))
         .file("fragments/weather/fragment.toml", &manifest("weather", &steady, ""))
-        .file("fragments/score/fragment.toml", &manifest("score", &moody, ""))
+        .file("fragments/score/fragment.toml", &manifest("score", &switchable, ""))
         .file("fragments/unused/fragment.toml", &manifest("unused", &steady, "lifecycle = \"experimental\"\n"));
-    (site, steady, moody, status)
+    (site, steady, switchable, status)
 }
 
-/// Waits until the part of a screen that is renewed says so, by itself.
-async fn says(browser: &Browser, text: &str) {
+/// Waits until the updated section of a screen shows a text, without a reload.
+async fn shows(browser: &Browser, text: &str) {
     let find = format!("//*[@id='live'][contains(., '{text}')]");
     browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
 }
 
-async fn ask(server: &Server, times: usize) {
+async fn request(server: &Server, times: usize) {
     for _ in 0..times {
         server.text("/").await;
         server.text("/town/hill").await;
@@ -65,26 +65,30 @@ async fn ask(server: &Server, times: usize) {
 }
 
 #[tokio::test]
-async fn each_screen_shows_what_is_live_to_everybody() {
-    let (site, _steady, _moody, status) = site().await;
+async fn each_screen_shows_what_is_live_and_is_accessible() {
+    let (site, _steady, _switchable, status) = site().await;
     let server = site.serve().await;
-    ask(&server, 20).await;
+    request(&server, 20).await;
     status.store(500, Ordering::SeqCst);
-    ask(&server, 3).await;
+    request(&server, 3).await;
     let browser = Browser::start().await;
-    for (path, shows, picture) in [
+    for (path, expected, picture) in [
         ("/", vec!["/town/{name}", "team-town", "layouts/front.html"], "pages"),
         ("/page?route=/", vec!["fallback", "layouts/front.html:4", "the service answered with an error"], "page"),
         (
             "/fragments",
-            vec!["weather", "failing", "fallback (status)", "none uses it", "they showed the same bytes"],
+            vec!["weather", "failing", "fallback (status)", "unused", "their last responses were the same"],
             "fragments",
         ),
         ("/fragment?name=score", vec!["team-score", "fallback (status)", "/score"], "fragment"),
-        ("/map?of=weather", vec!["/town/{name}", "team-weather", "well", "http://127.0.0.1", "3 nanoservices"], "map"),
+        (
+            "/map?of=weather",
+            vec!["/town/{name}", "team-weather", "healthy", "http://127.0.0.1", "3 nanoservices"],
+            "map",
+        ),
         ("/errors", vec!["score", "status", "500"], "errors"),
         ("/cache?text=weather", vec!["town-1", "max-age 10m", "kept for 10m: by the service's `max-age`"], "cache"),
-        ("/problems", vec!["No file has a mistake", "Issue a debug token"], "problems"),
+        ("/problems", vec!["No problems in any file", "Issue a debug token"], "problems"),
     ] {
         for (width, scheme) in [(1280, "light"), (390, "dark")] {
             browser.client.set_window_size(width, 900).await.unwrap();
@@ -92,7 +96,7 @@ async fn each_screen_shows_what_is_live_to_everybody() {
             browser.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
             browser.client.goto(&format!("{}{path}", server.admin)).await.unwrap();
             let text = browser.text("main").await;
-            for wanted in &shows {
+            for wanted in &expected {
                 assert!(text.contains(wanted), "{path} shows no `{wanted}`:\n{text}");
             }
             assert_eq!(browser.barriers("html").await, Vec::<String>::new(), "{path}, {width}, {scheme}");
@@ -103,16 +107,16 @@ async fn each_screen_shows_what_is_live_to_everybody() {
 }
 
 #[tokio::test]
-async fn the_map_draws_what_hangs_on_what() {
-    let (site, _steady, moody, _status) = site().await;
+async fn the_map_draws_what_depends_on_what() {
+    let (site, _steady, switchable, _status) = site().await;
     let server = site.serve().await;
     let browser = Browser::start().await;
     browser.client.set_window_size(1280, 900).await.unwrap();
     browser.client.goto(&format!("{}/map", server.admin)).await.unwrap();
     let lines = "document.querySelectorAll('.map path').length";
-    // Five uses on pages, one endpoint each, and one team each; `unused` is on no page.
+    // Four uses on pages, one endpoint and one team for each nanoservice; `unused` is on no page.
     assert_eq!(browser.says(lines).await, json!(4 + 4 + 4));
-    let endpoint = format!("http://{}", moody.address);
+    let endpoint = format!("http://{}", switchable.address);
     let point = |name: &str| format!("document.querySelector('[data-name=\"{name}\"]').focus()");
     browser.says(&point(&endpoint)).await;
     // From the front page to `score`, on to its endpoint, and to its team.
@@ -122,39 +126,39 @@ async fn the_map_draws_what_hangs_on_what() {
     browser.screenshot("console-map-pointing.png").await;
     browser.client.set_window_size(390, 900).await.unwrap();
     browser.says("new Promise(requestAnimationFrame)").await;
-    assert_eq!(browser.says(lines).await, json!(0), "columns that stand below each other have no lines");
+    assert_eq!(browser.says(lines).await, json!(0), "columns that are below each other have no lines");
     browser.stop().await;
 }
 
 #[tokio::test]
-async fn a_screen_follows_what_happens_by_itself() {
-    let (site, _steady, _moody, status) = site().await;
+async fn a_screen_is_updated_without_a_reload() {
+    let (site, _steady, _switchable, status) = site().await;
     let server = site.serve().await;
-    ask(&server, 1).await;
+    request(&server, 1).await;
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/fragments", server.admin)).await.unwrap();
-    says(&browser, "fresh").await;
+    shows(&browser, "fresh").await;
     status.store(503, Ordering::SeqCst);
-    ask(&server, 1).await;
-    says(&browser, "fallback (status)").await;
+    request(&server, 1).await;
+    shows(&browser, "fallback (status)").await;
     let filter = browser.client.find(Locator::Css("[data-filter]")).await.unwrap();
     filter.send_keys("weather").await.unwrap();
     let shown = "[...document.querySelectorAll('#live tbody tr')].filter((row) => !row.hidden).length";
     assert_eq!(browser.says(shown).await, json!(1));
     browser.client.goto(&format!("{}/problems", server.admin)).await.unwrap();
     site.write("layouts/town.html", "+++\nroute = \"/town/{name}\"\n+++\n<fragment name=wether />");
-    says(&browser, "did you mean `weather`?").await;
-    says(&browser, "The last good state stays live of layouts/town.html").await;
+    shows(&browser, "did you mean `weather`?").await;
+    shows(&browser, "The last good version of layouts/town.html stays live").await;
     browser.client.goto(&format!("{}/errors", server.admin)).await.unwrap();
-    says(&browser, "layouts, manifests or settings changed: 1 error").await;
+    shows(&browser, "layouts, manifests or settings changed: 1 error").await;
     browser.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_purge_would_meet_is_told_before_it_is_done() {
-    let (site, steady, _moody, _status) = site().await;
+async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
+    let (site, steady, _switchable, _status) = site().await;
     let server = site.serve().await;
-    ask(&server, 3).await;
+    request(&server, 3).await;
     let asked = steady.asked();
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/cache", server.admin)).await.unwrap();
@@ -162,23 +166,23 @@ async fn what_a_purge_would_meet_is_told_before_it_is_done() {
     form.set_by_name("keys", "town-1 nobody").await.unwrap();
     let button = browser.client.find(Locator::Css("[data-purge] button")).await.unwrap();
     button.click().await.unwrap();
-    let told = async |text: &str| {
+    let form_shows = async |text: &str| {
         let find = format!("//form[@data-purge]//*[contains(., '{text}')]");
         browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
     };
-    told("Purge 2 answers").await;
+    form_shows("Purge 2 responses").await;
     server.text("/").await;
     assert_eq!(steady.asked(), asked, "nothing was purged yet");
     button.click().await.unwrap();
-    told("2 answers were purged.").await;
+    form_shows("Purged 2 responses.").await;
     server.text("/").await;
-    assert_eq!(steady.asked(), asked + 1, "the front page has one of the two");
+    assert_eq!(steady.asked(), asked + 1, "the front page holds one of the two responses");
     browser.stop().await;
 }
 
 #[tokio::test]
-async fn whoever_has_the_token_gets_in_and_nobody_else() {
-    let (site, _steady, _moody, _status) = site().await;
+async fn only_clients_with_the_token_get_in() {
+    let (site, _steady, _switchable, _status) = site().await;
     let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
     let client = client();
     let get = |path: &str| client.get(format!("{}{path}", server.admin));
@@ -189,9 +193,9 @@ async fn whoever_has_the_token_gets_in_and_nobody_else() {
             get(path).basic_auth("hush", Some("other")),
             get(path).basic_auth("hush", None::<&str>),
         ] {
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), 401, "{path}");
-            let offers: Vec<_> = answer
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 401, "{path}");
+            let offers: Vec<_> = response
                 .headers()
                 .get_all("www-authenticate")
                 .iter()
@@ -206,8 +210,8 @@ async fn whoever_has_the_token_gets_in_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_screen_that_is_open_holds_up_no_stop() {
-    let (site, _steady, _moody, _status) = site().await;
+async fn an_open_screen_does_not_delay_the_stop() {
+    let (site, _steady, _switchable, _status) = site().await;
     let mut server = site.serve().await;
     let mut open = client().get(format!("{}/console/live?of=/", server.admin)).send().await.unwrap();
     assert!(open.chunk().await.unwrap().is_some());

@@ -1,5 +1,6 @@
-//! The console: what is live, slow or broken, as pages for a browser. Each screen is rendered here, is renewed over
-//! server-sent events, and works without scripts; nothing comes from elsewhere.
+//! The console: what is live, slow or broken, as pages for a browser.
+//! The server renders each screen and updates it over server-sent events. Without scripts a screen still works, but is not
+//! updated. Nothing is loaded from another host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -24,11 +25,11 @@ use crate::page::output::record::{self, Record};
 use crate::page::response::outcome::Standing;
 use crate::page::source::units::show_ms;
 
+use super::api::{self, CacheInspection, Fragment, Page};
 use super::map::{self, Map};
-use super::seen::{self, Fragment, Page, Stock};
 use super::{Admin, Params, refuse};
 
-/// The screens, and what they are called.
+/// The path and the name of each screen in the navigation.
 pub(super) const SCREENS: [(&str, &str); 6] = [
     ("/", "Pages"),
     ("/fragments", "Nanoservices"),
@@ -37,19 +38,19 @@ pub(super) const SCREENS: [(&str, &str); 6] = [
     ("/cache", "Cache"),
     ("/problems", "Problems"),
 ];
-/// How often a screen is looked at anew.
-const RENEWED: Duration = Duration::from_secs(1);
-/// Answers of the cache that are listed, at most.
-const LISTED: usize = 200;
-/// What a screen may do.
+/// How often an open screen is rendered again.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of cached responses that a screen lists.
+const MAX_ENTRIES: usize = 200;
+/// The `Content-Security-Policy` of every screen.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'",
 );
-/// What stands around what is renewed.
+/// What the templates write before and after the section of a screen that is updated.
 const LIVE: (&str, &str) = ("<div id=\"live\">", "<!--/live-->");
 
-/// A file of the console's own.
+/// A file that the console loads: path, media type and content.
 struct Asset(&'static str, &'static str, &'static str);
 
 const ASSETS: [Asset; 4] = [
@@ -81,13 +82,13 @@ async fn screen(State(admin): State<Arc<Admin>>, uri: http::Uri, Query(query): Q
     }
 }
 
-/// What changes of a screen, whenever it does.
+/// Streams the updated section of a screen, as an event whenever it has changed.
 async fn live(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
     let of = query.value("of").to_owned();
     let stop = admin.stop.clone();
     let events = stream::unfold((admin, of, None::<String>), |(admin, of, last)| async move {
         if last.is_some() {
-            tokio::time::sleep(RENEWED).await;
+            tokio::time::sleep(UPDATE_INTERVAL).await;
         }
         let (path, query) = of.split_once('?').unwrap_or((&of, ""));
         let query = Params(form_urlencoded::parse(query.as_bytes()).into_owned().collect());
@@ -95,8 +96,8 @@ async fn live(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> R
         let part = html.split_once(LIVE.0).and_then(|(_, rest)| rest.split_once(LIVE.1)).map(|(part, _)| part);
         let part = part.unwrap_or_default().to_owned();
         let event = if last.as_ref() == Some(&part) {
-            // What nobody hears of for long looks dead.
-            ": as it was\n\n".to_owned()
+            // A comment, so that nothing on the way closes the connection as idle.
+            ": unchanged\n\n".to_owned()
         } else {
             format!("data: {}\n\n", serde_json::to_string(&part).unwrap_or_default())
         };
@@ -116,27 +117,27 @@ fn with(media_type: &'static str, body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// A screen. `whole`: with what is not renewed too, and takes more than a look.
+/// Renders a screen. Unless `whole`, what is outside its updated section and costs a page composition is left out.
 async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> askama::Result<String> {
     match path {
-        "/" => Pages { pages: seen::pages(admin) }.render(),
+        "/" => Pages { pages: api::pages(admin) }.render(),
         "/page" => one_page(admin, query, whole).await.render(),
         "/fragments" => {
-            let fragments = seen::fragments(admin);
-            Fragments { alike: alike(admin, &fragments), fragments }.render()
+            let fragments = api::fragments(admin);
+            Fragments { duplicates: duplicates(admin, &fragments), fragments }.render()
         }
         "/fragment" => {
             let name = query.value("name").to_owned();
-            let versions = seen::fragments(admin).into_iter().filter(|one| one.name == name).collect();
+            let versions = api::fragments(admin).into_iter().filter(|one| one.name == name).collect();
             OneFragment { name, versions }.render()
         }
         "/map" => Map::new(admin, query.value("of")).render(),
-        "/errors" => Errors { lines: lines(seen::errors(admin)) }.render(),
+        "/errors" => Errors { lines: lines(api::errors(admin)) }.render(),
         "/cache" => cache(admin, query.value("text")).render(),
         _ => {
             let live = admin.live.now();
-            let problems = live.problems.iter().map(|problem| (admin.drawn)(problem)).collect();
-            Problems { problems, stays: live.site.kept.clone() }.render()
+            let problems = live.problems.iter().map(|problem| (admin.render_diagnostic)(problem)).collect();
+            Problems { problems, last_good: live.site.kept.clone() }.render()
         }
     }
 }
@@ -160,7 +161,7 @@ struct OnePage {
     path: String,
     device: String,
     locale: String,
-    seen: PageSeen,
+    statistics: PageSeen,
     record: Result<Record, String>,
 }
 
@@ -170,15 +171,20 @@ impl OnePage {
     }
 }
 
-/// A part of a page, and where it stands in the waterfall, of 200.
+/// A part of a page, and its bars in a waterfall that is 200 wide.
 struct Row<'a> {
     depth: usize,
     part: &'a record::PartRecord,
     class: &'static str,
+    /// Where the bar begins.
     from: f64,
+    /// The width of the bar until the first byte.
     wait: f64,
+    /// Where the first byte came.
     first: f64,
+    /// The width of the bar from the first byte to the last.
     body: f64,
+    /// Milliseconds from the request to the last byte.
     took: Option<f64>,
 }
 
@@ -192,15 +198,15 @@ async fn one_page(admin: &Arc<Admin>, query: &Params, whole: bool) -> OnePage {
     let record = if !whole {
         Err(String::new())
     } else if path.contains('{') {
-        Err("Give a path that this page answers, with its parameters filled in, to see what becomes of it.".to_owned())
+        Err("Enter a real path for this route, such as /weather/port-alder.".to_owned())
     } else {
-        let said = [("path", &path), ("device", &device), ("locale", &locale)];
-        let said = said.into_iter().filter(|(_, value)| !value.is_empty());
-        let asked: Vec<_> = said.map(|(name, value)| (name.to_owned(), value.clone())).collect();
-        let record = admin.explain(&asked).await;
-        record.and_then(|record| record.ok_or_else(|| format!("No layout has a route for {path}.")))
+        let fields = [("path", &path), ("device", &device), ("locale", &locale)];
+        let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        let query: Vec<_> = given.map(|(name, value)| (name.to_owned(), value.clone())).collect();
+        let record = admin.explain(&query).await;
+        record.and_then(|record| record.ok_or_else(|| format!("No layout matches {path}.")))
     };
-    OnePage { seen: admin.board.page(&route), route, path, device, locale, record }
+    OnePage { statistics: admin.statistics.page(&route), route, path, device, locale, record }
 }
 
 fn rows(record: &Record) -> Vec<Row<'_>> {
@@ -224,7 +230,7 @@ fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: 
             from: start * scale,
             wait: (first - start) * scale,
             first: first * scale,
-            // Whatever took no time is seen all the same.
+            // At least 1, so that a part that took no time is visible.
             body: if part.start_ms.is_some() { ((end - first) * scale).max(1.0) } else { 0.0 },
             took: part.start_ms.map(|_| end - start),
             part,
@@ -237,8 +243,8 @@ fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: 
 #[template(path = "console/fragments.html")]
 struct Fragments {
     fragments: Vec<Fragment>,
-    /// Groups that may be one nanoservice written twice, and why.
-    alike: Vec<(Vec<String>, &'static str)>,
+    /// Groups of nanoservices that may be one nanoservice written twice, and why.
+    duplicates: Vec<(Vec<String>, &'static str)>,
 }
 
 impl Fragments {
@@ -247,17 +253,18 @@ impl Fragments {
     }
 }
 
-fn alike(admin: &Admin, fragments: &[Fragment]) -> Vec<(Vec<String>, &'static str)> {
-    let same = admin.board.same().into_iter();
-    let mut alike: Vec<(Vec<String>, &'static str)> =
-        same.map(|names| (names.iter().map(ToString::to_string).collect(), "they showed the same bytes")).collect();
+fn duplicates(admin: &Admin, fragments: &[Fragment]) -> Vec<(Vec<String>, &'static str)> {
+    let same_bytes = admin.statistics.same().into_iter();
+    let mut duplicates: Vec<(Vec<String>, &'static str)> = same_bytes
+        .map(|names| (names.iter().map(ToString::to_string).collect(), "their last responses were the same"))
+        .collect();
     let mut by_params: BTreeMap<Vec<String>, BTreeSet<String>> = BTreeMap::new();
     for one in fragments.iter().filter(|one| one.params.len() >= 2) {
         by_params.entry(one.params.clone()).or_default().insert(one.name.clone());
     }
     let groups = by_params.into_values().filter(|names| names.len() > 1);
-    alike.extend(groups.map(|names| (names.into_iter().collect(), "they take the same parameters")));
-    alike
+    duplicates.extend(groups.map(|names| (names.into_iter().collect(), "they take the same parameters")));
+    duplicates
 }
 
 #[derive(Template)]
@@ -285,7 +292,7 @@ impl Errors {
     }
 }
 
-/// A line of the timeline.
+/// A line of the timeline of errors and changes.
 enum Line {
     Error(Trouble),
     Change(Mark),
@@ -294,14 +301,14 @@ enum Line {
 impl Line {
     const fn at(&self) -> Timestamp {
         match self {
-            Self::Error(trouble) => trouble.last,
+            Self::Error(error) => error.last,
             Self::Change(mark) => mark.at,
         }
     }
 }
 
-/// The latest first.
-fn lines(errors: seen::Errors) -> Vec<Line> {
+/// Merges errors and changes, the latest first.
+fn lines(errors: api::Errors) -> Vec<Line> {
     let errors_and_changes =
         errors.errors.into_iter().map(Line::Error).chain(errors.changes.into_iter().map(Line::Change));
     let mut lines: Vec<Line> = errors_and_changes.collect();
@@ -315,7 +322,7 @@ struct Cache {
     text: String,
     entries: u64,
     mib: String,
-    stock: Stock,
+    inspection: CacheInspection,
 }
 
 impl Cache {
@@ -326,17 +333,17 @@ impl Cache {
 
 fn cache(admin: &Admin, text: &str) -> Cache {
     let (bytes, entries) = (admin.usage)();
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    #[expect(clippy::cast_precision_loss, reason = "one decimal place is shown")]
     let mib = format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-    Cache { text: text.to_owned(), entries, mib, stock: seen::stock(admin, text, LISTED) }
+    Cache { text: text.to_owned(), entries, mib, inspection: api::inspect_cache(admin, text, MAX_ENTRIES) }
 }
 
 #[derive(Template)]
 #[template(path = "console/problems.html")]
 struct Problems {
     problems: Vec<String>,
-    /// Files whose last good state is live.
-    stays: Vec<String>,
+    /// The files whose last good version is live.
+    last_good: Vec<String>,
 }
 
 impl Problems {
@@ -345,18 +352,23 @@ impl Problems {
     }
 }
 
-/// Milliseconds, as a person reads them.
-#[expect(clippy::ref_option, reason = "so templates hand it over")]
+/// Formats milliseconds, or a dash.
+#[expect(clippy::ref_option, reason = "templates pass fields by reference")]
 fn ms(ms: &Option<f64>) -> String {
     ms.map_or_else(|| "–".to_owned(), show_ms)
 }
 
-/// A share from 0 to 1.
+/// Formats a share from 0 to 1.
 fn percent(share: &f64) -> String {
-    if *share == 0.0 { "0 %".to_owned() } else { format!("{:.1} %", share * 100.0) }
+    if *share == 0.0 { "0%".to_owned() } else { format!("{:.1}%", share * 100.0) }
 }
 
-/// How a state of health is drawn.
+/// The name of a state of health. The API calls the best one `well`.
+pub(super) fn health(health: &'static str) -> &'static str {
+    if health == "well" { "healthy" } else { health }
+}
+
+/// The CSS class of a state of health.
 pub(super) fn class(health: &str) -> &'static str {
     match health {
         "well" => "good",
@@ -366,7 +378,7 @@ pub(super) fn class(health: &str) -> &'static str {
     }
 }
 
-/// A time, to the second.
+/// Formats a time in UTC, to the second.
 fn time(at: &Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

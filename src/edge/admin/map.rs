@@ -1,4 +1,5 @@
-//! The map: what hangs on what, from pages to nanoservices, to where those answer, to the teams that are told.
+//! The map: what depends on what, from pages to nanoservices, endpoints and teams.
+//! A name that nothing is linked to gives a map of that name alone, or an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,11 +10,11 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::console::{SCREENS, class};
-use super::seen::{self, Fragment, Page};
+use super::api::{self, Fragment, Page};
+use super::console::{SCREENS, class, health};
 use super::{Admin, Params};
 
-/// The map, or what of it is linked to something.
+/// The whole map, or the part of it that is linked to one name.
 #[derive(Template)]
 #[template(path = "console/map.html")]
 pub(super) struct Map {
@@ -21,36 +22,38 @@ pub(super) struct Map {
     columns: [Column; 4],
 }
 
-/// Pages, nanoservices, where those answer, or teams.
+/// All pages, nanoservices, endpoints or teams.
 #[derive(Serialize)]
 struct Column {
     title: &'static str,
     items: Vec<Item>,
 }
 
-/// One of them.
+/// A page, nanoservice, endpoint or team.
 #[derive(Serialize)]
 struct Item {
     name: String,
-    words: String,
-    /// Requests for the page, parts that the nanoservice fills, or requests to an endpoint or to a team's nanoservices.
+    #[serde(rename = "words")]
+    summary: String,
+    /// Per second: requests for the page, parts that the nanoservice fills, or requests to the endpoint or to the team's
+    /// nanoservices.
     per_second: f64,
     #[serde(skip)]
     class: &'static str,
-    /// Names of what is linked to it.
+    /// The names that it is linked to.
     links: Vec<String>,
 }
 
-/// Nanoservices that answer at one place, or are one team's.
+/// The nanoservices of one endpoint, or of one team.
 #[derive(Default)]
 struct Group<'a> {
-    /// Each with the requests to it a second.
-    of: BTreeMap<&'a str, f64>,
-    /// The state of their endpoint's breaker, which they share.
+    /// The requests per second to each nanoservice.
+    rates: BTreeMap<&'a str, f64>,
+    /// The state of the circuit breaker of an endpoint, which its nanoservices share; empty for a team.
     circuit: &'static str,
 }
 
-/// What is linked to each.
+/// The names that each name is linked to.
 struct Links<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
 
 pub(super) async fn as_json(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
@@ -58,23 +61,23 @@ pub(super) async fn as_json(State(admin): State<Arc<Admin>>, Query(query): Query
 }
 
 impl Map {
-    /// What is linked to something, or everything.
+    /// The part of the map that is linked to `of`, or the whole map if that is empty.
     pub(super) fn new(admin: &Admin, of: &str) -> Self {
-        let (pages, fragments) = (seen::pages(admin), seen::fragments(admin));
+        let (pages, fragments) = (api::pages(admin), api::fragments(admin));
         let links = Links::among(&fragments);
         let is_shown = |name: &str| of.is_empty() || name == of || links.of(of).contains(name);
-        // Versions of one nanoservice are one.
+        // All versions of a nanoservice are one item.
         let mut services: BTreeMap<&str, &Fragment> = BTreeMap::new();
         let (mut endpoints, mut teams) = (BTreeMap::<&str, Group<'_>>::new(), BTreeMap::<&str, Group<'_>>::new());
         for one in &fragments {
             services.entry(&one.name).or_insert(one);
             for endpoint in &one.endpoints {
                 let group = endpoints.entry(&endpoint.origin).or_default();
-                group.of.insert(&one.name, one.seen.fetches_per_second);
+                group.rates.insert(&one.name, one.statistics.fetches_per_second);
                 group.circuit = endpoint.circuit;
             }
             if let Some(owner) = one.owner.as_deref() {
-                teams.entry(owner).or_default().of.insert(&one.name, one.seen.fetches_per_second);
+                teams.entry(owner).or_default().rates.insert(&one.name, one.statistics.fetches_per_second);
             }
         }
         let pages = pages.iter().map(|page| (page.route.as_str(), page_item(page)));
@@ -108,12 +111,12 @@ impl<'a> Links<'a> {
         let mut links = Self(BTreeMap::new());
         for one in fragments {
             let origins: Vec<&str> = one.endpoints.iter().map(|endpoint| endpoint.origin.as_str()).collect();
-            let behind = || origins.iter().copied().chain(one.owner.as_deref());
-            // A page hangs on whatever its nanoservices hang on.
+            let dependencies = || origins.iter().copied().chain(one.owner.as_deref());
+            // A page depends on everything that its nanoservices depend on.
             for page in &one.pages {
-                behind().chain([one.name.as_str()]).for_each(|name| links.link(page, name));
+                dependencies().chain([one.name.as_str()]).for_each(|name| links.link(page, name));
             }
-            behind().chain(one.composes.iter().map(String::as_str)).for_each(|name| links.link(&one.name, name));
+            dependencies().chain(one.composes.iter().map(String::as_str)).for_each(|name| links.link(&one.name, name));
             if let Some(owner) = one.owner.as_deref() {
                 origins.iter().for_each(|origin| links.link(origin, owner));
             }
@@ -133,14 +136,14 @@ impl<'a> Links<'a> {
 }
 
 impl Item {
-    fn new(words: String, per_second: f64, class: &'static str) -> Self {
-        Self { name: String::new(), words, per_second, class, links: Vec::new() }
+    fn new(summary: String, per_second: f64, class: &'static str) -> Self {
+        Self { name: String::new(), summary, per_second, class, links: Vec::new() }
     }
 }
 
 fn page_item(page: &Page) -> Item {
-    let per_second = page.seen.per_second;
-    let class = match page.seen.degraded {
+    let per_second = page.statistics.per_second;
+    let class = match page.statistics.degraded {
         _ if per_second == 0.0 => "",
         degraded if degraded > 0.0 => "warn",
         _ => "good",
@@ -149,22 +152,22 @@ fn page_item(page: &Page) -> Item {
 }
 
 fn service_item(one: &Fragment) -> Item {
-    let per_second = one.seen.per_second;
-    Item::new(format!("{per_second}/s, {}", one.seen.health), per_second, class(one.seen.health))
+    let per_second = one.statistics.per_second;
+    Item::new(format!("{per_second}/s, {}", health(one.statistics.health)), per_second, class(one.statistics.health))
 }
 
 impl Group<'_> {
     fn item(&self) -> Item {
-        let count = match self.of.len() {
+        let count = match self.rates.len() {
             1 => "1 nanoservice".to_owned(),
             count => format!("{count} nanoservices"),
         };
         let (state, class) = match self.circuit {
-            "open" => (", shut out", "bad"),
-            "probing" => (", being probed", "warn"),
+            "open" => (", circuit open", "bad"),
+            "probing" => (", probing", "warn"),
             "closed" => ("", "good"),
             _ => ("", ""),
         };
-        Item::new(format!("{count}{state}"), self.of.values().sum(), class)
+        Item::new(format!("{count}{state}"), self.rates.values().sum(), class)
     }
 }

@@ -1,0 +1,121 @@
+//! What operators do by a POST: purge, and issue a debug token.
+//! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Manner, Purge};
+use crate::page::source::names::Name;
+
+use super::{Admin, refuse};
+
+/// Maximum number of surrogate keys in one purge.
+const MAX_KEYS: usize = 10_000;
+/// Longest lifetime of a debug token, in minutes.
+const MAX_MINUTES: u64 = 7 * 24 * 60;
+
+/// The body of a purge: `{"keys": ["weather"], "soft": false}` or `{"all": true}`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PurgeRequest {
+    /// Surrogate keys, and names of nanoservices.
+    pub keys: Vec<String>,
+    /// Whether everything is purged.
+    pub all: bool,
+    /// Whether matching responses become stale instead of being removed.
+    pub soft: bool,
+}
+
+/// The result of a purge.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PurgeResult {
+    /// The number of responses that matched.
+    pub purged: usize,
+}
+
+/// The body of a request for a debug token: `{"minutes": 60}`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TokenRequest {
+    minutes: u64,
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        Self { minutes: 60 }
+    }
+}
+
+/// A debug token, and the public path at which a browser exchanges it for a cookie.
+#[derive(Debug, Serialize)]
+struct DebugToken {
+    token: String,
+    path: String,
+}
+
+pub(super) fn router() -> Router<Arc<Admin>> {
+    Router::new().route("/api/purge", post(purge)).route("/api/debug-token", post(debug_token))
+}
+
+async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: PurgeRequest = match parse(&headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => return refuse(status, &why),
+    };
+    if request.all != request.keys.is_empty() {
+        return refuse(StatusCode::BAD_REQUEST, "send either {\"keys\": [\"…\"]} or {\"all\": true}");
+    }
+    if request.keys.len() > MAX_KEYS {
+        return refuse(StatusCode::BAD_REQUEST, "too many keys: a purge takes at most 10000");
+    }
+    let manner = if request.soft { Manner::Soft } else { Manner::Hard };
+    let what = if request.all {
+        Purge::All
+    } else {
+        Purge::Tags(request.keys.iter().map(|key| Name::from(key.as_str())).collect())
+    };
+    // On the blocking pool: to purge a large cache takes a while.
+    let purged = tokio::task::spawn_blocking(move || {
+        let purged = admin.compositor.purge(&what, manner);
+        tracing::info!(keys = request.keys.join(" "), all = request.all, soft = request.soft, purged, "purged");
+        purged
+    });
+    match purged.await {
+        Ok(purged) => Json(PurgeResult { purged }).into_response(),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
+    }
+}
+
+async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: TokenRequest = match parse(&headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => return refuse(status, &why),
+    };
+    if request.minutes == 0 || request.minutes > MAX_MINUTES {
+        return refuse(StatusCode::BAD_REQUEST, "a debug token is valid for 1 minute to 7 days (10080 minutes)");
+    }
+    let token = admin.passes.issue(admin.compositor.now(), Duration::from_mins(request.minutes));
+    tracing::info!(minutes = request.minutes, "issued a debug token");
+    let path = format!("/_pasteup/debug?token={token}");
+    Json(DebugToken { token, path }).into_response()
+}
+
+/// Reads the JSON body of a request.
+fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, (StatusCode, String)> {
+    // Another site can make an operator's browser submit a form here, but not send JSON.
+    let json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if json.split(';').next().map(str::trim) != Some("application/json") {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json".to_owned()));
+    }
+    serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}

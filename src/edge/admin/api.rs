@@ -1,0 +1,277 @@
+//! The JSON API: explanations, pages, nanoservices, errors, diagnostics and the cache.
+//! A page that no layout has a route for is a 404, an explanation that cannot be given a 400.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::engine::Purge;
+use crate::engine::inspection::CacheEntry;
+use crate::engine::statistics::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
+use crate::page::layout::Template;
+use crate::page::manifest::{self, Manifest};
+use crate::page::source::diagnostic::{Diagnostic, Told};
+use crate::page::source::names::Name;
+
+use super::{Admin, Params, refuse};
+
+/// Maximum number of cached responses that the API lists.
+const MAX_ENTRIES: usize = 1_000;
+
+/// A page that is live.
+#[derive(Serialize)]
+pub(super) struct Page {
+    /// The pattern of its route.
+    pub(super) route: String,
+    /// The file of its layout.
+    pub(super) layout: String,
+    /// The text of its title.
+    pub(super) title: Option<String>,
+    /// The team that is responsible for it.
+    pub(super) owner: Option<String>,
+    /// The nanoservices that its layout names, each once.
+    pub(super) fragments: Vec<String>,
+    /// Its statistics of the last minute.
+    #[serde(rename = "seen")]
+    pub(super) statistics: PageSeen,
+}
+
+/// A nanoservice of the catalogue, or a host that layouts name.
+#[derive(Serialize)]
+pub(super) struct Fragment {
+    /// Its name in layouts.
+    pub(super) name: String,
+    /// Its version; `None` where layouts name its URL.
+    pub(super) version: Option<String>,
+    /// The team that is responsible for it.
+    pub(super) owner: Option<String>,
+    /// Its lifecycle as its manifest declares it, such as `production`.
+    pub(super) lifecycle: Option<&'static str>,
+    /// What to read when it is broken.
+    pub(super) runbook: Option<String>,
+    /// Its endpoints.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// The patterns of the pages that use it.
+    pub(super) pages: Vec<String>,
+    /// The nanoservices whose fragments it may nest.
+    pub(super) composes: Vec<String>,
+    /// Its parameters, each with its type.
+    pub(super) params: Vec<String>,
+    /// The file or URL of its manifest.
+    pub(super) manifest: Option<String>,
+    /// Its statistics of the last minute, of all versions together.
+    #[serde(rename = "seen")]
+    pub(super) statistics: ServiceSeen,
+}
+
+/// One endpoint of a nanoservice.
+#[derive(Serialize)]
+pub(super) struct Endpoint {
+    /// Its URL.
+    pub(super) url: String,
+    /// Its scheme, host and port.
+    #[serde(skip)]
+    pub(super) origin: String,
+    /// The state of its circuit breaker: `closed` (requests pass), `open` (none does) or `probing`.
+    pub(super) circuit: &'static str,
+}
+
+/// Errors, and the changes that may explain them.
+#[derive(Serialize)]
+pub(super) struct Errors {
+    /// Grouped by cause, the latest first.
+    pub(super) errors: Vec<Trouble>,
+    /// The latest first.
+    pub(super) changes: Vec<Mark>,
+}
+
+/// What the cache holds, and why responses of nanoservices are stored or not.
+#[derive(Serialize)]
+pub(super) struct CacheInspection {
+    /// The number of stored responses that match.
+    pub(super) count: usize,
+    /// Those that are listed.
+    #[serde(rename = "answers")]
+    pub(super) entries: Vec<CacheEntry>,
+    /// Nanoservices whose responses are not stored come first.
+    pub(super) services: Vec<LastResponse>,
+}
+
+/// Whether the last response of a nanoservice was stored.
+#[derive(Serialize)]
+pub(super) struct LastResponse {
+    /// The name of the nanoservice.
+    pub(super) fragment: Name,
+    /// The share of its parts, among those that were looked up, that were filled from a fresh cached response: 0 to 1.
+    pub(super) hits: f64,
+    #[serde(flatten)]
+    pub(super) caching: Keeping,
+}
+
+/// The number of responses that a purge would match.
+#[derive(Serialize)]
+struct Count {
+    count: usize,
+}
+
+pub(super) fn router() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/api/explain", get(explain))
+        .route("/api/pages", get(|State(admin): State<Arc<Admin>>| async move { Json(pages(&admin)) }))
+        .route("/api/fragments", get(|State(admin): State<Arc<Admin>>| async move { Json(fragments(&admin)) }))
+        .route("/api/errors", get(|State(admin): State<Arc<Admin>>| async move { Json(errors(&admin)) }))
+        .route("/api/problems", get(problems))
+        .route("/api/history", get(|State(admin): State<Arc<Admin>>| async move { Json(admin.statistics.history()) }))
+        .route("/api/cache", get(cache))
+        .route("/api/cache/count", get(count))
+}
+
+async fn explain(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    match admin.explain(&query.0).await {
+        Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+        Ok(None) => refuse(StatusCode::NOT_FOUND, "no layout has a route for it"),
+        Ok(Some(record)) => Json(record).into_response(),
+    }
+}
+
+async fn problems(State(admin): State<Arc<Admin>>) -> Response {
+    let live = admin.live.now();
+    let problems: Vec<Told<'_>> = live.problems.iter().map(Diagnostic::told).collect();
+    Json(problems).into_response()
+}
+
+async fn cache(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    Json(inspect_cache(&admin, query.value("text"), MAX_ENTRIES)).into_response()
+}
+
+async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    let keys = query.0.into_iter().filter(|(name, _)| name == "key").map(|(_, key)| key.into());
+    Json(Count { count: admin.compositor.would_meet(&Purge::Tags(keys.collect())) }).into_response()
+}
+
+/// Inspects the cache: up to `at_most` responses, and all nanoservices, whose name, key or tag contains a text.
+pub(super) fn inspect_cache(admin: &Admin, text: &str, at_most: usize) -> CacheInspection {
+    admin.compositor.tell();
+    let (entries, count) = admin.compositor.kept(text, at_most);
+    let names = admin.statistics.services().into_iter().filter(|name| name.contains(text));
+    let last_response = |fragment: Name| {
+        let ServiceSeen { hits, keeping, .. } = admin.statistics.service(&fragment);
+        Some(LastResponse { fragment, hits, caching: keeping? })
+    };
+    let mut services: Vec<LastResponse> = names.filter_map(last_response).collect();
+    services.sort_by_key(|one| one.caching.kept);
+    CacheInspection { count, entries, services }
+}
+
+impl Fragment {
+    /// The worst state among the circuit breakers of its endpoints.
+    pub(super) fn breaker(&self) -> &'static str {
+        let has = |state| self.endpoints.iter().any(|endpoint| endpoint.circuit == state);
+        ["open", "probing"].into_iter().find(|state| has(*state)).unwrap_or("closed")
+    }
+}
+
+/// All live pages, sorted by route.
+pub(super) fn pages(admin: &Admin) -> Vec<Page> {
+    admin.compositor.tell();
+    let live = admin.live.now();
+    let page = |template: &Template, route: String| Page {
+        statistics: admin.statistics.page(&route),
+        route,
+        layout: template.file.clone(),
+        title: template.title.clone(),
+        owner: template.owner.clone(),
+        fragments: named(template).into_iter().map(str::to_owned).collect(),
+    };
+    let mut pages: Vec<Page> = routes(&live.site.templates).map(|(template, route)| page(template, route)).collect();
+    pages.sort_by(|a, b| a.route.cmp(&b.route));
+    pages
+}
+
+/// Every route of every layout, with its layout.
+fn routes(templates: &[Arc<Template>]) -> impl Iterator<Item = (&Template, String)> {
+    templates.iter().flat_map(|template| template.routes.iter().map(|route| (&**template, route.value.to_string())))
+}
+
+/// The nanoservices that a layout names, and those named by the layouts that take its place at times.
+fn named(template: &Template) -> BTreeSet<&str> {
+    template.with_takeovers().flat_map(|template| &template.html.fragments).map(|one| one.asks()).collect()
+}
+
+/// All nanoservices of the catalogue, and the hosts outside it that requests went to.
+pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
+    admin.compositor.tell();
+    let live = admin.live.now();
+    let circuits = admin.statistics.circuits();
+    let mut used = Used::new();
+    for (template, route) in routes(&live.site.templates) {
+        // A nested fragment is on the page too.
+        let nested = template.nested.manifests().iter().map(|manifest| &*manifest.name);
+        for name in named(template).into_iter().chain(nested) {
+            used.entry(name).or_default().insert(route.clone());
+        }
+    }
+    let declared = live.site.catalogue.manifests();
+    let mut all: Vec<Fragment> = declared.iter().map(|manifest| fragment(admin, manifest, &used, &circuits)).collect();
+    let known: BTreeSet<&str> = declared.iter().map(|manifest| &*manifest.name).collect();
+    let others = admin.statistics.services().into_iter().filter(|name| !known.contains(&**name));
+    all.extend(others.map(|name| Fragment {
+        statistics: admin.statistics.service(&name),
+        pages: pages_of(&used, &name),
+        name: name.to_string(),
+        version: None,
+        owner: None,
+        lifecycle: None,
+        runbook: None,
+        endpoints: Vec::new(),
+        composes: Vec::new(),
+        params: Vec::new(),
+        manifest: None,
+    }));
+    all
+}
+
+/// The patterns of the pages that use each nanoservice, by its name.
+type Used<'a> = BTreeMap<&'a str, BTreeSet<String>>;
+
+fn pages_of(used: &Used<'_>, name: &str) -> Vec<String> {
+    used.get(name).into_iter().flatten().cloned().collect()
+}
+
+fn fragment(
+    admin: &Admin,
+    manifest: &Manifest,
+    used: &Used<'_>,
+    circuits: &BTreeMap<String, &'static str>,
+) -> Fragment {
+    let endpoint = |endpoint: &manifest::Endpoint| Endpoint {
+        url: endpoint.as_str().to_owned(),
+        origin: endpoint.origin().to_owned(),
+        circuit: circuits.get(endpoint.origin()).copied().unwrap_or("closed"),
+    };
+    Fragment {
+        name: manifest.name.to_string(),
+        version: Some(manifest.version.to_string()),
+        owner: manifest.owner.clone(),
+        lifecycle: Some(manifest.lifecycle.as_str()),
+        runbook: manifest.runbook.clone(),
+        endpoints: manifest.endpoints.iter().map(endpoint).collect(),
+        pages: pages_of(used, &manifest.name),
+        composes: manifest.composes.clone(),
+        params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),
+        manifest: Some(manifest.at.source.file.clone()),
+        statistics: admin.statistics.service(&manifest.name),
+    }
+}
+
+/// The errors and changes since the start.
+pub(super) fn errors(admin: &Admin) -> Errors {
+    admin.compositor.tell();
+    Errors { errors: admin.statistics.troubles(), changes: admin.statistics.marks() }
+}
