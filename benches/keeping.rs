@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use pasteup::edge::clock::SystemClock;
 use pasteup::edge::store::memory::MemoryStore;
-use pasteup::engine::port::{Clock as _, Held, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
+use pasteup::engine::port::{Clock as _, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
 use pasteup::engine::{self, Compositor, Manner, Ports, Purge, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
@@ -75,7 +75,7 @@ fn site(parts: usize) -> Site {
 fn store(entries: usize, fetch: &Fetch) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new(1 << 30));
     for number in 0..entries {
-        store.put(&key(number), Held::Answer(stored(fetch, number)), HOUR);
+        store.put(&key(number), stored(fetch, number), HOUR);
     }
     store
 }
@@ -83,13 +83,14 @@ fn store(entries: usize, fetch: &Fetch) -> Arc<MemoryStore> {
 const HOUR: Duration = Duration::from_hours(1);
 
 fn compositor(store: &Arc<MemoryStore>) -> Compositor {
-    Compositor::new(Ports {
+    let ports = Ports {
         upstream: Arc::new(Nobody),
         store: Arc::clone(store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
         chance: fastrand::f64,
-    })
+    };
+    Compositor::new(ports, Arc::clone(store) as _)
 }
 
 fn keeping(criterion: &mut Criterion) {
@@ -105,8 +106,7 @@ fn keeping(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("put", entries), |bencher| {
             let (key, one) = (key(7), stored(fetch, 7));
-            let held = || Held::Answer(one.clone());
-            bencher.iter_batched(held, |held| store.put(&key, held, minute), BatchSize::SmallInput);
+            bencher.iter_batched(|| one.clone(), |one| Store::put(&*store, &key, one, minute), BatchSize::SmallInput);
         });
         // One key that one answer has, purged and put back.
         let purge = |manner| {
@@ -115,7 +115,7 @@ fn keeping(criterion: &mut Criterion) {
             let what = Purge::Tags(vec![Name::from("article-7")]);
             move |bencher: &mut criterion::Bencher<'_>| {
                 bencher.iter_batched(
-                    || store.put(&key, Held::Answer(one.clone()), minute),
+                    || store.put(&key, one.clone(), minute),
                     |()| assert_eq!(engine.purge(&what, manner), 1),
                     BatchSize::PerIteration,
                 );
@@ -135,7 +135,7 @@ fn pages(criterion: &mut Criterion) {
         let fetches = fetches(&site);
         let store = store(100_000, &fetches[0]);
         for (number, fetch) in fetches.iter().enumerate() {
-            store.put(&fetch.key, Held::Answer(stored(fetch, number)), HOUR);
+            store.put(&fetch.key, stored(fetch, number), HOUR);
         }
         let engine = compositor(&store);
         let request = engine::PageRequest {

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use http::HeaderMap;
 use jiff::Timestamp;
-use pasteup::engine::port::{Clock, Held, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
+use pasteup::engine::page_cache::{PageSlot, PageStore};
+use pasteup::engine::port::{
+    ChangeListener, Clock, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
+};
 use pasteup::engine::{self, CacheHit, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::freshness::EntryTimes;
@@ -23,16 +26,21 @@ use super::{MANIFEST, Work, answer, built, over};
 
 /// A store that is nothing but a table: what the real one costs is measured in `keeping.rs`.
 // Hashed without a seed: the same instructions each time.
+type Entries<T> = Mutex<HashMap<Key, T, BuildHasherDefault<DefaultHasher>>>;
+
 #[derive(Default)]
-struct Table(Mutex<HashMap<Key, Held, BuildHasherDefault<DefaultHasher>>>);
+struct Table {
+    answers: Entries<Stored>,
+    pages: Entries<Arc<PageSlot>>,
+}
 
 impl Store for Table {
-    fn get(&self, key: &Key) -> Option<Held> {
-        self.0.lock().expect("a lock").get(key).cloned()
+    fn get(&self, key: &Key) -> Option<Stored> {
+        self.answers.lock().expect("a lock").get(key).cloned()
     }
 
-    fn put(&self, key: &Key, held: Held, _: Duration) {
-        self.0.lock().expect("a lock").insert(key.clone(), held);
+    fn put(&self, key: &Key, stored: Stored, _: Duration) {
+        self.answers.lock().expect("a lock").insert(key.clone(), stored);
     }
 
     fn change(&self, _: &Key, _: &mut dyn FnMut(&mut Stored)) -> bool {
@@ -40,7 +48,7 @@ impl Store for Table {
     }
 
     fn remove(&self, key: &Key) -> bool {
-        self.0.lock().expect("a lock").remove(key).is_some()
+        self.answers.lock().expect("a lock").remove(key).is_some()
     }
 
     fn tagged(&self, _: &str) -> Vec<Key> {
@@ -50,6 +58,20 @@ impl Store for Table {
     fn keys(&self) -> Vec<Key> {
         Vec::new()
     }
+
+    fn on_change(&self, _: ChangeListener) {}
+}
+
+impl PageStore for Table {
+    fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
+        self.pages.lock().expect("a lock").get(key).cloned()
+    }
+
+    fn put(&self, key: &Key, slot: Arc<PageSlot>, _: Duration) {
+        self.pages.lock().expect("a lock").insert(key.clone(), slot);
+    }
+
+    fn clear(&self) {}
 }
 
 /// Nobody is asked here, and time stands still.
@@ -82,17 +104,17 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
         let kept = EntryTimes::since(Instant::now(), 0.0);
         let answer = Arc::new(answer(fetch, &HeaderMap::new()));
         let stored = Stored { answer, kept, trouble: None, service: Name::from("part") };
-        store.put(&fetch.key, Held::Answer(stored), Duration::MAX);
+        Store::put(&*store, &fetch.key, stored, Duration::MAX);
     }
     let ports = Ports {
         upstream: Arc::new(Nothing),
-        store,
+        store: Arc::clone(&store) as _,
         clock: Arc::new(Nothing),
         observer: Arc::new(Unobserved),
         chance: || 0.5,
     };
     let (trace, at) = (Trace::new(), Timestamp::UNIX_EPOCH);
-    (Compositor::new(ports), engine::PageRequest { template, visit, defaults, trace, at, changes_in: None })
+    (Compositor::new(ports, store), engine::PageRequest { template, visit, defaults, trace, at, changes_in: None })
 }
 
 /// A page that is planned, looked up part by part, and stitched.

@@ -45,13 +45,15 @@ pub(super) fn compose(site: &Path, wanted: &Wanted) -> Result<Option<Page>, Stri
     let live = snapshot(loaded.site, &settings, problems);
     let Some(request) = wanted.request(&live, SystemClock.wall())? else { return Ok(None) };
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
-    let compositor = Compositor::new(Ports {
+    let store = Arc::new(MemoryStore::new(settings.cache_memory));
+    let ports = Ports {
         upstream: Arc::new(upstream),
-        store: Arc::new(MemoryStore::new(settings.cache_memory)),
+        store: Arc::clone(&store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
         chance: fastrand::f64,
-    });
+    };
+    let compositor = Compositor::new(ports, store);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     Ok(Some(runtime.block_on(compositor.compose(request))))

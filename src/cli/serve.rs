@@ -119,13 +119,14 @@ async fn serve(
     let board = Arc::new(Statistics::new(Arc::new(SystemClock)));
     let told = [Arc::clone(&metrics) as _, Arc::clone(&board) as _].into_iter().chain(tracer);
     let observer: Arc<dyn Observer> = Arc::new(Observers(told.collect()));
-    let compositor = Compositor::new(Ports {
+    let ports = Ports {
         upstream: if mode == Mode::Dev { Arc::clone(&tampered) as _ } else { upstream },
         store: Arc::clone(&store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::clone(&observer),
         chance: fastrand::f64,
-    });
+    };
+    let compositor = Compositor::new(ports, Arc::clone(&store) as _);
     let live = Arc::new(Live::new(snapshot(site, &settings, problems.clone())));
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());

@@ -15,15 +15,15 @@ use crate::page::source::map::Map;
 type Flying<T> = Mutex<Map<Key, watch::Receiver<Option<T>>>>;
 
 /// The flights in the air.
-pub struct Flights<T> {
+pub(super) struct Flights<T> {
     flying: Arc<Flying<T>>,
     tasks: TaskTracker,
 }
 
 /// A seat in a flight.
-pub struct Flight<T> {
+pub(super) struct Flight<T> {
     /// Whether this caller started it.
-    pub leader: bool,
+    pub(super) leader: bool,
     landed: watch::Receiver<Option<T>>,
 }
 
@@ -35,7 +35,7 @@ impl<T> Default for Flights<T> {
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// Joins the flight for a key, or starts it.
-    pub fn join<F>(&self, key: &Key, start: impl FnOnce() -> F) -> Flight<T>
+    pub(super) fn join<F>(&self, key: &Key, start: impl FnOnce() -> F) -> Flight<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -57,25 +57,13 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Flight { leader: true, landed }
     }
 
-    /// Runs a task that belongs to no key, and is waited for by [`Flights::drain`].
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(task);
-    }
-
     /// How many flights are in the air.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.flying.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Whether none is in the air.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Waits until all have landed.
-    pub async fn drain(&self) {
+    pub(super) async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
@@ -84,7 +72,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
 impl<T: Clone> Flight<T> {
     /// Waits for it to land. `None` where it crashed.
-    pub async fn landed(mut self) -> Option<T> {
+    pub(super) async fn landed(mut self) -> Option<T> {
         self.landed.wait_for(Option::is_some).await.ok()?.clone()
     }
 }

@@ -1,103 +1,39 @@
 //! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::page::html::text::{Text, length};
-use crate::page::layout::Template;
 use crate::page::output::headers::Headers;
-use crate::page::output::record::Record;
-use crate::page::output::stitch::{Stitcher, gathered, stitch};
 use crate::page::output::verdict::{Verdict, is_settled, verdict};
-use crate::page::plan::{Outcomes, Plan, plan};
-use crate::page::request::defaults::Defaults;
+use crate::page::plan::plan;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::outcome::{Outcome, is_degraded};
-use crate::page::visit::context::Visit;
+use crate::page::response::outcome::is_degraded;
 
-use super::collapse::Flights;
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
-use super::hit_for_miss::HitForMiss;
-use super::lookup::{Found, Landing, Looked};
-use super::page_cache::{CachedPage, EncodedPage, Encoding, Hot, PageKey, PersonalisedPage};
-use super::personalise::Ahead;
-use super::port::{Clock, Observer, Store, Upstream};
-use super::purge::Purges;
+use super::inspection::{self, CacheEntry};
+use super::lookup::{Ahead, Found, Looked, Lookup};
+use super::page::{Page, PageRequest, TooLarge};
+use super::page_cache::{CachedPage, EncodedPage, Encoding, PageCache, PageKey, PageStore, PersonalisedPage};
+use super::personalise::Personaliser;
+use super::port::Ports;
+use super::purge::{Manner, Purge};
+use super::stitching::{all, finish, stream};
 use super::trace::Trace;
-use super::upstream::Services;
-
-/// The adapters that a compositor works with.
-#[derive(Clone)]
-pub struct Ports {
-    /// Asks nanoservices.
-    pub upstream: Arc<dyn Upstream>,
-    /// Keeps answers.
-    pub store: Arc<dyn Store>,
-    /// Says the time of day.
-    pub clock: Arc<dyn Clock>,
-    /// Counts.
-    pub observer: Arc<dyn Observer>,
-    /// A number from 0 up to 1: spreads what would else happen at once.
-    pub chance: fn() -> f64,
-}
 
 /// Composes pages. A clone is another handle to the same one.
 #[derive(Clone)]
 pub struct Compositor {
-    pub(super) ports: Ports,
-    pub(super) flights: Arc<Flights<Landing>>,
-    pub(super) services: Arc<Services>,
-    pub(super) purges: Arc<Purges>,
-    pub(super) apart: Arc<HitForMiss>,
-    pub(super) hot: Arc<Hot>,
-    pub(super) turns: Arc<SchedulingDelay>,
+    lookup: Arc<Lookup>,
+    pages: Arc<PageCache>,
+    turns: Arc<SchedulingDelay>,
 }
-
-/// A page, composed.
-#[derive(Debug)]
-pub struct Page {
-    /// What it is.
-    pub verdict: Verdict,
-    /// Its bytes, in order.
-    pub chunks: Vec<Text>,
-    /// What its parts and its layout let it say of itself.
-    pub headers: Headers,
-    /// What it was made from.
-    pub plan: Plan,
-    /// What became of each hole of the plan.
-    pub outcomes: Outcomes,
-    /// When it was planned, and when its last part was there.
-    pub times: (std::time::Instant, std::time::Instant),
-    /// Its place in a trace.
-    pub trace: Trace,
-}
-
-impl Page {
-    /// The holes of its plan whose outcomes are known.
-    pub fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
-        self.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)))
-    }
-
-    /// What happened to it and to each of its parts.
-    #[must_use]
-    pub fn record(&self) -> Record {
-        Record::of(&self.plan, &self.outcomes, &self.verdict, self.times)
-    }
-}
-
-/// A page has more bytes than it may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the page has more than {0} bytes")]
-pub struct TooLarge(u64);
 
 /// A page whose head is known.
 pub enum Served {
@@ -133,55 +69,24 @@ pub struct SkeletonHit {
     began: Instant,
 }
 
-/// Whose page it is, and by when.
-#[derive(Debug, Clone)]
-pub struct PageRequest {
-    /// The layout.
-    pub template: Arc<Template>,
-    /// The reader's request.
-    pub visit: Visit,
-    /// What holds where neither layout nor manifest says.
-    pub defaults: Arc<Defaults>,
-    /// The trace that it belongs to.
-    pub trace: Trace,
-    /// The time that conditions are judged at.
-    pub at: Timestamp,
-    /// How long until another layout takes this one's place.
-    pub changes_in: Option<Duration>,
-}
-
 impl Compositor {
-    /// A compositor over adapters.
+    /// A compositor over adapters; `pages` has room for whole pages.
     #[must_use]
-    pub fn new(ports: Ports) -> Self {
-        let hot = Arc::<Hot>::default();
-        let told = Arc::downgrade(&hot);
-        ports.store.when_gone(Box::new(move |key| {
-            if let Some(hot) = told.upgrade() {
-                hot.changed(key);
-            }
-        }));
-        Self {
-            ports,
-            flights: Arc::default(),
-            services: Arc::default(),
-            purges: Arc::default(),
-            apart: Arc::default(),
-            hot,
-            turns: Arc::default(),
-        }
+    pub fn new(ports: Ports, pages: Arc<dyn PageStore>) -> Self {
+        let pages = PageCache::new(pages, Arc::clone(&ports.store), Arc::clone(&ports.observer));
+        Self { lookup: Arc::new(Lookup::new(ports)), pages, turns: Arc::default() }
     }
 
     /// The time of day, by which layouts take turns and conditions hold.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.ports.clock.wall()
+        self.lookup.ports().clock.wall()
     }
 
     /// What draws lots.
     #[must_use]
     pub fn chance(&self) -> fn() -> f64 {
-        self.ports.chance
+        self.lookup.ports().chance
     }
 
     /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
@@ -208,7 +113,7 @@ impl Compositor {
     /// sent before all of it is known.
     pub async fn complete(&self, request: PageRequest, open: SkeletonHit, stream: bool) -> Served {
         let SkeletonHit { page, asked, began } = open;
-        let filled = self.fill(&page, &request, began, stream).await;
+        let filled = self.personaliser().fill(&page, &request, began, stream).await;
         page.note(filled.is_ok());
         match filled {
             Ok(filled) => Served::Personalised(filled),
@@ -216,19 +121,23 @@ impl Compositor {
         }
     }
 
+    fn personaliser(&self) -> Personaliser<'_> {
+        Personaliser { lookup: &self.lookup, turns: &self.turns }
+    }
+
     fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
         let mut asked = PageKey::new(request, began.into_std());
-        let page = self.hot.get(&*self.ports.store, &mut asked, request);
+        let page = self.pages.get(&mut asked, request);
         for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
             // It is shown as it is; what comes of the look takes its place. Without the part it is no more.
-            if let Looked::ToAsk(_) = self.look(fetch, &request.trace, began) {
-                self.hot.changed(&fetch.key);
+            if let Looked::ToAsk(_) = self.lookup.look(fetch, &request.trace, began) {
+                self.pages.changed(&fetch.key);
             }
         }
         match page {
             Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
             // What is followed is composed: nobody could tell its parts from a page that is kept.
-            Some(page) if !self.ports.observer.follows(request.trace.span()) && page.is_worth_it() => {
+            Some(page) if !self.lookup.ports().observer.follows(request.trace.span()) && page.is_worth_it() => {
                 Ok(CacheHit::Skeleton(SkeletonHit { page, asked, began }))
             }
             _ => Err(asked),
@@ -252,17 +161,17 @@ impl Compositor {
 
     /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
     pub fn keep_form(&self, page: &Arc<CachedPage>, form: Encoding, made: Option<EncodedPage>) -> Arc<EncodedPage> {
-        self.hot.keep(&*self.ports.store, page, form, made)
+        self.pages.keep(page, form, made)
     }
 
     /// Forgets the pages that are kept whole, which are of what was live before.
     pub fn forget_pages(&self) {
-        self.hot.clear(&*self.ports.store);
+        self.pages.clear();
     }
 
     /// Tells the observer how often pages were sent that are kept whole.
     pub fn tell(&self) {
-        self.hot.tell();
+        self.pages.tell();
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
@@ -318,7 +227,7 @@ impl Compositor {
         let PageRequest { template, visit, defaults, trace, at, changes_in } = request;
         let mut plan = plan(&template, visit, &defaults, at);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
-        FanOut::begin(self, plan, began, ahead, &trace)
+        FanOut::begin(&self.lookup, plan, began, ahead, &trace)
     }
 
     /// The rest of a page whose head has left.
@@ -328,51 +237,16 @@ impl Compositor {
         trace: Trace,
         asked: Option<PageKey>,
     ) -> BoxStream<'static, Result<Bytes, TooLarge>> {
-        // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
-        let salt = RandomState::new().hash_one(trace.to_string());
-        let stitcher = Stitcher::streaming(fan_out.plan(), salt);
-        let most = fan_out.plan().max_bytes;
         let engine = self.clone();
-        stream::unfold(Some((fan_out, stitcher)), move |state| {
-            let (engine, trace, asked) = (engine.clone(), trace.clone(), asked.clone());
-            async move {
-                let (mut fan_out, mut stitcher) = state?;
-                loop {
-                    fan_out.take_ready();
-                    let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
-                    if stitcher.is_done() {
-                        engine.send(finish(fan_out, &trace), asked.as_ref());
-                        return Some((gathered(&chunks).pieces, None));
-                    }
-                    if !chunks.is_empty() {
-                        return Some((gathered(&chunks).pieces, Some((fan_out, stitcher))));
-                    }
-                    // Where it does not hold, the reader's connection breaks: half a page is none.
-                    assert!(fan_out.next().await, "a page whose outcomes are known comes to its end");
-                }
-            }
-        })
-        .flat_map(stream::iter)
-        .scan(0_u64, move |sent, chunk| {
-            // Behind what breaks it off comes nothing.
-            let before = *sent;
-            *sent = sent.saturating_add(chunk.len() as u64);
-            let too_large = *sent > most;
-            futures::future::ready(
-                (before <= most).then(|| if too_large { Err(TooLarge(most)) } else { Ok(chunk.bytes()) }),
-            )
-        })
-        // Compression asks once more after the end.
-        .fuse()
-        .boxed()
+        stream(fan_out, trace, move |page| drop(engine.send(page, asked.as_ref())))
     }
 
     /// Tells of a page that a reader gets, and offers it to be kept whole where it was asked for as such.
     fn send(&self, page: Page, asked: Option<&PageKey>) -> Page {
-        self.ports.observer.composed(&page);
+        self.lookup.ports().observer.composed(&page);
         tell(&page);
         if let Some(asked) = asked {
-            self.hot.offer(&self.ports, asked, &page);
+            self.pages.offer(asked, &page);
         }
         page
     }
@@ -380,47 +254,40 @@ impl Compositor {
     /// Fetches what a page loads beside its HTML, from the store where it is fresh.
     pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> Found {
         let deadline = Instant::now() + fetch.timeout;
-        self.look_up(&Arc::new(fetch), deadline, trace).await
+        self.lookup.look_up(&Arc::new(fetch), deadline, trace).await
+    }
+
+    /// Purges, and says how many answers it met.
+    pub fn purge(&self, purge: &Purge, manner: Manner) -> usize {
+        let met = self.lookup.purge(purge, manner);
+        if (purge, manner) == (&Purge::All, Manner::Hard) {
+            // Pages that are made of no answer go too.
+            self.pages.clear();
+        }
+        met
+    }
+
+    /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
+    #[must_use]
+    pub fn kept(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
+        inspection::kept(&*self.lookup.ports().store, text, at_most)
+    }
+
+    /// How many answers a purge would meet just now.
+    #[must_use]
+    pub fn would_meet(&self, purge: &Purge) -> usize {
+        inspection::would_meet(&*self.lookup.ports().store, purge)
     }
 
     /// Waits for the fetches that outlived their requests.
     pub async fn drain(&self) {
-        self.flights.drain().await;
+        self.lookup.drain().await;
     }
 
     /// How many fetches are under way that others could join.
     #[must_use]
     pub fn flights(&self) -> usize {
-        self.flights.len()
-    }
-}
-
-/// Waits for all that a page asks for.
-async fn all(mut fan_out: FanOut) -> FanOut {
-    while fan_out.next().await {}
-    fan_out
-}
-
-/// Stitches a page.
-fn finish(fan_out: FanOut, trace: &Trace) -> Page {
-    let complete = fan_out.is_complete();
-    let began = fan_out.began();
-    let (plan, outcomes) = fan_out.finish();
-    let mut verdict = verdict(&plan, &outcomes);
-    let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
-    if length(&chunks) as u64 > plan.max_bytes {
-        tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
-        (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
-    }
-    let now = Instant::now().into_std();
-    Page {
-        verdict,
-        chunks,
-        headers: Headers::of(&plan, &outcomes, complete, now),
-        plan,
-        outcomes,
-        times: (began, now),
-        trace: trace.clone(),
+        self.lookup.flights()
     }
 }
 

@@ -16,14 +16,12 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
-use super::compose::Compositor;
-use super::lookup::{Found, What};
-use super::personalise::Ahead;
+use super::lookup::{Ahead, Found, Lookup, What};
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
 pub(super) struct FanOut {
-    engine: Compositor,
+    lookup: Arc<Lookup>,
     plan: Plan,
     outcomes: Outcomes,
     asked: Vec<bool>,
@@ -42,10 +40,10 @@ pub(super) struct FanOut {
 
 impl FanOut {
     /// Asks for all that a page needs at once, but for what was asked for before. The page was asked for at `began`.
-    pub(super) fn begin(engine: &Compositor, plan: Plan, began: Instant, ahead: Ahead, trace: &Trace) -> Self {
+    pub(super) fn begin(lookup: &Arc<Lookup>, plan: Plan, began: Instant, ahead: Ahead, trace: &Trace) -> Self {
         let deadline = began + plan.budget;
         let mut begun = Self {
-            engine: engine.clone(),
+            lookup: Arc::clone(lookup),
             plan,
             outcomes: Vec::new(),
             asked: Vec::new(),
@@ -102,7 +100,7 @@ impl FanOut {
         if found.is_none() {
             let fetch = &self.plan.fetches[index];
             let looking = self.ahead.take(fetch);
-            let looking = looking.unwrap_or_else(|| self.engine.looking(fetch, self.deadline, &self.trace, now));
+            let looking = looking.unwrap_or_else(|| self.lookup.looking(fetch, self.deadline, &self.trace, now));
             *found = Some(looking.map_err(FutureExt::shared));
         }
         found.clone().expect("it was looked up")
@@ -138,7 +136,7 @@ impl FanOut {
         let waited = |hole: &usize| self.asked[*hole] && self.outcomes[*hole].is_none();
         let now = Instant::now();
         let fetches = (0..self.asked.len()).filter(waited).filter_map(|hole| self.plan.of(hole));
-        fetches.filter_map(|fetch| self.engine.usual_alone(fetch, now)).max()
+        fetches.filter_map(|fetch| self.lookup.usual_alone(fetch, now)).max()
     }
 
     /// Whether all outcomes are known that the page needs.

@@ -18,9 +18,8 @@ use crate::page::response::parsed::{Content, Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
-use super::compose::Ports;
 use super::offload::aside;
-use super::port::{UpstreamRequest, UpstreamResponse};
+use super::port::{Ports, UpstreamRequest, UpstreamResponse};
 use super::trace::Trace;
 use super::upstream::{Services, Tried, Try};
 
@@ -97,7 +96,7 @@ impl Fetching<'_> {
         let began = Instant::now();
         let mut headers = headers(self.fetch, self.trace);
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
-        let service = self.services.of(self.fetch, self.ports);
+        let service = self.services.of(self.fetch);
         let request = UpstreamRequest {
             url: self.fetch.target().url.clone(),
             headers,

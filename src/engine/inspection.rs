@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use crate::page::source::units;
 
-use super::compose::Compositor;
-use super::port::Held;
+use super::port::Store;
 use super::purge::Purge;
 
 /// An answer that is kept.
@@ -30,55 +29,52 @@ pub struct CacheEntry {
     pub bytes: usize,
 }
 
-impl Compositor {
-    /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
-    #[must_use]
-    pub fn kept(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
-        let now = Instant::now().into_std();
-        let (mut found, mut count) = (Vec::new(), 0);
-        for key in self.ports.store.keys() {
-            let Some(Held::Answer(stored)) = self.ports.store.get(&key) else { continue };
-            let fields = key.fields();
-            let tags = || stored.answer.tags.iter().map(ToString::to_string);
-            let is_it = stored.service.contains(text)
-                || fields.iter().any(|field| field.contains(text))
-                || tags().any(|tag| tag.contains(text));
-            if !is_it {
-                continue;
-            }
-            count += 1;
-            if found.len() >= at_most {
-                continue;
-            }
-            let trouble = stored.trouble.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
-            let softened = stored.kept.softened.map(|_| "purged softly: stale".to_owned());
-            found.push(CacheEntry {
-                fragment: stored.service.to_string(),
-                key: fields,
-                tags: tags().collect(),
-                age: now.saturating_duration_since(stored.kept.arrived).as_secs(),
-                says: match stored.answer.stated.here.max_age {
-                    Some(max_age) => format!("max-age {}", units::show(max_age)),
-                    None => "nothing; the layout, manifest or settings do".to_owned(),
-                },
-                state: softened.into_iter().chain(trouble).collect::<Vec<_>>().join("; "),
-                bytes: stored.answer.content.length(),
-            });
+/// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
+#[must_use]
+pub(super) fn kept(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
+    let now = Instant::now().into_std();
+    let (mut found, mut count) = (Vec::new(), 0);
+    for key in store.keys() {
+        let Some(stored) = store.get(&key) else { continue };
+        let fields = key.fields();
+        let tags = || stored.answer.tags.iter().map(ToString::to_string);
+        let is_it = stored.service.contains(text)
+            || fields.iter().any(|field| field.contains(text))
+            || tags().any(|tag| tag.contains(text));
+        if !is_it {
+            continue;
         }
-        found.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));
-        (found, count)
+        count += 1;
+        if found.len() >= at_most {
+            continue;
+        }
+        let trouble = stored.trouble.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
+        let softened = stored.kept.softened.map(|_| "purged softly: stale".to_owned());
+        found.push(CacheEntry {
+            fragment: stored.service.to_string(),
+            key: fields,
+            tags: tags().collect(),
+            age: now.saturating_duration_since(stored.kept.arrived).as_secs(),
+            says: match stored.answer.stated.here.max_age {
+                Some(max_age) => format!("max-age {}", units::show(max_age)),
+                None => "nothing; the layout, manifest or settings do".to_owned(),
+            },
+            state: softened.into_iter().chain(trouble).collect::<Vec<_>>().join("; "),
+            bytes: stored.answer.content.length(),
+        });
     }
+    found.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));
+    (found, count)
+}
 
-    /// How many answers a purge would meet just now.
-    #[must_use]
-    pub fn would_meet(&self, purge: &Purge) -> usize {
-        let store = &self.ports.store;
-        match purge {
-            Purge::All => store.keys().iter().filter(|key| matches!(store.get(key), Some(Held::Answer(_)))).count(),
-            Purge::Tags(tags) => {
-                let keys = tags.iter().flat_map(|tag| store.tagged(tag));
-                keys.map(|key| key.as_bytes().to_vec()).collect::<BTreeSet<_>>().len()
-            }
+/// How many answers a purge would meet just now.
+#[must_use]
+pub(super) fn would_meet(store: &dyn Store, purge: &Purge) -> usize {
+    match purge {
+        Purge::All => store.keys().len(),
+        Purge::Tags(tags) => {
+            let keys = tags.iter().flat_map(|tag| store.tagged(tag));
+            keys.map(|key| key.as_bytes().to_vec()).collect::<BTreeSet<_>>().len()
         }
     }
 }

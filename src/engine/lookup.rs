@@ -17,11 +17,13 @@ use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
-use super::collapse::Flight;
-use super::compose::Compositor;
+use super::collapse::{Flight, Flights};
 use super::fetch::Fetching;
-use super::port::{Held, Stored};
+use super::hit_for_miss::HitForMiss;
+use super::port::{Ports, Stored};
+use super::purge::{Manner, Purge, Purges};
 use super::trace::Trace;
+use super::upstream::Services;
 
 /// How long a flight whose time is over is listened to: it ends at that moment too, and timers count milliseconds.
 const LAST_WORD: Duration = Duration::from_millis(2);
@@ -86,11 +88,11 @@ impl Came {
 }
 
 /// What a flight brings to all who waited for it.
-pub type Landing = Result<Brought, Missed>;
+pub(super) type Landing = Result<Brought, Missed>;
 
 /// An answer that came in.
 #[derive(Debug, Clone)]
-pub struct Brought {
+pub(super) struct Brought {
     answer: Arc<ParsedResponse>,
     /// A purge met it while it was under way: only those may have it who asked before.
     purged: bool,
@@ -100,7 +102,7 @@ pub struct Brought {
 
 /// That none came.
 #[derive(Debug, Clone)]
-pub struct Missed {
+pub(super) struct Missed {
     failure: Arc<Failure>,
     /// How long it was waited for.
     timeout: Duration,
@@ -108,9 +110,63 @@ pub struct Missed {
     sent: Arc<Attempt>,
 }
 
-impl Compositor {
+/// Looks fetches up: in the store, then together with others that ask for the same, then upstream.
+pub(super) struct Lookup {
+    ports: Ports,
+    flights: Flights<Landing>,
+    services: Services,
+    purges: Arc<Purges>,
+    apart: HitForMiss,
+}
+
+/// Lookups that were started before the page that needs them was planned.
+#[derive(Default)]
+pub(super) struct Ahead(pub(super) Vec<(Arc<Fetch>, Looking)>);
+
+impl Ahead {
+    /// What was found for a fetch, or is being asked for; each is given away once.
+    pub(super) fn take(&mut self, fetch: &Fetch) -> Option<Looking> {
+        let is_same =
+            |ahead: &Fetch| ahead.key == fetch.key && ahead.rules == fetch.rules && ahead.timeout == fetch.timeout;
+        let index = self.0.iter().position(|(ahead, _)| is_same(ahead))?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+impl Lookup {
+    /// A lookup over adapters.
+    pub(super) fn new(ports: Ports) -> Self {
+        Self {
+            flights: Flights::default(),
+            services: Services::new(ports.clone()),
+            purges: Arc::default(),
+            apart: HitForMiss::default(),
+            ports,
+        }
+    }
+
+    /// The adapters that it works with.
+    pub(super) const fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Purges, and says how many answers it met.
+    pub(super) fn purge(&self, purge: &Purge, manner: Manner) -> usize {
+        self.purges.purge(&*self.ports.store, purge, manner)
+    }
+
+    /// Waits for the fetches that outlived their requests.
+    pub(super) async fn drain(&self) {
+        self.flights.drain().await;
+    }
+
+    /// How many fetches are under way that others could join.
+    pub(super) fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
     /// Looks one fetch up.
-    pub(super) async fn look_up(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
+    pub(super) async fn look_up(self: &Arc<Self>, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
         match self.look(wanted, trace, Instant::now()) {
             Looked::Found(found) => found,
             Looked::ToAsk(since) => self.ask(wanted, since, page_deadline, trace).await,
@@ -118,29 +174,35 @@ impl Compositor {
     }
 
     /// Looks one fetch up, and waits for nothing.
-    pub(super) fn looking(&self, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace, now: Instant) -> Looking {
+    pub(super) fn looking(
+        self: &Arc<Self>,
+        wanted: &Arc<Fetch>,
+        page_deadline: Instant,
+        trace: &Trace,
+        now: Instant,
+    ) -> Looking {
         match self.look(wanted, trace, now) {
             Looked::Found(found) => Ok(found),
             Looked::ToAsk(since) => {
-                let (engine, wanted, trace) = (self.clone(), Arc::clone(wanted), trace.clone());
-                Err(async move { engine.ask(&wanted, since, page_deadline, &trace).await }.boxed())
+                let (lookup, wanted, trace) = (Arc::clone(self), Arc::clone(wanted), trace.clone());
+                Err(async move { lookup.ask(&wanted, since, page_deadline, &trace).await }.boxed())
             }
         }
     }
 
     /// How long an answer takes that would not let a page be kept downstream, where that is known.
     pub(super) fn usual_alone(&self, wanted: &Fetch, now: Instant) -> Option<Duration> {
-        let usual = || self.services.of(wanted, &self.ports).usual();
+        let usual = || self.services.of(wanted).usual();
         self.apart.is(&wanted.key, now).then(usual).flatten()
     }
 
     /// Looks into the store. What is there is there at once, without a future to be asked for it.
-    pub(super) fn look(&self, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
+    pub(super) fn look(self: &Arc<Self>, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
         let alone = self.apart.is(&wanted.key, now);
         // Of what is never shared nothing is kept.
         let held = if alone { None } else { self.ports.store.get(&wanted.key) };
         let mut spare = None;
-        if let Some(Held::Answer(stored)) = &held {
+        if let Some(stored) = &held {
             let answer = Arc::clone(&stored.answer);
             let resting = stored.trouble.filter(|trouble| trouble.pauses(now.into_std()));
             let lifetime = answer.lifetime(wanted);
@@ -179,12 +241,12 @@ impl Compositor {
                 Freshness::Expired => {}
             }
         }
-        let alone = alone || matches!(&held, Some(Held::Answer(stored)) if !stored.answer.is_shareable());
+        let alone = alone || held.is_some_and(|stored| !stored.answer.is_shareable());
         Looked::ToAsk(Since { now, alone, spare })
     }
 
     /// Asks for what a look did not find.
-    async fn ask(&self, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
+    async fn ask(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
         let Since { now, alone, spare } = since;
         let trace = &trace.below();
         let own_deadline = now + wanted.timeout;
@@ -214,7 +276,7 @@ impl Compositor {
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
-    async fn ask_together(&self, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, alone: bool) -> Came {
+    async fn ask_together(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, alone: bool) -> Came {
         if alone {
             return Came::of(self.fetch(wanted, trace, false).await, true);
         }
@@ -240,20 +302,20 @@ impl Compositor {
     }
 
     /// Joins the flight for what the store did not hold at `since`. `ahead`: nobody waits for it.
-    fn fly(&self, wanted: &Arc<Fetch>, since: Instant, trace: Trace, ahead: bool) -> Flight<Landing> {
+    fn fly(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Instant, trace: Trace, ahead: bool) -> Flight<Landing> {
         self.flights.join(&wanted.key, || {
-            let (engine, wanted) = (self.clone(), Arc::clone(wanted));
+            let (lookup, wanted) = (Arc::clone(self), Arc::clone(wanted));
             async move {
                 // A flight may have landed between the look into the store and this one's start.
-                match engine.ports.store.get(&wanted.key) {
-                    Some(Held::Answer(stored))
+                match lookup.ports.store.get(&wanted.key) {
+                    Some(stored)
                         if stored.kept.arrived > since.into_std()
                             && stored.kept.softened.is_none()
                             && stored.answer.is_shareable() =>
                     {
                         Ok(Brought { answer: stored.answer, purged: false, sent: None })
                     }
-                    _ => engine.fetch(&wanted, &trace, ahead).await,
+                    _ => lookup.fetch(&wanted, &trace, ahead).await,
                 }
             }
         })
@@ -263,11 +325,8 @@ impl Compositor {
     async fn fetch(&self, wanted: &Arc<Fetch>, trace: &Trace, ahead: bool) -> Landing {
         // Begun before the look into the store: what a purge takes out in between is not kept again.
         let under_way = self.purges.begin();
-        let held = self.ports.store.get(&wanted.key);
-        let stored = match &held {
-            Some(Held::Answer(stored)) => Some(stored),
-            Some(Held::Page(_)) | None => None,
-        };
+        let stored = self.ports.store.get(&wanted.key);
+        let stored = stored.as_ref();
         let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
         let fetching =
             Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer, ahead };
@@ -279,7 +338,7 @@ impl Compositor {
         match outcome {
             Ok(answer) => {
                 let answer = Arc::new(answer);
-                let kept = under_way.keep(tags.chain(&answer.tags), || self.keep(wanted, &answer, held.as_ref()));
+                let kept = under_way.keep(tags.chain(&answer.tags), || self.keep(wanted, &answer, stored.is_some()));
                 Ok(Brought { answer, purged: !kept, sent: Some(sent) })
             }
             Err(failure) => {
@@ -291,12 +350,7 @@ impl Compositor {
         }
     }
 
-    fn keep(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, held: Option<&Held>) {
-        self.put(wanted, answer, held);
-        self.hot.changed(&wanted.key);
-    }
-
-    fn put(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, held: Option<&Held>) {
+    fn keep(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, was_kept: bool) {
         let (store, now) = (&self.ports.store, Instant::now());
         let useful = answer.lifetime(wanted).useful();
         if !useful.is_zero() {
@@ -307,12 +361,12 @@ impl Compositor {
                 service: Arc::clone(&wanted.service),
             };
             self.apart.forget(&wanted.key);
-            store.put(&wanted.key, Held::Answer(stored), useful);
+            store.put(&wanted.key, stored, useful);
             return;
         }
         // Whatever is kept takes the mark off: where there is one, nothing is.
         let was_apart = self.apart.is(&wanted.key, now);
-        if held.is_some() || !was_apart {
+        if was_kept || !was_apart {
             store.remove(&wanted.key);
         }
         if answer.is_shareable() {
@@ -334,7 +388,5 @@ impl Compositor {
                 stored.trouble = Some(RefreshBackoff::after(stored.trouble, reason, now, chance));
             }
         });
-        // They would show it for a while yet, without a word of the trouble.
-        self.hot.changed(&wanted.key);
     }
 }

@@ -7,30 +7,21 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::page::plan::budget;
-use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::Cache;
 use crate::page::response::parsed::ParsedResponse;
 
-use super::compose::{Compositor, PageRequest};
-use super::flush::FlushDeadline;
-use super::lookup::{Looking, What};
+use super::flush::{FlushDeadline, SchedulingDelay};
+use super::lookup::{Ahead, Looking, Lookup, What};
+use super::page::PageRequest;
 use super::page_cache::{CachedPage, PersonalisedPage, fits};
 
-/// What a page asked for before it was planned.
-#[derive(Default)]
-pub(super) struct Ahead(Vec<(Arc<Fetch>, Looking)>);
-
-impl Ahead {
-    /// What was found for a fetch, or is being asked for; each is given away once.
-    pub(super) fn take(&mut self, fetch: &Fetch) -> Option<Looking> {
-        let is_same =
-            |ahead: &Fetch| ahead.key == fetch.key && ahead.rules == fetch.rules && ahead.timeout == fetch.timeout;
-        let index = self.0.iter().position(|(ahead, _)| is_same(ahead))?;
-        Some(self.0.swap_remove(index).1)
-    }
+/// Fills pages that are kept open.
+pub(super) struct Personaliser<'a> {
+    pub(super) lookup: &'a Arc<Lookup>,
+    pub(super) turns: &'a SchedulingDelay,
 }
 
-impl Compositor {
+impl Personaliser<'_> {
     /// Fills a page that was asked for at a moment. `stream`: no longer than until its head would leave.
     ///
     /// # Errors
@@ -48,9 +39,9 @@ impl Compositor {
             let fragment = &request.template.html.fragments[*fragment];
             let fetch = fragment.origin().map(|origin| fragment.fetch(origin, &request.visit, &request.defaults));
             let Some(Ok(fetch)) = fetch else { return Err(ahead) };
-            let looking = self.looking(&fetch, deadline, &request.trace, began);
+            let looking = self.lookup.looking(&fetch, deadline, &request.trace, began);
             if stream && looking.is_err() {
-                takes = takes.max(self.usual_alone(&fetch, began));
+                takes = takes.max(self.lookup.usual_alone(&fetch, began));
             }
             ahead.0.push((fetch, looking));
         }
@@ -60,7 +51,7 @@ impl Compositor {
             match (&mut all).now_or_never() {
                 Some(filled) => filled,
                 None if stream => {
-                    FlushDeadline::with(takes, began, &self.turns).await.wait(all).await.unwrap_or(Err(Unfit))
+                    FlushDeadline::with(takes, began, self.turns).await.wait(all).await.unwrap_or(Err(Unfit))
                 }
                 None => all.await,
             }

@@ -21,8 +21,22 @@ use crate::page::response::outcome::{Attempt, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::names::Name;
 
-use super::compose::Page;
-use super::page_cache::{Repeats, Slot};
+use super::page::{Page, Repeats};
+
+/// The adapters that a compositor works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// Asks nanoservices.
+    pub upstream: Arc<dyn Upstream>,
+    /// Keeps answers.
+    pub store: Arc<dyn Store>,
+    /// Says the time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub observer: Arc<dyn Observer>,
+    /// A number from 0 up to 1: spreads what would else happen at once.
+    pub chance: fn() -> f64,
+}
 
 /// A `GET` as it is sent.
 #[derive(Debug, Clone)]
@@ -54,15 +68,6 @@ pub trait Upstream: Send + Sync {
     fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 }
 
-/// What is kept under a key.
-#[derive(Debug, Clone)]
-pub enum Held {
-    /// An answer.
-    Answer(Stored),
-    /// A page that was stitched, for as long as it would be stitched so again.
-    Page(Arc<Slot>),
-}
-
 /// An answer that is kept.
 #[derive(Debug, Clone)]
 pub struct Stored {
@@ -84,13 +89,16 @@ impl Stored {
     }
 }
 
+/// Is called with the key of a response that changed.
+pub type ChangeListener = Box<dyn Fn(&Key) + Send + Sync>;
+
 /// Keeps answers, and decides nothing about how fresh they are.
 pub trait Store: Send + Sync {
     /// What is kept under a key.
-    fn get(&self, key: &Key) -> Option<Held>;
+    fn get(&self, key: &Key) -> Option<Stored>;
 
     /// Keeps something, which is of no use to anybody after `useful`.
-    fn put(&self, key: &Key, held: Held, useful: Duration);
+    fn put(&self, key: &Key, stored: Stored, useful: Duration);
 
     /// Changes an answer that is kept, at one stroke; how long it is of use stays as it was. `false`
     /// where there is none.
@@ -105,8 +113,9 @@ pub trait Store: Send + Sync {
     /// The keys of everything.
     fn keys(&self) -> Vec<Key>;
 
-    /// Tells from now on of each answer that goes or is replaced, be it that there is no more room.
-    fn when_gone(&self, _tell: Box<dyn Fn(&Key) + Send + Sync>) {}
+    /// From now on calls a listener with the key of each response that was replaced, changed or removed, for whatever
+    /// reason, once that can be seen.
+    fn on_change(&self, listener: ChangeListener);
 }
 
 /// The time of day. Time spans are measured by tokio's clock, which tests can pause.

@@ -10,7 +10,7 @@ use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 
-use super::compose::Compositor;
+use super::port::Store;
 
 /// What to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,30 @@ impl Purges {
         let since = state.count;
         *state.under_way.entry(since).or_default() += 1;
         UnderWay { purges: Arc::clone(self), since }
+    }
+
+    /// Purges, and says how many answers it met.
+    pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, manner: Manner) -> usize {
+        // First the note, then the store: what a fetch keeps in between is met there.
+        self.note(purge);
+        let mut keys: Vec<Key> = match purge {
+            Purge::All => store.keys(),
+            Purge::Tags(tags) => tags.iter().flat_map(|tag| store.tagged(tag)).collect(),
+        };
+        if let Purge::Tags(tags) = purge
+            && tags.len() > 1
+        {
+            let mut met = std::collections::HashSet::new();
+            keys.retain(|key| met.insert(key.clone()));
+        }
+        let now = Instant::now().into_std();
+        let purged = keys.iter().filter(|key| match manner {
+            Manner::Hard => store.remove(key),
+            Manner::Soft => store.change(key, &mut |stored| {
+                stored.kept.softened.get_or_insert(now);
+            }),
+        });
+        purged.count()
     }
 
     fn note(&self, purge: &Purge) {
@@ -110,37 +134,6 @@ impl Drop for UnderWay {
             let oldest = state.under_way.keys().next().copied().unwrap_or(u64::MAX);
             state.tags.retain(|_, number| *number > oldest);
         }
-    }
-}
-
-impl Compositor {
-    /// Purges, and says how many answers it met.
-    pub fn purge(&self, purge: &Purge, manner: Manner) -> usize {
-        // First the note, then the store: what a fetch keeps in between is met there.
-        self.purges.note(purge);
-        let store = &self.ports.store;
-        let mut keys: Vec<Key> = match purge {
-            Purge::All => store.keys(),
-            Purge::Tags(tags) => tags.iter().flat_map(|tag| store.tagged(tag)).collect(),
-        };
-        if let Purge::Tags(tags) = purge
-            && tags.len() > 1
-        {
-            let mut met = std::collections::HashSet::new();
-            keys.retain(|key| met.insert(key.clone()));
-        }
-        let now = Instant::now().into_std();
-        let purged = keys.iter().filter(|key| {
-            let met = match manner {
-                Manner::Hard => store.remove(key),
-                Manner::Soft => store.change(key, &mut |stored| {
-                    stored.kept.softened.get_or_insert(now);
-                }),
-            };
-            self.hot.changed(key);
-            met
-        });
-        purged.count()
     }
 }
 

@@ -21,8 +21,7 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::compose::Page;
-use super::page_cache::{PartOutcome, Repeats};
+use super::page::{Page, PartOutcome, Repeats};
 use super::port::{Clock, Observer};
 
 /// A minute is looked at, in so many pieces, of which the oldest goes as a new one begins.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::edge::store::memory::MemoryStore;
-use pasteup::engine::port::{Held, Store, Stored};
+use pasteup::engine::port::{Store, Stored};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::EntryTimes;
@@ -35,17 +35,17 @@ fn fetch() -> Arc<Fetch> {
     )
 }
 
-fn stored(bytes: usize, tags: &str) -> Held {
+fn stored(bytes: usize, tags: &str) -> Stored {
     let mut headers = HeaderMap::new();
     headers.insert("surrogate-key", tags.parse().unwrap());
     let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]).into());
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
-    Held::Answer(Stored {
+    Stored {
         answer: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
         kept: EntryTimes::since(Instant::now(), 0.0),
         trouble: None,
         service: Name::from("a"),
-    })
+    }
 }
 
 fn key(number: usize) -> Key {
@@ -76,7 +76,7 @@ fn an_answer_that_has_to_go_is_told_of() {
     let store = MemoryStore::new(1 << 20);
     let gone = Arc::new(Mutex::new(HashSet::new()));
     let told = Arc::clone(&gone);
-    store.when_gone(Box::new(move |key| {
+    store.on_change(Box::new(move |key| {
         told.lock().unwrap().insert(key.clone());
     }));
     for number in 0..1_000 {

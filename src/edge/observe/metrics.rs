@@ -15,8 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::engine::Page;
-use crate::engine::page_cache::{PartOutcome, Repeats};
+use crate::engine::page::{Page, PartOutcome, Repeats};
 use crate::engine::port::Observer;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;

@@ -18,8 +18,7 @@ use opentelemetry_sdk::trace::{
 };
 use url::Url;
 
-use crate::engine::Page;
-use crate::engine::page_cache::Repeats;
+use crate::engine::page::{Page, Repeats};
 use crate::engine::port::{Clock, Observer};
 use crate::page::output::record;
 use crate::page::policy::resilience::breaker::Circuit;

@@ -11,7 +11,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use smallvec::SmallVec;
 
-use crate::engine::port::{Held, Store, Stored};
+use crate::engine::page_cache::{PageSlot, PageStore};
+use crate::engine::port::{ChangeListener, Store, Stored};
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
@@ -27,18 +28,22 @@ const STRIPES: usize = 64;
 /// So no reader can fill the store by sending ever new values of a declared cookie.
 const MAX_VARIANTS: usize = 1_000;
 
-/// Who is told of answers that are gone.
-type Tell = Box<dyn Fn(&Key) + Send + Sync>;
-
 /// The store.
 pub struct MemoryStore {
     cache: Cache<Key, Entry, RandomState>,
     index: Arc<Index>,
-    gone: Arc<OnceLock<Tell>>,
+    changed: Arc<OnceLock<ChangeListener>>,
     next: AtomicU64,
     /// Held while an entry is put, changed or removed, by a hash of its key.
     // moka's own computing excludes other computing, and neither insertion nor removal.
     stripes: [Mutex<()>; STRIPES],
+}
+
+/// What takes up room: answers and pages share one budget, and go by one order.
+#[derive(Clone)]
+enum Held {
+    Answer(Stored),
+    Page(Arc<PageSlot>),
 }
 
 #[derive(Clone)]
@@ -145,8 +150,8 @@ impl MemoryStore {
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let index = Arc::new(Index::default());
-        let (told, gone) = (Arc::clone(&index), Arc::new(OnceLock::<Tell>::new()));
-        let tell = Arc::clone(&gone);
+        let (told, changed) = (Arc::clone(&index), Arc::new(OnceLock::<ChangeListener>::new()));
+        let listener = Arc::clone(&changed);
         let cache = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, entry: &Entry| u32::try_from(entry.size(key)).unwrap_or(u32::MAX))
@@ -154,12 +159,12 @@ impl MemoryStore {
             .expire_after(WhenUseless)
             .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
                 told.remove(&key, &entry.held, entry.number);
-                if let (Held::Answer(_), Some(tell)) = (&entry.held, tell.get()) {
-                    tell(&key);
+                if let (Held::Answer(_), Some(listener)) = (&entry.held, listener.get()) {
+                    listener(&key);
                 }
             })
             .build_with_hasher(RandomState::default());
-        Self { cache, index, gone, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
+        Self { cache, index, changed, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
     }
 
     /// Bytes and entries that are kept.
@@ -190,17 +195,7 @@ impl MemoryStore {
         goes
     }
 
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-impl Store for MemoryStore {
-    fn get(&self, key: &Key) -> Option<Held> {
-        self.cache.get(key).map(|entry| entry.held)
-    }
-
-    fn put(&self, key: &Key, held: Held, useful: Duration) {
+    fn put_held(&self, key: &Key, held: Held, useful: Duration) {
         let locked = self.lock(key);
         if useful.is_zero() {
             self.cache.invalidate(key);
@@ -209,8 +204,34 @@ impl Store for MemoryStore {
         let goes = self.insert(key, held, Instant::now() + useful);
         drop(locked);
         if let Some(goes) = goes {
-            self.remove(&goes);
+            self.remove_held(&goes);
         }
+    }
+
+    fn remove_held(&self, key: &Key) -> Option<Held> {
+        let _locked = self.lock(key);
+        self.cache.remove(key).map(|entry| entry.held)
+    }
+
+    fn keys_of(&self, is_wanted: impl Fn(&Held) -> bool) -> Vec<Key> {
+        self.cache.iter().filter(|(_, entry)| is_wanted(&entry.held)).map(|(key, _)| Key::clone(&key)).collect()
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, key: &Key) -> Option<Stored> {
+        match self.cache.get(key)?.held {
+            Held::Answer(stored) => Some(stored),
+            Held::Page(_) => None,
+        }
+    }
+
+    fn put(&self, key: &Key, stored: Stored, useful: Duration) {
+        self.put_held(key, Held::Answer(stored), useful);
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
@@ -222,8 +243,7 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, key: &Key) -> bool {
-        let _locked = self.lock(key);
-        self.cache.remove(key).is_some_and(|entry| matches!(entry.held, Held::Answer(_)))
+        self.remove_held(key).is_some_and(|held| matches!(held, Held::Answer(_)))
     }
 
     fn tagged(&self, tag: &str) -> Vec<Key> {
@@ -231,11 +251,30 @@ impl Store for MemoryStore {
     }
 
     fn keys(&self) -> Vec<Key> {
-        self.cache.iter().map(|(key, _)| Key::clone(&key)).collect()
+        self.keys_of(|held| matches!(held, Held::Answer(_)))
     }
 
-    fn when_gone(&self, tell: Tell) {
+    fn on_change(&self, listener: ChangeListener) {
         // There is one engine a store.
-        let _first = self.gone.set(tell);
+        let _first = self.changed.set(listener);
+    }
+}
+
+impl PageStore for MemoryStore {
+    fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
+        match self.cache.get(key)?.held {
+            Held::Page(slot) => Some(slot),
+            Held::Answer(_) => None,
+        }
+    }
+
+    fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration) {
+        self.put_held(key, Held::Page(slot), useful);
+    }
+
+    fn clear(&self) {
+        for key in self.keys_of(|held| matches!(held, Held::Page(_))) {
+            self.remove_held(&key);
+        }
     }
 }

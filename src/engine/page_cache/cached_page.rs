@@ -21,9 +21,10 @@ use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::units;
 use crate::page::visit::context::Dimension;
 
+use super::dependents::Dependents;
 use super::encodings::{EncodedPage, Encoding, ResponseHead, State};
+use super::key::PageKey;
 use super::tally::Tally;
-use super::{Dependents, PageKey};
 
 /// How often the parts of a page that is sent are looked up, in milliseconds.
 const TOUCH: u64 = 250;
@@ -69,7 +70,21 @@ pub struct CachedPage {
     pub(super) counted: Tally,
     pub(super) parts: Vec<Held>,
     pub(super) number: u64,
-    pub(super) table: Arc<Dependents>,
+    pub(super) table: Arc<Dependents<PageSlot>>,
+}
+
+/// The place of a page in the store. It is empty from the moment on at which a part of it changes.
+#[derive(Debug)]
+pub struct PageSlot {
+    pub(super) page: ArcSwapOption<CachedPage>,
+}
+
+impl PageSlot {
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.page.load().as_ref().map_or(0, |page| page.size())
+    }
 }
 
 /// From an instant to another.

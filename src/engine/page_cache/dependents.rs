@@ -5,19 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 
-use super::Slot;
-
-type Holding = Map<Key, Pages>;
-
 /// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
 #[derive(Debug)]
-enum Pages {
-    One(u64, Weak<Slot>),
-    Many(Map<u64, Weak<Slot>>),
+enum Pages<P> {
+    One(u64, Weak<P>),
+    Many(Map<u64, Weak<P>>),
 }
 
-impl Pages {
-    fn add(&mut self, number: u64, place: Weak<Slot>) {
+impl<P> Pages<P> {
+    fn add(&mut self, number: u64, place: Weak<P>) {
         match self {
             Self::One(first, one) => {
                 *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (number, place)]));
@@ -37,7 +33,7 @@ impl Pages {
         }
     }
 
-    fn into_places(self) -> Vec<Weak<Slot>> {
+    fn into_places(self) -> Vec<Weak<P>> {
         match self {
             Self::One(_, place) => vec![place],
             Self::Many(all) => all.into_values().collect(),
@@ -46,11 +42,17 @@ impl Pages {
 }
 
 /// Which pages hold which part.
-#[derive(Debug, Default)]
-pub(super) struct Dependents(Mutex<Holding>);
+#[derive(Debug)]
+pub(super) struct Dependents<P>(Mutex<Map<Key, Pages<P>>>);
 
-impl Dependents {
-    fn lock(&self) -> MutexGuard<'_, Holding> {
+impl<P> Default for Dependents<P> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<P> Dependents<P> {
+    fn lock(&self) -> MutexGuard<'_, Map<Key, Pages<P>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -65,7 +67,7 @@ impl Dependents {
     }
 
     /// A page holds these parts.
-    pub(super) fn add<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64, place: &Arc<Slot>) {
+    pub(super) fn add<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64, place: &Arc<P>) {
         let mut table = self.lock();
         for part in parts {
             let place = Arc::downgrade(place);
@@ -77,7 +79,7 @@ impl Dependents {
     }
 
     /// The places of the pages that hold a part; they do not any more.
-    pub(super) fn take(&self, part: &Key) -> Vec<Weak<Slot>> {
+    pub(super) fn take(&self, part: &Key) -> Vec<Weak<P>> {
         self.lock().remove(part).map(Pages::into_places).unwrap_or_default()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::engine::compose::PageRequest;
+use crate::engine::page::PageRequest;
 use crate::page::request::key::Key;
 use crate::page::visit::context::{Dimension, Visit};
 

@@ -10,6 +10,7 @@ mod dependents;
 
 mod cached_page;
 mod skeleton;
+mod store;
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -27,19 +28,19 @@ use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::parsed::ParsedResponse;
 
-use super::compose::{Page, PageRequest, Ports};
-use super::port::{self, Store};
+use super::page::{Page, PageRequest};
+use super::port::{Observer, Store};
 
 pub(super) use cached_page::fits;
-pub use cached_page::{CachedPage, PersonalisedPage};
+pub use cached_page::{CachedPage, PageSlot, PersonalisedPage};
 use cached_page::{Held, milliseconds};
 use dependents::Dependents;
 pub use encodings::{EncodedPage, Encoding, ResponseHead};
 pub(super) use key::PageKey;
 use key::key;
 use skeleton::{Skeleton, asked, gaps};
+pub use store::PageStore;
 use tally::Tally;
-pub use tally::{PartOutcome, Repeats};
 
 /// Pages that are remembered to have been asked for once.
 const ONCE: usize = 1 << 14;
@@ -50,29 +51,18 @@ const PART: usize = 200;
 /// Bytes that a kept page costs beside all that.
 const PAGE: usize = 2_500;
 
-/// The place of a page in the store. It is empty from the moment on at which a part of it changes.
-#[derive(Debug)]
-pub struct Slot {
-    page: ArcSwapOption<CachedPage>,
-}
-
-impl Slot {
-    /// Bytes that it takes in memory, about.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.page.load().as_ref().map_or(0, |page| page.size())
-    }
-}
-
 /// Places of a front, which has one for each of many hashes.
 const FRONT: usize = 1 << 12;
 
 /// The pages that are kept.
-pub(super) struct Hot {
+pub(super) struct PageCache {
+    pages: Arc<dyn PageStore>,
+    responses: Arc<dyn Store>,
+    observer: Arc<dyn Observer>,
     /// Where pages were found last, by their keys' hashes: the store keeps count of each look, which takes longer than all
     /// else. It keeps none alive.
-    front: Box<[ArcSwapWeak<Slot>]>,
-    table: Arc<Dependents>,
+    front: Box<[ArcSwapWeak<PageSlot>]>,
+    table: Arc<Dependents<PageSlot>>,
     /// Hashes of pages that were asked for once. One takes the place of another.
     once: Box<[AtomicU64]>,
     next: AtomicU64,
@@ -80,32 +70,41 @@ pub(super) struct Hot {
     all: Mutex<Vec<Weak<CachedPage>>>,
 }
 
-impl Default for Hot {
-    fn default() -> Self {
-        Self {
+impl PageCache {
+    /// A page cache that keeps its pages in one store, and hears of changes to what they are made of from another.
+    pub(super) fn new(pages: Arc<dyn PageStore>, responses: Arc<dyn Store>, observer: Arc<dyn Observer>) -> Arc<Self> {
+        let cache = Arc::new(Self {
+            pages,
+            responses,
+            observer,
             front: (0..FRONT).map(|_| ArcSwapWeak::default()).collect(),
             table: Arc::default(),
             once: (0..ONCE).map(|_| AtomicU64::new(0)).collect(),
             next: AtomicU64::new(0),
             all: Mutex::default(),
-        }
+        });
+        let listener = Arc::downgrade(&cache);
+        cache.responses.on_change(Box::new(move |key| {
+            if let Some(cache) = listener.upgrade() {
+                cache.changed(key);
+            }
+        }));
+        cache
     }
-}
 
-impl Hot {
     /// The page that is kept for a request, whole or else open.
-    pub(super) fn get(&self, store: &dyn Store, asked: &mut PageKey, request: &PageRequest) -> Option<Arc<CachedPage>> {
-        let whole = self.look(store, &asked.whole, asked);
+    pub(super) fn get(&self, asked: &mut PageKey, request: &PageRequest) -> Option<Arc<CachedPage>> {
+        let whole = self.look(&asked.whole, asked);
         whole.or_else(|| {
             let open = key(b"open", request, &request.template.shared);
-            let page = self.look(store, &open, asked);
+            let page = self.look(&open, asked);
             asked.open = Some(open);
             page
         })
     }
 
     /// The page that is kept under a key.
-    fn look(&self, store: &dyn Store, key: &Key, asked: &PageKey) -> Option<Arc<CachedPage>> {
+    fn look(&self, key: &Key, asked: &PageKey) -> Option<Arc<CachedPage>> {
         let is_it = |page: &Arc<CachedPage>| page.is_for(key, asked);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let front = &self.front[key.hashed() as usize % FRONT];
@@ -113,23 +112,24 @@ impl Hot {
         let page = match page {
             Some(page) => page,
             None => {
-                let Some(port::Held::Page(place)) = store.get(key) else { return None };
+                let place = self.pages.get(key)?;
                 front.store(Arc::downgrade(&place));
                 place.page.load_full().filter(is_it)?
             }
         };
         if page.is_to_touch(asked.began) {
             // Else it and its parts would look as if nobody wanted them, and be the first to go.
-            for key in page.parts.iter().map(|part| &part.fetch.key).chain([&page.key]) {
-                let _touched = store.get(key);
+            for part in &page.parts {
+                let _touched = self.responses.get(&part.fetch.key);
             }
+            let _touched = self.pages.get(&page.key);
         }
         Some(page)
     }
 
     /// Keeps a page, where it was asked for before: whole where it is anybody's and all its parts are kept, and open where
     /// nobody else may have it.
-    pub(super) fn offer(&self, ports: &Ports, asked: &PageKey, page: &Page) {
+    pub(super) fn offer(&self, asked: &PageKey, page: &Page) {
         let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
         let is_open = match page.headers.downstream {
             Downstream::For(_) | Downstream::Asked => false,
@@ -137,19 +137,19 @@ impl Hot {
             Downstream::Never => return,
         };
         let Some(key) = (if is_open { asked.open.as_ref() } else { Some(&asked.whole) }) else { return };
-        if !is_page || !self.was_asked(key) || self.look(&*ports.store, key, asked).is_some() {
+        if !is_page || !self.was_asked(key) || self.look(key, asked).is_some() {
             return;
         }
         if !is_open {
-            self.put(ports, key, None, asked, page);
+            self.put(key, None, asked, page);
         } else if let Some(gaps) = gaps(page) {
-            self.put(ports, key, Some(&gaps), asked, page);
+            self.put(key, Some(&gaps), asked, page);
         }
     }
 
     /// Keeps a page whole, or but for what fills these holes.
-    fn put(&self, ports: &Ports, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
-        let (store, began) = (&ports.store, *began);
+    fn put(&self, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
+        let began = *began;
         let changes = page.plan.changes_in.map(|left| began + left);
         let hours = page.plan.changes_in.and_then(|left| Some((*at, at.checked_add(left).ok()?)));
         let is_open = |hole: usize| open.is_some_and(|open| open.binary_search(&hole).is_ok());
@@ -164,7 +164,7 @@ impl Hot {
                 return;
             };
             // Then it is shown while a new one is fetched, unless that is known to fail.
-            let Some(port::Held::Answer(stored)) = store.get(&fetch.key) else { return };
+            let Some(stored) = self.responses.get(&fetch.key) else { return };
             let old = if stored.trouble.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
             until = until.min(fresh_until + old);
             held.push((fetch, answer, stored.trouble));
@@ -211,39 +211,34 @@ impl Hot {
             touched: AtomicU64::new(0),
             due: AtomicU64::new(due.map_or(u64::MAX, |due| milliseconds(began, due))),
             _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
-            counted: Tally::new(page, &holes, &ports.observer),
+            counted: Tally::new(page, &holes, &self.observer),
             parts,
             number,
             table: Arc::clone(&self.table),
         });
-        let place = Arc::new(Slot { page: ArcSwapOption::from(Some(Arc::clone(&stitched))) });
+        let place = Arc::new(PageSlot { page: ArcSwapOption::from(Some(Arc::clone(&stitched))) });
         self.table.add(stitched.parts.iter().map(|part| &part.fetch.key), number, &place);
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<ParsedResponse>, Option<RefreshBackoff>)| {
-            matches!(store.get(&fetch.key), Some(port::Held::Answer(stored))
-                if Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none() && stored.trouble == *trouble)
+            self.responses.get(&fetch.key).is_some_and(|stored| {
+                Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none() && stored.trouble == *trouble
+            })
         };
         if held.iter().all(is_same) {
             self.note(&stitched);
-            store.put(key, port::Held::Page(place), useful);
+            self.pages.put(key, place, useful);
         }
     }
 
     /// Keeps a form of a page in place of what was kept of it before; `None`: it is of no use.
-    pub(super) fn keep(
-        &self,
-        store: &dyn Store,
-        page: &Arc<CachedPage>,
-        form: Encoding,
-        made: Option<EncodedPage>,
-    ) -> Arc<EncodedPage> {
+    pub(super) fn keep(&self, page: &Arc<CachedPage>, form: Encoding, made: Option<EncodedPage>) -> Arc<EncodedPage> {
         let coded = made.map_or_else(|| Arc::clone(&page.plain), Arc::new);
         page.forms[form as usize].store(Some(Arc::clone(&coded)));
         // It is put there anew, to be weighed anew.
-        if let Some(port::Held::Page(place)) = store.get(&page.key)
+        if let Some(place) = self.pages.get(&page.key)
             && place.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, page))
         {
-            store.put(&page.key, port::Held::Page(place), page.until.saturating_duration_since(Instant::now()));
+            self.pages.put(&page.key, place, page.until.saturating_duration_since(Instant::now()));
         }
         coded
     }
@@ -272,11 +267,8 @@ impl Hot {
     }
 
     /// Forgets all pages: what is live is another now, and nobody can ask for them.
-    pub(super) fn clear(&self, store: &dyn Store) {
-        let all = std::mem::take(&mut *self.all.lock().unwrap_or_else(PoisonError::into_inner));
-        for whole in all.iter().filter_map(Weak::upgrade) {
-            store.remove(&whole.key);
-        }
+    pub(super) fn clear(&self) {
+        self.pages.clear();
     }
 
     /// Tells how often pages were sent since the last time.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::ETAG;
 
-use crate::engine::compose::Page;
+use crate::engine::page::Page;
 use crate::page::html::text::Text;
 use crate::page::output::headers::OpenTag;
 use crate::page::output::stitch::{gathered, stitch_open};

@@ -6,59 +6,9 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::engine::compose::Page;
+use crate::engine::page::{Page, PartOutcome, Repeats};
 use crate::engine::port::Observer;
-use crate::page::plan::Plan;
-use crate::page::response::outcome::{Cache, Outcome, Shown};
-use crate::page::source::names::Name;
-use crate::page::source::reason::Reason;
-
-/// What became of a part.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PartOutcome {
-    /// What metrics call it.
-    pub fragment: Name,
-    /// The nanoservice that fills it.
-    pub service: Name,
-    /// What stands in its place.
-    pub shown: Shown,
-    /// Why.
-    pub reason: Option<Reason>,
-    /// What the store did for it; `None` where nothing was looked up.
-    pub cache: Option<Cache>,
-}
-
-impl PartOutcome {
-    /// What became of a hole of a plan.
-    #[must_use]
-    pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
-        let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
-        let cache = outcome.course.as_ref().map(|course| course.cache);
-        Self { fragment, service, shown: outcome.shown, reason: outcome.reason, cache }
-    }
-
-    /// The same, shown while a new one is fetched.
-    fn grown_old(&self) -> Self {
-        let (shown, reason) = match self.shown {
-            Shown::Fresh => (Shown::Stale, Some(Reason::Revalidating)),
-            other => (other, self.reason),
-        };
-        Self { shown, reason, cache: Some(Cache::Stale), ..self.clone() }
-    }
-}
-
-/// Pages that were sent of one that is kept.
-#[derive(Debug)]
-pub struct Repeats<'a> {
-    /// The pattern of its route.
-    pub page: &'a str,
-    /// How often it was sent.
-    pub times: u64,
-    /// How often of these without anybody being asked.
-    pub kept: u64,
-    /// Its parts, and how often each was so.
-    pub parts: &'a [(PartOutcome, u64)],
-}
+use crate::page::response::outcome::{Cache, Outcome};
 
 /// How often a page was sent since that was last told.
 pub(super) struct Tally {

@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tower::BoxError;
 
+use crate::engine::port::{Ports, UpstreamResponse};
 use crate::page::policy::resilience::breaker::{Admission, Breaker, BreakerRules};
 use crate::page::policy::resilience::load::Latency;
 use crate::page::response::parsed::Failure;
@@ -21,10 +22,8 @@ use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
-use super::super::compose::Ports;
-use super::super::port::UpstreamResponse;
-use super::Try;
 use super::concurrency::{ConcurrencyLimit, Entered};
+use super::request::Try;
 
 const FRAGMENT_TIMEOUT: HeaderName = HeaderName::from_static("fragment-timeout-ms");
 

@@ -1,28 +1,31 @@
 //! What stands between a fetch and the endpoints of a nanoservice: a stack of layers, each of which
 //! protects something. What they decide is decided in `page/policy/`; here it is only done.
 
-mod endpoint;
+mod request;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod concurrency;
+mod endpoint;
+mod retry;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tower::hedge::Hedge;
 use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
 
 use crate::page::policy::resilience::Resilience;
-use crate::page::request::fetch::{Fetch, Target};
+use crate::page::request::fetch::Fetch;
 use crate::page::response::parsed::Failure;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::compose::Ports;
-use super::port::{UpstreamRequest, UpstreamResponse};
+use super::port::{Ports, UpstreamResponse};
 
 use endpoint::Endpoints;
+pub(super) use request::{Tried, Try};
 use retry::{Again, OnceMore, Shared};
 
 /// Answers that a service has to be known by before a slow one is asked for twice.
@@ -34,65 +37,9 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// Services that are known, beyond which those are forgotten that nobody asks.
 const MANY: usize = 4096;
 
-/// A request on its way down the stack.
-#[derive(Debug, Clone)]
-pub(super) struct Try {
-    /// What is asked, of whichever endpoint.
-    pub(super) request: UpstreamRequest,
-    /// Where it can be asked.
-    pub(super) targets: Arc<[Target]>,
-    /// When nobody waits for it any more.
-    pub(super) deadline: Instant,
-    /// How long the service may take by its own word.
-    pub(super) patience: Duration,
-    /// It is asked beside another that is slow.
-    is_beside: bool,
-    /// Which of the targets were asked already.
-    tried: Arc<Mutex<Tried>>,
-}
-
-/// Which targets were chosen, by their numbers.
-#[derive(Debug, Default)]
-pub(super) struct Tried {
-    chosen: Vec<usize>,
-    /// How often one was asked: who waits for a lane did not ask yet.
-    asked: usize,
-    /// The one whose answer began.
-    answered: Option<usize>,
-}
-
-impl Tried {
-    /// The one that answered, or else that was chosen last.
-    pub(super) fn last(&self) -> Option<usize> {
-        self.answered.or_else(|| self.chosen.last().copied())
-    }
-
-    /// How often one was asked.
-    pub(super) fn times(&self) -> usize {
-        self.asked
-    }
-}
-
-impl Try {
-    pub(super) fn new(request: UpstreamRequest, fetch: &Fetch, deadline: Instant, tried: Arc<Mutex<Tried>>) -> Self {
-        Self {
-            request,
-            targets: Arc::clone(&fetch.targets),
-            deadline,
-            patience: fetch.patience,
-            is_beside: false,
-            tried,
-        }
-    }
-
-    fn tried(&self) -> MutexGuard<'_, Tried> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// All services that were asked.
-#[derive(Default)]
-pub struct Services {
+pub(super) struct Services {
+    ports: Ports,
     known: Mutex<Map<Rules, Arc<Service>>>,
 }
 
@@ -115,8 +62,12 @@ struct Rules {
 }
 
 impl Services {
+    pub(super) fn new(ports: Ports) -> Self {
+        Self { ports, known: Mutex::default() }
+    }
+
     /// The service that a fetch goes to.
-    pub(super) fn of(&self, fetch: &Fetch, ports: &Ports) -> Arc<Service> {
+    pub(super) fn of(&self, fetch: &Fetch) -> Arc<Service> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = Rules {
             service: Arc::clone(&fetch.service),
@@ -131,7 +82,7 @@ impl Services {
         if known.len() >= MANY {
             known.retain(|_, service| service.endpoints.is_busy());
         }
-        let service = Arc::new(Service::new(&rules, ports));
+        let service = Arc::new(Service::new(&rules, &self.ports));
         known.insert(rules, Arc::clone(&service));
         service
     }
@@ -168,5 +119,3 @@ impl Service {
         })
     }
 }
-mod concurrency;
-mod retry;

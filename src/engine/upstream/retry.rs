@@ -13,7 +13,7 @@ use crate::page::policy::resilience::retry_budget::RetryBudget;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 
-use super::Try;
+use super::request::Try;
 
 /// What a service's retries and hedges share.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +11,12 @@ use futures::{FutureExt, StreamExt, stream};
 use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::page_cache::{PartOutcome, Repeats};
-use pasteup::engine::port::{Clock, Held, Observer, Store, Stored, Upstream, UpstreamRequest, UpstreamResponse};
-use pasteup::engine::{Compositor, Manner, Page, PersonalisedPage, Ports, Purge, Served, Trace};
+use pasteup::engine::page::{Page, PartOutcome, Repeats};
+use pasteup::engine::page_cache::{PageSlot, PageStore};
+use pasteup::engine::port::{
+    ChangeListener, Clock, Observer, Store, Stored, Upstream, UpstreamRequest, UpstreamResponse,
+};
+use pasteup::engine::{Compositor, Manner, PersonalisedPage, Ports, Purge, Served, Trace};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::policy::resilience::breaker::Circuit;
@@ -65,41 +68,86 @@ impl Upstream for Services {
 }
 
 /// Keeps everything for as long as it is of use.
-#[derive(Default)]
-struct Everything(Mutex<HashMap<Key, (Held, Instant)>>);
+struct Table<T>(Mutex<HashMap<Key, (T, Instant)>>);
 
-impl Store for Everything {
-    fn get(&self, key: &Key) -> Option<Held> {
-        let kept = self.0.lock().unwrap().get(key).cloned();
-        kept.filter(|(_, until)| Instant::now() < *until).map(|(held, _)| held)
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> Table<T> {
+    fn get(&self, key: &Key) -> Option<T> {
+        let stored = self.0.lock().unwrap().get(key).cloned();
+        stored.filter(|(_, until)| Instant::now() < *until).map(|(value, _)| value)
     }
 
-    fn put(&self, key: &Key, held: Held, useful: Duration) {
-        self.0.lock().unwrap().insert(key.clone(), (held, Instant::now() + useful));
+    fn put(&self, key: &Key, value: T, useful: Duration) {
+        self.0.lock().unwrap().insert(key.clone(), (value, Instant::now() + useful));
+    }
+}
+
+/// Keeps everything, and tells of each answer that changes.
+#[derive(Default)]
+struct Everything {
+    answers: Table<Stored>,
+    pages: Table<Arc<PageSlot>>,
+    listener: OnceLock<ChangeListener>,
+}
+
+impl Everything {
+    fn changed(&self, key: &Key) {
+        self.listener.get().expect("the compositor listens")(key);
+    }
+}
+
+impl Store for Everything {
+    fn get(&self, key: &Key) -> Option<Stored> {
+        self.answers.get(key)
+    }
+
+    fn put(&self, key: &Key, stored: Stored, useful: Duration) {
+        self.answers.put(key, stored, useful);
+        self.changed(key);
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
-        match self.0.lock().unwrap().get_mut(key) {
-            Some((Held::Answer(stored), _)) => {
-                change(stored);
-                true
-            }
-            _ => false,
-        }
+        let is_there = self.answers.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
+        self.changed(key);
+        is_there
     }
 
     fn remove(&self, key: &Key) -> bool {
-        matches!(self.0.lock().unwrap().remove(key), Some((Held::Answer(_), _)))
+        let was_there = self.answers.0.lock().unwrap().remove(key).is_some();
+        self.changed(key);
+        was_there
     }
 
     fn tagged(&self, tag: &str) -> Vec<Key> {
-        let kept = self.0.lock().unwrap();
-        let tagged = kept.iter().filter(|(_, (held, _))| matches!(held, Held::Answer(stored) if stored.is_tagged(tag)));
-        tagged.map(|(key, _)| key.clone()).collect()
+        let answers = self.answers.0.lock().unwrap();
+        answers.iter().filter(|(_, (stored, _))| stored.is_tagged(tag)).map(|(key, _)| key.clone()).collect()
     }
 
     fn keys(&self) -> Vec<Key> {
-        self.0.lock().unwrap().keys().cloned().collect()
+        self.answers.0.lock().unwrap().keys().cloned().collect()
+    }
+
+    fn on_change(&self, listener: ChangeListener) {
+        assert!(self.listener.set(listener).is_ok(), "one compositor listens");
+    }
+}
+
+impl PageStore for Everything {
+    fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
+        self.pages.get(key)
+    }
+
+    fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration) {
+        self.pages.put(key, slot, useful);
+    }
+
+    fn clear(&self) {
+        self.pages.0.lock().unwrap().clear();
     }
 }
 
@@ -230,14 +278,15 @@ impl TestCompositor {
         let site = Site::build(&self.files, &self.limits, None);
         let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
         assert!(errors.is_empty(), "{errors:#?}");
-        let engine = Compositor::new(Ports {
+        let store = Arc::new(Everything::default());
+        let ports = Ports {
             upstream: Arc::new(self.services.clone()),
-            store: Arc::new(Everything::default()),
+            store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::new(PausedClock(Instant::now())),
             observer: Arc::clone(&self.counts) as Arc<dyn Observer>,
             chance: self.chance.unwrap_or(|| 0.0),
-        });
-        self.engine = Some((engine, site));
+        };
+        self.engine = Some((Compositor::new(ports, store), site));
         self
     }
 

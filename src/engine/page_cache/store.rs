@@ -1,0 +1,21 @@
+//! What the page cache needs of a store: places for pages, within the budget that responses have too.
+//! A page that does not fit, or is evicted, is composed again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::page::request::key::Key;
+
+use super::cached_page::PageSlot;
+
+/// Stores cached pages.
+pub trait PageStore: Send + Sync {
+    /// The slot that is stored under a key.
+    fn get(&self, key: &Key) -> Option<Arc<PageSlot>>;
+
+    /// Stores a slot at its present size; it is of no use to anybody after `useful`.
+    fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration);
+
+    /// Removes all slots.
+    fn clear(&self);
+}
