@@ -11,8 +11,10 @@ use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 use pasteup::edge::clock::SystemClock;
 use pasteup::edge::store::memory::MemoryStore;
-use pasteup::engine::port::{Clock as _, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse};
-use pasteup::engine::{self, Compositor, Manner, Ports, Purge, Trace};
+use pasteup::engine::port::{
+    Clock as _, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
+};
+use pasteup::engine::{self, Compositor, Ports, Purge, PurgeMode, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::EntryTimes;
@@ -29,7 +31,7 @@ use pasteup::page::visit::context::Visit;
 struct Nobody;
 
 impl Upstream for Nobody {
-    fn get(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+    fn send(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         Box::pin(futures::future::pending())
     }
 }
@@ -45,17 +47,17 @@ fn fetches(site: &Site) -> Vec<Arc<Fetch>> {
 }
 
 /// An answer of 200 bytes with a key of its own and one that a hundred share.
-fn stored(fetch: &Fetch, number: usize) -> Stored {
+fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);
     headers.insert("surrogate-key", HeaderValue::try_from(keys).expect("a value"));
     let content = Content::Fragment(Bytes::from(vec![b'x'; 200]).into());
     let arrival = Arrival { at: SystemClock.wall(), delay: Duration::ZERO };
-    Stored {
-        answer: Arc::new(ParsedResponse::new(content, &headers, fetch, arrival)),
-        kept: EntryTimes::since(Instant::now(), 0.0),
-        trouble: None,
-        service: Name::from("part"),
+    StoredResponse {
+        response: Arc::new(ParsedResponse::new(content, &headers, fetch, arrival)),
+        times: EntryTimes::since(Instant::now(), 0.0),
+        backoff: None,
+        nanoservice: Name::from("part"),
     }
 }
 
@@ -121,8 +123,8 @@ fn keeping(criterion: &mut Criterion) {
                 );
             }
         };
-        group.bench_function(BenchmarkId::new("purge hard", entries), purge(Manner::Hard));
-        group.bench_function(BenchmarkId::new("purge soft", entries), purge(Manner::Soft));
+        group.bench_function(BenchmarkId::new("purge hard", entries), purge(PurgeMode::Hard));
+        group.bench_function(BenchmarkId::new("purge soft", entries), purge(PurgeMode::Soft));
     }
     group.finish();
 }

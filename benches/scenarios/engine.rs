@@ -10,7 +10,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
-    ChangeListener, Clock, Store, Stored, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
+    ChangeListener, Clock, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
 };
 use pasteup::engine::{self, CacheHit, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
@@ -30,20 +30,20 @@ type Entries<T> = Mutex<HashMap<Key, T, BuildHasherDefault<DefaultHasher>>>;
 
 #[derive(Default)]
 struct Table {
-    answers: Entries<Stored>,
+    answers: Entries<StoredResponse>,
     pages: Entries<Arc<PageSlot>>,
 }
 
 impl Store for Table {
-    fn get(&self, key: &Key) -> Option<Stored> {
+    fn get(&self, key: &Key) -> Option<StoredResponse> {
         self.answers.lock().expect("a lock").get(key).cloned()
     }
 
-    fn put(&self, key: &Key, stored: Stored, _: Duration) {
+    fn put(&self, key: &Key, stored: StoredResponse, _: Duration) {
         self.answers.lock().expect("a lock").insert(key.clone(), stored);
     }
 
-    fn change(&self, _: &Key, _: &mut dyn FnMut(&mut Stored)) -> bool {
+    fn change(&self, _: &Key, _: &mut dyn FnMut(&mut StoredResponse)) -> bool {
         false
     }
 
@@ -78,7 +78,7 @@ impl PageStore for Table {
 struct Nothing;
 
 impl Upstream for Nothing {
-    fn get(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+    fn send(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         Box::pin(futures::future::pending())
     }
 }
@@ -101,9 +101,9 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     let plan = plan(&template, visit.clone(), &defaults, Timestamp::UNIX_EPOCH);
     let store = Arc::new(Table::default());
     for fetch in &plan.fetches {
-        let kept = EntryTimes::since(Instant::now(), 0.0);
-        let answer = Arc::new(answer(fetch, &HeaderMap::new()));
-        let stored = Stored { answer, kept, trouble: None, service: Name::from("part") };
+        let times = EntryTimes::since(Instant::now(), 0.0);
+        let response = Arc::new(answer(fetch, &HeaderMap::new()));
+        let stored = StoredResponse { response, times, backoff: None, nanoservice: Name::from("part") };
         Store::put(&*store, &fetch.key, stored, Duration::MAX);
     }
     let ports = Ports {
@@ -137,8 +137,8 @@ pub(super) fn hot(parts: usize) -> Work {
     over(move || {
         let now = Instant::now();
         let Some(CacheHit::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
-        let said = whole.said(&whole.plain, now, |_| ());
-        whole.sent(now);
+        let said = whole.head(&whole.plain, now, |_| ());
+        whole.count_served(now);
         (whole.plain.chunks.clone(), said)
     })
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
+use http::Method;
 use tokio::time::timeout;
 
 use crate::edge::upstream::http::HttpUpstream;
@@ -43,12 +45,14 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
         let endpoint = manifest.endpoints.first()?;
         let question = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).opening()?;
         let request = UpstreamRequest {
+            method: Method::GET,
             url: question.url,
             headers: question.headers,
+            body: Bytes::new(),
             manifest: Some(Arc::clone(manifest)),
             credentials: true,
         };
-        let response = timeout(PATIENCE, upstream.get(request)).await.ok()?.ok()?;
+        let response = timeout(PATIENCE, upstream.send(request)).await.ok()?.ok()?;
         Some((manifest, ending(&response.headers)?))
     })));
     let mut warnings = Vec::new();

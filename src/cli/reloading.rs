@@ -101,7 +101,7 @@ impl Reloader {
         // Live first: who reads that it was reloaded finds it so.
         self.live.swap(snapshot(loaded.site, &settings, problems.clone()));
         self.board.mark(changes(&problems));
-        self.compositor.forget_pages();
+        self.compositor.clear_pages();
         tell(&problems, &self.known, &self.live.now().site);
         self.seen.send_modify(|seen| *seen = change(seen.version + 1, &problems));
         self.known = problems;

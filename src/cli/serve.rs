@@ -33,7 +33,7 @@ use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::tamper::Tampered;
 use crate::engine::port::{Observer, Observers, Upstream};
-use crate::engine::{Compositor, Live, Manner, Ports, Purge, Statistics};
+use crate::engine::{Compositor, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::page::source::secret::Reference;
@@ -250,7 +250,7 @@ async fn tell_often(compositor: Compositor) {
     let mut ticks = tokio::time::interval(COUNTED);
     loop {
         ticks.tick().await;
-        compositor.tell();
+        compositor.flush_counters();
     }
 }
 
@@ -269,7 +269,7 @@ fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) 
             Instead::Empty => Some(StatusCode::NO_CONTENT),
         };
         upstream.set(fragment.clone(), delay, instead);
-        compositor.purge(&Purge::Tags(vec![fragment.into()]), Manner::Hard);
+        compositor.purge(&Purge::Tags(vec![fragment.into()]), PurgeMode::Hard);
     })
 }
 

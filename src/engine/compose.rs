@@ -18,12 +18,12 @@ use crate::page::response::outcome::is_degraded;
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
 use super::inspection::{self, CacheEntry};
-use super::lookup::{Ahead, Found, Looked, Lookup};
-use super::page::{Page, PageRequest, TooLarge};
+use super::lookup::{Ahead, Looked, Lookup, LookupResult};
+use super::page::{Page, PageRequest, PageTooLarge};
 use super::page_cache::{CachedPage, EncodedPage, Encoding, PageCache, PageKey, PageStore, PersonalisedPage};
 use super::personalise::Personaliser;
 use super::port::Ports;
-use super::purge::{Manner, Purge};
+use super::purge::{Purge, PurgeMode};
 use super::stitching::{all, finish, stream};
 use super::trace::Trace;
 
@@ -47,10 +47,10 @@ pub enum Served {
     Streaming {
         /// Its status.
         status: StatusCode,
-        /// What it says of itself.
+        /// LookupOutcome it says of itself.
         headers: HeaderMap,
         /// Its bytes. An error breaks it off: half a page is none.
-        body: BoxStream<'static, Result<Bytes, TooLarge>>,
+        body: BoxStream<'static, Result<Bytes, PageTooLarge>>,
     },
 }
 
@@ -83,7 +83,7 @@ impl Compositor {
         self.lookup.ports().clock.wall()
     }
 
-    /// What draws lots.
+    /// LookupOutcome draws lots.
     #[must_use]
     pub fn chance(&self) -> fn() -> f64 {
         self.lookup.ports().chance
@@ -95,7 +95,7 @@ impl Compositor {
         let began = Instant::now();
         match self.find(&request, began) {
             Ok(CacheHit::Whole(page)) => {
-                page.sent(began.into_std());
+                page.count_served(began.into_std());
                 Served::Cached(page)
             }
             Ok(CacheHit::Skeleton(open)) => self.complete(request, open, stream).await,
@@ -114,7 +114,7 @@ impl Compositor {
     pub async fn complete(&self, request: PageRequest, open: SkeletonHit, stream: bool) -> Served {
         let SkeletonHit { page, asked, began } = open;
         let filled = self.personaliser().fill(&page, &request, began, stream).await;
-        page.note(filled.is_ok());
+        page.record_attempt(filled.is_ok());
         match filled {
             Ok(filled) => Served::Personalised(filled),
             Err(ahead) => self.compose_anew(request, asked, (began, ahead), stream).await,
@@ -136,8 +136,8 @@ impl Compositor {
         }
         match page {
             Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
-            // What is followed is composed: nobody could tell its parts from a page that is kept.
-            Some(page) if !self.lookup.ports().observer.follows(request.trace.span()) && page.is_worth_it() => {
+            // LookupOutcome is followed is composed: nobody could tell its parts from a page that is kept.
+            Some(page) if !self.lookup.ports().observer.needs_each_part(request.trace.span()) && page.is_worth_it() => {
                 Ok(CacheHit::Skeleton(SkeletonHit { page, asked, began }))
             }
             _ => Err(asked),
@@ -160,27 +160,32 @@ impl Compositor {
     }
 
     /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
-    pub fn keep_form(&self, page: &Arc<CachedPage>, form: Encoding, made: Option<EncodedPage>) -> Arc<EncodedPage> {
+    pub fn store_encoding(
+        &self,
+        page: &Arc<CachedPage>,
+        form: Encoding,
+        made: Option<EncodedPage>,
+    ) -> Arc<EncodedPage> {
         self.pages.keep(page, form, made)
     }
 
     /// Forgets the pages that are kept whole, which are of what was live before.
-    pub fn forget_pages(&self) {
+    pub fn clear_pages(&self) {
         self.pages.clear();
     }
 
     /// Tells the observer how often pages were sent that are kept whole.
-    pub fn tell(&self) {
-        self.pages.tell();
+    pub fn flush_counters(&self) {
+        self.pages.flush_counters();
     }
 
     /// Composes a page. Ends by the page's budget, whatever hangs.
     pub async fn compose(&self, request: PageRequest) -> Page {
-        self.send(self.examine(request).await, None)
+        self.send(self.preview(request).await, None)
     }
 
     /// Composes a page for somebody who looks into it: it is no reader's, and counts as none's.
-    pub async fn examine(&self, request: PageRequest) -> Page {
+    pub async fn preview(&self, request: PageRequest) -> Page {
         let trace = request.trace.clone();
         finish(all(self.plan(request, (Instant::now(), Ahead::default()))).await, &trace)
     }
@@ -236,14 +241,14 @@ impl Compositor {
         fan_out: FanOut,
         trace: Trace,
         asked: Option<PageKey>,
-    ) -> BoxStream<'static, Result<Bytes, TooLarge>> {
+    ) -> BoxStream<'static, Result<Bytes, PageTooLarge>> {
         let engine = self.clone();
         stream(fan_out, trace, move |page| drop(engine.send(page, asked.as_ref())))
     }
 
     /// Tells of a page that a reader gets, and offers it to be kept whole where it was asked for as such.
     fn send(&self, page: Page, asked: Option<&PageKey>) -> Page {
-        self.lookup.ports().observer.composed(&page);
+        self.lookup.ports().observer.page_composed(&page);
         tell(&page);
         if let Some(asked) = asked {
             self.pages.offer(asked, &page);
@@ -252,15 +257,15 @@ impl Compositor {
     }
 
     /// Fetches what a page loads beside its HTML, from the store where it is fresh.
-    pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> Found {
+    pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> LookupResult {
         let deadline = Instant::now() + fetch.timeout;
         self.lookup.look_up(&Arc::new(fetch), deadline, trace).await
     }
 
     /// Purges, and says how many answers it met.
-    pub fn purge(&self, purge: &Purge, manner: Manner) -> usize {
+    pub fn purge(&self, purge: &Purge, manner: PurgeMode) -> usize {
         let met = self.lookup.purge(purge, manner);
-        if (purge, manner) == (&Purge::All, Manner::Hard) {
+        if (purge, manner) == (&Purge::All, PurgeMode::Hard) {
             // Pages that are made of no answer go too.
             self.pages.clear();
         }
@@ -269,14 +274,14 @@ impl Compositor {
 
     /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
     #[must_use]
-    pub fn kept(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
-        inspection::kept(&*self.lookup.ports().store, text, at_most)
+    pub fn cache_entries(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
+        inspection::entries(&*self.lookup.ports().store, text, at_most)
     }
 
     /// How many answers a purge would meet just now.
     #[must_use]
-    pub fn would_meet(&self, purge: &Purge) -> usize {
-        inspection::would_meet(&*self.lookup.ports().store, purge)
+    pub fn count_matches(&self, purge: &Purge) -> usize {
+        inspection::count_matches(&*self.lookup.ports().store, purge)
     }
 
     /// Waits for the fetches that outlived their requests.
@@ -286,7 +291,7 @@ impl Compositor {
 
     /// How many fetches are under way that others could join.
     #[must_use]
-    pub fn flights(&self) -> usize {
+    pub fn fetches_in_flight(&self) -> usize {
         self.lookup.flights()
     }
 }

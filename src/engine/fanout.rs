@@ -1,5 +1,5 @@
 //! From a plan to one outcome a fragment: all at once, and never an error.
-//! What stands inside a fallback is asked for when that fallback is shown, and what an answer asks for
+//! LookupOutcome stands inside a fallback is asked for when that fallback is shown, and what an answer asks for
 //! when that has come, within the same budget.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
-use super::lookup::{Ahead, Found, Lookup, What};
+use super::lookup::{Ahead, Lookup, LookupOutcome, LookupResult};
 use super::trace::Trace;
 
 /// A plan that is being filled by a deadline.
@@ -25,10 +25,10 @@ pub(super) struct FanOut {
     plan: Plan,
     outcomes: Outcomes,
     asked: Vec<bool>,
-    /// What was asked for before.
+    /// LookupOutcome was asked for before.
     ahead: Ahead,
     /// One lookup a fetch, however many fragments want it.
-    found: Vec<Option<Result<Found, Shared<BoxFuture<'static, Found>>>>>,
+    found: Vec<Option<Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>>>>,
     began: Instant,
     deadline: Instant,
     trace: Trace,
@@ -94,8 +94,8 @@ impl FanOut {
         self.at_hand.push_back((hole, known));
     }
 
-    /// What a fetch came to, where that is known at once.
-    fn look(&mut self, index: usize, now: Instant) -> Result<Found, Shared<BoxFuture<'static, Found>>> {
+    /// LookupOutcome a fetch came to, where that is known at once.
+    fn look(&mut self, index: usize, now: Instant) -> Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>> {
         let found = &mut self.found[index];
         if found.is_none() {
             let fetch = &self.plan.fetches[index];
@@ -165,13 +165,13 @@ impl FanOut {
     }
 }
 
-/// What a hole shows for what was found.
-fn outcome(found: &Found, has_fallback: bool) -> Outcome {
-    let course = Some(Arc::clone(&found.course));
-    let (answer, fresh, early) = match &found.what {
-        What::Nothing(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
-        What::Fresh(answer, left, early) => (answer, Ok(found.course.ended + *left), *early),
-        What::Stale(answer, reason) => (answer, Err(*reason), None),
+/// LookupOutcome a hole shows for what was found.
+fn outcome(found: &LookupResult, has_fallback: bool) -> Outcome {
+    let course = Some(Arc::clone(&found.timing));
+    let (answer, fresh, early) = match &found.outcome {
+        LookupOutcome::Unavailable(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
+        LookupOutcome::Fresh(answer, left, early) => (answer, Ok(found.timing.ended + *left), *early),
+        LookupOutcome::Stale(answer, reason) => (answer, Err(*reason), None),
     };
     let answer = Arc::clone(answer);
     let steady_until = early.and_then(|early| fresh.ok()?.checked_sub(early));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::directives::Arrival;
@@ -18,7 +18,7 @@ use crate::page::response::parsed::{Content, Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
-use super::offload::aside;
+use super::offload;
 use super::port::{Ports, UpstreamRequest, UpstreamResponse};
 use super::trace::Trace;
 use super::upstream::{Services, Tried, Try};
@@ -98,8 +98,10 @@ impl Fetching<'_> {
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
         let service = self.services.of(self.fetch);
         let request = UpstreamRequest {
+            method: Method::GET,
             url: self.fetch.target().url.clone(),
             headers,
+            body: Bytes::new(),
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.wants == Wants::Fragment,
         };
@@ -131,7 +133,7 @@ impl Fetching<'_> {
         let is_long = matches!(&content, Content::Fragment(text) if text.len() >= LONG);
         let fetch = Arc::clone(self.fetch);
         let read = move || ParsedResponse::new(content, &headers, &fetch, arrival);
-        let answer = if is_long { aside(read).await } else { Some(read()) };
+        let answer = if is_long { offload::run(read).await } else { Some(read()) };
         let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
             tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");

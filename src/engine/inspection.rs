@@ -31,14 +31,14 @@ pub struct CacheEntry {
 
 /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
 #[must_use]
-pub(super) fn kept(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
+pub(super) fn entries(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
     let now = Instant::now().into_std();
     let (mut found, mut count) = (Vec::new(), 0);
     for key in store.keys() {
         let Some(stored) = store.get(&key) else { continue };
         let fields = key.fields();
-        let tags = || stored.answer.tags.iter().map(ToString::to_string);
-        let is_it = stored.service.contains(text)
+        let tags = || stored.response.tags.iter().map(ToString::to_string);
+        let is_it = stored.nanoservice.contains(text)
             || fields.iter().any(|field| field.contains(text))
             || tags().any(|tag| tag.contains(text));
         if !is_it {
@@ -48,19 +48,19 @@ pub(super) fn kept(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheE
         if found.len() >= at_most {
             continue;
         }
-        let trouble = stored.trouble.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
-        let softened = stored.kept.softened.map(|_| "purged softly: stale".to_owned());
+        let trouble = stored.backoff.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
+        let softened = stored.times.softened.map(|_| "purged softly: stale".to_owned());
         found.push(CacheEntry {
-            fragment: stored.service.to_string(),
+            fragment: stored.nanoservice.to_string(),
             key: fields,
             tags: tags().collect(),
-            age: now.saturating_duration_since(stored.kept.arrived).as_secs(),
-            says: match stored.answer.stated.here.max_age {
+            age: now.saturating_duration_since(stored.times.arrived).as_secs(),
+            says: match stored.response.stated.here.max_age {
                 Some(max_age) => format!("max-age {}", units::show(max_age)),
                 None => "nothing; the layout, manifest or settings do".to_owned(),
             },
             state: softened.into_iter().chain(trouble).collect::<Vec<_>>().join("; "),
-            bytes: stored.answer.content.length(),
+            bytes: stored.response.content.length(),
         });
     }
     found.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));
@@ -69,7 +69,7 @@ pub(super) fn kept(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheE
 
 /// How many answers a purge would meet just now.
 #[must_use]
-pub(super) fn would_meet(store: &dyn Store, purge: &Purge) -> usize {
+pub(super) fn count_matches(store: &dyn Store, purge: &Purge) -> usize {
     match purge {
         Purge::All => store.keys().len(),
         Purge::Tags(tags) => {

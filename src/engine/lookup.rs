@@ -20,46 +20,46 @@ use crate::page::source::reason::Reason;
 use super::collapse::{Flight, Flights};
 use super::fetch::Fetching;
 use super::hit_for_miss::HitForMiss;
-use super::port::{Ports, Stored};
-use super::purge::{Manner, Purge, Purges};
+use super::port::{Ports, StoredResponse};
+use super::purge::{Purge, PurgeMode, Purges};
 use super::trace::Trace;
 use super::upstream::Services;
 
 /// How long a flight whose time is over is listened to: it ends at that moment too, and timers count milliseconds.
 const LAST_WORD: Duration = Duration::from_millis(2);
 
-/// What a lookup came to, and how.
+/// LookupOutcome a lookup came to, and how.
 #[derive(Debug, Clone)]
-pub struct Found {
-    /// What it came to.
-    pub what: What,
+pub struct LookupResult {
+    /// LookupOutcome it came to.
+    pub outcome: LookupOutcome,
     /// How.
-    pub course: Arc<LookupTiming>,
+    pub timing: Arc<LookupTiming>,
 }
 
-/// What a lookup came to.
+/// LookupOutcome a lookup came to.
 #[derive(Debug, Clone)]
-pub enum What {
+pub enum LookupOutcome {
     /// An answer, fresh for this long; so long before its end it is asked for again, where it is kept.
     Fresh(Arc<ParsedResponse>, Duration, Option<Duration>),
     /// An old answer, and why.
     Stale(Arc<ParsedResponse>, Reason),
     /// Nothing, and why.
-    Nothing(Reason),
+    Unavailable(Reason),
 }
 
-/// What a look into the store came to.
+/// LookupOutcome a look into the store came to.
 pub(super) enum Looked {
-    /// What is wanted.
-    Found(Found),
+    /// LookupOutcome is wanted.
+    Found(LookupResult),
     /// Nothing that is good as it is.
     ToAsk(Since),
 }
 
-/// What was found at once, or is being asked for.
-pub(super) type Looking = Result<Found, BoxFuture<'static, Found>>;
+/// LookupOutcome was found at once, or is being asked for.
+pub(super) type Looking = Result<LookupResult, BoxFuture<'static, LookupResult>>;
 
-/// What was there when an answer was not.
+/// LookupOutcome was there when an answer was not.
 pub(super) struct Since {
     now: Instant,
     /// Its answers are never shared.
@@ -68,7 +68,7 @@ pub(super) struct Since {
     spare: Option<(Arc<ParsedResponse>, Duration)>,
 }
 
-/// What came of asking.
+/// LookupOutcome came of asking.
 struct Came {
     /// An answer, and whether a purge met it; or why there is none.
     result: Result<(Arc<ParsedResponse>, bool), Reason>,
@@ -87,7 +87,7 @@ impl Came {
     }
 }
 
-/// What a flight brings to all who waited for it.
+/// LookupOutcome a flight brings to all who waited for it.
 pub(super) type Landing = Result<Brought, Missed>;
 
 /// An answer that came in.
@@ -124,7 +124,7 @@ pub(super) struct Lookup {
 pub(super) struct Ahead(pub(super) Vec<(Arc<Fetch>, Looking)>);
 
 impl Ahead {
-    /// What was found for a fetch, or is being asked for; each is given away once.
+    /// LookupOutcome was found for a fetch, or is being asked for; each is given away once.
     pub(super) fn take(&mut self, fetch: &Fetch) -> Option<Looking> {
         let is_same =
             |ahead: &Fetch| ahead.key == fetch.key && ahead.rules == fetch.rules && ahead.timeout == fetch.timeout;
@@ -151,7 +151,7 @@ impl Lookup {
     }
 
     /// Purges, and says how many answers it met.
-    pub(super) fn purge(&self, purge: &Purge, manner: Manner) -> usize {
+    pub(super) fn purge(&self, purge: &Purge, manner: PurgeMode) -> usize {
         self.purges.purge(&*self.ports.store, purge, manner)
     }
 
@@ -166,7 +166,12 @@ impl Lookup {
     }
 
     /// Looks one fetch up.
-    pub(super) async fn look_up(self: &Arc<Self>, wanted: &Arc<Fetch>, page_deadline: Instant, trace: &Trace) -> Found {
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        wanted: &Arc<Fetch>,
+        page_deadline: Instant,
+        trace: &Trace,
+    ) -> LookupResult {
         match self.look(wanted, trace, Instant::now()) {
             Looked::Found(found) => found,
             Looked::ToAsk(since) => self.ask(wanted, since, page_deadline, trace).await,
@@ -196,22 +201,22 @@ impl Lookup {
         self.apart.is(&wanted.key, now).then(usual).flatten()
     }
 
-    /// Looks into the store. What is there is there at once, without a future to be asked for it.
+    /// Looks into the store. LookupOutcome is there is there at once, without a future to be asked for it.
     pub(super) fn look(self: &Arc<Self>, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
         let alone = self.apart.is(&wanted.key, now);
         // Of what is never shared nothing is kept.
         let held = if alone { None } else { self.ports.store.get(&wanted.key) };
         let mut spare = None;
         if let Some(stored) = &held {
-            let answer = Arc::clone(&stored.answer);
-            let resting = stored.trouble.filter(|trouble| trouble.pauses(now.into_std()));
+            let answer = Arc::clone(&stored.response);
+            let resting = stored.backoff.filter(|trouble| trouble.pauses(now.into_std()));
             let lifetime = answer.lifetime(wanted);
-            let age = now.into_std().saturating_duration_since(stored.kept.arrived);
+            let age = now.into_std().saturating_duration_since(stored.times.arrived);
             let found = |cache, what| {
                 let now = now.into_std();
-                Looked::Found(Found {
-                    what,
-                    course: Arc::new(LookupTiming {
+                Looked::Found(LookupResult {
+                    outcome: what,
+                    timing: Arc::new(LookupTiming {
                         began: now,
                         ended: now,
                         cache,
@@ -221,34 +226,40 @@ impl Lookup {
                     }),
                 })
             };
-            match freshness(&stored.kept, &lifetime, now.into_std()) {
+            match freshness(&stored.times, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
-                    if is_due(&stored.kept, &lifetime, left) && resting.is_none() {
-                        drop(self.fly(wanted, now, trace.below(), true));
+                    if is_due(&stored.times, &lifetime, left) && resting.is_none() {
+                        drop(self.fly(wanted, now, trace.child(), true));
                     }
-                    let early = early(&stored.kept, &lifetime);
-                    return found(Cache::Hit, What::Fresh(answer, left, Some(early)));
+                    let early = early(&stored.times, &lifetime);
+                    return found(Cache::Hit, LookupOutcome::Fresh(answer, left, Some(early)));
                 }
                 Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
-                    return found(Cache::Stale, What::Stale(answer, trouble.reason));
+                    return found(Cache::Stale, LookupOutcome::Stale(answer, trouble.reason));
                 }
                 Freshness::Revalidate => {
                     // The seat is given up at once; the flight goes on.
-                    drop(self.fly(wanted, now, trace.below(), true));
-                    return found(Cache::Stale, What::Stale(answer, Reason::Revalidating));
+                    drop(self.fly(wanted, now, trace.child(), true));
+                    return found(Cache::Stale, LookupOutcome::Stale(answer, Reason::Revalidating));
                 }
                 Freshness::IfError => spare = Some((answer, age)),
                 Freshness::Expired => {}
             }
         }
-        let alone = alone || held.is_some_and(|stored| !stored.answer.is_shareable());
+        let alone = alone || held.is_some_and(|stored| !stored.response.is_shareable());
         Looked::ToAsk(Since { now, alone, spare })
     }
 
     /// Asks for what a look did not find.
-    async fn ask(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Since, page_deadline: Instant, trace: &Trace) -> Found {
+    async fn ask(
+        self: &Arc<Self>,
+        wanted: &Arc<Fetch>,
+        since: Since,
+        page_deadline: Instant,
+        trace: &Trace,
+    ) -> LookupResult {
         let Since { now, alone, spare } = since;
-        let trace = &trace.below();
+        let trace = &trace.child();
         let own_deadline = now + wanted.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
@@ -263,16 +274,19 @@ impl Lookup {
         let asked = if joined { Cache::Joined } else { Cache::Miss };
         let (what, cache, age) = match (result, spare) {
             // It is as old as what was purged, and no cache downstream may keep it.
-            (Ok((answer, true)), _) => (What::Stale(answer, Reason::Revalidating), asked, None),
+            (Ok((answer, true)), _) => (LookupOutcome::Stale(answer, Reason::Revalidating), asked, None),
             (Ok((answer, false)), _) => {
                 let fresh_for = answer.lifetime(wanted).fresh;
-                (What::Fresh(answer, fresh_for, None), asked, None)
+                (LookupOutcome::Fresh(answer, fresh_for, None), asked, None)
             }
-            (Err(reason), Some((answer, age))) => (What::Stale(answer, reason), Cache::Stale, Some(age)),
-            (Err(reason), None) => (What::Nothing(reason), asked, None),
+            (Err(reason), Some((answer, age))) => (LookupOutcome::Stale(answer, reason), Cache::Stale, Some(age)),
+            (Err(reason), None) => (LookupOutcome::Unavailable(reason), asked, None),
         };
         let (began, ended) = (now.into_std(), Instant::now().into_std());
-        Found { what, course: Arc::new(LookupTiming { began, ended, cache, age, sent, span: Some(trace.span()) }) }
+        LookupResult {
+            outcome: what,
+            timing: Arc::new(LookupTiming { began, ended, cache, age, sent, span: Some(trace.span()) }),
+        }
     }
 
     /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
@@ -309,11 +323,11 @@ impl Lookup {
                 // A flight may have landed between the look into the store and this one's start.
                 match lookup.ports.store.get(&wanted.key) {
                     Some(stored)
-                        if stored.kept.arrived > since.into_std()
-                            && stored.kept.softened.is_none()
-                            && stored.answer.is_shareable() =>
+                        if stored.times.arrived > since.into_std()
+                            && stored.times.softened.is_none()
+                            && stored.response.is_shareable() =>
                     {
-                        Ok(Brought { answer: stored.answer, purged: false, sent: None })
+                        Ok(Brought { answer: stored.response, purged: false, sent: None })
                     }
                     _ => lookup.fetch(&wanted, &trace, ahead).await,
                 }
@@ -327,13 +341,13 @@ impl Lookup {
         let under_way = self.purges.begin();
         let stored = self.ports.store.get(&wanted.key);
         let stored = stored.as_ref();
-        let held_answer = stored.map(|stored| &stored.answer).filter(|answer| answer.validation.is_some());
+        let held_answer = stored.map(|stored| &stored.response).filter(|answer| answer.validation.is_some());
         let fetching =
             Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer, ahead };
         let (outcome, sent) = fetching.run().await;
         let sent = Arc::new(sent);
         // A tag that a 304 took off was there when a purge of it came.
-        let before = stored.into_iter().flat_map(|stored| &stored.answer.tags);
+        let before = stored.into_iter().flat_map(|stored| &stored.response.tags);
         let tags = before.chain([&wanted.service]);
         match outcome {
             Ok(answer) => {
@@ -354,11 +368,11 @@ impl Lookup {
         let (store, now) = (&self.ports.store, Instant::now());
         let useful = answer.lifetime(wanted).useful();
         if !useful.is_zero() {
-            let stored = Stored {
-                answer: Arc::clone(answer),
-                kept: EntryTimes::since(now.into_std(), (self.ports.chance)()),
-                trouble: None,
-                service: Arc::clone(&wanted.service),
+            let stored = StoredResponse {
+                response: Arc::clone(answer),
+                times: EntryTimes::since(now.into_std(), (self.ports.chance)()),
+                backoff: None,
+                nanoservice: Arc::clone(&wanted.service),
             };
             self.apart.forget(&wanted.key);
             store.put(&wanted.key, stored, useful);
@@ -380,12 +394,12 @@ impl Lookup {
     }
 
     /// Notes that refreshing an answer failed, so that it is left alone for a while.
-    fn note_trouble(&self, wanted: &Fetch, failed: &Stored, reason: Reason) {
+    fn note_trouble(&self, wanted: &Fetch, failed: &StoredResponse, reason: Reason) {
         let (now, chance) = (Instant::now().into_std(), (self.ports.chance)());
         self.ports.store.change(&wanted.key, &mut |stored| {
             // Another one may have come in meanwhile.
-            if stored.kept.arrived == failed.kept.arrived {
-                stored.trouble = Some(RefreshBackoff::after(stored.trouble, reason, now, chance));
+            if stored.times.arrived == failed.times.arrived {
+                stored.backoff = Some(RefreshBackoff::after(stored.backoff, reason, now, chance));
             }
         });
     }

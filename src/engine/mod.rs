@@ -33,10 +33,10 @@ pub mod statistics;
 
 pub use compose::{CacheHit, Compositor, Served};
 pub use live::{Live, Snapshot};
-pub use lookup::{Found, What};
-pub use page::{Page, PageRequest, TooLarge};
+pub use lookup::{LookupOutcome, LookupResult};
+pub use page::{Page, PageRequest, PageTooLarge};
 pub use page_cache::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 pub use port::Ports;
-pub use purge::{Manner, Purge};
+pub use purge::{Purge, PurgeMode};
 pub use statistics::Statistics;
 pub use trace::Trace;

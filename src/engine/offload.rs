@@ -15,7 +15,7 @@ fn cores() -> usize {
 }
 
 /// Does some work in its turn, and waits for it. `None`: it panicked.
-pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     // Nobody closes it. Its place is taken until it is done, be it that nobody waits any more.
     let place = WANTED.acquire().await.ok()?;
     spawn_blocking(move || in_place(place, work)).await.ok()
@@ -23,16 +23,16 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 
 /// A place for work that nobody waits for, where there is one just now.
 #[must_use]
-pub fn spare() -> Option<Spare> {
-    SPARE.try_acquire().ok().map(Spare)
+pub fn try_background() -> Option<BackgroundPermit> {
+    SPARE.try_acquire().ok().map(BackgroundPermit)
 }
 
 /// A place for work that nobody waits for.
-pub struct Spare(SemaphorePermit<'static>);
+pub struct BackgroundPermit(SemaphorePermit<'static>);
 
-impl Spare {
+impl BackgroundPermit {
     /// Does it.
-    pub fn work(self, work: impl FnOnce() + Send + 'static) {
+    pub fn run(self, work: impl FnOnce() + Send + 'static) {
         spawn_blocking(move || in_place(self.0, work));
     }
 }

@@ -71,7 +71,7 @@ impl Page {
 /// A page has more bytes than it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the page has more than {0} bytes")]
-pub struct TooLarge(pub(super) u64);
+pub struct PageTooLarge(pub(super) u64);
 
 /// What became of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,7 +110,7 @@ impl PartOutcome {
 
 /// Pages that were sent of one that is kept.
 #[derive(Debug)]
-pub struct Repeats<'a> {
+pub struct CachedPageCounts<'a> {
     /// The pattern of its route.
     pub page: &'a str,
     /// How often it was sent.

@@ -11,7 +11,7 @@ use crate::page::response::outcome::Cache;
 use crate::page::response::parsed::ParsedResponse;
 
 use super::flush::{FlushDeadline, SchedulingDelay};
-use super::lookup::{Ahead, Looking, Lookup, What};
+use super::lookup::{Ahead, Looking, Lookup, LookupOutcome};
 use super::page::PageRequest;
 use super::page_cache::{CachedPage, PersonalisedPage, fits};
 
@@ -61,7 +61,7 @@ impl Personaliser<'_> {
     }
 }
 
-/// What was found does not fit into a gap, or came too late.
+/// LookupOutcome was found does not fit into a gap, or came too late.
 struct Unfit;
 
 /// Waits for what is being asked for: an answer that is as good as new and fits, and what the store did for it.
@@ -73,8 +73,8 @@ async fn found(looking: &mut Looking) -> Result<(Arc<ParsedResponse>, Cache), Un
             looking.as_ref().map_err(|_| Unfit)?
         }
     };
-    match &found.what {
-        What::Fresh(answer, ..) if fits(answer) => Ok((Arc::clone(answer), found.course.cache)),
-        What::Fresh(..) | What::Stale(..) | What::Nothing(_) => Err(Unfit),
+    match &found.outcome {
+        LookupOutcome::Fresh(answer, ..) if fits(answer) => Ok((Arc::clone(answer), found.timing.cache)),
+        LookupOutcome::Fresh(..) | LookupOutcome::Stale(..) | LookupOutcome::Unavailable(_) => Err(Unfit),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 use url::Url;
 
@@ -21,7 +21,7 @@ use crate::page::response::outcome::{Attempt, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::names::Name;
 
-use super::page::{Page, Repeats};
+use super::page::{CachedPageCounts, Page};
 
 /// The adapters that a compositor works with.
 #[derive(Clone)]
@@ -38,13 +38,17 @@ pub struct Ports {
     pub chance: fn() -> f64,
 }
 
-/// A `GET` as it is sent.
+/// A request as it is sent to an upstream.
 #[derive(Debug, Clone)]
 pub struct UpstreamRequest {
+    /// The method.
+    pub method: Method,
     /// The whole URL.
     pub url: Url,
     /// All headers but `Host` and those that show who asks.
     pub headers: HeaderMap,
+    /// The body; of a `GET` it is empty.
+    pub body: Bytes,
     /// Whom the request goes to. `None`: a layout named the URL, and the address that its name resolves
     /// to is checked before it is connected to.
     pub manifest: Option<Arc<Manifest>>,
@@ -65,27 +69,27 @@ pub struct UpstreamResponse {
 /// Asks nanoservices. Has no deadline of its own: dropping the future ends the request.
 pub trait Upstream: Send + Sync {
     /// Sends a request and returns the head of the answer.
-    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 }
 
 /// An answer that is kept.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredResponse {
     /// What was answered.
-    pub answer: Arc<ParsedResponse>,
+    pub response: Arc<ParsedResponse>,
     /// What happened to it since.
-    pub kept: EntryTimes,
+    pub times: EntryTimes,
     /// That refreshing it fails.
-    pub trouble: Option<RefreshBackoff>,
+    pub backoff: Option<RefreshBackoff>,
     /// Who answered; a purge by this name meets it.
-    pub service: Name,
+    pub nanoservice: Name,
 }
 
-impl Stored {
+impl StoredResponse {
     /// Whether a purge of this tag meets it.
     #[must_use]
     pub fn is_tagged(&self, tag: &str) -> bool {
-        *self.service == *tag || self.answer.tags.iter().any(|known| **known == *tag)
+        *self.nanoservice == *tag || self.response.tags.iter().any(|known| **known == *tag)
     }
 }
 
@@ -95,14 +99,14 @@ pub type ChangeListener = Box<dyn Fn(&Key) + Send + Sync>;
 /// Keeps answers, and decides nothing about how fresh they are.
 pub trait Store: Send + Sync {
     /// What is kept under a key.
-    fn get(&self, key: &Key) -> Option<Stored>;
+    fn get(&self, key: &Key) -> Option<StoredResponse>;
 
     /// Keeps something, which is of no use to anybody after `useful`.
-    fn put(&self, key: &Key, stored: Stored, useful: Duration);
+    fn put(&self, key: &Key, stored: StoredResponse, useful: Duration);
 
     /// Changes an answer that is kept, at one stroke; how long it is of use stays as it was. `false`
     /// where there is none.
-    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool;
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool;
 
     /// Forgets what is kept under a key. `false` where no answer is.
     fn remove(&self, key: &Key) -> bool;
@@ -130,22 +134,22 @@ pub trait Observer: Send + Sync {
     fn in_flight(&self, upstream: &str, began: bool);
 
     /// An endpoint was shut out, is probed, or is let in again.
-    fn circuit(&self, upstream: &str, circuit: Circuit);
+    fn circuit_changed(&self, upstream: &str, circuit: Circuit);
 
     /// A page was composed.
-    fn composed(&self, page: &Page);
+    fn page_composed(&self, page: &Page);
 
     /// A page that was kept was sent again.
-    fn composed_again(&self, again: &Repeats<'_>);
+    fn cached_page_served(&self, again: &CachedPageCounts<'_>);
 
     /// Whether each part of a page of this place in a trace is looked at. Then it is told by [`Observer::composed`].
-    fn follows(&self, _span: Span) -> bool {
+    fn needs_each_part(&self, _span: Span) -> bool {
         false
     }
 
     /// So many requests of readers were answered with this status, this long after they came; for a page they were
     /// some, by the pattern of its route.
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
+    fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
     /// A fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt);
@@ -156,10 +160,10 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
-    fn circuit(&self, _: &str, _: Circuit) {}
-    fn composed(&self, _: &Page) {}
-    fn composed_again(&self, _: &Repeats<'_>) {}
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
+    fn circuit_changed(&self, _: &str, _: Circuit) {}
+    fn page_composed(&self, _: &Page) {}
+    fn cached_page_served(&self, _: &CachedPageCounts<'_>) {}
+    fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(&self, _: &Fetch, _: Result<&ParsedResponse, &Failure>, _: &Attempt) {}
 }
 
@@ -171,24 +175,24 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.in_flight(upstream, began));
     }
 
-    fn circuit(&self, upstream: &str, circuit: Circuit) {
-        self.0.iter().for_each(|one| one.circuit(upstream, circuit));
+    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
+        self.0.iter().for_each(|one| one.circuit_changed(upstream, circuit));
     }
 
-    fn composed(&self, page: &Page) {
-        self.0.iter().for_each(|one| one.composed(page));
+    fn page_composed(&self, page: &Page) {
+        self.0.iter().for_each(|one| one.page_composed(page));
     }
 
-    fn composed_again(&self, again: &Repeats<'_>) {
-        self.0.iter().for_each(|one| one.composed_again(again));
+    fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
+        self.0.iter().for_each(|one| one.cached_page_served(again));
     }
 
-    fn follows(&self, span: Span) -> bool {
-        self.0.iter().any(|one| one.follows(span))
+    fn needs_each_part(&self, span: Span) -> bool {
+        self.0.iter().any(|one| one.needs_each_part(span))
     }
 
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
-        self.0.iter().for_each(|one| one.answered(page, status, took, times));
+    fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
+        self.0.iter().for_each(|one| one.responded(page, status, took, times));
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {

@@ -23,7 +23,7 @@ pub enum Purge {
 
 /// How to purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum PurgeMode {
     /// It is forgotten.
     Hard,
     /// It is stale from now on, and may be shown within its stale allowance.
@@ -60,7 +60,7 @@ impl Purges {
     }
 
     /// Purges, and says how many answers it met.
-    pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, manner: Manner) -> usize {
+    pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, manner: PurgeMode) -> usize {
         // First the note, then the store: what a fetch keeps in between is met there.
         self.note(purge);
         let mut keys: Vec<Key> = match purge {
@@ -75,9 +75,9 @@ impl Purges {
         }
         let now = Instant::now().into_std();
         let purged = keys.iter().filter(|key| match manner {
-            Manner::Hard => store.remove(key),
-            Manner::Soft => store.change(key, &mut |stored| {
-                stored.kept.softened.get_or_insert(now);
+            PurgeMode::Hard => store.remove(key),
+            PurgeMode::Soft => store.change(key, &mut |stored| {
+                stored.times.softened.get_or_insert(now);
             }),
         });
         purged.count()

@@ -21,7 +21,7 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::page::{Page, PartOutcome, Repeats};
+use super::page::{CachedPageCounts, Page, PartOutcome};
 use super::port::{Clock, Observer};
 
 /// A minute is looked at, in so many pieces, of which the oldest goes as a new one begins.
@@ -507,14 +507,14 @@ fn share(count: u64, of: u64) -> f64 {
 impl Observer for Statistics {
     fn in_flight(&self, _: &str, _: bool) {}
 
-    fn circuit(&self, upstream: &str, circuit: Circuit) {
+    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
         let mut known = self.known();
         if known.circuits.len() < MANY || known.circuits.contains_key(upstream) {
             known.circuits.insert(upstream.to_owned(), circuit);
         }
     }
 
-    fn composed(&self, page: &Page) {
+    fn page_composed(&self, page: &Page) {
         let (piece, _) = self.now();
         let pattern = page.plan.visit.pattern.as_str();
         let mut known = self.known();
@@ -533,7 +533,7 @@ impl Observer for Statistics {
         }
     }
 
-    fn composed_again(&self, again: &Repeats<'_>) {
+    fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
         let (piece, _) = self.now();
         let mut known = self.known();
         if let Some(window) = known.pages.get_mut(again.page) {
@@ -546,7 +546,7 @@ impl Observer for Statistics {
         }
     }
 
-    fn answered(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
+    fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         let Some(page) = page else { return };
         let (piece, _) = self.now();
         let mut requests = lock(&self.requests[mine()]);
@@ -604,10 +604,10 @@ mod tests {
     async fn a_minute_is_counted_and_then_forgotten() {
         let board = Statistics::new(Arc::new(Epoch));
         for ms in 1..=100 {
-            board.answered(Some("/"), StatusCode::OK, Duration::from_millis(ms), 1);
+            board.responded(Some("/"), StatusCode::OK, Duration::from_millis(ms), 1);
         }
-        board.answered(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50), 1);
-        board.answered(None, StatusCode::NOT_FOUND, Duration::from_millis(50), 1);
+        board.responded(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50), 1);
+        board.responded(None, StatusCode::NOT_FOUND, Duration::from_millis(50), 1);
         advance(Duration::from_secs(10)).await;
         let seen = board.page("/");
         assert!((seen.per_second - 10.1).abs() < 0.01, "{seen:?}");
@@ -626,7 +626,7 @@ mod tests {
     async fn threads_count_together() {
         let board = Arc::new(Statistics::new(Arc::new(Epoch)));
         let count =
-            |board: Arc<Statistics>| move || board.answered(Some("/"), StatusCode::OK, Duration::from_millis(1), 1);
+            |board: Arc<Statistics>| move || board.responded(Some("/"), StatusCode::OK, Duration::from_millis(1), 1);
         for _ in 0..20 {
             std::thread::spawn(count(Arc::clone(&board))).join().expect("it counts");
         }

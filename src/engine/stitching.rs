@@ -14,7 +14,7 @@ use crate::page::output::stitch::{Stitcher, gathered, stitch};
 use crate::page::output::verdict::{Verdict, verdict};
 
 use super::fanout::FanOut;
-use super::page::{Page, TooLarge};
+use super::page::{Page, PageTooLarge};
 use super::trace::Trace;
 
 /// Waits for all that a page asks for.
@@ -31,7 +31,7 @@ pub(super) fn finish(fan_out: FanOut, trace: &Trace) -> Page {
     let mut verdict = verdict(&plan, &outcomes);
     let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
     if length(&chunks) as u64 > plan.max_bytes {
-        tracing::error!(%trace, page = plan.visit.pattern, "{}", TooLarge(plan.max_bytes));
+        tracing::error!(%trace, page = plan.visit.pattern, "{}", PageTooLarge(plan.max_bytes));
         (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
     }
     let now = Instant::now().into_std();
@@ -51,7 +51,7 @@ pub(super) fn stream(
     fan_out: FanOut,
     trace: Trace,
     done: impl FnOnce(Page) + Send + 'static,
-) -> BoxStream<'static, Result<Bytes, TooLarge>> {
+) -> BoxStream<'static, Result<Bytes, PageTooLarge>> {
     // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
     let salt = RandomState::new().hash_one(trace.to_string());
     let stitcher = Stitcher::streaming(fan_out.plan(), salt);
@@ -79,7 +79,7 @@ pub(super) fn stream(
         *sent = sent.saturating_add(chunk.len() as u64);
         let too_large = *sent > most;
         futures::future::ready(
-            (before <= most).then(|| if too_large { Err(TooLarge(most)) } else { Ok(chunk.bytes()) }),
+            (before <= most).then(|| if too_large { Err(PageTooLarge(most)) } else { Ok(chunk.bytes()) }),
         )
     })
     // Compression asks once more after the end.

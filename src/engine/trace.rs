@@ -36,14 +36,14 @@ impl Trace {
     }
 
     /// A place below this one.
-    pub(super) fn below(&self) -> Self {
+    pub(super) fn child(&self) -> Self {
         let span = Span { id: fastrand::u64(1..), parent: Some(self.span.id), ..self.span };
         Self { span, state: self.state.clone() }
     }
 
     /// The trace that a request belongs to, where whoever sent it can be believed.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let parent = headers.get(PARENT)?.to_str().ok()?;
         let mut fields = parent.split('-');
         let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
@@ -65,7 +65,7 @@ impl Trace {
 
     /// Its number, in 32 hexadecimal digits.
     #[must_use]
-    pub fn number(&self) -> [u8; 32] {
+    pub fn id(&self) -> [u8; 32] {
         let mut text = [0; 32];
         hexadecimal(&self.span.trace.to_be_bytes(), &mut text);
         text
@@ -75,7 +75,7 @@ impl Trace {
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let Span { id, sampled, .. } = self.span;
         let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        parent[3..35].copy_from_slice(&self.number());
+        parent[3..35].copy_from_slice(&self.id());
         hexadecimal(&id.to_be_bytes(), &mut parent[36..52]);
         hexadecimal(&[u8::from(sampled)], &mut parent[53..]);
         let parent = HeaderValue::from_bytes(&parent).ok().map(|parent| (PARENT, parent));
@@ -92,7 +92,7 @@ impl Default for Trace {
 
 impl std::fmt::Display for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(std::str::from_utf8(&self.number()).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&self.id()).unwrap_or_default())
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(PARENT, parent.parse().expect("a value"));
         headers.insert(STATE, HeaderValue::from_static(state));
-        Trace::of(&headers)
+        Trace::from_headers(&headers)
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
         assert!(parent.starts_with(&format!("00-{ID}-")) && parent.ends_with("-00"), "{parent}");
         assert!(!parent.contains("00f067aa0ba902b7"));
         assert_eq!(trace.span().parent, Some(0x00f0_67aa_0ba9_02b7));
-        let below = trace.below().span();
+        let below = trace.child().span();
         assert_eq!(below.parent, Some(trace.span().id));
         assert!(below.id != trace.span().id && !below.sampled);
         assert_eq!(sent[STATE], "a=1,b=2");

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http::HeaderMap;
 use pasteup::engine::port::UpstreamRequest;
-use pasteup::engine::{Manner, Served};
+use pasteup::engine::{PurgeMode, Served};
 use pasteup::page::visit::context::Reader;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -80,7 +80,7 @@ async fn a_purge_during_the_stitching_is_not_outlived() {
         asked(&site).await;
     }
     site.becomes("a", html_kept("new", "max-age=60"));
-    for manner in [Manner::Hard, Manner::Soft] {
+    for manner in [PurgeMode::Hard, PurgeMode::Soft] {
         assert!(asked(&site).await.1);
         assert_eq!(site.purge(&["a"], manner), 1);
         assert_eq!(asked(&site).await, ("<p>a</p>new<p>b</p>B".to_owned(), false));
@@ -121,7 +121,7 @@ async fn what_lies_between_personal_parts_is_kept_for_all_readers() {
     assert_eq!((site.calls("a"), site.calls("own")), (1, 5));
     // With a part that is for all it goes.
     site.becomes("a", html_kept("AA", "max-age=60"));
-    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
     assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed));
     assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed), "it came in just now");
     assert_eq!(asked_by(&site, "2").await, (page("2").replace('A', "AA"), Way::Open));
@@ -345,7 +345,7 @@ proptest! {
                     Step::Pause(ms) => sleep(Duration::from_millis(ms)).await,
                     Step::Change(which) => _ = versions[usize::from(which)].fetch_add(1, Ordering::Relaxed),
                     Step::Purge(which, soft) => {
-                        let manner = if soft { Manner::Soft } else { Manner::Hard };
+                        let manner = if soft { PurgeMode::Soft } else { PurgeMode::Hard };
                         let tag = NAMES[usize::from(which)];
                         assert_eq!(plain.purge(&[tag], manner), kept.purge(&[tag], manner));
                     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::engine::Manner;
+use pasteup::engine::PurgeMode;
 use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ async fn answers_go_by_any_of_their_keys_and_by_their_services_name() {
             .start();
         let purge = async |tags: &[&str]| {
             site.get("/").await;
-            site.purge(tags, Manner::Hard)
+            site.purge(tags, PurgeMode::Hard)
         };
         assert_eq!(purge(&["article-8"]).await, 0);
         assert_eq!(purge(&["article-7"]).await, 1, "{header}");
@@ -49,7 +49,7 @@ async fn a_soft_purge_keeps_each_answers_allowance() {
         .start();
     site.get("/").await;
     advance(s(5)).await;
-    assert_eq!(site.purge(&["a"], Manner::Soft), 1);
+    assert_eq!(site.purge(&["a"], PurgeMode::Soft), 1);
     site.becomes("a", fails(Reason::Connect));
     let page = site.get("/").await;
     assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Revalidating))));
@@ -62,7 +62,7 @@ async fn a_soft_purge_keeps_each_answers_allowance() {
 
 #[tokio::test(start_paused = true)]
 async fn a_purge_during_a_fetch_keeps_the_old_body_out() {
-    for manner in [Manner::Hard, Manner::Soft] {
+    for manner in [PurgeMode::Hard, PurgeMode::Soft] {
         let site = TestCompositor::new()
             .front("<fragment name=a ttl=10m />")
             .fragment(
@@ -91,7 +91,7 @@ async fn what_a_purge_met_midway_is_kept_nowhere_downstream() {
         .start();
     let purge = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        site.purge(&["a"], Manner::Hard)
+        site.purge(&["a"], PurgeMode::Hard)
     };
     let (page, _) = futures::join!(site.get("/"), purge);
     assert_eq!((page.html().as_str(), page.header("cache-control"), page.header("etag")), ("old", "no-store", ""));
@@ -105,7 +105,7 @@ async fn a_purge_midway_is_no_stampede() {
         .start();
     let purge = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        site.purge(&["a"], Manner::Hard)
+        site.purge(&["a"], PurgeMode::Hard)
     };
     let (pages, _) = futures::join!(futures::future::join_all((0..40).map(|_| site.get("/"))), purge);
     assert!(pages.iter().all(|page| matches!(page.html().as_str(), "1" | "2")));
@@ -122,7 +122,7 @@ async fn a_key_that_a_304_takes_off_still_purges_while_it_is_under_way() {
     let unchanged = answers(304, &[("cache-control", "max-age=600"), ("surrogate-key", "y")], "");
     site.becomes("a", after(Duration::from_millis(100), unchanged));
     site.get("/").await;
-    assert_eq!(site.purge(&["x"], Manner::Hard), 1);
+    assert_eq!(site.purge(&["x"], PurgeMode::Hard), 1);
     site.becomes("a", html("new"));
     site.drain().await;
     assert_eq!(site.get("/").await.html(), "new");
@@ -138,7 +138,7 @@ async fn a_failing_refresh_does_not_bring_back_what_was_purged_meanwhile() {
     advance(s(601)).await;
     site.becomes("a", after(Duration::from_millis(100), fails(Reason::Connect)));
     site.get("/").await;
-    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
     site.drain().await;
     assert_eq!(site.get("/").await.html(), "no");
 }
@@ -151,7 +151,7 @@ async fn another_tags_purge_does_not_keep_a_fetch_out() {
         .start();
     let purge = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        site.purge(&["b"], Manner::Hard)
+        site.purge(&["b"], PurgeMode::Hard)
     };
     futures::join!(site.get("/"), purge);
     assert_eq!(site.get("/").await.html(), "1");
@@ -165,8 +165,8 @@ async fn at_most_64_keys_of_an_answer_count() {
         .fragment("a", answers(200, &[HTML, KEPT, ("surrogate-key", &keys.join(" "))], "a"))
         .start();
     site.get("/").await;
-    assert_eq!(site.purge(&["k64"], Manner::Hard), 0);
-    assert_eq!(site.purge(&["k63"], Manner::Hard), 1);
+    assert_eq!(site.purge(&["k64"], PurgeMode::Hard), 0);
+    assert_eq!(site.purge(&["k63"], PurgeMode::Hard), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +178,7 @@ async fn a_purge_ends_a_negative_answer_too() {
     assert_eq!(site.get("/").await.html(), "none");
     site.becomes("a", html_kept("there", "max-age=5"));
     assert_eq!(site.get("/").await.html(), "none");
-    assert_eq!(site.purge(&["a"], Manner::Hard), 1);
+    assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
     assert_eq!(site.get("/").await.html(), "there");
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::edge::store::memory::MemoryStore;
-use pasteup::engine::port::{Store, Stored};
+use pasteup::engine::port::{Store, StoredResponse};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::EntryTimes;
@@ -35,16 +35,16 @@ fn fetch() -> Arc<Fetch> {
     )
 }
 
-fn stored(bytes: usize, tags: &str) -> Stored {
+fn stored(bytes: usize, tags: &str) -> StoredResponse {
     let mut headers = HeaderMap::new();
     headers.insert("surrogate-key", tags.parse().unwrap());
     let content = Content::Fragment(Bytes::from(vec![b'x'; bytes]).into());
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
-    Stored {
-        answer: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
-        kept: EntryTimes::since(Instant::now(), 0.0),
-        trouble: None,
-        service: Name::from("a"),
+    StoredResponse {
+        response: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
+        times: EntryTimes::since(Instant::now(), 0.0),
+        backoff: None,
+        nanoservice: Name::from("a"),
     }
 }
 
@@ -93,7 +93,7 @@ fn an_answer_that_is_replaced_leaves_its_old_tags() {
     let store = MemoryStore::new(1 << 20);
     store.put(&key(1), stored(10, "old both"), MINUTE);
     store.put(&key(1), stored(10, "both new"), MINUTE);
-    assert!(store.change(&key(1), &mut |stored| stored.kept.softened = Some(Instant::now())));
+    assert!(store.change(&key(1), &mut |stored| stored.times.softened = Some(Instant::now())));
     let tagged = |tag| store.tagged(tag).len();
     store.usage();
     assert_eq!((tagged("old"), tagged("both"), tagged("new"), tagged("a")), (0, 1, 1, 1));

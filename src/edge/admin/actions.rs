@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Manner, Purge};
+use crate::engine::{Purge, PurgeMode};
 use crate::page::source::names::Name;
 
 use super::{Admin, refuse};
@@ -78,7 +78,7 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     if request.keys.len() > MAX_KEYS {
         return refuse(StatusCode::BAD_REQUEST, "too many keys: a purge takes at most 10000");
     }
-    let manner = if request.soft { Manner::Soft } else { Manner::Hard };
+    let manner = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
     let what = if request.all {
         Purge::All
     } else {

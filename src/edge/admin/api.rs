@@ -152,13 +152,13 @@ async fn cache(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> 
 
 async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
     let keys = query.0.into_iter().filter(|(name, _)| name == "key").map(|(_, key)| key.into());
-    Json(Count { count: admin.compositor.would_meet(&Purge::Tags(keys.collect())) }).into_response()
+    Json(Count { count: admin.compositor.count_matches(&Purge::Tags(keys.collect())) }).into_response()
 }
 
 /// Inspects the cache: up to `at_most` responses, and all nanoservices, whose name, key or tag contains a text.
 pub(super) fn inspect_cache(admin: &Admin, text: &str, at_most: usize) -> CacheInspection {
-    admin.compositor.tell();
-    let (entries, count) = admin.compositor.kept(text, at_most);
+    admin.compositor.flush_counters();
+    let (entries, count) = admin.compositor.cache_entries(text, at_most);
     let names = admin.statistics.services().into_iter().filter(|name| name.contains(text));
     let last_response = |fragment: Name| {
         let ServiceSeen { hits, keeping, .. } = admin.statistics.service(&fragment);
@@ -179,7 +179,7 @@ impl Fragment {
 
 /// All live pages, sorted by route.
 pub(super) fn pages(admin: &Admin) -> Vec<Page> {
-    admin.compositor.tell();
+    admin.compositor.flush_counters();
     let live = admin.live.now();
     let page = |template: &Template, route: String| Page {
         statistics: admin.statistics.page(&route),
@@ -206,7 +206,7 @@ fn named(template: &Template) -> BTreeSet<&str> {
 
 /// All nanoservices of the catalogue, and the hosts outside it that requests went to.
 pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
-    admin.compositor.tell();
+    admin.compositor.flush_counters();
     let live = admin.live.now();
     let circuits = admin.statistics.circuits();
     let mut used = Used::new();
@@ -272,6 +272,6 @@ fn fragment(
 
 /// The errors and changes since the start.
 pub(super) fn errors(admin: &Admin) -> Errors {
-    admin.compositor.tell();
+    admin.compositor.flush_counters();
     Errors { errors: admin.statistics.troubles(), changes: admin.statistics.marks() }
 }

@@ -67,7 +67,7 @@ impl Admin {
     async fn explain(&self, query: &[(String, String)]) -> Result<Option<Record>, String> {
         let live = self.live.now();
         match (self.read_query)(query, &live, self.compositor.now())? {
-            Some(request) => Ok(Some(self.compositor.examine(request).await.record())),
+            Some(request) => Ok(Some(self.compositor.preview(request).await.record())),
             None => Ok(None),
         }
     }
@@ -109,7 +109,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
-    admin.compositor.tell();
+    admin.compositor.flush_counters();
     let text = (admin.metrics)();
     let wanted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if wanted.contains("application/openmetrics-text") {

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::engine::page::{Page, PartOutcome, Repeats};
+use crate::engine::page::{CachedPageCounts, Page, PartOutcome};
 use crate::engine::port::Observer;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
@@ -177,7 +177,7 @@ impl Observer for Metrics {
         };
     }
 
-    fn circuit(&self, upstream: &str, circuit: Circuit) {
+    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
         let state = match circuit {
             Circuit::Closed => 0,
             Circuit::Open => 1,
@@ -186,7 +186,7 @@ impl Observer for Metrics {
         self.circuits.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() }).set(state);
     }
 
-    fn composed(&self, page: &Page) {
+    fn page_composed(&self, page: &Page) {
         let mut counters = self.counters();
         for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
             let Some(outcome) = outcome else { continue };
@@ -194,14 +194,14 @@ impl Observer for Metrics {
         }
     }
 
-    fn composed_again(&self, again: &Repeats<'_>) {
+    fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
         let mut counters = self.counters();
         for (PartOutcome { fragment, shown, reason, .. }, times) in again.parts {
             self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), *times);
         }
     }
 
-    fn answered(&self, _: Option<&str>, status: StatusCode, took: Duration, times: u64) {
+    fn responded(&self, _: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         let labels = ByStatus { http_response_status_code: status.as_u16() };
         let requests = self.requests.get_or_create(&labels);
         (0..times).for_each(|_| requests.observe(took.as_secs_f64()));

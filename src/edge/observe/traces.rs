@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{
 };
 use url::Url;
 
-use crate::engine::page::{Page, Repeats};
+use crate::engine::page::{CachedPageCounts, Page};
 use crate::engine::port::{Clock, Observer};
 use crate::page::output::record;
 use crate::page::policy::resilience::breaker::Circuit;
@@ -182,9 +182,9 @@ const fn is_trouble(reason: Reason) -> bool {
 
 impl Observer for Traces {
     fn in_flight(&self, _: &str, _: bool) {}
-    fn circuit(&self, _: &str, _: Circuit) {}
+    fn circuit_changed(&self, _: &str, _: Circuit) {}
 
-    fn composed(&self, page: &Page) {
+    fn page_composed(&self, page: &Page) {
         if !page.trace.span().sampled || !self.queue.has_room_for(page.outcomes.len() + 1) {
             return;
         }
@@ -201,13 +201,13 @@ impl Observer for Traces {
     }
 
     /// It was composed once, and that is in its trace: what is sent again asks nobody.
-    fn composed_again(&self, _: &Repeats<'_>) {}
+    fn cached_page_served(&self, _: &CachedPageCounts<'_>) {}
 
-    fn follows(&self, span: Span) -> bool {
+    fn needs_each_part(&self, span: Span) -> bool {
         span.sampled
     }
 
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
+    fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let is_asset = fetch.wants == Wants::Asset;

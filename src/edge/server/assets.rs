@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::engine::{Snapshot, Trace, What};
+use crate::engine::{LookupOutcome, Snapshot, Trace};
 use crate::page::policy::cache::validation::is_held;
 use crate::page::request::fetch::asset;
 use crate::page::response::parsed::{Content, ParsedResponse};
@@ -35,14 +35,14 @@ pub(super) async fn respond(
     let manifest = snapshot.site.service(name, version);
     let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
-    match pages.compositor.asset(fetch, trace).await.what {
-        What::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
-        What::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
-        What::Nothing(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
-        What::Nothing(Reason::Overloaded) => error(StatusCode::SERVICE_UNAVAILABLE, trace),
+    match pages.compositor.asset(fetch, trace).await.outcome {
+        LookupOutcome::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
+        LookupOutcome::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
+        LookupOutcome::Unavailable(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
+        LookupOutcome::Unavailable(Reason::Overloaded) => error(StatusCode::SERVICE_UNAVAILABLE, trace),
         // It is there, and is nothing that pages load.
-        What::Nothing(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
-        What::Nothing(_) => error(StatusCode::BAD_GATEWAY, trace),
+        LookupOutcome::Unavailable(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
+        LookupOutcome::Unavailable(_) => error(StatusCode::BAD_GATEWAY, trace),
     }
 }
 

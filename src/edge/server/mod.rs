@@ -110,7 +110,7 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response {
     let mut page = None;
     let mut response = pages.respond(&request, &snapshot, trusted, &trace, &mut page).await;
     sign(response.headers_mut(), &trace);
-    pages.observer.answered(page.as_deref(), response.status(), began.elapsed(), 1);
+    pages.observer.responded(page.as_deref(), response.status(), began.elapsed(), 1);
     response
 }
 
@@ -122,7 +122,7 @@ fn unsay(headers: &mut HeaderMap) {
 
 /// What every answer has.
 fn sign(headers: &mut HeaderMap, trace: &Trace) {
-    if let Ok(id) = HeaderValue::from_bytes(&trace.number()) {
+    if let Ok(id) = HeaderValue::from_bytes(&trace.id()) {
         headers.insert(REQUEST_ID, id);
     }
 }
@@ -131,7 +131,7 @@ fn sign(headers: &mut HeaderMap, trace: &Trace) {
 fn seen(request: &Parts, peer: Option<SocketAddr>, snapshot: &Snapshot) -> (bool, Trace) {
     let trusted = peer.is_some_and(|peer| snapshot.readers.trusts(peer.ip()));
     // Anybody could send a trace, and have its requests recorded.
-    (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::of).unwrap_or_default())
+    (trusted, Some(&request.headers).filter(|_| trusted).and_then(Trace::from_headers).unwrap_or_default())
 }
 
 /// A page that is kept, for who asks for it.
@@ -242,7 +242,7 @@ impl Pages {
                 http1::head(StatusCode::NOT_MODIFIED, &headers, None)
             }
         };
-        http1::write_field(&mut head, &REQUEST_ID, &trace.number());
+        http1::write_field(&mut head, &REQUEST_ID, &trace.id());
         Some(Either::Left((head, chunks.unwrap_or_default())))
     }
 
@@ -288,8 +288,8 @@ impl Pages {
         };
         let said = self.said(&whole, &coded, &snapshot, began);
         let known = there.etag && said.headers.get(ETAG).is_some_and(|tag| has(&request.headers, tag));
-        whole.sent(began);
-        whole.answered(known, began.elapsed());
+        whole.count_served(began);
+        whole.count_response(known, began.elapsed());
         Some(Hit::Whole(Whole {
             said,
             chunks: (!known).then(|| Chunks::held(Arc::clone(&coded.chunks), permit)),
@@ -299,9 +299,9 @@ impl Pages {
 
     /// What is said of a page that is kept.
     fn said(&self, page: &CachedPage, coded: &EncodedPage, snapshot: &Snapshot, now: Instant) -> Arc<ResponseHead> {
-        page.said(coded, now, |headers| {
+        page.head(coded, now, |headers| {
             headers.entry(CONTENT_TYPE).or_insert(HTML);
-            headers.extend(coded.form.map(|form| (CONTENT_ENCODING, coding::name(form))));
+            headers.extend(coded.encoding.map(|form| (CONTENT_ENCODING, coding::name(form))));
             let coded = self.compression.any().then(|| HeaderValue::from_static("accept-encoding"));
             for vary in coded.into_iter().chain(snapshot.readers.vary(&page.dimensions)) {
                 headers.append(VARY, vary);
@@ -420,9 +420,9 @@ impl Pages {
                 answered(StatusCode::OK, whole.headers(Instant::now()), body, held)
             }
             Served::Personalised(page) => {
-                dimensions.clone_from(&page.stitched.dimensions);
-                let mut headers = page.stitched.headers(Instant::now());
-                headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
+                dimensions.clone_from(&page.skeleton.dimensions);
+                let mut headers = page.skeleton.headers(Instant::now());
+                headers.extend(page.etag.clone().map(|tag| (ETAG, tag)));
                 answered(StatusCode::OK, headers, || Body::new(Chunks::held(page.chunks().into(), permit)), held)
             }
             Served::Whole(page) => {
@@ -468,7 +468,7 @@ impl Pages {
             Served::Personalised(page) => self.filled(&page, reader, coding, began, permit).await,
             begun => {
                 let response = self.begun(begun, reader, reads, part, permit);
-                self.observer.answered(Some(&pattern), response.status(), began.elapsed(), 1);
+                self.observer.responded(Some(&pattern), response.status(), began.elapsed(), 1);
                 self.compression.sent(response, reader.headers).await
             }
         };
@@ -486,8 +486,8 @@ impl Pages {
         permit: OwnedSemaphorePermit,
     ) -> Response {
         let said = |coded: &EncodedPage| {
-            let mut headers = self.said(&page.stitched, coded, reader.snapshot, Instant::now()).headers.clone();
-            headers.extend(page.tag.clone().map(|tag| (ETAG, tag)));
+            let mut headers = self.said(&page.skeleton, coded, reader.snapshot, Instant::now()).headers.clone();
+            headers.extend(page.etag.clone().map(|tag| (ETAG, tag)));
             headers
         };
         let answer = |headers: HeaderMap, chunks: Vec<Text>| {
@@ -495,10 +495,10 @@ impl Pages {
             *response.headers_mut() = headers;
             response
         };
-        let known = page.tag.as_ref().is_some_and(|tag| has(reader.headers, tag));
-        page.stitched.answered(known, began.elapsed());
+        let known = page.etag.as_ref().is_some_and(|tag| has(reader.headers, tag));
+        page.skeleton.count_response(known, began.elapsed());
         if known {
-            let mut headers = said(&page.stitched.plain);
+            let mut headers = said(&page.skeleton.plain);
             unsay(&mut headers);
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -509,7 +509,7 @@ impl Pages {
         {
             return answer(said(&coded), chunks);
         }
-        let plain = answer(said(&page.stitched.plain), page.chunks());
+        let plain = answer(said(&page.skeleton.plain), page.chunks());
         match reader.headers.contains_key(ACCEPT_ENCODING) {
             true => self.compression.sent(plain, reader.headers).await,
             false => plain,

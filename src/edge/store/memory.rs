@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use smallvec::SmallVec;
 
 use crate::engine::page_cache::{PageSlot, PageStore};
-use crate::engine::port::{ChangeListener, Store, Stored};
+use crate::engine::port::{ChangeListener, Store, StoredResponse};
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
@@ -42,7 +42,7 @@ pub struct MemoryStore {
 /// What takes up room: answers and pages share one budget, and go by one order.
 #[derive(Clone)]
 enum Held {
-    Answer(Stored),
+    Answer(StoredResponse),
     Page(Arc<PageSlot>),
 }
 
@@ -57,7 +57,7 @@ struct Entry {
 impl Entry {
     fn size(&self, key: &Key) -> usize {
         let answer = match &self.held {
-            Held::Answer(stored) => stored.answer.size() + INDEXED * (1 + stored.answer.tags.len()),
+            Held::Answer(stored) => stored.response.size() + INDEXED * (1 + stored.response.tags.len()),
             Held::Page(place) => place.size(),
         };
         key.as_bytes().len() + answer + OVERHEAD
@@ -142,7 +142,7 @@ fn tags(held: &Held) -> impl Iterator<Item = &Name> {
         // It goes with its parts.
         Held::Page(_) => None,
     };
-    stored.into_iter().flat_map(|stored| std::iter::once(&stored.service).chain(&stored.answer.tags))
+    stored.into_iter().flat_map(|stored| std::iter::once(&stored.nanoservice).chain(&stored.response.tags))
 }
 
 impl MemoryStore {
@@ -223,18 +223,18 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn get(&self, key: &Key) -> Option<Stored> {
+    fn get(&self, key: &Key) -> Option<StoredResponse> {
         match self.cache.get(key)?.held {
             Held::Answer(stored) => Some(stored),
             Held::Page(_) => None,
         }
     }
 
-    fn put(&self, key: &Key, stored: Stored, useful: Duration) {
+    fn put(&self, key: &Key, stored: StoredResponse, useful: Duration) {
         self.put_held(key, Held::Answer(stored), useful);
     }
 
-    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool {
         let _locked = self.lock(key);
         let Some(Entry { held: Held::Answer(mut stored), until, .. }) = self.cache.get(key) else { return false };
         change(&mut stored);

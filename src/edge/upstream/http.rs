@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::{HeaderMap, Method};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use tokio::io::AsyncBufReadExt as _;
@@ -88,8 +88,8 @@ impl HttpUpstream {
 }
 
 impl Upstream for HttpUpstream {
-    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let UpstreamRequest { url, mut headers, manifest, credentials } = request;
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+        let UpstreamRequest { method, url, mut headers, body, manifest, credentials } = request;
         let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),
@@ -102,8 +102,9 @@ impl Upstream for HttpUpstream {
         let sent = match client {
             Ok(client) => {
                 // Not by its builder, which copies headers one by one.
-                let mut request = reqwest::Request::new(Method::GET, url);
+                let mut request = reqwest::Request::new(method, url);
                 *request.headers_mut() = headers;
+                *request.body_mut() = Some(body.into());
                 client.execute(request)
             }
             // It is not asked without what shows who asks.

@@ -37,13 +37,13 @@ impl Tampered {
 }
 
 impl Upstream for Tampered {
-    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         let host = || request.url.host_str().map(str::to_owned);
         let name = request.manifest.as_ref().map(|manifest| manifest.name.to_string()).or_else(host);
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((delay, instead)) = name.and_then(|name| faults.get(&name).copied()) else {
             drop(faults);
-            return self.inner.get(request);
+            return self.inner.send(request);
         };
         drop(faults);
         let inner = Arc::clone(&self.inner);
@@ -53,7 +53,7 @@ impl Upstream for Tampered {
                 Some(status) => {
                     Ok(UpstreamResponse { status, headers: HeaderMap::new(), body: stream::empty().boxed() })
                 }
-                None => inner.get(request).await,
+                None => inner.send(request).await,
             }
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! A page that is kept as it was stitched: whole, or but for the gaps that each reader's own parts leave.
+//! A page that is kept as it was skeleton: whole, or but for the gaps that each reader's own parts leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -38,7 +38,7 @@ const SELDOM: u32 = 64;
 /// A page that is kept.
 #[derive(Debug)]
 pub struct CachedPage {
-    /// As it was stitched.
+    /// As it was skeleton.
     pub plain: Arc<EncodedPage>,
     /// Bytes that it takes in memory but for its forms.
     pub(super) bytes: usize,
@@ -132,20 +132,20 @@ pub(super) struct Hole {
 #[derive(Debug)]
 pub struct PersonalisedPage {
     /// What it was made from.
-    pub stitched: Arc<CachedPage>,
+    pub skeleton: Arc<CachedPage>,
     /// What fills each of its gaps.
-    pub filling: Vec<Text>,
+    pub hole_contents: Vec<Text>,
     /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
-    pub tag: Option<HeaderValue>,
+    pub etag: Option<HeaderValue>,
 }
 
 impl PersonalisedPage {
     /// Its bytes, in order, in few pieces.
     #[must_use]
     pub fn chunks(&self) -> Vec<Text> {
-        let mut chunks = Vec::with_capacity(self.stitched.plain.chunks.len() + self.filling.len());
-        let mut filling = self.filling.iter();
-        for span in self.stitched.spans() {
+        let mut chunks = Vec::with_capacity(self.skeleton.plain.chunks.len() + self.hole_contents.len());
+        let mut filling = self.hole_contents.iter();
+        for span in self.skeleton.spans() {
             chunks.extend_from_slice(span);
             chunks.extend(filling.next().cloned());
         }
@@ -168,7 +168,7 @@ fn plain(answer: &ParsedResponse) -> Option<&Text> {
 
 impl CachedPage {
     /// All that is said of it now, as it is sent. What is `added` is the same whoever asks.
-    pub fn said(&self, coded: &EncodedPage, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<ResponseHead> {
+    pub fn head(&self, coded: &EncodedPage, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<ResponseHead> {
         let state = match self.is_old(now) {
             true => State::Old,
             false => State::Fresh(self.headers.downstream.seconds(now)),
@@ -223,12 +223,12 @@ impl CachedPage {
     }
 
     /// It is sent once more, without any gap.
-    pub fn sent(&self, now: Instant) {
+    pub fn count_served(&self, now: Instant) {
         self.counted.sent(now, std::iter::empty());
     }
 
     /// Its head left, or that it is known already, this long after it was asked for.
-    pub fn answered(&self, known: bool, took: Duration) {
+    pub fn count_response(&self, known: bool, took: Duration) {
         self.counted.answered(known, took);
     }
 
@@ -254,7 +254,7 @@ impl CachedPage {
     }
 
     /// It could be filled, or not.
-    pub(in crate::engine) fn note(&self, filled: bool) {
+    pub(in crate::engine) fn record_attempt(&self, filled: bool) {
         if !filled {
             self.unfit.fetch_add(1, Ordering::Relaxed);
         } else if self.unfit.load(Ordering::Relaxed) > 0 {
@@ -283,7 +283,7 @@ impl CachedPage {
         let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
         let tag = (!self.is_old(began)).then(|| gaps.tag.filled(digests));
         self.counted.sent(began, gaps.all.iter().map(|gap| with[gap.filled_by].1));
-        Some(PersonalisedPage { stitched: Arc::clone(self), filling, tag })
+        Some(PersonalisedPage { skeleton: Arc::clone(self), hole_contents: filling, etag: tag })
     }
 
     /// The chunks between its gaps: one span more than there are gaps.
@@ -293,21 +293,21 @@ impl CachedPage {
         ends.scan(0, |from, to| Some(&self.plain.chunks[std::mem::replace(from, to)..to]))
     }
 
-    /// The page in a form, or as it was stitched, where the form is of no use. `None`: it is not there yet.
+    /// The page in a form, or as it was skeleton, where the form is of no use. `None`: it is not there yet.
     #[must_use]
-    pub fn form(&self, form: Encoding) -> Option<Arc<EncodedPage>> {
+    pub fn encoded(&self, form: Encoding) -> Option<Arc<EncodedPage>> {
         self.forms[form as usize].load_full()
     }
 
     /// Bytes that it takes in memory.
     pub(super) fn size(&self) -> usize {
         let forms = self.forms.iter().filter_map(ArcSwapOption::load_full);
-        self.bytes + forms.filter(|coded| coded.form.is_some()).map(|coded| coded.length()).sum::<usize>()
+        self.bytes + forms.filter(|coded| coded.encoding.is_some()).map(|coded| coded.length()).sum::<usize>()
     }
 
     /// Whether a form is to be made by who asks now, for the first time or once more.
     #[must_use]
-    pub fn begin(&self, form: Encoding, once_more: bool) -> bool {
+    pub fn claim_encoding(&self, form: Encoding, once_more: bool) -> bool {
         let bit = 1 << (2 * form as u8 + u8::from(once_more));
         self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }

@@ -22,14 +22,14 @@ pub enum Encoding {
 #[derive(Debug)]
 pub struct EncodedPage {
     /// `None`: as it was stitched.
-    pub form: Option<Encoding>,
+    pub encoding: Option<Encoding>,
     /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
     /// between them.
     pub chunks: Arc<[Text]>,
     /// For each of them a number that a form may want, to check the text by.
-    pub checks: Box<[u32]>,
+    pub checksums: Box<[u32]>,
     /// It was made in haste, and is to be made better.
-    pub is_first: bool,
+    pub is_provisional: bool,
     /// What was last said of it.
     pub(super) said: ArcSwapOption<ResponseHead>,
 }
@@ -37,18 +37,18 @@ pub struct EncodedPage {
 impl EncodedPage {
     pub(super) fn plain(chunks: Vec<Text>) -> Self {
         Self {
-            form: None,
+            encoding: None,
             chunks: chunks.into(),
-            checks: Box::default(),
-            is_first: false,
+            checksums: Box::default(),
+            is_provisional: false,
             said: ArcSwapOption::empty(),
         }
     }
 
     /// A page in a form: its chunks with their checks, and whether it is to be made better.
     #[must_use]
-    pub fn new(form: Encoding, chunks: Vec<Text>, checks: Vec<u32>, is_first: bool) -> Self {
-        Self { form: Some(form), checks: checks.into(), is_first, ..Self::plain(chunks) }
+    pub fn new(form: Encoding, chunks: Vec<Text>, checks: Vec<u32>, is_provisional: bool) -> Self {
+        Self { encoding: Some(form), checksums: checks.into(), is_provisional, ..Self::plain(chunks) }
     }
 
     /// How many bytes it has.

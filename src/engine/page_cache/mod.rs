@@ -165,9 +165,9 @@ impl PageCache {
             };
             // Then it is shown while a new one is fetched, unless that is known to fail.
             let Some(stored) = self.responses.get(&fetch.key) else { return };
-            let old = if stored.trouble.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
+            let old = if stored.backoff.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
             until = until.min(fresh_until + old);
-            held.push((fetch, answer, stored.trouble));
+            held.push((fetch, answer, stored.backoff));
             parts.push(Held { fetch: Arc::clone(fetch), due });
         }
         let due = parts.iter().map(|part| part.due).min();
@@ -221,7 +221,7 @@ impl PageCache {
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<ParsedResponse>, Option<RefreshBackoff>)| {
             self.responses.get(&fetch.key).is_some_and(|stored| {
-                Arc::ptr_eq(&stored.answer, answer) && stored.kept.softened.is_none() && stored.trouble == *trouble
+                Arc::ptr_eq(&stored.response, answer) && stored.times.softened.is_none() && stored.backoff == *trouble
             })
         };
         if held.iter().all(is_same) {
@@ -272,7 +272,7 @@ impl PageCache {
     }
 
     /// Tells how often pages were sent since the last time.
-    pub(super) fn tell(&self) {
+    pub(super) fn flush_counters(&self) {
         let all: Vec<_> = {
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|whole| whole.strong_count() > 0);

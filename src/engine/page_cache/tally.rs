@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use crate::engine::page::{Page, PartOutcome, Repeats};
+use crate::engine::page::{CachedPageCounts, Page, PartOutcome};
 use crate::engine::port::Observer;
 use crate::page::response::outcome::{Cache, Outcome};
 
@@ -133,13 +133,14 @@ impl Tally {
             each.map(|(cache, count)| (PartOutcome { cache: Some(cache), ..part.clone() }, take(count)))
         });
         let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
-        let again = Repeats { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
-        self.observer.composed_again(&again);
+        let again =
+            CachedPageCounts { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
+        self.observer.cached_page_served(&again);
         for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
             for (bucket, count) in counts.iter().enumerate() {
                 let times = u64::from(count.swap(0, Ordering::Relaxed));
                 if times > 0 {
-                    self.observer.answered(Some(&self.page), status, middle(bucket), times);
+                    self.observer.responded(Some(&self.page), status, middle(bucket), times);
                 }
             }
         }

@@ -60,7 +60,7 @@ impl Endpoint {
             (before, changed, breaker.circuit())
         });
         if before != after {
-            ports.observer.circuit(&self.upstream, after);
+            ports.observer.circuit_changed(&self.upstream, after);
             tracing::warn!(upstream = &*self.upstream, circuit = after.as_str(), "endpoint changed");
         }
         changed
@@ -147,7 +147,7 @@ impl Endpoints {
         request.url.clone_from(&wanted.targets[passage.seat.index].url);
         let left = wanted.deadline.saturating_duration_since(passage.began);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(units::milliseconds(left)));
-        let answer = self.ports.upstream.get(request);
+        let answer = self.ports.upstream.send(request);
         let index = passage.seat.index;
         let response = Asking(Some((answer, passage))).await?;
         wanted.tried().answered = Some(index);

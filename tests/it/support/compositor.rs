@@ -11,12 +11,12 @@ use futures::{FutureExt, StreamExt, stream};
 use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use pasteup::engine::page::{Page, PartOutcome, Repeats};
+use pasteup::engine::page::{CachedPageCounts, Page, PartOutcome};
 use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
-    ChangeListener, Clock, Observer, Store, Stored, Upstream, UpstreamRequest, UpstreamResponse,
+    ChangeListener, Clock, Observer, Store, StoredResponse, Upstream, UpstreamRequest, UpstreamResponse,
 };
-use pasteup::engine::{Compositor, Manner, PersonalisedPage, Ports, Purge, Served, Trace};
+use pasteup::engine::{Compositor, PersonalisedPage, Ports, Purge, PurgeMode, Served, Trace};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::policy::resilience::breaker::Circuit;
@@ -55,7 +55,7 @@ struct Services {
 }
 
 impl Upstream for Services {
-    fn get(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
+    fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         let host = request.url.host_str().unwrap().to_owned();
         *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
         self.requests.lock().unwrap().push(request.clone());
@@ -90,7 +90,7 @@ impl<T: Clone> Table<T> {
 /// Keeps everything, and tells of each answer that changes.
 #[derive(Default)]
 struct Everything {
-    answers: Table<Stored>,
+    answers: Table<StoredResponse>,
     pages: Table<Arc<PageSlot>>,
     listener: OnceLock<ChangeListener>,
 }
@@ -102,16 +102,16 @@ impl Everything {
 }
 
 impl Store for Everything {
-    fn get(&self, key: &Key) -> Option<Stored> {
+    fn get(&self, key: &Key) -> Option<StoredResponse> {
         self.answers.get(key)
     }
 
-    fn put(&self, key: &Key, stored: Stored, useful: Duration) {
+    fn put(&self, key: &Key, stored: StoredResponse, useful: Duration) {
         self.answers.put(key, stored, useful);
         self.changed(key);
     }
 
-    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut Stored)) -> bool {
+    fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool {
         let is_there = self.answers.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
         self.changed(key);
         is_there
@@ -163,7 +163,7 @@ impl Observer for Counts {
         *self.in_flight.lock().unwrap().entry(upstream.to_owned()).or_default() += if began { 1 } else { -1 };
     }
 
-    fn composed(&self, page: &Page) {
+    fn page_composed(&self, page: &Page) {
         let mut parts = self.parts.lock().unwrap();
         for (hole, outcome) in page.outcomes.iter().enumerate() {
             if let Some(outcome) = outcome {
@@ -172,15 +172,15 @@ impl Observer for Counts {
         }
     }
 
-    fn composed_again(&self, again: &Repeats<'_>) {
+    fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
         let mut parts = self.parts.lock().unwrap();
         for (part, times) in again.parts {
             *parts.entry(part.clone()).or_default() += times;
         }
     }
 
-    fn circuit(&self, _: &str, _: Circuit) {}
-    fn answered(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
+    fn circuit_changed(&self, _: &str, _: Circuit) {}
+    fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(
         &self,
         _: &Fetch,
@@ -326,9 +326,9 @@ impl TestCompositor {
             Served::Cached(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
             Served::Personalised(filled) => {
                 let bytes = concat(&filled.chunks()).into();
-                let PersonalisedPage { stitched, tag, .. } = filled;
-                let mut headers = stitched.headers(now());
-                headers.extend(tag.map(|tag| (ETAG, tag)));
+                let PersonalisedPage { skeleton, etag, .. } = filled;
+                let mut headers = skeleton.headers(now());
+                headers.extend(etag.map(|tag| (ETAG, tag)));
                 (headers, bytes, Way::Open)
             }
             Served::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), Way::Composed),
@@ -381,17 +381,17 @@ impl TestCompositor {
 
     /// What became of parts of pages that were sent, and how often.
     pub(crate) fn parts(&self) -> HashMap<PartOutcome, u64> {
-        self.engine.as_ref().expect("start comes first").0.tell();
+        self.engine.as_ref().expect("start comes first").0.flush_counters();
         self.counts.parts.lock().unwrap().clone()
     }
 
     /// Fetches that are in the air.
     pub(crate) fn flights(&self) -> usize {
-        self.engine.as_ref().expect("start comes first").0.flights()
+        self.engine.as_ref().expect("start comes first").0.fetches_in_flight()
     }
 
     /// Purges, and says how many answers it met.
-    pub(crate) fn purge(&self, tags: &[&str], manner: Manner) -> usize {
+    pub(crate) fn purge(&self, tags: &[&str], manner: PurgeMode) -> usize {
         let tags = tags.iter().map(|tag| Name::from(*tag)).collect();
         self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), manner)
     }

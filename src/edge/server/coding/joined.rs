@@ -43,13 +43,13 @@ fn span_of(text: &[u8], form: Encoding, worth: Worth) -> Option<(Text, u32)> {
 /// A page in a form, from its spans. `None`: they cannot be joined, or too much of it is to be compressed for this one
 /// reader.
 pub(super) fn joined(page: &PersonalisedPage, spans: &EncodedPage) -> Option<Vec<Text>> {
-    let all = || page.stitched.spans().zip(&*spans.chunks).zip(&spans.checks);
+    let all = || page.skeleton.spans().zip(&*spans.chunks).zip(&spans.checksums);
     let once = all().filter(|((_, span), _)| span.is_empty()).map(|((text, _), _)| length(text)).sum::<usize>();
-    if once + length(&page.filling) > MOST {
+    if once + length(&page.hole_contents) > MOST {
         return None;
     }
-    let mut joiner = Joiner::new(spans.form?);
-    let mut filling = page.filling.iter();
+    let mut joiner = Joiner::new(spans.encoding?);
+    let mut filling = page.hole_contents.iter();
     for ((text, span), check) in all() {
         match span.is_empty() {
             true => joiner.add(text),

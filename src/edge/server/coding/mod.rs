@@ -168,26 +168,26 @@ pub(super) fn filled(
     accepted: &HeaderMap,
     offered: Compression,
 ) -> Option<(Arc<EncodedPage>, Vec<Text>)> {
-    let spans = form(compositor, &page.stitched, joinable(negotiated, accepted, offered)?)?;
+    let spans = form(compositor, &page.skeleton, joinable(negotiated, accepted, offered)?)?;
     let chunks = joined::joined(page, &spans)?;
     Some((spans, chunks))
 }
 
 /// A page in a form, of one with gaps its spans. `None`: it is being made.
 pub(super) fn form(compositor: &Compositor, page: &Arc<CachedPage>, form: Encoding) -> Option<Arc<EncodedPage>> {
-    let there = page.form(form);
+    let there = page.encoded(form);
     match &there {
-        Some(made) if !made.is_first => return there,
+        Some(made) if !made.is_provisional => return there,
         None if page.plain.length() <= MOST => {
-            let make = || compositor.keep_form(page, form, made(page, form, Worth::Once));
-            return page.begin(form, false).then(make);
+            let make = || compositor.store_encoding(page, form, made(page, form, Worth::Once));
+            return page.claim_encoding(form, false).then(make);
         }
         _ => {}
     }
-    if let Some(place) = offload::spare().filter(|_| page.begin(form, true)) {
+    if let Some(place) = offload::try_background().filter(|_| page.claim_encoding(form, true)) {
         let (compositor, page) = (compositor.clone(), Arc::clone(page));
-        place.work(move || {
-            compositor.keep_form(&page, form, made(&page, form, Worth::Kept));
+        place.run(move || {
+            compositor.store_encoding(&page, form, made(&page, form, Worth::Kept));
         });
     }
     there
