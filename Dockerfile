@@ -1,17 +1,17 @@
-# One image for each program, and nothing in it but the program and the root certificates.
+# One image per program, with nothing in it but the program and the root certificates.
 #
-#   docker compose up --build     builds in a container; needs docker alone
-#   scripts/images.sh             builds on this machine, for where no image can be pulled
+#   docker compose up --build     builds in a container; needs nothing but Docker
+#   scripts/images.sh             builds on this machine, where no image can be pulled
 #
-# BuildKit is needed: of `build` and `prebuilt` it runs only the one that BINARIES names.
+# BuildKit is required: it runs only the stage, `build` or `prebuilt`, that BINARIES names.
 ARG BINARIES=build
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# A target that is named keeps RUSTFLAGS from the build scripts and proc macros, which cannot be
-# static. Cargo compares times, and the cache may be of another checkout, built later than these
-# files were written: hence `touch`. Function names are kept, for the sake of backtraces.
+# An explicit target keeps RUSTFLAGS away from build scripts and proc macros, which cannot be
+# static. Cargo compares times, and the cache may be from another checkout, built after these
+# files were written: hence `touch`. Function names are not stripped, for the sake of backtraces.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=pasteup-target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
@@ -32,16 +32,16 @@ COPY dist/ /dist/
 FROM ${BINARIES} AS binaries
 
 FROM scratch AS base
-# Without them no TLS client can be made, and `pasteup serve` does not start.
+# Without them no TLS client can be created, and `pasteup serve` does not start.
 COPY --from=binaries /dist/ca-certificates.crt /etc/ssl/certs/
-# By number: there is no /etc/passwd, and Kubernetes' runAsNonRoot cannot judge a name.
+# A number, since there is no /etc/passwd, and Kubernetes' runAsNonRoot cannot resolve a name.
 USER 65532:65532
 
-# Holds the network of a pod and does nothing else, so it never falls: docker-compose.yml says why.
+# Owns the network of a pod and does nothing else, so it never stops: docker-compose.yml explains why.
 FROM scratch AS pause
 COPY --from=binaries /dist/pause /
 USER 65532:65532
-# The first process of a container is deaf to SIGTERM unless it listens for it.
+# The first process of a container ignores SIGTERM unless it handles it.
 STOPSIGNAL SIGKILL
 ENTRYPOINT ["/pause"]
 
@@ -60,10 +60,10 @@ COPY --from=binaries /dist/scores /
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/scores", "--health"]
 ENTRYPOINT ["/scores"]
 
-# The last, so that a plain `docker build .` makes it. The site is mounted at /site.
+# The last stage, so that a plain `docker build .` builds it. The site is mounted at /site.
 FROM base AS pasteup
 COPY --from=binaries /dist/pasteup /
-# Only the pages: the admin listener stays on the container's loopback.
+# Pages only: the admin listener stays on the container's loopback.
 ENV PASTEUP_SERVER__LISTEN=0.0.0.0:8080
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/pasteup", "health", "--site", "/site"]

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the static binaries on this machine, then the images of docker-compose.yml from them:
-#   scripts/images.sh [PROFILE]     `release` where none is named; `dev` is quick
+#   scripts/images.sh [PROFILE]     `release` by default; `dev` is quick
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,7 +18,7 @@ echo '*' > dist/.gitignore
 for program in $programs; do
     strip --strip-debug -o "dist/$program" "${CARGO_TARGET_DIR:-target}/$triple/$folder/$program"
 done
-# The images trust whom this machine trusts.
+# The images trust the certificate authorities that this machine trusts.
 cp -L /etc/ssl/certs/ca-certificates.crt dist/
 echo 'fn main() { loop { std::thread::park() } }' |
     rustc -C target-feature=+crt-static -C strip=symbols --target "$triple" -o dist/pause -

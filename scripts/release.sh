@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the program twice: once so that it notes what it does while benches/train.rs asks for pages, and once by these notes.
+# Builds the program twice: once to record a profile while benches/train.rs requests pages, and once from that profile.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,16 +12,16 @@ case $target in /*) notes=$target/notes ;; esac
 program=$target/$host/release/pasteup
 
 build() {
-    # With a target of its own nothing but what is in the program is built so: no build scripts and no macros.
+    # With an explicit target, only the program itself is built with these flags, not build scripts and proc macros.
     RUSTFLAGS=$1 CARGO_TARGET_DIR=$target cargo build --release --bin pasteup --target "$host"
 }
 
 rm -rf "$notes"
-echo "1 of 3: a program that notes what it does"
+echo "1 of 3: building the program that records a profile"
 build "-Cprofile-generate=$notes"
-echo "2 of 3: it is asked for pages"
+echo "2 of 3: requesting pages from it"
 PASTEUP=$(realpath "$program") cargo bench --quiet --profile dev --bench train
 "$profdata" merge -o "$notes/all.profdata" "$notes"/*.profraw
-echo "3 of 3: the program"
+echo "3 of 3: building the program from the profile"
 build "-Cprofile-use=$notes/all.profdata"
 echo "$program"
