@@ -18,11 +18,10 @@ use pasteup::engine::{self, Compositor, Ports, Purge, PurgeMode, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::EntryTimes;
-use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
 use pasteup::page::response::parsed::{Content, Failure, ParsedResponse};
-use pasteup::page::site::{Files, Site, SiteLimits};
+use pasteup::page::site::{BoundSite, Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
@@ -41,9 +40,9 @@ fn key(number: usize) -> Key {
 }
 
 /// What is asked for on the page.
-fn fetches(site: &Site) -> Vec<Arc<Fetch>> {
+fn fetches(site: &BoundSite) -> Vec<Arc<Fetch>> {
     let template = site.find("/", SystemClock.wall()).expect("the page").template;
-    plan(template, Visit::default(), &Arc::new(Defaults::default()), SystemClock.wall()).fetches
+    plan(template, Visit::default(), SystemClock.wall()).fetches
 }
 
 /// An answer of 200 bytes with a key of its own and one that a hundred share.
@@ -62,7 +61,7 @@ fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
 }
 
 /// A page of so many parts.
-fn site(parts: usize) -> Site {
+fn site(parts: usize) -> BoundSite {
     let manifest = "name = \"part\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/part\"\n";
     let parts: String = (0..parts).map(|n| format!("<fragment name=part ttl=1h data-n={n} />")).collect();
     let files = Files {
@@ -70,7 +69,7 @@ fn site(parts: usize) -> Site {
         manifests: vec![Source::new("fragments/part/fragment.toml", manifest)],
         ..Files::default()
     };
-    Site::build(&files, &SiteLimits::default(), None)
+    BoundSite::bind(Site::build(&files, &SiteLimits::default(), None), Arc::default())
 }
 
 /// So many answers.
@@ -143,7 +142,6 @@ fn pages(criterion: &mut Criterion) {
         let request = engine::PageRequest {
             template: Arc::clone(site.find("/", engine.now()).expect("the page").template),
             visit: Visit::default(),
-            defaults: Arc::default(),
             trace: Trace::new(),
             at: engine.now(),
             changes_in: None,

@@ -15,7 +15,6 @@ use pasteup::engine::port::{
 use pasteup::engine::{self, CacheHit, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::freshness::EntryTimes;
-use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::key::Key;
 use pasteup::page::response::parsed::Failure;
 use pasteup::page::source::diagnostic::Source;
@@ -96,9 +95,9 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     };
     let text: String = (0..parts).map(part).collect();
     let layout = Source::new("layouts/page.html", format!("+++\nroute = \"/\"\n+++\n<main>{text}</main>"));
-    let (template, defaults) = (built(layout, MANIFEST), Arc::<Defaults>::default());
+    let template = built(layout, MANIFEST);
     let visit = Visit { pattern: "/".to_owned(), host: "www.example.org".to_owned(), ..Visit::default() };
-    let plan = plan(&template, visit.clone(), &defaults, Timestamp::UNIX_EPOCH);
+    let plan = plan(&template, visit.clone(), Timestamp::UNIX_EPOCH);
     let store = Arc::new(Table::default());
     for fetch in &plan.fetches {
         let times = EntryTimes::since(Instant::now(), 0.0);
@@ -114,7 +113,7 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
         chance: || 0.5,
     };
     let (trace, at) = (Trace::new(), Timestamp::UNIX_EPOCH);
-    (Compositor::new(ports, store), engine::PageRequest { template, visit, defaults, trace, at, changes_in: None })
+    (Compositor::new(ports, store), engine::PageRequest { template, visit, trace, at, changes_in: None })
 }
 
 /// A page that is planned, looked up part by part, and stitched.

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use pasteup::page::esi::{self, expr::Expr, request::Values, text::EsiText, variables::Value};
 use pasteup::page::html::balance::balanced;
 use pasteup::page::http::http1::{Bodies, Read, Wire};
-use pasteup::page::layout::{FragmentSource, LayoutFile, Template};
+use pasteup::page::layout::{FragmentSource, LayoutFile};
 use pasteup::page::output::headers::Headers;
 use pasteup::page::output::stitch::stitch;
 use pasteup::page::plan::{Outcomes, Plan, plan};
 use pasteup::page::policy::cache::directives::{Arrival, Stated};
 use pasteup::page::policy::cache::freshness::{EntryTimes, FreshnessRules, Nature, early, freshness, is_due, lifetime};
+use pasteup::page::request::bound::BoundTemplate;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::{Fetch, Origin};
 use pasteup::page::request::key::Key;
@@ -81,8 +82,8 @@ pub(crate) fn all() -> Vec<Scenario> {
     for parts in [1, 10, 100, 1000] {
         all.push(of_parts("read", parts, read));
         all.push(of_parts("plan", parts, |parts| {
-            let (template, defaults) = (template(parts), Arc::<Defaults>::default());
-            over(move || plan(&template, Visit::default(), &defaults, Timestamp::UNIX_EPOCH))
+            let template = template(parts);
+            over(move || plan(&template, Visit::default(), Timestamp::UNIX_EPOCH))
         }));
         all.push(of_parts("stitch", parts, |parts| {
             let (plan, outcomes, _) = filled(parts);
@@ -115,9 +116,9 @@ pub(crate) fn all() -> Vec<Scenario> {
             over(move || LayoutFile::parse(&source))
         }),
         of_parts("esi/plan", 10, |parts| {
-            let (template, defaults) = (built(esi_layout(parts), MANIFEST), Arc::<Defaults>::default());
+            let template = built(esi_layout(parts), MANIFEST);
             let visit = Visit { parameters: vec![("q".to_owned(), "a<b".to_owned())], ..Visit::default() };
-            over(move || plan(&template, visit.clone(), &defaults, Timestamp::UNIX_EPOCH))
+            over(move || plan(&template, visit.clone(), Timestamp::UNIX_EPOCH))
         }),
     ]);
     for parts in [10, 100] {
@@ -138,7 +139,7 @@ fn layout(parts: usize) -> Arc<Source> {
 }
 
 /// The one layout of a site with one nanoservice.
-fn built(layout: Arc<Source>, manifest: &str) -> Arc<Template> {
+fn built(layout: Arc<Source>, manifest: &str) -> Arc<BoundTemplate> {
     let files = Files {
         layouts: vec![layout],
         manifests: vec![Source::new("fragments/part/fragment.toml", manifest)],
@@ -146,10 +147,10 @@ fn built(layout: Arc<Source>, manifest: &str) -> Arc<Template> {
     };
     let site = Site::build(&files, &SiteLimits::default(), None);
     assert!(!site.has_errors(), "{:?}", site.problems);
-    Arc::clone(&site.templates[0])
+    BoundTemplate::bind(&site.templates[0], &Arc::default())
 }
 
-fn template(parts: usize) -> Arc<Template> {
+fn template(parts: usize) -> Arc<BoundTemplate> {
     built(layout(parts), MANIFEST)
 }
 
@@ -160,7 +161,7 @@ fn read(parts: usize) -> Work {
 
 /// A plan, and an answer for each of its parts.
 fn filled(parts: usize) -> (Plan, Outcomes, Instant) {
-    let plan = plan(&template(parts), Visit::default(), &Arc::default(), Timestamp::UNIX_EPOCH);
+    let plan = plan(&template(parts), Visit::default(), Timestamp::UNIX_EPOCH);
     let now = Instant::now();
     let answer = Arc::new(answer(&plan.fetches[0], &HeaderMap::new()));
     let outcomes = vec![Some(Outcome::fresh(answer, now + Duration::from_secs(1))); parts];

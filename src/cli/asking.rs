@@ -122,13 +122,6 @@ impl Wanted {
             ..known
         };
         let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
-        Ok(Some(engine::PageRequest {
-            template: Arc::clone(template),
-            visit,
-            defaults: Arc::clone(&live.defaults),
-            trace: Trace::new(),
-            at,
-            changes_in,
-        }))
+        Ok(Some(engine::PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
     }
 }

@@ -13,7 +13,7 @@ use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::server::dev::Change;
 use crate::engine::{Compositor, Live, Snapshot, Statistics};
-use crate::page::site::Site;
+use crate::page::site::{BoundSite, Site};
 use crate::page::source::diagnostic::Diagnostic;
 
 use super::loading::{self, Loaded};
@@ -118,9 +118,8 @@ impl Reloader {
 /// What is live of a site.
 pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic>) -> Snapshot {
     Snapshot {
-        site,
+        site: BoundSite::bind(site, Arc::new(settings.defaults.clone())),
         problems,
-        defaults: Arc::new(settings.defaults.clone()),
         readers: settings.readers.clone(),
         stream: settings.stream,
     }

@@ -229,8 +229,8 @@ impl Compositor {
 
     /// Plans a page, and asks for what it needs. `before`: when it was asked for, and what it asked for already.
     fn plan(&self, request: PageRequest, (began, ahead): (Instant, Ahead)) -> FanOut {
-        let PageRequest { template, visit, defaults, trace, at, changes_in } = request;
-        let mut plan = plan(&template, visit, &defaults, at);
+        let PageRequest { template, visit, trace, at, changes_in } = request;
+        let mut plan = plan(&template, visit, at);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
         FanOut::begin(&self.lookup, plan, began, ahead, &trace)
     }

@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::page::request::defaults::Defaults;
-use crate::page::site::Site;
+use crate::page::site::BoundSite;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::page::visit::reader::ReaderRules;
 
 /// A state.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// Layouts and nanoservices.
-    pub site: Site,
-    /// What holds where neither layout nor manifest says.
-    pub defaults: Arc<Defaults>,
+    /// Layouts and nanoservices, bound to the defaults in force.
+    pub site: BoundSite,
     /// All mistakes in files, settings among them.
     pub problems: Vec<Diagnostic>,
     /// How readers are told apart.

@@ -6,12 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::page::html::text::Text;
-use crate::page::layout::Template;
 use crate::page::output::headers::Headers;
 use crate::page::output::record::Record;
 use crate::page::output::verdict::Verdict;
 use crate::page::plan::{Outcomes, Plan};
-use crate::page::request::defaults::Defaults;
+use crate::page::request::bound::BoundTemplate;
 use crate::page::response::outcome::{Cache, Outcome, Shown};
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
@@ -22,12 +21,10 @@ use super::trace::Trace;
 /// Whose page it is, and by when.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
-    /// The layout.
-    pub template: Arc<Template>,
+    /// The template of the page, bound to the defaults in force.
+    pub template: Arc<BoundTemplate>,
     /// The reader's request.
     pub visit: Visit,
-    /// What holds where neither layout nor manifest says.
-    pub defaults: Arc<Defaults>,
     /// The trace that it belongs to.
     pub trace: Trace,
     /// The time that conditions are judged at.

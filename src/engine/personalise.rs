@@ -6,7 +6,6 @@ use futures::FutureExt as _;
 use futures::future::try_join_all;
 use tokio::time::Instant;
 
-use crate::page::plan::budget;
 use crate::page::response::outcome::Cache;
 use crate::page::response::parsed::ParsedResponse;
 
@@ -33,12 +32,10 @@ impl Personaliser<'_> {
         began: Instant,
         stream: bool,
     ) -> Result<PersonalisedPage, Ahead> {
-        let deadline = began + budget(&request.template, &request.defaults);
+        let deadline = began + request.template.budget();
         let (mut ahead, mut takes) = (Ahead::default(), None);
         for fragment in page.open() {
-            let fragment = &request.template.html.fragments[*fragment];
-            let fetch = fragment.origin().map(|origin| fragment.fetch(origin, &request.visit, &request.defaults));
-            let Some(Ok(fetch)) = fetch else { return Err(ahead) };
+            let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(ahead) };
             let looking = self.lookup.looking(&fetch, deadline, &request.trace, began);
             if stream && looking.is_err() {
                 takes = takes.max(self.lookup.usual_alone(&fetch, began));
@@ -56,7 +53,7 @@ impl Personaliser<'_> {
                 None => all.await,
             }
         };
-        let most = request.defaults.max_page_bytes;
+        let most = request.template.defaults.max_page_bytes;
         filled.ok().and_then(|filled| page.filled(&filled, began.into_std(), most)).ok_or(ahead)
     }
 }

@@ -1,7 +1,7 @@
 //! What a layout is made of reaches the browser byte for byte around its fragments.
 
 use pasteup::page::layout::{LayoutFile, Segment};
-use pasteup::page::site::{Files, Site, SiteLimits};
+use pasteup::page::site::{BoundSite, Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
@@ -207,7 +207,7 @@ experiment.lead = { big = 1, small = 3 }
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(site.templates[0].html.fragments.len(), 4);
-    assert!(site.find("/news/uk", jiff::Timestamp::UNIX_EPOCH).is_some());
+    assert!(BoundSite::bind(site, std::sync::Arc::default()).find("/news/uk", jiff::Timestamp::UNIX_EPOCH).is_some());
 }
 
 /// The bytes of a layout without fragments.

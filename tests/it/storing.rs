@@ -12,7 +12,7 @@ use pasteup::engine::port::{Store, StoredResponse};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::EntryTimes;
-use pasteup::page::request::defaults::Defaults;
+use pasteup::page::request::bound::BoundTemplate;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
 use pasteup::page::response::parsed::{Content, ParsedResponse};
@@ -31,7 +31,8 @@ fn fetch() -> Arc<Fetch> {
     };
     let site = Site::build(&files, &SiteLimits::default(), None);
     Arc::clone(
-        &plan(&site.templates[0], Visit::default(), &Arc::new(Defaults::default()), Timestamp::UNIX_EPOCH).fetches[0],
+        &plan(&BoundTemplate::bind(&site.templates[0], &Arc::default()), Visit::default(), Timestamp::UNIX_EPOCH)
+            .fetches[0],
     )
 }
 

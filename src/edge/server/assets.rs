@@ -33,7 +33,7 @@ pub(super) async fn respond(
         return error(StatusCode::NOT_FOUND, trace);
     };
     let manifest = snapshot.site.service(name, version);
-    let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.defaults));
+    let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.site.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
     match pages.compositor.asset(fetch, trace).await.outcome {
         LookupOutcome::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),

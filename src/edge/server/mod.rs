@@ -332,8 +332,8 @@ impl Pages {
         let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
         let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
-        let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&snapshot.defaults), trace.clone());
-        let request = engine::PageRequest { template, visit, defaults, trace, at, changes_in };
+        let (template, trace) = (Arc::clone(template), trace.clone());
+        let request = engine::PageRequest { template, visit, trace, at, changes_in };
         Some(Wanted { request, part, stream })
     }
 

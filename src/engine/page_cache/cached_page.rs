@@ -10,10 +10,9 @@ use jiff::Timestamp;
 
 use crate::page::html::text::{Text, length};
 use crate::page::http::http1;
-use crate::page::layout::Template;
 use crate::page::output::headers::{Headers, OpenTag};
 use crate::page::output::stitch::gathered;
-use crate::page::request::defaults::Defaults;
+use crate::page::request::bound::BoundTemplate;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::outcome::Cache;
@@ -65,8 +64,8 @@ pub struct CachedPage {
     pub(super) touched: AtomicU64,
     /// How long after that it is time to see whether a part is to be asked for anew.
     pub(super) due: AtomicU64,
-    // Their addresses are in its key, and stay theirs for as long as it is there.
-    pub(super) _made_from: (Arc<Template>, Arc<Defaults>),
+    // Its address is in the page's key: no other template may get it while the page is cached.
+    pub(super) _made_from: Arc<BoundTemplate>,
     pub(super) counted: Tally,
     pub(super) parts: Vec<Held>,
     pub(super) number: u64,

@@ -37,7 +37,6 @@ use cached_page::{Held, milliseconds};
 use dependents::Dependents;
 pub use encodings::{EncodedPage, Encoding, ResponseHead};
 pub(super) use key::PageKey;
-use key::key;
 use skeleton::{Skeleton, asked, gaps};
 pub use store::PageStore;
 use tally::Tally;
@@ -96,7 +95,7 @@ impl PageCache {
     pub(super) fn get(&self, asked: &mut PageKey, request: &PageRequest) -> Option<Arc<CachedPage>> {
         let whole = self.look(&asked.whole, asked);
         whole.or_else(|| {
-            let open = key(b"open", request, &request.template.shared);
+            let open = request.template.skeleton_key(&request.visit);
             let page = self.look(&open, asked);
             asked.open = Some(open);
             page
@@ -210,7 +209,7 @@ impl PageCache {
             fresh_until: same().filter_map(|(_, outcome)| outcome.fresh_until).min(),
             touched: AtomicU64::new(0),
             due: AtomicU64::new(due.map_or(u64::MAX, |due| milliseconds(began, due))),
-            _made_from: (Arc::clone(&page.plan.template), Arc::clone(page.plan.defaults())),
+            _made_from: Arc::clone(&page.plan.template),
             counted: Tally::new(page, &holes, &self.observer),
             parts,
             number,

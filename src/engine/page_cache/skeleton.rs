@@ -8,7 +8,7 @@ use crate::engine::page::Page;
 use crate::page::html::text::Text;
 use crate::page::output::headers::OpenTag;
 use crate::page::output::stitch::{gathered, stitch_open};
-use crate::page::request::fetch::Fetch;
+use crate::page::request::fetch::{Fetch, Origin};
 use crate::page::response::outcome::Outcome;
 use crate::page::source::map::Map;
 use crate::page::source::reason::Reason;
@@ -38,7 +38,7 @@ pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
     let open: Vec<usize> = asked(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
         let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
-        plan.holes[hole].fragment.origin().is_some() && answer.is_some_and(fits)
+        Origin::of(&plan.holes[hole].fragment).is_some() && answer.is_some_and(fits)
     };
     let mut on_page = vec![false; plan.holes.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);

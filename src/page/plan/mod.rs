@@ -14,7 +14,7 @@ use crate::page::browser::lazy;
 use crate::page::layout::syntax::node::Load;
 use crate::page::layout::template::composition::decide;
 use crate::page::policy::cache::freshness::FreshnessRules;
-use crate::page::request::defaults::Defaults;
+use crate::page::request::bound::BoundTemplate;
 use crate::page::request::fetch::{Fetch, Origin, parameters};
 use crate::page::request::include::Includer;
 use crate::page::request::key::Key;
@@ -26,7 +26,7 @@ use crate::page::visit::context::{Conditions, Dimension, Visit};
 
 use super::esi;
 use super::esi::request::Values;
-use super::layout::{Composition, FragmentSource, FragmentUse, Template};
+use super::layout::{Composition, FragmentSource, FragmentUse};
 use super::manifest::Manifest;
 
 /// One outcome a hole, by its index in [`Plan::holes`]; `None` for one that is not known yet, or not
@@ -94,7 +94,7 @@ impl Hole {
 #[derive(Debug)]
 pub struct Plan {
     /// The page's layout.
-    pub template: Arc<Template>,
+    pub template: Arc<BoundTemplate>,
     /// The reader's request.
     pub visit: Visit,
     /// The layout's fragments, by their own numbers, and behind them those that were asked for since.
@@ -120,27 +120,20 @@ pub struct Plan {
     known: Map<(Key, FreshnessRules, Duration), usize>,
     /// How many holes each name has.
     named: Map<Name, usize>,
-    defaults: Arc<Defaults>,
     at: Timestamp,
-}
-
-/// Longest time from a request to the last part.
-#[must_use]
-pub fn budget(template: &Template, defaults: &Defaults) -> Duration {
-    template.budget.unwrap_or(defaults.budget)
 }
 
 /// Plans a page.
 #[must_use]
-pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at: Timestamp) -> Plan {
+pub fn plan(template: &Arc<BoundTemplate>, visit: Visit, at: Timestamp) -> Plan {
     let mut plan = Plan {
         template: Arc::clone(template),
         visit,
         holes: Vec::with_capacity(template.html.fragments.len()),
         fetches: Vec::new(),
         dimensions: template.dimensions.clone(),
-        budget: budget(template, defaults),
-        max_bytes: defaults.max_page_bytes,
+        budget: template.budget(),
+        max_bytes: template.defaults.max_page_bytes,
         changes_in: None,
         is_cut: false,
         shown: Vec::new(),
@@ -148,7 +141,6 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
         has_tries: false,
         known: Map::with_capacity_and_hasher(template.html.fragments.len(), RandomState::default()),
         named: Map::default(),
-        defaults: Arc::clone(defaults),
         at,
     };
     plan.add(&template.html, None);
@@ -158,7 +150,7 @@ pub fn plan(template: &Arc<Template>, visit: Visit, defaults: &Arc<Defaults>, at
 impl Plan {
     /// Makes the holes of a composition that fills a hole, or of the layout.
     fn add(&mut self, html: &Composition, within: Option<usize>) -> Scope {
-        let full = within.is_some() && self.holes.len() >= self.defaults.max_fragments;
+        let full = within.is_some() && self.holes.len() >= self.template.defaults.max_fragments;
         let scope = Scope {
             holes: (!full).then_some(self.holes.len()),
             conditions: self.shown.len(),
@@ -175,8 +167,8 @@ impl Plan {
         let (depth, required) =
             within.map_or((1, true), |hole| (self.holes[hole].depth + 1, self.holes[hole].required));
         self.is_cut |= full && !html.fragments.is_empty();
-        for fragment in html.fragments.iter().filter(|_| !full) {
-            let slot = self.slot(fragment, depth, within, &variables);
+        for (index, fragment) in html.fragments.iter().enumerate().filter(|_| !full) {
+            let slot = self.slot((index, fragment), depth, within, &variables);
             let id = if within.is_some() { self.number(&fragment.id) } else { Arc::clone(&fragment.id) };
             let required = required && fragment.required;
             let fragment = Arc::clone(fragment);
@@ -222,20 +214,27 @@ impl Plan {
         if *count == 1 { Arc::clone(name) } else { Name::from(format!("{name}-{count}")) }
     }
 
-    fn slot(&mut self, fragment: &FragmentUse, depth: usize, within: Option<usize>, variables: &Values) -> Slot {
+    /// `index`: the fragment's in its composition.
+    fn slot(
+        &mut self,
+        (index, fragment): (usize, &FragmentUse),
+        depth: usize,
+        within: Option<usize>,
+        variables: &Values,
+    ) -> Slot {
         if within.is_some() {
             self.vary(fragment.conditions.dimensions());
         }
         if !self.holds(&fragment.conditions) {
             return Slot::Dropped;
         }
-        if within.is_some() && self.holes.len() >= self.defaults.max_fragments {
+        if within.is_some() && self.holes.len() >= self.template.defaults.max_fragments {
             return Slot::Refused(Reason::TooMany);
         }
-        if depth > self.defaults.max_depth {
+        if depth > self.template.defaults.max_depth {
             return Slot::Refused(Reason::Depth);
         }
-        let fetch = match self.fetch(fragment, within, variables) {
+        let fetch = match self.fetch((index, fragment), within, variables) {
             Ok(fetch) => fetch,
             Err(reason) => return Slot::Refused(reason),
         };
@@ -256,20 +255,27 @@ impl Plan {
         Slot::Fetch(index)
     }
 
-    fn fetch(&self, fragment: &FragmentUse, within: Option<usize>, variables: &Values) -> Result<Arc<Fetch>, Reason> {
+    fn fetch(
+        &self,
+        (index, fragment): (usize, &FragmentUse),
+        within: Option<usize>,
+        variables: &Values,
+    ) -> Result<Arc<Fetch>, Reason> {
+        let defaults = &self.template.defaults;
         match &fragment.service {
-            FragmentSource::Named(manifest) => fragment.fetch(Origin::Named(manifest), &self.visit, &self.defaults),
-            FragmentSource::Source(url) => fragment.fetch(Origin::Source(url), &self.visit, &self.defaults),
+            FragmentSource::Named(_) | FragmentSource::Source(_) => {
+                self.template.fetch(index, &self.visit).expect("only a layout names a nanoservice or a URL")
+            }
             FragmentSource::Wanted(name, range) => {
                 let wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
-                let fetch = Fetch::new(fragment, Origin::Named(wanted), &self.visit, &self.defaults)?;
+                let fetch = Fetch::new(fragment, Origin::Named(wanted), &self.visit, defaults)?;
                 // What answers call their fragments is no label for metrics: there is no end of such names.
                 Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))
             }
             FragmentSource::Included { src, .. } => {
                 let parent = within.and_then(|hole| self.of(hole));
                 let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
-                by.fetch(fragment, src, variables, &self.visit, &self.defaults).map(Arc::new)
+                by.fetch(fragment, src, variables, &self.visit, defaults).map(Arc::new)
             }
         }
     }
@@ -297,12 +303,6 @@ impl Plan {
     #[must_use]
     pub fn is_flat(&self) -> bool {
         !self.has_tries && self.holes.iter().all(|hole| hole.scope.within.is_none() && hole.grown.is_none())
-    }
-
-    /// What holds where neither layout nor manifest says.
-    #[must_use]
-    pub const fn defaults(&self) -> &Arc<Defaults> {
-        &self.defaults
     }
 
     /// The fetch that a hole is the answer to.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::page::layout::FragmentUse;
 use crate::page::layout::syntax::node::ParameterPiece;
+use crate::page::layout::{FragmentSource, FragmentUse};
 use crate::page::manifest::{Boundary, Endpoint, Manifest};
 use crate::page::policy::cache::freshness;
 use crate::page::policy::resilience::Resilience;
@@ -88,6 +88,18 @@ pub enum Origin<'a> {
     Named(&'a Arc<Manifest>),
     /// To a URL.
     Source(&'a Url),
+}
+
+impl<'a> Origin<'a> {
+    /// Where the fetch of a fragment goes. `None`: that depends on variables, or on what a nanoservice may combine.
+    #[must_use]
+    pub const fn of(fragment: &'a FragmentUse) -> Option<Self> {
+        match &fragment.service {
+            FragmentSource::Named(manifest) => Some(Self::Named(manifest)),
+            FragmentSource::Source(url) => Some(Self::Source(url)),
+            FragmentSource::Wanted(..) | FragmentSource::Included { .. } => None,
+        }
+    }
 }
 
 impl Fetch {
@@ -340,7 +352,6 @@ fn value(dimension: &Dimension, visit: &Visit) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::layout::FragmentSource;
     use crate::page::source::diagnostic::{Source, SourceSpan};
     use crate::page::visit::context::{Device, Reader};
     use proptest::prelude::*;

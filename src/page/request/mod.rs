@@ -7,3 +7,5 @@ pub mod key;
 pub mod fetch;
 
 pub mod include;
+
+pub mod bound;

@@ -1,6 +1,8 @@
 //! What is known of one request for a page: its route, its client, and the experiments it takes part in.
 //! What a client sends is never trusted by itself; an unknown value counts as absent.
 
+pub mod window;
+
 pub mod route;
 
 pub mod context;

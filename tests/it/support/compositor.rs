@@ -25,7 +25,7 @@ use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
 use pasteup::page::response::outcome::Shown;
 use pasteup::page::response::parsed::Failure;
-use pasteup::page::site::{Files, Match, Site, SiteLimits};
+use pasteup::page::site::{BoundSite, Files, Match, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::source::reason::Reason;
@@ -44,7 +44,7 @@ pub(crate) struct TestCompositor {
     limits: SiteLimits,
     chance: Option<fn() -> f64>,
     counts: Arc<Counts>,
-    engine: Option<(Compositor, Site)>,
+    engine: Option<(Compositor, BoundSite)>,
 }
 
 #[derive(Default, Clone)]
@@ -286,6 +286,7 @@ impl TestCompositor {
             observer: Arc::clone(&self.counts) as Arc<dyn Observer>,
             chance: self.chance.unwrap_or(|| 0.0),
         };
+        let site = BoundSite::bind(site, Arc::clone(&self.defaults));
         self.engine = Some((Compositor::new(ports, store), site));
         self
     }
@@ -358,8 +359,8 @@ impl TestCompositor {
         let at = engine.now();
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
         let visit = template.visit(pattern, parameters, query, reader, host.to_owned());
-        let (template, defaults, trace) = (Arc::clone(template), Arc::clone(&self.defaults), Trace::new());
-        how(engine, pasteup::engine::PageRequest { template, visit, defaults, trace, at, changes_in }).await
+        let (template, trace) = (Arc::clone(template), Trace::new());
+        how(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await
     }
 
     /// How often a nanoservice was asked.

@@ -26,12 +26,13 @@ use crate::page::source::names::Name;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
+use crate::page::visit::window::TimeWindow;
 
 use super::syntax::file::{LayoutFile, missing, without_effect};
 use super::syntax::markup::MAX_DEPTH;
 use super::syntax::node::{Load, Mark, Node};
 use super::template::composition::{Composition, Condition, FragmentUse, Segment};
-use super::template::{OnlyKey, Takeover, Template};
+use super::template::{Takeover, Template};
 
 use self::esi::{Builder as _, Found};
 use self::frames::Frames;
@@ -77,7 +78,8 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         }
         let (other, more) = assemble_for(other, &file.front.routes, surroundings);
         problems.extend(more);
-        template.takeovers.push(Takeover { from: takeover.from, until: takeover.until, template: Arc::new(other) });
+        let window = TimeWindow { from: takeover.from, until: takeover.until };
+        template.takeovers.push(Takeover { window, template: Arc::new(other) });
     }
     (template, problems)
 }
@@ -166,7 +168,6 @@ fn assemble_for(
         shared,
         reads,
         reads_host,
-        only: OnlyKey::default(),
         experiments: front.experiments.clone(),
         takeovers: Vec::new(),
     };

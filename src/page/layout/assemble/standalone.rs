@@ -6,42 +6,19 @@ use std::sync::Arc;
 
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderName, HeaderValue};
-use jiff::Timestamp;
 
 use crate::page::browser::csp::Scripts;
 use crate::page::layout::syntax::node::{Load, ParameterPiece};
+use crate::page::layout::template::Template;
 use crate::page::layout::template::composition::{Composition, Condition, FragmentSource, FragmentUse, Segment};
-use crate::page::layout::template::{OnlyKey, Template};
 use crate::page::manifest::Manifest;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
+use crate::page::visit::window::TimeWindow;
 
 use super::reads;
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
-
-/// A time in which something is shown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Window {
-    /// From this time on.
-    pub from: Option<Timestamp>,
-    /// Before this time.
-    pub until: Option<Timestamp>,
-}
-
-impl Window {
-    /// Whether it is open.
-    #[must_use]
-    pub fn is_open(&self, now: Timestamp) -> bool {
-        self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
-    }
-
-    /// What of it is also in another.
-    #[must_use]
-    pub fn within(&self, from: Option<Timestamp>, until: Option<Timestamp>) -> Self {
-        Self { from: self.from.into_iter().chain(from).max(), until: self.until.into_iter().chain(until).min() }
-    }
-}
 
 /// A place on a page where a fragment is loaded lazily.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +30,7 @@ pub struct LazyUse<'a> {
     /// Its nanoservice.
     pub manifest: &'a Arc<Manifest>,
     /// When it is there.
-    pub window: Window,
+    pub window: TimeWindow,
 }
 
 /// What is known of the places that a fragment by itself is for.
@@ -62,23 +39,26 @@ pub struct Standalone {
     /// The patterns of their pages.
     pub pages: BTreeSet<String>,
     /// When they are there.
-    pub windows: Vec<Window>,
+    pub windows: Vec<TimeWindow>,
 }
 
 /// Finds the times in which each fragment is there.
-fn windows(html: &Composition, parts: &[Segment], window: Window, found: &mut BTreeMap<usize, Window>) {
+fn windows(html: &Composition, parts: &[Segment], window: TimeWindow, found: &mut BTreeMap<usize, TimeWindow>) {
     for part in parts {
         match part {
             Segment::When(condition, inside) => {
                 let window = match &html.conditions[*condition] {
-                    Condition::When(conditions) => window.within(conditions.from, conditions.until),
+                    Condition::When(conditions) => {
+                        window.intersection(TimeWindow { from: conditions.from, until: conditions.until })
+                    }
                     Condition::First(..) => window,
                 };
                 windows(html, inside, window, found);
             }
             Segment::Fragment(index) => {
                 let fragment = &html.fragments[*index];
-                let window = window.within(fragment.conditions.from, fragment.conditions.until);
+                let window = window
+                    .intersection(TimeWindow { from: fragment.conditions.from, until: fragment.conditions.until });
                 found.insert(*index, window);
                 windows(html, &fragment.fallback, window, found);
             }
@@ -95,7 +75,7 @@ fn windows(html: &Composition, parts: &[Segment], window: Window, found: &mut BT
 impl Template {
     /// The fragments that it loads lazily, while it is itself there in a time.
     #[must_use]
-    pub fn lazy(&self, window: Window) -> Vec<LazyUse<'_>> {
+    pub fn lazy(&self, window: TimeWindow) -> Vec<LazyUse<'_>> {
         let mut times = BTreeMap::new();
         windows(&self.html, &self.html.parts, window, &mut times);
         let lazy = self.html.fragments.iter().enumerate().filter(|(_, fragment)| fragment.load == Load::Lazy);
@@ -151,7 +131,6 @@ impl Template {
             shared,
             reads,
             reads_host,
-            only: OnlyKey::default(),
             scripts: Scripts { late: None, lazy: None },
             alone: Some(Standalone {
                 pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),

@@ -2,7 +2,7 @@
 //! What it holds is the same for all readers; what fills it is not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,12 +18,9 @@ use crate::page::esi::variables::Variables;
 use crate::page::layout::syntax::node::{FragmentElement, Load, ParameterPiece};
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
-use crate::page::request::defaults::Defaults;
-use crate::page::request::fetch::{Fetch, Origin};
 use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
-use crate::page::source::reason::Reason;
-use crate::page::visit::context::{Conditions, Dimension, Reader, Visit};
+use crate::page::visit::context::{Conditions, Dimension, Reader};
 
 /// HTML with holes.
 #[derive(Debug, Default, PartialEq)]
@@ -131,41 +128,6 @@ pub struct FragmentUse {
     pub fills: BTreeMap<Name, Arc<[Segment]>>,
     /// Where it stands.
     pub at: SourceSpan,
-    /// What is asked for, where that is the same for everybody.
-    pub same: Same,
-}
-
-/// A fetch that is the same for everybody, once it was made by the defaults beside it.
-#[derive(Debug, Default)]
-pub struct Same(OnceLock<(Arc<Defaults>, Arc<Fetch>)>);
-
-impl Same {
-    /// The fetch, which is made where it was not yet, or by other defaults.
-    ///
-    /// # Errors
-    /// It cannot be made: why.
-    pub fn get(
-        &self,
-        defaults: &Arc<Defaults>,
-        make: impl FnOnce() -> Result<Fetch, Reason>,
-    ) -> Result<Arc<Fetch>, Reason> {
-        if let Some((by, fetch)) = self.0.get()
-            && Arc::ptr_eq(by, defaults)
-        {
-            return Ok(Arc::clone(fetch));
-        }
-        let fetch = Arc::new(make()?);
-        // A layout that outlives its defaults is rare: then each page makes its own.
-        let _known = self.0.set((Arc::clone(defaults), Arc::clone(&fetch)));
-        Ok(fetch)
-    }
-}
-
-/// It is only remembered: two uses are the same whether it was or not.
-impl PartialEq for Same {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
 }
 
 impl FragmentUse {
@@ -185,7 +147,6 @@ impl FragmentUse {
             fallback: Arc::default(),
             fills: BTreeMap::new(),
             at,
-            same: Same::default(),
         }
     }
 
@@ -211,7 +172,6 @@ impl FragmentUse {
             fills: fills(&fallback, slots),
             fallback,
             at: element.at.clone(),
-            same: Same::default(),
         }
     }
 
@@ -233,25 +193,6 @@ impl FragmentUse {
     pub fn is_personal(&self) -> bool {
         let one_by_one = |dimension: &Dimension| matches!(dimension, Dimension::Cookie(_) | Dimension::Header(_));
         self.manifest().is_some_and(|manifest| manifest.context.iter().any(one_by_one))
-    }
-
-    /// Where it is asked for, where the layout alone says that.
-    #[must_use]
-    pub const fn origin(&self) -> Option<Origin<'_>> {
-        match &self.service {
-            FragmentSource::Named(manifest) => Some(Origin::Named(manifest)),
-            FragmentSource::Source(url) => Some(Origin::Source(url)),
-            FragmentSource::Wanted(..) | FragmentSource::Included { .. } => None,
-        }
-    }
-
-    /// What it is filled with from there.
-    ///
-    /// # Errors
-    /// It cannot be asked for: why.
-    pub fn fetch(&self, origin: Origin<'_>, visit: &Visit, defaults: &Arc<Defaults>) -> Result<Arc<Fetch>, Reason> {
-        let make = || Fetch::new(self, origin, visit, defaults);
-        if self.is_same_for_all() { self.same.get(defaults, make) } else { make().map(Arc::new) }
     }
 
     /// Whom it asks, by name; the host where it is named by `src`.

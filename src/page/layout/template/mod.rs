@@ -2,7 +2,7 @@
 
 pub mod composition;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -13,12 +13,11 @@ use crate::page::browser::lazy::PAGE;
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
-use crate::page::request::defaults::Defaults;
-use crate::page::request::key::Key;
 use crate::page::source::diagnostic::Located;
 use crate::page::visit::context::{Dimension, Reader, Visit};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
+use crate::page::visit::window::TimeWindow;
 
 use super::assemble::standalone::Standalone;
 
@@ -57,8 +56,6 @@ pub struct Template {
     pub reads: Vec<Dimension>,
     /// Whether anything on it may depend on the host that is asked: ESI's variables can name it.
     pub reads_host: bool,
-    /// What its pages are kept under, where that is the same for everybody.
-    pub only: OnlyKey,
     /// The compositor's own scripts that it has; its policy allows them.
     pub scripts: Scripts,
     /// It is a fragment by itself, which scripts take whole; what it is for.
@@ -69,45 +66,22 @@ pub struct Template {
     pub takeovers: Vec<Takeover>,
 }
 
-/// The key of a page that is the same for everybody, once it was made, by the defaults and the pattern beside it.
-#[derive(Debug, Default)]
-pub struct OnlyKey(OnceLock<(Arc<Defaults>, String, Key)>);
-
-impl OnlyKey {
-    /// The key, which is made where it was not yet, or by others.
-    pub fn get(&self, defaults: &Arc<Defaults>, pattern: &str, make: impl Fn() -> Key) -> Key {
-        let (by, of, key) = self.0.get_or_init(|| (Arc::clone(defaults), pattern.to_owned(), make()));
-        // A layout of several routes, or that outlives its defaults, is rare.
-        if Arc::ptr_eq(by, defaults) && of == pattern { key.clone() } else { make() }
-    }
-}
-
 /// A layout that is served in another's place for a time.
 #[derive(Debug)]
 pub struct Takeover {
-    /// From this time on.
-    pub from: Option<Timestamp>,
-    /// Before this time.
-    pub until: Option<Timestamp>,
+    /// When it is served.
+    pub window: TimeWindow,
     /// The layout.
     pub template: Arc<Template>,
 }
 
-impl Takeover {
-    fn is_on(&self, now: Timestamp) -> bool {
-        self.from.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
-    }
-}
-
 impl Template {
-    /// What is served in its place at a time, and how long that stays so.
+    /// Which of its takeovers is served in its place at a time, and how long until that changes.
     #[must_use]
-    pub fn at(self: &Arc<Self>, now: Timestamp) -> (&Arc<Self>, Option<Duration>) {
-        let on = self.takeovers.iter().find(|takeover| takeover.is_on(now));
-        let ends = self.takeovers.iter().flat_map(|takeover| [takeover.from, takeover.until]).flatten();
-        let change = ends.filter(|at| *at > now).min();
-        let change = change.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        (on.map_or(self, |takeover| &takeover.template), change)
+    pub fn takeover_at(&self, now: Timestamp) -> (Option<usize>, Option<Duration>) {
+        let on = self.takeovers.iter().position(|takeover| takeover.window.contains(now));
+        let changes_in = self.takeovers.iter().filter_map(|takeover| takeover.window.changes_in(now)).min();
+        (on, changes_in)
     }
 
     /// A visit to it by a path that a pattern matched. Who asks for a fragment by itself says for which page.

@@ -1,24 +1,26 @@
 //! All that is live: routes, layouts and the catalogue, made from the texts of files.
 //! A file with a mistake does not replace what was live before it.
 
+mod bound;
+
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use semver::Version;
 
-use crate::page::browser::lazy;
-use crate::page::layout::assemble::standalone::{LazyUse, Window};
+use crate::page::layout::assemble::standalone::LazyUse;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
 use crate::page::source::diagnostic::{self, Code, Diagnostic, Located, Source, SourceSpan};
-use crate::page::visit::route::{Pattern, Routes};
+use crate::page::visit::route::Pattern;
+use crate::page::visit::window::TimeWindow;
 
 use super::layout::assemble::{Surroundings, assemble};
 use super::layout::{LayoutFile, Template};
 use super::manifest::Manifest;
+
+pub use self::bound::{BoundSite, Match};
 
 /// The texts of a site's files.
 #[derive(Debug, Default)]
@@ -65,25 +67,11 @@ pub struct Site {
     pub problems: Vec<Diagnostic>,
     /// Files whose last good state is live, because they have a mistake now.
     pub kept: Vec<String>,
-    routes: Routes<(String, Arc<Template>)>,
-    /// Fragments that are served by themselves, by name, the highest version first.
-    lone: BTreeMap<String, Vec<(Version, Lone)>>,
-}
-
-/// A fragment that is served by itself, and the pattern that it is counted under.
-type Lone = (String, Arc<Template>);
-
-/// The layout that a path leads to.
-#[derive(Debug)]
-pub struct Match<'a> {
-    /// The layout.
-    pub template: &'a Arc<Template>,
-    /// How long until another one takes its place.
-    pub changes_in: Option<Duration>,
-    /// The pattern that matched.
-    pub pattern: &'a str,
-    /// The route parameters' values.
-    pub parameters: Vec<(String, String)>,
+    /// Layouts that are good now come before those that stay live despite an error: a pattern that both have belongs to the
+    /// good one.
+    by_precedence: Vec<Arc<Template>>,
+    /// The templates of standalone fragments by name, the highest version first.
+    standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>>,
 }
 
 impl Site {
@@ -202,72 +190,34 @@ impl Site {
     /// Takes good layouts, and for bad ones what was live before, where a new one has not taken
     /// its routes.
     fn go_live(&mut self, good: Vec<Arc<Template>>, bad: Vec<String>, last_good: Option<&Self>) {
-        for template in good {
-            self.route(&template);
-            self.templates.push(template);
-        }
+        self.by_precedence = good;
         for file in bad {
             let live = last_good.map(|site| site.templates.as_slice()).unwrap_or_default();
             for template in live.iter().filter(|template| is_at(&template.file, &file)) {
-                self.route(template);
-                self.templates.push(Arc::clone(template));
+                self.by_precedence.push(Arc::clone(template));
                 self.kept.push(template.file.clone());
             }
         }
+        self.templates.clone_from(&self.by_precedence);
         self.templates.sort_by(|a, b| a.file.cmp(&b.file));
         self.serve_alone();
     }
 
     /// Makes a page of each fragment that some page loads lazily.
     fn serve_alone(&mut self) {
+        let mut standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>> = BTreeMap::new();
         let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
         for template in &self.templates {
-            let takeovers = template
-                .takeovers
-                .iter()
-                .flat_map(|takeover| takeover.template.lazy(Window { from: takeover.from, until: takeover.until }));
-            for place in template.lazy(Window::default()).into_iter().chain(takeovers) {
+            let takeovers = template.takeovers.iter().flat_map(|takeover| takeover.template.lazy(takeover.window));
+            for place in template.lazy(TimeWindow::default()).into_iter().chain(takeovers) {
                 places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
             }
         }
-        let mut lone: BTreeMap<String, Vec<(Version, Lone)>> = BTreeMap::new();
         for ((name, Reverse(version)), places) in places {
-            let page = (format!("{}{name}", lazy::PREFIX), Arc::new(Template::lone(&places)));
-            lone.entry(name.to_owned()).or_default().push((version.clone(), page));
+            let template = Arc::new(Template::lone(&places));
+            standalone.entry(name.to_owned()).or_default().push((version.clone(), template));
         }
-        self.lone = lone;
-    }
-
-    /// The page of a fragment by itself: `NAME`, or `NAME/VERSION`, for which another version serves once it
-    /// is gone, since pages that are kept elsewhere name the one of their time.
-    fn alone(&self, path: &str, now: Timestamp) -> Option<&Lone> {
-        let (name, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
-        let versions = self.lone.get(name)?;
-        let exactly = versions.iter().find(|(known, _)| version.is_some_and(|version| known.to_string() == version));
-        let is_version = version.is_none_or(|version| version.parse::<Version>().is_ok());
-        let (_, page) = exactly.or_else(|| versions.first().filter(|_| is_version))?;
-        // Before its time it is on no page, and not here either.
-        let is_there = page.1.alone.as_ref().is_some_and(|alone| alone.windows.iter().any(|w| w.is_open(now)));
-        is_there.then_some(page)
-    }
-
-    fn route(&mut self, template: &Arc<Template>) {
-        for route in &template.routes {
-            let target = (route.value.as_str().to_owned(), Arc::clone(template));
-            // A pattern that is taken belongs to the layout that has no mistake.
-            let _taken = !self.routes.insert(&route.value, target);
-        }
-    }
-
-    /// The layout for a normalised path at a time, the pattern that matched, and the parameters' values.
-    #[must_use]
-    pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
-        let ((pattern, template), parameters) = match path.strip_prefix(lazy::PREFIX) {
-            Some(path) => (self.alone(path, now)?, Vec::new()),
-            None => self.routes.find(path)?,
-        };
-        let (template, changes_in) = template.at(now);
-        Some(Match { template, changes_in, pattern, parameters })
+        self.standalone = standalone;
     }
 
     /// One version of a nanoservice: also one that only a page which stays live still uses. Where it is
@@ -343,6 +293,16 @@ fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> BTreeMap<&str, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+
+    /// Whether a site has a page at a path.
+    fn leads(site: &BoundSite, path: &str) -> bool {
+        site.find(path, Timestamp::UNIX_EPOCH).is_some()
+    }
+
+    fn bound(site: Site) -> BoundSite {
+        BoundSite::bind(site, Arc::default())
+    }
 
     fn page(file: &str, route: &str) -> Arc<Source> {
         Source::new(file, format!("+++\nroute = \"{route}\"\n+++\n"))
@@ -362,12 +322,12 @@ mod tests {
         let layouts =
             || vec![page("layouts/a.html", "/a"), page("layouts/s/b.html", "/b"), page("layouts/sc.html", "/c")];
         let before = build(layouts(), &[], None);
-        let after = build(vec![page("layouts/a.html", "/a")], &["layouts/s"], Some(&before));
-        assert!(after.find("/a", Timestamp::UNIX_EPOCH).is_some() && after.find("/b", Timestamp::UNIX_EPOCH).is_some());
-        assert!(after.find("/c", Timestamp::UNIX_EPOCH).is_none(), "it was removed");
+        let after = bound(build(vec![page("layouts/a.html", "/a")], &["layouts/s"], Some(&before)));
+        assert!(leads(&after, "/a") && leads(&after, "/b"));
+        assert!(!leads(&after, "/c"), "it was removed");
         assert_eq!(after.kept, ["layouts/s/b.html"]);
-        let gone = build(Vec::new(), &["layouts"], Some(&before));
-        assert!(["/a", "/b", "/c"].iter().all(|path| gone.find(path, Timestamp::UNIX_EPOCH).is_some()));
+        let gone = bound(build(Vec::new(), &["layouts"], Some(&before)));
+        assert!(["/a", "/b", "/c"].iter().all(|path| leads(&gone, path)));
     }
 
     #[test]
@@ -376,7 +336,8 @@ mod tests {
         let emptied = || vec![Source::new("layouts/a.html", "\n")];
         let mut after = build(emptied(), &[], Some(&before));
         after = build(emptied(), &[], Some(&after));
-        assert!(after.find("/a", Timestamp::UNIX_EPOCH).is_some());
+        let after = bound(after);
+        assert!(leads(&after, "/a"));
         assert_eq!(after.problems.len(), 1);
         assert!(build(emptied(), &[], None).problems.is_empty(), "an empty partial is one");
     }

@@ -1,0 +1,164 @@
+//! The bind step: a template together with the defaults in force, and everything of its requests that is the same for all
+//! readers, computed once when a snapshot is made.
+//! A fragment that cannot be requested is bound to the reason; planning a page refuses it for that reason.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use crate::page::layout::Template;
+use crate::page::source::reason::Reason;
+use crate::page::visit::context::{Dimension, Visit};
+
+use super::defaults::Defaults;
+use super::fetch::{Fetch, Origin};
+use super::key::Key;
+
+/// Fields of a client that most page keys have room for without an allocation.
+const FIELDS: usize = 16;
+
+/// What the keys of pages begin with.
+const PAGE: &[u8] = b"page";
+
+/// A template bound to defaults. It is read like the template that it was made from.
+///
+/// Each snapshot binds its templates anew, so that a template which outlives its defaults never uses what was computed with
+/// others.
+#[derive(Debug)]
+pub struct BoundTemplate {
+    /// Used where neither layout nor manifest states a value.
+    pub defaults: Arc<Defaults>,
+    template: Arc<Template>,
+    /// The fetches of the fragments that request the same for all readers, by their index in the template.
+    fetches: Box<[Option<Result<Arc<Fetch>, Reason>>]>,
+    /// The keys of the pages that depend on nothing of their client, by their pattern.
+    keys: Box<[(String, Key)]>,
+    /// The bound templates of [`Template::takeovers`], by their index.
+    takeovers: Box<[Arc<Self>]>,
+}
+
+impl Deref for BoundTemplate {
+    type Target = Template;
+
+    fn deref(&self) -> &Template {
+        &self.template
+    }
+}
+
+impl BoundTemplate {
+    /// Binds a template, and those that take its place at some time.
+    #[must_use]
+    pub fn bind(template: &Arc<Template>, defaults: &Arc<Defaults>) -> Arc<Self> {
+        let anybody = Visit::default();
+        let fetch = |fragment: &Arc<_>| {
+            let origin = Origin::of(fragment).filter(|_| fragment.is_same_for_all())?;
+            Some(Fetch::new(fragment, origin, &anybody, defaults).map(Arc::new))
+        };
+        // The page cache tells bound templates apart by their addresses, which the keys hold.
+        Arc::new_cyclic(|bound| Self {
+            defaults: Arc::clone(defaults),
+            fetches: template.html.fragments.iter().map(fetch).collect(),
+            keys: keys(template, bound.as_ptr()),
+            takeovers: template.takeovers.iter().map(|takeover| Self::bind(&takeover.template, defaults)).collect(),
+            template: Arc::clone(template),
+        })
+    }
+
+    /// The fetch of a fragment, by its index in the template. `None`: which nanoservice or URL it requests depends on
+    /// variables.
+    #[must_use]
+    pub fn fetch(&self, fragment: usize, visit: &Visit) -> Option<Result<Arc<Fetch>, Reason>> {
+        if let Some(fetch) = &self.fetches[fragment] {
+            return Some(fetch.clone());
+        }
+        let fragment = &self.template.html.fragments[fragment];
+        let origin = Origin::of(fragment)?;
+        Some(Fetch::new(fragment, origin, visit, &self.defaults).map(Arc::new))
+    }
+
+    /// Longest time from a request for the page to the last byte of its last part.
+    #[must_use]
+    pub fn budget(&self) -> Duration {
+        self.template.budget.unwrap_or(self.defaults.budget)
+    }
+
+    /// The template that is served in its place at a time, and how long until another is.
+    #[must_use]
+    pub fn at(self: &Arc<Self>, now: Timestamp) -> (&Arc<Self>, Option<Duration>) {
+        let (takeover, changes_in) = self.template.takeover_at(now);
+        (takeover.map_or(self, |index| &self.takeovers[index]), changes_in)
+    }
+
+    /// What tells a page from all others: its template, its defaults, and everything of its visit that it may depend on.
+    #[must_use]
+    pub fn page_key(&self, visit: &Visit) -> Key {
+        // A page with parameters depends on its client.
+        let made = visit.parameters.is_empty().then(|| self.keys.iter().find(|(pattern, _)| *pattern == visit.pattern));
+        match made.flatten() {
+            Some((_, key)) => key.clone(),
+            None => key(PAGE, self, self, visit, &self.reads),
+        }
+    }
+
+    /// What tells a page from all others, except for its personal parts.
+    #[must_use]
+    pub fn skeleton_key(&self, visit: &Visit) -> Key {
+        key(b"open", self, self, visit, &self.shared)
+    }
+}
+
+/// The keys of the pages of a template that depend on nothing of their client: one for each pattern without parameters.
+fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]> {
+    if !template.reads.is_empty() || template.reads_host {
+        return Box::default();
+    }
+    let routes = template.routes.iter().map(|route| &route.value).filter(|pattern| pattern.parameters().is_empty());
+    let patterns = routes.map(|pattern| pattern.as_str().to_owned());
+    let pages = template.alone.iter().flat_map(|alone| alone.pages.iter().cloned());
+    let visit = |pattern| Visit { pattern, ..Visit::default() };
+    patterns
+        .chain(pages)
+        .map(visit)
+        .map(|visit| (visit.pattern.clone(), key(PAGE, bound, template, &visit, &[])))
+        .collect()
+}
+
+/// The key of a page: everything that it is planned from, except the time. These dimensions are what it reads of its client.
+fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Visit, dimensions: &[Dimension]) -> Key {
+    // Its address: whatever changes, a snapshot binds all its templates anew.
+    let bound = bound.addr().to_le_bytes();
+    let Visit { pattern, parameters, reader, host } = visit;
+    let fixed: [&[u8]; 3] = [kind, &bound, pattern.as_bytes()];
+    let parameters = parameters.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    let mut context: SmallVec<[&[u8]; FIELDS]> = SmallVec::new();
+    if template.reads_host {
+        context.push(host.as_bytes());
+    }
+    for dimension in dimensions {
+        match dimension {
+            Dimension::Locale => context.extend(reader.locale.iter().flat_map(|locale| [b"locale", locale.as_bytes()])),
+            Dimension::Region => context.extend(reader.region.iter().flat_map(|region| [b"region", region.as_bytes()])),
+            Dimension::Device => {
+                context.extend(reader.device.iter().flat_map(|device| [b"device", device.as_str().as_bytes()]));
+            }
+            Dimension::Variant => {
+                let all = reader.variants.iter();
+                context.extend(all.flat_map(|(name, value)| [b"variant", name.as_bytes(), value.as_bytes()]));
+            }
+            // Its pattern is in each key.
+            Dimension::Page => {}
+            Dimension::Cookie(name) => {
+                let all = reader.cookies.iter().filter(|(known, _)| known == name);
+                context.extend(all.flat_map(|(name, value)| [b"cookie", name.as_bytes(), value.as_bytes()]));
+            }
+            Dimension::Header(name) => {
+                let all = reader.headers.get_all(name).iter();
+                context.extend(all.flat_map(|value| [b"header", name.as_bytes(), value.as_bytes()]));
+            }
+        }
+    }
+    Key::new(fixed.into_iter().chain(parameters), context)
+}
