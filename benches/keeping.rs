@@ -54,7 +54,7 @@ fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
     let arrival = Arrival { at: SystemClock.wall(), delay: Duration::ZERO };
     StoredResponse {
         response: Arc::new(ParsedResponse::new(content, &headers, fetch, arrival)),
-        times: EntryTimes::since(Instant::now(), 0.0),
+        times: EntryTimes::new(Instant::now(), 0.0),
         backoff: None,
         nanoservice: Name::from("part"),
     }

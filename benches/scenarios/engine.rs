@@ -100,7 +100,7 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     let plan = plan(&template, visit.clone(), Timestamp::UNIX_EPOCH);
     let store = Arc::new(Table::default());
     for fetch in &plan.fetches {
-        let times = EntryTimes::since(Instant::now(), 0.0);
+        let times = EntryTimes::new(Instant::now(), 0.0);
         let response = Arc::new(answer(fetch, &HeaderMap::new()));
         let stored = StoredResponse { response, times, backoff: None, nanoservice: Name::from("part") };
         Store::put(&*store, &fetch.key, stored, Duration::MAX);

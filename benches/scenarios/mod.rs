@@ -14,8 +14,10 @@ use pasteup::page::layout::{FragmentSource, LayoutFile};
 use pasteup::page::output::headers::Headers;
 use pasteup::page::output::stitch::stitch;
 use pasteup::page::plan::{Outcomes, Plan, plan};
-use pasteup::page::policy::cache::directives::{Arrival, Stated};
-use pasteup::page::policy::cache::freshness::{EntryTimes, FreshnessRules, Nature, early, freshness, is_due, lifetime};
+use pasteup::page::policy::cache::directives::{Arrival, CacheDirectives};
+use pasteup::page::policy::cache::freshness::{
+    EntryTimes, FreshnessRules, ResponseTraits, freshness, is_refresh_due, lifetime, refresh_lead,
+};
 use pasteup::page::request::bound::BoundTemplate;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::{Fetch, Origin};
@@ -246,20 +248,20 @@ fn stated() -> Work {
         ("expires", "Sat, 21 Nov 2026 12:01:00 GMT"),
         ("age", "7"),
     ]);
-    over(move || Stated::read(&headers, ARRIVAL))
+    over(move || CacheDirectives::read(&headers, ARRIVAL))
 }
 
 /// Whether an answer that is kept is fresh, as it is asked at each look-up.
 fn kept() -> Work {
-    let directives = Stated::read(&headers(&[("cache-control", "max-age=60")]), ARRIVAL).here;
+    let directives = CacheDirectives::read(&headers(&[("cache-control", "max-age=60")]), ARRIVAL).compositor;
     let rules = FreshnessRules { ttl: Some(Duration::from_secs(20)), ..FreshnessRules::default() };
-    let kept = EntryTimes::since(Instant::now(), 0.5);
+    let kept = EntryTimes::new(Instant::now(), 0.5);
     let now = kept.arrived + Duration::from_secs(5);
     over(move || {
-        let nature = Nature { fragment: true, validatable: true };
+        let nature = ResponseTraits { is_fragment: true, has_validator: true };
         let lifetime = lifetime(std::hint::black_box(&directives), &rules, nature);
         let left = Duration::from_secs(15);
-        (freshness(&kept, &lifetime, now), is_due(&kept, &lifetime, left), early(&kept, &lifetime))
+        (freshness(&kept, &lifetime, now), is_refresh_due(&kept, &lifetime, left), refresh_lead(&kept, &lifetime))
     })
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::engine::port::Clock;
-use crate::page::policy::cache::directives::{Arrival, Stated};
+use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
@@ -189,8 +189,8 @@ impl Asked {
         let arrival = Arrival { at: wall, delay: Duration::ZERO };
         let file = self.file();
         let good_for = |headers: &HeaderMap| {
-            let stated = Stated::read(headers, arrival).here;
-            stated.max_age.filter(|_| stated.never.is_none() && !stated.no_cache).unwrap_or(refresh)
+            let stated = CacheDirectives::read(headers, arrival).compositor;
+            stated.max_age.filter(|_| stated.uncacheable.is_none() && !stated.no_cache).unwrap_or(refresh)
         };
         let good_for = match answer {
             Ok(Answer::Text(text, headers)) => {

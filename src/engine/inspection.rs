@@ -49,13 +49,13 @@ pub(super) fn entries(store: &dyn Store, text: &str, at_most: usize) -> (Vec<Cac
             continue;
         }
         let trouble = stored.backoff.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
-        let softened = stored.times.softened.map(|_| "purged softly: stale".to_owned());
+        let softened = stored.times.soft_purged.map(|_| "purged softly: stale".to_owned());
         found.push(CacheEntry {
             fragment: stored.nanoservice.to_string(),
             key: fields,
             tags: tags().collect(),
             age: now.saturating_duration_since(stored.times.arrived).as_secs(),
-            says: match stored.response.stated.here.max_age {
+            says: match stored.response.stated.compositor.max_age {
                 Some(max_age) => format!("max-age {}", units::show(max_age)),
                 None => "nothing; the layout, manifest or settings do".to_owned(),
             },

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::directives::Uncacheable;
-use crate::page::policy::cache::freshness::{EntryTimes, Freshness, early, freshness, is_due};
+use crate::page::policy::cache::freshness::{EntryTimes, Freshness, freshness, is_refresh_due, refresh_lead};
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -209,7 +209,7 @@ impl Lookup {
         let mut spare = None;
         if let Some(stored) = &held {
             let answer = Arc::clone(&stored.response);
-            let resting = stored.backoff.filter(|trouble| trouble.pauses(now.into_std()));
+            let resting = stored.backoff.filter(|trouble| trouble.is_active(now.into_std()));
             let lifetime = answer.lifetime(wanted);
             let age = now.into_std().saturating_duration_since(stored.times.arrived);
             let found = |cache, what| {
@@ -228,10 +228,10 @@ impl Lookup {
             };
             match freshness(&stored.times, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
-                    if is_due(&stored.times, &lifetime, left) && resting.is_none() {
+                    if is_refresh_due(&stored.times, &lifetime, left) && resting.is_none() {
                         drop(self.fly(wanted, now, trace.child(), true));
                     }
-                    let early = early(&stored.times, &lifetime);
+                    let early = refresh_lead(&stored.times, &lifetime);
                     return found(Cache::Hit, LookupOutcome::Fresh(answer, left, Some(early)));
                 }
                 Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
@@ -324,7 +324,7 @@ impl Lookup {
                 match lookup.ports.store.get(&wanted.key) {
                     Some(stored)
                         if stored.times.arrived > since.into_std()
-                            && stored.times.softened.is_none()
+                            && stored.times.soft_purged.is_none()
                             && stored.response.is_shareable() =>
                     {
                         Ok(Brought { answer: stored.response, purged: false, sent: None })
@@ -366,11 +366,11 @@ impl Lookup {
 
     fn keep(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, was_kept: bool) {
         let (store, now) = (&self.ports.store, Instant::now());
-        let useful = answer.lifetime(wanted).useful();
+        let useful = answer.lifetime(wanted).retention();
         if !useful.is_zero() {
             let stored = StoredResponse {
                 response: Arc::clone(answer),
-                times: EntryTimes::since(now.into_std(), (self.ports.chance)()),
+                times: EntryTimes::new(now.into_std(), (self.ports.chance)()),
                 backoff: None,
                 nanoservice: Arc::clone(&wanted.service),
             };
@@ -387,8 +387,8 @@ impl Lookup {
             self.apart.forget(&wanted.key);
             return;
         }
-        if let (Some(never @ Uncacheable::Vary(_)), false) = (&answer.stated.here.never, was_apart) {
-            tracing::warn!(service = &*wanted.service, "its answers are not kept: {}", never.why());
+        if let (Some(never @ Uncacheable::Vary(_)), false) = (&answer.stated.compositor.uncacheable, was_apart) {
+            tracing::warn!(service = &*wanted.service, "its answers are not kept: {never}");
         }
         self.apart.note(&wanted.key, now);
     }

@@ -77,7 +77,7 @@ impl Purges {
         let purged = keys.iter().filter(|key| match manner {
             PurgeMode::Hard => store.remove(key),
             PurgeMode::Soft => store.change(key, &mut |stored| {
-                stored.times.softened.get_or_insert(now);
+                stored.times.soft_purged.get_or_insert(now);
             }),
         });
         purged.count()

@@ -170,7 +170,7 @@ async fn why_each_part_is_as_it_is_and_for_how_long_it_is_kept() {
             "-",
             "kept for 10m: the manifest's `max_ttl` is shorter than the service's `max-age` of 1h",
         ),
-        ("no-store", "fresh", "-", "not kept: it says `no-store`"),
+        ("no-store", "fresh", "-", "not kept: the response is `no-store`"),
         ("nobody", "fresh", "-", "not kept: by the settings' `fragment.ttl`; nobody else says"),
         ("slow", "fallback", "timeout", "-"),
         ("broken", "fallback", "status", "-"),
@@ -454,7 +454,10 @@ async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
     let seen = &find("by-layout")["seen"];
     assert_eq!((&seen["bytes"], &seen["failures"]), (&json!(1), &json!(0.0)), "{seen}");
     assert_eq!(seen["keeping"]["why"], "kept for 5s: the layout's `ttl` is shorter than the service's `max-age` of 1m");
-    assert_eq!(find("no-store")["seen"]["keeping"], json!({ "kept": false, "why": "not kept: it says `no-store`" }));
+    assert_eq!(
+        find("no-store")["seen"]["keeping"],
+        json!({ "kept": false, "why": "not kept: the response is `no-store`" })
+    );
     assert_eq!(find("by-layout")["pages"], json!(["/", "/town/{town}"]));
     assert_eq!(find("card")["composes"], json!(["leaf", "broken"]));
     assert_eq!(find("by-manifest")["runbook"], "https://example.org/run");

@@ -43,7 +43,7 @@ fn stored(bytes: usize, tags: &str) -> StoredResponse {
     let arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
     StoredResponse {
         response: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
-        times: EntryTimes::since(Instant::now(), 0.0),
+        times: EntryTimes::new(Instant::now(), 0.0),
         backoff: None,
         nanoservice: Name::from("a"),
     }
@@ -94,7 +94,7 @@ fn an_answer_that_is_replaced_leaves_its_old_tags() {
     let store = MemoryStore::new(1 << 20);
     store.put(&key(1), stored(10, "old both"), MINUTE);
     store.put(&key(1), stored(10, "both new"), MINUTE);
-    assert!(store.change(&key(1), &mut |stored| stored.times.softened = Some(Instant::now())));
+    assert!(store.change(&key(1), &mut |stored| stored.times.soft_purged = Some(Instant::now())));
     let tagged = |tag| store.tagged(tag).len();
     store.usage();
     assert_eq!((tagged("old"), tagged("both"), tagged("new"), tagged("a")), (0, 1, 1, 1));

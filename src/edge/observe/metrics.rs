@@ -181,7 +181,7 @@ impl Observer for Metrics {
         let state = match circuit {
             Circuit::Closed => 0,
             Circuit::Open => 1,
-            Circuit::Probing => 2,
+            Circuit::HalfOpen => 2,
         };
         self.circuits.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() }).set(state);
     }

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::engine::{LookupOutcome, Snapshot, Trace};
-use crate::page::policy::cache::validation::is_held;
+use crate::page::policy::cache::validation::is_not_modified;
 use crate::page::request::fetch::asset;
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
@@ -49,13 +49,13 @@ pub(super) async fn respond(
 fn sent(answer: &ParsedResponse, fresh_for: Duration, request: &HeaderMap, trace: &Trace) -> Response {
     let Content::Asset(media_type, bytes) = &answer.content else { return error(StatusCode::NOT_FOUND, trace) };
     let told = answer.stated.downstream();
-    let cache = match &told.never {
+    let cache = match &told.uncacheable {
         Some(_) => "private, no-store".to_owned(),
         None if told.no_cache => "public, no-cache".to_owned(),
         None => format!("public, max-age={}", told.max_age.map_or(fresh_for, |told| told.min(fresh_for)).as_secs()),
     };
     let etag = format!("W/\"{:032x}\"", answer.digest);
-    let held = is_held(request, &etag);
+    let held = is_not_modified(request, &etag);
     let mut response = Response::new(if held { Body::empty() } else { Body::from(bytes.clone()) });
     let headers = response.headers_mut();
     if !held {

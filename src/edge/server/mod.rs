@@ -42,7 +42,7 @@ use crate::page::output::headers::SURROGATE_KEY;
 use crate::page::output::record::Record;
 use crate::page::output::stitch::gathered;
 use crate::page::output::verdict::Verdict;
-use crate::page::policy::cache::validation::is_held;
+use crate::page::policy::cache::validation::is_not_modified;
 use crate::page::site::Match;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::{Participation, take_part};
@@ -598,7 +598,7 @@ fn response(page: Page, request: &HeaderMap, trace: &Trace, permit: OwnedSemapho
 
 /// Whether the reader who asks has the page with this `ETag` already.
 fn has(request: &HeaderMap, tag: &HeaderValue) -> bool {
-    tag.to_str().is_ok_and(|tag| is_held(request, tag))
+    tag.to_str().is_ok_and(|tag| is_not_modified(request, tag))
 }
 
 /// A page that is whole, or that the reader has it already.

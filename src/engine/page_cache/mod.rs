@@ -164,7 +164,8 @@ impl PageCache {
             };
             // Then it is shown while a new one is fetched, unless that is known to fail.
             let Some(stored) = self.responses.get(&fetch.key) else { return };
-            let old = if stored.backoff.is_none() { answer.lifetime(fetch).while_revalidating } else { Duration::ZERO };
+            let old =
+                if stored.backoff.is_none() { answer.lifetime(fetch).stale_while_revalidate } else { Duration::ZERO };
             until = until.min(fresh_until + old);
             held.push((fetch, answer, stored.backoff));
             parts.push(Held { fetch: Arc::clone(fetch), due });
@@ -220,7 +221,9 @@ impl PageCache {
         // What changed before this moment is seen here, and what changes after it is told to the place.
         let is_same = |(fetch, answer, trouble): &(&Arc<Fetch>, &Arc<ParsedResponse>, Option<RefreshBackoff>)| {
             self.responses.get(&fetch.key).is_some_and(|stored| {
-                Arc::ptr_eq(&stored.response, answer) && stored.times.softened.is_none() && stored.backoff == *trouble
+                Arc::ptr_eq(&stored.response, answer)
+                    && stored.times.soft_purged.is_none()
+                    && stored.backoff == *trouble
             })
         };
         if held.iter().all(is_same) {

@@ -31,7 +31,7 @@ pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
     // One that came in just now is looked up the next time.
     let is_kept = |hole: usize, outcome: &Outcome| {
         let answered = plan.of(hole).zip(outcome.answer.as_ref());
-        answered.is_some_and(|(fetch, answer)| !answer.lifetime(fetch).useful().is_zero())
+        answered.is_some_and(|(fetch, answer)| !answer.lifetime(fetch).retention().is_zero())
     };
     let is_open =
         |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_kept(*hole, outcome);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::page::policy::resilience::load::Limit;
+use crate::page::policy::resilience::adaptive_limit::AdaptiveLimit;
 
 /// The lanes of one endpoint.
 pub(super) struct ConcurrencyLimit {
@@ -15,7 +15,7 @@ pub(super) struct ConcurrencyLimit {
 }
 
 struct Width {
-    limit: Limit,
+    limit: AdaptiveLimit,
     /// Lanes that there are, free or not.
     lanes: usize,
 }
@@ -28,14 +28,14 @@ pub(super) struct Entered {
 
 impl ConcurrencyLimit {
     pub(super) fn new(most: u32) -> Self {
-        let limit = Limit::new(most);
-        let lanes = limit.width();
+        let limit = AdaptiveLimit::new(most);
+        let lanes = limit.current();
         Self { free: Arc::new(Semaphore::new(lanes)), width: Mutex::new(Width { limit, lanes }) }
     }
 
     /// How long answers take just now, where that is known.
     pub(super) fn usual(&self) -> Option<Duration> {
-        self.width.lock().unwrap_or_else(PoisonError::into_inner).limit.usual()
+        self.width.lock().unwrap_or_else(PoisonError::into_inner).limit.recent_latency()
     }
 
     /// Waits for a free lane.
@@ -50,8 +50,8 @@ impl Entered {
     pub(super) fn saw(&self, took: Duration) {
         let mut width = self.lane.width.lock().unwrap_or_else(PoisonError::into_inner);
         let in_flight = width.lanes.saturating_sub(self.lane.free.available_permits());
-        width.limit.saw(took, in_flight);
-        let more = width.limit.width().saturating_sub(width.lanes);
+        width.limit.record(took, in_flight);
+        let more = width.limit.current().saturating_sub(width.lanes);
         self.lane.free.add_permits(more);
         width.lanes += more;
     }
@@ -60,7 +60,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut width = self.lane.width.lock().unwrap_or_else(PoisonError::into_inner);
-        if width.lanes > width.limit.width()
+        if width.lanes > width.limit.current()
             && let Some(permit) = self.permit.take()
         {
             permit.forget();

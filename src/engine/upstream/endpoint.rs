@@ -16,7 +16,7 @@ use tower::BoxError;
 
 use crate::engine::port::{Ports, UpstreamResponse};
 use crate::page::policy::resilience::breaker::{Admission, Breaker, BreakerRules};
-use crate::page::policy::resilience::load::Latency;
+use crate::page::policy::resilience::latency::PeakLatency;
 use crate::page::response::parsed::Failure;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
@@ -48,7 +48,7 @@ struct Endpoint {
 /// What is known of it.
 struct Known {
     breaker: Breaker,
-    latency: Latency,
+    latency: PeakLatency,
 }
 
 impl Endpoint {
@@ -106,7 +106,7 @@ impl Endpoints {
             Arc::new(Endpoint {
                 upstream: Arc::clone(upstream),
                 lane: Arc::new(ConcurrencyLimit::new(concurrency)),
-                known: Mutex::new(Known { breaker: Breaker::new(now), latency: Latency::unknown(now) }),
+                known: Mutex::new(Known { breaker: Breaker::new(now), latency: PeakLatency::unknown(now) }),
                 wanted: AtomicUsize::new(0),
                 heard_out: AtomicBool::new(false),
             })
@@ -137,7 +137,7 @@ impl Endpoints {
             }
             let admission = seat.endpoint().judge(&self.ports, |breaker| breaker.admit(now.into_std()));
             // It may have been shut out while this one waited: then another one may be asked.
-            let admission = if seat.forced { admission.or(Some(Admission::Usual)) } else { admission };
+            let admission = if seat.forced { admission.or(Some(Admission::Normal)) } else { admission };
             if let Some(admission) = admission {
                 break Passage::begin(seat, entered, admission, now, &wanted);
             }
@@ -266,7 +266,7 @@ struct HeardOut(Arc<Endpoint>);
 impl HeardOut {
     /// `None` where another one is, or where its failure would tell nothing new.
     fn begin(endpoint: &Arc<Endpoint>, began: Instant) -> Option<Self> {
-        let is_news = endpoint.known(|known| known.breaker.is_news(began.into_std()));
+        let is_news = endpoint.known(|known| known.breaker.is_new_failure(began.into_std()));
         (is_news && !endpoint.heard_out.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(endpoint)))
     }
 }
@@ -308,7 +308,7 @@ impl Passage {
                 // It answers nobody: to whoever chooses, that is as slow as can be.
                 let slowest = self.deadline.saturating_duration_since(self.began);
                 let now = Instant::now().into_std();
-                self.seat.endpoint().known(|known| known.latency.saw(slowest, now));
+                self.seat.endpoint().known(|known| known.latency.record(slowest, now));
                 self.ended(false);
                 Err(failure)
             }
@@ -350,7 +350,7 @@ impl Passage {
 
     fn took(&self, took: Duration) {
         self.entered.saw(took);
-        self.seat.endpoint().known(|known| known.latency.saw(took, Instant::now().into_std()));
+        self.seat.endpoint().known(|known| known.latency.record(took, Instant::now().into_std()));
     }
 
     /// The answer ended, or broke off.
@@ -368,7 +368,7 @@ impl Passage {
     fn abandoned(&self) {
         let now = Instant::now().into_std();
         let ports = &self.seat.endpoints.ports;
-        self.seat.endpoint().judge(ports, |breaker| breaker.abandoned(self.admission, now));
+        self.seat.endpoint().judge(ports, |breaker| breaker.cancel(self.admission, now));
     }
 
     fn note(&mut self, is_well: bool) {
@@ -377,7 +377,7 @@ impl Passage {
         let (chance, now) = ((ports.chance)(), Instant::now().into_std());
         let endpoint = self.seat.endpoint();
         let request = (self.admission, self.began.into_std());
-        endpoint.judge(ports, |breaker| breaker.ended(request, is_well, rules, chance, now));
+        endpoint.judge(ports, |breaker| breaker.record(request, is_well, rules, chance, now));
     }
 }
 

@@ -21,11 +21,11 @@ pub(super) struct Shares(Arc<Mutex<RetryBudget>>);
 
 impl Shares {
     pub(super) fn earn(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).earn();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).deposit();
     }
 
     fn spend(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).spend()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).withdraw()
     }
 }
 

@@ -122,8 +122,8 @@ impl Downstream {
             until: parts().map(|part| part.fresh_until.unwrap_or(now)).min(),
             changes: plan.changes_in.map(|left| now + left),
             most,
-            in_browsers: told().filter_map(|told| told.in_browsers).map(|told| told.as_secs()).min(),
-            must_revalidate: told().any(|told| told.for_browsers_too),
+            in_browsers: told().filter_map(|told| told.browser_max_age).map(|told| told.as_secs()).min(),
+            must_revalidate: told().any(|told| told.browsers_must_revalidate),
         })
     }
 

@@ -298,11 +298,11 @@ impl Keep {
     /// By whose word an answer to a fetch is.
     #[must_use]
     pub fn of(answer: &ParsedResponse, fetch: &Fetch) -> Self {
-        let (stated, rules) = (&answer.stated.here, &fetch.rules);
+        let (stated, rules) = (&answer.stated.compositor, &fetch.rules);
         let lifetime = answer.lifetime(fetch);
         Self {
-            kept: !lifetime.useful().is_zero(),
-            never: stated.never.clone(),
+            kept: !lifetime.retention().is_zero(),
+            never: stated.uncacheable.clone(),
             no_cache: stated.no_cache,
             fresh: lifetime.fresh,
             max_age: stated.max_age,
@@ -323,7 +323,7 @@ impl Keep {
     #[must_use]
     pub fn told(&self, age: Option<Duration>) -> String {
         if let Some(never) = &self.never {
-            return format!("not kept: {}", never.why());
+            return format!("not kept: {never}");
         }
         if self.no_cache {
             return "kept only to be asked about: the service says `no-cache`".to_owned();

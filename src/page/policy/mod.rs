@@ -1,4 +1,5 @@
-//! Policies: what to do, decided from values alone. The engine only does it.
+//! Policies: each decides from values alone what the engine then does.
+//! Time and random numbers are arguments.
 
 pub mod cache;
 

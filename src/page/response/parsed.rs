@@ -15,8 +15,8 @@ use crate::page::http::fields;
 use crate::page::layout::Composition;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::assets::Asset;
-use crate::page::policy::cache::directives::{Arrival, Directives, Stated, Uncacheable};
-use crate::page::policy::cache::freshness::{Lifetime, Nature, lifetime};
+use crate::page::policy::cache::directives::{Arrival, CacheDirectives, Directives, Uncacheable};
+use crate::page::policy::cache::freshness::{Lifetime, ResponseTraits, lifetime};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::request::fetch::{Fetch, Wants};
 use crate::page::source::names::Name;
@@ -37,7 +37,7 @@ pub struct ParsedResponse {
     /// Its HTML with holes, where it asks for other fragments.
     pub composition: Option<Arc<Composition>>,
     /// How it may be kept.
-    pub stated: Stated,
+    pub stated: CacheDirectives,
     /// How it can be asked about.
     pub validation: Option<Box<Validation>>,
     /// What it can be purged by, beside its service's name.
@@ -79,7 +79,7 @@ impl ParsedResponse {
     /// The same, its text packed where it is kept.
     fn packed(self, fetch: &Fetch) -> Self {
         // Pages are made of a composition's parts, which hold the text.
-        if self.composition.is_some() || self.lifetime(fetch).useful().is_zero() {
+        if self.composition.is_some() || self.lifetime(fetch).retention().is_zero() {
             return self;
         }
         match self.content {
@@ -94,13 +94,13 @@ impl ParsedResponse {
         fetch: &Fetch,
         arrival: Arrival,
     ) -> Self {
-        let mut stated = Stated::read(headers, arrival);
+        let mut stated = CacheDirectives::read(headers, arrival);
         if let Some(never) = undeclared(headers, fetch) {
-            stated.never(&never);
+            stated.mark_uncacheable(&never);
         }
         let lent = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
-        if lent && !stated.here.public {
-            stated.never(&Uncacheable::Authorization);
+        if lent && !stated.compositor.public {
+            stated.mark_uncacheable(&Uncacheable::Authorization);
         }
         let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
         Self {
@@ -120,7 +120,7 @@ impl ParsedResponse {
     /// (RFC 9111, 4.3.4).
     #[must_use]
     pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
-        let validation = self.validation.as_ref().filter(|validation| validation.is_meant_by(headers))?;
+        let validation = self.validation.as_ref().filter(|validation| validation.is_confirmed_by(headers))?;
         let updated = validation.updated_by(headers);
         let body = (self.content.clone(), self.composition.clone(), self.digest);
         Some(Self::with_body(body, &updated, fetch, arrival))
@@ -129,14 +129,18 @@ impl ParsedResponse {
     /// Whether readers who asked at once may share it.
     #[must_use]
     pub fn is_shareable(&self) -> bool {
-        self.stated.here.never.is_none() && !self.stated.here.no_cache
+        self.stated.compositor.uncacheable.is_none() && !self.stated.compositor.no_cache
     }
 
     /// How long it may be used by the rules of a fetch.
     #[must_use]
     pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
         let fragment = !matches!(self.content, Content::Gone(_) | Content::Redirect(..));
-        lifetime(&self.stated.here, &fetch.rules, Nature { fragment, validatable: self.validation.is_some() })
+        lifetime(
+            &self.stated.compositor,
+            &fetch.rules,
+            ResponseTraits { is_fragment: fragment, has_validator: self.validation.is_some() },
+        )
     }
 
     /// Bytes that it takes in memory, about.

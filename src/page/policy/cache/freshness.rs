@@ -1,5 +1,5 @@
-//! Decides how long an answer may be kept, and how fresh a kept one is (RFC 9111, 4.2; RFC 5861).
-//! A zero lifetime is always stale.
+//! Decides how long a response may be used, and how fresh a cached one is (RFC 9111, 4.2; RFC 5861).
+//! A response whose lifetime is zero is always stale.
 
 use std::time::{Duration, Instant};
 
@@ -7,170 +7,172 @@ use crate::page::source::units::LONGEST;
 
 use super::directives::Directives;
 
-/// How long an answer is kept past all other use, only to be asked about whether it still holds.
-const KEPT_TO_VALIDATE: Duration = Duration::from_hours(1);
-/// Answers that are fresh for this long or longer are refreshed a little early, each at another time,
-/// so that what came in at once is not asked for at once.
-const EARLY_FROM: Duration = Duration::from_secs(10);
-/// Early by at most one part of the lifetime in so many.
-const EARLY: u32 = 20;
+/// How much longer a response with a validator is stored once it may not be shown any more, only to be
+/// validated.
+const VALIDATION_WINDOW: Duration = Duration::from_hours(1);
+/// The shortest freshness lifetime that is refreshed early. Each response is refreshed at another time, so
+/// that those that arrived together are not all requested together.
+const EARLY_REFRESH_FROM: Duration = Duration::from_secs(10);
+/// The divisor of a lifetime: a response is refreshed at most this fraction of its lifetime early.
+const EARLY_REFRESH_FRACTION: u32 = 20;
 
-/// What layout, manifest and settings say about keeping a fragment.
+/// What the layout, the manifest and the settings state about caching a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FreshnessRules {
-    /// The layout's `ttl`: freshness where the answer states none, and its cap where it does.
-    // The only heuristic freshness (RFC 9111, 4.2.2) is one that somebody asked for.
+    /// The layout's `ttl`: the freshness lifetime where the response states none, and its upper bound where
+    /// it does.
+    // No other heuristic freshness (RFC 9111, 4.2.2) is applied: nobody would have asked for it.
     pub ttl: Option<Duration>,
-    /// Freshness where neither answer nor layout states one.
+    /// The freshness lifetime where neither the response nor the layout states one.
     pub default_ttl: Duration,
-    /// Caps every freshness.
+    /// The upper bound of every freshness lifetime.
     pub max_ttl: Option<Duration>,
-    /// How long an old copy may be shown while it is refreshed, where the answer does not say.
+    /// How long a response may be shown stale while it is refreshed, where it does not state that itself.
     pub stale_while_revalidate: Duration,
-    /// How long an old copy may be shown when the refresh fails, where the answer does not say.
+    /// How long a response may be shown stale if refreshing it fails, where it does not state that itself.
     pub stale_if_error: Duration,
 }
 
-/// How long an answer may be used.
+/// How long a response may be used, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lifetime {
-    /// From its arrival.
+    /// How long it is fresh, from its arrival on.
     pub fresh: Duration,
-    /// Past that, while it is refreshed.
-    pub while_revalidating: Duration,
-    /// Past freshness, when the refresh fails.
-    pub if_error: Duration,
-    /// Past all that, to be asked about.
-    pub to_validate: Duration,
+    /// How long after that it may be shown while it is refreshed.
+    pub stale_while_revalidate: Duration,
+    /// How long after its freshness it may be shown if refreshing it fails.
+    pub stale_if_error: Duration,
+    /// How long after all that it may be validated.
+    pub validation: Duration,
 }
 
 impl Lifetime {
-    /// How long there is any use in keeping it. Zero: it is not kept.
+    /// How long the response is worth storing, from its arrival on. Zero: it is not stored.
     #[must_use]
-    pub fn useful(&self) -> Duration {
-        let shown = self.fresh.saturating_add(self.while_revalidating.max(self.if_error));
-        shown.saturating_add(self.to_validate).min(LONGEST)
+    pub fn retention(&self) -> Duration {
+        let shown = self.fresh.saturating_add(self.stale_while_revalidate.max(self.stale_if_error));
+        shown.saturating_add(self.validation).min(LONGEST)
     }
 }
 
-/// What an answer is, as far as keeping it goes.
+/// What caching needs to know of a response besides its directives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Nature {
-    /// It is a fragment, or says that there is nothing to show; a 404 or a redirect is kept by its own
-    /// word only, and never shown stale.
-    pub fragment: bool,
-    /// It can be asked about: it has an `ETag` or a `Last-Modified`.
-    pub validatable: bool,
+pub struct ResponseTraits {
+    /// It is a fragment, or states that there is nothing to show. Any other response (a 404, a redirect) is
+    /// cached only if it states a lifetime, and is never shown stale.
+    pub is_fragment: bool,
+    /// It has an `ETag` or a `Last-Modified`, so it can be validated.
+    pub has_validator: bool,
 }
 
-/// How long an answer may be used under some rules.
+/// How long a response may be used under some rules.
 #[must_use]
-pub fn lifetime(directives: &Directives, rules: &FreshnessRules, nature: Nature) -> Lifetime {
-    if directives.never.is_some() {
+pub fn lifetime(directives: &Directives, rules: &FreshnessRules, traits: ResponseTraits) -> Lifetime {
+    if directives.uncacheable.is_some() {
         return Lifetime::default();
     }
-    let to_validate = if nature.validatable { KEPT_TO_VALIDATE } else { Duration::ZERO };
+    let validation = if traits.has_validator { VALIDATION_WINDOW } else { Duration::ZERO };
     if directives.no_cache {
-        return Lifetime { to_validate, ..Lifetime::default() };
+        return Lifetime { validation, ..Lifetime::default() };
     }
     let fresh = match (directives.max_age, rules.ttl) {
         (Some(stated), Some(ttl)) => stated.min(ttl),
         (Some(stated), None) => stated,
-        (None, _) if !nature.fragment => Duration::ZERO,
+        (None, _) if !traits.is_fragment => Duration::ZERO,
         (None, Some(ttl)) => ttl,
         (None, None) => rules.default_ttl,
     };
     let fresh = rules.max_ttl.map_or(fresh, |max| fresh.min(max));
-    let never_stale = directives.must_revalidate || !nature.fragment;
+    let never_stale = directives.must_revalidate || !traits.is_fragment;
     let allowed = |stated: Option<Duration>, rule| if never_stale { Duration::ZERO } else { stated.unwrap_or(rule) };
     Lifetime {
         fresh,
-        while_revalidating: allowed(directives.stale_while_revalidate, rules.stale_while_revalidate),
-        if_error: allowed(directives.stale_if_error, rules.stale_if_error),
-        to_validate,
+        stale_while_revalidate: allowed(directives.stale_while_revalidate, rules.stale_while_revalidate),
+        stale_if_error: allowed(directives.stale_if_error, rules.stale_if_error),
+        validation,
     }
 }
 
-/// What happened to an answer since it came in.
+/// The times of a cached response that decide how fresh it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EntryTimes {
-    /// When its last byte came in, or when it was last found to hold still.
+    /// When its last byte arrived, or when it was last validated.
     pub arrived: Instant,
     /// When a soft purge made it stale.
-    pub softened: Option<Instant>,
-    /// How early it is refreshed: from 0 for not at all up to 1.
-    pub early: f64,
+    pub soft_purged: Option<Instant>,
+    /// How early it is refreshed, from 0 (not early at all) to 1 (as early as is allowed).
+    pub jitter: f64,
 }
 
 impl EntryTimes {
-    /// One that came in just now.
+    /// The times of a response that has just arrived.
     #[must_use]
-    pub const fn since(arrived: Instant, early: f64) -> Self {
-        Self { arrived, softened: None, early }
+    pub const fn new(arrived: Instant, jitter: f64) -> Self {
+        Self { arrived, soft_purged: None, jitter }
     }
 }
 
-/// How fresh a kept answer is.
+/// How fresh a cached response is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// It may be shown, for this long.
+    /// It may be shown for this long.
     Fresh(Duration),
-    /// It may be shown while a new one is fetched.
+    /// It may be shown while it is refreshed.
     Revalidate,
-    /// It may be shown if a new one cannot be had.
+    /// It may be shown if refreshing it fails.
     IfError,
     /// It may not be shown.
     Expired,
 }
 
-/// How fresh a kept answer is now.
+/// How fresh a cached response is now.
 #[must_use]
-pub fn freshness(kept: &EntryTimes, lifetime: &Lifetime, now: Instant) -> Freshness {
-    let age = now.saturating_duration_since(kept.arrived);
-    let softened = kept.softened.map(|softened| softened.saturating_duration_since(kept.arrived));
-    let fresh = softened.map_or(lifetime.fresh, |softened| softened.min(lifetime.fresh));
+pub fn freshness(times: &EntryTimes, lifetime: &Lifetime, now: Instant) -> Freshness {
+    let age = now.saturating_duration_since(times.arrived);
+    let purged_at = times.soft_purged.map(|purged| purged.saturating_duration_since(times.arrived));
+    let fresh = purged_at.map_or(lifetime.fresh, |purged_at| purged_at.min(lifetime.fresh));
     if age < fresh {
         return Freshness::Fresh(fresh - age);
     }
-    let past = age - fresh;
-    if past < lifetime.while_revalidating {
+    let staleness = age - fresh;
+    if staleness < lifetime.stale_while_revalidate {
         Freshness::Revalidate
-    } else if past < lifetime.if_error {
+    } else if staleness < lifetime.stale_if_error {
         Freshness::IfError
     } else {
         Freshness::Expired
     }
 }
 
-/// Whether a kept answer that is fresh for `left` more should be refreshed while it is shown.
+/// Whether a cached response that stays fresh for `left` should be refreshed while it is shown.
 #[must_use]
-pub fn is_due(kept: &EntryTimes, lifetime: &Lifetime, left: Duration) -> bool {
-    left < early(kept, lifetime)
+pub fn is_refresh_due(times: &EntryTimes, lifetime: &Lifetime, left: Duration) -> bool {
+    left < refresh_lead(times, lifetime)
 }
 
-/// How long before its end a kept answer is refreshed.
+/// How long before the end of its freshness a cached response is refreshed.
 #[must_use]
-pub fn early(kept: &EntryTimes, lifetime: &Lifetime) -> Duration {
-    if lifetime.fresh < EARLY_FROM {
+pub fn refresh_lead(times: &EntryTimes, lifetime: &Lifetime) -> Duration {
+    if lifetime.fresh < EARLY_REFRESH_FROM {
         return Duration::ZERO;
     }
-    (lifetime.fresh / EARLY).mul_f64(kept.early.clamp(0.0, 1.0))
+    (lifetime.fresh / EARLY_REFRESH_FRACTION).mul_f64(times.jitter.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::policy::cache::directives::{Arrival, Stated, Uncacheable};
+    use crate::page::policy::cache::directives::{Arrival, CacheDirectives, Uncacheable};
     use http::{HeaderMap, header};
     use proptest::prelude::*;
 
-    const FRAGMENT: Nature = Nature { fragment: true, validatable: false };
-    const GONE: Nature = Nature { fragment: false, validatable: false };
+    const FRAGMENT: ResponseTraits = ResponseTraits { is_fragment: true, has_validator: false };
+    const NOT_FOUND: ResponseTraits = ResponseTraits { is_fragment: false, has_validator: false };
 
     fn directives(line: &str) -> Directives {
         let mut headers = HeaderMap::new();
-        headers.insert(header::CACHE_CONTROL, line.parse().expect("a value"));
-        Stated::read(&headers, Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO }).here
+        headers.insert(header::CACHE_CONTROL, line.parse().expect("it is a valid value"));
+        CacheDirectives::read(&headers, Arrival { at: jiff::Timestamp::UNIX_EPOCH, delay: Duration::ZERO }).compositor
     }
 
     const fn s(seconds: u64) -> Duration {
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shorter_of_answer_and_layout_counts() {
+    fn the_shorter_of_the_stated_and_the_allowed_lifetime_counts() {
         let layout = FreshnessRules { ttl: Some(s(20)), default_ttl: s(5), ..FreshnessRules::default() };
         let manifest = FreshnessRules { default_ttl: s(5), max_ttl: Some(s(30)), ..FreshnessRules::default() };
         for (line, rules, fresh) in [
@@ -207,7 +209,7 @@ mod tests {
             ..FreshnessRules::default()
         };
         let lifetime = |line| lifetime(&directives(line), &rules, FRAGMENT);
-        let at = |line, age| freshness(&EntryTimes::since(now, 0.0), &lifetime(line), now + s(age));
+        let at = |line, age| freshness(&EntryTimes::new(now, 0.0), &lifetime(line), now + s(age));
         assert_eq!(at("public", 9), Freshness::Fresh(s(1)));
         assert_eq!(at("public", 10), Freshness::Revalidate);
         assert_eq!(at("public", 30), Freshness::IfError);
@@ -221,64 +223,65 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_purge_makes_stale_and_keeps_the_allowance() {
+    fn a_soft_purge_makes_an_entry_stale_and_leaves_its_stale_windows() {
         let now = Instant::now();
-        let lifetime = Lifetime { fresh: s(100), while_revalidating: s(10), if_error: s(20), to_validate: s(0) };
-        let kept = EntryTimes { softened: Some(now + s(30)), ..EntryTimes::since(now, 0.0) };
-        assert_eq!(freshness(&kept, &lifetime, now + s(30)), Freshness::Revalidate);
-        assert_eq!(freshness(&kept, &lifetime, now + s(41)), Freshness::IfError);
-        assert_eq!(freshness(&kept, &lifetime, now + s(50)), Freshness::Expired);
+        let lifetime =
+            Lifetime { fresh: s(100), stale_while_revalidate: s(10), stale_if_error: s(20), validation: s(0) };
+        let times = EntryTimes { soft_purged: Some(now + s(30)), ..EntryTimes::new(now, 0.0) };
+        assert_eq!(freshness(&times, &lifetime, now + s(30)), Freshness::Revalidate);
+        assert_eq!(freshness(&times, &lifetime, now + s(41)), Freshness::IfError);
+        assert_eq!(freshness(&times, &lifetime, now + s(50)), Freshness::Expired);
     }
 
     #[test]
-    fn what_can_be_asked_about_is_kept_for_it() {
-        let validatable = Nature { validatable: true, ..FRAGMENT };
-        let useful = |line, nature| lifetime(&directives(line), &FreshnessRules::default(), nature).useful();
-        assert_eq!(useful("no-cache", FRAGMENT), s(0));
-        assert_eq!(useful("no-cache", validatable), KEPT_TO_VALIDATE);
-        assert_eq!(useful("max-age=5", validatable), s(5) + KEPT_TO_VALIDATE);
-        assert_eq!(useful("no-store", validatable), s(0));
+    fn a_response_with_a_validator_is_stored_for_validation() {
+        let validatable = ResponseTraits { has_validator: true, ..FRAGMENT };
+        let retention = |line, traits| lifetime(&directives(line), &FreshnessRules::default(), traits).retention();
+        assert_eq!(retention("no-cache", FRAGMENT), s(0));
+        assert_eq!(retention("no-cache", validatable), VALIDATION_WINDOW);
+        assert_eq!(retention("max-age=5", validatable), s(5) + VALIDATION_WINDOW);
+        assert_eq!(retention("no-store", validatable), s(0));
     }
 
     #[test]
-    fn what_is_no_fragment_is_kept_by_its_own_word_only() {
+    fn a_response_that_is_not_a_fragment_is_cached_only_if_it_states_a_lifetime() {
         let rules = FreshnessRules { ttl: Some(s(600)), stale_if_error: s(600), ..FreshnessRules::default() };
-        assert_eq!(lifetime(&directives("public"), &rules, GONE).useful(), s(0));
-        assert_eq!(lifetime(&directives("max-age=5"), &rules, GONE).useful(), s(5));
+        assert_eq!(lifetime(&directives("public"), &rules, NOT_FOUND).retention(), s(0));
+        assert_eq!(lifetime(&directives("max-age=5"), &rules, NOT_FOUND).retention(), s(5));
     }
 
     #[test]
-    fn what_came_in_at_once_is_refreshed_one_after_another() {
+    fn responses_that_arrived_together_are_refreshed_at_different_times() {
         let now = Instant::now();
-        let due = |fresh, early, left| {
+        let due = |fresh, jitter, left| {
             let lifetime = Lifetime { fresh: s(fresh), ..Lifetime::default() };
-            is_due(&EntryTimes::since(now, early), &lifetime, s(left))
+            is_refresh_due(&EntryTimes::new(now, jitter), &lifetime, s(left))
         };
-        assert!(!due(100, 0.0, 1), "the last of them");
+        assert!(!due(100, 0.0, 1), "without jitter it is not refreshed early");
         assert!(due(100, 0.5, 2) && !due(100, 0.5, 3));
         assert!(due(100, 1.0, 4) && !due(100, 1.0, 5));
-        assert!(!due(9, 1.0, 0), "a short lifetime is used to its end");
+        assert!(!due(9, 1.0, 0), "a short lifetime is used in full");
     }
 
     proptest! {
         #[test]
-        fn no_layout_makes_a_private_answer_fresh(ttl in 0_u64..100_000, line in "(private|no-store|PRIVATE=\"x\")(, ?(max-age|s-maxage|stale-if-error)=[0-9]{1,4}){0,3}", validatable: bool) {
+        fn no_layout_makes_a_private_response_fresh(ttl in 0_u64..100_000, line in "(private|no-store|PRIVATE=\"x\")(, ?(max-age|s-maxage|stale-if-error)=[0-9]{1,4}){0,3}", has_validator: bool) {
             let rules = FreshnessRules { ttl: Some(s(ttl)), default_ttl: s(ttl), stale_while_revalidate: s(ttl), stale_if_error: s(ttl), ..FreshnessRules::default() };
             let directives = directives(&line);
-            prop_assert!(matches!(directives.never, Some(Uncacheable::Private | Uncacheable::NoStore)));
-            prop_assert_eq!(lifetime(&directives, &rules, Nature { fragment: true, validatable }).useful(), Duration::ZERO);
+            prop_assert!(matches!(directives.uncacheable, Some(Uncacheable::Private | Uncacheable::NoStore)));
+            prop_assert_eq!(lifetime(&directives, &rules, ResponseTraits { is_fragment: true, has_validator }).retention(), Duration::ZERO);
         }
 
         #[test]
-        fn freshness_only_ever_gets_worse(fresh in 0_u64..50, swr in 0_u64..50, sie in 0_u64..50, age in 0_u64..200, early in 0.0..1.0, soft in proptest::option::of(0_u64..60)) {
+        fn freshness_only_ever_gets_worse(fresh in 0_u64..50, swr in 0_u64..50, sie in 0_u64..50, age in 0_u64..200, jitter in 0.0..1.0, soft_purged in proptest::option::of(0_u64..60)) {
             let now = Instant::now();
-            let lifetime = Lifetime { fresh: s(fresh), while_revalidating: s(swr), if_error: s(sie), to_validate: s(0) };
-            let kept = EntryTimes { arrived: now, softened: soft.map(|soft| now + s(soft)), early };
-            let rank = |age| match freshness(&kept, &lifetime, now + s(age)) {
+            let lifetime = Lifetime { fresh: s(fresh), stale_while_revalidate: s(swr), stale_if_error: s(sie), validation: s(0) };
+            let times = EntryTimes { arrived: now, soft_purged: soft_purged.map(|at| now + s(at)), jitter };
+            let rank = |age| match freshness(&times, &lifetime, now + s(age)) {
                 Freshness::Fresh(_) => 0, Freshness::Revalidate => 1, Freshness::IfError => 2, Freshness::Expired => 3,
             };
             prop_assert!(rank(age) <= rank(age + 1));
-            if s(age) >= lifetime.useful() {
+            if s(age) >= lifetime.retention() {
                 prop_assert_eq!(rank(age), 3);
             }
         }

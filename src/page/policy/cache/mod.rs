@@ -1,4 +1,5 @@
-//! How long a response may be reused (RFC 9111), how it is validated, and when a failed refresh is tried again.
+//! Decides how long a response may be reused (RFC 9111), how it is validated, and when a failed refresh is retried.
+//! Where a response states something doubtful, it is cached for a shorter time.
 
 pub mod directives;
 

@@ -1,8 +1,10 @@
-//! What protects services that fail or are slow: the circuit breaker, the load balancer, the retry budget.
+//! Limits what a service that fails or is slow costs: circuit breaker, load balancing, concurrency limit, retry budget.
+//! Each policy decides from the recorded results of earlier requests alone.
 
 pub mod breaker;
 
-pub mod load;
+pub mod adaptive_limit;
+pub mod latency;
 
 pub mod retry_budget;
 
@@ -10,10 +12,10 @@ use std::time::Duration;
 
 use self::breaker::BreakerRules;
 
-/// What is done about services that fail or are slow.
+/// How requests to services that fail or are slow are handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Resilience {
-    /// How many times a request without a response is retried, all within its one timeout.
+    /// The number of times a request without a response is retried. All retries share its one timeout.
     pub retries: u32,
     /// When the circuit breaker of an endpoint opens.
     pub breaker: BreakerRules,
@@ -21,7 +23,7 @@ pub struct Resilience {
 
 impl Default for Resilience {
     fn default() -> Self {
-        let breaker = BreakerRules { failures: 5, pause: Duration::from_secs(1), longest: Duration::from_secs(30) };
+        let breaker = BreakerRules { failures: 5, pause: Duration::from_secs(1), max_pause: Duration::from_secs(30) };
         Self { retries: 1, breaker }
     }
 }

@@ -1,36 +1,37 @@
-//! How much is asked beyond what readers ask: retries and hedges together, a tenth at most.
-//! Not tower's budget, which allows some each second whatever the load is: a service that is in trouble
-//! and has few readers would be asked twice by each.
+//! Limits retries and hedges together to a tenth of the requests that clients cause.
+//! Not tower's budget, which allows some retries each second regardless of load: a failing service with few
+//! requests would then get every one of them twice.
 
-/// What of each request may be spent on others.
+/// The share of a retry or hedge that each request pays into the budget.
 const SHARE: f64 = 0.1;
-/// The most that is saved up.
-const MOST: f64 = 10.0;
+/// The largest balance, in retries and hedges.
+const MAX_BALANCE: f64 = 10.0;
 
-/// What is left to spend.
+/// The balance of retries and hedges that may be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryBudget {
-    left: f64,
+    balance: f64,
 }
 
 impl Default for RetryBudget {
-    /// One is lent, so that the first request of a day may be tried again.
+    /// A balance of one, so that even the very first request may be retried.
     fn default() -> Self {
-        Self { left: 1.0 }
+        Self { balance: 1.0 }
     }
 }
 
 impl RetryBudget {
-    /// A reader's request is sent.
-    pub fn earn(&mut self) {
-        self.left = (self.left + SHARE).min(MOST);
+    /// Adds the share of one request that a client caused.
+    pub fn deposit(&mut self) {
+        self.balance = (self.balance + SHARE).min(MAX_BALANCE);
     }
 
-    /// Whether one more may be sent; then it is spent.
-    pub fn spend(&mut self) -> bool {
-        let enough = self.left >= 1.0;
+    /// Takes one retry or hedge from the balance. `false` where the balance does not suffice; it then stays as it
+    /// is.
+    pub fn withdraw(&mut self) -> bool {
+        let enough = self.balance >= 1.0;
         if enough {
-            self.left -= 1.0;
+            self.balance -= 1.0;
         }
         enough
     }
@@ -43,21 +44,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_than_a_tenth_is_asked_beside(wants in proptest::collection::vec(any::<bool>(), 0..2_000)) {
-            let mut allowance = RetryBudget::default();
-            let mut spent = 0_u32;
+        fn retries_and_hedges_are_at_most_a_tenth_of_all_requests(wants in proptest::collection::vec(any::<bool>(), 0..2_000)) {
+            let mut budget = RetryBudget::default();
+            let mut sent = 0_u32;
             for (number, wanted) in (1_u32..).zip(&wants) {
-                allowance.earn();
-                spent += u32::from(*wanted && allowance.spend());
-                prop_assert!(spent <= 1 + number / 10);
+                budget.deposit();
+                sent += u32::from(*wanted && budget.withdraw());
+                prop_assert!(sent <= 1 + number / 10);
             }
         }
     }
 
     #[test]
-    fn what_is_saved_up_is_bounded() {
-        let mut allowance = RetryBudget::default();
-        (0..100_000).for_each(|_| allowance.earn());
-        assert_eq!((0..100).filter(|_| allowance.spend()).count(), 10);
+    fn the_balance_is_bounded() {
+        let mut budget = RetryBudget::default();
+        (0..100_000).for_each(|_| budget.deposit());
+        assert_eq!((0..100).filter(|_| budget.withdraw()).count(), 10);
     }
 }
