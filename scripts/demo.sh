@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the sample site: three nanoservices and the compositor, until ctrl-c ends them all.
+# Runs the sample site, three nanoservices and the compositor, until Ctrl-C ends them all.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/debug
@@ -9,7 +9,7 @@ pids=""
 trap 'trap - EXIT; kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$logs"' EXIT
 trap 'exit 0' INT TERM
 
-# A program of ours that says `listening on` is ready; one that ends has said why.
+# Waits until a program reports that it is listening. If it ends instead, prints its log, which says why.
 await() {
     until grep -q "listening on http" "$logs/$1"; do
         if ! kill -0 "$2" 2>/dev/null; then
@@ -20,12 +20,17 @@ await() {
     done
 }
 
+# The logs are created first: a program in the background may start later than the first look into its log.
+for program in $services pasteup; do
+    : >"$logs/$program"
+done
+
 for service in $services; do
     "$bin/$service" >"$logs/$service" 2>&1 &
     pid=$!
     pids="$pids $pid"
     await "$service" "$pid"
-    printf '%-10s %s   stop it: kill %s   start it again: %s\n' \
+    printf '%-10s %s   stop: kill %s   start again: %s\n' \
         "$service" "$(sed -n 's/.*listening on //p' "$logs/$service")" "$pid" "$bin/$service &"
 done
 
@@ -42,7 +47,7 @@ cat <<END
   The console:     $admin/
 
 Stop a service, reload the front page, and start it again. Edit layouts/front.html, and reload.
-Ctrl-c ends everything.
+Ctrl-C stops everything.
 
 END
 wait "$pasteup"

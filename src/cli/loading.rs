@@ -1,15 +1,18 @@
 //! A site's folder, read: settings, layouts, manifests, and all their mistakes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Flags, Settings};
 use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
-use crate::engine::port::Clock as _;
+use crate::edge::upstream::http::HttpUpstream;
+use crate::engine::port::{Clock as _, Upstream};
 use crate::page::site::{Files, Site};
 use crate::page::source::diagnostic::{self, Diagnostic, Source};
+use crate::secrets::Secrets;
 
 /// All of a site as it is on disk.
 pub(super) struct Loaded {
@@ -70,8 +73,8 @@ pub(super) fn load(
         _ => read,
     };
     let discovered = discover(&settings.discovery);
-    let Discovered { texts, silent } = discovered.clone();
-    let files = Files { discovered: texts, silent, ..folder.files() };
+    let Discovered { documents, failures } = discovered.clone();
+    let files = Files { discovered: documents, silent: failures, ..folder.files() };
     let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
     let fingerprint = fingerprint(&files, source.as_deref());
     Loaded { settings, settings_problems, site, discovered, fingerprint }
@@ -100,11 +103,13 @@ pub(super) fn ask_once(sources: &Sources) -> Discovered {
         return Discovered::default();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let discovery = Discovery::new(sources);
-    let Ok((runtime, mut discovery)) = runtime.map_err(|error| error.to_string()).and_then(|r| Ok((r, discovery?)))
-    else {
-        return Discovered::default();
-    };
-    runtime.block_on(discovery.ask(SystemClock.wall()));
-    discovery.told()
+    let (Ok(runtime), Ok(upstream)) = (runtime, discovery_upstream()) else { return Discovered::default() };
+    let mut discovery = Discovery::new(sources, upstream);
+    runtime.block_on(discovery.fetch_due(SystemClock.wall()));
+    discovery.discovered()
+}
+
+/// The upstream for discovery: it may connect to any address, since an operator wrote the URLs, and has no credentials.
+pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
+    Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()))?))
 }

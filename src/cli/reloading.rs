@@ -1,5 +1,6 @@
 //! Reads a site again as it changes. A bad change keeps the last good state and is told once.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,7 +128,14 @@ pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic
 
 /// What a reload changed, for those who look for the cause of something.
 fn changes(problems: &[Diagnostic]) -> String {
-    format!("layouts, manifests or settings changed: {}", report::count(problems))
+    let errors: Vec<&Diagnostic> = problems.iter().filter(|problem| problem.is_error()).collect();
+    let files: BTreeSet<&str> = errors.iter().map(|error| error.at.source.file.as_str()).collect();
+    let files = files.into_iter().collect::<Vec<_>>().join(", ");
+    match errors.len() {
+        0 => "Reloaded".to_owned(),
+        1 => format!("Reload failed: 1 error ({files})"),
+        count => format!("Reload failed: {count} errors ({files})"),
+    }
 }
 
 /// Tells each mistake once, and that files are right again.

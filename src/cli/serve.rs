@@ -184,7 +184,7 @@ async fn serve(
     };
     let watch = folder.watch(tell_change).map_err(|error| format!("the site cannot be watched: {error}"))?;
     let (sources, asked) = watch::channel(settings.discovery.clone());
-    let begun = Discovery::new(&settings.discovery)?.resume(&discovered);
+    let begun = Discovery::new(&settings.discovery, loading::discovery_upstream()?).resume(&discovered);
     let (told, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(begun.run(asked, told, Arc::new(SystemClock)));
     let known = problems;

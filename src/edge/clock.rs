@@ -1,4 +1,5 @@
-//! The time of day, from the operating system.
+//! Reads the time of day from the operating system.
+//! Nothing else in the program does, so tests can replace it.
 
 use jiff::Timestamp;
 

@@ -1,145 +1,126 @@
-//! Asks services for what they tell of themselves, and again by their own caching.
-//! One that goes away is told, and what it said last stays.
+//! Fetches the manifests that nanoservices publish about themselves, and fetches them again as their caching headers state.
+//! If a source disappears, that is reported, and its last manifests stay in use.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::join_all;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
-use reqwest::redirect::Policy;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
-use crate::engine::port::Clock;
+use crate::engine::port::{Clock, Upstream, UpstreamRequest};
 use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
-/// Where a service tells of itself.
+/// The path at which a nanoservice publishes its manifests.
 const PATH: &str = "/.well-known/fragments.json";
-/// Longest time for one answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of one answer.
+/// Longest time from a request to the last byte of its response.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum size of a response, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// A source is asked no more often than this, whatever it says,
-const OFTEN: Duration = Duration::from_secs(1);
-/// and no less often.
-const SELDOM: Duration = Duration::from_hours(1);
+/// Shortest time between two requests to one source, whatever its caching headers state.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest time between two requests to one source, whatever its caching headers state.
+const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// What all sources told.
+/// What is known from all sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovered {
-    /// The texts, each under its URL.
-    pub texts: Vec<Arc<Source>>,
-    /// Sources that cannot be asked now.
-    pub silent: Vec<Diagnostic>,
+    /// The last document of each source, under its URL.
+    pub documents: Vec<Arc<Source>>,
+    /// One warning for each source whose last request failed.
+    pub failures: Vec<Diagnostic>,
 }
 
-/// Whom to ask.
+/// The sources of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// Services that tell of themselves, each with the place where its URL was written.
+    /// URLs of the nanoservices, each with its position in the settings.
     pub urls: Vec<Located<Url>>,
-    /// How long what they told is good where they do not say.
+    /// How long a document is fresh if its source does not state that.
     pub refresh: Duration,
 }
 
-/// Asks sources, each at its time.
+/// Fetches the documents of sources, each when it is due.
 pub struct Discovery {
-    client: reqwest::Client,
+    upstream: Arc<dyn Upstream>,
     refresh: Duration,
-    sources: Vec<Asked>,
+    sources: Vec<SourceState>,
 }
 
-struct Asked {
+struct SourceState {
     url: Located<Url>,
-    text: Option<Arc<Source>>,
+    document: Option<Arc<Source>>,
     validation: Option<Box<Validation>>,
-    problem: Option<Diagnostic>,
-    next: Instant,
+    failure: Option<Diagnostic>,
+    due: Instant,
 }
 
-/// What came of asking.
-enum Answer {
-    Text(String, HeaderMap),
-    Unchanged(HeaderMap),
+/// A successful response of a source.
+enum Response {
+    Document(String, HeaderMap),
+    NotModified(HeaderMap),
 }
 
 impl Discovery {
-    /// Will ask these sources.
-    ///
-    /// # Errors
-    /// No HTTP client could be made.
-    pub fn new(sources: &Sources) -> Result<Self, String> {
-        let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().referer(false).timeout(PATIENCE);
-        let client = client.build().map_err(|error| error.to_string())?;
-        let mut discovery = Self { client, refresh: sources.refresh, sources: Vec::new() };
-        discovery.reconsider(sources);
-        Ok(discovery)
-    }
-
-    /// Takes other sources; what those said that stay is kept.
-    fn reconsider(&mut self, sources: &Sources) {
-        let mut known = std::mem::take(&mut self.sources);
-        let now = Instant::now();
-        self.refresh = sources.refresh;
-        for url in &sources.urls {
-            let same = known.iter().position(|asked| asked.url.value == url.value);
-            let text = same.and_then(|index| known.swap_remove(index).text);
-            self.sources.push(Asked { url: url.clone(), text, validation: None, problem: None, next: now });
-        }
-    }
-
-    /// Begins with what was told before.
+    /// Prepares to fetch these sources. The upstream must allow private addresses: an operator wrote the URLs.
     #[must_use]
-    pub fn resume(mut self, told: &Discovered) -> Self {
-        for asked in &mut self.sources {
-            asked.text = told.texts.iter().find(|text| text.file == asked.file()).cloned();
+    pub fn new(sources: &Sources, upstream: Arc<dyn Upstream>) -> Self {
+        let mut discovery = Self { upstream, refresh: sources.refresh, sources: Vec::new() };
+        discovery.set_sources(sources);
+        discovery
+    }
+
+    /// Starts from documents that were fetched before.
+    #[must_use]
+    pub fn resume(mut self, discovered: &Discovered) -> Self {
+        for source in &mut self.sources {
+            source.document = discovered.documents.iter().find(|document| document.file == source.file()).cloned();
         }
         self
     }
 
-    /// When the next source is due; `None` where there is none.
-    fn due(&self) -> Option<Instant> {
-        self.sources.iter().map(|asked| asked.next).min()
-    }
-
-    /// Asks all sources that are due.
-    pub async fn ask(&mut self, wall: Timestamp) {
+    /// Fetches the documents of all sources that are due.
+    pub async fn fetch_due(&mut self, wall: Timestamp) {
         let now = Instant::now();
-        let (client, refresh) = (&self.client, self.refresh);
-        join_all(self.sources.iter_mut().filter(|asked| asked.next <= now).map(|asked| async move {
-            let answer = asked.request(client).await;
-            asked.take(answer, refresh, wall);
+        let (upstream, refresh) = (&*self.upstream, self.refresh);
+        join_all(self.sources.iter_mut().filter(|source| source.due <= now).map(|source| async move {
+            let response = timeout(TIMEOUT, source.fetch(upstream)).await;
+            let response = response.unwrap_or_else(|_| Err(format!("no response within {TIMEOUT:?}")));
+            source.update(response, refresh, wall);
         }))
         .await;
     }
 
-    /// Asks for ever, each source at its time, others when `sources` says so, and tells what changed.
+    /// Fetches each source when it is due, and publishes what has changed. `sources` may replace the sources at any time;
+    /// dropping its sender ends this.
     pub async fn run(
         mut self,
         mut sources: watch::Receiver<Sources>,
-        told: watch::Sender<Discovered>,
+        discovered: watch::Sender<Discovered>,
         clock: Arc<dyn Clock>,
     ) {
         loop {
-            let due = self.due();
+            let due = self.next_due();
             tokio::select! {
                 changed = sources.changed() => match changed {
                     Ok(()) => {
-                        let now = sources.borrow_and_update().clone();
-                        self.reconsider(&now);
+                        let sources = sources.borrow_and_update().clone();
+                        self.set_sources(&sources);
                     }
                     Err(_) => return,
                 },
                 () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             }
-            self.ask(clock.wall()).await;
-            let now = self.told();
-            told.send_if_modified(|before| {
+            self.fetch_due(clock.wall()).await;
+            let now = self.discovered();
+            discovered.send_if_modified(|before| {
                 let changed = *before != now;
                 *before = now;
                 changed
@@ -147,85 +128,95 @@ impl Discovery {
         }
     }
 
-    /// What all of them told.
+    /// What is known from all sources now.
     #[must_use]
-    pub fn told(&self) -> Discovered {
+    pub fn discovered(&self) -> Discovered {
         Discovered {
-            texts: self.sources.iter().filter_map(|asked| asked.text.clone()).collect(),
-            silent: self.sources.iter().filter_map(|asked| asked.problem.clone()).collect(),
+            documents: self.sources.iter().filter_map(|source| source.document.clone()).collect(),
+            failures: self.sources.iter().filter_map(|source| source.failure.clone()).collect(),
         }
+    }
+
+    /// Replaces the sources. Those that were there before keep their documents.
+    fn set_sources(&mut self, sources: &Sources) {
+        let mut before = std::mem::take(&mut self.sources);
+        let now = Instant::now();
+        self.refresh = sources.refresh;
+        for url in &sources.urls {
+            let same = before.iter().position(|source| source.url.value == url.value);
+            let document = same.and_then(|index| before.swap_remove(index).document);
+            self.sources.push(SourceState { url: url.clone(), document, validation: None, failure: None, due: now });
+        }
+    }
+
+    /// When the next source is due; `None` if there are no sources.
+    fn next_due(&self) -> Option<Instant> {
+        self.sources.iter().map(|source| source.due).min()
     }
 }
 
-impl Asked {
-    /// What its text is called.
+impl SourceState {
+    /// The name of its document in diagnostics.
     fn file(&self) -> String {
         format!("{}{PATH}", self.url.value.origin().ascii_serialization())
     }
 
-    async fn request(&self, client: &reqwest::Client) -> Result<Answer, String> {
+    async fn fetch(&self, upstream: &dyn Upstream) -> Result<Response, String> {
         let url = self.url.value.join(PATH).map_err(|error| error.to_string())?;
-        let conditions: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
-        let request = client.get(url).header(http::header::ACCEPT, "application/json").headers(conditions);
-        let response = request.send().await.map_err(|error| why(&error))?;
-        let headers = response.headers().clone();
-        match response.status() {
-            StatusCode::NOT_MODIFIED if self.text.is_some() => return Ok(Answer::Unchanged(headers)),
+        let mut headers: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let (method, body) = (Method::GET, Bytes::new());
+        let request = UpstreamRequest { method, url, headers, body, manifest: None, credentials: false };
+        let response = upstream.send(request).await.map_err(|failure| failure.detail)?;
+        match response.status {
+            StatusCode::NOT_MODIFIED if self.document.is_some() => return Ok(Response::NotModified(response.headers)),
             StatusCode::OK => {}
-            status => return Err(format!("it answers {status}")),
+            status => return Err(format!("it returned {status}")),
         }
-        let mut body = Vec::new();
-        let mut chunks = response.bytes_stream();
+        let (mut text, mut chunks) = (Vec::new(), response.body);
         while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(|error| why(&error))?);
-            if body.len() > MAX_BYTES {
-                return Err("its answer is larger than 1 MiB".to_owned());
+            text.extend_from_slice(&chunk.map_err(|failure| failure.detail)?);
+            if text.len() > MAX_BYTES {
+                return Err("its response is larger than 1 MiB".to_owned());
             }
         }
-        String::from_utf8(body).map(|text| Answer::Text(text, headers)).map_err(|_| "its answer is no UTF-8".to_owned())
+        let text = String::from_utf8(text).map_err(|_| "its response is not valid UTF-8".to_owned())?;
+        Ok(Response::Document(text, response.headers))
     }
 
-    fn take(&mut self, answer: Result<Answer, String>, refresh: Duration, wall: Timestamp) {
+    fn update(&mut self, response: Result<Response, String>, refresh: Duration, wall: Timestamp) {
         let arrival = Arrival { at: wall, delay: Duration::ZERO };
         let file = self.file();
-        let good_for = |headers: &HeaderMap| {
+        let lifetime = |headers: &HeaderMap| {
             let stated = CacheDirectives::read(headers, arrival).compositor;
             stated.max_age.filter(|_| stated.uncacheable.is_none() && !stated.no_cache).unwrap_or(refresh)
         };
-        let good_for = match answer {
-            Ok(Answer::Text(text, headers)) => {
-                if self.text.as_ref().is_none_or(|known| known.text != text) {
-                    self.text = Some(Source::new(file, text));
+        let lifetime = match response {
+            Ok(Response::Document(text, headers)) => {
+                if self.document.as_ref().is_none_or(|known| known.text != text) {
+                    self.document = Some(Source::new(file, text));
                 }
                 self.validation = Validation::read(&headers);
-                self.problem = None;
-                good_for(&headers)
+                self.failure = None;
+                lifetime(&headers)
             }
-            Ok(Answer::Unchanged(headers)) => {
-                self.problem = None;
+            Ok(Response::NotModified(headers)) => {
+                self.failure = None;
                 let updated = self.validation.as_ref().map(|validation| validation.updated_by(&headers));
-                good_for(&updated.unwrap_or(headers))
+                lifetime(&updated.unwrap_or(headers))
             }
             Err(why) => {
-                let stays =
-                    if self.text.is_some() { "what it told last stays in use" } else { "it has told nothing yet" };
-                let problem = Diagnostic::new(Code::Discovery, self.url.at.clone(), format!("{file}: {why}; {stays}"));
-                self.problem = Some(problem.help("is the service running, and is this its address?"));
+                let consequence = if self.document.is_some() {
+                    "its last manifests stay in use"
+                } else {
+                    "no manifests of it are known yet"
+                };
+                let message = format!("{file}: {why}; {consequence}");
+                let failure = Diagnostic::new(Code::Discovery, self.url.at.clone(), message);
+                self.failure = Some(failure.help("is the service running, and is this its address?"));
                 refresh
             }
         };
-        self.next = Instant::now() + good_for.clamp(OFTEN, SELDOM);
+        self.due = Instant::now() + lifetime.clamp(MIN_INTERVAL, MAX_INTERVAL);
     }
-}
-
-/// The innermost cause, which says most.
-fn why(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {PATIENCE:?}");
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

@@ -1,5 +1,5 @@
-//! A site's folder: reads its files, and tells when one has changed.
-//! A file that cannot be read is a mistake like any other.
+//! Reads the files of a site, and watches them for changes.
+//! A file that cannot be read becomes a diagnostic, like any error in its content.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::page::layout::syntax::file::MAX_BYTES;
 use crate::page::site::Files;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
-/// Folders below folders, at most.
+/// Maximum depth of folders below `layouts/`.
 const MAX_DEPTH: usize = 32;
 
 /// A site's folder.
@@ -22,35 +22,35 @@ pub struct SiteFolder {
 }
 
 impl SiteFolder {
-    /// Opens a folder.
+    /// Opens the folder of a site.
     ///
     /// # Errors
-    /// It is not there, or has no `layouts/` in it.
+    /// The folder does not exist, or has no `layouts/` in it.
     pub fn open(root: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         if !root.join("layouts").is_dir() {
             return Err(format!(
-                "{} has no folder `layouts`, so it is no site; `--site DIR` names another folder",
+                "{} is not a site: it has no folder `layouts`; choose another folder with `--site DIR`",
                 root.display()
             ));
         }
         Ok(Self { root })
     }
 
-    /// Its place.
+    /// The path of the folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// `pasteup.toml`, where there is one.
+    /// Reads `pasteup.toml`; `None` if there is none.
     #[must_use]
     pub fn settings(&self) -> Option<Result<Arc<Source>, Diagnostic>> {
         let path = self.root.join("pasteup.toml");
         is_there(&path).then(|| read(&path, "pasteup.toml".to_owned()))
     }
 
-    /// All layouts and manifests.
+    /// Reads all layouts and manifests.
     #[must_use]
     pub fn files(&self) -> Files {
         let mut files = Files::default();
@@ -62,7 +62,7 @@ impl SiteFolder {
             let name = self.name(&path);
             let read = match path.canonicalize() {
                 Ok(real) if real.starts_with(&real_layouts) => read(&path, name),
-                Ok(_) => Err(unreadable(name, "it is a link that leaves layouts/")),
+                Ok(_) => Err(unreadable(name, "it is a link to a file outside layouts/")),
                 Err(error) => Err(unreadable(name, &why(&path, &error))),
             };
             match read {
@@ -71,7 +71,7 @@ impl SiteFolder {
             }
         }
         let fragments = self.root.join("fragments");
-        // A site without nanoservices of its own has no such folder.
+        // A site that declares no nanoservices itself has no such folder.
         if !is_there(&fragments) {
             return files;
         }
@@ -88,7 +88,7 @@ impl SiteFolder {
         files
     }
 
-    /// What is in a folder, sorted. One that cannot be read is a mistake.
+    /// The paths in a folder, sorted. A folder that cannot be read gives a diagnostic and no paths.
     fn list(&self, folder: &Path, files: &mut Files) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(folder)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
@@ -109,33 +109,33 @@ impl SiteFolder {
             if !path.is_dir() {
                 found.push(path);
             } else if path.is_symlink() {
-                // It could lead anywhere, or in a circle.
-                let help = "put the folder itself here, or link its files";
-                files.ignored.push(ignored(self.name(&path), "a folder that is linked is not read", help));
+                // A linked folder could lead anywhere, or in a circle.
+                let help = "move the folder itself here, or link its files";
+                files.ignored.push(ignored(self.name(&path), "linked folders are not read", help));
             } else if depth == MAX_DEPTH {
-                let message = format!("a folder inside {MAX_DEPTH} others is not read");
-                files.ignored.push(ignored(self.name(&path), &message, "put it further up"));
+                let message = format!("folders more than {MAX_DEPTH} levels deep are not read");
+                files.ignored.push(ignored(self.name(&path), &message, "move it further up"));
             } else {
                 self.walk(&path, depth + 1, found, files);
             }
         }
     }
 
-    /// The path below the site, with forward slashes.
+    /// A path relative to the site, with forward slashes.
     fn name(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
 
-    /// Calls `changed` at every change in the site, until the watch is dropped. Folders are watched
-    /// and not files: editors replace files.
+    /// Calls `changed` after every change in the site, until the watch is dropped. Watches folders, not files, because
+    /// editors replace files.
     ///
     /// # Errors
-    /// The operating system does not let folders be watched.
-    // Not by a debouncer: which event it was does not matter here, only that it has become quiet.
+    /// The operating system does not allow the folders to be watched.
+    // No debouncer is used: it matters only that the events have stopped, not which they were.
     pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // On an error events may be lost: reading once more does no harm.
+            // After an error events may have been lost. Reading the site once too often does no harm.
             if event.map_or(true, |event| changes(event.kind)) {
                 changed();
             }
@@ -148,23 +148,23 @@ impl SiteFolder {
     }
 }
 
-/// Whether a file may read otherwise after an event. Our own reading makes events too.
+/// Whether the content of a file may have changed. Reading a file causes events too.
 const fn changes(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_)) || matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
-/// Watches a site while it lives.
+/// Watches a site until it is dropped.
 pub struct Watch {
     watcher: RecommendedWatcher,
-    /// Each with what it was when its watch began.
+    /// Each watched folder, with its identity when the watch began; `None` while it is not watched.
     folders: [(PathBuf, Option<Identity>); 2],
 }
 
-/// Device and inode: another one where a folder was replaced.
+/// Device and inode, which change when a folder is replaced.
 type Identity = (u64, u64);
 
 impl Watch {
-    /// Watches the folders that are there now: one may have been made, or replaced as a whole.
+    /// Watches the folders that exist now: one may have been created, or replaced as a whole.
     pub fn renew(&mut self) {
         use std::os::unix::fs::MetadataExt as _;
         for (folder, watched) in &mut self.folders {
@@ -172,26 +172,26 @@ impl Watch {
             if *watched == present {
                 continue;
             }
-            // One that is not there, or cannot be watched, is looked at again after the next change.
+            // A folder that does not exist or cannot be watched is tried again after the next change.
             let _gone = self.watcher.unwatch(folder);
             *watched = present.filter(|_| self.watcher.watch(folder, RecursiveMode::Recursive).is_ok());
         }
     }
 }
 
-/// Whether anything stands at a path, a link that leads nowhere too.
+/// Whether there is anything at a path, even a broken link.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
 fn read(path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
     let mut bytes = Vec::new();
-    // Looked at before it is opened: to open a pipe is to wait for its other end.
+    // Checked before it is opened: opening a pipe waits for its other end.
     let read = std::fs::metadata(path).and_then(|metadata| {
         if !metadata.is_file() {
-            return Err(std::io::Error::other("it is no regular file"));
+            return Err(std::io::Error::other("it is not a regular file"));
         }
-        // One byte more than allowed tells a file that is too large, however large it is.
+        // One byte more than allowed shows that a file is too large, without reading all of it.
         std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)
     });
     if let Err(error) = read {
@@ -204,21 +204,21 @@ fn read(path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let source = Source::new(name, text);
-        Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, valid..valid), "this is no UTF-8")
-            .help("save the file in the encoding UTF-8")
+        Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, valid..valid), "this is not valid UTF-8")
+            .help("save the file as UTF-8")
     })
 }
 
 fn unreadable(name: String, why: &str) -> Diagnostic {
     let source = Source::new(name, "");
     Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, 0..0), format!("this cannot be read: {why}"))
-        .help("what was live of it stays live until it can be read, or is removed")
+        .help("its last good version stays live until it can be read, or is removed")
 }
 
-/// Why something cannot be read, in words for who made it.
+/// Explains why a path cannot be read.
 fn why(path: &Path, error: &std::io::Error) -> String {
     if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
-        "it is a link that leads nowhere".to_owned()
+        "it is a broken link".to_owned()
     } else {
         error.to_string()
     }

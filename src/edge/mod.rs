@@ -1,4 +1,5 @@
-//! Thin adapters between the engine and the world. None knows another; `cli` wires them together.
+//! Adapters between the engine and the world.
+//! They never import each other; `cli` wires them together.
 
 pub mod listen;
 

@@ -54,7 +54,7 @@ addEventListener("resize", draw);
 draw();
 
 const events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
-events.onopen = () => { connection.textContent = "Last 60 seconds, updated every second."; };
+events.onopen = () => { connection.textContent = connection.dataset.live; };
 events.onerror = () => { connection.textContent = "Connection lost: these figures are not updated any more."; };
 events.onmessage = ({ data }) => {
   const focused = live.contains(document.activeElement) ? document.activeElement : null;

@@ -150,7 +150,7 @@ async fn a_screen_is_updated_without_a_reload() {
     shows(&browser, "did you mean `weather`?").await;
     shows(&browser, "The last good version of layouts/town.html stays live").await;
     browser.client.goto(&format!("{}/errors", server.admin)).await.unwrap();
-    shows(&browser, "layouts, manifests or settings changed: 1 error").await;
+    shows(&browser, "Reload failed: 1 error (layouts/town.html)").await;
     browser.stop().await;
 }
 

@@ -1,4 +1,5 @@
-//! Services that tell of themselves: read, read again by their own caching, kept when they go away.
+//! Nanoservices that publish their manifests: fetched, fetched again as their caching headers state, and still used when
+//! they disappear.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,41 +14,41 @@ use serde_json::{Value, json};
 use crate::support::process::TestSite;
 use crate::support::service::served;
 
-/// A service that tells of itself what a test wants, and answers with its version.
+/// A nanoservice that publishes what a test chooses, and whose HTML is its version.
 #[derive(Clone, Default)]
-struct Telling {
-    told: Arc<Mutex<(u16, String)>>,
-    asked: Arc<AtomicUsize>,
-    unchanged: Arc<AtomicUsize>,
+struct Publisher {
+    document: Arc<Mutex<(u16, String)>>,
+    requests: Arc<AtomicUsize>,
+    not_modified: Arc<AtomicUsize>,
 }
 
-impl Telling {
+impl Publisher {
     async fn start() -> (Self, String) {
-        let telling = Self::default();
+        let publisher = Self::default();
         let router = Router::new()
-            .route("/.well-known/fragments.json", get(tell))
+            .route("/.well-known/fragments.json", get(document))
             .route(
                 "/v/{version}",
                 get(|axum::extract::Path(version): axum::extract::Path<String>| async move {
                     ([("content-type", "text/html")], version)
                 }),
             )
-            .with_state(telling.clone());
+            .with_state(publisher.clone());
         let address = served(router).await;
-        (telling, format!("http://{address}"))
+        (publisher, format!("http://{address}"))
     }
 
-    fn tells(&self, status: u16, text: impl ToString) {
-        *self.told.lock().unwrap() = (status, text.to_string());
+    fn publish(&self, status: u16, text: impl ToString) {
+        *self.document.lock().unwrap() = (status, text.to_string());
     }
 }
 
-async fn tell(State(telling): State<Telling>, headers: HeaderMap) -> Response {
-    telling.asked.fetch_add(1, Ordering::SeqCst);
-    let (status, text) = telling.told.lock().unwrap().clone();
+async fn document(State(publisher): State<Publisher>, headers: HeaderMap) -> Response {
+    publisher.requests.fetch_add(1, Ordering::SeqCst);
+    let (status, text) = publisher.document.lock().unwrap().clone();
     let tag = format!("\"{:x}\"", text.len());
     if headers.get("if-none-match").is_some_and(|held| *held == tag) {
-        telling.unchanged.fetch_add(1, Ordering::SeqCst);
+        publisher.not_modified.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
     }
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json".to_owned()), ("etag", tag)], text)
@@ -65,37 +66,37 @@ fn site(url: &str) -> TestSite {
 }
 
 #[tokio::test]
-async fn a_service_that_tells_of_itself_is_found_followed_and_remembered() {
-    let (telling, url) = Telling::start().await;
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+async fn published_manifests_are_found_followed_and_still_used_when_their_source_fails() {
+    let (publisher, url) = Publisher::start().await;
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
     let site = site(&url);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "1.0.0");
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0"), manifest(&url, "told", "10.2.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0"), manifest(&url, "told", "10.2.0")]}));
     server.becomes("/", "10.2.0").await;
-    // It is asked by its tag, which is not the place where this waits.
-    while telling.unchanged.load(Ordering::SeqCst) < 2 {
+    // Wait for two conditional requests.
+    while publisher.not_modified.load(Ordering::SeqCst) < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    // It goes away, and says rubbish: what it told last stays.
-    for (status, text, said) in [
-        (503, String::new(), "it answers 503 Service Unavailable; what it told last stays in use"),
+    // The source fails or publishes invalid documents: its last good manifests stay in use.
+    for (status, text, message) in [
+        (503, String::new(), "it returned 503 Service Unavailable; its last manifests stay in use"),
         (200, "<p>rubbish".to_owned(), "error[manifest]"),
         (200, json!({"fragments": [{"name": "told", "version": "next"}]}).to_string(), "is no version"),
     ] {
-        telling.tells(status, text);
-        server.process.line(said).await;
+        publisher.publish(status, text);
+        server.process.line(message).await;
         server.process.line("reloaded").await;
-        assert_eq!(server.text("/").await, "10.2.0", "{said}");
+        assert_eq!(server.text("/").await, "10.2.0", "{message}");
     }
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "11.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "11.0.0")]}));
     server.becomes("/", "11.0.0").await;
 }
 
 #[tokio::test]
 async fn the_merged_catalogue_is_served_and_holds_no_secret() {
-    let (telling, url) = Telling::start().await;
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let (publisher, url) = Publisher::start().await;
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
     let site = site(&url).file(
         "fragments/own/fragment.toml",
         "name = \"own\"\nversion = \"2.0.0\"\nendpoint = \"http://127.0.0.1:1/own\"\ncontext = [\"locale\"]\n\
@@ -108,7 +109,7 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
     let own = json!({"name": "own", "version": "2.0.0", "endpoint": "http://127.0.0.1:1/own", "context": ["locale"],
         "params": {"city": {"pattern": "[a-z]+", "required": true}}});
     assert_eq!(merged, json!({"fragments": [own, manifest(&url, "told", "1.0.0")]}));
-    // Another compositor can read it.
+    // Another compositor can use it as a source.
     let other = TestSite::new().front("<fragment name=told />").file(
         "pasteup.toml",
         &format!("[discovery]\nmanifests = [\"{}\"]\n[upstreams]\nallow = [\"http://127.0.0.1:*\"]\n", server.pages),
@@ -118,8 +119,8 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
 
 #[tokio::test]
 async fn one_version_from_two_owners_is_an_error_that_names_both() {
-    let (telling, url) = Telling::start().await;
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    let (publisher, url) = Publisher::start().await;
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
     let own = |owner: &str, version: &str| {
         format!(
             "name = \"told\"\nversion = \"1.0.0\"\nowner = \"{owner}\"\nendpoint = \"{url}/v/{version}\"\n[cache]\nttl = \"0s\"\n"
@@ -127,10 +128,10 @@ async fn one_version_from_two_owners_is_an_error_that_names_both() {
     };
     let site = site(&url).file("fragments/told/fragment.toml", &own("team-b", "1.0.0"));
     let output = site.run(&["check"]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(said.contains("(team-a)") && said.contains("(team-b)") && said.contains(&url), "{said}");
-    // One owner who tells the same in two places is right.
+    assert!(stdout.contains("(team-a)") && stdout.contains("(team-b)") && stdout.contains(&url), "{stdout}");
+    // The same owner may declare the same manifest in two places.
     site.write("fragments/told/fragment.toml", &own("team-a", "1.0.0"));
     assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
     site.write("fragments/told/fragment.toml", &own("team-a", "0.9.0"));
@@ -138,18 +139,18 @@ async fn one_version_from_two_owners_is_an_error_that_names_both() {
 }
 
 #[tokio::test]
-async fn check_asks_services_unless_it_is_told_not_to() {
-    let (telling, url) = Telling::start().await;
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+async fn check_fetches_manifests_except_offline() {
+    let (publisher, url) = Publisher::start().await;
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
     let site = site(&url);
     assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
-    let before = telling.asked.load(Ordering::SeqCst);
-    assert_eq!(site.run(&["check", "--offline"]).await.status.code(), Some(1), "nobody else declares it");
-    assert_eq!(telling.asked.load(Ordering::SeqCst), before);
+    let before = publisher.requests.load(Ordering::SeqCst);
+    assert_eq!(site.run(&["check", "--offline"]).await.status.code(), Some(1), "nothing else declares it");
+    assert_eq!(publisher.requests.load(Ordering::SeqCst), before);
     site.write("pasteup.toml", "[discovery]\nmanifests = [\"http://127.0.0.1:1\"]\n");
     let output = site.run(&["check", "--format", "json"]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    let warning: Value = said
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let warning: Value = stdout
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .find(|line: &Value| line["code"] == "discovery")
@@ -158,11 +159,11 @@ async fn check_asks_services_unless_it_is_told_not_to() {
         (&warning["file"], &warning["line"], &warning["severity"]),
         (&json!("pasteup.toml"), &json!(2), &json!("warning"))
     );
-    assert!(warning["message"].as_str().unwrap().contains("it has told nothing yet"));
+    assert!(warning["message"].as_str().unwrap().contains("no manifests of it are known yet"));
 }
 
 #[tokio::test]
-async fn check_tells_that_a_service_says_it_is_going_away() {
+async fn check_warns_of_a_deprecated_nanoservice() {
     let router = Router::new().route(
         "/a",
         get(|| async {
@@ -179,11 +180,11 @@ async fn check_tells_that_a_service_says_it_is_going_away() {
 }
 
 #[tokio::test]
-async fn conform_holds_a_url_against_what_its_service_tells_of_itself() {
-    let (telling, url) = Telling::start().await;
-    let mut told = manifest(&url, "told", "1.0.0");
-    told["params"] = json!({"city": {"required": true}});
-    telling.tells(200, json!({"fragments": [told]}));
+async fn conform_checks_a_url_against_its_published_manifest() {
+    let (publisher, url) = Publisher::start().await;
+    let mut published = manifest(&url, "told", "1.0.0");
+    published["params"] = json!({"city": {"required": true}});
+    publisher.publish(200, json!({"fragments": [published]}));
     let site = TestSite::new();
     let failed = async |url: String| {
         let output = site.run(&["conform", &url, "--format", "json", "--param", "city=x"]).await;
@@ -192,45 +193,45 @@ async fn conform_holds_a_url_against_what_its_service_tells_of_itself() {
         let failed = lines.iter().filter(|line| line["verdict"] == "failed");
         failed.map(|line| line["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(failed(format!("{url}/v/1.0.0")).await, ["bad-parameter"], "it takes a request without its city");
-    assert_eq!(failed(format!("{url}/v/2.0.0")).await, [""; 0], "of this one nothing is told");
+    assert_eq!(failed(format!("{url}/v/1.0.0")).await, ["bad-parameter"], "it accepts a request without `city`");
+    assert_eq!(failed(format!("{url}/v/2.0.0")).await, [""; 0], "no manifest of this version is published");
 }
 
 #[tokio::test]
-async fn a_source_names_no_secret_no_other_address_and_no_other_teams_service() {
-    let (telling, url) = Telling::start().await;
+async fn a_source_cannot_use_secrets_other_addresses_or_another_teams_name() {
+    let (publisher, url) = Publisher::start().await;
     let mut with_secret = manifest(&url, "greedy", "1.0.0");
     with_secret["auth"] = json!({"kind": "bearer", "token": "env:HOME"});
     let elsewhere = manifest("http://169.254.169.254", "elsewhere", "1.0.0");
     let taken = manifest(&url, "own", "9.9.9");
-    telling.tells(200, json!({"fragments": [with_secret, elsewhere, taken, manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [with_secret, elsewhere, taken, manifest(&url, "told", "1.0.0")]}));
     let own = format!("name = \"own\"\nversion = \"1.0.0\"\nowner = \"team-b\"\nendpoint = \"{url}/v/own\"\n");
     let site = site(&url)
         .file("fragments/own/fragment.toml", &own)
         .file("layouts/p.html", "+++\nroute = \"/p\"\n+++\n<fragment name=own /><fragment name=told />");
     let output = site.run(&["check", "--format", "json"]).await;
-    let said = String::from_utf8(output.stdout).unwrap();
-    for mistake in [
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    for message in [
         "`auth` is never taken from a service itself",
         "`elsewhere` is told to be at http://169.254.169.254, which is no address of its source",
         "`own` is declared in fragments/own/fragment.toml (team-b), and here by another (team-a)",
     ] {
-        assert!(said.contains(mistake), "{said}");
+        assert!(stdout.contains(message), "{stdout}");
     }
-    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!(stdout.lines().count(), 3, "{stdout}");
     let server = site.serve().await;
-    assert_eq!(server.text("/p").await, "own1.0.0", "what is right of it is used");
+    assert_eq!(server.text("/p").await, "own1.0.0", "valid manifests of the source are used");
 }
 
 #[tokio::test]
-async fn a_broken_or_hostile_document_costs_a_message_and_no_more() {
-    let (telling, url) = Telling::start().await;
-    telling.tells(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+async fn a_broken_or_hostile_document_is_reported_and_changes_nothing() {
+    let (publisher, url) = Publisher::start().await;
+    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
     let site = site(&url);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "1.0.0");
-    // It ends within a character of two bytes.
-    telling.tells(200, "{\"fragments\":[{\"name\":\"caf\u{e9}");
+    // Invalid JSON whose excerpt ends inside a two-byte character.
+    publisher.publish(200, "{\"fragments\":[{\"name\":\"caf\u{e9}");
     server.process.line("error[manifest]").await;
     server.process.line("reloaded").await;
     let other = |number: usize| {
@@ -239,11 +240,11 @@ async fn a_broken_or_hostile_document_costs_a_message_and_no_more() {
         manifest
     };
     let many: Vec<Value> = (0..1_000).map(other).collect();
-    telling.tells(200, json!({"fragments": many}));
+    publisher.publish(200, json!({"fragments": many}));
     server.process.line("996 more").await;
     let mut large = manifest(&url, "told", "3.0.0");
     large["params"] = json!({"x": {"pattern": "([a-z]{100}){1000}"}});
-    telling.tells(200, json!({"fragments": [large]}));
+    publisher.publish(200, json!({"fragments": [large]}));
     server.process.line("pattern").await;
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
     server.becomes("/other", "other").await;

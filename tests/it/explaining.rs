@@ -523,7 +523,7 @@ async fn a_breaker_that_is_open_is_told_and_a_change_of_files_marked() {
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=nope />");
     server.process.line("reloaded: 1 error").await;
     let change = &api(&server, "/api/errors").await["changes"][0];
-    assert_eq!(change["what"], "layouts, manifests or settings changed: 1 error");
+    assert_eq!(change["what"], "Reload failed: 1 error (layouts/front.html)");
     // The same objects as the command prints.
     let output = site.run(&["check", "--format", "json"]).await;
     let lines: Vec<Value> =

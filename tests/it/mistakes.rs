@@ -169,8 +169,8 @@ async fn files_that_cannot_be_read_are_mistakes_too() {
     for (file, why) in [
         ("big.html", "larger than 1 MiB"),
         ("latin.html", "no UTF-8"),
-        ("link.html", "leaves layouts/"),
-        ("dangling.html", "leads nowhere"),
+        ("link.html", "a link to a file outside layouts/"),
+        ("dangling.html", "a broken link"),
     ] {
         assert!(text.lines().any(|line| line.contains(file) && line.contains(why)), "{file}: {text}");
     }
@@ -184,7 +184,7 @@ async fn a_pipe_among_the_files_is_a_mistake_and_nobody_waits_for_it() {
         assert!(std::process::Command::new("mkfifo").arg(site.path().join(name)).status().unwrap().success());
     }
     let text = String::from_utf8(site.run(&["check", "--format", "json"]).await.stdout).unwrap();
-    assert_eq!(text.matches("no regular file").count(), 3, "{text}");
+    assert_eq!(text.matches("not a regular file").count(), 3, "{text}");
 }
 
 #[tokio::test]

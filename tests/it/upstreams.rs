@@ -1,18 +1,18 @@
-//! What nanoservices do to the wire, and what readers see.
+//! What nanoservices do on the wire, and what clients get.
 
 use std::time::Duration;
 
 use crate::support::process::TestSite;
 use crate::support::service::RawService;
 
-/// The outcome's reason when a service sends these bytes.
-async fn reason(answer: &[u8]) -> String {
-    let service = RawService::start(Duration::ZERO, answer).await;
+/// The reason of the outcome when a nanoservice sends these bytes, or what is shown.
+async fn reason(response: &[u8]) -> String {
+    let service = RawService::start(Duration::ZERO, response).await;
     let site = TestSite::new().front("<fragment name=a timeout=2s>instead</fragment>").service("a", service.address);
     let output = site.run(&["render", "/"]).await;
     let html = String::from_utf8(output.stdout).unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    match told.split_once('(') {
+    let log = String::from_utf8(output.stderr).unwrap();
+    match log.split_once('(') {
         Some((_, reason)) => {
             assert_eq!(html, "instead");
             reason.split(')').next().unwrap().to_owned()
@@ -23,7 +23,7 @@ async fn reason(answer: &[u8]) -> String {
 
 #[tokio::test]
 async fn faults_on_the_wire_have_their_reason() {
-    for (answer, expected) in [
+    for (response, expected) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nfine"[..], "shown: fine"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\nuntil close", "shown: until close"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "shown: ok"),
@@ -36,18 +36,18 @@ async fn faults_on_the_wire_have_their_reason() {
         (b"HTTP/1.1 500 Oh\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\nbang", "status"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "gone"),
     ] {
-        assert_eq!(reason(answer).await, expected, "{}", String::from_utf8_lossy(answer));
+        assert_eq!(reason(response).await, expected, "{}", String::from_utf8_lossy(response));
     }
 }
 
 #[tokio::test]
-async fn what_a_service_says_of_its_failure_is_logged_and_never_shown() {
+async fn problem_details_of_a_failure_are_logged_and_never_shown() {
     let body = r#"{"title": "No data", "detail": "the feed is empty", "status": 503}"#;
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 503 Oh\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let service = RawService::start(Duration::ZERO, answer).await;
+    let service = RawService::start(Duration::ZERO, response).await;
     let site = TestSite::new().front("<fragment name=a>instead</fragment>").service("a", service.address);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "instead");
@@ -55,8 +55,8 @@ async fn what_a_service_says_of_its_failure_is_logged_and_never_shown() {
     assert!(line.contains("it answered 503, and says: No data: the feed is empty"), "{line}");
 }
 
-/// `text` in a coding.
-async fn coded(coding: &str, text: &str) -> Vec<u8> {
+/// Encodes a text.
+async fn encoded(coding: &str, text: &str) -> Vec<u8> {
     use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
     use tokio::io::AsyncReadExt as _;
     let mut bytes = Vec::new();
@@ -70,8 +70,8 @@ async fn coded(coding: &str, text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn content_codings_are_undone_to_their_last_byte_or_not_at_all() {
-    let answer = |coding: &str, body: &[u8]| {
+async fn content_codings_are_decoded_to_the_last_byte_or_fail() {
+    let response = |coding: &str, body: &[u8]| {
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
             body.len()
@@ -79,24 +79,24 @@ async fn content_codings_are_undone_to_their_last_byte_or_not_at_all() {
         [head.as_bytes(), body].concat()
     };
     for coding in ["gzip", "br", "zstd", "GZIP", "x-gzip", "Zstd"] {
-        let body = coded(&coding.to_lowercase(), "whole").await;
-        assert_eq!(reason(&answer(coding, &body)).await, "shown: whole", "{coding}");
-        assert_eq!(reason(&answer(coding, &body[..body.len() - 3])).await, "encoding", "{coding}, cut short");
-        assert_eq!(reason(&answer(coding, b"")).await, "shown: ", "nothing to show, and no error");
+        let body = encoded(&coding.to_lowercase(), "whole").await;
+        assert_eq!(reason(&response(coding, &body)).await, "shown: whole", "{coding}");
+        assert_eq!(reason(&response(coding, &body[..body.len() - 3])).await, "encoding", "{coding}, cut short");
+        assert_eq!(reason(&response(coding, b"")).await, "shown: ", "an empty body is not an error");
     }
     for coding in ["gzip", "zstd"] {
-        let two = [coded(coding, "one ").await, coded(coding, "two").await].concat();
-        assert_eq!(reason(&answer(coding, &two)).await, "shown: one two", "{coding}");
-        let junk = [coded(coding, "one").await, b"junk".to_vec()].concat();
-        assert_eq!(reason(&answer(coding, &junk)).await, "encoding", "{coding}");
+        let two = [encoded(coding, "one ").await, encoded(coding, "two").await].concat();
+        assert_eq!(reason(&response(coding, &two)).await, "shown: one two", "{coding}");
+        let junk = [encoded(coding, "one").await, b"junk".to_vec()].concat();
+        assert_eq!(reason(&response(coding, &junk)).await, "encoding", "{coding}");
     }
-    let bomb = coded("gzip", &"x".repeat(2 << 20)).await;
+    let bomb = encoded("gzip", &"x".repeat(2 << 20)).await;
     assert!(bomb.len() < 10_000);
-    assert_eq!(reason(&answer("gzip", &bomb)).await, "too-large");
+    assert_eq!(reason(&response("gzip", &bomb)).await, "too-large");
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failed_connect() {
+async fn a_refused_connection_has_the_reason_connect() {
     let site = TestSite::new().front("<fragment name=a />").service("a", "127.0.0.1:1".parse().unwrap());
     let output = site.run(&["render", "/"]).await;
     assert!(String::from_utf8(output.stderr).unwrap().contains("`a` is omitted (connect)"));

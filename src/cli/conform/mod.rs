@@ -103,7 +103,7 @@ fn told(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
     let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
     let discovered = loading::ask_once(&Sources { urls, refresh: Duration::ZERO });
-    let manifests = discovered.texts.iter().flat_map(|text| Manifest::parse_all(text, &[]).0);
+    let manifests = discovered.documents.iter().flat_map(|text| Manifest::parse_all(text, &[]).0);
     manifests.into_iter().find_map(|manifest| {
         let endpoint = manifest.endpoints.iter().find(|endpoint| endpoint.as_str() == url)?.clone();
         Some((Arc::new(manifest), endpoint))

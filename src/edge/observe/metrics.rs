@@ -1,5 +1,5 @@
-//! Counts what happens, for Prometheus. Labels are bounded: they come from layouts and
-//! manifests, never from readers.
+//! Counts events for Prometheus.
+//! The number of label values is bounded: they come from layouts and manifests, never from clients.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-/// Upper bounds in seconds: from a page out of memory to one that waits for its budget.
+/// Upper bounds of the histogram buckets, in seconds: from a cached page to a page that waits for its whole budget.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,7 +50,7 @@ struct ByUpstream {
     upstream: String,
 }
 
-/// A trace that shows what a count is of.
+/// The exemplar of a slow fetch: the trace that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InTrace {
     trace_id: String,
@@ -66,7 +66,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Histograms<ByStatus>,
     outcomes: Family<ByOutcome, Counter>,
-    /// The same, to be found at once: a family hashes slowly, and there are many parts.
+    /// The counters of `outcomes` again, for a fast lookup: a family hashes slowly, and there are many parts.
     counters: Mutex<Counters>,
     fetches: Traced<ByFragment>,
     in_flight: Family<ByUpstream, Gauge<i64, AtomicI64>>,
@@ -94,27 +94,27 @@ impl Default for Metrics {
         let (cache_bytes, cache_entries) = (Gauge::default(), Gauge::default());
         registry.register(
             "http_server_request_duration_seconds",
-            "From a request to the head of its answer",
+            "Seconds from a request to the head of its response",
             requests.clone(),
         );
-        registry.register("pasteup_fragment_outcomes", "What filled the parts of pages", outcomes.clone());
+        registry.register("pasteup_fragment_outcomes", "Parts of pages by what filled them", outcomes.clone());
         registry.register(
             "pasteup_fragment_fetch_duration_seconds",
-            "From asking a nanoservice to its last byte",
+            "Seconds from a request to a nanoservice to the last byte of its response",
             fetches.clone(),
         );
-        registry.register("pasteup_upstream_in_flight", "Requests to an upstream under way", in_flight.clone());
-        registry.register("pasteup_circuit_state", "0: asked; 1: shut out; 2: probed", circuits.clone());
-        registry.register("pasteup_cache_bytes", "Bytes that the cache holds", cache_bytes.clone());
+        registry.register("pasteup_upstream_in_flight", "Requests to an upstream in progress", in_flight.clone());
         registry.register(
-            "pasteup_cache_entries",
-            "Answers, and pages that are kept whole, that the cache holds",
-            cache_entries.clone(),
+            "pasteup_circuit_state",
+            "State of the circuit breaker: 0 closed, 1 open, 2 probing",
+            circuits.clone(),
         );
+        registry.register("pasteup_cache_bytes", "Bytes in the cache", cache_bytes.clone());
+        registry.register("pasteup_cache_entries", "Responses and whole pages in the cache", cache_entries.clone());
         let panics = Counter::default();
         registry.register(
             "pasteup_panics",
-            "Mistakes of the compositor's own, each of which cost one request",
+            "Panics of the compositor, each of which cost at most one request",
             panics.clone(),
         );
         Self {
@@ -155,13 +155,13 @@ impl Metrics {
         counter.inc_by(times);
     }
 
-    /// All of them as OpenMetrics text, with what the cache holds just now.
+    /// Renders all metrics as OpenMetrics text, with the given size of the cache in bytes and entries.
     #[must_use]
     pub fn render(&self, (bytes, entries): (u64, u64)) -> String {
         self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         let mut text = String::new();
-        // Writing into a string does not fail.
+        // Writing to a string does not fail.
         let _written = encode(&mut text, &self.registry);
         text
     }

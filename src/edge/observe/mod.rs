@@ -1,4 +1,4 @@
-//! What is reported of the engine's work: metrics, and traces where they are wanted.
+//! Reports the work of the engine: metrics, and traces where a collector is configured.
 //! Reporting never delays a page.
 
 pub mod metrics;

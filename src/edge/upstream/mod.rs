@@ -1,5 +1,9 @@
-//! How nanoservices are asked.
-//! Everything that goes wrong on the way is a failure with a reason.
+//! How requests are sent to nanoservices.
+//! Whatever goes wrong on the way is a failure with a reason.
+
+mod client;
+mod decoding;
+mod public;
 
 pub mod http;
 

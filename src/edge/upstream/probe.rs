@@ -1,7 +1,9 @@
-//! Asks a nanoservice as the compositor would, and records what came back as it was on the wire.
-//! An answer that does not come is waited for a while longer than it may take, to tell late from never.
+//! Sends the requests of `conform` to a nanoservice, and records each response as it was on the wire.
+//! A response that is late is waited for a little longer than its timeout, to distinguish late from never.
+//!
+//! The engine's `Upstream` port is not used here: it decodes bodies, pools connections and hides how they end, and all of
+//! that is what the contract is about. Both build their clients alike, from `client`.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,6 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use reqwest::redirect::Policy;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -23,72 +24,68 @@ use crate::page::manifest::Auth;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, Identity};
 
-/// How much longer than it may take an answer is waited for.
+use super::client::{self, describe};
+
+/// How much longer than its timeout a response is waited for.
 const GRACE: Duration = Duration::from_secs(2);
-/// Bytes by which a coded body may be longer than a plain one.
+/// How many bytes longer than the body it encodes an encoded body may be.
 const OVERHEAD: u64 = 64 << 10;
 
-/// Asks one nanoservice.
+/// Sends requests to one nanoservice.
 pub struct Probe {
     client: reqwest::Client,
-    patience: Duration,
+    /// Longest wait for a whole response: its timeout and the grace period.
+    longest: Duration,
     max_bytes: u64,
-    /// How the service is shown who asks.
+    /// The credentials that its manifest names, and where their secrets are looked up.
     credentials: Option<(Auth, Arc<Secrets>)>,
 }
 
 impl Probe {
-    /// Gets ready to ask.
+    /// Builds the client.
     ///
     /// # Errors
-    /// TLS could not be set up, as on a machine without any CA certificates.
+    /// A secret is missing, or TLS could not be set up, as on a machine without any CA certificates.
     pub fn new(subject: &Subject, secrets: Arc<Secrets>) -> Result<Self, String> {
-        let patience = subject.timeout + GRACE;
+        let longest = subject.timeout + GRACE;
         let auth = subject.manifest.as_ref().and_then(|manifest| manifest.auth.clone());
         let identity = auth.as_ref().map(|auth| Identity::of(auth, &secrets)).transpose()?.flatten();
-        let builder = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(patience)
+        let builder = client::builder()
+            .connect_timeout(longest)
             .no_gzip()
             .no_brotli()
             .no_zstd()
-            // A connection that the service closed in silence would look like an answer that it owes:
-            // to close one so has a rule of its own.
-            .pool_max_idle_per_host(0)
-            .tcp_nodelay(true);
-        let builder = match &identity {
+            // A pooled connection that the nanoservice has closed would look like a missing response. Closing one without
+            // notice is checked by a rule of its own.
+            .pool_max_idle_per_host(0);
+        let client = client::build(match &identity {
             Some(identity) => identity.show(builder),
             None => Ok(builder),
-        };
-        let client = builder
-            .and_then(reqwest::ClientBuilder::build)
-            .map_err(|error| format!("no HTTP client could be made: {}", chain(&error)))?;
-        Ok(Self { client, patience, max_bytes: subject.max_bytes, credentials: auth.map(|auth| (auth, secrets)) })
+        })?;
+        Ok(Self { client, longest, max_bytes: subject.max_bytes, credentials: auth.map(|auth| (auth, secrets)) })
     }
 
-    /// Asks one question on a connection of its own.
+    /// Sends one request, on a connection of its own.
     pub async fn ask(&self, question: &Question) -> Exchange {
         let began = Instant::now();
-        let reply = self.reply(question, began + self.patience).await;
+        let reply = self.reply(question, began + self.longest).await;
         Exchange { purpose: question.purpose.clone(), took: began.elapsed(), reply }
     }
 
-    /// Asks the same question many times at once.
+    /// Sends the same request many times at once.
     pub async fn together(&self, question: &Question, count: u32) -> Vec<Exchange> {
         futures::future::join_all((0..count).map(|_| self.ask(question))).await
     }
 
-    /// Asks the same question twice on one connection; once, where the first answer says that it ends
-    /// there; not at all, where it is no plain HTTP.
+    /// Sends the same request twice on one connection: only once if the first response announces that the connection
+    /// closes, and not at all if the URL is not plain HTTP.
     pub async fn twice(&self, question: &Question) -> Vec<Exchange> {
-        let Some(mut line) = Line::open(&question.url, self.patience).await else { return Vec::new() };
+        let Some(mut connection) = Connection::open(&question.url, self.longest).await else { return Vec::new() };
         let mut exchanges: Vec<Exchange> = Vec::new();
         while exchanges.len() < 2 {
             let began = Instant::now();
             let reply = match self.headers(question) {
-                Ok(headers) => line.ask(&question.url, headers, began + self.patience, self.max_bytes).await,
+                Ok(headers) => connection.ask(&question.url, headers, began + self.longest, self.max_bytes).await,
                 Err(why) => Err(Silence::Unreachable(why)),
             };
             let ends = reply.as_ref().map_or(true, |reply| reply.closes);
@@ -116,26 +113,26 @@ impl Probe {
         let sent = self.client.get(question.url.clone()).headers(headers).send();
         let response = timeout_at(deadline, sent).await.map_err(|_| Silence::Late)?.map_err(|error| silence(&error))?;
         let (status, version, headers) = (response.status(), response.version(), response.headers().clone());
-        let mut stream = response.bytes_stream().map(|chunk| chunk.map_err(|error| chain(&error)));
+        let mut stream = response.bytes_stream().map(|chunk| chunk.map_err(|error| describe(&error)));
         let whole = collect(&mut stream, self.max_bytes);
         let body = timeout_at(deadline, whole).await.unwrap_or(Err(BodyFault::Stalled));
         Ok(record(status, version, headers, body, self.max_bytes).await)
     }
 }
 
-/// One connection, over plain HTTP/1.1.
-struct Line {
+/// One plain HTTP/1.1 connection.
+struct Connection {
     sender: hyper::client::conn::http1::SendRequest<Empty<Bytes>>,
 }
 
-impl Line {
-    async fn open(url: &Url, patience: Duration) -> Option<Self> {
+impl Connection {
+    async fn open(url: &Url, longest: Duration) -> Option<Self> {
         let url = Some(url).filter(|url| url.scheme() == "http")?;
         let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = TcpStream::connect((host, url.port_or_known_default()?));
-        let stream = timeout(patience, stream).await.ok()?.ok()?;
+        let stream = timeout(longest, stream).await.ok()?.ok()?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-        // How it ends is seen by whoever waits for an answer.
+        // An error of the connection also fails the request that is waiting on it.
         tokio::spawn(connection);
         Some(Self { sender })
     }
@@ -163,7 +160,7 @@ impl Line {
     }
 }
 
-/// Reads a body to its end, or to where it is too long whatever its coding.
+/// Reads a body to its end, or until it is too long in any coding.
 async fn collect(
     stream: &mut (impl futures::Stream<Item = Result<Bytes, String>> + Unpin),
     max_bytes: u64,
@@ -189,24 +186,24 @@ async fn record(
         Ok(body) => decode(&headers, body, max_bytes).await,
         Err(fault) => Err(fault),
     };
-    let says = |word: &str| {
+    let has_option = |wanted: &str| {
         let mut lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        lines.any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(word)))
+        lines.any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(wanted)))
     };
-    let closes = says("close") || (version == Version::HTTP_10 && !says("keep-alive"));
+    let closes = has_option("close") || (version == Version::HTTP_10 && !has_option("keep-alive"));
     Reply { status, closes, headers, body }
 }
 
-/// Undoes the one coding that a body may have.
+/// Decodes the one content coding that a body may have.
 async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Bytes, BodyFault> {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let coding = codings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
     let coding = match codings.next() {
-        // Of several only the compositor's own server could undo the last: so nobody does.
-        Some(_) => return Err(BodyFault::UnknownCoding("several at once".to_owned())),
+        // The compositor does not support several codings either.
+        Some(_) => return Err(BodyFault::UnknownCoding("several codings".to_owned())),
         None => coding.unwrap_or_default(),
     };
-    // The answer to HEAD, a 204 and a 304 have no body to decode, whatever their headers say.
+    // A 204 and a 304 have no body to decode, whatever their headers state.
     if body.is_empty() {
         return Ok(body);
     }
@@ -226,36 +223,14 @@ async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Byte
 
 async fn inflate(decoder: impl AsyncRead + Unpin, max_bytes: u64) -> std::io::Result<Bytes> {
     let mut plain = Vec::new();
-    // One more than is allowed tells that it is too long, and is all of a bomb that is unpacked.
+    // One byte more than allowed shows that the body is too long, and limits how much of a compression bomb is unpacked.
     decoder.take(max_bytes.saturating_add(1)).read_to_end(&mut plain).await?;
     Ok(plain.into())
 }
 
 fn silence(error: &reqwest::Error) -> Silence {
-    let mut cause = error.source();
-    while let Some(found) = cause {
-        if found.downcast_ref().is_some_and(hyper::Error::is_parse) {
-            return Silence::NotHttp(found.to_string());
-        }
-        cause = found.source();
+    match client::parse_error(error) {
+        Some(error) => Silence::NotHttp(error.to_string()),
+        None => Silence::Unreachable(describe(error)),
     }
-    let told = chain(error);
-    // Of the layers through which a failed connect comes up, the lowest says why.
-    let why =
-        if error.is_connect() { format!("no connection: {}", told.rsplit(": ").next().unwrap_or(&told)) } else { told };
-    Silence::Unreachable(why)
-}
-
-/// What went wrong, from its causes: reqwest's own words repeat the URL and say little else.
-fn chain(error: &reqwest::Error) -> String {
-    let mut told: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if told.last() != Some(&text) {
-            told.push(text);
-        }
-        cause = error.source();
-    }
-    if told.is_empty() { error.to_string() } else { told.join(": ") }
 }

@@ -1,5 +1,5 @@
-//! Nanoservices that are made slow, fail, or have nothing to show, while a site is being developed. All others are asked
-//! as ever.
+//! Makes chosen nanoservices slow, failing or empty while a site is being developed.
+//! Requests to all other nanoservices are passed on unchanged.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,26 +12,35 @@ use http::{HeaderMap, StatusCode};
 use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
 use crate::page::response::parsed::Failure;
 
-/// Upstreams, some of which are tampered with.
+/// An upstream with simulated faults in front of it.
 pub struct Tampered {
     inner: Arc<dyn Upstream>,
-    faults: Mutex<HashMap<String, (Duration, Option<StatusCode>)>>,
+    faults: Mutex<HashMap<String, Fault>>,
+}
+
+/// The simulated fault of one nanoservice.
+#[derive(Clone, Copy)]
+struct Fault {
+    delay: Duration,
+    /// The status of an empty response that is returned in place of the real one.
+    status: Option<StatusCode>,
 }
 
 impl Tampered {
-    /// Upstreams as they are.
+    /// Wraps an upstream, without any faults yet.
     #[must_use]
     pub fn new(inner: Arc<dyn Upstream>) -> Self {
         Self { inner, faults: Mutex::default() }
     }
 
-    /// From now on a nanoservice answers so much later, and with another status where one is given.
-    pub fn set(&self, fragment: String, delay: Duration, instead: Option<StatusCode>) {
+    /// Delays the responses of a nanoservice from now on, and replaces them by empty ones if a status is given.
+    /// No delay and no status end the simulation.
+    pub fn set(&self, fragment: String, delay: Duration, status: Option<StatusCode>) {
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        if delay.is_zero() && instead.is_none() {
+        if delay.is_zero() && status.is_none() {
             faults.remove(&fragment);
         } else {
-            faults.insert(fragment, (delay, instead));
+            faults.insert(fragment, Fault { delay, status });
         }
     }
 }
@@ -41,15 +50,13 @@ impl Upstream for Tampered {
         let host = || request.url.host_str().map(str::to_owned);
         let name = request.manifest.as_ref().map(|manifest| manifest.name.to_string()).or_else(host);
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((delay, instead)) = name.and_then(|name| faults.get(&name).copied()) else {
-            drop(faults);
-            return self.inner.send(request);
-        };
+        let fault = name.and_then(|name| faults.get(&name).copied());
         drop(faults);
+        let Some(Fault { delay, status }) = fault else { return self.inner.send(request) };
         let inner = Arc::clone(&self.inner);
         async move {
             tokio::time::sleep(delay).await;
-            match instead {
+            match status {
                 Some(status) => {
                     Ok(UpstreamResponse { status, headers: HeaderMap::new(), body: stream::empty().boxed() })
                 }
