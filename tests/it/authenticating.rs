@@ -1,4 +1,4 @@
-//! How the compositor shows nanoservices who it is: secrets come by reference and show nowhere.
+//! How the compositor authenticates to nanoservices: secrets are given by reference and shown nowhere.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,15 +30,15 @@ fn site(url: &str, auth: &str) -> TestSite {
     )
 }
 
-/// Answers with the credentials that it was shown.
-async fn shown(headers: HeaderMap) -> ([(&'static str, &'static str); 1], String) {
-    let shown = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    ([("content-type", "text/html")], shown.unwrap_or_default())
+/// Responds with the credentials that it received.
+async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 1], String) {
+    let credentials = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    ([("content-type", "text/html")], credentials.unwrap_or_default())
 }
 
 #[tokio::test]
 async fn a_token_and_a_password_are_sent_and_read_again_from_their_file() {
-    let address = served(Router::new().route("/part", get(shown))).await;
+    let address = served(Router::new().route("/part", get(echo))).await;
     let url = format!("http://{address}");
     let bearer = site(&url, "kind = \"bearer\"\ntoken = \"file:secrets/token\"\n").file("secrets/token", "hush\n");
     let server = bearer.serve().await;
@@ -49,12 +49,12 @@ async fn a_token_and_a_password_are_sent_and_read_again_from_their_file() {
 }
 
 #[tokio::test]
-async fn without_its_secret_a_service_is_not_asked_and_no_secret_shows() {
-    let address = served(Router::new().route("/part", get(|| async { "it is not asked" }))).await;
+async fn without_its_secret_no_request_is_sent_and_no_secret_is_shown() {
+    let address = served(Router::new().route("/part", get(|| async { "never requested" }))).await;
     let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:NO_SUCH_SECRET\"\n");
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "refused");
-    // What was asked would answer with another reason.
+    // If the request had been sent, there would be another reason.
     let line = server.process.line("fetch failed").await;
     assert!(line.contains("there is no environment variable `NO_SUCH_SECRET`"), "{line}");
 
@@ -67,12 +67,12 @@ async fn without_its_secret_a_service_is_not_asked_and_no_secret_shows() {
     assert!(!server.process.said().contains("hush"));
     for command in [vec!["check"], vec!["catalog", "--format", "json"], vec!["render", "/"]] {
         let output = site.run_with(&command, "A_KEY", Some("hush")).await;
-        let said = [output.stdout, output.stderr].concat();
-        assert!(!String::from_utf8(said).unwrap().contains("hush"), "{command:?}");
+        let output = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8(output).unwrap().contains("hush"), "{command:?}");
     }
 }
 
-/// Holds a signed request against a key, by the fields that the request itself names.
+/// Verifies the signature of a request, over the components that the request names.
 fn verify(headers: &HeaderMap, authority: &str, key: &impl VerifyingKey) -> Vec<String> {
     let text = |name: &str| headers[name].to_str().unwrap().to_owned();
     let signed = HttpSignatureHeaders::try_parse(&text("signature"), &text("signature-input")).unwrap();
@@ -102,19 +102,19 @@ fn verify(headers: &HeaderMap, authority: &str, key: &impl VerifyingKey) -> Vec<
 }
 
 #[tokio::test]
-async fn a_signature_covers_what_is_asked_and_what_is_told() {
+async fn a_signature_covers_the_request_and_the_declared_headers() {
     for (algorithm, key) in [("", SHARED), ("algorithm = \"ed25519\"\n", PRIVATE)] {
-        let seen: Arc<std::sync::Mutex<Option<HeaderMap>>> = Arc::default();
-        let keep = Arc::clone(&seen);
-        let answer = get(|headers: HeaderMap| async move {
-            *keep.lock().unwrap() = Some(headers);
+        let received: Arc<std::sync::Mutex<Option<HeaderMap>>> = Arc::default();
+        let record = Arc::clone(&received);
+        let handler = get(|headers: HeaderMap| async move {
+            *record.lock().unwrap() = Some(headers);
             ([("content-type", "text/html")], "in")
         });
-        let address = served(Router::new().route("/part", answer)).await;
+        let address = served(Router::new().route("/part", handler)).await;
         let auth = format!("kind = \"signature\"\nkey_id = \"the-compositor\"\nkey = \"file:key\"\n{algorithm}");
         let server = site(&format!("http://{address}"), &auth).file("key", key).serve().await;
         assert_eq!(server.text("/").await, "in");
-        let headers = seen.lock().unwrap().take().unwrap();
+        let headers = received.lock().unwrap().take().unwrap();
         let authority = address.to_string();
         let covered = if algorithm.is_empty() {
             verify(&headers, &authority, &SharedKey::from_base64(&AlgorithmName::HmacSha256, SHARED).unwrap())
@@ -126,33 +126,33 @@ async fn a_signature_covers_what_is_asked_and_what_is_told() {
 }
 
 #[tokio::test]
-async fn credentials_that_would_not_be_sent_are_a_mistake() {
-    for (url, auth, says) in [
+async fn credentials_that_cannot_be_sent_are_an_error() {
+    for (url, auth, message) in [
         ("http://a.test", "token = \"env:T\"\n", "`auth.kind` is missing"),
         ("http://a.test", "kind = \"bearer\"\n", "`auth.token` is missing"),
         ("http://a.test", "kind = \"mtls\"\ncert = \"file:c\"\nkey = \"file:k\"\n", "over https only"),
         ("http://a.test", "kind = \"signature\"\nkey = \"env:K\"\nkey_id = 'a\"b'\n", "without quotes"),
     ] {
         let output = site(url, auth).run(&["check", "--offline", "--format", "json"]).await;
-        let said = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.code() == Some(1) && said.contains(says), "{auth}: {said}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.code() == Some(1) && stdout.contains(message), "{auth}: {stdout}");
     }
 }
 
 #[tokio::test]
-async fn a_public_question_for_an_asset_shows_no_credentials() {
-    let answer = get(|headers: HeaderMap| async move {
+async fn a_public_request_for_an_asset_sends_no_credentials() {
+    let handler = get(|headers: HeaderMap| async move {
         assert!(!headers.contains_key("authorization"));
         ([("content-type", "text/css")], "p {}")
     });
-    let address = served(Router::new().route("/a.css", answer)).await;
+    let address = served(Router::new().route("/a.css", handler)).await;
     let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:A_TOKEN\"\n");
     let server = site.serve_with(&[("A_TOKEN", "hush")]).await;
     assert_eq!(server.text("/_pasteup/assets/a/1.0.0/a.css").await, "p {}");
 }
 
-/// A service that answers whoever shows a certificate of its authority.
-async fn demanding(
+/// A nanoservice that requires a client certificate of this authority.
+async fn requiring_certificate(
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     authority: CertificateDer<'static>,
@@ -177,9 +177,9 @@ async fn demanding(
                 let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let mut request = [0; 4096];
                 let _length = stream.read(&mut request).await;
-                let answer =
+                let response =
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nin";
-                let _gone = stream.write_all(answer).await;
+                let _gone = stream.write_all(response).await;
                 let _closed = stream.shutdown().await;
             });
         }
@@ -188,7 +188,7 @@ async fn demanding(
 }
 
 #[tokio::test]
-async fn a_service_that_wants_a_certificate_gets_it() {
+async fn a_client_certificate_is_presented() {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -200,7 +200,7 @@ async fn a_service_that_wants_a_certificate_gets_it() {
     };
     let (certificate, key) = issue("127.0.0.1");
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let address = demanding(certificate.der().clone(), key, authority.der().clone()).await;
+    let address = requiring_certificate(certificate.der().clone(), key, authority.der().clone()).await;
     let (client, client_key) = issue("pasteup");
     let mtls = "kind = \"mtls\"\ncert = \"file:client.pem\"\nkey = \"file:client.key\"\nca = \"file:ca.pem\"\n";
     let with = site(&format!("https://{address}"), mtls)
@@ -208,8 +208,8 @@ async fn a_service_that_wants_a_certificate_gets_it() {
         .file("client.key", &client_key.serialize_pem())
         .file("ca.pem", &authority.pem());
     assert_eq!(with.serve().await.text("/").await, "in");
-    let stranger = KeyPair::generate().unwrap();
-    let strange = CertificateParams::new(vec!["pasteup".to_owned()]).unwrap().self_signed(&stranger).unwrap();
-    let without = with.copy().file("client.pem", &strange.pem()).file("client.key", &stranger.serialize_pem());
+    let other_key = KeyPair::generate().unwrap();
+    let self_signed = CertificateParams::new(vec!["pasteup".to_owned()]).unwrap().self_signed(&other_key).unwrap();
+    let without = with.copy().file("client.pem", &self_signed.pem()).file("client.key", &other_key.serialize_pem());
     assert_eq!(without.serve().await.text("/").await, "refused");
 }

@@ -168,7 +168,7 @@ async fn files_that_cannot_be_read_are_mistakes_too() {
     let text = String::from_utf8(output.stdout).unwrap();
     for (file, why) in [
         ("big.html", "larger than 1 MiB"),
-        ("latin.html", "no UTF-8"),
+        ("latin.html", "not valid UTF-8"),
         ("link.html", "a link to a file outside layouts/"),
         ("dangling.html", "a broken link"),
     ] {

@@ -1,4 +1,4 @@
-//! What operators are told: log lines, and what `ops/` asks of `/metrics`.
+//! What operators see: log lines, and the metrics that `ops/` uses.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,26 +26,26 @@ async fn a_degraded_page_is_one_line_of_json_without_a_secret() {
     let environment =
         [("PASTEUP_TELEMETRY__FORMAT", "json"), ("A_TOKEN", "hushhush"), ("PASTEUP_SERVER__ADMIN_TOKEN", "hushhush")];
     let mut server = site.serve_with(&environment).await;
-    let answer = server.get("/").await;
-    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
-    assert_eq!((answer.text().await.unwrap().as_str(), fails.asked()), ("--", 1));
+    let response = server.get("/").await;
+    let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!((response.text().await.unwrap().as_str(), fails.asked()), ("--", 1));
     server.process.line("page degraded").await;
     server.process.terminate();
     server.process.ended().await;
-    let said = server.process.said();
-    assert!(!said.contains("hushhush"), "{said}");
+    let log = server.process.said();
+    assert!(!log.contains("hushhush"), "{log}");
     let lines: Vec<Value> =
-        said.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told = |message: &str| -> Vec<&Value> {
+        log.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines_of = |message: &str| -> Vec<&Value> {
         lines.iter().map(|line| &line["fields"]).filter(|fields| fields["message"] == message).collect()
     };
-    let [degraded] = told("page degraded")[..] else { panic!("{said}") };
+    let [degraded] = lines_of("page degraded")[..] else { panic!("{log}") };
     assert_eq!((degraded["trace"].as_str(), degraded["page"].as_str()), (Some(id.as_str()), Some("/")));
     assert_eq!(degraded["parts"], "a=fallback (status), b=fallback (connect)");
-    assert_eq!(told("fetch failed").len(), 2, "{said}");
+    assert_eq!(lines_of("fetch failed").len(), 2, "{log}");
 }
 
-/// The metrics that an expression names: each is in front of a selector, a range or a closing bracket.
+/// The metrics that an expression names.
 fn named(expression: &str) -> BTreeSet<String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = expression.split(|c| !is_word(c));
@@ -67,7 +67,7 @@ fn expressions(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[tokio::test]
-async fn rules_and_dashboard_name_only_metrics_that_there_are() {
+async fn rules_and_dashboard_name_only_existing_metrics() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
     let site = TestSite::new()
         .front("<fragment name=a /><fragment name=dead>-</fragment>")
@@ -78,7 +78,7 @@ async fn rules_and_dashboard_name_only_metrics_that_there_are() {
     server.text("/").await;
     server.text("/").await;
     let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
-    let there: BTreeSet<&str> = metrics
+    let existing: BTreeSet<&str> = metrics
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(['{', ' ']).next())
@@ -86,16 +86,16 @@ async fn rules_and_dashboard_name_only_metrics_that_there_are() {
     let ops = root().join("ops");
     let rules = std::fs::read_to_string(ops.join("alerts.yml")).unwrap();
     let dashboard = std::fs::read_to_string(ops.join("grafana/dashboards/pasteup.json")).unwrap();
-    let mut asked = BTreeSet::new();
-    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut asked);
-    assert!(asked.len() > 5, "{asked:?}");
-    asked.extend(named(&rules));
-    let missing: Vec<_> = asked.iter().filter(|name| !there.contains(name.as_str())).collect();
+    let mut used = BTreeSet::new();
+    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut used);
+    assert!(used.len() > 5, "{used:?}");
+    used.extend(named(&rules));
+    let missing: Vec<_> = used.iter().filter(|name| !existing.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?} are not in\n{metrics}");
 }
 
 #[test]
-fn what_alerts_say_to_look_at_is_there() {
+fn every_alert_links_to_an_existing_section_of_the_guide() {
     let rules = std::fs::read_to_string(root().join("ops/alerts.yml")).unwrap();
     let guide = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
     let headings: BTreeSet<String> = guide
@@ -115,15 +115,15 @@ fn what_alerts_say_to_look_at_is_there() {
 }
 
 #[tokio::test]
-async fn slow_fetches_are_told_with_their_trace_to_who_reads_openmetrics_and_to_nobody_else() {
+async fn exemplars_are_in_openmetrics_only() {
     let service = RawService::html(Duration::ZERO, "", "<p>a</p>").await;
     let server = TestSite::new().front("<fragment name=a />").service("a", service.address).serve().await;
     let id = server.get("/").await.headers()["x-request-id"].to_str().unwrap().to_owned();
     let metrics = |accept: &'static str| {
         let request = client().get(format!("{}/metrics", server.admin)).header("accept", accept);
         async move {
-            let answer = request.send().await.unwrap();
-            (answer.headers()["content-type"].to_str().unwrap().to_owned(), answer.text().await.unwrap())
+            let response = request.send().await.unwrap();
+            (response.headers()["content-type"].to_str().unwrap().to_owned(), response.text().await.unwrap())
         }
     };
     let (kind, text) = metrics("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5").await;

@@ -16,11 +16,12 @@ use tokio::time::timeout;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::{RawService, served};
 
-/// Of a reader's own, who is believed.
+/// The trace id that a trusted client sends.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+/// The span id that a trusted client sends.
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// Takes spans.
+/// A collector that stores all spans it receives.
 struct Collector {
     address: String,
     spans: watch::Receiver<Vec<Span>>,
@@ -32,7 +33,7 @@ impl Collector {
         let (sender, spans) = watch::channel(Vec::new());
         let services = Arc::<Mutex<Vec<String>>>::default();
         let names = Arc::clone(&services);
-        let take = move |body: axum::body::Bytes| async move {
+        let receive = move |body: axum::body::Bytes| async move {
             let sent = ExportTraceServiceRequest::decode(body).unwrap();
             for resource in sent.resource_spans {
                 names.lock().unwrap().push(texts(&resource.resource.unwrap().attributes)["service.name"].clone());
@@ -40,18 +41,18 @@ impl Collector {
                 sender.send_modify(|known| known.extend(spans));
             }
         };
-        let address = served(axum::Router::new().route("/v1/traces", post(take))).await;
+        let address = served(axum::Router::new().route("/v1/traces", post(receive))).await;
         Self { address: format!("http://{address}"), spans, services }
     }
 
-    /// All spans, as soon as one of them is as it is told here.
-    async fn until(&mut self, is: impl Fn(&Span) -> bool) -> Vec<Span> {
-        let known = timeout(Duration::from_secs(30), self.spans.wait_for(|spans| spans.iter().any(&is))).await;
-        known.expect("it comes").unwrap().clone()
+    /// Waits until a matching span has arrived, and returns all spans.
+    async fn until(&mut self, matches: impl Fn(&Span) -> bool) -> Vec<Span> {
+        let known = timeout(Duration::from_secs(30), self.spans.wait_for(|spans| spans.iter().any(&matches))).await;
+        known.expect("the span arrives").unwrap().clone()
     }
 }
 
-/// A server that sends its spans soon, and believes who asks.
+/// A server that sends its spans soon, and trusts the trace headers of its clients.
 async fn serve(site: TestSite, collector: &str) -> Server {
     let environment = [
         ("PASTEUP_TELEMETRY__OTLP", collector),
@@ -67,12 +68,12 @@ async fn get(server: &Server, trace: &str, sampled: bool) -> String {
     client().get(&server.pages).header("traceparent", parent).send().await.unwrap().text().await.unwrap()
 }
 
-/// A service that answers so, and notes which parents it was told.
-async fn noting(headers: &str, pause: Duration) -> (RawService, Arc<Mutex<Vec<String>>>) {
+/// A nanoservice that responds with these headers, and records each `traceparent` that it receives.
+async fn recording(headers: &str, pause: Duration) -> (RawService, Arc<Mutex<Vec<String>>>) {
     let parents = Arc::<Mutex<Vec<String>>>::default();
-    let (noted, headers) = (Arc::clone(&parents), headers.to_owned());
-    let service = RawService::answering(move |asked| {
-        noted.lock().unwrap().push(asked.header("traceparent").unwrap().to_owned());
+    let (recorded, headers) = (Arc::clone(&parents), headers.to_owned());
+    let service = RawService::answering(move |request| {
+        recorded.lock().unwrap().push(request.header("traceparent").unwrap().to_owned());
         std::thread::sleep(pause);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n";
         Some(format!("{head}{headers}\r\nhi").into_bytes())
@@ -102,17 +103,17 @@ fn part<'a>(spans: &'a [Span], trace: &str, name: &str) -> &'a Span {
 }
 
 #[tokio::test]
-async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
+async fn a_page_and_its_parts_are_spans_and_nanoservices_receive_theirs() {
     let mut collector = Collector::start().await;
-    let (service, parents) = noting("", Duration::ZERO).await;
+    let (service, parents) = recording("", Duration::ZERO).await;
     let (silent_parent, silent) = {
-        let told = Arc::<Mutex<String>>::default();
-        let note = Arc::clone(&told);
-        let silent = RawService::answering(move |asked| {
-            *note.lock().unwrap() = asked.header("traceparent").unwrap().to_owned();
+        let parent = Arc::<Mutex<String>>::default();
+        let recorded = Arc::clone(&parent);
+        let silent = RawService::answering(move |request| {
+            *recorded.lock().unwrap() = request.header("traceparent").unwrap().to_owned();
             None
         });
-        (told, silent.await)
+        (parent, silent.await)
     };
     let site = TestSite::new()
         .front("<fragment name=a />, <fragment name=late timeout=200ms>-</fragment>, <fragment name=dead>-</fragment>")
@@ -126,8 +127,8 @@ async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
     assert_eq!(spans.len(), 4, "{spans:#?}");
     let page = spans.iter().find(|span| is_page(span, TRACE)).unwrap();
     assert_eq!((page.name.as_str(), hex(&page.parent_span_id).as_str()), ("GET /", PARENT));
-    let said = texts(&page.attributes);
-    assert_eq!((said["http.route"].as_str(), said["http.response.status_code"].as_str()), ("/", "200"));
+    let attributes = texts(&page.attributes);
+    assert_eq!((attributes["http.route"].as_str(), attributes["http.response.status_code"].as_str()), ("/", "200"));
     for name in ["a", "late", "dead"] {
         let part = part(&spans, TRACE, name);
         assert_eq!(part.parent_span_id, page.span_id);
@@ -138,7 +139,7 @@ async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
     }
     let a = part(&spans, TRACE, "a");
     assert_eq!(*parents.lock().unwrap(), [format!("00-{TRACE}-{}-01", hex(&a.span_id))]);
-    let said = texts(&a.attributes);
+    let attributes = texts(&a.attributes);
     let upstream = format!("http://{}", service.address);
     for (key, value) in [
         ("name", "a"),
@@ -150,18 +151,18 @@ async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
         ("tries", "1"),
         ("bytes", "2"),
     ] {
-        assert_eq!(said[&format!("pasteup.fragment.{key}")], value, "{said:?}");
+        assert_eq!(attributes[&format!("pasteup.fragment.{key}")], value, "{attributes:?}");
     }
     assert!(a.status.clone().unwrap_or_default().message.is_empty());
-    // Its span is the one that it was told, though nobody waited for its end.
+    // Its span is the one that it received, although the page stopped waiting for it.
     let late = part(&spans, TRACE, "late");
     assert_eq!(*silent_parent.lock().unwrap(), format!("00-{TRACE}-{}-01", hex(&late.span_id)));
     assert_eq!(texts(&late.attributes)["pasteup.fragment.reason"], "timeout");
     assert!(late.end_time_unix_nano - late.start_time_unix_nano >= 190_000_000);
     let dead = part(&spans, TRACE, "dead");
-    let said = texts(&dead.attributes);
+    let attributes = texts(&dead.attributes);
     assert_eq!(
-        (said["pasteup.fragment.outcome"].as_str(), said["pasteup.fragment.reason"].as_str()),
+        (attributes["pasteup.fragment.outcome"].as_str(), attributes["pasteup.fragment.reason"].as_str()),
         ("fallback", "connect")
     );
     assert!(!dead.status.clone().unwrap().message.is_empty());
@@ -169,9 +170,9 @@ async fn a_page_and_its_parts_are_spans_and_services_are_told_theirs() {
 }
 
 #[tokio::test]
-async fn who_is_not_to_be_recorded_is_not_and_a_page_that_is_kept_whole_is_told_once() {
+async fn unsampled_requests_are_not_traced_and_a_cached_page_is_traced_once() {
     let mut collector = Collector::start().await;
-    let (service, parents) = noting("Cache-Control: max-age=60\r\n", Duration::ZERO).await;
+    let (service, parents) = recording("Cache-Control: max-age=60\r\n", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let site = site.file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
     let server = serve(site, &collector.address).await;
@@ -179,20 +180,20 @@ async fn who_is_not_to_be_recorded_is_not_and_a_page_that_is_kept_whole_is_told_
     for number in 1..=6 {
         get(&server, &trace(number), number > 1).await;
     }
-    assert!(parents.lock().unwrap()[0].ends_with("-00"), "who asks says so to the service, too");
-    // Another page, so that all before it are there.
+    assert!(parents.lock().unwrap()[0].ends_with("-00"), "the nanoservice receives the sampling decision");
+    // A request for another page, whose span arrives after all those before it.
     let parent = format!("00-{TRACE}-{PARENT}-01");
     client().get(format!("{}/other", server.pages)).header("traceparent", parent).send().await.unwrap();
     let spans = collector.until(|span| is_page(span, TRACE)).await;
     assert!(!spans.iter().any(|span| hex(&span.trace_id) == trace(1)), "{spans:#?}");
     assert_eq!(texts(&part(&spans, &trace(2), "a").attributes)["pasteup.fragment.cache"], "hit");
-    assert!(!spans.iter().any(|span| is_page(span, &trace(6))), "kept whole: {spans:#?}");
+    assert!(!spans.iter().any(|span| is_page(span, &trace(6))), "from the page cache: {spans:#?}");
 }
 
 #[tokio::test]
-async fn who_shares_anothers_request_names_its_span() {
+async fn a_collapsed_lookup_links_to_the_span_of_the_request() {
     let mut collector = Collector::start().await;
-    let (service, parents) = noting("Cache-Control: max-age=60\r\n", Duration::from_millis(400)).await;
+    let (service, parents) = recording("Cache-Control: max-age=60\r\n", Duration::from_millis(400)).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let server = serve(site, &collector.address).await;
     let other = TRACE.replace('4', "5");
@@ -202,16 +203,16 @@ async fn who_shares_anothers_request_names_its_span() {
     let parents = parents.lock().unwrap().clone();
     assert_eq!(parents.len(), 1);
     let (mine, others) = (part(&spans, TRACE, "a"), part(&spans, &other, "a"));
-    let (asked, joined) = if parents[0].contains(TRACE) { (mine, others) } else { (others, mine) };
-    assert!(parents[0].contains(&hex(&asked.span_id)) && asked.links.is_empty());
+    let (sender, joined) = if parents[0].contains(TRACE) { (mine, others) } else { (others, mine) };
+    assert!(parents[0].contains(&hex(&sender.span_id)) && sender.links.is_empty());
     assert_eq!(texts(&joined.attributes)["pasteup.fragment.cache"], "joined");
-    assert_eq!((&joined.links[0].trace_id, &joined.links[0].span_id), (&asked.trace_id, &asked.span_id));
+    assert_eq!((&joined.links[0].trace_id, &joined.links[0].span_id), (&sender.trace_id, &sender.span_id));
 }
 
 #[tokio::test]
-async fn what_is_fetched_while_an_old_copy_is_shown_has_a_span_of_its_own() {
+async fn a_background_refresh_has_a_span_of_its_own() {
     let mut collector = Collector::start().await;
-    let (service, parents) = noting("Cache-Control: max-age=0, stale-while-revalidate=60\r\n", Duration::ZERO).await;
+    let (service, parents) = recording("Cache-Control: max-age=0, stale-while-revalidate=60\r\n", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let server = serve(site, &collector.address).await;
     server.text("/").await;
@@ -229,9 +230,9 @@ async fn what_is_fetched_while_an_old_copy_is_shown_has_a_span_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_costs_neither_pages_nor_the_stop() {
+async fn a_hanging_collector_delays_neither_pages_nor_the_stop() {
     let hangs = RawService::answering(|_| None).await;
-    let (service, _) = noting("", Duration::ZERO).await;
+    let (service, _) = recording("", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = serve(site, &format!("http://{}", hangs.address)).await;
     get(&server, TRACE, true).await;
@@ -242,27 +243,27 @@ async fn a_collector_that_hangs_costs_neither_pages_nor_the_stop() {
     for _ in 0..50 {
         assert_eq!(get(&server, TRACE, true).await, "hi");
     }
-    // Far from the ten seconds that it waits for the collector.
+    // Far less than the ten seconds of one request to the collector.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let began = Instant::now();
     server.process.terminate();
     assert!(server.process.ended().await.success());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    server.process.line("spans are lost").await;
+    server.process.line("dropped spans").await;
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_is_told_once() {
-    let (service, _) = noting("", Duration::ZERO).await;
+async fn an_unreachable_collector_is_logged_once() {
+    let (service, _) = recording("", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = serve(site, "http://127.0.0.1:1").await;
     for _ in 0..3 {
         assert_eq!(get(&server, TRACE, true).await, "hi");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    server.process.line("spans are lost").await;
+    server.process.line("dropped spans").await;
     server.process.terminate();
     assert!(server.process.ended().await.success());
-    let said = server.process.said();
-    assert_eq!(said.matches("spans are lost").count(), 1, "{said}");
+    let log = server.process.said();
+    assert_eq!(log.matches("dropped spans").count(), 1, "{log}");
 }

@@ -1,5 +1,5 @@
-//! Sends spans to a collector by OTLP: one for each page, one for each part that was looked up, one for each fetch that
-//! nobody waited for. No page waits for the collector: where it is slow or away, spans are lost, and counted.
+//! Sends spans to a collector over OTLP: one per page, one per part that was looked up, one per fetch that no page waited
+//! for. No page ever waits for the collector: if it is slow or away, spans are dropped, and their number is logged.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -27,16 +27,16 @@ use crate::page::response::outcome::{Attempt, LookupTiming, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
-/// Spans that wait to be sent, at most: some megabytes.
-const QUEUE: usize = 8192;
-/// How long the collector may take for what it is sent at once.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a process that stops waits for the collector.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// How often it is told that spans are lost.
-const TOLD: Duration = Duration::from_mins(1);
+/// Maximum number of spans that wait to be sent, which take a few megabytes.
+const MAX_WAITING: usize = 8192;
+/// Longest time for one request to the collector.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that a stopping process waits for the collector.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shortest time between two warnings about dropped spans.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Sends spans.
+/// An observer that sends spans to a collector.
 pub struct Traces {
     sender: BatchSpanProcessor,
     scope: InstrumentationScope,
@@ -45,11 +45,11 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Sends to `/v1/traces` below this URL.
+    /// Prepares to send spans to `/v1/traces` below this URL.
     ///
     /// # Errors
-    /// No HTTP client could be made, or what the environment says of OTLP is not understood.
-    // The client blocks: the sender has a thread of its own, without tokio.
+    /// The HTTP client could not be built, or the OTLP variables of the environment are invalid.
+    // The client is a blocking one: spans are sent from a thread of its own, without tokio.
     pub fn new(collector: &Url, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let mut endpoint = collector.clone();
         if let Ok(mut path) = endpoint.path_segments_mut() {
@@ -59,9 +59,9 @@ impl Traces {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .build()
-            .map_err(|error| format!("telemetry.otlp: no HTTP client could be made: {error}"))?;
+            .map_err(|error| format!("telemetry.otlp: the HTTP client could not be built: {error}"))?;
         let otlp = Otlp::builder()
             .with_http()
             .with_http_client(client)
@@ -69,24 +69,24 @@ impl Traces {
             .build()
             .map_err(|error| format!("telemetry.otlp: {error}"))?;
         let queue = Arc::<Queue>::default();
-        let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE).build();
-        let mut sender = BatchSpanProcessor::new(Counted { otlp, queue: Arc::clone(&queue) }, config);
+        let config = BatchConfigBuilder::default().with_max_queue_size(MAX_WAITING).build();
+        let mut sender = BatchSpanProcessor::new(CountingExporter { otlp, queue: Arc::clone(&queue) }, config);
         sender.set_resource(&resource());
         let scope = InstrumentationScope::builder("pasteup").with_version(env!("CARGO_PKG_VERSION")).build();
         Ok(Self { sender, scope, queue, clock })
     }
 
-    /// Sends what is left, for a short while.
+    /// Sends the spans that still wait, for at most [`STOP_TIMEOUT`].
     pub fn stop(&self) {
-        if let Err(OTelSdkError::Timeout(_)) = self.sender.shutdown_with_timeout(FAREWELL) {
+        if let Err(OTelSdkError::Timeout(_)) = self.sender.shutdown_with_timeout(STOP_TIMEOUT) {
             let left = self.queue.waiting.load(Ordering::Relaxed);
-            self.queue.lose(left, "the process stops");
+            self.queue.drop_spans(left, "the process stops");
         }
-        self.queue.tell_rest();
+        self.queue.warn_rest();
     }
 
-    fn wall(&self) -> Wall {
-        Wall(Instant::now(), self.clock.wall().into())
+    fn wall(&self) -> WallClock {
+        WallClock { now: Instant::now(), wall: self.clock.wall().into() }
     }
 
     fn send(&self, spans: Vec<SpanData>) {
@@ -112,7 +112,7 @@ impl Traces {
         }
     }
 
-    fn page(&self, page: &Page, record: &record::Record, clock: &Wall) -> SpanData {
+    fn page(&self, page: &Page, record: &record::Record, clock: &WallClock) -> SpanData {
         let span = page.trace.span();
         let name = format!("GET {}", record.route);
         let times = (clock.at(page.times.0), clock.at(page.times.1));
@@ -125,7 +125,7 @@ impl Traces {
         attributes.extend(record.owner.clone().map(|owner| KeyValue::new("pasteup.page.owner", owner)));
         let failed = StatusCode::from_u16(record.status).is_ok_and(|status| status.is_server_error());
         SpanData {
-            // The parent is that of whoever asked.
+            // The parent is the span of the client, which sent its id.
             parent_span_is_remote: true,
             attributes,
             status: if failed { Status::error("") } else { Status::Unset },
@@ -133,21 +133,21 @@ impl Traces {
         }
     }
 
-    /// The span of a part that was looked up. `again`: another part shares its lookup, and has the lookup's own span.
+    /// The span of a part that was looked up. `shared` is whether another part has the same lookup, and its span.
     fn part(
         &self,
         page: &Page,
         part: &record::PartRecord,
-        course: &LookupTiming,
-        again: bool,
-        clock: &Wall,
+        timing: &LookupTiming,
+        shared: bool,
+        clock: &WallClock,
     ) -> SpanData {
         let of_page = page.trace.span();
-        let own = course.span.filter(|_| !again);
+        let own = timing.span.filter(|_| !shared);
         let span = own.unwrap_or(Span { id: fastrand::u64(1..), parent: Some(of_page.id), ..of_page });
-        // Where somebody else's request brought it, that is named.
-        let links = course.sent.as_ref().map(|sent| sent.span).or(course.span).filter(|asked| asked.id != span.id);
-        let times = (clock.at(course.began), clock.at(course.ended));
+        // If the response came through another span's request, the link names that span.
+        let sender = timing.sent.as_ref().map(|sent| sent.span).or(timing.span).filter(|sender| sender.id != span.id);
+        let times = (clock.at(timing.began), clock.at(timing.ended));
         let text = |key: &'static str, text: Option<&str>| text.map(|text| KeyValue::new(key, text.to_owned()));
         let number = |key: &'static str, number: Option<usize>| {
             number.and_then(|number| i64::try_from(number).ok()).map(|number| KeyValue::new(key, number))
@@ -164,19 +164,19 @@ impl Traces {
             number("pasteup.fragment.bytes", part.bytes),
         ];
         let outcome = page.outcomes[part.number].as_ref();
-        let reason = outcome.and_then(|outcome| outcome.reason).filter(|reason| is_trouble(*reason));
+        let reason = outcome.and_then(|outcome| outcome.reason).filter(|reason| is_failure(*reason));
         let detail = part.detail.clone().unwrap_or_else(|| part.why.clone());
         SpanData {
             attributes: attributes.into_iter().flatten().collect(),
-            links: linked(links),
+            links: links(sender),
             status: reason.map_or(Status::Unset, |_| Status::error(detail)),
             ..self.span(span, SpanKind::Client, page.plan.holes[part.number].label().to_string(), times)
         }
     }
 }
 
-/// Whether a reason is one that somebody should look at.
-const fn is_trouble(reason: Reason) -> bool {
+/// Whether a reason marks its span as failed.
+const fn is_failure(reason: Reason) -> bool {
     !matches!(reason, Reason::Condition | Reason::Empty | Reason::Revalidating | Reason::Gone)
 }
 
@@ -190,17 +190,17 @@ impl Observer for Traces {
         }
         let (record, clock) = (page.record(), self.wall());
         let mut spans = vec![self.page(page, &record, &clock)];
-        let mut shown = HashSet::new();
+        let mut lookups = HashSet::new();
         for part in record.all() {
-            let course = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.course.as_deref());
-            let Some(course) = course else { continue };
-            let again = course.span.is_some_and(|span| !shown.insert(span.id));
-            spans.push(self.part(page, part, course, again, &clock));
+            let timing = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.course.as_deref());
+            let Some(timing) = timing else { continue };
+            let shared = timing.span.is_some_and(|span| !lookups.insert(span.id));
+            spans.push(self.part(page, part, timing, shared, &clock));
         }
         self.send(spans);
     }
 
-    /// It was composed once, and that is in its trace: what is sent again asks nobody.
+    /// Does nothing: serving a cached page sends no requests, and composing it was traced.
     fn cached_page_served(&self, _: &CachedPageCounts<'_>) {}
 
     fn needs_each_part(&self, span: Span) -> bool {
@@ -211,11 +211,11 @@ impl Observer for Traces {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let is_asset = fetch.wants == Wants::Asset;
-        // All others are parts of pages.
+        // Every other fetch belongs to a part of a page, and has its span there.
         if !(sent.ahead || is_asset) || !sent.span.sampled || !self.queue.has_room_for(1) {
             return;
         }
-        // What is fetched for a browser is part of no page.
+        // An asset is fetched for a browser and belongs to no page.
         let span = if is_asset { Span { parent: None, ..sent.span } } else { sent.span };
         let name = if is_asset { "asset".to_owned() } else { format!("{} ahead", fetch.id) };
         let clock = self.wall();
@@ -239,90 +239,96 @@ fn context(span: Span, is_remote: bool) -> SpanContext {
     SpanContext::new(span.trace.into(), span.id.into(), TraceFlags::SAMPLED, is_remote, TraceState::NONE)
 }
 
-fn linked(span: Option<Span>) -> SpanLinks {
+fn links(span: Option<Span>) -> SpanLinks {
     let mut links = SpanLinks::default();
     links.links.extend(span.map(|span| Link::with_context(context(span, false))));
     links
 }
 
-/// Who sends. What the environment says of that (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`) is over it.
+/// The resource that sends the spans. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` of the environment take precedence.
 fn resource() -> Resource {
-    let told = Resource::builder().build();
+    let environment = Resource::builder().build();
     let attributes = [("service.name", "pasteup"), ("service.version", env!("CARGO_PKG_VERSION"))];
-    let unsaid = attributes.into_iter().filter(|(key, _)| {
-        let told = told.get(&(*key).into()).map(|value| value.to_string());
-        told.is_none_or(|told| told.starts_with("unknown_service"))
+    let defaults = attributes.into_iter().filter(|(key, _)| {
+        let given = environment.get(&(*key).into()).map(|value| value.to_string());
+        given.is_none_or(|given| given.starts_with("unknown_service"))
     });
-    Resource::builder().with_attributes(unsaid.map(|(key, value)| KeyValue::new(key, value))).build()
+    Resource::builder().with_attributes(defaults.map(|(key, value)| KeyValue::new(key, value))).build()
 }
 
 type Times = (SystemTime, SystemTime);
 
-/// The time of day of instants.
-struct Wall(Instant, SystemTime);
+/// Converts instants to times of day.
+struct WallClock {
+    now: Instant,
+    /// The time of day at `now`.
+    wall: SystemTime,
+}
 
-impl Wall {
+impl WallClock {
     fn at(&self, instant: Instant) -> SystemTime {
-        self.1.checked_sub(self.0.saturating_duration_since(instant)).unwrap_or(self.1)
+        self.wall.checked_sub(self.now.saturating_duration_since(instant)).unwrap_or(self.wall)
     }
 }
 
-/// What waits to be sent, and what is lost.
+/// Counts the spans that wait to be sent and those that were dropped.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: AtomicUsize,
-    lost: Mutex<Lost>,
+    dropped: Mutex<Dropped>,
 }
 
-/// Spans that were lost since it was last told.
+/// Spans that were dropped since the last warning.
 #[derive(Debug, Default)]
-struct Lost {
+struct Dropped {
     spans: usize,
-    told: Option<Instant>,
+    /// When the last warning was logged.
+    warned: Option<Instant>,
 }
 
 impl Queue {
-    /// Whether so many more can wait. Where not, they are lost, and need not be made.
+    /// Whether this many more spans can wait. If not, they count as dropped, and need not be made.
     fn has_room_for(&self, spans: usize) -> bool {
-        // Several may ask at once and all be let in; the sender's own queue is the bound then.
-        let has_room = self.waiting.load(Ordering::Relaxed) + spans <= QUEUE;
+        // Several threads may pass this check at once; the queue of the sender is the limit then.
+        let has_room = self.waiting.load(Ordering::Relaxed) + spans <= MAX_WAITING;
         if !has_room {
-            self.lose(spans, "too many wait to be sent");
+            self.drop_spans(spans, "too many wait to be sent");
         }
         has_room
     }
 
-    fn lose(&self, spans: usize, why: &str) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.spans += spans;
-        if lost.spans > 0 && lost.told.is_none_or(|told| told.elapsed() >= TOLD) {
-            tracing::warn!(spans = lost.spans, why, "spans are lost on their way to telemetry.otlp");
-            *lost = Lost { spans: 0, told: Some(Instant::now()) };
+    fn drop_spans(&self, spans: usize, why: &str) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        dropped.spans += spans;
+        if dropped.spans > 0 && dropped.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+            tracing::warn!(spans = dropped.spans, why, "dropped spans for telemetry.otlp");
+            *dropped = Dropped { spans: 0, warned: Some(Instant::now()) };
         }
     }
 
-    fn tell_rest(&self) {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        if lost.spans > 0 {
-            tracing::warn!(spans = lost.spans, "more spans were lost on their way to telemetry.otlp");
+    /// Logs the spans that were dropped since the last warning.
+    fn warn_rest(&self) {
+        let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        if dropped.spans > 0 {
+            tracing::warn!(spans = dropped.spans, "dropped more spans for telemetry.otlp");
         }
     }
 }
 
-/// Sends, and notes what left the queue and what did not arrive.
+/// Exports spans, and counts those that left the queue and those that did not arrive.
 #[derive(Debug)]
-struct Counted {
+struct CountingExporter {
     otlp: Otlp,
     queue: Arc<Queue>,
 }
 
-impl SpanExporter for Counted {
+impl SpanExporter for CountingExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let result = self.otlp.export(batch).await;
         self.queue.waiting.fetch_sub(spans, Ordering::Relaxed);
         if let Err(error) = &result {
-            self.queue.lose(spans, &error.to_string());
+            self.queue.drop_spans(spans, &error.to_string());
         }
         result
     }
