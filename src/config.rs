@@ -170,7 +170,7 @@ fn read(reader: &mut TableReader<'_>, later: &mut Vec<Diagnostic>, flags: Flags)
             fragment.read("concurrency", table::integer(1..=65_535)).and_then(|n| u32::try_from(n).ok()),
         );
         let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
-        let Resilience { retries, breaker } = &mut defaults.withstand;
+        let Resilience { retries, breaker } = &mut defaults.resilience;
         set(retries, number(fragment.read("retries", table::integer(0..=10))));
         set(&mut breaker.failures, number(fragment.read("breaker_failures", table::integer(1..=1_000))));
         set(&mut breaker.pause, fragment.read("breaker_open", table::duration));

@@ -17,7 +17,7 @@ pub(crate) fn check(text: &str) {
         let manifest = format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/\"\n{composes}\n");
         let (manifest, problems) = Manifest::parse(&Source::new("a.toml", manifest));
         let manifest = manifest.unwrap_or_else(|| panic!("{problems:?}"));
-        let Some(answer) = Composition::of_answer(&html, &manifest, esi) else { continue };
+        let Some(answer) = Composition::of_response(&html, &manifest, esi) else { continue };
         let mut reading =
             Reading { html: &html, answer: &answer, at: 0, met: BTreeSet::new(), combines: !composes.is_empty(), esi };
         reading.parts(&answer.parts);

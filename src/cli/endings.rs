@@ -15,7 +15,8 @@ use crate::engine::port::{Upstream as _, UpstreamRequest};
 use crate::page::conform::subject::Subject;
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::Manifest;
-use crate::page::response::parsed::ending;
+use crate::page::request::address::Address;
+use crate::page::response::parsed::deprecation;
 use crate::page::source::diagnostic::{Code, Diagnostic};
 use crate::secrets::Secrets;
 
@@ -46,14 +47,14 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
         let question = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).opening()?;
         let request = UpstreamRequest {
             method: Method::GET,
-            url: question.url,
+            address: Address::Http(question.url),
             headers: question.headers,
             body: Bytes::new(),
             manifest: Some(Arc::clone(manifest)),
             credentials: true,
         };
         let response = timeout(PATIENCE, upstream.send(request)).await.ok()?.ok()?;
-        Some((manifest, ending(&response.headers)?))
+        Some((manifest, deprecation(&response.headers)?))
     })));
     let mut warnings = Vec::new();
     for (manifest, ending) in endings.into_iter().flatten() {

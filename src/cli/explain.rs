@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 
 use crate::page::output::record::{PartRecord, Record};
-use crate::page::response::outcome::Standing;
+use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms as show;
 
 use super::asking::Wanted;
@@ -99,9 +99,9 @@ fn row_each<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) 
 
 fn style(part: &PartRecord) -> Style {
     let colour = match part.standing {
-        Standing::Good => AnsiColor::Green,
-        Standing::Old => AnsiColor::Yellow,
-        Standing::Missing => AnsiColor::Red,
+        PartHealth::Good => AnsiColor::Green,
+        PartHealth::Old => AnsiColor::Yellow,
+        PartHealth::Missing => AnsiColor::Red,
     };
     Style::new().fg_color(Some(colour.into()))
 }

@@ -16,6 +16,7 @@ use url::Url;
 use crate::engine::port::{Clock, Upstream, UpstreamRequest};
 use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
 use crate::page::policy::cache::validation::Validation;
+use crate::page::request::address::Address;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
 /// The path at which a nanoservice publishes its manifests.
@@ -166,7 +167,8 @@ impl SourceState {
         let mut headers: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let (method, body) = (Method::GET, Bytes::new());
-        let request = UpstreamRequest { method, url, headers, body, manifest: None, credentials: false };
+        let request =
+            UpstreamRequest { method, address: Address::Http(url), headers, body, manifest: None, credentials: false };
         let response = upstream.send(request).await.map_err(|failure| failure.detail)?;
         match response.status {
             StatusCode::NOT_MODIFIED if self.document.is_some() => return Ok(Response::NotModified(response.headers)),

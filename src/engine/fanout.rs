@@ -169,7 +169,9 @@ impl FanOut {
 fn outcome(found: &LookupResult, has_fallback: bool) -> Outcome {
     let course = Some(Arc::clone(&found.timing));
     let (answer, fresh, early) = match &found.outcome {
-        LookupOutcome::Unavailable(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
+        LookupOutcome::Unavailable(reason) => {
+            return Outcome { timing: course, ..Outcome::missing(*reason, has_fallback) };
+        }
         LookupOutcome::Fresh(answer, left, early) => (answer, Ok(found.timing.ended + *left), *early),
         LookupOutcome::Stale(answer, reason) => (answer, Err(*reason), None),
     };
@@ -179,11 +181,11 @@ fn outcome(found: &LookupResult, has_fallback: bool) -> Outcome {
         (Content::Fragment(_), Ok(until)) => Outcome::fresh(answer, until),
         (Content::Fragment(_), Err(reason)) => Outcome::stale(answer, reason),
         (Content::Empty, fresh) => {
-            Outcome { answer: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
+            Outcome { response: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
         }
         (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
-            Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
+            Outcome { response: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
     };
-    Outcome { steady_until, course, ..outcome }
+    Outcome { unchanged_until: steady_until, timing: course, ..outcome }
 }

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::directives::Arrival;
 use crate::page::policy::cache::validation::Validation;
-use crate::page::request::fetch::{Fetch, Wants};
-use crate::page::response::classify::{Head, is_problem, judge_body, judge_head, problem};
+use crate::page::request::fetch::{Fetch, FetchKind};
+use crate::page::response::classify::{HeadClass, classify_body, classify_head, is_problem, problem};
 use crate::page::response::outcome::Attempt;
 use crate::page::response::parsed::{Content, Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
@@ -64,7 +64,7 @@ impl Fetching<'_> {
         if let Err(failure) = &result {
             tracing::warn!(
                 fragment = &*fetch.id,
-                service = &*fetch.service,
+                service = &*fetch.nanoservice,
                 upstream = &*sent.upstream,
                 reason = failure.reason.as_str(),
                 detail = failure.detail.as_str(),
@@ -99,24 +99,24 @@ impl Fetching<'_> {
         let service = self.services.of(self.fetch);
         let request = UpstreamRequest {
             method: Method::GET,
-            url: self.fetch.target().url.clone(),
+            address: self.fetch.target().address.clone(),
             headers,
             body: Bytes::new(),
             manifest: self.fetch.manifest.clone(),
-            credentials: self.fetch.wants == Wants::Fragment,
+            credentials: self.fetch.kind == FetchKind::Fragment,
         };
         let wanted = Try::new(request, self.fetch, deadline, log.begin());
         let UpstreamResponse { status, headers, body } = service.send(wanted).await?;
         log.head = Some(Instant::now());
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
-        let head = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
+        let head = match classify_head(status, &headers, self.fetch.kind, validation.is_some()) {
             Ok(head) => head,
             Err(failure) => return Err(explained(failure, &headers, body).await),
         };
         let content = match head {
-            Head::Done(content) => content,
-            Head::Read(form) => judge_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
-            Head::NotModified => {
+            HeadClass::Done(content) => content,
+            HeadClass::Read(form) => classify_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
+            HeadClass::NotModified => {
                 let updated = held.and_then(|held| held.revalidated(&headers, self.fetch, arrival));
                 return Ok(updated.map(|answer| Came::Updated(Box::new(answer))));
             }
@@ -136,7 +136,7 @@ impl Fetching<'_> {
         let answer = if is_long { offload::run(read).await } else { Some(read()) };
         let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
         if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
-            tracing::warn!(service = &*self.fetch.service, "its HTML asks wrongly for fragments: {mistake}");
+            tracing::warn!(service = &*self.fetch.nanoservice, "its HTML asks wrongly for fragments: {mistake}");
         }
         Ok(answer)
     }
@@ -194,7 +194,7 @@ impl Log {
             tries: self.tries(),
             failure: failure.map(|failure| failure.detail.clone()),
             span: of.trace.span(),
-            ahead: of.ahead,
+            background: of.ahead,
         }
     }
 }
@@ -241,14 +241,14 @@ fn headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
     for (name, value) in &fetch.headers {
         headers.append(name, value.clone());
     }
-    let accept = match fetch.wants {
-        Wants::Fragment => HeaderValue::from_static("text/html"),
-        Wants::Asset => HeaderValue::from_static("*/*"),
+    let accept = match fetch.kind {
+        FetchKind::Fragment => HeaderValue::from_static("text/html"),
+        FetchKind::Asset => HeaderValue::from_static("*/*"),
     };
     headers.insert(header::ACCEPT, accept);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
     headers.insert(header::USER_AGENT, USER_AGENT);
-    if let Ok(name) = HeaderValue::from_str(&fetch.service) {
+    if let Ok(name) = HeaderValue::from_str(&fetch.nanoservice) {
         headers.insert(FRAGMENT_NAME, name);
     }
     headers.extend(trace.headers());

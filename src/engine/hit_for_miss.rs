@@ -32,26 +32,26 @@ impl HitForMiss {
     pub(super) fn is(&self, key: &Key, now: Instant) -> bool {
         let mark = self.place(key).load(Ordering::Relaxed);
         let age = self.seconds(now).wrapping_sub(mark) & TIME;
-        (mark ^ key.hashed()) & !TIME == 0 && age < REMEMBERED.as_secs()
+        (mark ^ key.local_hash()) & !TIME == 0 && age < REMEMBERED.as_secs()
     }
 
     /// It was.
     pub(super) fn note(&self, key: &Key, now: Instant) {
-        self.place(key).store(key.hashed() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
+        self.place(key).store(key.local_hash() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
     }
 
     /// It was not.
     pub(super) fn forget(&self, key: &Key) {
         let place = self.place(key);
         // Be it as old as may be: after some hours it would look like a new one.
-        if (place.load(Ordering::Relaxed) ^ key.hashed()) & !TIME == 0 {
+        if (place.load(Ordering::Relaxed) ^ key.local_hash()) & !TIME == 0 {
             place.store(0, Ordering::Relaxed);
         }
     }
 
     fn place(&self, key: &Key) -> &AtomicU64 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let place = key.hashed() as usize % ROOM;
+        let place = key.local_hash() as usize % ROOM;
         &self.marks[place]
     }
 

@@ -221,7 +221,7 @@ impl Lookup {
                         ended: now,
                         cache,
                         age: Some(age),
-                        sent: None,
+                        attempt: None,
                         span: None,
                     }),
                 })
@@ -285,7 +285,7 @@ impl Lookup {
         let (began, ended) = (now.into_std(), Instant::now().into_std());
         LookupResult {
             outcome: what,
-            timing: Arc::new(LookupTiming { began, ended, cache, age, sent, span: Some(trace.span()) }),
+            timing: Arc::new(LookupTiming { began, ended, cache, age, attempt: sent, span: Some(trace.span()) }),
         }
     }
 
@@ -348,7 +348,7 @@ impl Lookup {
         let sent = Arc::new(sent);
         // A tag that a 304 took off was there when a purge of it came.
         let before = stored.into_iter().flat_map(|stored| &stored.response.tags);
-        let tags = before.chain([&wanted.service]);
+        let tags = before.chain([&wanted.nanoservice]);
         match outcome {
             Ok(answer) => {
                 let answer = Arc::new(answer);
@@ -372,7 +372,7 @@ impl Lookup {
                 response: Arc::clone(answer),
                 times: EntryTimes::new(now.into_std(), (self.ports.chance)()),
                 backoff: None,
-                nanoservice: Arc::clone(&wanted.service),
+                nanoservice: Arc::clone(&wanted.nanoservice),
             };
             self.apart.forget(&wanted.key);
             store.put(&wanted.key, stored, useful);
@@ -388,7 +388,7 @@ impl Lookup {
             return;
         }
         if let (Some(never @ Uncacheable::Vary(_)), false) = (&answer.stated.compositor.uncacheable, was_apart) {
-            tracing::warn!(service = &*wanted.service, "its answers are not kept: {never}");
+            tracing::warn!(service = &*wanted.nanoservice, "its answers are not kept: {never}");
         }
         self.apart.note(&wanted.key, now);
     }

@@ -90,7 +90,7 @@ impl PartOutcome {
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
         let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
-        let cache = outcome.course.as_ref().map(|course| course.cache);
+        let cache = outcome.timing.as_ref().map(|course| course.cache);
         Self { fragment, service, shown: outcome.shown, reason: outcome.reason, cache }
     }
 

@@ -518,7 +518,7 @@ impl Observer for Statistics {
         let (piece, _) = self.now();
         let pattern = page.plan.visit.pattern.as_str();
         let mut known = self.known();
-        let cache = |outcome: &Outcome| outcome.course.as_ref().map(|course| course.cache);
+        let cache = |outcome: &Outcome| outcome.timing.as_ref().map(|course| course.cache);
         let degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         *known.degraded.now(piece) += u64::from(degraded);
         if known.pages.len() < MANY || known.pages.contains_key(pattern) {
@@ -564,10 +564,10 @@ impl Observer for Statistics {
         let (piece, _) = self.now();
         let keep = result.ok().map(|answer| Keep::of(answer, fetch));
         let mut known = self.known();
-        if known.services.len() >= MANY && !known.services.contains_key(&fetch.service) {
+        if known.services.len() >= MANY && !known.services.contains_key(&fetch.nanoservice) {
             return;
         }
-        let service = known.services.entry(Arc::clone(&fetch.service)).or_default();
+        let service = known.services.entry(Arc::clone(&fetch.nanoservice)).or_default();
         let count = service.window.now(piece);
         count.fetches += 1;
         count.took.add(sent.ended.saturating_duration_since(sent.began).as_secs_f64());
@@ -581,7 +581,7 @@ impl Observer for Statistics {
             }
             Err(failure) => {
                 count.failures += 1;
-                self.trouble(&mut known, &fetch.service, failure.reason, Some(&failure.detail), None);
+                self.trouble(&mut known, &fetch.nanoservice, failure.reason, Some(&failure.detail), None);
             }
         }
     }

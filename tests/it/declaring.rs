@@ -351,8 +351,8 @@ async fn what_a_service_says_of_its_end_is_read() {
         .start();
     let page = site.get("/").await;
     assert_eq!(page.outcome("a"), (Shown::Fresh, None));
-    let answer = page.0.outcomes[0].as_ref().unwrap().answer.as_ref().unwrap();
-    assert_eq!(answer.ending.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
+    let answer = page.0.outcomes[0].as_ref().unwrap().response.as_ref().unwrap();
+    assert_eq!(answer.deprecation.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn service(text: &str, manifest: &str) -> TestCompositor {
         "s",
         &format!("esi = true\n{manifest}"),
         move |request| {
-            if request.url.as_str() == "http://s.test/x?q=1" { first(request) } else { other(request) }
+            if request.address.as_str() == "http://s.test/x?q=1" { first(request) } else { other(request) }
         },
     )
 }
@@ -141,7 +141,7 @@ async fn includes_are_fetched_side_by_side() {
         .start();
     assert_eq!(site.get("/").await.html(), "A-B");
     assert_eq!(began.elapsed(), ms(100));
-    let urls: Vec<String> = site.requests().into_iter().map(|request| request.url.to_string()).collect();
+    let urls: Vec<String> = site.requests().into_iter().map(|request| request.address.to_string()).collect();
     assert_eq!(urls, ["http://a.test/1", "http://b.test/2?x=1&y=2"]);
 }
 
@@ -156,7 +156,7 @@ async fn a_value_is_one_part_of_a_url() {
         ("/?q=.a", "/.a/x?to="),
     ] {
         assert_eq!(site.get(target).await.html(), "A");
-        assert_eq!(site.requests().last().unwrap().url.as_str(), format!("http://a.test{url}"));
+        assert_eq!(site.requests().last().unwrap().address.as_str(), format!("http://a.test{url}"));
     }
     for target in ["/?q=..", "/?q=.", "/?q=%2E%2E"] {
         let page = site.get(target).await;
@@ -229,7 +229,7 @@ async fn an_answer_includes_by_urls_of_its_own() {
         let reader = Reader { locale: Some("de".to_owned()), ..Reader::default() };
         assert_eq!(site.get_as("/", reader).await.html(), "[<b>other</b>]");
         let asked = site.requests().pop().unwrap();
-        assert_eq!(asked.url.as_str(), url);
+        assert_eq!(asked.address.as_str(), url);
         assert_eq!(asked.headers["accept-language"], "de", "a service is told what it declares");
         assert_eq!(asked.headers["surrogate-capability"], "pasteup=\"ESI/1.0\"");
     }
@@ -273,7 +273,7 @@ async fn an_answer_that_includes_itself_ends() {
     let text = "(<esi:include src=\"/x?q=1\"/>)";
     is(service(text, ""), "[()]").await;
     let deeper = |request: pasteup::engine::port::UpstreamRequest| {
-        answers(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.url))(request)
+        answers(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.address))(request)
     };
     let site = TestCompositor::new().front("<fragment name=s />").fragment_with("s", "esi = true\n", deeper).start();
     assert_eq!(site.get("/").await.html(), "((()))");
@@ -290,13 +290,13 @@ async fn a_part_of_an_answer_is_kept_for_its_own_time() {
     let site = TestCompositor::new()
         .front("<fragment name=s />")
         .fragment_with("s", "esi = true\n", move |request| {
-            if request.url.as_str().ends_with("/part") { part(request) } else { whole(request) }
+            if request.address.as_str().ends_with("/part") { part(request) } else { whole(request) }
         })
         .start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=1");
     tokio::time::advance(ms(5000)).await;
     site.get("/").await;
-    let urls: Vec<String> = site.requests().into_iter().map(|request| request.url.to_string()).collect();
+    let urls: Vec<String> = site.requests().into_iter().map(|request| request.address.to_string()).collect();
     assert_eq!(urls, ["http://s.test/x", "http://s.test/part", "http://s.test/part"]);
 }
 

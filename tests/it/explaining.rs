@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
-use pasteup::page::response::outcome::Standing;
+use pasteup::page::response::outcome::PartHealth;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
@@ -278,18 +278,18 @@ async fn words_for_what_is_no_fault_of_a_service() {
     };
     let page_is_full = "nothing, and no fallback: the page has as many fragments as `page.max_fragments` allows";
     assert_eq!(of("/many", "leaf-2").await.1, "-");
-    assert_eq!(of("/many", "leaf-3").await, ("omitted", "too-many", Standing::Missing, page_is_full.to_owned()));
+    assert_eq!(of("/many", "leaf-3").await, ("omitted", "too-many", PartHealth::Missing, page_is_full.to_owned()));
     let nobody = "nothing, and no fallback: there is no way to reach the service";
-    assert_eq!(of("/odd", "leaf").await, ("omitted", "unknown", Standing::Missing, nobody.to_owned()));
+    assert_eq!(of("/odd", "leaf").await, ("omitted", "unknown", PartHealth::Missing, nobody.to_owned()));
     assert_eq!(of("/old", "old").await.1, "-");
     tokio::time::advance(Duration::from_secs(6)).await;
     let renewed = "an old copy, while a new one is fetched";
-    assert_eq!(of("/old", "old").await, ("stale", "revalidating", Standing::Old, renewed.to_owned()));
+    assert_eq!(of("/old", "old").await, ("stale", "revalidating", PartHealth::Old, renewed.to_owned()));
     site.drain().await;
     site.becomes("old", |_| panic!("a fault of the compositor"));
     tokio::time::advance(Duration::from_secs(100)).await;
     let fault = "nothing, and no fallback: a fault of the compositor's own";
-    assert_eq!(of("/old", "old").await, ("omitted", "internal", Standing::Missing, fault.to_owned()));
+    assert_eq!(of("/old", "old").await, ("omitted", "internal", PartHealth::Missing, fault.to_owned()));
 }
 
 #[tokio::test]

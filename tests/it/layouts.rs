@@ -76,7 +76,7 @@ async fn partials_stand_for_their_html_and_may_hold_fragments() {
         .start();
     let page = site.get("/7").await;
     assert_eq!(page.html(), "[a!|a!]");
-    assert_eq!(site.requests()[0].url.as_str(), "http://a.test/x?x=7");
+    assert_eq!(site.requests()[0].address.as_str(), "http://a.test/x?x=7");
 }
 
 /// Elements inside each other.

@@ -39,10 +39,10 @@ async fn a_lazy_part_is_not_asked_for_until_a_reader_does() {
     for _ in 0..2 {
         assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is kept as on any page");
     }
-    assert!(site.requests().last().unwrap().url.as_str().ends_with("?town=%C3%84+%26&x=%3C%26"));
+    assert!(site.requests().last().unwrap().address.as_str().ends_with("?town=%C3%84+%26&x=%3C%26"));
     assert_eq!(site.get("/_pasteup/fragment/a?town=y&q=1&x=1&other=2").await.html(), "2");
     assert!(
-        site.requests().last().unwrap().url.as_str().ends_with("?q=1&town=y"),
+        site.requests().last().unwrap().address.as_str().ends_with("?q=1&town=y"),
         "it takes what layouts leave to readers"
     );
 }
@@ -184,7 +184,7 @@ async fn a_fragment_by_itself_is_told_what_it_is_told_on_its_page() {
     // What a layout writes out is for no reader to choose, and neither is the page.
     site.get("/_pasteup/fragment/a/1.0.0?mode=draft&pasteup%3Apage=%2Fadmin").await;
     let asked = site.requests().pop().unwrap();
-    assert_eq!(asked.url.as_str(), "http://a.test/x");
+    assert_eq!(asked.address.as_str(), "http://a.test/x");
     assert_eq!(asked.headers["fragment-page"], "/_pasteup/fragment/a");
 }
 

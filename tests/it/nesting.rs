@@ -32,7 +32,7 @@ async fn a_fragment_may_be_made_of_others() {
     let page = site.get("/").await;
     assert_eq!(page.html(), "[<b>A</b>-B]");
     assert_eq!((page.outcome("a").0, page.outcome("b").0), (Shown::Fresh, Shown::Fresh));
-    let asked: Vec<String> = site.requests().into_iter().map(|request| request.url.to_string()).collect();
+    let asked: Vec<String> = site.requests().into_iter().map(|request| request.address.to_string()).collect();
     assert!(asked.contains(&"http://a.test/x?q=%7Bx%7D".to_owned()), "braces mean nothing there: {asked:?}");
 }
 

@@ -44,7 +44,7 @@ async fn a_layout_takes_over_and_gives_back_to_the_second() {
         let fresh = (until - second).min(600 - second);
         assert_eq!((html.as_str(), cache), (expected, format!("public, max-age={fresh}")), "{second}");
     }
-    assert!(site.requests().iter().any(|request| request.url.as_str().ends_with("?place=wien&only=x")));
+    assert!(site.requests().iter().any(|request| request.address.as_str().ends_with("?place=wien&only=x")));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
             if *count <= times { broken(request) } else { well(request) }
         }
     };
-    let retried = |defaults: &mut pasteup::page::request::defaults::Defaults| defaults.withstand.retries = 1;
+    let retried = |defaults: &mut pasteup::page::request::defaults::Defaults| defaults.resilience.retries = 1;
     let site = one(breaks(1)).defaults(retried).start();
     assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("A", 2));
     let site = one(breaks(2)).defaults(retried).start();
@@ -135,7 +135,7 @@ async fn retries_and_hedges_are_a_tenth_of_what_is_asked() {
         *count += 1;
         if count.is_multiple_of(3) { fails(Reason::Connect)(request) } else { html("A")(request) }
     })
-    .defaults(|defaults| defaults.withstand.retries = 3)
+    .defaults(|defaults| defaults.resilience.retries = 3)
     .start();
     for number in 0..1_000 {
         site.get(&format!("/?n={number}")).await;
@@ -206,7 +206,7 @@ fn two(
 #[tokio::test(start_paused = true)]
 async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
     let site = two(fails(Reason::Connect), html("two"), fastrand::f64)
-        .defaults(|defaults| defaults.withstand.retries = 1)
+        .defaults(|defaults| defaults.resilience.retries = 1)
         .start();
     let mut fallbacks = 0;
     for number in 0..1_000 {
@@ -252,7 +252,7 @@ async fn one_healthy_endpoint_of_several_serves_all() {
         site.becomes(host, fails(Reason::Connect));
     }
     site.becomes("four", after(ms(20), html("well")));
-    let site = site.defaults(|defaults| defaults.withstand.retries = 1).start();
+    let site = site.defaults(|defaults| defaults.resilience.retries = 1).start();
     let mut fallbacks = 0;
     for number in 0..1_000 {
         advance(ms(10)).await;
@@ -365,7 +365,7 @@ async fn one_page_with_many_slow_parts_shuts_nobody_out() {
     let parts: String =
         (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();
     let (well, ill) = (after(ms(20), html("A")), hangs());
-    let site = one(move |request| if request.url.as_str().contains("hang") { ill(request) } else { well(request) })
+    let site = one(move |request| if request.address.as_str().contains("hang") { ill(request) } else { well(request) })
         .layout("slow.html", &format!("+++\nroute = \"/slow\"\n+++\n{parts}"))
         .start();
     for round in 0..10 {

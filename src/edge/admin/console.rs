@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::engine::statistics::{Mark, PageSeen, Trouble};
 use crate::page::output::record::{self, Record};
-use crate::page::response::outcome::Standing;
+use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms;
 
 use super::api::{self, CacheInspection, Fragment, Page};
@@ -223,9 +223,9 @@ fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: 
         rows.push(Row {
             depth: depth.min(4),
             class: match part.standing {
-                Standing::Good => "good",
-                Standing::Old => "warn",
-                Standing::Missing => "bad",
+                PartHealth::Good => "good",
+                PartHealth::Old => "warn",
+                PartHealth::Missing => "bad",
             },
             from: start * scale,
             wait: (first - start) * scale,

@@ -22,7 +22,7 @@ use crate::engine::page::{CachedPageCounts, Page};
 use crate::engine::port::{Clock, Observer};
 use crate::page::output::record;
 use crate::page::policy::resilience::breaker::Circuit;
-use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::request::fetch::{Fetch, FetchKind};
 use crate::page::response::outcome::{Attempt, LookupTiming, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
@@ -146,7 +146,8 @@ impl Traces {
         let own = timing.span.filter(|_| !shared);
         let span = own.unwrap_or(Span { id: fastrand::u64(1..), parent: Some(of_page.id), ..of_page });
         // If the response came through another span's request, the link names that span.
-        let sender = timing.sent.as_ref().map(|sent| sent.span).or(timing.span).filter(|sender| sender.id != span.id);
+        let sender =
+            timing.attempt.as_ref().map(|sent| sent.span).or(timing.span).filter(|sender| sender.id != span.id);
         let times = (clock.at(timing.began), clock.at(timing.ended));
         let text = |key: &'static str, text: Option<&str>| text.map(|text| KeyValue::new(key, text.to_owned()));
         let number = |key: &'static str, number: Option<usize>| {
@@ -192,7 +193,7 @@ impl Observer for Traces {
         let mut spans = vec![self.page(page, &record, &clock)];
         let mut lookups = HashSet::new();
         for part in record.all() {
-            let timing = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.course.as_deref());
+            let timing = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.timing.as_deref());
             let Some(timing) = timing else { continue };
             let shared = timing.span.is_some_and(|span| !lookups.insert(span.id));
             spans.push(self.part(page, part, timing, shared, &clock));
@@ -210,9 +211,9 @@ impl Observer for Traces {
     fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
-        let is_asset = fetch.wants == Wants::Asset;
+        let is_asset = fetch.kind == FetchKind::Asset;
         // Every other fetch belongs to a part of a page, and has its span there.
-        if !(sent.ahead || is_asset) || !sent.span.sampled || !self.queue.has_room_for(1) {
+        if !(sent.background || is_asset) || !sent.span.sampled || !self.queue.has_room_for(1) {
             return;
         }
         // An asset is fetched for a browser and belongs to no page.
@@ -221,7 +222,7 @@ impl Observer for Traces {
         let clock = self.wall();
         let mut attributes = vec![
             KeyValue::new("pasteup.fragment.name", fetch.id.to_string()),
-            KeyValue::new("pasteup.fragment.service", fetch.service.to_string()),
+            KeyValue::new("pasteup.fragment.service", fetch.nanoservice.to_string()),
             KeyValue::new("pasteup.fragment.endpoint", sent.upstream.to_string()),
             KeyValue::new("pasteup.fragment.tries", i64::try_from(sent.tries).unwrap_or(i64::MAX)),
         ];

@@ -183,7 +183,7 @@ impl MemoryStore {
 
     fn lock(&self, key: &Key) -> MutexGuard<'_, ()> {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let stripe = key.hashed() as usize % STRIPES;
+        let stripe = key.local_hash() as usize % STRIPES;
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 

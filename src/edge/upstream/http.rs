@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
 use crate::page::manifest::Auth;
+use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
@@ -59,7 +60,7 @@ impl HttpUpstream {
 
 impl Upstream for HttpUpstream {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let UpstreamRequest { method, url, mut headers, body, manifest, credentials } = request;
+        let UpstreamRequest { method, address: Address::Http(url), mut headers, body, manifest, credentials } = request;
         let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),

@@ -47,7 +47,7 @@ impl Tampered {
 
 impl Upstream for Tampered {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let host = || request.url.host_str().map(str::to_owned);
+        let host = || request.address.base().host_str().map(str::to_owned);
         let name = request.manifest.as_ref().map(|manifest| manifest.name.to_string()).or_else(host);
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let fault = name.and_then(|name| faults.get(&name).copied());

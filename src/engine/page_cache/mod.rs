@@ -106,7 +106,7 @@ impl PageCache {
     fn look(&self, key: &Key, asked: &PageKey) -> Option<Arc<CachedPage>> {
         let is_it = |page: &Arc<CachedPage>| page.is_for(key, asked);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let front = &self.front[key.hashed() as usize % FRONT];
+        let front = &self.front[key.local_hash() as usize % FRONT];
         let page = front.load().upgrade().and_then(|place| place.page.load_full()).filter(is_it);
         let page = match page {
             Some(page) => page,
@@ -158,7 +158,7 @@ impl PageCache {
         for (hole, outcome) in same() {
             // What is not kept, or is old, or came in just now.
             let (Some(fetch), Some(answer), Some(due), Some(fresh_until)) =
-                (page.plan.of(hole), outcome.answer.as_ref(), outcome.steady_until, outcome.fresh_until)
+                (page.plan.of(hole), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
             else {
                 return;
             };
@@ -247,7 +247,7 @@ impl PageCache {
 
     /// Whether a page was asked for not long ago; it is remembered that it was.
     fn was_asked(&self, key: &Key) -> bool {
-        let hash = key.hashed();
+        let hash = key.local_hash();
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let once = &self.once[hash as usize % ONCE];
         once.swap(hash, Ordering::Relaxed) == hash

@@ -30,14 +30,14 @@ pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
     }
     // One that came in just now is looked up the next time.
     let is_kept = |hole: usize, outcome: &Outcome| {
-        let answered = plan.of(hole).zip(outcome.answer.as_ref());
+        let answered = plan.of(hole).zip(outcome.response.as_ref());
         answered.is_some_and(|(fetch, answer)| !answer.lifetime(fetch).retention().is_zero())
     };
     let is_open =
         |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_kept(*hole, outcome);
     let open: Vec<usize> = asked(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
-        let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
+        let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.response.as_deref());
         Origin::of(&plan.holes[hole].fragment).is_some() && answer.is_some_and(fits)
     };
     let mut on_page = vec![false; plan.holes.len()];
@@ -83,7 +83,7 @@ impl Skeleton {
         gather(&chunks[from..]);
         let mut others = asked(page).filter(|(hole, _)| open.binary_search(hole).is_err());
         let is_private =
-            others.any(|(_, outcome)| outcome.answer.as_ref().is_some_and(|answer| answer.stated.is_private()));
+            others.any(|(_, outcome)| outcome.response.as_ref().is_some_and(|answer| answer.stated.is_private()));
         let tag = OpenTag::of(&page.plan, &page.outcomes, open);
         let gaps = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
         (holes.len() == open.len()).then_some(Self { pieces, copied, holes, gaps })

@@ -144,7 +144,7 @@ impl Endpoints {
         };
         wanted.tried().asked += 1;
         let mut request = wanted.request.clone();
-        request.url.clone_from(&wanted.targets[passage.seat.index].url);
+        request.address.clone_from(&wanted.targets[passage.seat.index].address);
         let left = wanted.deadline.saturating_duration_since(passage.began);
         request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(units::milliseconds(left)));
         let answer = self.ports.upstream.send(request);

@@ -70,11 +70,11 @@ impl Services {
     pub(super) fn of(&self, fetch: &Fetch) -> Arc<Service> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = Rules {
-            service: Arc::clone(&fetch.service),
+            service: Arc::clone(&fetch.nanoservice),
             is_named: fetch.manifest.is_some(),
             upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
             concurrency: fetch.concurrency,
-            withstand: fetch.withstand,
+            withstand: fetch.resilience,
         };
         if let Some(service) = known.get(&rules) {
             return Arc::clone(service);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::port::UpstreamRequest;
-use crate::page::request::fetch::{Fetch, Target};
+use crate::page::request::address::Target;
+use crate::page::request::fetch::Fetch;
 
 /// A request on its way down the stack.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ impl Try {
             request,
             targets: Arc::clone(&fetch.targets),
             deadline,
-            patience: fetch.patience,
+            patience: fetch.nanoservice_timeout,
             is_beside: false,
             tried,
         }

@@ -208,8 +208,8 @@ mod tests {
     use super::*;
     use crate::page::manifest::Manifest;
     use crate::page::request::defaults::Defaults;
-    use crate::page::request::fetch::Wants;
-    use crate::page::response::classify::{Head, judge_body, judge_head};
+    use crate::page::request::fetch::FetchKind;
+    use crate::page::response::classify::{HeadClass, classify_body, classify_head};
     use crate::page::source::diagnostic::Source;
 
     fn subject() -> Subject {
@@ -260,8 +260,8 @@ mod tests {
             let reply = reply(status, &pairs, body);
             assert_eq!(failed(&answered(&reply)), Vec::from_iter(rule), "{status} {pairs:?}");
             let headers: HeaderMap = reply.headers.clone();
-            let taken = match judge_head(reply.status, &headers, Wants::Fragment, false) {
-                Ok(Head::Read(form)) => judge_body(form, Bytes::from_static(body)).is_ok(),
+            let taken = match classify_head(reply.status, &headers, FetchKind::Fragment, false) {
+                Ok(HeadClass::Read(form)) => classify_body(form, Bytes::from_static(body)).is_ok(),
                 Ok(_) => true,
                 Err(_) => false,
             };

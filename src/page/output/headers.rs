@@ -47,7 +47,7 @@ impl Headers {
         }
         // Of what was tried in vain nothing is on the page.
         let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
-        for cookie in on_page.filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.cookies) {
+        for cookie in on_page.filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.cookies) {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
         Self { lasting: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
@@ -103,13 +103,13 @@ pub struct Freshness {
 impl Downstream {
     fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let parts = || parts(outcomes);
-        if parts().any(|part| part.answer.as_ref().is_some_and(|answer| answer.stated.is_private())) {
+        if parts().any(|part| part.response.as_ref().is_some_and(|answer| answer.stated.is_private())) {
             return Self::Private;
         }
         if !complete || plan.is_cut || !parts().all(is_whole) {
             return Self::Never;
         }
-        let answers = || parts().filter_map(|part| part.answer.as_ref());
+        let answers = || parts().filter_map(|part| part.response.as_ref());
         let told = || answers().map(|answer| answer.stated.downstream());
         if told().any(|told| told.no_cache) {
             return Self::Asked;
@@ -186,8 +186,8 @@ fn is_whole(outcome: &Outcome) -> bool {
 /// The union of the parts' names and keys, in document order; names first, should there be too many.
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
-    let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.service);
-    let tags = parts(outcomes).filter_map(|part| part.answer.as_ref()).flat_map(|answer| &answer.tags);
+    let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.nanoservice);
+    let tags = parts(outcomes).filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.tags);
     let mut met = Set::default();
     let mut keys = String::new();
     for key in names.chain(tags).filter(|key| met.insert((*key).clone())) {
@@ -249,7 +249,7 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) 
         }
         decide(plan, Some(hole), hash);
         let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
-        if let Some(answer) = fresh.and_then(|outcome| outcome.answer.as_ref()) {
+        if let Some(answer) = fresh.and_then(|outcome| outcome.response.as_ref()) {
             hash.digest(hole, answer.digest);
             for asset in &answer.assets {
                 hash.update(asset.html().as_bytes());

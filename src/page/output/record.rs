@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::page::plan::{Outcomes, Plan};
 use crate::page::policy::cache::directives::Uncacheable;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::outcome::{Cache, Outcome, Shown, Standing};
+use crate::page::response::outcome::{Cache, Outcome, PartHealth, Shown};
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
@@ -59,7 +59,7 @@ pub struct PartRecord {
     /// What stands in its place.
     pub outcome: &'static str,
     /// How that is: `good`, `old`, `missing`.
-    pub standing: Standing,
+    pub standing: PartHealth,
     /// Why it is not fresh.
     pub reason: Option<&'static str>,
     /// The same in a sentence.
@@ -188,8 +188,8 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
     let (manifest, at) = (plan.service(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
     let outcome = outcomes[hole].as_ref().unwrap_or(&unknown);
-    let (course, answer) = (outcome.course.as_deref(), outcome.answer.as_deref());
-    let sent = course.and_then(|course| course.sent.as_deref());
+    let (course, answer) = (outcome.timing.as_deref(), outcome.response.as_deref());
+    let sent = course.and_then(|course| course.attempt.as_deref());
     let since = |instant: Instant| milliseconds(instant.saturating_duration_since(began));
     let only = |fetch: &Fetch| (fetch.targets.len() == 1).then(|| fetch.target().upstream.to_string());
     let lifetime = fetch.zip(answer).map(|(fetch, answer)| answer.lifetime(fetch).fresh);
@@ -201,7 +201,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
-        standing: Standing::of(outcome.shown, outcome.reason),
+        standing: PartHealth::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
         why: match plan.lazy(hole) {
             Some(_) => "it is loaded once a reader scrolls near".to_owned(),
@@ -240,7 +240,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
 fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     let of = |what: Option<Duration>| what.map(units::show).unwrap_or_default();
     let Some(reason) = outcome.reason else {
-        return match outcome.course.as_ref().map(|course| course.cache) {
+        return match outcome.timing.as_ref().map(|course| course.cache) {
             Some(Cache::Hit) => "a kept copy that is still fresh",
             Some(Cache::Joined) => "the service answered; another reader had asked already",
             Some(Cache::Miss | Cache::Stale) | None => "the service answered",

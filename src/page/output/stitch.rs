@@ -250,7 +250,7 @@ impl Stitcher {
     /// What stands in a hole, led by what the head did not hold yet when it left.
     fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Place> {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
-        if let Some(answer) = outcome.answer.as_ref().filter(|_| shown) {
+        if let Some(answer) = outcome.response.as_ref().filter(|_| shown) {
             let late = self.new_assets(answer.assets.iter());
             chunks.extend((!late.is_empty()).then(|| Bytes::from(late).into()));
             if let (Content::Fragment(html), None) = (&answer.content, plan.inside(hole, outcome)) {
@@ -274,7 +274,7 @@ impl Stitcher {
             if let (true, Some(manifest)) = (shown, plan.service(hole)) {
                 html.push_str(&self.new_assets(manifest.assets.iter()));
             }
-            let answer = outcome.filter(|_| shown).and_then(|outcome| outcome.answer.as_ref());
+            let answer = outcome.filter(|_| shown).and_then(|outcome| outcome.response.as_ref());
             html.push_str(&self.new_assets(answer.into_iter().flat_map(|answer| &answer.assets)));
         }
         html

@@ -33,7 +33,7 @@ pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
 }
 
 fn decides(outcome: &Outcome) -> Option<Verdict> {
-    match (outcome.answer.as_ref().map(|answer| &answer.content), outcome.shown) {
+    match (outcome.response.as_ref().map(|answer| &answer.content), outcome.shown) {
         (Some(Content::Redirect(status, location)), _) => Some(match location.as_deref().filter(|to| may_go(to)) {
             Some(location) => Verdict::Redirect(*status, location.to_owned()),
             None => Verdict::Error(StatusCode::BAD_GATEWAY),

@@ -329,13 +329,14 @@ impl Plan {
     /// The nanoservice that a hole is filled by, or would be.
     #[must_use]
     pub fn service_name(&self, hole: usize) -> Name {
-        self.of(hole).map_or_else(|| self.holes[hole].fragment.asks().into(), |fetch| Arc::clone(&fetch.service))
+        self.of(hole).map_or_else(|| self.holes[hole].fragment.asks().into(), |fetch| Arc::clone(&fetch.nanoservice))
     }
 
     /// Takes up what a hole is filled with. Where that asks for others, the plan grows.
     pub fn take(&mut self, hole: usize, outcome: &Outcome) {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
-        let Some(html) = outcome.answer.as_ref().filter(|_| shown).and_then(|answer| answer.composition.clone()) else {
+        let Some(html) = outcome.response.as_ref().filter(|_| shown).and_then(|answer| answer.composition.clone())
+        else {
             return;
         };
         let scope = self.add(&html, Some(hole));

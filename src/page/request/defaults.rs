@@ -1,36 +1,36 @@
-//! What holds where neither layout nor manifest says.
-//! Settings are read into it; each value is one that a page can be made with.
+//! The values in force where neither layout nor manifest states one.
+//! The settings are read into them, and have checked each: a page can be composed with any.
 
 use std::time::Duration;
 
 use crate::page::manifest::Boundary;
 use crate::page::policy::resilience::Resilience;
 
-/// What holds where neither layout nor manifest says.
+/// The values in force where neither layout nor manifest states one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
-    /// Longest time from the request to the page's last part.
+    /// Longest time from the request for a page to the last byte of its last part.
     pub budget: Duration,
-    /// From sending a fragment's request to its last body byte.
+    /// Longest time from sending a fragment's request to the last byte of its response.
     pub timeout: Duration,
-    /// Freshness where nothing else states one.
+    /// How long a response is fresh that states no lifetime.
     pub ttl: Duration,
-    /// How long past freshness an old copy may be shown.
+    /// How long a response may be used after it has become stale.
     pub stale: Duration,
-    /// Decoded bytes of one body.
+    /// Maximum number of bytes of one response body, decoded.
     pub max_bytes: u64,
-    /// Fetches at once, per upstream.
+    /// Maximum number of concurrent requests per upstream.
     pub concurrency: u32,
-    /// What the HTML of fragments named by `src` may do to a page.
+    /// Whether the HTML of fragments named by `src` may affect the page around it.
     pub html: Boundary,
-    /// How deep fragments may ask for others; a layout's own are at depth 1.
+    /// How deep fragments may be nested; those of a layout are at depth 1.
     pub max_depth: usize,
-    /// Fragments of one page, those that others ask for among them.
+    /// Maximum number of fragments on a page, nested ones included.
     pub max_fragments: usize,
-    /// Bytes of one page.
+    /// Maximum number of bytes of a page.
     pub max_page_bytes: u64,
-    /// What is done about services that are in trouble.
-    pub withstand: Resilience,
+    /// What is done about nanoservices that fail.
+    pub resilience: Resilience,
 }
 
 impl Default for Defaults {
@@ -46,7 +46,7 @@ impl Default for Defaults {
             max_depth: 3,
             max_fragments: 1000,
             max_page_bytes: 16 << 20,
-            withstand: Resilience::default(),
+            resilience: Resilience::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The fetches of ESI includes: of the upstream of the nanoservice that includes, as that nanoservice,
-//! and of others where they are allowed.
+//! The fetches of ESI includes: from the upstream of the including nanoservice, as that nanoservice, and from others where
+//! they are allowed.
+//! A URL that leads to no allowed upstream, or whose variables would change its path, is refused with a reason.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -10,18 +11,19 @@ use crate::page::manifest::upstreams::{self, Allowed};
 use crate::page::source::reason::Reason;
 use crate::page::visit::context::Visit;
 
+use super::address::on_all_endpoints;
 use super::defaults::Defaults;
-use super::fetch::{Fetch, everywhere, of_service, sourced};
+use super::fetch::{Fetch, of_nanoservice, of_url};
 
-/// What stands as it is in any part of a URL (RFC 3986, 2.3).
+/// What is not percent-encoded in any component of a URL (RFC 3986, 2.3).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Who includes something.
+/// Whose HTML includes something.
 #[derive(Debug, Clone, Copy)]
 pub struct Includer<'a> {
-    /// The fetch whose answer does; `None` for a layout.
+    /// The fetch whose response includes it; `None` for a layout.
     pub parent: Option<&'a Fetch>,
-    /// What else he may include.
+    /// The other upstreams that may be included from.
     pub allowed: &'a [Allowed],
 }
 
@@ -29,7 +31,7 @@ impl Includer<'_> {
     /// The fetch of an include.
     ///
     /// # Errors
-    /// It cannot be asked for: why.
+    /// The include must not be requested: the reason.
     pub fn fetch(
         &self,
         fragment: &FragmentUse,
@@ -38,19 +40,19 @@ impl Includer<'_> {
         visit: &Visit,
         defaults: &Defaults,
     ) -> Result<Fetch, Reason> {
-        // A value may not become another path.
-        let leads_up = |piece: &Piece| match piece {
+        // A value must not lead to another path.
+        let is_dot_segment = |piece: &Piece| match piece {
             Piece::Variable(variable) => {
                 let value = variable.value(variables);
                 !value.is_empty() && value.bytes().all(|byte| byte == b'.')
             }
             Piece::Literal(_) => false,
         };
-        if src.pieces().iter().any(leads_up) {
+        if src.pieces().iter().any(is_dot_segment) {
             return Err(Reason::NotAllowed);
         }
         let text = src.render(variables, |value| utf8_percent_encode(value, VALUE).to_string());
-        let base = self.parent.map(|parent| &parent.target().url);
+        let base = self.parent.map(|parent| parent.target().address.base());
         let mut url = match base {
             Some(base) if !text.contains("://") => base.join(&text).map_err(|_| Reason::NotAllowed)?,
             _ => upstreams::source(&text).map_err(|_| Reason::NotAllowed)?,
@@ -60,14 +62,14 @@ impl Includer<'_> {
         if let (Some(base), Some(manifest)) = (base, manifest)
             && base.origin() == url.origin()
         {
-            let targets = everywhere(manifest, &url);
-            return Ok(of_service(fragment, manifest, targets, visit, defaults));
+            let targets = on_all_endpoints(manifest, &url);
+            return Ok(of_nanoservice(fragment, manifest, targets, visit, defaults));
         }
         if !self.allowed.iter().any(|allowed| allowed.covers(&url)) {
             return Err(Reason::NotAllowed);
         }
-        // Who keeps within his place does so with all that he includes.
+        // A nanoservice whose HTML is balanced must not escape its part through what it includes.
         let html = manifest.map_or(defaults.html, |manifest| manifest.html);
-        Ok(sourced(fragment, &url, &[], html, defaults))
+        Ok(of_url(fragment, &url, &[], html, defaults))
     }
 }

@@ -1,5 +1,5 @@
-//! Under what an answer is kept: all that its nanoservice was sent, and nothing else.
-//! No two lists of fields make one key.
+//! Cache keys: everything that a nanoservice is sent for a response, and nothing else.
+//! Different lists of fields never make the same key.
 
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -7,28 +7,28 @@ use std::sync::{Arc, LazyLock};
 use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Bytes that most keys have room in.
-const ROOM: usize = 256;
-/// Bytes of a length.
+/// Bytes that are reserved for a key: most need no more.
+const CAPACITY: usize = 256;
+/// Bytes of the length of a field.
 const LENGTH: usize = size_of::<u64>();
-/// Where the hashes end that lead it.
+/// Bytes of the hashes at the start of a key.
 const HASHES: usize = size_of::<u64>() + size_of::<u128>();
 
-/// What tells one fetch from another: all that the nanoservice is sent.
-// Nothing but a pointer: an answer has its key in several tables. Led by a hash of all that follows, another one in each
-// process, and one of what is asked for: both are made once.
+/// What distinguishes one fetch from another: everything that the nanoservice is sent.
+// A single pointer, since a response has its key in several tables. It starts with two hashes, computed once: one of all that
+// follows, seeded per process, and one of the resource.
 #[derive(Clone)]
 pub struct Key(Arc<[u8]>);
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 impl Key {
-    /// Joins fields so that no two lists of fields look alike: each is led by its length. The first
-    /// list says what is asked for, the second for whom.
+    /// Joins fields into a key. Each is preceded by its length, so that no two lists of fields look alike. The first list is
+    /// the resource, the second the context that it is requested in.
     #[must_use]
     pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
-        let mut bytes = Vec::with_capacity(ROOM);
-        // There is only room for the hashes yet, and for where the second list begins.
+        let mut bytes = Vec::with_capacity(CAPACITY);
+        // The hashes, and where the second list begins, are filled in below.
         bytes.extend_from_slice(&[0; HASHES + LENGTH]);
         join(&mut bytes, resource);
         let end = bytes.len();
@@ -41,13 +41,13 @@ impl Key {
         Self(bytes.into())
     }
 
-    /// The bytes of it.
+    /// The bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The fields that it was made of, for people: bytes that are no text stand as they can.
+    /// The fields that the key was made of, for people to read: bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn fields(&self) -> Vec<String> {
         let mut rest = &self.0[HASHES + LENGTH..];
@@ -61,16 +61,16 @@ impl Key {
         fields
     }
 
-    /// Of its bytes; another one in each process.
+    /// A hash of the key; it differs between processes.
     #[must_use]
-    pub fn hashed(&self) -> u64 {
-        u64::from_le_bytes(*self.0.first_chunk().expect("its hashes lead it"))
+    pub fn local_hash(&self) -> u64 {
+        u64::from_le_bytes(*self.0.first_chunk().expect("a key starts with its hashes"))
     }
 
-    /// Equal for keys that ask for the same thing, for whomever.
+    /// A hash of the resource: equal for keys of the same resource in whatever context.
     #[must_use]
     pub fn resource(&self) -> u128 {
-        u128::from_le_bytes(*self.0[LENGTH..].first_chunk().expect("its hashes lead it"))
+        u128::from_le_bytes(*self.0[LENGTH..].first_chunk().expect("a key starts with its hashes"))
     }
 }
 
@@ -92,7 +92,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hashed());
+        state.write_u64(self.local_hash());
     }
 }
 

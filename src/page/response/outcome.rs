@@ -1,5 +1,5 @@
 //! What filled a part of a page, and why it was not something better.
-//! The same words stand in logs, metrics, explain and the console.
+//! Logs, metrics, `explain` and the console all use the words of this module.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,116 +13,115 @@ use crate::page::source::reason::{Reason, words};
 use super::parsed::ParsedResponse;
 
 words! {
-    /// What stands in a fragment's place.
+    /// What a part shows.
     Shown {
-        /// From the service now, or a fresh copy.
+        /// A response that came now, or a stored one that is fresh.
         Fresh = "fresh",
-        /// An old copy within its allowance.
+        /// A stored response that is stale, and may still be used.
         Stale = "stale",
-        /// What the layout holds inside `<fragment>`.
+        /// The content of the `<fragment>` element.
         Fallback = "fallback",
         /// Nothing.
         Omitted = "omitted",
     }
 }
 
-/// What became of one fragment of one page.
+/// The outcome of one part of one page.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// What stands in its place.
+    /// What the part shows.
     pub shown: Shown,
-    /// Why it is not fresh.
+    /// Why that is not a fresh response.
     pub reason: Option<Reason>,
-    /// What was answered, where it decides what is shown or which status the page gets.
-    pub answer: Option<Arc<ParsedResponse>>,
-    /// Until when it stays fresh; `None` where it is not.
+    /// The response, if it decides what is shown or the status of the page.
+    pub response: Option<Arc<ParsedResponse>>,
+    /// Until when the response is fresh; `None` if it is not.
     pub fresh_until: Option<Instant>,
-    /// Until when it is kept and looking it up comes to the same; `None` where it is not kept.
-    pub steady_until: Option<Instant>,
-    /// How it came to be; `None` where nothing was looked up.
-    pub course: Option<Arc<LookupTiming>>,
+    /// Until when a lookup would have the same outcome; `None` if the response is not stored.
+    pub unchanged_until: Option<Instant>,
+    /// How the lookup went; `None` if there was none.
+    pub timing: Option<Arc<LookupTiming>>,
 }
 
 words! {
     /// What the store did for a part.
     Cache {
-        /// It held a fresh copy.
+        /// It had a fresh response.
         Hit = "hit",
-        /// It held an old copy.
+        /// It had a stale response.
         Stale = "stale",
-        /// It held nothing of use, and the service was asked.
+        /// It had no usable response, so one was fetched.
         Miss = "miss",
-        /// The same, and somebody else had asked already.
+        /// It had no usable response, and one was being fetched already.
         Joined = "joined",
     }
 }
 
-/// How an outcome came to be: measured once, as it happened.
+/// How a lookup went, measured once, as it happened.
 #[derive(Debug, Clone)]
 pub struct LookupTiming {
-    /// When it was looked up.
+    /// When it began.
     pub began: Instant,
     /// When its outcome was known.
     pub ended: Instant,
     /// What the store did.
     pub cache: Cache,
-    /// How long ago a kept answer came in.
+    /// The age of the stored response.
     pub age: Option<Duration>,
-    /// The last request that was made for it, where there was one.
-    pub sent: Option<Arc<Attempt>>,
-    /// Its place in the page's trace, where a nanoservice was asked; that is the parent that the nanoservice was told,
-    /// unless somebody else had asked already.
+    /// The last request that was sent for it, if any.
+    pub attempt: Option<Arc<Attempt>>,
+    /// Its span in the page's trace, if a request was sent: the parent span in that request, unless another page had sent it.
     pub span: Option<Span>,
 }
 
-/// A place in a trace (W3C Trace Context).
+/// A span of a trace (W3C Trace Context).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// The trace.
     pub trace: u128,
     /// The span.
     pub id: u64,
-    /// The span that it is part of.
+    /// The span around it.
     pub parent: Option<u64>,
-    /// Whether somebody records it.
+    /// Whether it is recorded.
     pub sampled: bool,
 }
 
-/// A request to a nanoservice, and what became of it.
+/// A request to a nanoservice and how it went, retries and hedges included.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// When it was sent.
     pub began: Instant,
-    /// When the head of the answer came.
+    /// When the head of the response came.
     pub head: Option<Instant>,
-    /// When the last byte came, or it was given up.
+    /// When the last byte came, or the request was given up.
     pub ended: Instant,
-    /// Which endpoint was asked, or asked last.
+    /// The endpoint that it was sent to, or last sent to.
     pub upstream: Name,
-    /// How often it was asked, retries and hedges included.
+    /// How often it was sent, retries and hedges included.
     pub tries: usize,
-    /// What went wrong, for those who run the site.
+    /// The details of its failure, for those who run the site.
     pub failure: Option<String>,
-    /// The parent that the nanoservice was told.
+    /// The parent span that was sent with it.
     pub span: Span,
-    /// Nobody waited for it: an old copy was shown, or one that was soon to be old.
-    pub ahead: bool,
+    /// No page waited for it: a stored response was shown that was stale, or was about to be.
+    pub background: bool,
 }
 
 words! {
-    /// How a part is, as those who look after it see it.
-    Standing {
-        /// As it should be, be it nothing.
+    /// The health of a part, for those who look after it.
+    PartHealth {
+        /// As it should be, even if that is nothing.
         Good = "good",
-        /// An old copy.
+        /// A stale response.
         Old = "old",
-        /// Not what it should be: a fallback, or nothing.
+        /// A fallback, or nothing where there should be something.
         Missing = "missing",
     }
 }
 
-impl Standing {
-    /// Of a part that shows this, for this reason.
+impl PartHealth {
+    /// The health of a part that shows this for this reason.
     #[must_use]
     pub const fn of(shown: Shown, reason: Option<Reason>) -> Self {
         match (shown, reason) {
@@ -133,36 +132,36 @@ impl Standing {
     }
 }
 
-/// Whether a part counts as degraded. An old copy while a new one is fetched does not.
+/// Whether a part counts as degraded. A stale response does not while a new one is fetched.
 #[must_use]
 pub fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
-    Standing::of(shown, reason) != Standing::Good && reason != Some(Reason::Revalidating)
+    PartHealth::of(shown, reason) != PartHealth::Good && reason != Some(Reason::Revalidating)
 }
 
 impl Outcome {
-    const fn new(shown: Shown, reason: Option<Reason>, answer: Option<Arc<ParsedResponse>>) -> Self {
-        Self { shown, reason, answer, fresh_until: None, steady_until: None, course: None }
+    const fn new(shown: Shown, reason: Option<Reason>, response: Option<Arc<ParsedResponse>>) -> Self {
+        Self { shown, reason, response, fresh_until: None, unchanged_until: None, timing: None }
     }
 
-    /// A fresh copy.
+    /// A response that is fresh until a moment.
     #[must_use]
-    pub fn fresh(answer: Arc<ParsedResponse>, until: Instant) -> Self {
-        Self { fresh_until: Some(until), ..Self::new(Shown::Fresh, None, Some(answer)) }
+    pub fn fresh(response: Arc<ParsedResponse>, until: Instant) -> Self {
+        Self { fresh_until: Some(until), ..Self::new(Shown::Fresh, None, Some(response)) }
     }
 
-    /// An old copy.
+    /// A stale response, shown for a reason.
     #[must_use]
-    pub fn stale(answer: Arc<ParsedResponse>, reason: Reason) -> Self {
-        Self::new(Shown::Stale, Some(reason), Some(answer))
+    pub fn stale(response: Arc<ParsedResponse>, reason: Reason) -> Self {
+        Self::new(Shown::Stale, Some(reason), Some(response))
     }
 
-    /// What the layout holds, or nothing where it holds nothing.
+    /// No response: the part shows its fallback, or nothing if it has none.
     #[must_use]
     pub const fn missing(reason: Reason, has_fallback: bool) -> Self {
         Self::new(if has_fallback { Shown::Fallback } else { Shown::Omitted }, Some(reason), None)
     }
 
-    /// Nothing, and that is as it should be.
+    /// Nothing, as it should be.
     #[must_use]
     pub const fn nothing(reason: Reason) -> Self {
         Self::new(Shown::Omitted, Some(reason), None)

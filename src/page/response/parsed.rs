@@ -1,5 +1,5 @@
-//! What a nanoservice answered, judged by the contract.
-//! Whatever is not a whole, decodable fragment of HTML is a failure and never shown.
+//! A nanoservice's response as read: its content, and everything that its headers state of it.
+//! Malformed headers are ignored; a response that may not be stored is marked so, with the reason.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::page::esi;
-use crate::page::html::balance::balanced;
+use crate::page::html::balance;
 use crate::page::html::text::Text;
 use crate::page::http::fields;
 use crate::page::layout::Composition;
@@ -18,48 +18,48 @@ use crate::page::manifest::assets::Asset;
 use crate::page::policy::cache::directives::{Arrival, CacheDirectives, Directives, Uncacheable};
 use crate::page::policy::cache::freshness::{Lifetime, ResponseTraits, lifetime};
 use crate::page::policy::cache::validation::Validation;
-use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::request::fetch::{Fetch, FetchKind};
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-/// Surrogate keys of one answer, at most.
+/// Maximum number of surrogate keys of one response.
 pub const MAX_TAGS: usize = 64;
-/// Bytes of one surrogate key, at most.
+/// Maximum number of bytes of one surrogate key.
 const MAX_TAG: usize = 256;
 
 const SURROGATE_CONTROL: HeaderName = HeaderName::from_static("surrogate-control");
 
-/// An answer that keeps the contract.
+/// A response that fulfils the contract.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedResponse {
-    /// What it says.
+    /// Its content.
     pub content: Content,
-    /// Its HTML with holes, where it asks for other fragments.
+    /// Its HTML in segments, if it requests other fragments.
     pub composition: Option<Arc<Composition>>,
-    /// How it may be kept.
+    /// How it may be stored.
     pub stated: CacheDirectives,
-    /// How it can be asked about.
+    /// How it can be revalidated.
     pub validation: Option<Box<Validation>>,
-    /// What it can be purged by, beside its service's name.
+    /// What it can be purged by, besides the name of its nanoservice.
     pub tags: Box<[Name]>,
     /// What it needs in the page's head.
     pub assets: Box<[Asset]>,
     /// Cookies that its manifest lets it set.
     pub cookies: Box<[HeaderValue]>,
-    /// That the service is going away, as it says itself (RFC 9745, RFC 8594).
-    pub ending: Option<Box<str>>,
-    /// Equal for two answers with the same bytes to show, here and on other machines.
+    /// The nanoservice's announcement of its own end (RFC 9745, RFC 8594).
+    pub deprecation: Option<Box<str>>,
+    /// Equal for responses that show the same bytes, on all machines.
     pub digest: u128,
 }
 
 impl ParsedResponse {
-    /// An answer with these headers to this fetch.
+    /// The response to a fetch.
     #[must_use]
     pub fn new(content: Content, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Self {
         let is_esi = is_esi(headers, fetch);
-        let content = if is_esi { content.unwrapped() } else { content };
+        let content = if is_esi { content.esi_unwrapped() } else { content };
         let content = match fetch.html {
-            Boundary::Balanced => content.within_its_place(),
+            Boundary::Balanced => content.balanced(),
             Boundary::Raw => content,
         };
         let digest = match &content {
@@ -69,16 +69,16 @@ impl ParsedResponse {
         };
         let composition = match (&content, &fetch.manifest) {
             (Content::Fragment(html), Some(manifest)) => {
-                Composition::of_answer(&html.bytes(), manifest, is_esi).map(Arc::new)
+                Composition::of_response(&html.bytes(), manifest, is_esi).map(Arc::new)
             }
             _ => None,
         };
         Self::with_body((content, composition, digest), headers, fetch, arrival).packed(fetch)
     }
 
-    /// The same, its text packed where it is kept.
+    /// The same response; its text is compressed if it will be stored.
     fn packed(self, fetch: &Fetch) -> Self {
-        // Pages are made of a composition's parts, which hold the text.
+        // Pages are made of a composition's segments, which hold the text.
         if self.composition.is_some() || self.lifetime(fetch).retention().is_zero() {
             return self;
         }
@@ -95,29 +95,28 @@ impl ParsedResponse {
         arrival: Arrival,
     ) -> Self {
         let mut stated = CacheDirectives::read(headers, arrival);
-        if let Some(never) = undeclared(headers, fetch) {
+        if let Some(never) = undeclared_vary(headers, fetch) {
             stated.mark_uncacheable(&never);
         }
-        let lent = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
-        if lent && !stated.compositor.public {
+        let has_authorization = fetch.headers.iter().any(|(name, _)| *name == header::AUTHORIZATION);
+        if has_authorization && !stated.compositor.public {
             stated.mark_uncacheable(&Uncacheable::Authorization);
         }
-        let service = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
+        let nanoservice = fetch.manifest.as_ref().map(|manifest| (&*manifest.name, &manifest.version));
         Self {
             content,
             composition,
             stated,
             validation: Validation::read(headers),
             tags: tags(headers),
-            assets: Asset::read(headers, &fetch.target().url, service),
+            assets: Asset::read(headers, fetch.target().address.base(), nanoservice),
             cookies: cookies(headers, fetch),
-            ending: ending(headers),
+            deprecation: deprecation(headers),
             digest,
         }
     }
 
-    /// The same answer, which a `304` says still holds. `None` where that speaks of another one
-    /// (RFC 9111, 4.3.4).
+    /// The same response, updated by a `304`. `None`: the `304` is about another response (RFC 9111, 4.3.4).
     #[must_use]
     pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
         let validation = self.validation.as_ref().filter(|validation| validation.is_confirmed_by(headers))?;
@@ -126,13 +125,13 @@ impl ParsedResponse {
         Some(Self::with_body(body, &updated, fetch, arrival))
     }
 
-    /// Whether readers who asked at once may share it.
+    /// Whether concurrent requests may share it.
     #[must_use]
     pub fn is_shareable(&self) -> bool {
         self.stated.compositor.uncacheable.is_none() && !self.stated.compositor.no_cache
     }
 
-    /// How long it may be used by the rules of a fetch.
+    /// How long it may be used according to the rules of a fetch.
     #[must_use]
     pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
         let fragment = !matches!(self.content, Content::Gone(_) | Content::Redirect(..));
@@ -143,7 +142,7 @@ impl ParsedResponse {
         )
     }
 
-    /// Bytes that it takes in memory, about.
+    /// The approximate number of bytes that it takes in memory.
     #[must_use]
     pub fn size(&self) -> usize {
         let body = match &self.content {
@@ -156,41 +155,41 @@ impl ParsedResponse {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 4 * size_of::<usize>()).sum();
         let assets: usize = self.assets.iter().map(Asset::size).sum();
         let downstream = self.stated.downstream.as_ref().map_or(0, |_| size_of::<Directives>());
-        let ending = self.ending.as_ref().map_or(0, |text| text.len());
+        let deprecation = self.deprecation.as_ref().map_or(0, |text| text.len());
         let composition = self.composition.as_ref().map_or(0, |composition| composition.size());
-        size_of::<Self>() + body + composition + validation + tags + assets + downstream + ending
+        size_of::<Self>() + body + composition + validation + tags + assets + downstream + deprecation
     }
 }
 
-/// What an answer says.
+/// The content of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// HTML in UTF-8.
     Fragment(Text),
-    /// What a page loads beside its HTML: its type, and its bytes.
+    /// A file that a page loads beside its HTML: its media type and its bytes.
     Asset(HeaderValue, Bytes),
-    /// Nothing to show, and no error.
+    /// Nothing to show, which is not an error.
     Empty,
-    /// There is no fragment here: 404 or 410.
+    /// The fragment does not exist: 404 or 410.
     Gone(StatusCode),
-    /// The fragment is elsewhere; nobody goes there.
+    /// A redirect, which the compositor does not follow: its status and its `Location`.
     Redirect(StatusCode, Option<String>),
 }
 
 impl Content {
-    /// The same, with HTML that cannot break out of its place on a page.
+    /// The same content, its HTML balanced so that it cannot affect the page around it.
     #[must_use]
-    pub fn within_its_place(self) -> Self {
-        self.changed(balanced)
+    pub fn balanced(self) -> Self {
+        self.map_html(balance::balanced)
     }
 
-    /// The same, with what ESI hides from other readers.
+    /// The same content, with the HTML that ESI hides from programs that do not know it.
     #[must_use]
-    pub fn unwrapped(self) -> Self {
-        self.changed(esi::unwrap)
+    pub fn esi_unwrapped(self) -> Self {
+        self.map_html(esi::unwrap)
     }
 
-    /// How many bytes it has to show.
+    /// The number of bytes that it shows.
     #[must_use]
     pub fn length(&self) -> usize {
         match self {
@@ -200,10 +199,10 @@ impl Content {
         }
     }
 
-    fn changed(self, change: fn(&str) -> Cow<'_, str>) -> Self {
+    fn map_html(self, change: fn(&str) -> Cow<'_, str>) -> Self {
         let Self::Fragment(html) = self else { return self };
         let bytes = html.bytes();
-        let text = std::str::from_utf8(&bytes).expect("a fragment is UTF-8");
+        let text = std::str::from_utf8(&bytes).expect("a fragment was decoded as UTF-8");
         match change(text) {
             Cow::Borrowed(_) => Self::Fragment(html),
             Cow::Owned(changed) if changed.is_empty() => Self::Empty,
@@ -212,43 +211,43 @@ impl Content {
     }
 }
 
-/// Whether ESI in an answer is acted on: its manifest and its `Surrogate-Control` both say so (Edge
+/// Whether ESI in a response is processed: both the manifest and the response's `Surrogate-Control` have to declare it (Edge
 /// Architecture Specification, 2.2).
 fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
-    let says = |member: &str| {
+    let declares = |member: &str| {
         let (name, value) = fields::pair(member);
         name == "content" && value.is_some_and(|value| value.split_ascii_whitespace().any(|kind| kind == "ESI/1.0"))
     };
     fetch.manifest.as_ref().is_some_and(|manifest| manifest.esi)
-        && fields::members(headers, &SURROGATE_CONTROL).any(says)
+        && fields::members(headers, &SURROGATE_CONTROL).any(declares)
 }
 
-/// Why an answer is none, in a word for everybody and in more words for the log.
+/// Why a fetch has no usable response: a word that everybody may see, and details for those who run the site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Failure {
-    /// The word.
+    /// The reason.
     pub reason: Reason,
-    /// What exactly.
+    /// The details.
     pub detail: String,
 }
 
 impl Failure {
-    /// A failure.
+    /// A failure with a reason and details.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
 }
 
-/// The first name in `Vary` that is no declared context. What is declared is in the key, so that
-/// different values of it never meet (RFC 9111, 4.1).
-fn undeclared(headers: &HeaderMap, fetch: &Fetch) -> Option<Uncacheable> {
+/// The first name in `Vary` that is not declared context. Declared context is in the key, so that responses to different values
+/// of it are stored apart (RFC 9111, 4.1).
+fn undeclared_vary(headers: &HeaderMap, fetch: &Fetch) -> Option<Uncacheable> {
     if headers.get_all(header::VARY).iter().any(|line| line.to_str().is_err()) {
         return Some(Uncacheable::Unreadable);
     }
     let declared = |name: &str| {
-        // With the question for an asset goes nothing that it could vary on.
-        if fetch.wants == Wants::Asset {
+        // A request for an asset carries nothing that the response could vary on.
+        if fetch.kind == FetchKind::Asset {
             return name != "*";
         }
         let context = fetch.manifest.as_ref().map(|manifest| manifest.context.as_slice()).unwrap_or_default();
@@ -274,7 +273,7 @@ fn tags(headers: &HeaderMap) -> Box<[Name]> {
     tags.into()
 }
 
-/// The cookies that a manifest names; all others are dropped.
+/// The cookies that the manifest declares; all others are dropped.
 fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
     let allowed = fetch.manifest.as_ref().map(|manifest| manifest.cookies.as_slice()).unwrap_or_default();
     let named = |line: &&HeaderValue| {
@@ -284,11 +283,11 @@ fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
     headers.get_all(header::SET_COOKIE).iter().filter(named).cloned().collect()
 }
 
-/// What a service says of its own end, in words.
+/// A nanoservice's announcement of its own end, in words.
 #[must_use]
-pub fn ending(headers: &HeaderMap) -> Option<Box<str>> {
+pub fn deprecation(headers: &HeaderMap) -> Option<Box<str>> {
     let text = |name| headers.get(HeaderName::from_static(name)).and_then(|value| value.to_str().ok());
-    // RFC 9745, 2.1: seconds since 1970 behind an at sign; before it was a standard, `true` or a date.
+    // An at sign and seconds since 1970 (RFC 9745, 2.1); the drafts had `true` or a date.
     let since = text("deprecation").map(|since| {
         let seconds = since.strip_prefix('@').and_then(|seconds| seconds.parse().ok());
         match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {

@@ -56,7 +56,7 @@ struct Services {
 
 impl Upstream for Services {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let host = request.url.host_str().unwrap().to_owned();
+        let host = request.address.base().host_str().unwrap().to_owned();
         *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
         self.requests.lock().unwrap().push(request.clone());
         let behaviour = self.behaviours.lock().unwrap().get(&host).map(Arc::clone);
@@ -202,7 +202,7 @@ impl Clock for PausedClock {
 impl TestCompositor {
     /// One that asks each service once: what is asked twice is for the tests of that.
     pub(crate) fn new() -> Self {
-        Self::default().defaults(|defaults| defaults.withstand.retries = 0)
+        Self::default().defaults(|defaults| defaults.resilience.retries = 0)
     }
 
     /// Adds `layouts/NAME`.

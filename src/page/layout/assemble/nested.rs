@@ -22,7 +22,7 @@ const MAX_FRAGMENTS: usize = 1000;
 impl Composition {
     /// Takes an answer's HTML apart. `None` where it asks for nothing.
     #[must_use]
-    pub fn of_answer(html: &Bytes, manifest: &Manifest, esi: bool) -> Option<Self> {
+    pub fn of_response(html: &Bytes, manifest: &Manifest, esi: bool) -> Option<Self> {
         if !asks(html, esi) {
             return None;
         }

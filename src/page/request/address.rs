@@ -1,0 +1,80 @@
+//! Where a nanoservice is reached.
+//! A way to reach one is a variant of [`Address`]; whoever sends a request matches on it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::page::manifest::{Endpoint, Manifest};
+use crate::page::source::names::Name;
+
+/// One place where a fetch can be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The upstream of the address, by which its concurrency, circuit and latency are counted: scheme, host and port.
+    pub upstream: Name,
+    /// The address there.
+    pub address: Address,
+}
+
+/// The address of one resource of a nanoservice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A URL, requested over HTTP.
+    Http(Url),
+}
+
+impl Target {
+    /// The target of a URL.
+    #[must_use]
+    pub fn http(url: Url) -> Self {
+        Self { upstream: Name::from(url.origin().ascii_serialization()), address: Address::Http(url) }
+    }
+}
+
+impl Address {
+    /// The address as text; equal for equal addresses only, so that cache keys can hold it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Http(url) => url.as_str(),
+        }
+    }
+
+    /// The URL that relative references in a response are resolved against.
+    #[must_use]
+    pub const fn base(&self) -> &Url {
+        match self {
+            Self::Http(url) => url,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The target of each endpoint of a nanoservice, with these parameters. `None`: a parameter would make another path of one.
+pub(super) fn of_parameters(manifest: &Manifest, parameters: &[(String, String)]) -> Option<Arc<[Target]>> {
+    let target = |endpoint: &Endpoint| {
+        let address = Address::Http(endpoint.url(parameters)?);
+        Some(Target { upstream: Name::from(endpoint.origin()), address })
+    };
+    manifest.endpoints.iter().map(target).collect()
+}
+
+/// The same path and query on each endpoint of a nanoservice.
+pub(super) fn on_all_endpoints(manifest: &Manifest, url: &Url) -> Arc<[Target]> {
+    let on = |endpoint: &Endpoint| {
+        let base = endpoint.base()?;
+        let mut url = url.clone();
+        url.set_scheme(base.scheme()).ok()?;
+        url.set_host(base.host_str()).ok()?;
+        url.set_port(base.port()).ok()?;
+        Some(Target::http(url))
+    };
+    manifest.endpoints.iter().filter_map(on).collect()
+}
