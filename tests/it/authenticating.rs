@@ -37,7 +37,7 @@ async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 1], String)
 }
 
 #[tokio::test]
-async fn a_token_and_a_password_are_sent_and_read_again_from_their_file() {
+async fn a_token_and_a_password_are_sent() {
     let address = served(Router::new().route("/part", get(echo))).await;
     let url = format!("http://{address}");
     let bearer = site(&url, "kind = \"bearer\"\ntoken = \"file:secrets/token\"\n").file("secrets/token", "hush\n");

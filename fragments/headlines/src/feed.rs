@@ -1,4 +1,5 @@
-//! A feed as stories, newest first. What has no title is left out; what is no feed is an error.
+//! Parses a feed into stories, newest first.
+//! An entry without a title is left out; text that is not a feed is an error.
 
 use std::cmp::Reverse;
 
@@ -6,17 +7,17 @@ use feed_rs::model::{Category, Entry, Text};
 use fragment_kit::{BoxError, slug};
 use jiff::Timestamp;
 
-/// What a feed holds that a reader may see.
+/// The stories of a feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
     stories: Vec<Story>,
 }
 
-/// One headline and what belongs to it.
+/// One story of a feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Story {
     pub(crate) title: String,
-    /// Only `http` and `https`: a feed is not trusted to hold no scripts.
+    /// Its URL, if that is `http` or `https`: a feed could contain `javascript:` URLs.
     pub(crate) link: Option<String>,
     pub(crate) time: Option<Timestamp>,
     pub(crate) authors: Vec<String>,
@@ -24,10 +25,12 @@ pub(crate) struct Story {
     pub(crate) sections: Vec<Section>,
 }
 
-/// A category, as it is shown and as it is asked for.
+/// A category of a feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Section {
+    /// Its name in requests.
     pub(crate) slug: String,
+    /// Its name on the page.
     pub(crate) label: String,
 }
 
@@ -39,7 +42,7 @@ impl Feed {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, BoxError> {
         let feed = feed_rs::parser::parse(bytes).map_err(NotAFeed)?;
         let mut stories: Vec<_> = feed.entries.into_iter().filter_map(Story::new).collect();
-        // By time, since the order of an Atom feed means nothing; stable, for those of one day.
+        // The order of entries in an Atom feed has no meaning. The sort is stable, so stories of one time stay in order.
         stories.sort_by_key(|story| Reverse(story.time));
         Ok(Self { stories })
     }
@@ -85,7 +88,7 @@ impl Section {
     }
 }
 
-/// Text without its tags, if any is left. It is escaped when it is shown, not here.
+/// Text without its tags; `None` if nothing is left. It is not escaped here, but by the template.
 fn plain(text: Text) -> Option<String> {
     let mut plain = text.content;
     if text.content_type.subty() != "plain" {
@@ -103,7 +106,7 @@ fn plain(text: Text) -> Option<String> {
             }
         }
         plain = tagless;
-        // Last `&amp;`, or what was escaped twice would be unescaped twice.
+        // `&amp;` comes last, so that text that was escaped twice is unescaped once.
         for (entity, c) in
             [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&")]
         {
@@ -128,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_is_whole() {
+    fn the_sample_is_complete() {
         let feed = Feed::parse(crate::SAMPLE.as_bytes()).expect("the sample is a feed");
         assert_eq!(feed.stories.len(), 14);
         for section in ["news", "business", "culture", "science"] {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_no_link() {
+    fn a_script_url_is_dropped() {
         let story = one(r#"<title>X</title><link href="javascript:alert(1)"/>"#);
         assert_eq!(story.expect("a story").link, None);
     }
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_feed_is_an_error() {
+    fn text_that_is_not_a_feed_is_an_error() {
         for text in ["", "{}", "<html></html>", "<feed xmlns=\"http://www.w3.org/2005/Atom\"><entry>"] {
             assert!(Feed::parse(text.as_bytes()).is_err(), "{text}");
         }

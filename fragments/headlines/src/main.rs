@@ -1,5 +1,5 @@
 //! Serves the headlines of a feed as a fragment, newest first.
-//! No feed and no old copy of it is a 503; an unknown section a 404; nothing left to show a 204.
+//! Responds with 503 if there is no feed and no old copy, 404 for an unknown section, and 204 if there are no stories.
 
 mod feed;
 mod view;
@@ -19,14 +19,16 @@ use serde::Deserialize;
 use crate::feed::Feed;
 use crate::view::{Headlines, View};
 
+/// The built-in sample.
 const SAMPLE: &str = include_str!("../sample/daily-courier.atom.xml");
+/// How long a response is fresh.
 const FRESH: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let service = Service {
         name: "headlines",
         port: 9101,
-        help: "  HEADLINES_SOURCE  an Atom or RSS feed: a file or a URL (a built-in sample)",
+        help: "  HEADLINES_SOURCE  an Atom or RSS feed: a file or a URL (default: a built-in sample)",
     };
     run(service, routes)
 }
@@ -74,5 +76,5 @@ async fn headlines(
     };
     let mut keys = vec!["headlines".to_owned()];
     keys.extend(section.map(|section| format!("section-{}", section.slug)));
-    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.respond(&headers))
 }

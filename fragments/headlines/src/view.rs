@@ -1,4 +1,4 @@
-//! The three ways in which headlines are shown. The templates decide nothing but markup.
+//! Renders headlines in three views. Everything except markup is decided here, not in the templates.
 
 use askama::Template;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::feed::{Section, Story};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum View {
-    /// The first one large, the others beside it.
+    /// The first story large, the others beside it.
     Lead,
     /// With summaries.
     List,
@@ -19,14 +19,14 @@ pub(crate) enum View {
     Brief,
 }
 
-/// Everything that the template shows.
+/// The values of the template.
 #[derive(Debug, Template)]
 #[template(path = "headlines.html")]
 pub(crate) struct Headlines<'a> {
     pub(crate) view: View,
     pub(crate) heading: usize,
     pub(crate) section: Option<&'a Section>,
-    /// Not the first ones: they go on where another list ended.
+    /// Whether the list continues another one, instead of beginning with the newest story.
     pub(crate) more: bool,
     pub(crate) stories: Vec<&'a Story>,
 }
@@ -42,7 +42,7 @@ impl Headlines<'_> {
         }
     }
 
-    /// A story's section, unless all are of one.
+    /// The section of a story, unless all stories are from one section.
     fn kicker<'s>(&self, story: &'s Story) -> Option<&'s str> {
         match self.section {
             Some(_) => None,
@@ -61,7 +61,7 @@ impl Story {
     }
 }
 
-/// A moment as a machine and as a reader see it.
+/// A time, formatted for machines and for readers.
 struct When(Timestamp);
 
 impl When {
@@ -77,7 +77,7 @@ impl When {
         self.show("%-d %b %Y", "%-d %b, %H:%M")
     }
 
-    /// Midnight sharp is how feeds write a day without a time.
+    /// Leaves out the time at exactly midnight: feeds write a date without a time like that.
     fn show(&self, day: &str, moment: &str) -> String {
         let time = self.0.to_zoned(TimeZone::UTC);
         let midnight = time.time() == jiff::civil::Time::midnight();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_without_a_time_shows_none() {
+    fn a_date_without_a_time_is_shown_without_one() {
         let day = When("2026-08-21T00:00:00Z".parse().expect("a moment"));
         assert_eq!(day.long(), "21 August 2026");
         let moment = When("2026-08-21T06:05:00Z".parse().expect("a moment"));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_feed_says_is_escaped() {
+    fn text_of_the_feed_is_escaped() {
         let story = Story {
             title: "<script>alert(1)</script>".to_owned(),
             link: Some("https://x.example/\"onclick=\"alert(1)".to_owned()),
@@ -110,7 +110,7 @@ mod tests {
         };
         for view in [View::Lead, View::List, View::Brief] {
             let page = Headlines { view, heading: 2, section: None, more: false, stories: vec![&story] };
-            let html = page.render().expect("the template has no failing parts");
+            let html = page.render().expect("the template cannot fail");
             assert!(!html.contains("<script") && !html.contains("\"onclick"), "{html}");
         }
     }

@@ -1,4 +1,4 @@
-//! The built service, asked over HTTP as the contract says, on its sample and on recorded data.
+//! Checks the built service against the contract over HTTP, with its sample and with recorded data.
 
 use fragment_kit::testing::{Running, check_manifest, recorded};
 
@@ -27,7 +27,7 @@ fn the_sample_is_served_in_every_view() {
 }
 
 #[test]
-fn a_list_goes_on_where_another_ends() {
+fn a_list_continues_where_another_ends() {
     let service = start("");
     let all = service.get("/headlines?view=brief&limit=14").body;
     let rest = service.get("/headlines?view=brief&skip=4").body;
@@ -37,7 +37,7 @@ fn a_list_goes_on_where_another_ends() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn invalid_parameters_are_refused() {
     let service = start("");
     for query in ["limit=0", "limit=51", "limit=ten", "skip=-1", "view=grid", "heading=1", "sort=up"] {
         let reply = service.get(&format!("/headlines?{query}"));
@@ -50,7 +50,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn what_is_held_is_not_sent_again() {
+fn a_client_that_has_it_gets_a_304() {
     let service = start("");
     let tag = service.get("/headlines").header("etag").to_owned();
     let again = service.get_with("/headlines", &format!("If-None-Match: {tag}\r\n"));
@@ -70,7 +70,7 @@ fn bad_data_is_a_503() {
         service.get("/headlines").expect_problem(503);
         assert_eq!(service.get("/healthz").status, 200);
     }
-    // The parameters are checked first: a mistake in a layout is no fault of the source.
+    // The parameters are checked first: an error in a layout is not the fault of the source.
     start(path).get("/headlines?limit=0").expect_problem(400);
     std::fs::remove_file(&broken).expect("a file");
 }
@@ -94,7 +94,7 @@ fn every_recorded_post_is_served() {
 }
 
 #[test]
-fn it_says_whether_it_is_well_and_stops_when_told() {
+fn it_reports_its_health_and_stops_on_a_signal() {
     let service = start("");
     let health = |port: &str| {
         let mut command = std::process::Command::new(PROGRAM);

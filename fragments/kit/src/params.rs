@@ -1,4 +1,5 @@
-//! Query parameters, checked. What does not fit is a 400 that names the parameter.
+//! Checks query parameters.
+//! A parameter that is missing, unknown or out of range is a 400 that names it.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -6,7 +7,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
 
 use crate::{Problem, explain};
 
-/// The query as `T`; a query that is no `T` is answered with a 400 problem.
+/// The query, read as `T`. A query that cannot be read so is refused with a 400.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
 
@@ -26,7 +27,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 pub struct Within<const MIN: u32, const MAX: u32>(u32);
 
 impl<const MIN: u32, const MAX: u32> Within<MIN, MAX> {
-    /// `number` at compile time: a default outside the limits does not build.
+    /// Wraps a number, which must be within the limits: otherwise this panics, or does not compile in a `const` context.
     #[must_use]
     pub const fn of(number: u32) -> Self {
         assert!(MIN <= number && number <= MAX);
@@ -52,12 +53,11 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Within<MIN, MAX> 
         if (MIN..=MAX).contains(&number) {
             return Ok(Self(number));
         }
-        let told = format!("{number} is not from {MIN} to {MAX}");
-        Err(D::Error::custom(told))
+        Err(D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
     }
 }
 
-/// A name as it stands in a URL: `New York` is `new-york`.
+/// A name as it is written in a URL: `New York` becomes `new-york`.
 #[must_use]
 pub fn slug(name: &str) -> String {
     let spaced = name.to_lowercase().replace(|c: char| !c.is_alphanumeric(), " ");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_within() {
+    fn numbers_outside_the_limits_are_refused() {
         let read = |text| serde_json::from_str::<Within<1, 7>>(text).map(Within::get);
         assert_eq!(read("7").ok(), Some(7));
         for wrong in ["0", "8", "-1", "1.5", "\"1\"", "99999999999"] {

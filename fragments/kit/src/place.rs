@@ -1,5 +1,5 @@
-//! Where a service's data lies: in the binary, in a file, or at a URL.
-//! A place that is missing is told apart from one that cannot be read.
+//! Where the data of a service is: in the binary, in a file, or at a URL.
+//! A place that does not exist and one that cannot be read are different errors.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,56 +7,57 @@ use std::time::{Duration, SystemTime};
 
 use crate::BoxError;
 
-/// Longest time from the request for a source to its last body byte.
+/// Longest time from a request to the last byte of its response.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time to connect to a URL.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A source larger than this is refused: it is held in memory as a whole.
+/// Maximum size of the data, which is read into memory as a whole.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where the data lies.
+/// A place that data is read from.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In the binary, so that it runs from anywhere.
+    /// Text in the binary, so that the service runs from anywhere.
     BuiltIn(&'static str),
-    /// A file, re-read when it changes.
+    /// A file, which is read again when it changes.
     File(PathBuf),
-    /// A URL, asked with this client.
+    /// A URL, and the client that requests it.
     Url(String, reqwest::Client),
 }
 
-/// A place that cannot even be tried.
+/// Why a place is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum BadPlace {
-    /// It looks like a URL and is none.
-    #[error("`{0}` is not a URL")]
+    /// It looks like a URL, but is not a valid one.
+    #[error("`{0}` is not a valid URL")]
     Url(String),
-    /// No HTTP client could be made, for example where no root certificates are installed.
-    #[error("no HTTP client can be made for `{0}`")]
+    /// The HTTP client could not be built, for example because no root certificates are installed.
+    #[error("cannot build an HTTP client for `{0}`")]
     Client(String, #[source] reqwest::Error),
 }
 
-/// What tells one state of a file from the next.
+/// What changes when a file changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     modified: Option<SystemTime>,
     length: u64,
 }
 
-/// Why bytes did not come.
+/// Why data could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    #[error("there is nothing there")]
+    #[error("it does not exist")]
     Missing(#[source] BoxError),
     #[error("it cannot be read")]
     Unreadable(#[source] BoxError),
-    #[error("it answered {0}")]
+    #[error("the response was {0}")]
     Status(reqwest::StatusCode),
     #[error("it is larger than {MAX_BYTES} bytes")]
     TooLarge,
 }
 
 impl Place {
-    /// The place named by the environment variable `name`, else the built-in sample.
+    /// The place that the environment variable `name` gives, or the built-in sample if it is not set.
     pub fn from_env(name: &str, sample: &'static str) -> Result<Self, BadPlace> {
         match std::env::var(name) {
             Ok(text) if !text.trim().is_empty() => Self::parse(text.trim()),
@@ -64,13 +65,13 @@ impl Place {
         }
     }
 
-    /// A URL where it begins with `http://` or `https://`, else a file.
+    /// Parses a URL, if the text begins with `http://` or `https://`, or a path.
     pub fn parse(text: &str) -> Result<Self, BadPlace> {
         if !text.starts_with("http://") && !text.starts_with("https://") {
             return Ok(Self::File(PathBuf::from(text)));
         }
         reqwest::Url::parse(text).map_err(|_| BadPlace::Url(text.to_owned()))?;
-        // Only fails where a provider is there already, which is just as well.
+        // This fails only if a provider is already installed, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -82,17 +83,17 @@ impl Place {
         Ok(Self::Url(text.to_owned(), client))
     }
 
-    /// The same place with `hole` replaced by `value`, which must be safe in a path.
+    /// The same place with `placeholder` replaced by `value`, which must be safe in a path.
     #[must_use]
-    pub fn fill(&self, hole: &str, value: &str) -> Self {
+    pub fn fill(&self, placeholder: &str, value: &str) -> Self {
         match self {
             Self::BuiltIn(text) => Self::BuiltIn(text),
-            Self::File(path) => Self::File(path.to_string_lossy().replace(hole, value).into()),
-            Self::Url(url, client) => Self::Url(url.replace(hole, value), client.clone()),
+            Self::File(path) => Self::File(path.to_string_lossy().replace(placeholder, value).into()),
+            Self::Url(url, client) => Self::Url(url.replace(placeholder, value), client.clone()),
         }
     }
 
-    /// `None` where nothing can be told without reading.
+    /// The stamp of a file; `None` for other places, and for a file that does not exist.
     pub(crate) async fn stamp(&self) -> Option<Stamp> {
         let Self::File(path) = self else { return None };
         let meta = tokio::fs::metadata(path).await.ok()?;
@@ -113,7 +114,7 @@ impl fmt::Display for Place {
         match self {
             Self::BuiltIn(_) => f.write_str("the built-in sample"),
             Self::File(path) => write!(f, "{}", path.display()),
-            // Not the whole URL: its user info and its query may hold keys, and this is logged.
+            // Without user info and query: they may contain secrets, and this text is logged.
             Self::Url(url, _) => match reqwest::Url::parse(url) {
                 Ok(url) => {
                     let host = url.host_str().unwrap_or_default();
@@ -143,12 +144,12 @@ async fn load_file(path: &PathBuf) -> Result<Vec<u8>, LoadError> {
 }
 
 async fn load_url(url: &str, client: &reqwest::Client) -> Result<Vec<u8>, LoadError> {
-    // `without_url`, here and below: the URL may hold keys, and the error is logged.
+    // `without_url`, here and below: the URL may contain secrets, and the error is logged.
     let unreadable = |cause: reqwest::Error| LoadError::Unreadable(cause.without_url().into());
     let mut response = client.get(url).send().await.map_err(unreadable)?;
     let status = response.status();
     if matches!(status.as_u16(), 404 | 410) {
-        return Err(LoadError::Missing(format!("it answered {status}").into()));
+        return Err(LoadError::Missing(format!("the response was {status}").into()));
     }
     if !status.is_success() {
         return Err(LoadError::Status(status));
@@ -174,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_filled() {
+    fn a_placeholder_is_replaced() {
         let place = Place::parse("dir/2025-26-{league}.json").expect("a file is always a place");
         let filled = place.fill("{league}", "en.1");
         assert_eq!(filled.to_string(), "dir/2025-26-en.1.json");
     }
 
     #[test]
-    fn keys_in_a_url_are_not_shown() {
+    fn secrets_in_a_url_are_not_shown() {
         let client = reqwest::Client::builder;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = client().no_proxy().build().expect("a client");

@@ -1,5 +1,5 @@
-//! Runs one service: its address, its log, its health, its end. A service that cannot start says
-//! why on stderr and exits with 1; one asked with a flag that it does not know, with 2.
+//! Runs one service: its address, its log, its health check and its stop.
+//! A service that cannot start reports why on stderr and exits with 1; on an unknown flag it exits with 2.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -16,23 +16,23 @@ use tokio::net::TcpListener;
 
 use crate::{BoxError, Problem, explain};
 
-/// Longest time from the signal to stop to the last answer.
+/// Longest time from the signal to stop to the end of the last response.
 const GRACE: Duration = Duration::from_secs(5);
-/// Longest time for each step of asking for one's own health.
+/// Longest time for each step of a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One nanoservice: what it is called, and where it listens unless told otherwise.
+/// A nanoservice, as far as it is needed to run it.
 #[derive(Clone, Copy, Debug)]
 pub struct Service {
-    /// As in its manifest.
+    /// Its name, as in its manifest.
     pub name: &'static str,
-    /// Where the environment has no `PORT`.
+    /// The port that it listens on if `PORT` is not set.
     pub port: u16,
-    /// What `--help` prints below the usage: the environment variables that it reads.
+    /// The lines of `--help` that describe its environment variables.
     pub help: &'static str,
 }
 
-/// The whole of a service's `main`: flags, log, routes, serving until told to stop.
+/// The whole `main` of a service: reads the flags, starts the log, and serves until a signal to stop.
 pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) -> ExitCode {
     let flag = std::env::args().nth(1);
     let address = match address(service.port) {
@@ -53,7 +53,7 @@ pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) 
             return ExitCode::SUCCESS;
         }
         Some(flag) => {
-            eprintln!("{}: `{flag}` is not known; see --help", service.name);
+            eprintln!("{}: unknown flag `{flag}`; see --help", service.name);
             return ExitCode::from(2);
         }
     }
@@ -80,17 +80,17 @@ async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
     println!("{} listening on http://{}", service.name, listener.local_addr()?);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move {
-        told_to_stop().await;
+        stop_signal().await;
         drop(stopping);
     });
-    let late = async {
-        // An error means that the sender is gone, which is the very signal.
+    let overdue = async {
+        // An error means that the sender was dropped, which is the signal.
         let _ = stopped.changed().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
         served = serving => served?,
-        () = late => tracing::warn!("stopped with connections still open"),
+        () = overdue => tracing::warn!("stopped although connections were still open"),
     }
     tracing::info!("stopped");
     Ok(())
@@ -100,7 +100,7 @@ async fn healthy() -> Response {
     ([(header::CACHE_CONTROL, "no-store")], "ok").into_response()
 }
 
-/// One line a request. Good ones at `debug`: the compositor in front has its own access log.
+/// Logs each request: failures as warnings, all others at `debug`.
 async fn trace(request: Request, next: Next) -> Response {
     let began = Instant::now();
     let uri = request.uri().clone();
@@ -138,7 +138,7 @@ fn address(port: u16) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(host, port))
 }
 
-/// Asks the service on its own address: an image made from scratch has no other program to do so.
+/// Checks the health of a running service, by a request to its own address: its container has no other program for this.
 fn health(mut address: SocketAddr) -> ExitCode {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -146,7 +146,7 @@ fn health(mut address: SocketAddr) -> ExitCode {
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         });
     }
-    match ask(address) {
+    match is_healthy(address) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(cause) => {
@@ -156,7 +156,7 @@ fn health(mut address: SocketAddr) -> ExitCode {
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<bool> {
+fn is_healthy(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, HEALTH_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
     stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
@@ -167,7 +167,7 @@ fn ask(address: SocketAddr) -> std::io::Result<bool> {
 }
 
 #[cfg(unix)]
-async fn told_to_stop() {
+async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = tokio::signal::ctrl_c();
     match signal(SignalKind::terminate()) {
@@ -182,6 +182,6 @@ async fn told_to_stop() {
 }
 
 #[cfg(not(unix))]
-async fn told_to_stop() {
+async fn stop_signal() {
     let _ = tokio::signal::ctrl_c().await;
 }

@@ -1,5 +1,5 @@
-//! Data that is read when it is due, and held in between. When a re-read fails, the last good
-//! copy is served and the failure is logged; only where there never was one is it an error.
+//! Data that is read again when it is due, and cached in between.
+//! If reading fails, the failure is logged and the last good copy is served; without a copy it is an error.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 use crate::place::{LoadError, Stamp};
 use crate::{BoxError, Place, explain};
 
-/// How long what was read is held, unless a file has changed before.
-const HOLD: Duration = Duration::from_secs(60);
-/// How long a failure is held: short, but a source that is down is not asked by every reader.
-const HOLD_FAILURE: Duration = Duration::from_secs(5);
+/// How long data is cached, unless its file changes earlier.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// How long a failure is cached, so that not every request tries a source that is down.
+const FAILURE_LIFETIME: Duration = Duration::from_secs(5);
 
 type Parse<T> = fn(&[u8]) -> Result<T, BoxError>;
 type Reading<T> = Result<Arc<T>, Arc<SourceError>>;
 
-/// Parsed data from one place. Clones share what is held.
+/// Parsed data from one place. Clones share the cached data.
 #[derive(Debug)]
 pub struct Source<T> {
     inner: Arc<Inner<T>>,
 }
 
-/// Why there is no data, not even old data.
+/// Why there is no data, not even an old copy.
 #[derive(Debug, thiserror::Error)]
-#[error("{place} gave no data")]
+#[error("cannot read {place}")]
 pub struct SourceError {
     place: String,
     missing: bool,
@@ -35,20 +35,21 @@ pub struct SourceError {
 struct Inner<T> {
     place: Place,
     parse: Parse<T>,
-    held: Mutex<Held<T>>,
-    /// Held while reading, so that many readers cause one read.
+    cache: Mutex<Cache<T>>,
+    /// Locked while reading, so that concurrent requests cause one read.
     reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+struct Cache<T> {
+    /// The last good copy.
     good: Option<Arc<T>>,
-    /// The last attempt, good or not: when, on what state of the file, and how it failed.
+    /// The last attempt: when it was, the stamp of the file, and how it failed if it did.
     last: Option<(Instant, Option<Stamp>, Option<Arc<SourceError>>)>,
 }
 
 impl SourceError {
-    /// Whether the place itself does not exist, rather than being unreadable or broken.
+    /// Whether the place does not exist, as opposed to being unreadable or invalid.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         self.missing
@@ -63,27 +64,30 @@ impl<T> Clone for Source<T> {
 }
 
 impl<T: Send + Sync + 'static> Source<T> {
-    /// Nothing is read yet.
+    /// A source that nothing has been read from yet.
     pub fn new(place: Place, parse: Parse<T>) -> Self {
-        let held = Mutex::new(Held { good: None, last: None });
+        let cache = Mutex::new(Cache { good: None, last: None });
         let reading = Arc::default();
-        Self { inner: Arc::new(Inner { place, parse, held, reading }) }
+        Self { inner: Arc::new(Inner { place, parse, cache, reading }) }
     }
 
-    /// The data, read now if it is due.
+    /// Returns the data, and reads it first if it is due.
+    ///
+    /// # Errors
+    /// The data could not be read, now or earlier, and there is no good copy.
     pub async fn read(&self) -> Reading<T> {
         let stamp = self.inner.place.stamp().await;
         let old = match self.inner.look(stamp, Instant::now()) {
-            Look::Held(reading) => return reading,
-            Look::Due(old) => old,
+            Lookup::Cached(reading) => return reading,
+            Lookup::Due(old) => old,
         };
         let inner = Arc::clone(&self.inner);
-        // In a task of its own: when the asker hangs up, the read goes on for the next one.
+        // In a task of its own: the read continues for other requests even if this client disconnects.
         if let (Place::Url(..), Some(old)) = (&self.inner.place, old) {
-            // An old copy at once is worth more than a new one after a slow fetch.
+            // An old copy at once is better than a new one after a slow request.
             if let Ok(guard) = Arc::clone(&inner.reading).try_lock_owned() {
                 tokio::spawn(async move {
-                    // Logged there; who asked has the old copy.
+                    // A failure is logged there, and this request gets the old copy.
                     let _ = inner.refresh(stamp).await;
                     drop(guard);
                 });
@@ -92,7 +96,7 @@ impl<T: Send + Sync + 'static> Source<T> {
         }
         let read = tokio::spawn(async move {
             let _guard = inner.reading.lock().await;
-            if let Look::Held(reading) = inner.look(stamp, Instant::now()) {
+            if let Lookup::Cached(reading) = inner.look(stamp, Instant::now()) {
                 return reading;
             }
             inner.refresh(stamp).await
@@ -104,27 +108,27 @@ impl<T: Send + Sync + 'static> Source<T> {
     }
 }
 
-enum Look<T> {
-    Held(Reading<T>),
+enum Lookup<T> {
+    Cached(Reading<T>),
     Due(Option<Arc<T>>),
 }
 
 impl<T> Inner<T> {
-    fn look(&self, stamp: Option<Stamp>, now: Instant) -> Look<T> {
-        let held = self.held();
-        let Some((at, last_stamp, failure)) = &held.last else {
-            return Look::Due(None);
+    fn look(&self, stamp: Option<Stamp>, now: Instant) -> Lookup<T> {
+        let cache = self.cache();
+        let Some((at, last_stamp, failure)) = &cache.last else {
+            return Lookup::Due(None);
         };
-        let hold = match failure {
-            Some(_) => HOLD_FAILURE,
-            None => HOLD,
+        let lifetime = match failure {
+            Some(_) => FAILURE_LIFETIME,
+            None => LIFETIME,
         };
-        let unchanged = *last_stamp == stamp && now.saturating_duration_since(*at) < hold;
-        match (&held.good, failure) {
-            _ if !unchanged => Look::Due(held.good.clone()),
-            (Some(good), _) => Look::Held(Ok(Arc::clone(good))),
-            (None, Some(failure)) => Look::Held(Err(Arc::clone(failure))),
-            (None, None) => Look::Due(None),
+        let is_current = *last_stamp == stamp && now.saturating_duration_since(*at) < lifetime;
+        match (&cache.good, failure) {
+            _ if !is_current => Lookup::Due(cache.good.clone()),
+            (Some(good), _) => Lookup::Cached(Ok(Arc::clone(good))),
+            (None, Some(failure)) => Lookup::Cached(Err(Arc::clone(failure))),
+            (None, None) => Lookup::Due(None),
         }
     }
 
@@ -135,34 +139,34 @@ impl<T> Inner<T> {
             Err(cause) => Err((matches!(cause, LoadError::Missing(_)), cause.into())),
         };
         let read = read.map_err(|(missing, cause)| SourceError::new(place, missing, cause));
-        let mut held = self.held();
+        let mut cache = self.cache();
         let failure = match read {
             Ok(data) => {
-                held.good = Some(Arc::new(data));
+                cache.good = Some(Arc::new(data));
                 tracing::debug!(source = %place, "read");
                 None
             }
             Err(failure) => {
-                let kept = held.good.is_some();
-                // What is missing may only be what a reader made up, so it is no error yet.
+                let has_copy = cache.good.is_some();
+                // A missing place may come from a made-up parameter, so it is only a warning.
                 match failure.missing {
-                    true => tracing::warn!(kept, "{}", explain(&failure)),
-                    false => tracing::error!(kept, "{}", explain(&failure)),
+                    true => tracing::warn!(has_copy, "{}", explain(&failure)),
+                    false => tracing::error!(has_copy, "{}", explain(&failure)),
                 }
                 Some(Arc::new(failure))
             }
         };
-        held.last = Some((Instant::now(), stamp, failure.clone()));
-        match (&held.good, failure) {
+        cache.last = Some((Instant::now(), stamp, failure.clone()));
+        match (&cache.good, failure) {
             (None, Some(failure)) => Err(failure),
             (Some(good), _) => Ok(Arc::clone(good)),
-            (None, None) => unreachable!("a read that did not fail was kept just above"),
+            (None, None) => unreachable!("data that was read without a failure was cached just above"),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held<T>> {
-        // What a panicking holder left behind is whole: every change is one assignment.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache<T>> {
+        // Valid even after a panic: every change is one assignment.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_changed_file_is_read_again_and_a_broken_one_keeps_the_last_good_copy() {
+    async fn a_changed_file_is_read_again_and_an_invalid_one_keeps_the_last_good_copy() {
         let (path, source) = file("changed");
         std::fs::write(&path, "1").expect("a temporary file");
         assert_eq!(source.read().await.ok().as_deref(), Some(&1));
@@ -200,32 +204,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_file_is_an_error_until_it_is_there() {
+    async fn a_missing_file_is_an_error_until_it_exists() {
         let (path, source) = file("missing");
-        let failure = source.read().await.expect_err("there is no file yet");
+        let failure = source.read().await.expect_err("the file does not exist yet");
         assert!(failure.is_missing());
-        assert!(explain(&*failure).contains("there is nothing there"));
+        assert!(explain(&*failure).contains("it does not exist"));
         std::fs::write(&path, "3").expect("a temporary file");
         assert_eq!(source.read().await.ok().as_deref(), Some(&3));
         std::fs::remove_file(&path).expect("a temporary file");
     }
 
     #[tokio::test]
-    async fn broken_data_names_the_place_and_the_cause() {
+    async fn an_error_names_the_place_and_the_cause() {
         let source = Source::new(Place::BuiltIn("x1"), number);
         let failure = source.read().await.expect_err("not a number");
         assert!(!failure.is_missing());
-        let told = explain(&*failure);
-        assert_eq!(told, "the built-in sample gave no data: invalid digit found in string");
+        let message = explain(&*failure);
+        assert_eq!(message, "cannot read the built-in sample: invalid digit found in string");
     }
 
     #[tokio::test]
-    async fn what_is_held_is_due_after_a_while() {
+    async fn cached_data_is_due_after_its_lifetime() {
         let source = Source::new(Place::BuiltIn("4"), number);
         assert!(source.read().await.is_ok());
         let now = Instant::now();
-        assert!(matches!(source.inner.look(None, now), Look::Held(Ok(_))));
-        let later = now + HOLD;
-        assert!(matches!(source.inner.look(None, later), Look::Due(Some(_))));
+        assert!(matches!(source.inner.look(None, now), Lookup::Cached(Ok(_))));
+        let later = now + LIFETIME;
+        assert!(matches!(source.inner.look(None, later), Lookup::Due(Some(_))));
     }
 }

@@ -1,5 +1,5 @@
-//! Starts a built service on a free port and asks it, as a compositor would. It is stopped when
-//! dropped. Only for tests: whatever goes wrong here is a panic.
+//! Starts a built service on a free port, and sends it requests as a compositor would.
+//! For tests only: every failure is a panic. The service is stopped when it is dropped.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,25 +10,25 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// A service that runs.
+/// A running service.
 #[derive(Debug)]
 pub struct Running {
     process: Child,
     address: String,
 }
 
-/// What it answered.
+/// A response of a service.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// Header names in small letters.
+    /// The headers, with their names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body as text.
     pub body: String,
 }
 
-/// What a manifest says that its service can be tested against.
+/// What is needed of a manifest to test its service.
 #[derive(Debug, Deserialize)]
 struct Manifest {
     name: String,
@@ -43,7 +43,7 @@ struct Example {
 }
 
 impl Running {
-    /// Starts the program with these environment variables, and waits until it listens.
+    /// Starts a program with these environment variables, and waits until it listens.
     #[must_use]
     pub fn start(program: &str, env: &[(&str, &str)]) -> Self {
         let mut process = Command::new(program)
@@ -54,46 +54,46 @@ impl Running {
             .stderr(Stdio::null())
             .spawn()
             .expect("the service starts");
-        let stdout = process.stdout.take().expect("stdout was asked for");
+        let stdout = process.stdout.take().expect("stdout is piped");
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("the service says where it listens");
+        BufReader::new(stdout).read_line(&mut line).expect("the service prints its address");
         let (_, address) = line.trim().split_once("http://").expect("an address");
         let address = address.to_owned();
         Self { process, address }
     }
 
-    /// The port that it got.
+    /// The port that it listens on.
     #[must_use]
     pub fn port(&self) -> &str {
         self.address.rsplit(':').next().unwrap_or_default()
     }
 
-    /// Asks for a path with its query.
+    /// Requests a path and query.
     #[must_use]
     pub fn get(&self, path: &str) -> Reply {
         self.get_with(path, "")
     }
 
-    /// Asks with more header lines, each ended by CRLF.
+    /// Requests a path and query with additional header lines, each ended by CRLF.
     #[must_use]
     pub fn get_with(&self, path: &str, headers: &str) -> Reply {
         let mut stream = TcpStream::connect(&self.address).expect("the service listens");
         let timeout = Some(Duration::from_secs(20));
         stream.set_read_timeout(timeout).expect("a timeout");
-        // HTTP/1.0, so that no answer comes in chunks.
+        // HTTP/1.0, so that no response is chunked.
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        Reply::parse(&answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("a response");
+        Reply::parse(&response)
     }
 
-    /// Sends the signal that container platforms send, and says whether it ended well in time.
+    /// Sends SIGTERM, as container platforms do, and returns whether the service exited successfully within 4 seconds.
     #[must_use]
     pub fn stop(mut self) -> bool {
         let id = self.process.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(told.is_ok_and(|status| status.success()), "kill");
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill");
         for _ in 0..80 {
             if let Ok(Some(status)) = self.process.try_wait() {
                 return status.success();
@@ -112,8 +112,8 @@ impl Drop for Running {
 }
 
 impl Reply {
-    fn parse(answer: &str) -> Self {
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    fn parse(response: &str) -> Self {
+        let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1));
         let headers = lines.filter_map(|line| line.split_once(": "));
@@ -124,13 +124,13 @@ impl Reply {
         }
     }
 
-    /// A header, or nothing.
+    /// The value of a header; empty if there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(String::as_str).unwrap_or_default()
     }
 
-    /// Panics unless it is a problem of that status, in full.
+    /// Panics unless this is a complete problem document with that status.
     #[track_caller]
     pub fn expect_problem(&self, status: u16) {
         assert_eq!(self.status, status, "{}", self.body);
@@ -140,7 +140,7 @@ impl Reply {
         assert!(problem["title"].is_string() && problem["detail"].is_string());
     }
 
-    /// Panics unless it is a fragment as the contract wants it.
+    /// Panics unless this is a fragment as the contract requires.
     #[track_caller]
     pub fn expect_fragment(&self) {
         assert_eq!(self.status, 200, "{}", self.body);
@@ -150,13 +150,13 @@ impl Reply {
         assert!(!self.header("surrogate-key").is_empty());
         let body = self.body.trim();
         assert!(body.starts_with('<') && body.ends_with('>'), "{body}");
-        for never in ["<style", "<script", "style=", "{{", "{%"] {
-            assert!(!body.contains(never), "{never} in {body}");
+        for forbidden in ["<style", "<script", "style=", "{{", "{%"] {
+            assert!(!body.contains(forbidden), "{forbidden} in {body}");
         }
     }
 }
 
-/// Panics unless every example in the manifest is answered with a fragment.
+/// Panics unless the service responds to every example of its manifest with a fragment.
 #[track_caller]
 pub fn check_manifest(folder: &str, service: &Running) {
     let text = std::fs::read_to_string(Path::new(folder).join("fragment.toml"));
@@ -173,7 +173,7 @@ pub fn check_manifest(folder: &str, service: &Running) {
     }
 }
 
-/// The recorded data next to the repository, where it is there; a note where it is not.
+/// The path of recorded data next to the repository; if it does not exist, prints that the test is skipped.
 #[must_use]
 pub fn recorded(folder: &str, file: &str) -> Option<PathBuf> {
     let path = Path::new(folder).join("../../../shared/data").join(file);

@@ -1,5 +1,5 @@
-//! One league's matches from football.json, in order of their dates.
-//! A match counts as played when it has a full-time score; half-time alone is not enough.
+//! Parses the matches of one league from football.json, in order of their dates.
+//! A match counts as played if it has a full-time score; a half-time score alone is not enough.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use fragment_kit::BoxError;
 use jiff::civil::{Date, Time};
 use serde::Deserialize;
 
-/// A season of one league.
+/// One season of one league.
 #[derive(Debug)]
 pub(crate) struct League {
     pub(crate) name: String,
@@ -15,7 +15,7 @@ pub(crate) struct League {
     pub(crate) matches: Vec<Match>,
 }
 
-/// Two clubs on one day.
+/// One match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Match {
     pub(crate) date: Date,
@@ -25,12 +25,12 @@ pub(crate) struct Match {
     pub(crate) outcome: Outcome,
 }
 
-/// How a match ended, or why not.
+/// How a match ended, or that it has not been played.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Goals after full time, the home side's first.
+    /// The goals at full time and at half-time, the home side's first.
     Played { score: [u32; 2], half: Option<[u32; 2]> },
-    /// With a word such as `postponed`, where the source has one.
+    /// With a status such as `postponed`, if the source has one.
     ToCome { status: Option<String> },
 }
 
@@ -75,14 +75,14 @@ impl League {
         Ok(Self { name, matches })
     }
 
-    /// The latest first.
+    /// The matches that were played, the latest first.
     pub(crate) fn results(&self) -> impl Iterator<Item = &Match> {
         self.matches.iter().rev().filter(|one| one.is_played())
     }
 
-    /// The next first; those that should have been played already come last.
+    /// The matches to come, the next first; overdue ones come last.
     pub(crate) fn fixtures(&self) -> impl Iterator<Item = &Match> {
-        // The source's own time, not the clock's: a recording stays as it was.
+        // Time is that of the data, not of the clock, so that a recording is always shown the same.
         let now = self.results().next().map(|latest| latest.date);
         let to_come = || self.matches.iter().filter(|one| !one.is_played());
         let overdue = move |one: &&Match| now.is_some_and(|now| one.date < now);
@@ -110,7 +110,7 @@ impl Entry {
         let score = self.score.unwrap_or_default();
         Ok(Match {
             date,
-            // Some sources write a zone after it, which has no place in a list of kick-offs.
+            // Some sources add a time zone, which is not shown.
             time: self.time.and_then(|time| kick_off(&time)),
             home: home.to_owned(),
             away: away.to_owned(),
@@ -122,8 +122,8 @@ impl Entry {
     }
 }
 
-/// `Millwall` is `Millwall FC` where both occur in one league: a real season has nine such clubs,
-/// and a table with 33 clubs instead of 24 is wrong. Nothing else is guessed.
+/// Replaces `Millwall` by `Millwall FC` if both occur in one league: a real season has nine such clubs, and its table
+/// would list 33 clubs instead of 24. Nothing else is guessed.
 fn unite_names(matches: &mut [Match]) {
     let sides = matches.iter().flat_map(|one| [&one.home, &one.away]);
     let names: BTreeSet<String> = sides.cloned().collect();
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named() {
-        let told = |matches: &str| explain(&*league(matches).expect_err("a mistake"));
-        let date = told(r#"{"date":"1 May","team1":"A","team2":"B"}"#);
+    fn an_error_names_its_match() {
+        let message = |matches: &str| explain(&*league(matches).expect_err("an error"));
+        let date = message(r#"{"date":"1 May","team1":"A","team2":"B"}"#);
         assert!(date.starts_with("match 1, `A` against `B`: `1 May`"), "{date}");
-        let itself = told(r#"{"date":"2026-01-01","team1":"A","team2":"A"}"#);
+        let itself = message(r#"{"date":"2026-01-01","team1":"A","team2":"A"}"#);
         assert!(itself.contains("two different clubs"), "{itself}");
         let score = r#"{"date":"2026-01-01","team1":"A","team2":"B","score":{"ft":[1]}}"#;
-        assert!(told(score).contains("line 1 column"));
+        assert!(message(score).contains("line 1 column"));
         assert!(League::parse(b"{\"name\":\"L\",\"matches\":[{").is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! All leagues of one source, each opened when it is first asked for.
-//! A name that could leave the source's folder is no league; one without a file is none either.
+//! The leagues of one source, each opened when it is first requested.
+//! A name that could lead outside the folder of the source, or that has no file, is an unknown league.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,22 +8,25 @@ use fragment_kit::{BadPlace, Place, Problem, Source};
 
 use crate::league::League;
 
+/// The built-in samples, by the names of their leagues.
 const SAMPLES: [(&str, &str); 2] =
     [("north.1", include_str!("../sample/north.1.json")), ("south.1", include_str!("../sample/south.1.json"))];
-const HOLE: &str = "{league}";
-/// More leagues than this are read anew for each request, so that names cannot fill the memory.
+/// What the name of a league replaces in the place of the source.
+const PLACEHOLDER: &str = "{league}";
+/// Maximum number of leagues that are cached, so that made-up names cannot fill the memory. Others are read for each
+/// request.
 const MAX_OPEN: usize = 256;
 
 /// The leagues of one source.
 #[derive(Debug)]
 pub(crate) struct Leagues {
-    /// With [`HOLE`] in it; `None` for the samples.
+    /// A place that contains [`PLACEHOLDER`]; `None` for the samples.
     place: Option<Place>,
     open: Mutex<HashMap<String, Source<League>>>,
 }
 
 impl Leagues {
-    /// From the environment variable `name`, else the built-in samples.
+    /// The source that the environment variable `name` gives, or the built-in samples if it is not set.
     pub(crate) fn from_env(name: &str) -> Result<Self, BadPlace> {
         let place = match std::env::var(name) {
             Ok(text) if !text.trim().is_empty() => Some(pattern(text.trim())?),
@@ -33,14 +36,17 @@ impl Leagues {
         Ok(Self { place, open })
     }
 
-    /// The league of that name, or what its asker is to be told.
+    /// The league of a name.
+    ///
+    /// # Errors
+    /// The problem to respond with: the league is unknown, or cannot be read.
     pub(crate) async fn read(&self, name: &str) -> Result<Arc<League>, Problem> {
         let unknown = || Problem::not_found(format!("no league `{name}`"));
         if !is_league(name) {
             return Err(unknown());
         }
         let place = self.place(name).ok_or_else(unknown)?;
-        // Told from one missing file: where the whole folder is missing, no name is to blame.
+        // If the whole folder is missing, the name is not at fault.
         let has_folder = match &place {
             Place::File(path) => path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir()),
             _ => true,
@@ -57,7 +63,7 @@ impl Leagues {
 
     fn place(&self, name: &str) -> Option<Place> {
         match &self.place {
-            Some(place) => Some(place.fill(HOLE, name)),
+            Some(place) => Some(place.fill(PLACEHOLDER, name)),
             None => {
                 let sample = SAMPLES.iter().find(|(league, _)| *league == name)?;
                 Some(Place::BuiltIn(sample.1))
@@ -78,19 +84,19 @@ impl Leagues {
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, HashMap<String, Source<League>>> {
-        // Whole even after a panic: every change is one insertion or removal.
+        // Valid even after a panic: every change is one insertion or removal.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn pattern(text: &str) -> Result<Place, BadPlace> {
-    if text.contains(HOLE) {
+    if text.contains(PLACEHOLDER) {
         return Place::parse(text);
     }
-    Place::parse(&format!("{}/{HOLE}.json", text.trim_end_matches('/')))
+    Place::parse(&format!("{}/{PLACEHOLDER}.json", text.trim_end_matches('/')))
 }
 
-/// Letters, digits, dots and hyphens: safe in a path and in a URL.
+/// Whether a name consists of letters, digits, dots and hyphens, and is safe in a path and in a URL.
 fn is_league(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b".-".contains(&c);
     name.len() <= 40
@@ -114,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gets_a_hole() {
+    fn a_placeholder_is_added_to_a_folder() {
         let shown = |text| pattern(text).expect("a file is always a place").to_string();
         assert_eq!(shown("data/"), "data/{league}.json");
         assert_eq!(shown("data/x-{league}.json"), "data/x-{league}.json");

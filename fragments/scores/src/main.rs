@@ -1,5 +1,5 @@
 //! Serves one league's results, fixtures or table.
-//! An unknown league is a 404, one that cannot be read a 503, one with nothing to show a 204.
+//! Responds with 404 for an unknown league, 503 for one that cannot be read, and 204 if there is nothing to show.
 
 mod league;
 mod leagues;
@@ -21,15 +21,16 @@ use serde::Deserialize;
 use crate::leagues::Leagues;
 use crate::view::{View, show};
 
+/// How long a response is fresh.
 const FRESH: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let service = Service {
         name: "scores",
         port: 9103,
-        help: "  SCORES_SOURCE  leagues as football.json: a directory or a URL, in which {league} \
-               is\n                 put where it says so, else {league}.json is added (a \
-               built-in sample)",
+        help: "  SCORES_SOURCE  leagues as football.json: a folder or a URL. {league} in it is \
+               replaced;\n                 without it, /{league}.json is added (default: built-in \
+               samples)",
     };
     run(service, routes)
 }
@@ -59,5 +60,5 @@ async fn scores(
     let limit = query.limit.map(Within::get);
     let html = show(&league, view, heading, limit).map_err(|cause| Problem::internal(&cause))?;
     let keys = vec!["scores".to_owned(), format!("league-{}", query.league)];
-    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.respond(&headers))
 }

@@ -1,5 +1,5 @@
-//! A league table computed from results: three points a win, one a draw.
-//! Clubs that are level on points, goal difference and goals stand in order of their names.
+//! Computes a league table from results: three points for a win, one for a draw.
+//! Clubs that are level on points, goal difference and goals are in the order of their names.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ impl Row<'_> {
         i64::from(self.scored) - i64::from(self.conceded)
     }
 
-    /// With its sign, as tables have it.
+    /// The goal difference with its sign, as tables show it.
     pub(crate) fn signed_difference(&self) -> String {
         match self.difference() {
             0 => "0".to_owned(),
@@ -40,7 +40,7 @@ impl Row<'_> {
     }
 
     fn count(&mut self, scored: u32, conceded: u32) {
-        // A source may claim any number of goals; the sum of absurd ones must not panic.
+        // A source may state any number of goals, and their sum must not overflow.
         self.scored = self.scored.saturating_add(scored);
         self.conceded = self.conceded.saturating_add(conceded);
         match scored.cmp(&conceded) {
@@ -51,7 +51,7 @@ impl Row<'_> {
     }
 }
 
-/// Every club that has a match, played or not, the best first.
+/// A row for every club that has a match, played or not, the best first.
 pub(crate) fn table(league: &League) -> Vec<Row<'_>> {
     let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
     for Match { home, away, outcome, .. } in &league.matches {
@@ -69,7 +69,7 @@ pub(crate) fn table(league: &League) -> Vec<Row<'_>> {
         }
     }
     let mut rows: Vec<_> = rows.into_values().collect();
-    // Stable, so that the map's order by name decides last.
+    // The sort is stable: clubs that are level stay in the order of the map, by name.
     rows.sort_by_key(|row| Reverse((row.points(), row.difference(), row.scored)));
     rows
 }

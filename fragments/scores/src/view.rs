@@ -1,4 +1,4 @@
-//! Results, fixtures and tables as a reader sees them. Nothing to show is empty text.
+//! Renders results, fixtures and tables. If there is nothing to show, the text is empty.
 
 use askama::Template;
 use jiff::civil::Date;
@@ -7,21 +7,22 @@ use serde::Deserialize;
 use crate::league::{League, Match, Outcome};
 use crate::table::{Row, table};
 
+/// Matches that are shown if no limit is given.
 const MATCHES: usize = 10;
 
 /// What is shown of a league.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum View {
-    /// What was played last.
+    /// The latest matches that were played.
     Results,
-    /// What is played next.
+    /// The next matches.
     Fixtures,
-    /// How the clubs stand.
+    /// The league table.
     Table,
 }
 
-/// The league as HTML; without a limit, ten matches or the whole table.
+/// Renders a league as HTML. Without a limit, that is ten matches or the whole table.
 pub(crate) fn show(league: &League, view: View, heading: usize, limit: Option<usize>) -> Result<String, askama::Error> {
     let matches = limit.unwrap_or(MATCHES);
     let days = match view {
@@ -104,7 +105,7 @@ impl Match {
         self.time.map(|time| time.strftime("%H:%M").to_string())
     }
 
-    /// 0 for the home side, 1 for the away side.
+    /// Whether a side won: 0 is the home side, 1 the away side.
     fn won_by(&self, side: usize) -> bool {
         match &self.outcome {
             Outcome::Played { score, .. } => score[side] > score[1 - side],
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_source_says_is_escaped() {
+    fn text_of_the_source_is_escaped() {
         let text = r#"{"name":"<b>","matches":[
             {"date":"2026-01-01","team1":"<i>","team2":"&","status":"<u>"},
             {"date":"2026-01-02","team1":"<i>","team2":"&","score":{"ft":[1,0]}}]}"#;

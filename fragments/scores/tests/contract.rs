@@ -1,4 +1,4 @@
-//! The built service, asked over HTTP as the contract says, on its sample and on recorded data.
+//! Checks the built service against the contract over HTTP, with its sample and with recorded data.
 
 use fragment_kit::testing::{Reply, Running, check_manifest, recorded};
 
@@ -37,7 +37,7 @@ fn the_samples_are_served_in_every_view() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn invalid_parameters_are_refused() {
     let service = start("");
     for query in ["", "?league=north.1&view=cup", "?league=north.1&limit=0", "?league=north.1&heading=5"] {
         service.get(&format!("/scores{query}")).expect_problem(400);
@@ -48,7 +48,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn what_is_held_is_not_sent_again() {
+fn a_client_that_has_it_gets_a_304() {
     let service = start("");
     let path = "/scores?league=north.1&view=table";
     let tag = service.get(path).header("etag").to_owned();
@@ -90,7 +90,7 @@ fn every_recorded_league_is_served() {
         }
         let table = service.get(&format!("/scores?league={league}&view=table"));
         table.expect_fragment();
-        // Position, then the club, then how many it has played.
+        // The columns are position, club, and matches played.
         for row in table.body.split("class=\"sc-club\">").skip(1) {
             let cell = row.split("<td class=\"sc-number\">").nth(1);
             let number = cell.and_then(|cell| cell.split('<').next());

@@ -1,5 +1,5 @@
-//! Daily observations from CSV, by city and in order of their dates.
-//! One wrong line refuses the whole file and is named: half a file is worse than yesterday's.
+//! Parses daily observations from CSV, by city and in order of their dates.
+//! One invalid line is an error that names it, and the whole file is refused: half a file is worse than yesterday's.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use fragment_kit::{BoxError, slug};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-/// Cities by their slugs.
+/// All cities, by their slugs.
 #[derive(Debug)]
 pub(crate) struct Cities(BTreeMap<String, City>);
 
@@ -22,19 +22,19 @@ pub(crate) struct City {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Day {
     pub(crate) date: Date,
-    /// In millimetres.
+    /// Precipitation in millimetres.
     pub(crate) rain: f64,
-    /// In degrees Celsius.
+    /// Highest temperature in degrees Celsius.
     pub(crate) high: f64,
-    /// In degrees Celsius.
+    /// Lowest temperature in degrees Celsius.
     pub(crate) low: f64,
-    /// In metres a second.
+    /// Wind speed in metres per second.
     pub(crate) wind: f64,
-    /// One word, such as `rain`.
+    /// The weather in one word, such as `rain`.
     pub(crate) sky: String,
 }
 
-/// A line as it stands in the file.
+/// A line of the file.
 #[derive(Debug, Deserialize)]
 struct Line {
     location: String,
@@ -52,11 +52,11 @@ enum BadLine {
     City { line: u64, city: String },
     #[error("line {line}, date `{date}`: not a date such as 2026-09-18")]
     Date { line: u64, date: String },
-    #[error("line {line}, {column} `{value}`: not a measurement")]
+    #[error("line {line}, {column} `{value}`: outside the possible range")]
     Number { line: u64, column: &'static str, value: f64 },
-    #[error("line {line}: {city} has {date} twice")]
-    Twice { line: u64, city: String, date: Date },
-    #[error("it has a header and no lines")]
+    #[error("line {line}: a second line for {city} on {date}")]
+    Duplicate { line: u64, city: String, date: Date },
+    #[error("there are no lines after the header")]
     Empty,
 }
 
@@ -74,7 +74,7 @@ impl Cities {
                 Err(place) => city.days.insert(place, day),
                 Ok(_) => {
                     let (city, date) = (name, day.date);
-                    return Err(BadLine::Twice { line, city, date }.into());
+                    return Err(BadLine::Duplicate { line, city, date }.into());
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Cities {
 }
 
 impl City {
-    /// The last `count` days up to `today`, or up to the latest one; the oldest first.
+    /// The last `count` days up to `today`, or up to the latest day if that is not given; the oldest first.
     pub(crate) fn until(&self, today: Option<Date>, count: usize) -> &[Day] {
         let end = match today {
             Some(today) => self.days.partition_point(|day| day.date <= today),
@@ -110,7 +110,7 @@ impl Line {
             let date = self.date;
             return Err(BadLine::Date { line, date });
         };
-        // `inf` and `nan` are numbers to a parser, and so is a temperature of ten million.
+        // The parser accepts `inf` and `nan`, and a temperature of ten million.
         for (column, value, allowed) in [
             ("precipitation", self.precipitation, 0.0..=5000.0),
             ("temp_max", self.temp_max, -150.0..=150.0),
@@ -146,14 +146,14 @@ mod tests {
     #[track_caller]
     fn check(lines: &str, expected: &str) {
         let text = format!("{HEADER}{lines}");
-        let problem = Cities::parse(text.as_bytes()).expect_err("a mistake");
-        let told = explain(&*problem);
-        assert!(told.contains(expected), "{told}");
+        let problem = Cities::parse(text.as_bytes()).expect_err("an error");
+        let message = explain(&*problem);
+        assert!(message.contains(expected), "{message}");
     }
 
     #[test]
-    fn the_sample_is_whole() {
-        let cities = Cities::parse(crate::SAMPLE.as_bytes()).expect("the sample is right");
+    fn the_sample_is_complete() {
+        let cities = Cities::parse(crate::SAMPLE.as_bytes()).expect("the sample is valid");
         assert_eq!(cities.0.len(), 5);
         assert!(cities.0.values().all(|city| city.days.len() == 10));
     }
@@ -165,7 +165,7 @@ mod tests {
             return;
         };
         let bytes = std::fs::read(path).expect("the recording");
-        let cities = Cities::parse(&bytes).expect("the recording is right");
+        let cities = Cities::parse(&bytes).expect("the recording is valid");
         assert_eq!(cities.0.keys().collect::<Vec<_>>(), ["new-york", "seattle"]);
         let days = cities.0.values().map(|city| city.days.len());
         assert_eq!(days.sum::<usize>(), 2922);
@@ -174,18 +174,18 @@ mod tests {
             for days in city.days.chunks(7) {
                 let (city, heading) = (&city.name, 2);
                 let page = Weather { city, heading, days };
-                let html = page.render().expect("the template has no failing parts");
+                let html = page.render().expect("the template cannot fail");
                 shown += html.matches("<th scope=\"row\">").count();
             }
         }
         assert_eq!(shown, 2922);
-        let seattle = cities.get("seattle").expect("it is there");
+        let seattle = cities.get("seattle").expect("a recorded city");
         assert_eq!(seattle.days[0].rain, 0.0);
         assert_eq!(seattle.days[1].high, 10.6);
     }
 
     #[test]
-    fn days_end_today() {
+    fn days_end_with_today() {
         let text = format!("{HEADER}A B,2026-01-02,0,2,1,3,sun\nA B,2026-01-01,0,2,1,3,rain\n");
         let cities = Cities::parse(text.as_bytes()).expect("two days");
         let city = cities.get("a-b").expect("one city");
@@ -201,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_line() {
+    fn an_error_names_its_line() {
         let good = "A,2026-01-01,0,2,1,3,sun\n";
         check("A,2026-13-01,0,2,1,3,sun", "line 2, date `2026-13-01`");
         check(&format!("{good}A,2026-01-02,0,two,1,3,sun"), "line: 3");
         check("A,2026-01-01,0,nan,1,3,sun", "line 2, temp_max `NaN`");
         check("A,2026-01-01,-1,2,1,3,sun", "line 2, precipitation `-1`");
         check("!,2026-01-01,0,2,1,3,sun", "line 2, city `!`");
-        check(&format!("{good}{good}"), "line 3: A has 2026-01-01 twice");
+        check(&format!("{good}{good}"), "line 3: a second line for A on 2026-01-01");
         check("A,2026-01-01,0,2\n", "line: 2");
         check("", "no lines");
     }
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_missing_column_is_named() {
         let text = "location,date,precipitation,temp_max,temp_min,breeze,weather\nA,2026-01-01,0,2,1,3,sun\n";
-        let problem = Cities::parse(text.as_bytes()).expect_err("a mistake");
+        let problem = Cities::parse(text.as_bytes()).expect_err("an error");
         assert!(explain(&*problem).contains("missing field `wind`"));
     }
 }

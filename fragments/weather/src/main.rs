@@ -1,5 +1,5 @@
 //! Serves the weather of one city, as it was observed day by day.
-//! An unknown city is a 404, no data at all a 503, no day up to the one asked for a 204.
+//! Responds with 404 for an unknown city, 503 if there is no data, and 204 if there is no day up to today.
 
 mod days;
 mod view;
@@ -20,15 +20,17 @@ use serde::Deserialize;
 use crate::days::Cities;
 use crate::view::Weather;
 
+/// The built-in sample.
 const SAMPLE: &str = include_str!("../sample/daily.csv");
+/// How long a response is fresh.
 const FRESH: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
     let service = Service {
         name: "weather",
         port: 9102,
-        help: "  WEATHER_SOURCE  daily observations as CSV: a file or a URL (a built-in sample)\n  \
-               WEATHER_DATE    the day that counts as today, as 2026-09-18 (the latest one)",
+        help: "  WEATHER_SOURCE  daily observations as CSV: a file or a URL (default: a built-in sample)\n  \
+               WEATHER_DATE    the day that counts as today, such as 2026-09-18 (default: the latest)",
     };
     run(service, routes)
 }
@@ -36,7 +38,7 @@ fn main() -> ExitCode {
 #[derive(Clone, Debug)]
 struct App {
     source: Source<Cities>,
-    /// The day to stand still at; `None` for the latest one that there is.
+    /// The day that counts as today; `None` for the latest one in the data.
     today: Option<Date>,
 }
 
@@ -65,7 +67,8 @@ async fn weather(
 ) -> Result<Response, Problem> {
     let cities = app.source.read().await;
     let cities = cities.map_err(|error| Problem::from(&*error))?;
-    let city = cities.get(&query.city).ok_or_else(|| Problem::not_found(format!("no weather of `{}`", query.city)))?;
+    let city =
+        cities.get(&query.city).ok_or_else(|| Problem::not_found(format!("no weather data for `{}`", query.city)))?;
     let days = query.days.unwrap_or(Within::of(1)).get();
     let html = match city.until(app.today, days) {
         [] => String::new(),
@@ -74,5 +77,5 @@ async fn weather(
             .map_err(|cause| Problem::internal(&cause))?,
     };
     let keys = vec!["weather".to_owned(), format!("city-{}", query.city)];
-    Ok(Fragment { html, fresh: FRESH, keys }.answer(&headers))
+    Ok(Fragment { html, fresh: FRESH, keys }.respond(&headers))
 }

@@ -1,11 +1,11 @@
-//! The weather as a reader sees it: numbers rounded, words for the sky, an icon with a text.
-//! A sky that has no icon is shown by its word alone.
+//! Renders the weather: rounded numbers, and a word and an icon for the sky.
+//! A sky without an icon is shown as its word only.
 
 use askama::Template;
 
 use crate::days::Day;
 
-/// Everything that the template shows. `days` is not empty, and its last one is today.
+/// The values of the template. `days` is not empty, and its last day is today.
 #[derive(Debug, Template)]
 #[template(path = "weather.html")]
 pub(crate) struct Weather<'a> {
@@ -39,7 +39,7 @@ impl Day {
         format!("{:.1} mm", self.rain)
     }
 
-    /// In km/h, which readers know, rather than the m/s of the source.
+    /// In km/h, which readers are used to; the source has m/s.
     fn wind(&self) -> String {
         format!("{:.0} km/h", self.wind * 3.6)
     }
@@ -56,7 +56,7 @@ impl Day {
         }
     }
 
-    /// The strokes of an icon of 24 by 24.
+    /// The SVG path of an icon of 24 by 24.
     fn icon(&self) -> Option<&'static str> {
         const SUN: &str = "M12 7a5 5 0 1 1 0 10 5 5 0 0 1 0-10zM12 1v2M12 21v2M1 12h2M21 12h2M4.2 \
                            4.2l1.4 1.4M18.4 18.4l1.4 1.4M4.2 19.8l1.4-1.4M18.4 5.6l1.4-1.4";
@@ -80,7 +80,7 @@ impl Day {
     }
 }
 
-/// A whole number with a real minus sign, and never `-0`.
+/// Rounds to a whole number, with a real minus sign, and never `-0`.
 fn degrees(celsius: f64) -> String {
     let rounded = celsius.round() + 0.0;
     let sign = if rounded < 0.0 { "\u{2212}" } else { "" };
@@ -109,7 +109,7 @@ mod tests {
             sky: "<hail>".to_owned(),
         };
         let page = Weather { city: "A & B", heading: 3, days: &[day] };
-        let html = page.render().expect("the template has no failing parts");
+        let html = page.render().expect("the template cannot fail");
         assert!(html.contains("&#60;hail&#62;") && html.contains("A &#38; B"));
         assert!(html.contains("18 km/h") && !html.contains("<svg"));
     }

@@ -1,4 +1,4 @@
-//! The built service, asked over HTTP as the contract says, on its sample and on recorded data.
+//! Checks the built service against the contract over HTTP, with its sample and with recorded data.
 
 use fragment_kit::testing::{Running, check_manifest, recorded};
 
@@ -24,7 +24,7 @@ fn the_sample_is_served() {
 }
 
 #[test]
-fn today_can_be_told() {
+fn today_can_be_set() {
     let env = [("WEATHER_SOURCE", ""), ("WEATHER_DATE", "2026-09-10")];
     let service = Running::start(PROGRAM, &env);
     let day = service.get("/weather?city=wexcombe&days=7");
@@ -36,7 +36,7 @@ fn today_can_be_told() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn invalid_parameters_are_refused() {
     let service = start("");
     for query in ["", "?days=1", "?city=wexcombe&days=8", "?city=wexcombe&heading=h2", "?city=a&city=b"] {
         service.get(&format!("/weather{query}")).expect_problem(400);
@@ -47,7 +47,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn what_is_held_is_not_sent_again() {
+fn a_client_that_has_it_gets_a_304() {
     let service = start("");
     let path = "/weather?city=saltmarsh";
     let tag = service.get(path).header("etag").to_owned();
@@ -64,7 +64,7 @@ fn bad_data_is_a_503() {
     let reply = service.get("/weather?city=a");
     reply.expect_problem(503);
     assert!(reply.body.contains("missing field"), "{}", reply.body);
-    // Put right, it is served without a restart.
+    // Once corrected, it is served without a restart.
     let right = "location,date,precipitation,temp_max,temp_min,wind,weather\nA,2026-01-01,0,2,1,3,sun\n";
     std::fs::write(&broken, right).expect("a file");
     service.get("/weather?city=a").expect_fragment();
@@ -81,8 +81,8 @@ fn every_recorded_day_is_served() {
     let source = path.to_str().expect("a UTF-8 path");
     let latest = start(source).get("/weather?city=new-york");
     assert!(latest.body.contains("Thursday 31 December 2015"));
-    // One service a month would be slow, so a unit test shows all 2,922 days, and this asks
-    // for the same days through the service at the ends of the recorded years.
+    // Starting one service per month would be slow. A unit test renders all 2,922 days; this test requests the last days
+    // of each recorded year.
     let mut days = 0;
     for date in ["2012-01-07", "2013-02-28", "2014-12-31", "2015-12-31"] {
         let env = [("WEATHER_SOURCE", source), ("WEATHER_DATE", date)];

@@ -1,4 +1,5 @@
-//! What a nanoservice answers: a fragment that may be cached, or a problem that may not.
+//! The responses of a nanoservice: a fragment, which may be cached, or a problem, which may not.
+//! A surrogate key that is not a valid header value is left out.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -11,14 +12,14 @@ use axum::response::{IntoResponse, Response};
 
 use crate::SourceError;
 
-/// A fragment's HTML and how long it is good for.
+/// A fragment's HTML, and how it may be cached.
 #[derive(Debug)]
 pub struct Fragment {
-    /// One element; empty for nothing to show.
+    /// One element; empty if there is nothing to show.
     pub html: String,
-    /// How long it is fresh.
+    /// How long it is fresh. It is sent in whole seconds.
     pub fresh: Duration,
-    /// What an editor may purge it by.
+    /// The surrogate keys by which it may be purged.
     pub keys: Vec<String>,
 }
 
@@ -30,16 +31,16 @@ pub struct Problem {
     detail: String,
 }
 
-/// An error and its causes in one line.
+/// Describes an error and its causes in one line.
 #[must_use]
 pub fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let told = error.to_string();
-        // Some crates repeat their cause in their own text.
-        if !text.ends_with(&told) {
-            let _ = write!(text, ": {told}");
+        let message = error.to_string();
+        // Some crates repeat the cause in their own message.
+        if !text.ends_with(&message) {
+            let _ = write!(text, ": {message}");
         }
         cause = error.source();
     }
@@ -47,21 +48,21 @@ pub fn explain(error: &dyn Error) -> String {
 }
 
 impl Fragment {
-    /// 200 with the fragment, 204 where it is empty, or 304 to one who holds it already.
+    /// Responds to a request: 200 with the HTML, 204 if it is empty, or 304 if the client already has it.
     #[must_use]
-    pub fn answer(self, request: &HeaderMap) -> Response {
+    pub fn respond(self, request: &HeaderMap) -> Response {
         let tag = self.tag();
-        let held = request
+        let is_current = request
             .get_all(header::IF_NONE_MATCH)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|list| list.split(','))
             .map(|tag| tag.trim().trim_start_matches("W/"))
-            .any(|held| held == tag || held == "*");
-        // No `stale-*`: how long an old copy may be shown is left to manifest and layout.
+            .any(|known| known == tag || known == "*");
+        // No `stale-*` directive: manifest and layout decide how long a stale copy may be shown.
         let cache = format!("public, max-age={}", self.fresh.as_secs());
         let keys = self.keys.join(" ");
-        let status = match (self.html.is_empty(), held) {
+        let status = match (self.html.is_empty(), is_current) {
             (true, _) => StatusCode::NO_CONTENT,
             (false, true) => StatusCode::NOT_MODIFIED,
             (false, false) => StatusCode::OK,
@@ -81,7 +82,7 @@ impl Fragment {
     }
 
     fn tag(&self) -> String {
-        // Strong: the same tag is the same bytes. It need not be the same for another build.
+        // A strong tag: equal tags mean equal bytes. Another build may have other tags.
         let mut hasher = DefaultHasher::new();
         self.html.hash(&mut hasher);
         format!("\"{:016x}\"", hasher.finish())
@@ -89,17 +90,17 @@ impl Fragment {
 }
 
 impl Problem {
-    /// 400: a parameter is not what the manifest says.
+    /// A 400: a parameter is not as the manifest declares it.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad parameter", detail.into())
     }
 
-    /// 404: there is no such thing as the reader asks for.
+    /// A 404: what the parameters name does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found", detail.into())
     }
 
-    /// 500: a mistake in the service itself.
+    /// A 500: an error in the service itself. It is also logged.
     #[must_use]
     pub fn internal(cause: &dyn Error) -> Self {
         let detail = explain(cause);
@@ -114,9 +115,9 @@ impl Problem {
 
 impl From<&SourceError> for Problem {
     fn from(error: &SourceError) -> Self {
-        // Logged where it happened, once a read, rather than here, once a reader.
+        // Not logged here, where it would be logged once per request: the source logs it once per read.
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self::new(status, "The source gave no data", explain(error))
+        Self::new(status, "The source has no data", explain(error))
     }
 }
 
@@ -136,7 +137,7 @@ impl IntoResponse for Problem {
 }
 
 fn put(response: &mut Response, name: HeaderName, value: &str) {
-    // A value that is no header value is left out; only a surrogate key could hold one.
+    // Only a surrogate key can be an invalid header value; it is then left out.
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         response.headers_mut().insert(name, value);
     }
@@ -150,7 +151,7 @@ mod tests {
         Fragment { html: html.to_owned(), fresh: Duration::from_secs(60), keys: vec!["a".to_owned(), "b".to_owned()] }
     }
 
-    fn asked_with(tag: &str) -> HeaderMap {
+    fn if_none_match(tag: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let tag = HeaderValue::from_str(tag).expect("a test tag is a header value");
         headers.insert(header::IF_NONE_MATCH, tag);
@@ -158,23 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn one_who_holds_it_gets_a_304() {
-        let first = fragment("<p>x</p>").answer(&HeaderMap::new());
+    fn a_client_that_has_it_gets_a_304() {
+        let first = fragment("<p>x</p>").respond(&HeaderMap::new());
         assert_eq!(first.status(), 200);
         assert_eq!(first.headers()["surrogate-key"], "a b");
-        let tag = first.headers()["etag"].to_str().expect("our own tag");
-        for held in [tag, &format!("\"y\", W/{tag}"), "*"] {
-            let again = fragment("<p>x</p>").answer(&asked_with(held));
-            assert_eq!(again.status(), 304, "{held}");
+        let tag = first.headers()["etag"].to_str().expect("the tag is ASCII");
+        for known in [tag, &format!("\"y\", W/{tag}"), "*"] {
+            let again = fragment("<p>x</p>").respond(&if_none_match(known));
+            assert_eq!(again.status(), 304, "{known}");
             assert_eq!(again.headers()["etag"], tag);
         }
-        let changed = fragment("<p>y</p>").answer(&asked_with(tag));
+        let changed = fragment("<p>y</p>").respond(&if_none_match(tag));
         assert_eq!(changed.status(), 200);
     }
 
     #[test]
     fn nothing_to_show_is_a_204() {
-        let response = fragment("").answer(&asked_with("*"));
+        let response = fragment("").respond(&if_none_match("*"));
         assert_eq!(response.status(), 204);
         assert!(response.headers().get("content-type").is_none());
     }
