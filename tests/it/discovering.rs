@@ -47,7 +47,7 @@ async fn document(State(publisher): State<Publisher>, headers: HeaderMap) -> Res
     publisher.requests.fetch_add(1, Ordering::SeqCst);
     let (status, text) = publisher.document.lock().unwrap().clone();
     let tag = format!("\"{:x}\"", text.len());
-    if headers.get("if-none-match").is_some_and(|held| *held == tag) {
+    if headers.get("if-none-match").is_some_and(|given| *given == tag) {
         publisher.not_modified.fetch_add(1, Ordering::SeqCst);
         return (StatusCode::NOT_MODIFIED, [("etag", tag)]).into_response();
     }
@@ -61,18 +61,21 @@ fn manifest(url: &str, name: &str, version: &str) -> Value {
 
 fn site(url: &str) -> TestSite {
     TestSite::new()
-        .front("<fragment name=\"told\">nobody</fragment>")
+        .front("<fragment name=\"published\">nobody</fragment>")
         .file("pasteup.toml", &format!("[discovery]\nmanifests = [\"{url}\"]\nrefresh = \"1s\"\n"))
 }
 
 #[tokio::test]
 async fn published_manifests_are_found_followed_and_still_used_when_their_source_fails() {
     let (publisher, url) = Publisher::start().await;
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
     let site = site(&url);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "1.0.0");
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0"), manifest(&url, "told", "10.2.0")]}));
+    publisher.publish(
+        200,
+        json!({"fragments": [manifest(&url, "published", "1.0.0"), manifest(&url, "published", "10.2.0")]}),
+    );
     server.becomes("/", "10.2.0").await;
     // Wait for two conditional requests.
     while publisher.not_modified.load(Ordering::SeqCst) < 2 {
@@ -82,21 +85,21 @@ async fn published_manifests_are_found_followed_and_still_used_when_their_source
     for (status, text, message) in [
         (503, String::new(), "it returned 503 Service Unavailable; its last manifests stay in use"),
         (200, "<p>rubbish".to_owned(), "error[manifest]"),
-        (200, json!({"fragments": [{"name": "told", "version": "next"}]}).to_string(), "is no version"),
+        (200, json!({"fragments": [{"name": "published", "version": "next"}]}).to_string(), "is no version"),
     ] {
         publisher.publish(status, text);
         server.process.line(message).await;
         server.process.line("reloaded").await;
         assert_eq!(server.text("/").await, "10.2.0", "{message}");
     }
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "11.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "11.0.0")]}));
     server.becomes("/", "11.0.0").await;
 }
 
 #[tokio::test]
 async fn the_merged_catalogue_is_served_and_holds_no_secret() {
     let (publisher, url) = Publisher::start().await;
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
     let site = site(&url).file(
         "fragments/own/fragment.toml",
         "name = \"own\"\nversion = \"2.0.0\"\nendpoint = \"http://127.0.0.1:1/own\"\ncontext = [\"locale\"]\n\
@@ -108,9 +111,9 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
     let merged: Value = serde_json::from_str(&text).unwrap();
     let own = json!({"name": "own", "version": "2.0.0", "endpoint": "http://127.0.0.1:1/own", "context": ["locale"],
         "params": {"city": {"pattern": "[a-z]+", "required": true}}});
-    assert_eq!(merged, json!({"fragments": [own, manifest(&url, "told", "1.0.0")]}));
+    assert_eq!(merged, json!({"fragments": [own, manifest(&url, "published", "1.0.0")]}));
     // Another compositor can use it as a source.
-    let other = TestSite::new().front("<fragment name=told />").file(
+    let other = TestSite::new().front("<fragment name=published />").file(
         "pasteup.toml",
         &format!("[discovery]\nmanifests = [\"{}\"]\n[upstreams]\nallow = [\"http://127.0.0.1:*\"]\n", server.pages),
     );
@@ -120,28 +123,28 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
 #[tokio::test]
 async fn one_version_from_two_owners_is_an_error_that_names_both() {
     let (publisher, url) = Publisher::start().await;
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
     let own = |owner: &str, version: &str| {
         format!(
-            "name = \"told\"\nversion = \"1.0.0\"\nowner = \"{owner}\"\nendpoint = \"{url}/v/{version}\"\n[cache]\nttl = \"0s\"\n"
+            "name = \"published\"\nversion = \"1.0.0\"\nowner = \"{owner}\"\nendpoint = \"{url}/v/{version}\"\n[cache]\nttl = \"0s\"\n"
         )
     };
-    let site = site(&url).file("fragments/told/fragment.toml", &own("team-b", "1.0.0"));
+    let site = site(&url).file("fragments/published/fragment.toml", &own("team-b", "1.0.0"));
     let output = site.run(&["check"]).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout.contains("(team-a)") && stdout.contains("(team-b)") && stdout.contains(&url), "{stdout}");
     // The same owner may declare the same manifest in two places.
-    site.write("fragments/told/fragment.toml", &own("team-a", "1.0.0"));
+    site.write("fragments/published/fragment.toml", &own("team-a", "1.0.0"));
     assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
-    site.write("fragments/told/fragment.toml", &own("team-a", "0.9.0"));
+    site.write("fragments/published/fragment.toml", &own("team-a", "0.9.0"));
     assert_eq!(site.run(&["check"]).await.status.code(), Some(1));
 }
 
 #[tokio::test]
 async fn check_fetches_manifests_except_offline() {
     let (publisher, url) = Publisher::start().await;
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
     let site = site(&url);
     assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
     let before = publisher.requests.load(Ordering::SeqCst);
@@ -182,7 +185,7 @@ async fn check_warns_of_a_deprecated_nanoservice() {
 #[tokio::test]
 async fn conform_checks_a_url_against_its_published_manifest() {
     let (publisher, url) = Publisher::start().await;
-    let mut published = manifest(&url, "told", "1.0.0");
+    let mut published = manifest(&url, "published", "1.0.0");
     published["params"] = json!({"city": {"required": true}});
     publisher.publish(200, json!({"fragments": [published]}));
     let site = TestSite::new();
@@ -204,11 +207,11 @@ async fn a_source_cannot_use_secrets_other_addresses_or_another_teams_name() {
     with_secret["auth"] = json!({"kind": "bearer", "token": "env:HOME"});
     let elsewhere = manifest("http://169.254.169.254", "elsewhere", "1.0.0");
     let taken = manifest(&url, "own", "9.9.9");
-    publisher.publish(200, json!({"fragments": [with_secret, elsewhere, taken, manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [with_secret, elsewhere, taken, manifest(&url, "published", "1.0.0")]}));
     let own = format!("name = \"own\"\nversion = \"1.0.0\"\nowner = \"team-b\"\nendpoint = \"{url}/v/own\"\n");
     let site = site(&url)
         .file("fragments/own/fragment.toml", &own)
-        .file("layouts/p.html", "+++\nroute = \"/p\"\n+++\n<fragment name=own /><fragment name=told />");
+        .file("layouts/p.html", "+++\nroute = \"/p\"\n+++\n<fragment name=own /><fragment name=published />");
     let output = site.run(&["check", "--format", "json"]).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     for message in [
@@ -226,7 +229,7 @@ async fn a_source_cannot_use_secrets_other_addresses_or_another_teams_name() {
 #[tokio::test]
 async fn a_broken_or_hostile_document_is_reported_and_changes_nothing() {
     let (publisher, url) = Publisher::start().await;
-    publisher.publish(200, json!({"fragments": [manifest(&url, "told", "1.0.0")]}));
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
     let site = site(&url);
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "1.0.0");
@@ -235,14 +238,14 @@ async fn a_broken_or_hostile_document_is_reported_and_changes_nothing() {
     server.process.line("error[manifest]").await;
     server.process.line("reloaded").await;
     let other = |number: usize| {
-        let mut manifest = manifest(&url, "told", "2.0.0");
+        let mut manifest = manifest(&url, "published", "2.0.0");
         manifest["runbook"] = json!(number.to_string());
         manifest
     };
     let many: Vec<Value> = (0..1_000).map(other).collect();
     publisher.publish(200, json!({"fragments": many}));
     server.process.line("996 more").await;
-    let mut large = manifest(&url, "told", "3.0.0");
+    let mut large = manifest(&url, "published", "3.0.0");
     large["params"] = json!({"x": {"pattern": "([a-z]{100}){1000}"}});
     publisher.publish(200, json!({"fragments": [large]}));
     server.process.line("pattern").await;
