@@ -1,12 +1,12 @@
-//! Pasteup composes a web page out of the HTML fragments of many small services.
+//! Pasteup composes a web page from the HTML fragments of many small services.
 //!
-//! Three storeys, each of which sees only what is below it (ARCHITECTURE.md tells why):
+//! There are three storeys, and each depends only on those below it (ARCHITECTURE.md explains why):
 //!
-//! - [`page`] is pure: text and values in, values out. No clock, no I/O, no randomness.
-//! - [`engine`] is async but knows no protocol: fan-out, collapsing, deadlines, over ports.
+//! - [`page`] is pure: text and values in, values out. It has no clock, no I/O and no randomness.
+//! - [`engine`] is async but knows no protocol: fan-out, collapsing and deadlines, over ports.
 //! - `edge` holds the adapters: HTTP, memory, files. Only `cli` wires them together.
 //!
-//! Without default features only the first two are built, which is what an embedder uses.
+//! Without default features only the first two are built; that is what an embedder uses.
 
 pub mod page;
 

@@ -1,8 +1,8 @@
-//! The binary `pasteup`: all that it does is in `pasteup::cli`.
+//! The binary `pasteup`. Everything it does is in `pasteup::cli`.
 
 use std::process::ExitCode;
 
-// The system's leaves gaps between answers that are half as large as they are (docs/speed.md).
+// The system's allocator leaves gaps of up to half their size between long-lived responses (docs/speed.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

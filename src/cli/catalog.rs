@@ -1,4 +1,5 @@
-//! `pasteup catalog`: nanoservices, versions, owners, and the pages that use each.
+//! `pasteup catalog`: lists nanoservices with their versions, owners, and the pages that use them.
+//! A manifest with an error is not listed; standard error reports how many problems there are.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,8 +11,17 @@ use crate::config::Flags;
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
 use crate::page::site::Site;
+use crate::page::source::diagnostic::Diagnostic;
 
-use super::{ListFormat, loading, report};
+use super::{report, site_loading};
+
+/// The options of `pasteup catalog`.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = report::ListFormat::Human)]
+    format: report::ListFormat,
+}
 
 #[derive(Serialize)]
 struct Entry {
@@ -24,22 +34,21 @@ struct Entry {
     manifest: String,
 }
 
-pub(super) fn run(site: &Path, format: ListFormat) -> Result<ExitCode, String> {
-    let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None, loading::ask_once);
-    let entries: Vec<Entry> = loaded.site.catalogue.manifests().iter().map(|m| entry(m, &loaded.site)).collect();
-    match format {
-        ListFormat::Json => {
-            anstream::println!("{}", serde_json::to_string_pretty(&entries).expect("texts and lists are JSON"));
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    let folder = site_loading::open(site)?;
+    let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
+    let entries: Vec<Entry> =
+        loaded.site.catalogue.manifests().iter().map(|manifest| entry(manifest, &loaded.site)).collect();
+    match options.format {
+        report::ListFormat::Json => {
+            let json = serde_json::to_string_pretty(&entries).expect("texts and lists can be written as JSON");
+            anstream::println!("{json}");
         }
-        ListFormat::Human => table(&entries),
+        report::ListFormat::Human => print_table(&entries),
     }
     let problems = loaded.problems();
-    if problems.iter().any(crate::page::source::diagnostic::Diagnostic::is_error) {
-        anstream::eprintln!(
-            "{}: `pasteup check` tells them, and what has a mistake is not listed",
-            report::count(&problems)
-        );
+    if let Some(count) = report::count(&problems).filter(|_| problems.iter().any(Diagnostic::is_error)) {
+        anstream::eprintln!("{count}: manifests with errors are not listed; run `pasteup check` for details");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,12 +71,12 @@ fn entry(manifest: &Arc<Manifest>, site: &Site) -> Entry {
     }
 }
 
-fn table(entries: &[Entry]) {
+fn print_table(entries: &[Entry]) {
     if entries.is_empty() {
-        anstream::eprintln!("no nanoservices: each has a folder fragments/NAME with a fragment.toml");
+        anstream::eprintln!("no nanoservices found: each has a folder fragments/NAME with a fragment.toml");
         return;
     }
-    let head = ["NANOSERVICE", "VERSION", "OWNER", "LIFECYCLE", "PAGES"].map(str::to_owned);
+    let header = ["NANOSERVICE", "VERSION", "OWNER", "LIFECYCLE", "PAGES"].map(str::to_owned);
     let rows: Vec<[String; 5]> = entries
         .iter()
         .map(|entry| {
@@ -76,9 +85,10 @@ fn table(entries: &[Entry]) {
             [entry.name.clone(), entry.version.clone(), owner, entry.lifecycle.to_owned(), pages]
         })
         .collect();
-    let width = |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    // The last column is not padded.
     let widths: Vec<usize> = (0..4).map(width).collect();
-    for row in [&head].into_iter().chain(&rows) {
+    for row in [&header].into_iter().chain(&rows) {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         anstream::println!("{}  {}", cells.join("  "), row[4]);
     }

@@ -1,41 +1,67 @@
-//! `pasteup check`: every mistake in layouts, manifests and settings.
+//! `pasteup check`: reports every error and warning in layouts, manifests and settings.
+//! A nanoservice that does not respond is not an error; `--offline` makes no requests at all.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::ValueEnum;
+
 use crate::config::Flags;
 use crate::page::source::diagnostic;
 
-use super::{CheckFormat, FOUND, endings, loading, report};
+use super::exit::PROBLEMS_FOUND;
+use super::{deprecations, report, site_loading};
 
-pub(super) fn run(site: &Path, format: CheckFormat, offline: bool, strict: bool) -> Result<ExitCode, String> {
-    let discover = if offline { loading::offline } else { loading::ask_once };
-    let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None, discover);
+/// The options of `pasteup check`.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Requests no manifests from running services
+    #[arg(long)]
+    offline: bool,
+    /// Treats warnings as errors
+    #[arg(long)]
+    strict: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people: each problem with its source line
+    Human,
+    /// One JSON object per line
+    Json,
+    /// Annotations for GitHub Actions
+    Github,
+}
+
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    let discover = if options.offline { site_loading::offline } else { site_loading::discover_once };
+    let folder = site_loading::open(site)?;
+    let loaded = site_loading::load(&folder, Flags::default(), None, discover);
     let mut problems = loaded.problems();
-    if !offline {
-        problems.extend(endings::warnings(&loaded, folder.root()));
+    if !options.offline {
+        problems.extend(deprecations::warnings(&loaded, folder.root()));
         diagnostic::tidy(&mut problems);
     }
     let mut output = anstream::stdout().lock();
-    let written = problems.iter().try_for_each(|problem| match format {
-        CheckFormat::Human => writeln!(output, "{}\n", report::human(problem)),
-        CheckFormat::Json => writeln!(output, "{}", report::json(problem)),
-        CheckFormat::Github => writeln!(output, "{}", report::github(problem)),
+    let written = problems.iter().try_for_each(|problem| match options.format {
+        Format::Human => writeln!(output, "{}\n", report::human(problem)),
+        Format::Json => writeln!(output, "{}", report::json(problem)),
+        Format::Github => writeln!(output, "{}", report::github(problem)),
     });
     report::written(written.and_then(|()| output.flush()))?;
-    if matches!(format, CheckFormat::Human) {
-        let (pages, services) = (loaded.site.templates.len(), loaded.site.catalogue.names().len());
-        let live = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        anstream::eprintln!(
-            "{} in {}: {} and {} can go live",
-            report::count(&problems),
-            folder.root().display(),
-            live(pages, "page"),
-            live(services, "nanoservice"),
-        );
+    if options.format == Format::Human {
+        let pages = report::counted(loaded.site.templates.len(), "page");
+        let services = report::counted(loaded.site.catalogue.names().len(), "nanoservice");
+        let root = folder.root().display();
+        match report::count(&problems) {
+            None => anstream::eprintln!("{root} is valid: {pages}, {services}"),
+            Some(count) => anstream::eprintln!("{count} in {root}; {pages} and {services} are valid"),
+        }
     }
-    let bad = problems.iter().any(|problem| strict || problem.is_error());
-    Ok(if bad { FOUND.into() } else { ExitCode::SUCCESS })
+    let failed = problems.iter().any(|problem| options.strict || problem.is_error());
+    Ok(if failed { PROBLEMS_FOUND.into() } else { ExitCode::SUCCESS })
 }

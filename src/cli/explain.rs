@@ -1,4 +1,5 @@
-//! `pasteup explain`: what became of each part of a page, as a tree with its times against the page's budget.
+//! `pasteup explain`: reports what happened to each part of a page, as a tree with a timeline against the page's budget.
+//! A path that no layout matches exits with 1.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,28 +10,39 @@ use crate::page::output::record::{PartRecord, Record};
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms as show;
 
-use super::asking::Wanted;
-use super::{ListFormat, render};
+use super::report::{ListFormat, counted};
+use super::{page_request, render};
 
-/// Characters of the axis of time.
-const AXIS: usize = 32;
-/// Of a page that took less than this share of its budget, the axis shows what it took.
-const SHARE: f64 = 0.1;
+/// Characters of the timeline.
+const TIMELINE_WIDTH: usize = 32;
+/// If a page took less than this share of its budget, its timeline ends when the page did, and not with the budget.
+const SHORT_SHARE: f64 = 0.1;
 
-pub(super) fn run(site: &Path, wanted: &Wanted, format: ListFormat) -> Result<ExitCode, String> {
-    let Some(page) = render::compose(site, wanted)? else { return Ok(render::no_route(wanted)) };
+/// The options of `pasteup explain`.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    request: page_request::Options,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    format: ListFormat,
+}
+
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    let Some(page) = render::compose(site, &options.request)? else { return Ok(render::no_route(&options.request)) };
     let record = page.record();
-    match format {
+    match options.format {
         ListFormat::Json => {
-            anstream::println!("{}", serde_json::to_string_pretty(&record).expect("texts and numbers are JSON"));
+            let json = serde_json::to_string_pretty(&record).expect("texts and numbers can be written as JSON");
+            anstream::println!("{json}");
         }
-        ListFormat::Human => anstream::print!("{}", human(&record)),
+        ListFormat::Human => anstream::print!("{}", tree(&record)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn human(record: &Record) -> String {
-    let scale = if record.took_ms < record.budget_ms * SHARE { record.took_ms } else { record.budget_ms };
+fn tree(record: &Record) -> String {
+    let scale = if record.took_ms < record.budget_ms * SHORT_SHARE { record.took_ms } else { record.budget_ms };
     let bold = Style::new().bold();
     let owner = record.owner.as_ref().map(|owner| format!(" · {owner}")).unwrap_or_default();
     let mut text = format!(
@@ -47,19 +59,20 @@ fn human(record: &Record) -> String {
         },
     );
     let mut rows = Vec::new();
-    row_each(&record.parts, 0, &mut rows);
+    add_rows(&record.parts, 0, &mut rows);
     let width = |column: fn(&Row) -> usize| rows.iter().map(column).max().unwrap_or(0);
-    let (names, words) = (width(|row| row.name.chars().count()), width(|row| row.words.chars().count()));
+    let name_width = width(|row| row.name.chars().count());
+    let result_width = width(|row| row.result.chars().count());
     let end = show(scale);
-    let line = "─".repeat(AXIS.saturating_sub(end.chars().count() + 3));
-    text.push_str(&format!("{:names$}  {:words$}  0 {line} {end}\n", "", ""));
-    for Row { name, words: what, part, depth } in &rows {
+    let line = "─".repeat(TIMELINE_WIDTH.saturating_sub(end.chars().count() + 3));
+    text.push_str(&format!("{:name_width$}  {:result_width$}  0 {line} {end}\n", "", ""));
+    for Row { name, result, part, depth } in &rows {
         let style = style(part);
-        let padding = " ".repeat(words - what.chars().count());
-        let name_padding = " ".repeat(names - name.chars().count());
+        let name_padding = " ".repeat(name_width - name.chars().count());
+        let result_padding = " ".repeat(result_width - result.chars().count());
         let bar = bar(part, scale);
-        let padding = if bar.is_empty() { String::new() } else { format!("{padding}  {bar}") };
-        text.push_str(&format!("{name}{name_padding}  {style}{what}{style:#}{padding}\n"));
+        let bar = if bar.is_empty() { String::new() } else { format!("{result_padding}  {bar}") };
+        text.push_str(&format!("{name}{name_padding}  {style}{result}{style:#}{bar}\n"));
         let indent = "  ".repeat(*depth + 1);
         let dim = Style::new().dimmed();
         for note in notes(part) {
@@ -72,28 +85,28 @@ fn human(record: &Record) -> String {
     text
 }
 
-/// A part as it is shown.
+/// A line of the tree.
 struct Row<'a> {
     name: String,
-    words: String,
+    result: String,
     part: &'a PartRecord,
     depth: usize,
 }
 
-fn row_each<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) {
+fn add_rows<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) {
     for part in parts {
         let reason = part.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
         rows.push(Row {
             name: format!("{}{}", "  ".repeat(depth), part.id),
-            words: match &part.lazy {
+            result: match &part.lazy {
                 Some(_) => "lazy".to_owned(),
                 None => format!("{}{reason}{cache}", part.outcome),
             },
             part,
             depth,
         });
-        row_each(&part.parts, depth + 1, rows);
+        add_rows(&part.parts, depth + 1, rows);
     }
 }
 
@@ -106,37 +119,38 @@ fn style(part: &PartRecord) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
-/// From its start to its end on the axis of time; the part before the answer's first byte is drawn thin.
+/// A part's bar on the timeline: light until the response's first byte, solid until its end.
 fn bar(part: &PartRecord, scale: f64) -> String {
     let (Some(start), Some(end)) = (part.start_ms, part.end_ms) else { return String::new() };
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "a place on a line"
+        reason = "the result is a column of the timeline"
     )]
-    let at = |ms: f64| ((ms / scale.max(0.01) * AXIS as f64) as usize).min(AXIS);
-    let (from, to) = (at(start).min(AXIS - 1), at(end).max(at(start) + 1).min(AXIS));
-    let first = part.first_byte_ms.map_or(to, at).clamp(from, to);
+    let column = |ms: f64| ((ms / scale.max(0.01) * TIMELINE_WIDTH as f64) as usize).min(TIMELINE_WIDTH);
+    // At least one character, however short the lookup was.
+    let from = column(start).min(TIMELINE_WIDTH - 1);
+    let to = column(end).max(column(start) + 1).min(TIMELINE_WIDTH);
+    let first = part.first_byte_ms.map_or(to, column).clamp(from, to);
     format!("{}{}{} {}", " ".repeat(from), "▒".repeat(first - from), "█".repeat(to - first), show(end - start))
 }
 
-/// What else there is to say of a part.
+/// The two lines below a part: why it is as it is, and where it comes from.
 fn notes(part: &PartRecord) -> Vec<String> {
-    let mut first = vec![part.why.clone()];
-    first.extend(part.kept.clone());
-    // Of what took too long there is no more to say.
-    first.extend(part.detail.clone().filter(|_| !matches!(part.reason, Some("timeout" | "overloaded"))));
-    let who = match &part.version {
+    let mut why = vec![part.why.clone()];
+    why.extend(part.kept.clone());
+    // For these two reasons the details add nothing.
+    why.extend(part.detail.clone().filter(|_| !matches!(part.reason, Some("timeout" | "overloaded"))));
+    let nanoservice = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),
     };
-    let limit = part.timeout_ms.map(|limit| format!("has {}", show(limit)));
-    let bytes = part.bytes.map(|bytes| if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") });
-    let tries = (part.tries > 1).then(|| format!("asked {} times", part.tries));
-    let second = [Some(format!("{}:{}", part.file, part.line)), Some(who), part.owner.clone(), part.endpoint.clone()];
-    vec![
-        first.join("; "),
-        second.into_iter().flatten().chain(limit).chain(bytes).chain(tries).collect::<Vec<_>>().join(" · "),
-    ]
+    let mut origin = vec![format!("{}:{}", part.file, part.line), nanoservice];
+    origin.extend(part.owner.clone());
+    origin.extend(part.endpoint.clone());
+    origin.extend(part.timeout_ms.map(|limit| format!("limit {}", show(limit))));
+    origin.extend(part.bytes.map(|bytes| counted(bytes, "byte")));
+    origin.extend((part.tries > 1).then(|| counted(part.tries, "request")));
+    vec![why.join("; "), origin.join(" · ")]
 }

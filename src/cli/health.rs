@@ -1,5 +1,5 @@
-//! `pasteup health`: asks a running compositor whether it lives, for containers that hold nothing
-//! but the binary.
+//! `pasteup health`: checks whether a running compositor is ready, for containers that contain only the binary.
+//! No response, and any status except 200, exits with 1.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,34 +9,54 @@ use std::time::Duration;
 
 use crate::config::Flags;
 
-use super::{FOUND, loading};
+use super::exit::PROBLEMS_FOUND;
+use super::site_loading;
 
-/// Longest time for the whole question.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait for the connection, and for each read of the response.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Most bytes of the response that are read.
+const MAX_RESPONSE: u64 = 4096;
 
-pub(super) fn run(site: &Path, admin: Option<SocketAddr>) -> Result<ExitCode, String> {
-    let address = match admin {
+/// The options of `pasteup health`.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Address of the compositor's admin listener, if it is not the one in the settings
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    let address = match options.admin {
         Some(address) => address,
-        None => loading::load(&loading::open(site)?, Flags::default(), None, loading::offline).settings.server.admin,
+        None => {
+            let folder = site_loading::open(site)?;
+            site_loading::load(&folder, Flags::default(), None, site_loading::offline).settings.server.admin
+        }
     };
-    match ask(address) {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(ExitCode::SUCCESS),
-        Ok(answer) => {
-            anstream::eprintln!("{address} answered {}", answer.lines().next().unwrap_or_default());
-            Ok(FOUND.into())
+    match readiness(address) {
+        Ok(response) if response.starts_with("HTTP/1.1 200") => {
+            anstream::println!("ready");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(response) => {
+            let status = response.lines().next().unwrap_or_default();
+            let status = status.strip_prefix("HTTP/1.1 ").unwrap_or(status);
+            anstream::eprintln!("not ready: {address} answered `{status}`");
+            Ok(PROBLEMS_FOUND.into())
         }
         Err(error) => {
-            anstream::eprintln!("{address}: {error}");
-            Ok(FOUND.into())
+            anstream::eprintln!("not ready: no response from {address}: {error}");
+            Ok(PROBLEMS_FOUND.into())
         }
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// The beginning of the response to `GET /readyz`.
+fn readiness(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     write!(stream, "GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(4096).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.take(MAX_RESPONSE).read_to_string(&mut response)?;
+    Ok(response)
 }

@@ -1,40 +1,35 @@
-//! The commands, one file each, and the only place that wires adapters to the engine.
-//! Exit 0 is good, 1 is "it found something", 2 is "could not run".
+//! Parses the command line and dispatches to the commands, one file each. Only the commands wire adapters to the engine.
+//! Exit codes: 0 success, 1 problems found, 2 could not run.
 
-mod asking;
 mod catalog;
 mod check;
 mod conform;
-mod endings;
 mod explain;
 mod health;
-mod loading;
 mod purge;
-mod reloading;
 mod render;
-mod report;
 mod serve;
 
+mod deprecations;
+mod exit;
+mod page_request;
+mod reload;
+mod report;
+mod runtime;
+mod site_loading;
+
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::config::Flags;
-
-use serve::Mode;
-
-/// It found something.
-const FOUND: u8 = 1;
-/// It could not run.
-const CANNOT_RUN: u8 = 2;
+use exit::COULD_NOT_RUN;
 
 #[derive(Parser)]
-#[command(name = "pasteup", version, about = "Composes web pages out of the HTML fragments of many small services.")]
+#[command(name = "pasteup", version, about = "Composes web pages from the HTML fragments of many small services.")]
 struct Arguments {
-    /// The site's folder, with layouts/, fragments/ and perhaps pasteup.toml
+    /// The site's folder, with layouts/, fragments/ and, optionally, pasteup.toml
     #[arg(long, value_name = "DIR", default_value = ".", global = true)]
     site: PathBuf,
 
@@ -44,80 +39,24 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves pages, and reloads layouts, manifests and settings as they change
-    Serve {
-        /// Where pages are served (port 0 picks a free one)
-        #[arg(long, value_name = "ADDR")]
-        listen: Option<SocketAddr>,
-        /// Where operators ask: health, metrics and the console
-        #[arg(long, value_name = "ADDR")]
-        admin: Option<SocketAddr>,
-    },
-    /// Serves a site while it is written: each part is explained on the page, which follows the files as they change
-    Dev {
-        /// Where pages are served (port 0 picks a free one)
-        #[arg(long, value_name = "ADDR")]
-        listen: Option<SocketAddr>,
-        /// Where operators ask: health, metrics and the console
-        #[arg(long, value_name = "ADDR")]
-        admin: Option<SocketAddr>,
-    },
-    /// Tells every mistake in layouts, manifests and settings
-    Check {
-        /// How it is told
-        #[arg(long, value_enum, default_value_t = CheckFormat::Human)]
-        format: CheckFormat,
-        /// Asks no service for its manifest
-        #[arg(long)]
-        offline: bool,
-        /// A warning counts as an error
-        #[arg(long)]
-        strict: bool,
-    },
-    /// Composes one page to standard output
-    Render(asking::Wanted),
-    /// Composes one page, and tells what became of each part, and why
-    Explain {
-        #[command(flatten)]
-        wanted: asking::Wanted,
-        /// How it is told
-        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
-        format: ListFormat,
-    },
-    /// Lists nanoservices, versions, owners, and the pages that use each
-    Catalog {
-        /// How it is listed
-        #[arg(long, value_enum, default_value_t = ListFormat::Human)]
-        format: ListFormat,
-    },
-    /// Purges a running compositor by surrogate keys or names of nanoservices
+    /// Serves pages, and reloads layouts, manifests and settings when they change
+    Serve(serve::Options),
+    /// Serves a site for development: live reload, and an overlay that explains each part
+    Dev(serve::Options),
+    /// Checks layouts, manifests and settings, and reports every mistake
+    Check(check::Options),
+    /// Composes one page and writes it to standard output
+    Render(page_request::Options),
+    /// Composes one page, and reports what happened to each part, and why
+    Explain(explain::Options),
+    /// Lists nanoservices with their versions, owners, and the pages that use them
+    Catalog(catalog::Options),
+    /// Purges cached responses of a running compositor by surrogate key or nanoservice name
     Purge(purge::Options),
-    /// Holds a running nanoservice against the contract, a line a rule
+    /// Checks a running nanoservice against the contract
     Conform(conform::Options),
-    /// Asks a running compositor whether it lives (for containers without curl)
-    Health {
-        /// Its admin listener
-        #[arg(long, value_name = "ADDR")]
-        admin: Option<SocketAddr>,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum CheckFormat {
-    /// With the lines, for people
-    Human,
-    /// One JSON object a line
-    Json,
-    /// Annotations of GitHub Actions
-    Github,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum ListFormat {
-    /// A table
-    Human,
-    /// JSON
-    Json,
+    /// Checks whether a running compositor is ready (for containers without curl)
+    Health(health::Options),
 }
 
 /// Runs the command that the arguments name.
@@ -125,27 +64,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version come as errors too; a closed pipe is nobody's concern.
+            // `--help` and `--version` are reported as errors too. A closed pipe is ignored.
             let _printed = error.print();
-            return if error.use_stderr() { CANNOT_RUN.into() } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { COULD_NOT_RUN.into() } else { ExitCode::SUCCESS };
         }
     };
-    // All HTTP clients use it. Fails only where one is installed already, which is as good.
+    // All HTTP clients use this provider. Installing fails only if one is installed already, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let site = arguments.site.as_path();
     let result = match arguments.command {
-        Command::Serve { listen, admin } => serve::run(site, Flags { listen, admin }, Mode::Live),
-        Command::Dev { listen, admin } => serve::run(site, Flags { listen, admin }, Mode::Dev),
-        Command::Check { format, offline, strict } => check::run(site, format, offline, strict),
-        Command::Render(wanted) => render::run(site, &wanted),
-        Command::Explain { wanted, format } => explain::run(site, &wanted, format),
-        Command::Catalog { format } => catalog::run(site, format),
+        Command::Serve(options) => serve::run(site, &options, serve::Mode::Live),
+        Command::Dev(options) => serve::run(site, &options, serve::Mode::Development),
+        Command::Check(options) => check::run(site, &options),
+        Command::Render(options) => render::run(site, &options),
+        Command::Explain(options) => explain::run(site, &options),
+        Command::Catalog(options) => catalog::run(site, &options),
         Command::Purge(options) => purge::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
-        Command::Health { admin } => health::run(site, admin),
+        Command::Health(options) => health::run(site, &options),
     };
-    result.unwrap_or_else(|why| {
-        anstream::eprintln!("{}", report::cannot_run(&why));
-        CANNOT_RUN.into()
+    result.unwrap_or_else(|error| {
+        anstream::eprintln!("{}", report::could_not_run(&error));
+        COULD_NOT_RUN.into()
     })
 }

@@ -1,4 +1,5 @@
-//! `pasteup render`: composes one page to standard output, and tells what is amiss with it.
+//! `pasteup render`: composes one page and writes it to standard output; degraded parts go to standard error.
+//! A page whose status is an error, and a path that no layout matches, exit with 1.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,34 +17,38 @@ use crate::page::output::verdict::Verdict;
 use crate::page::response::outcome::is_degraded;
 use crate::secrets::Secrets;
 
-use super::asking::Wanted;
-use super::reloading::snapshot;
-use super::{FOUND, loading, report};
+use super::exit::PROBLEMS_FOUND;
+use super::page_request::Options;
+use super::{report, runtime, site_loading};
 
-pub(super) fn run(site: &Path, wanted: &Wanted) -> Result<ExitCode, String> {
-    compose(site, wanted)?.map_or_else(|| Ok(no_route(wanted)), |page| show(&page))
+pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    compose(site, options)?.map_or_else(|| Ok(no_route(options)), |page| print(&page))
 }
 
-/// That there is no such page.
-pub(super) fn no_route(wanted: &Wanted) -> ExitCode {
-    anstream::eprintln!("no layout has a route for {}", wanted.path);
-    FOUND.into()
+/// Reports that no layout matches the path.
+pub(super) fn no_route(options: &Options) -> ExitCode {
+    anstream::eprintln!("no layout matches {}", options.path);
+    PROBLEMS_FOUND.into()
 }
 
-/// The page, composed once, from nothing that is kept. Mistakes in files are told.
-pub(super) fn compose(site: &Path, wanted: &Wanted) -> Result<Option<Page>, String> {
-    let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None, loading::ask_once);
+/// Composes the page once, with an empty cache. `None`: no layout matches the path. Errors in the site's files go to
+/// standard error.
+///
+/// # Errors
+/// The settings have errors, or the request is not valid.
+pub(super) fn compose(site: &Path, options: &Options) -> Result<Option<Page>, String> {
+    let folder = site_loading::open(site)?;
+    let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
     let problems = loaded.problems();
     for problem in problems.iter().filter(|problem| problem.is_error()) {
         anstream::eprintln!("{}\n", report::human(problem));
     }
     if loaded.settings_are_broken() {
-        return Err("the settings have mistakes".to_owned());
+        return Err("the settings have errors".to_owned());
     }
     let settings = loaded.settings;
-    let live = snapshot(loaded.site, &settings, problems);
-    let Some(request) = wanted.request(&live, SystemClock.wall())? else { return Ok(None) };
+    let live = site_loading::snapshot(loaded.site, &settings, problems);
+    let Some(request) = options.request(&live, SystemClock.wall())? else { return Ok(None) };
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let ports = Ports {
@@ -54,13 +59,11 @@ pub(super) fn compose(site: &Path, wanted: &Wanted) -> Result<Option<Page>, Stri
         chance: fastrand::f64,
     };
     let compositor = Compositor::new(ports, store);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    Ok(Some(runtime.block_on(compositor.compose(request))))
+    Ok(Some(runtime::current_thread()?.block_on(compositor.compose(request))))
 }
 
-/// The page to standard output, what is amiss to standard error.
-fn show(page: &Page) -> Result<ExitCode, String> {
+/// Writes the page to standard output, and its degraded parts to standard error.
+fn print(page: &Page) -> Result<ExitCode, String> {
     for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
         if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
             && is_degraded(outcome.shown, outcome.reason)
@@ -85,7 +88,7 @@ fn show(page: &Page) -> Result<ExitCode, String> {
         }
         Verdict::Page(status) | Verdict::Error(status) => {
             anstream::eprintln!("the page's status is {status}");
-            FOUND.into()
+            PROBLEMS_FOUND.into()
         }
     })
 }

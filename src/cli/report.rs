@@ -1,4 +1,7 @@
-//! How mistakes are shown: drawn with the line and a caret, as JSON, or for GitHub.
+//! Formats errors and warnings: with the source line and a caret, as JSON, or as annotations for GitHub Actions.
+//! A line that may contain a secret, and a very long one, is not quoted; only its position is given.
+
+use clap::ValueEnum;
 
 use crate::page::source::diagnostic::{Diagnostic, Severity};
 use crate::page::source::names;
@@ -6,20 +9,29 @@ use crate::page::source::names;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// Bytes of a line that is drawn, at most: nobody finds a place in a longer one by looking.
-const MAX_DRAWN: usize = 4_000;
+/// The output formats of a command that lists something.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ListFormat {
+    /// For people
+    Human,
+    /// JSON
+    Json,
+}
 
-/// A mistake as an editor should see it. `anstream` takes the colours out where none are wanted.
+/// Longest line that is quoted, in bytes. In a longer one nobody finds the caret.
+const MAX_QUOTED: usize = 4_000;
+
+/// A problem with its source line, in colour. `anstream` removes the colours where they are not wanted.
 pub(super) fn human(problem: &Diagnostic) -> String {
-    drawn(problem, Renderer::styled())
+    with_source(problem, Renderer::styled())
 }
 
-/// The same without any colours.
+/// A problem with its source line, without colours.
 pub(super) fn plain(problem: &Diagnostic) -> String {
-    drawn(problem, Renderer::plain())
+    with_source(problem, Renderer::plain())
 }
 
-fn drawn(problem: &Diagnostic, renderer: Renderer) -> String {
+fn with_source(problem: &Diagnostic, renderer: Renderer) -> String {
     let level = match problem.code.severity() {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -31,12 +43,12 @@ fn drawn(problem: &Diagnostic, renderer: Renderer) -> String {
     let title = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.as_str()));
     let mut group = if source.text.is_empty() {
         title.element(Origin::path(source.file.as_str()))
-    } else if text.len() > MAX_DRAWN || may_show_a_secret(&source.file, text) {
+    } else if text.len() > MAX_QUOTED || may_contain_secret(&source.file, text) {
         title.element(Origin::path(source.file.as_str()).line(number).char_column(column))
     } else {
-        // A tag over many lines is told at its head.
-        let within = |at: usize| at.clamp(line.start, line.end) - line.start;
-        let annotation = AnnotationKind::Primary.span(within(span.start)..within(span.end));
+        // Only the first line of a span over several lines is quoted.
+        let in_line = |at: usize| at.clamp(line.start, line.end) - line.start;
+        let annotation = AnnotationKind::Primary.span(in_line(span.start)..in_line(span.end));
         title.element(Snippet::source(text).line_start(number).path(source.file.as_str()).annotation(annotation))
     };
     if let Some(help) = &problem.help {
@@ -45,29 +57,32 @@ fn drawn(problem: &Diagnostic, renderer: Renderer) -> String {
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
 
-/// Words in keys of settings and manifests whose values may be secrets.
-const SECRETS: [&str; 8] = ["auth", "cert", "key", "otlp", "password", "redis", "secret", "token"];
+/// Words in the keys of settings and manifests whose values may be secrets.
+const SECRET_WORDS: [&str; 8] = ["auth", "cert", "key", "otlp", "password", "redis", "secret", "token"];
 
-/// Whether a line says, or nearly says, that a secret stands in it. Logs of builds are read by many.
-fn may_show_a_secret(file: &str, line: &str) -> bool {
+/// Whether a line contains one of [`SECRET_WORDS`], or a misspelling of one. Many people can read build logs.
+fn may_contain_secret(file: &str, line: &str) -> bool {
     let mut words = line.split(|c: char| !c.is_alphanumeric()).map(str::to_ascii_lowercase);
-    !file.ends_with(".html") && words.any(|word| !word.is_empty() && names::nearest(&word, SECRETS).is_some())
+    !file.ends_with(".html") && words.any(|word| !word.is_empty() && names::nearest(&word, SECRET_WORDS).is_some())
 }
 
-/// What came of writing to standard output. Whoever reads no further wants no more: no fault.
+/// The result of writing to standard output. A reader that closed the pipe has all it wants, so that is not an error.
+///
+/// # Errors
+/// Writing failed for any other reason.
 pub(super) fn written(result: std::io::Result<()>) -> Result<(), String> {
     match result {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| format!("standard output: {error}")),
+        other => other.map_err(|error| format!("cannot write to standard output: {error}")),
     }
 }
 
-/// A mistake as one line of JSON.
+/// A problem as one line of JSON.
 pub(super) fn json(problem: &Diagnostic) -> String {
-    serde_json::to_string(&problem.told()).expect("texts and numbers are JSON")
+    serde_json::to_string(&problem.told()).expect("texts and numbers can be written as JSON")
 }
 
-/// A mistake as an annotation of GitHub Actions.
+/// A problem as an annotation for GitHub Actions.
 pub(super) fn github(problem: &Diagnostic) -> String {
     let (line, column) = problem.at.source.position(problem.at.span.start);
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
@@ -82,22 +97,25 @@ pub(super) fn github(problem: &Diagnostic) -> String {
     )
 }
 
-/// How many mistakes there are, in words.
-pub(super) fn count(problems: &[Diagnostic]) -> String {
+/// The number of errors and of warnings: `1 error and 2 warnings`. `None`: there are neither.
+pub(super) fn count(problems: &[Diagnostic]) -> Option<String> {
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
-    let warnings = problems.len() - errors;
-    let some = |count: usize, one: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {one}")),
-        more => Some(format!("{more} {one}s")),
-    };
-    let parts: Vec<String> = some(errors, "error").into_iter().chain(some(warnings, "warning")).collect();
-    if parts.is_empty() { "no mistakes".to_owned() } else { parts.join(" and ") }
+    match (errors, problems.len() - errors) {
+        (0, 0) => None,
+        (errors, 0) => Some(counted(errors, "error")),
+        (0, warnings) => Some(counted(warnings, "warning")),
+        (errors, warnings) => Some(format!("{} and {}", counted(errors, "error"), counted(warnings, "warning"))),
+    }
 }
 
-/// Why a command could not run.
-pub(super) fn cannot_run(why: &str) -> String {
-    Renderer::styled().render(&[Group::with_title(Level::ERROR.primary_title(why))])
+/// A number of things: `1 page`, `2 pages`.
+pub(super) fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+/// The reason why a command could not run, as an error message.
+pub(super) fn could_not_run(reason: &str) -> String {
+    Renderer::styled().render(&[Group::with_title(Level::ERROR.primary_title(reason))])
 }
 
 #[cfg(test)]
@@ -106,7 +124,7 @@ mod tests {
     use crate::page::source::diagnostic::{Code, Source, SourceSpan};
 
     #[test]
-    fn a_line_that_may_hold_a_secret_is_not_drawn() {
+    fn a_line_that_may_contain_a_secret_is_not_quoted() {
         for line in [
             "admin_token = \"hush\"",
             "admin_tokn = \"hush\"",
@@ -116,13 +134,13 @@ mod tests {
             "token = \"hush",
         ] {
             let source = Source::new("pasteup.toml", format!("[server]\n{line}\n"));
-            let drawn = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 9..12), "wrong"));
-            assert!(!drawn.contains("hush") && drawn.contains("pasteup.toml:2:1"), "{drawn}");
+            let quoted = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 9..12), "wrong"));
+            assert!(!quoted.contains("hush") && quoted.contains("pasteup.toml:2:1"), "{quoted}");
         }
         for (file, line) in [("pasteup.toml", "listen = \"everywhere\""), ("layouts/a.html", "<p token=x>")] {
             let source = Source::new(file, line);
-            let drawn = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 0..2), "wrong"));
-            assert!(drawn.contains(line), "{drawn}");
+            let quoted = human(&Diagnostic::new(Code::Settings, SourceSpan::new(&source, 0..2), "wrong"));
+            assert!(quoted.contains(line), "{quoted}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Shows a nanoservice who asks: a token, a password, or a signature over the request (RFC 9421).
-//! A secret that is not there fails the request; it is never sent without.
+//! Authenticates requests to a nanoservice: a token, a password, a client certificate, or a signature over the request
+//! (RFC 9421). If a secret is missing the request fails; it is never sent without credentials.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,29 +15,29 @@ use crate::page::manifest::{Algorithm, Auth};
 
 use super::{Secret, Secrets};
 
-/// What a signature is called in its two headers.
+/// The label of the signature in its two headers (RFC 9421, 4).
 const LABEL: &str = "pasteup";
 
-/// Headers that say nothing of what is asked, or that proxies on the way may change.
+/// Headers that are not signed: proxies on the way may change them, or they do not affect what is requested.
 const UNSIGNED: [&str; 7] =
     ["accept", "accept-encoding", "user-agent", "traceparent", "tracestate", "if-none-match", "if-modified-since"];
 
-/// Adds to a request's headers what shows who asks.
+/// Adds credentials to a request's headers.
 ///
 /// # Errors
-/// A secret is not there, or is no key. The message holds nothing of it.
+/// A secret is missing, or is not a valid key. The message does not contain the secret.
 pub fn add(auth: &Auth, secrets: &Secrets, url: &Url, headers: &mut HeaderMap) -> Result<(), String> {
     match auth {
         Auth::Bearer(token) => {
             let token = secrets.get(token)?;
-            headers.insert(AUTHORIZATION, hidden(format!("Bearer {}", token.reveal()))?);
+            headers.insert(AUTHORIZATION, sensitive(format!("Bearer {}", token.reveal()))?);
         }
         Auth::Basic { user, password } => {
             let password = secrets.get(password)?;
             let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.reveal()));
-            headers.insert(AUTHORIZATION, hidden(format!("Basic {pair}"))?);
+            headers.insert(AUTHORIZATION, sensitive(format!("Basic {pair}"))?);
         }
-        // The connection shows it.
+        // The client certificate is part of the connection.
         Auth::Mtls { .. } => {}
         Auth::Signature { key_id, key, algorithm } => {
             let signed = sign(key_id, &secrets.get(key)?, *algorithm, url, headers);
@@ -48,31 +48,31 @@ pub fn add(auth: &Auth, secrets: &Secrets, url: &Url, headers: &mut HeaderMap) -
     Ok(())
 }
 
-/// A client's certificate, as PEM.
+/// A client certificate and its key, as PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct ClientCertificate {
     cert: Secret,
     key: Secret,
-    /// The authority of the service's own certificate; the system's, where there is none.
+    /// The certificate authorities that the service's certificate is checked against; `None`: those of the system.
     ca: Option<Secret>,
 }
 
-impl Identity {
-    /// What a service wants to be shown at connect, if it does.
+impl ClientCertificate {
+    /// The client certificate that a service requires, if it does.
     ///
     /// # Errors
-    /// A secret is not there.
+    /// A secret is missing.
     pub fn of(auth: &Auth, secrets: &Secrets) -> Result<Option<Self>, String> {
         let Auth::Mtls { cert, key, ca } = auth else { return Ok(None) };
         let ca = ca.as_ref().map(|ca| secrets.get(ca)).transpose()?;
         Ok(Some(Self { cert: secrets.get(cert)?, key: secrets.get(key)?, ca }))
     }
 
-    /// A client that shows it.
+    /// Configures an HTTP client to present the certificate.
     ///
     /// # Errors
-    /// Certificate or key cannot be read.
-    pub fn show(&self, builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
+    /// The certificate or its key cannot be parsed.
+    pub fn present(&self, builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
         let pem = format!("{}\n{}\n", self.cert.reveal(), self.key.reveal());
         let builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
         Ok(match &self.ca {
@@ -82,15 +82,18 @@ impl Identity {
     }
 }
 
-/// A value that no log shows.
-fn hidden(text: String) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| "the secret cannot stand in a header".to_owned())?;
+/// A header value that is marked as sensitive, so that it is never logged.
+fn sensitive(text: String) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(text)
+        .map_err(|_| "the secret contains a character that is not allowed in a header".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// Signs method, authority, path and query, and all that a nanoservice is told of the reader
-/// (RFC 9421, 2.2 and 3.1).
+/// Signs the method, authority, path and query, and every header except [`UNSIGNED`] (RFC 9421, 2.2 and 3.1).
+///
+/// # Errors
+/// A header is not ASCII, or the key is not valid for the algorithm.
 fn sign(
     key_id: &str,
     key: &Secret,
@@ -106,7 +109,7 @@ fn sign(
         format!("\"@query\": ?{}", url.query().unwrap_or_default()),
     ];
     for (name, value) in headers.iter().filter(|(name, _)| !UNSIGNED.contains(&name.as_str())) {
-        let value = value.to_str().map_err(|_| HttpSigError::InvalidComponent(format!("`{name}` is no ASCII")))?;
+        let value = value.to_str().map_err(|_| HttpSigError::InvalidComponent(format!("`{name}` is not ASCII")))?;
         lines.push(format!("\"{name}\": {value}"));
     }
     let components: Vec<HttpMessageComponent> =

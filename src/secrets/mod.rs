@@ -1,31 +1,31 @@
-//! Fetches secrets from where their references say. A secret shows nowhere, and is asked for again
-//! from time to time, so that one in a file can be replaced while the compositor runs.
+//! Looks up secrets in environment variables and files. A secret never appears in logs, messages or debug output.
+//! Secrets are looked up again from time to time, so that a file can be replaced while the compositor runs.
 
 pub mod credentials;
-pub mod passes;
+pub mod debug_tokens;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::page::source::secret::Reference;
 
 /// How long a secret is used before it is looked up again.
-const USED_FOR: Duration = Duration::from_secs(10);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A text that shows nowhere.
+/// A text that is never shown: its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text from showing.
+    /// Wraps a text.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text.
+    /// The text itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -38,30 +38,31 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Looks secrets up, paths below a site's folder.
+/// The secrets of a site. Paths are relative to the site's folder.
 #[derive(Debug)]
 pub struct Secrets {
     root: PathBuf,
+    /// Each secret, and when it was looked up.
     known: Mutex<HashMap<Reference, (Instant, Secret)>>,
 }
 
 impl Secrets {
-    /// Secrets of a site.
+    /// The secrets of the site in this folder.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root, known: Mutex::default() }
     }
 
-    /// The secret that a reference names.
+    /// The secret that a reference names. If it cannot be looked up again, its last value stays in use.
     ///
     /// # Errors
-    /// There is none there; the message names the place.
+    /// The secret has never been found; the message names the variable or file.
     pub fn get(&self, reference: &Reference) -> Result<Secret, String> {
         let now = Instant::now();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let last = known().get(reference).cloned();
         if let Some((since, secret)) = &last
-            && now.duration_since(*since) < USED_FOR
+            && now.duration_since(*since) < REFRESH_INTERVAL
         {
             return Ok(secret.clone());
         }
@@ -69,22 +70,22 @@ impl Secrets {
         let found = match (look_up(reference, &self.root), last) {
             (Ok(found), _) => found,
             // A file that is being replaced may be empty for a moment.
-            (Err(why), Some((_, last))) => {
-                tracing::warn!("{why}; the last one stays in use");
+            (Err(error), Some((_, last))) => {
+                tracing::warn!("{error}; keeping the last value");
                 last
             }
-            (Err(why), None) => return Err(why),
+            (Err(error), None) => return Err(error),
         };
         known().insert(reference.clone(), (now, found.clone()));
         Ok(found)
     }
 }
 
-/// Looks a secret up now. White space at its end is cut off: editors leave a line feed there.
+/// Looks a secret up now. White space at its end is removed, since editors add a line feed.
 ///
 /// # Errors
-/// There is none there; the message names the place.
-pub fn look_up(reference: &Reference, root: &std::path::Path) -> Result<Secret, String> {
+/// There is no such variable or file, or it is empty; the message names it.
+pub fn look_up(reference: &Reference, root: &Path) -> Result<Secret, String> {
     let text = match reference {
         Reference::Environment(name) => {
             std::env::var(name).map_err(|_| format!("there is no environment variable `{name}`"))?

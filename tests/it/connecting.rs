@@ -184,13 +184,13 @@ async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_ta
     }
     assert!(client().get(format!("http://{}", server.pages.trim_start_matches("https://"))).send().await.is_err());
     let second = certificate(&site);
-    server.process.line("another certificate is shown").await;
+    server.process.line("the new certificate is in use").await;
     let (trusts_first, url) = trusting(&first, &server, true);
     assert!(trusts_first.get(&url).send().await.is_err());
     assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
     // What is of no use changes nothing.
     site.write("key.pem", "no key");
-    server.process.line("the certificate of before is shown").await;
+    server.process.line("keeping the previous certificate").await;
     assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
 }
 

@@ -356,18 +356,18 @@ async fn the_api_tells_what_the_command_does() {
 async fn what_cannot_be_explained_is_a_problem_that_names_the_cure() {
     let server = TestSite::new().front("x").serve().await;
     for (query, status, cure) in [
-        ("", 400, "say which page: `?path=/`"),
-        ("?path=", 400, "say which page"),
-        ("?path=/&colour=red", 400, "none of path, device, region, locale, variant, header and at"),
+        ("", 400, "the page's path is missing: add `?path=/`"),
+        ("?path=", 400, "path is missing"),
+        ("?path=/&colour=red", 400, "is not one of path, device, region, locale, variant, header and at"),
         ("?path=/&device=fridge", 400, "`device`"),
         ("?path=/&at=tomorrow", 400, "`at`"),
         ("?path=/&variant=lead", 400, "write it like `lead:big`"),
         ("?path=/&header=x", 400, "write it like `Accept-Language: en`"),
         ("?path=/a%2F../b", 400, "/a/../b"),
         ("?path=/%00", 400, ""),
-        ("?path=news", 400, "begins with `/`"),
-        ("?path=http://evil.example/", 400, "begins with `/`"),
-        ("?path=*", 400, "begins with `/`"),
+        ("?path=news", 400, "paths begin with `/`"),
+        ("?path=http://evil.example/", 400, "paths begin with `/`"),
+        ("?path=*", 400, "paths begin with `/`"),
         ("?path=/nowhere", 404, "no layout has a route for it"),
     ] {
         let answer = client().get(format!("{}/api/explain{query}", server.admin)).send().await.unwrap();

@@ -234,14 +234,14 @@ async fn the_command_purges_a_running_compositor() {
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     };
     let (code, _, error) = run(&["article-7"], None).await;
-    assert!(code == 2 && error.contains("wants the admin token"), "{error}");
-    assert_eq!(run(&["article-7", "--soft"], Some("hush")).await.1, "1 answer made stale");
+    assert!(code == 2 && error.contains("requires the admin token"), "{error}");
+    assert_eq!(run(&["article-7", "--soft"], Some("hush")).await.1, "marked 1 response stale");
     assert_eq!(server.text("/").await, "text", "a stale copy is shown at once");
-    assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "1 answer purged");
-    assert_eq!(run(&["--all"], Some("hush")).await.1, "0 answers purged");
+    assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "purged 1 response");
+    assert_eq!(run(&["--all"], Some("hush")).await.1, "nothing to purge");
     assert_eq!(run(&[], Some("hush")).await.0, 2, "nothing to purge is no purge of everything");
     assert!(service.asked() >= 1);
     let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(nobody.status.code(), Some(2));
-    assert!(String::from_utf8(nobody.stderr).unwrap().contains("no compositor answers on 127.0.0.1:1"));
+    assert!(String::from_utf8(nobody.stderr).unwrap().contains("no compositor responds on 127.0.0.1:1"));
 }

@@ -63,7 +63,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
         .collect();
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nbad <fragment name=nobody>");
     server.process.line("error[").await;
-    server.process.line("last good state stays live").await;
+    server.process.line("keeping the last good version").await;
     server.process.line("reloaded").await;
     // Another change: the mistake is not told again, and other files go live.
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
@@ -93,7 +93,7 @@ async fn a_bad_manifest_or_setting_keeps_the_last_good_one() {
     server.process.line("reloaded: 2 errors").await;
     assert_eq!(server.text("/").await, "here");
     site.write("fragments/a/fragment.toml", &good);
-    server.process.line("reloaded: no mistakes").await;
+    server.process.line("reloaded: no problems left").await;
     site.write("pasteup.toml", "[fragment]\ntimeout = 1\n");
     server.process.line("reloaded: 1 error").await;
     assert_eq!(server.text("/").await, "here");

@@ -1,7 +1,7 @@
-//! `pasteup conform`: holds a running nanoservice against every rule of the contract that can be
-//! seen from outside. One that is not there breaks a rule; a name that nobody has cannot run.
+//! `pasteup conform`: checks a running nanoservice against every rule of the contract that can be checked from outside.
+//! A nanoservice that does not respond breaks a rule; a name that is not in the catalogue could not run.
 
-mod show;
+mod output;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,96 +13,96 @@ use url::Url;
 use crate::config::Flags;
 use crate::edge::discovery::Sources;
 use crate::edge::upstream::probe::Probe;
-use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply};
+use crate::page::conform::exchange::{BodyError, Exchange, Purpose, RecordedResponse};
 use crate::page::conform::subject::Subject;
-use crate::page::conform::{AT_ONCE, Finding, Verdict, judge};
+use crate::page::conform::{Finding, MAX_CONCURRENT, Verdict, check};
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
 use crate::secrets::Secrets;
 
-use super::{FOUND, loading};
+use super::exit::PROBLEMS_FOUND;
+use super::{runtime, site_loading};
 
-/// What to hold against the contract, and how to tell.
+/// The options of `pasteup conform`.
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// A nanoservice of the catalogue, or the URL of one that has no manifest here
+    /// A nanoservice from the catalogue, or the URL of one that has no manifest here
     #[arg(value_name = "NAME|URL")]
     service: String,
-    /// How it is told
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// A parameter to ask with; with a NAME, instead of the examples of its manifest
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    /// A request parameter; with a NAME, replaces the examples in its manifest
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param)]
     params: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
-    /// A line a rule, for people
+    /// For people: one line per rule
     Human,
-    /// One JSON object a rule and line
+    /// One JSON object per line and rule
     Json,
-    /// JUnit's XML, for CI
+    /// JUnit XML, for CI
     Junit,
 }
 
-/// What was found about one nanoservice at one address.
+/// The findings for one nanoservice at one address.
 struct Report {
     subject: Subject,
     findings: Vec<Finding>,
-    /// How many requests it took.
+    /// Number of requests that were sent.
     requests: usize,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+fn parse_param(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it like `city=london`")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let subjects = if options.service.contains("://") {
-        // A service can be tried where no site is.
-        let settings =
-            loading::open(site).map(|folder| loading::load(&folder, Flags::default(), None, loading::offline).settings);
+        // A URL can be checked outside a site, with the default settings.
+        let settings = site_loading::open(site)
+            .map(|folder| site_loading::load(&folder, Flags::default(), None, site_loading::offline).settings);
         let defaults = settings.map_or_else(|_| Defaults::default(), |settings| settings.defaults);
-        vec![match told(&options.service) {
+        vec![match published(&options.service) {
             Some((manifest, endpoint)) => Subject::declared(&manifest, &endpoint, &options.params, &defaults),
             None => Subject::bare(&options.service, &options.params, &defaults)?,
         }]
     } else {
         named(site, options)?
     };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = runtime::current_thread()?;
     let secrets = Arc::new(Secrets::new(site.to_owned()));
     let mut reports = Vec::new();
     for subject in subjects {
-        let exchanges = runtime.block_on(ask(&subject, &secrets))?;
-        let findings = judge(&subject, &exchanges);
+        let exchanges = runtime.block_on(exchange(&subject, &secrets))?;
+        let findings = check(&subject, &exchanges);
         let report = Report { subject, findings, requests: exchanges.len() };
         match options.format {
-            Format::Human => show::human(&report),
-            Format::Json => show::json(&report),
-            // Its counts stand before its cases, so it waits for all.
+            Format::Human => output::human(&report),
+            Format::Json => output::json(&report),
+            // The counts come before the cases, so the output waits for all reports.
             Format::Junit => {}
         }
         reports.push(report);
     }
     if matches!(options.format, Format::Junit) {
-        show::junit(&reports)?;
+        output::junit(&reports)?;
     }
-    show::summary(&reports);
+    output::summary(&reports);
     let broken = reports.iter().flat_map(|report| &report.findings).any(|finding| finding.verdict == Verdict::Failed);
-    Ok(if broken { FOUND.into() } else { ExitCode::SUCCESS })
+    Ok(if broken { PROBLEMS_FOUND.into() } else { ExitCode::SUCCESS })
 }
 
-/// What the service at a URL tells of itself, where it does.
-fn told(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
+/// The manifest that the nanoservice at a URL publishes, and the endpoint with that URL, if there are any.
+fn published(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
     let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
-    let discovered = loading::ask_once(&Sources { urls, refresh: Duration::ZERO });
+    let discovered = site_loading::discover_once(&Sources { urls, refresh: Duration::ZERO });
     let manifests = discovered.documents.iter().flat_map(|text| Manifest::parse_all(text, &[]).0);
     manifests.into_iter().find_map(|manifest| {
         let endpoint = manifest.endpoints.iter().find(|endpoint| endpoint.as_str() == url)?.clone();
@@ -110,21 +110,21 @@ fn told(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     })
 }
 
-/// Every version of a name, at every address.
+/// Every version of a nanoservice in the catalogue, at every address.
 fn named(site: &Path, options: &Options) -> Result<Vec<Subject>, String> {
-    let folder = loading::open(site)?;
-    let loaded = loading::load(&folder, Flags::default(), None, loading::ask_once);
+    let folder = site_loading::open(site)?;
+    let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
     let catalogue = &loaded.site.catalogue;
     let manifests: Vec<_> = catalogue.versions(&options.service).collect();
     if manifests.is_empty() {
-        let mut why = format!("no nanoservice is called `{}`", options.service);
+        let mut message = format!("no nanoservice is called `{}`", options.service);
         if let Some(help) = names::did_you_mean(&options.service, catalogue.names()) {
-            why = format!("{why}: {help}");
+            message = format!("{message}: {help}");
         }
         if loaded.problems().iter().any(Diagnostic::is_error) {
-            why.push_str(" (a manifest with a mistake is not used: `pasteup check` tells it)");
+            message.push_str(" (manifests with errors are not used; run `pasteup check` for details)");
         }
-        return Err(why);
+        return Err(message);
     }
     let subjects: Vec<Subject> = manifests
         .iter()
@@ -132,32 +132,37 @@ fn named(site: &Path, options: &Options) -> Result<Vec<Subject>, String> {
         .map(|(manifest, endpoint)| Subject::declared(manifest, endpoint, &options.params, &loaded.settings.defaults))
         .collect();
     if subjects.is_empty() {
-        return Err(format!("`{}` runs on demand, and this version does not start it: give its URL", options.service));
+        return Err(format!(
+            "`{}` runs on demand, which this version does not support; start it yourself and give its URL",
+            options.service
+        ));
     }
     Ok(subjects)
 }
 
-/// Asks all that there is to ask. Of one that is silent nothing more is asked.
-async fn ask(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Exchange>, String> {
+/// Sends all requests that the rules need. If the first gets no response, no more are sent.
+async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Exchange>, String> {
     let probe = Probe::new(subject, Arc::clone(secrets))?;
-    let Some(opening) = subject.opening() else { return Ok(Vec::new()) };
-    let mut seen = vec![probe.ask(&opening).await];
-    let stalled = |reply: &Reply| reply.body == Err(BodyFault::Stalled);
-    if seen[0].head().is_none_or(stalled) {
-        return Ok(seen);
+    let Some(first) = subject.probe() else { return Ok(Vec::new()) };
+    let mut exchanges = vec![probe.ask(&first).await];
+    let stalled = |reply: &RecordedResponse| reply.body == Err(BodyError::Stalled);
+    if exchanges[0].head().is_none_or(stalled) {
+        return Ok(exchanges);
     }
-    for question in subject.examples() {
-        seen.push(probe.ask(&question).await);
+    for request in subject.examples() {
+        exchanges.push(probe.ask(&request).await);
     }
-    for question in subject.variations(&seen) {
-        seen.push(probe.ask(&question).await);
+    for request in subject.variations(&exchanges) {
+        exchanges.push(probe.ask(&request).await);
     }
     let concurrency = subject.manifest.as_ref().and_then(|manifest| manifest.limits.concurrency);
-    if let Some(question) = subject.about_first(Purpose::Together) {
-        seen.extend(probe.together(&question, concurrency.map_or(AT_ONCE, |most| most.min(AT_ONCE))).await);
+    if let Some(request) = subject.first_example(Purpose::Concurrent) {
+        exchanges.extend(
+            probe.together(&request, concurrency.map_or(MAX_CONCURRENT, |most| most.min(MAX_CONCURRENT))).await,
+        );
     }
-    if let Some(question) = subject.about_first(Purpose::KeptOpen) {
-        seen.extend(probe.twice(&question).await);
+    if let Some(request) = subject.first_example(Purpose::Reused) {
+        exchanges.extend(probe.twice(&request).await);
     }
-    Ok(seen)
+    Ok(exchanges)
 }

@@ -104,7 +104,7 @@ async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: 
     if request.minutes == 0 || request.minutes > MAX_MINUTES {
         return refuse(StatusCode::BAD_REQUEST, "a debug token is valid for 1 minute to 7 days (10080 minutes)");
     }
-    let token = admin.passes.issue(admin.compositor.now(), Duration::from_mins(request.minutes));
+    let token = admin.debug_tokens.issue(admin.compositor.now(), Duration::from_mins(request.minutes));
     tracing::info!(minutes = request.minutes, "issued a debug token");
     let path = format!("/_pasteup/debug?token={token}");
     Json(DebugToken { token, path }).into_response()

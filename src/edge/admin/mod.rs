@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
 use crate::page::output::record::Record;
 use crate::page::source::diagnostic::Diagnostic;
-use crate::secrets::passes::Passes;
+use crate::secrets::debug_tokens::DebugTokens;
 
 use authorise::authorise;
 
@@ -48,7 +48,7 @@ pub struct Admin {
     /// Reads which page, and for which client, an explanation is wanted.
     pub read_query: Box<ReadQuery>,
     /// Signs debug tokens.
-    pub passes: Arc<Passes>,
+    pub debug_tokens: Arc<DebugTokens>,
     /// Renders a diagnostic as plain text.
     pub render_diagnostic: fn(&Diagnostic) -> String,
     /// Returns the bytes and the entries that the cache holds.

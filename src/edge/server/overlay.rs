@@ -22,7 +22,7 @@ use crate::page::html::text::Text;
 use crate::page::output::record::Record;
 use crate::page::output::stitch::stitch_marked;
 use crate::page::visit::reader::DEBUG_TOKEN;
-use crate::secrets::passes::Passes;
+use crate::secrets::debug_tokens::DebugTokens;
 
 /// Where a browser brings a debug token, to get the cookie for it.
 pub(super) const ENTRANCE: &str = "/_pasteup/debug";
@@ -38,7 +38,7 @@ pub enum Overlay {
     /// All, while the site is being developed.
     Everybody,
     /// Who holds a debug token.
-    Holders(Arc<Passes>),
+    Holders(Arc<DebugTokens>),
 }
 
 impl Overlay {
@@ -51,16 +51,16 @@ impl Overlay {
     pub(super) fn is_for(&self, request: &HeaderMap, now: impl FnOnce() -> Timestamp) -> bool {
         match self {
             Self::Everybody => true,
-            Self::Holders(passes) => token(request).is_some_and(|token| passes.is_good(token, now())),
+            Self::Holders(tokens) => token(request).is_some_and(|token| tokens.is_valid(token, now())),
         }
     }
 
     /// Takes a token from an address, `?token=…&to=/news`, as a cookie, and goes on. `None`: it is not good.
     pub(super) fn enter(&self, request: &Parts, now: Timestamp) -> Option<Response> {
-        let Self::Holders(passes) = self else { return None };
+        let Self::Holders(tokens) = self else { return None };
         let query = request.uri.query()?;
         let value = |wanted| form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted).map(|(_, v)| v);
-        let token = value("token").filter(|token| passes.is_good(token, now))?;
+        let token = value("token").filter(|token| tokens.is_valid(token, now))?;
         let to = value("to").and_then(|to| here(&to));
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SEE_OTHER;

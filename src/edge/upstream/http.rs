@@ -13,7 +13,7 @@ use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
-use crate::secrets::credentials::{self, Identity};
+use crate::secrets::credentials::{self, ClientCertificate};
 
 use super::client::{self, describe};
 use super::decoding::decode;
@@ -26,7 +26,7 @@ pub struct HttpUpstream {
     /// For URLs that a layout names.
     guarded: reqwest::Client,
     /// For nanoservices that require a client certificate: one client each, until its secrets change.
-    identified: Mutex<HashMap<Auth, (Identity, reqwest::Client)>>,
+    identified: Mutex<HashMap<Auth, (ClientCertificate, reqwest::Client)>>,
     secrets: Secrets,
 }
 
@@ -44,14 +44,14 @@ impl HttpUpstream {
 
     /// The client that presents the certificate of `auth`, if it has one.
     fn identified(&self, auth: &Auth) -> Result<reqwest::Client, String> {
-        let Some(identity) = Identity::of(auth, &self.secrets)? else { return Ok(self.trusted.clone()) };
+        let Some(identity) = ClientCertificate::of(auth, &self.secrets)? else { return Ok(self.trusted.clone()) };
         let mut known = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((built_with, client)) = known.get(auth)
             && *built_with == identity
         {
             return Ok(client.clone());
         }
-        let client = identity.show(client::builder()).and_then(reqwest::ClientBuilder::build);
+        let client = identity.present(client::builder()).and_then(reqwest::ClientBuilder::build);
         let client = client.map_err(|error| format!("certificate and key cannot be used: {}", describe(&error)))?;
         known.insert(auth.clone(), (identity, client.clone()));
         Ok(client)

@@ -18,11 +18,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use crate::page::conform::exchange::{BodyFault, Exchange, Purpose, Reply, Silence};
-use crate::page::conform::subject::{Question, Subject};
+use crate::page::conform::exchange::{BodyError, Exchange, NoResponse, Purpose, RecordedResponse};
+use crate::page::conform::subject::{Subject, TestRequest};
 use crate::page::manifest::Auth;
 use crate::secrets::Secrets;
-use crate::secrets::credentials::{self, Identity};
+use crate::secrets::credentials::{self, ClientCertificate};
 
 use super::client::{self, describe};
 
@@ -49,7 +49,7 @@ impl Probe {
     pub fn new(subject: &Subject, secrets: Arc<Secrets>) -> Result<Self, String> {
         let longest = subject.timeout + GRACE;
         let auth = subject.manifest.as_ref().and_then(|manifest| manifest.auth.clone());
-        let identity = auth.as_ref().map(|auth| Identity::of(auth, &secrets)).transpose()?.flatten();
+        let identity = auth.as_ref().map(|auth| ClientCertificate::of(auth, &secrets)).transpose()?.flatten();
         let builder = client::builder()
             .connect_timeout(longest)
             .no_gzip()
@@ -59,37 +59,37 @@ impl Probe {
             // notice is checked by a rule of its own.
             .pool_max_idle_per_host(0);
         let client = client::build(match &identity {
-            Some(identity) => identity.show(builder),
+            Some(identity) => identity.present(builder),
             None => Ok(builder),
         })?;
         Ok(Self { client, longest, max_bytes: subject.max_bytes, credentials: auth.map(|auth| (auth, secrets)) })
     }
 
     /// Sends one request, on a connection of its own.
-    pub async fn ask(&self, question: &Question) -> Exchange {
+    pub async fn ask(&self, request: &TestRequest) -> Exchange {
         let began = Instant::now();
-        let reply = self.reply(question, began + self.longest).await;
-        Exchange { purpose: question.purpose.clone(), took: began.elapsed(), reply }
+        let response = self.reply(request, began + self.longest).await;
+        Exchange { purpose: request.purpose.clone(), took: began.elapsed(), response }
     }
 
     /// Sends the same request many times at once.
-    pub async fn together(&self, question: &Question, count: u32) -> Vec<Exchange> {
-        futures::future::join_all((0..count).map(|_| self.ask(question))).await
+    pub async fn together(&self, request: &TestRequest, count: u32) -> Vec<Exchange> {
+        futures::future::join_all((0..count).map(|_| self.ask(request))).await
     }
 
     /// Sends the same request twice on one connection: only once if the first response announces that the connection
     /// closes, and not at all if the URL is not plain HTTP.
-    pub async fn twice(&self, question: &Question) -> Vec<Exchange> {
-        let Some(mut connection) = Connection::open(&question.url, self.longest).await else { return Vec::new() };
+    pub async fn twice(&self, request: &TestRequest) -> Vec<Exchange> {
+        let Some(mut connection) = Connection::open(&request.url, self.longest).await else { return Vec::new() };
         let mut exchanges: Vec<Exchange> = Vec::new();
         while exchanges.len() < 2 {
             let began = Instant::now();
-            let reply = match self.headers(question) {
-                Ok(headers) => connection.ask(&question.url, headers, began + self.longest, self.max_bytes).await,
-                Err(why) => Err(Silence::Unreachable(why)),
+            let response = match self.headers(request) {
+                Ok(headers) => connection.ask(&request.url, headers, began + self.longest, self.max_bytes).await,
+                Err(why) => Err(NoResponse::Unreachable(why)),
             };
-            let ends = reply.as_ref().map_or(true, |reply| reply.closes);
-            exchanges.push(Exchange { purpose: Purpose::KeptOpen, took: began.elapsed(), reply });
+            let ends = response.as_ref().map_or(true, |response| response.closes);
+            exchanges.push(Exchange { purpose: Purpose::Reused, took: began.elapsed(), response });
             if ends {
                 break;
             }
@@ -97,25 +97,26 @@ impl Probe {
         exchanges
     }
 
-    fn headers(&self, question: &Question) -> Result<HeaderMap, String> {
-        let mut headers = question.headers.clone();
+    fn headers(&self, request: &TestRequest) -> Result<HeaderMap, String> {
+        let mut headers = request.headers.clone();
         let parent = format!("00-{:032x}-{:016x}-01", fastrand::u128(1..), fastrand::u64(1..));
         let parent = HeaderValue::from_str(&parent).ok();
         headers.extend(parent.map(|parent| (http::HeaderName::from_static("traceparent"), parent)));
         if let Some((auth, secrets)) = &self.credentials {
-            credentials::add(auth, secrets, &question.url, &mut headers)?;
+            credentials::add(auth, secrets, &request.url, &mut headers)?;
         }
         Ok(headers)
     }
 
-    async fn reply(&self, question: &Question, deadline: Instant) -> Result<Reply, Silence> {
-        let headers = self.headers(question).map_err(Silence::Unreachable)?;
-        let sent = self.client.get(question.url.clone()).headers(headers).send();
-        let response = timeout_at(deadline, sent).await.map_err(|_| Silence::Late)?.map_err(|error| silence(&error))?;
+    async fn reply(&self, request: &TestRequest, deadline: Instant) -> Result<RecordedResponse, NoResponse> {
+        let headers = self.headers(request).map_err(NoResponse::Unreachable)?;
+        let sent = self.client.get(request.url.clone()).headers(headers).send();
+        let response =
+            timeout_at(deadline, sent).await.map_err(|_| NoResponse::Late)?.map_err(|error| no_response(&error))?;
         let (status, version, headers) = (response.status(), response.version(), response.headers().clone());
         let mut stream = response.bytes_stream().map(|chunk| chunk.map_err(|error| describe(&error)));
         let whole = collect(&mut stream, self.max_bytes);
-        let body = timeout_at(deadline, whole).await.unwrap_or(Err(BodyFault::Stalled));
+        let body = timeout_at(deadline, whole).await.unwrap_or(Err(BodyError::Stalled));
         Ok(record(status, version, headers, body, self.max_bytes).await)
     }
 }
@@ -143,19 +144,19 @@ impl Connection {
         headers: HeaderMap,
         deadline: Instant,
         max_bytes: u64,
-    ) -> Result<Reply, Silence> {
-        let unreachable = |error: &dyn std::fmt::Display| Silence::Unreachable(error.to_string());
-        timeout_at(deadline, self.sender.ready()).await.map_err(|_| Silence::Late)?.map_err(|e| unreachable(&e))?;
+    ) -> Result<RecordedResponse, NoResponse> {
+        let unreachable = |error: &dyn std::fmt::Display| NoResponse::Unreachable(error.to_string());
+        timeout_at(deadline, self.sender.ready()).await.map_err(|_| NoResponse::Late)?.map_err(|e| unreachable(&e))?;
         let mut request = http::Request::new(Empty::new());
         *request.uri_mut() = url[url::Position::BeforePath..].parse().map_err(|error| unreachable(&error))?;
         *request.headers_mut() = headers;
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(host).map_err(|error| unreachable(&error))?);
         let sent = self.sender.send_request(request);
-        let response = timeout_at(deadline, sent).await.map_err(|_| Silence::Late)?;
+        let response = timeout_at(deadline, sent).await.map_err(|_| NoResponse::Late)?;
         let (head, body) = response.map_err(|error| unreachable(&error))?.into_parts();
         let mut stream = body.into_data_stream().map(|chunk| chunk.map_err(|error| error.to_string()));
-        let body = timeout_at(deadline, collect(&mut stream, max_bytes)).await.unwrap_or(Err(BodyFault::Stalled));
+        let body = timeout_at(deadline, collect(&mut stream, max_bytes)).await.unwrap_or(Err(BodyError::Stalled));
         Ok(record(head.status, head.version, head.headers, body, max_bytes).await)
     }
 }
@@ -164,12 +165,12 @@ impl Connection {
 async fn collect(
     stream: &mut (impl futures::Stream<Item = Result<Bytes, String>> + Unpin),
     max_bytes: u64,
-) -> Result<Bytes, BodyFault> {
+) -> Result<Bytes, BodyError> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = stream.next().await {
-        whole.extend_from_slice(&chunk.map_err(BodyFault::CutShort)?);
+        whole.extend_from_slice(&chunk.map_err(BodyError::CutShort)?);
         if whole.len() as u64 > max_bytes.saturating_add(OVERHEAD) {
-            return Err(BodyFault::TooLarge(max_bytes));
+            return Err(BodyError::TooLarge(max_bytes));
         }
     }
     Ok(whole.freeze())
@@ -179,9 +180,9 @@ async fn record(
     status: StatusCode,
     version: Version,
     headers: HeaderMap,
-    body: Result<Bytes, BodyFault>,
+    body: Result<Bytes, BodyError>,
     max_bytes: u64,
-) -> Reply {
+) -> RecordedResponse {
     let body = match body {
         Ok(body) => decode(&headers, body, max_bytes).await,
         Err(fault) => Err(fault),
@@ -191,16 +192,16 @@ async fn record(
         lines.any(|line| line.split(',').any(|option| option.trim().eq_ignore_ascii_case(wanted)))
     };
     let closes = has_option("close") || (version == Version::HTTP_10 && !has_option("keep-alive"));
-    Reply { status, closes, headers, body }
+    RecordedResponse { status, closes, headers, body }
 }
 
 /// Decodes the one content coding that a body may have.
-async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Bytes, BodyFault> {
+async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Bytes, BodyError> {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let coding = codings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
     let coding = match codings.next() {
         // The compositor does not support several codings either.
-        Some(_) => return Err(BodyFault::UnknownCoding("several codings".to_owned())),
+        Some(_) => return Err(BodyError::UnknownCoding("several codings".to_owned())),
         None => coding.unwrap_or_default(),
     };
     // A 204 and a 304 have no body to decode, whatever their headers state.
@@ -212,12 +213,12 @@ async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Byte
         "gzip" | "x-gzip" => inflate(GzipDecoder::new(&*body), max_bytes).await,
         "br" => inflate(BrotliDecoder::new(&*body), max_bytes).await,
         "zstd" => inflate(ZstdDecoder::new(&*body), max_bytes).await,
-        _ => return Err(BodyFault::UnknownCoding(coding)),
+        _ => return Err(BodyError::UnknownCoding(coding)),
     };
     match plain {
-        Ok(plain) if plain.len() as u64 > max_bytes => Err(BodyFault::TooLarge(max_bytes)),
+        Ok(plain) if plain.len() as u64 > max_bytes => Err(BodyError::TooLarge(max_bytes)),
         Ok(plain) => Ok(plain),
-        Err(error) => Err(BodyFault::Undecodable(coding, error.to_string())),
+        Err(error) => Err(BodyError::Undecodable(coding, error.to_string())),
     }
 }
 
@@ -228,9 +229,9 @@ async fn inflate(decoder: impl AsyncRead + Unpin, max_bytes: u64) -> std::io::Re
     Ok(plain.into())
 }
 
-fn silence(error: &reqwest::Error) -> Silence {
+fn no_response(error: &reqwest::Error) -> NoResponse {
     match client::parse_error(error) {
-        Some(error) => Silence::NotHttp(error.to_string()),
-        None => Silence::Unreachable(describe(error)),
+        Some(error) => NoResponse::NotHttp(error.to_string()),
+        None => NoResponse::Unreachable(describe(error)),
     }
 }

@@ -1,16 +1,17 @@
-//! The rules about keeping an answer and renewing it.
-//! What a cache would read as "doubtful, so shorter" is told here as what it is.
+//! The rules about caching a response and revalidating it.
+//! A doubtful header, which the cache reads as the shorter lifetime, is reported here as an error.
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::page::http::fields::{is_entity_tag, split};
+use crate::page::source::units;
 use crate::page::visit::context::is_token;
 
-use super::exchange::{Exchange, Purpose, Reply};
+use super::exchange::{Exchange, Purpose, RecordedResponse};
 use super::fields::{clip, date, joined, shown, token_or_quoted};
-use super::{Case, Opinion};
+use super::{Assessment, Recording};
 
-/// For the compositor alone, over `Cache-Control` (RFC 9213).
+/// Overrides `Cache-Control` for the compositor only (RFC 9213).
 const TARGETED: HeaderName = HeaderName::from_static("fragment-cache-control");
 
 /// Directives whose value is a number of seconds.
@@ -19,16 +20,16 @@ const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "st
 /// Directives of one header: names in lower case, values without quotes.
 type Directives<'h> = Vec<(String, Option<&'h str>)>;
 
-pub(super) fn cache_control(case: &Case<'_>) -> Opinion {
-    case.over(case.heads().map(|(name, reply)| {
-        let opinion = match contradictions(&reply.headers) {
-            Err(wrong) => Opinion::failed(clip(&wrong)),
-            Ok(()) => match reply.headers.get(header::CACHE_CONTROL) {
-                Some(value) => Opinion::passed(shown(value)),
-                None => Opinion::passed("it has none"),
+pub(super) fn cache_control(recording: &Recording<'_>) -> Assessment {
+    recording.worst(recording.heads().map(|(name, response)| {
+        let assessment = match contradictions(&response.headers) {
+            Err(error) => Assessment::failed(clip(&error)),
+            Ok(()) => match response.headers.get(header::CACHE_CONTROL) {
+                Some(value) => Assessment::passed(shown(value)),
+                None => Assessment::passed("no Cache-Control header"),
             },
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
@@ -41,12 +42,12 @@ fn contradictions(headers: &HeaderMap) -> Result<(), String> {
     if let Some(text) = joined(headers, &header::AGE)?
         && (text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()))
     {
-        return Err(format!("`age: {text}` is no number of seconds"));
+        return Err(format!("`age: {text}` is not a number of seconds"));
     }
     match joined(headers, &header::EXPIRES)? {
-        // Not dates, and everybody's words for "has expired" (RFC 9111, 5.3).
+        // `0` and `-1` are not dates, but commonly used for "already expired" (RFC 9111, 5.3).
         Some(text) if !matches!(text.as_str(), "0" | "-1") && date(&text).is_none() => {
-            Err(format!("`expires: {text}` is no date of HTTP"))
+            Err(format!("`expires: {text}` is not an HTTP date"))
         }
         _ => Ok(()),
     }
@@ -61,7 +62,7 @@ fn directives<'h>(header: &HeaderName, text: &'h str) -> Result<Directives<'h>, 
         };
         match value {
             Some(value) if is_token(name) => Ok((name.to_ascii_lowercase(), value)),
-            _ => Err(format!("`{header}`: `{member}` is no directive")),
+            _ => Err(format!("`{header}`: `{member}` is not a valid directive")),
         }
     };
     split(text, b',').members.into_iter().map(one).collect()
@@ -71,37 +72,38 @@ fn check(header: &HeaderName, directives: &Directives<'_>) -> Result<(), String>
     let has = |wanted: &str| directives.iter().any(|(name, _)| name == wanted);
     for (index, (name, value)) in directives.iter().enumerate() {
         if directives[..index].iter().any(|(other, _)| other == name) {
-            return Err(format!("`{header}` says `{name}` twice"));
+            return Err(format!("`{header}` contains `{name}` twice"));
         }
         let number = value.filter(|value| !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()));
         if SECONDS.contains(&name.as_str()) && number.is_none() {
-            return Err(format!("`{header}`: `{name}` is `{}`, no number of seconds", value.unwrap_or_default()));
+            let value = value.map(|value| format!("={value}")).unwrap_or_default();
+            return Err(format!("`{header}`: `{name}{value}` is not a number of seconds"));
         }
     }
-    // With a value, `private` speaks of the headers that it names, and not of the answer.
+    // With a value, `private` applies to the headers that it names, and not to the response.
     let private = directives.iter().any(|(name, value)| name == "private" && value.is_none());
-    let lasting = |name: &str| {
+    let is_positive = |name: &str| {
         let value = directives.iter().find(|(known, _)| known == name).and_then(|(_, value)| *value);
         value.is_some_and(|value| value.bytes().any(|b| b != b'0'))
     };
     let clashes = [
         (private && has("public"), "`private` and `public`"),
-        (private && has("s-maxage"), "`private`, and `s-maxage` for caches that are shared"),
+        (private && has("s-maxage"), "`private` and `s-maxage`, which is for shared caches"),
         (has("no-store") && has("public"), "`no-store` and `public`"),
-        (has("no-store") && lasting("max-age"), "`no-store`, and `max-age` for how long it is kept"),
-        (has("no-store") && lasting("s-maxage"), "`no-store`, and `s-maxage` for how long it is kept"),
+        (has("no-store") && is_positive("max-age"), "`no-store` and `max-age`, which allows storing"),
+        (has("no-store") && is_positive("s-maxage"), "`no-store` and `s-maxage`, which allows storing"),
     ];
     match clashes.iter().find(|(clash, _)| *clash) {
-        Some((_, both)) => Err(format!("`{header}` says {both}")),
+        Some((_, both)) => Err(format!("`{header}` contains both {both}")),
         None => Ok(()),
     }
 }
 
-pub(super) fn freshness(case: &Case<'_>) -> Opinion {
-    let declared = case.subject.manifest.as_ref().and_then(|manifest| manifest.cache.ttl);
-    case.over(case.heads().map(|(name, reply)| {
-        let said = [TARGETED, header::CACHE_CONTROL].iter().find_map(|name| {
-            let text = joined(&reply.headers, name).ok().flatten()?;
+pub(super) fn freshness(recording: &Recording<'_>) -> Assessment {
+    let declared = recording.subject.manifest.as_ref().and_then(|manifest| manifest.cache.ttl);
+    recording.worst(recording.heads().map(|(name, response)| {
+        let stated = [TARGETED, header::CACHE_CONTROL].iter().find_map(|name| {
+            let text = joined(&response.headers, name).ok().flatten()?;
             let found = directives(name, &text).ok()?.into_iter().find_map(|(name, value)| match name.as_str() {
                 "max-age" | "s-maxage" => Some(format!("{name}={}", value.unwrap_or_default())),
                 "no-store" | "no-cache" | "private" => Some(name),
@@ -109,45 +111,50 @@ pub(super) fn freshness(case: &Case<'_>) -> Opinion {
             });
             found.map(|found| clip(&found))
         });
-        let opinion = match said {
-            Some(said) => Opinion::passed(said),
-            None if reply.headers.contains_key(header::EXPIRES) => Opinion::passed("by Expires"),
+        let assessment = match stated {
+            Some(stated) => Assessment::passed(stated),
+            None if response.headers.contains_key(header::EXPIRES) => Assessment::passed("set by Expires"),
             None => match declared {
-                Some(ttl) => Opinion::passed(format!("the manifest says {}", crate::page::source::units::show(ttl))),
-                None => Opinion::advice("nothing says how long it is good, so each page asks for it again"),
+                Some(ttl) => Assessment::passed(format!("{}, set by the manifest", units::show(ttl))),
+                None => Assessment::advice("no lifetime is stated, so every page requests it again"),
             },
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
-pub(super) fn not_unasked_304(case: &Case<'_>) -> Opinion {
-    let unasked = |purpose: &Purpose| !matches!(purpose, Purpose::Held(_) | Purpose::HeldOther);
-    let found = case.all(unasked).filter_map(Exchange::head).any(|reply| reply.status == StatusCode::NOT_MODIFIED);
-    if found { Opinion::failed("a request without conditions is answered with 304") } else { Opinion::passed("") }
+pub(super) fn not_unasked_304(recording: &Recording<'_>) -> Assessment {
+    let is_unconditional = |purpose: &Purpose| !matches!(purpose, Purpose::Conditional(_) | Purpose::ForeignTag);
+    let found = recording
+        .all(is_unconditional)
+        .filter_map(Exchange::head)
+        .any(|response| response.status == StatusCode::NOT_MODIFIED);
+    if found { Assessment::failed("an unconditional request got a 304") } else { Assessment::passed("") }
 }
 
-pub(super) fn validation(case: &Case<'_>) -> Opinion {
-    let malformed = case.heads().map(|(name, reply)| {
-        let opinion = match validators(&reply.headers) {
-            Ok(()) => Opinion::passed(""),
-            Err(wrong) => Opinion::failed(clip(&wrong)),
+pub(super) fn validation(recording: &Recording<'_>) -> Assessment {
+    let malformed = recording.heads().map(|(name, response)| {
+        let assessment = match validators(&response.headers) {
+            Ok(()) => Assessment::passed(""),
+            Err(error) => Assessment::failed(clip(&error)),
         };
-        (name, opinion)
+        (name, assessment)
     });
-    let malformed = case.over(malformed);
+    let malformed = recording.worst(malformed);
     if malformed.0 != super::Verdict::Passed {
         return malformed;
     }
-    let first = case.all(|purpose| *purpose == Purpose::Example(0)).find_map(Exchange::fragment);
-    let Some((first, _)) = first else { return Opinion::skipped("no fragment came, so there is nothing to renew") };
-    let held = case.all(|purpose| matches!(purpose, Purpose::Held(_))).next();
-    let Some(held) = held else {
-        return Opinion::advice("it has neither ETag nor Last-Modified, so each renewal costs a whole answer");
+    let first = recording.all(|purpose| *purpose == Purpose::Example(0)).find_map(Exchange::fragment);
+    let Some((first, _)) = first else {
+        return Assessment::skipped("no fragment was received that could be revalidated");
     };
-    let Some(again) = held.head() else { return Opinion::failed("a conditional request is not answered") };
+    let held = recording.all(|purpose| matches!(purpose, Purpose::Conditional(_))).next();
+    let Some(held) = held else {
+        return Assessment::advice("neither ETag nor Last-Modified, so each revalidation transfers a whole response");
+    };
+    let Some(again) = held.head() else { return Assessment::failed("a conditional request got no response") };
     match &held.purpose {
-        Purpose::Held(Some(tag)) => by_tag(case, tag, again),
+        Purpose::Conditional(Some(tag)) => by_tag(recording, tag, again),
         _ => by_date(first, again),
     }
 }
@@ -155,42 +162,44 @@ pub(super) fn validation(case: &Case<'_>) -> Opinion {
 fn validators(headers: &HeaderMap) -> Result<(), String> {
     match joined(headers, &header::ETAG)? {
         Some(tag) if !is_entity_tag(tag.as_bytes()) => {
-            return Err(format!("`etag: {tag}` is no tag: it is not in double quotes"));
+            return Err(format!("`etag: {tag}` is not a valid entity tag: it is not in double quotes"));
         }
         _ => {}
     }
     match joined(headers, &header::LAST_MODIFIED)? {
-        Some(text) if date(&text).is_none() => Err(format!("`last-modified: {text}` is no date of HTTP")),
+        Some(text) if date(&text).is_none() => Err(format!("`last-modified: {text}` is not an HTTP date")),
         _ => Ok(()),
     }
 }
 
-fn by_tag(case: &Case<'_>, tag: &str, again: &Reply) -> Opinion {
-    // A weak and a strong tag of one text renew the same thing (RFC 9110, 8.8.3.2).
+fn by_tag(recording: &Recording<'_>, tag: &str, again: &RecordedResponse) -> Assessment {
+    // Weak comparison: a weak and a strong tag with the same text match (RFC 9110, 8.8.3.2).
     let bare = |tag: &str| tag.trim_start_matches("W/").to_owned();
-    let told = again.headers.get(header::ETAG).and_then(|value| value.to_str().ok()).map(bare);
-    let same = told.as_deref() == Some(&bare(tag));
-    let other = case.all(|purpose| *purpose == Purpose::HeldOther).find_map(Exchange::head);
+    let sent = again.headers.get(header::ETAG).and_then(|value| value.to_str().ok()).map(bare);
+    let same = sent.as_deref() == Some(&bare(tag));
+    let other = recording.all(|purpose| *purpose == Purpose::ForeignTag).find_map(Exchange::head);
     match (again.status.as_u16(), &other) {
-        (304, _) if again.body.as_ref().is_ok_and(|body| !body.is_empty()) => Opinion::failed("its 304 has a body"),
-        (304, _) if told.is_none() => Opinion::failed("its 304 comes without the ETag"),
-        (304, _) if !same => Opinion::failed("its 304 comes with another ETag than what is held"),
+        (304, _) if again.body.as_ref().is_ok_and(|body| !body.is_empty()) => Assessment::failed("the 304 has a body"),
+        (304, _) if sent.is_none() => Assessment::failed("the 304 has no ETag"),
+        (304, _) if !same => Assessment::failed("the 304 has a different ETag from the one that was sent"),
         (304, Some(other)) if other.status == StatusCode::NOT_MODIFIED => {
-            Opinion::failed("it answers 304 to a tag that it never gave")
+            Assessment::failed("304 for an ETag that the service never sent")
         }
-        (304, _) => Opinion::passed("304 for its own ETag"),
-        (200, _) if told.is_some() && !same => Opinion::passed("its ETag changes with each answer"),
-        (status, _) => Opinion::failed(format!("`If-None-Match` with its own ETag is answered with {status}, not 304")),
+        (304, _) => Assessment::passed("304 for the ETag"),
+        (200, _) if sent.is_some() && !same => Assessment::passed("the ETag changes with each response"),
+        (status, _) => Assessment::failed(format!("`If-None-Match` with the ETag is answered with {status}, not 304")),
     }
 }
 
-fn by_date(first: &Reply, again: &Reply) -> Opinion {
-    let of = |reply: &Reply| reply.headers.get(header::LAST_MODIFIED).cloned();
+fn by_date(first: &RecordedResponse, again: &RecordedResponse) -> Assessment {
+    let of = |response: &RecordedResponse| response.headers.get(header::LAST_MODIFIED).cloned();
     match again.status.as_u16() {
-        304 => Opinion::passed("304 for its own Last-Modified"),
-        200 if of(first) != of(again) => Opinion::passed("it was modified in between"),
-        // To ignore a date is allowed, and wasteful.
-        status => Opinion::advice(format!("`If-Modified-Since` with its own date is answered with {status}, not 304")),
+        304 => Assessment::passed("304 for the Last-Modified date"),
+        200 if of(first) != of(again) => Assessment::passed("modified between the two requests"),
+        // Ignoring the condition is allowed (RFC 9110, 13.1.3), but wasteful.
+        status => Assessment::advice(format!(
+            "`If-Modified-Since` with the Last-Modified date is answered with {status}, not 304"
+        )),
     }
 }
 
@@ -206,13 +215,13 @@ mod tests {
         }
         match (contradictions(&headers), expected) {
             (Ok(()), None) => {}
-            (Err(told), Some(expected)) if told.contains(expected) => {}
+            (Err(message), Some(expected)) if message.contains(expected) => {}
             (found, _) => panic!("{pairs:?}: {found:?}, not {expected:?}"),
         }
     }
 
     #[test]
-    fn each_contradiction_is_told() {
+    fn each_contradiction_is_reported() {
         for line in [
             "",
             "public, max-age=60",
@@ -227,25 +236,25 @@ mod tests {
             check(&[("cache-control", line)], None);
         }
         for (line, expected) in [
-            ("max-age=60, max-age=60", "says `max-age` twice"),
-            ("max-age=-1", "`max-age` is `-1`"),
-            ("max-age=1.5", "no number"),
-            ("max-age", "no number"),
-            ("s-maxage=ten", "no number"),
-            ("max-age = 60", "is no directive"),
-            ("max-age=60; public", "is no directive"),
-            ("private, s-maxage=5", "`private`, and `s-maxage`"),
+            ("max-age=60, max-age=60", "contains `max-age` twice"),
+            ("max-age=-1", "`max-age=-1` is not"),
+            ("max-age=1.5", "is not a number"),
+            ("max-age", "is not a number"),
+            ("s-maxage=ten", "is not a number"),
+            ("max-age = 60", "is not a valid directive"),
+            ("max-age=60; public", "is not a valid directive"),
+            ("private, s-maxage=5", "`private` and `s-maxage`"),
             ("public, private", "`private` and `public`"),
-            ("no-store, max-age=60", "`no-store`, and `max-age`"),
-            ("private=\"x", "is no directive"),
+            ("no-store, max-age=60", "`no-store` and `max-age`"),
+            ("private=\"x", "is not a valid directive"),
         ] {
             check(&[("cache-control", line)], Some(expected));
             check(&[("fragment-cache-control", line)], Some(expected));
         }
         check(&[("cache-control", "max-age=1"), ("cache-control", "max-age=2")], Some("twice"));
-        check(&[("age", "soon")], Some("no number"));
+        check(&[("age", "soon")], Some("is not a number"));
         check(&[("expires", "0")], None);
         check(&[("expires", "Sun, 06 Nov 1994 08:49:37 GMT")], None);
-        check(&[("expires", "tomorrow")], Some("no date"));
+        check(&[("expires", "tomorrow")], Some("is not an HTTP date"));
     }
 }

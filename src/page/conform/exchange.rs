@@ -1,114 +1,114 @@
-//! What a nanoservice was asked while it was held against the contract, and what came back.
-//! What did not come back whole keeps as much as was seen of it.
+//! The requests that were sent to check a nanoservice, and the responses as they were recorded.
+//! A response that did not arrive completely is recorded as far as it did, with the error.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-/// Why a question is asked.
+/// Why a request is sent. Every kind except `Example` and `Refused` sends the first example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// To see that it is there. It may be the first that it is asked, so its time is not judged.
-    Opening,
-    /// To see this example of its manifest.
+    /// Checks that the service is up. It may be the service's first request, so it is not held to the timeout.
+    Probe,
+    /// Checks an example of the manifest, by its index.
     Example(usize),
-    /// The first example again, to see whether it answers the same twice.
-    Again,
-    /// The first example once more, after all that was varied.
-    After,
-    /// The first example, with no coding but `identity` offered.
+    /// Repeats the first example, to check that equal requests get equal responses.
+    Repeat,
+    /// Repeats the first example once more, after all requests that vary something.
+    LastRepeat,
+    /// Accepts no content coding except `identity`.
     Identity,
-    /// The first example with this header, which the compositor never sends.
-    Disguise(&'static str),
-    /// The first example, from one who holds it: by this tag, or by its date.
-    Held(Option<String>),
-    /// The first example, from one who holds something else.
-    HeldOther,
-    /// A parameter with a value that the manifest refuses; without one, where it is required.
+    /// Adds the header of this name, which the compositor never sends to this nanoservice.
+    Undeclared(&'static str),
+    /// Sends the condition that the example's response is still the same: by this entity tag, or by its date.
+    Conditional(Option<String>),
+    /// Sends an entity tag that the service never sent.
+    ForeignTag,
+    /// Sends a parameter with this value, which the manifest refuses; `None` leaves a required parameter out.
     Refused(String, Option<String>),
-    /// The first example, one of many at the same time.
-    Together,
-    /// The first example, once more on the connection that was used before.
-    KeptOpen,
+    /// Is one of several requests at the same time.
+    Concurrent,
+    /// Is one of two requests on the same connection.
+    Reused,
 }
 
-/// One question and its answer.
+/// A request and its recorded response.
 #[derive(Debug, Clone)]
 pub struct Exchange {
-    /// Why it was asked.
+    /// Why the request was sent.
     pub purpose: Purpose,
-    /// From sending the request to the last byte of the answer, or to the end of patience.
+    /// From sending the request to the last byte of the response, or to giving up.
     pub took: Duration,
-    /// What came back.
-    pub reply: Result<Reply, Silence>,
+    /// The response, or why there was none.
+    pub response: Result<RecordedResponse, NoResponse>,
 }
 
-/// An answer whose head came.
+/// A response whose head arrived.
 #[derive(Debug, Clone)]
-pub struct Reply {
-    /// Its status.
+pub struct RecordedResponse {
+    /// The status.
     pub status: StatusCode,
-    /// Its headers, as they were on the wire.
+    /// The headers, as they were sent.
     pub headers: HeaderMap,
-    /// Whether it says that the connection ends with it.
+    /// Whether the response announces that the connection closes after it.
     pub closes: bool,
-    /// Its body, codings undone.
-    pub body: Result<Bytes, BodyFault>,
+    /// The body, decoded.
+    pub body: Result<Bytes, BodyError>,
 }
 
-/// Why not even the head of an answer came.
+/// Why no head of a response arrived.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Silence {
-    /// Nobody is there, or the connection broke.
+pub enum NoResponse {
+    /// The service could not be reached, or the connection broke.
     #[error("{0}")]
     Unreachable(String),
-    /// What came is no HTTP.
-    #[error("what came back is no HTTP: {0}")]
+    /// The bytes that arrived are not HTTP.
+    #[error("the response is not HTTP: {0}")]
     NotHttp(String),
-    /// Nothing came before patience ended.
-    #[error("nothing came back")]
+    /// Nothing arrived in time.
+    #[error("no response")]
     Late,
 }
 
-/// Why the body of an answer is none.
+/// Why the body of a response is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyFault {
-    /// It ended before its end.
-    #[error("it is cut short: {0}")]
+pub enum BodyError {
+    /// The body ended too early.
+    #[error("the body is cut short: {0}")]
     CutShort(String),
-    /// Its end did not come before patience ended.
-    #[error("it stalls: its head came, and its end did not")]
+    /// The end of the body did not arrive in time.
+    #[error("the body stalls: the headers arrived, but not the whole body")]
     Stalled,
-    /// It has more bytes than are allowed.
-    #[error("it has more than {0} bytes")]
+    /// The body has more bytes than are allowed.
+    #[error("the body has more than {0} bytes")]
     TooLarge(u64),
-    /// Its coding is not one that the compositor undoes.
-    #[error("it is coded as `{0}`, which nobody undoes")]
+    /// The compositor does not support the content coding.
+    #[error("the content coding `{0}` is not supported")]
     UnknownCoding(String),
-    /// It is not in the coding that it says.
-    #[error("it says `{0}` and is not: {1}")]
+    /// The body is not valid in its content coding.
+    #[error("the content coding is given as `{0}`, but the body cannot be decoded: {1}")]
     Undecodable(String, String),
 }
 
 impl Exchange {
-    /// The answer's head, where it came.
+    /// The response, if its head arrived.
     #[must_use]
-    pub fn head(&self) -> Option<&Reply> {
-        self.reply.as_ref().ok()
+    pub fn head(&self) -> Option<&RecordedResponse> {
+        self.response.as_ref().ok()
     }
 
-    /// The fragment, where it came whole with a 200.
+    /// The response and its body, if it has status 200 and arrived completely.
     #[must_use]
-    pub fn fragment(&self) -> Option<(&Reply, &Bytes)> {
-        let reply = self.head().filter(|reply| reply.status == StatusCode::OK)?;
-        Some((reply, reply.body.as_ref().ok()?))
+    pub fn fragment(&self) -> Option<(&RecordedResponse, &Bytes)> {
+        let response = self.head().filter(|response| response.status == StatusCode::OK)?;
+        Some((response, response.body.as_ref().ok()?))
     }
 
-    /// What it is about as far as it can be compared: status and body.
+    /// What of a response is compared with others: its status and body.
     #[must_use]
     pub fn essence(&self) -> Option<(StatusCode, &Bytes)> {
-        let reply = self.head()?;
-        Some((reply.status, reply.body.as_ref().ok()?))
+        let response = self.head()?;
+        Some((response.status, response.body.as_ref().ok()?))
     }
 }

@@ -1,17 +1,17 @@
-//! Header fields, read strictly: where the compositor makes the best of a value, this tells what is wrong.
-//! What cannot be shown in a line is made so that it can.
+//! Reads header fields strictly: where the compositor tolerates a value, this reports what is wrong with it.
+//! A value in a message is shortened, and contains no control characters.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::page::visit::context::is_token;
 
-/// A header value as it may be shown: no control characters, and not endless.
+/// A header value for a message: escaped and shortened.
 pub(super) fn shown(value: &HeaderValue) -> String {
     clip(&value.as_bytes().escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'"))
 }
 
-/// A text as it may be shown in one line.
+/// A text for a message: in one line, and shortened.
 pub(super) fn clip(text: &str) -> String {
     const LONGEST: usize = 100;
     let plain: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -21,19 +21,19 @@ pub(super) fn clip(text: &str) -> String {
     }
 }
 
-/// All values of a header as one text, or what is wrong with them.
+/// All values of a header, joined with commas. `None`: there is no such header.
 ///
 /// # Errors
-/// One of them is no text.
+/// A value is not visible ASCII.
 pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, String> {
     let mut lines = Vec::new();
     for value in headers.get_all(name) {
-        lines.push(value.to_str().map_err(|_| format!("`{name}: {}` is no text", shown(value)))?);
+        lines.push(value.to_str().map_err(|_| format!("`{name}: {}` is not visible ASCII", shown(value)))?);
     }
     Ok((!lines.is_empty()).then(|| lines.join(", ")))
 }
 
-/// A text in double quotes, without them; a token as it is. `None` where it is neither.
+/// The value of a token, or of a quoted string without its quotes. `None`: the text is neither.
 pub(super) fn token_or_quoted(text: &str) -> Option<&str> {
     if is_token(text) {
         return Some(text);
@@ -48,7 +48,7 @@ pub(super) fn token_or_quoted(text: &str) -> Option<&str> {
     (!stray && !escaped).then_some(inner)
 }
 
-/// A date of HTTP in the form that may be sent (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses an HTTP date in the only format that may be sent (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn date(text: &str) -> Option<Timestamp> {
     (text.len() == 29 && text.ends_with(" GMT"))
         .then(|| jiff::fmt::rfc2822::parse(text).ok())
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_come_in_pairs() {
+    fn a_quoted_string_has_a_closing_quote() {
         assert_eq!(token_or_quoted("\"a\\\"b\""), Some("a\\\"b"));
         for wrong in ["", "\"", "\"a", "a b", "\"a\"b\"", "\"a\\\""] {
             assert_eq!(token_or_quoted(wrong), None, "{wrong}");

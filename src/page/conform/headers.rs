@@ -1,5 +1,5 @@
-//! The rules about other headers: cookies, variants, purge keys, assets, the service's end.
-//! A header that is not there breaks nothing.
+//! The rules about other headers: cookies, `Vary`, surrogate keys, assets, deprecation.
+//! A missing header breaks no rule.
 
 use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
@@ -9,59 +9,59 @@ use crate::page::visit::context::is_token;
 
 use super::exchange::Exchange;
 use super::fields::{clip, date, joined, shown, token_or_quoted};
-use super::subject::header_of;
-use super::{Case, Opinion};
+use super::subject::header_for;
+use super::{Assessment, Recording};
 
-/// Most keys that one answer may be purged by.
-const MOST_KEYS: usize = 64;
-/// What kinds of links are assets.
+/// Most surrogate keys of one response.
+const MAX_KEYS: usize = 64;
+/// The link relations of assets.
 const ASSETS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
 
-pub(super) fn cookies(case: &Case<'_>) -> Opinion {
-    let declared = case.subject.manifest.as_ref().map(|manifest| &*manifest.cookies).unwrap_or_default();
+pub(super) fn cookies(recording: &Recording<'_>) -> Assessment {
+    let declared = recording.subject.manifest.as_ref().map(|manifest| &*manifest.cookies).unwrap_or_default();
     let mut set = false;
-    for reply in case.all(|_| true).filter_map(Exchange::head) {
-        for value in reply.headers.get_all(header::SET_COOKIE) {
+    for response in recording.all(|_| true).filter_map(Exchange::head) {
+        for value in response.headers.get_all(header::SET_COOKIE) {
             let text = shown(value);
             let name = text.split(['=', ';']).next().unwrap_or_default().trim();
             if !declared.iter().any(|cookie| cookie == name) {
-                return Opinion::failed(format!("it sets the cookie `{name}`, which is not declared"));
+                return Assessment::failed(format!("sets the cookie `{name}`, which is not declared"));
             }
             set = true;
         }
     }
-    Opinion::passed(if set { "only those that are declared, so it is never kept" } else { "it sets none" })
+    Assessment::passed(if set { "only declared cookies, so the response is never cached" } else { "no cookies set" })
 }
 
-pub(super) fn vary(case: &Case<'_>) -> Opinion {
-    let declared = |name: &str| case.subject.context().iter().any(|dimension| header_of(dimension) == name);
-    case.over(case.heads().map(|(example, reply)| {
-        let opinion = match joined(&reply.headers, &header::VARY) {
-            Err(wrong) => Opinion::failed(wrong),
-            Ok(None) => Opinion::passed("it names nothing"),
+pub(super) fn vary(recording: &Recording<'_>) -> Assessment {
+    let declared = |name: &str| recording.subject.context().iter().any(|dimension| header_for(dimension) == name);
+    recording.worst(recording.heads().map(|(example, response)| {
+        let assessment = match joined(&response.headers, &header::VARY) {
+            Err(error) => Assessment::failed(error),
+            Ok(None) => Assessment::passed("no Vary header"),
             Ok(Some(text)) => {
                 let names = split(&text, b',').members.into_iter().map(str::to_ascii_lowercase);
                 match names.into_iter().find(|name| name != "accept-encoding" && !declared(name)) {
-                    Some(name) if name == "*" => Opinion::failed("`Vary: *` is never kept"),
-                    Some(name) => Opinion::failed(clip(&format!("it names `{name}`, which is not declared"))),
-                    None => Opinion::passed(clip(&text)),
+                    Some(name) if name == "*" => Assessment::failed("responses with `Vary: *` are never cached"),
+                    Some(name) => Assessment::failed(clip(&format!("names `{name}`, which is not declared"))),
+                    None => Assessment::passed(clip(&text)),
                 }
             }
         };
-        (example, opinion)
+        (example, assessment)
     }))
 }
 
-pub(super) fn surrogate_keys(case: &Case<'_>) -> Opinion {
-    case.over(case.heads().map(|(name, reply)| {
-        let opinion = match keys(&reply.headers) {
-            Err(wrong) => Opinion::failed(wrong),
-            Ok(0) => Opinion::passed("none beside its own name"),
-            Ok(1) => Opinion::passed("1 key"),
-            Ok(count) if count > MOST_KEYS => Opinion::failed(format!("{count} keys, where {MOST_KEYS} are the most")),
-            Ok(count) => Opinion::passed(format!("{count} keys")),
+pub(super) fn surrogate_keys(recording: &Recording<'_>) -> Assessment {
+    recording.worst(recording.heads().map(|(name, response)| {
+        let assessment = match keys(&response.headers) {
+            Err(error) => Assessment::failed(error),
+            Ok(0) => Assessment::passed("none except the nanoservice's name"),
+            Ok(1) => Assessment::passed("1 key"),
+            Ok(count) if count > MAX_KEYS => Assessment::failed(format!("{count} keys (limit {MAX_KEYS})")),
+            Ok(count) => Assessment::passed(format!("{count} keys")),
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
@@ -74,53 +74,53 @@ fn keys(headers: &HeaderMap) -> Result<usize, String> {
         }
     }
     if let Some(key) = found.iter().find(|key| !key.bytes().all(|b| b.is_ascii_graphic())) {
-        return Err(clip(&format!("the key `{key}` holds what is not visible ASCII")));
+        return Err(clip(&format!("the key `{key}` contains characters other than visible ASCII")));
     }
     found.sort();
     found.dedup();
     Ok(found.len())
 }
 
-pub(super) fn links(case: &Case<'_>) -> Opinion {
-    case.over(case.heads().map(|(name, reply)| {
-        let opinion = match joined(&reply.headers, &header::LINK) {
-            Err(wrong) => Opinion::failed(wrong),
-            Ok(None) => Opinion::passed("it sends none"),
+pub(super) fn links(recording: &Recording<'_>) -> Assessment {
+    recording.worst(recording.heads().map(|(name, response)| {
+        let assessment = match joined(&response.headers, &header::LINK) {
+            Err(error) => Assessment::failed(error),
+            Ok(None) => Assessment::passed("no Link header"),
             Ok(Some(text)) => match assets(&text) {
-                Err(wrong) => Opinion::failed(clip(&wrong)),
+                Err(error) => Assessment::failed(clip(&error)),
                 Ok((_, Some(other))) => {
-                    Opinion::advice(clip(&format!("`rel={other}` is no asset, and nothing is done about it")))
+                    Assessment::advice(clip(&format!("`rel={other}` is not an asset, and is ignored")))
                 }
-                Ok((1, None)) => Opinion::passed("1 asset"),
-                Ok((count, None)) => Opinion::passed(format!("{count} assets")),
+                Ok((1, None)) => Assessment::passed("1 asset"),
+                Ok((count, None)) => Assessment::passed(format!("{count} assets")),
             },
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
-/// How many assets a `Link` names, and the first relation that is none.
+/// The number of assets in a `Link` header, and the first relation that is not an asset.
 fn assets(text: &str) -> Result<(usize, Option<String>), String> {
     let (mut count, mut other) = (0, None);
     for link in split(text, b',').members {
-        let wrong = || format!("`{link}` is no link: it is not of the form `<URL>; rel=…`");
-        let (target, parameters) = link.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or_else(wrong)?;
+        let invalid = || format!("`{link}` is not a valid link: write `<URL>; rel=…`");
+        let (target, parameters) = link.strip_prefix('<').and_then(|rest| rest.split_once('>')).ok_or_else(invalid)?;
         if target.is_empty() || target.bytes().any(|b| b.is_ascii_whitespace()) {
-            return Err(format!("`<{target}>` is no URL"));
+            return Err(format!("`<{target}>` is not a valid URL"));
         }
         let mut relation = None;
         for parameter in split(parameters.trim_start().strip_prefix(';').unwrap_or(parameters), b';').members {
             let (name, value) =
                 parameter.split_once('=').map_or((parameter, None), |(n, v)| (n.trim(), Some(v.trim())));
-            let value = value.map(|value| token_or_quoted(value).ok_or_else(wrong)).transpose()?;
+            let value = value.map(|value| token_or_quoted(value).ok_or_else(invalid)).transpose()?;
             if !is_token(name) {
-                return Err(wrong());
+                return Err(invalid());
             }
             if name.eq_ignore_ascii_case("rel") && relation.is_none() {
                 relation = Some(value.unwrap_or_default().to_ascii_lowercase());
             }
         }
-        let relation = relation.ok_or_else(|| format!("`{link}` says no `rel`"))?;
+        let relation = relation.ok_or_else(|| format!("`{link}` has no `rel`"))?;
         if relation.split_ascii_whitespace().any(|one| ASSETS.contains(&one)) {
             count += 1;
         } else if other.is_none() {
@@ -130,37 +130,37 @@ fn assets(text: &str) -> Result<(usize, Option<String>), String> {
     Ok((count, other))
 }
 
-pub(super) fn deprecation(case: &Case<'_>) -> Opinion {
-    case.over(case.heads().map(|(name, reply)| {
-        let opinion = match ends(&reply.headers) {
-            Err(wrong) => Opinion::failed(clip(&wrong)),
-            Ok((None, None)) => Opinion::passed("it says nothing of its end"),
-            Ok((Some(since), None)) => Opinion::advice(format!("it is deprecated, as of {}", day(since))),
-            Ok((None, Some(end))) => Opinion::advice(format!("it ends on {}", day(end))),
+pub(super) fn deprecation(recording: &Recording<'_>) -> Assessment {
+    recording.worst(recording.heads().map(|(name, response)| {
+        let assessment = match ends(&response.headers) {
+            Err(error) => Assessment::failed(clip(&error)),
+            Ok((None, None)) => Assessment::passed("no Deprecation or Sunset header"),
+            Ok((Some(since), None)) => Assessment::advice(format!("deprecated as of {}", day(since))),
+            Ok((None, Some(end))) => Assessment::advice(format!("ends on {}", day(end))),
             Ok((Some(since), Some(end))) => {
-                Opinion::advice(format!("it is deprecated, as of {}, and ends on {}", day(since), day(end)))
+                Assessment::advice(format!("deprecated as of {}, ends on {}", day(since), day(end)))
             }
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
 fn ends(headers: &HeaderMap) -> Result<(Option<Timestamp>, Option<Timestamp>), String> {
     let deprecation = joined(headers, &HeaderName::from_static("deprecation"))?
         .map(|text| {
-            structured_date(&text).ok_or_else(|| format!("`deprecation: {text}` is no date such as `@1767225600`"))
+            structured_date(&text).ok_or_else(|| format!("`deprecation: {text}` is not a date such as `@1767225600`"))
         })
         .transpose()?;
     let sunset = joined(headers, &HeaderName::from_static("sunset"))?
-        .map(|text| date(&text).ok_or_else(|| format!("`sunset: {text}` is no date of HTTP")))
+        .map(|text| date(&text).ok_or_else(|| format!("`sunset: {text}` is not an HTTP date")))
         .transpose()?;
     match (deprecation, sunset) {
-        (Some(since), Some(end)) if end < since => Err("its sunset is before its deprecation".to_owned()),
+        (Some(since), Some(end)) if end < since => Err("the Sunset date is before the Deprecation date".to_owned()),
         both => Ok(both),
     }
 }
 
-/// A date of structured fields (RFC 9651, 3.3.7): `@1659578233`.
+/// Parses a date of structured fields (RFC 9651, 3.3.7): `@1659578233`.
 fn structured_date(text: &str) -> Option<Timestamp> {
     let seconds = text.split(';').next()?.trim().strip_prefix('@')?;
     let digits = seconds.strip_prefix('-').unwrap_or(seconds);
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_are_read_as_rfc_8288_says() {
+    fn links_are_read_as_in_rfc_8288() {
         for (text, expected) in [
             ("</a.css>; rel=stylesheet", Ok((1, None))),
             ("</a,b.css>;rel=\"preload stylesheet\" ; as=style, <https://a/>; REL=PreConnect", Ok((2, None))),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_read_as_rfc_9745_and_8594_say() {
+    fn deprecation_dates_are_read_as_in_rfc_9745() {
         assert_eq!(structured_date("@1767225600").map(day).as_deref(), Some("1 January 2026"));
         for wrong in ["true", "@", "@1.5", "1767225600", "Sun, 06 Nov 1994 08:49:37 GMT", "@99999999999999999999"] {
             assert_eq!(structured_date(wrong), None, "{wrong}");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_counted_once_and_held_to_ascii() {
+    fn keys_are_counted_once_and_must_be_ascii() {
         let keys = |name: &'static str, value: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(name, http::HeaderValue::from_bytes(value).expect("a value"));

@@ -1,5 +1,5 @@
-//! The rules about a fragment's HTML: its place, the fragments that it asks for, its ESI.
-//! With `html = "raw"` its bytes are passed on as they are, so nothing is asked of them.
+//! The rules about a fragment's HTML: its balance, its nested fragments, its ESI.
+//! HTML of a nanoservice with `html = "raw"` is passed on unchanged, so its balance is not checked.
 
 use std::sync::Arc;
 
@@ -10,45 +10,45 @@ use crate::page::html::tokens::{Token, tokens};
 use crate::page::manifest::Boundary;
 use crate::page::source::diagnostic::Source;
 
-use super::exchange::Reply;
+use super::exchange::RecordedResponse;
 use super::fields::clip;
-use super::{Case, Opinion};
+use super::{Assessment, Recording};
 
-/// The texts of all fragments, with the heads that they came with.
-fn texts<'c>(case: &Case<'c>) -> impl Iterator<Item = (String, &'c Reply, Arc<Source>)> {
-    case.examples().filter_map(|(name, exchange)| {
-        let (reply, body): (_, &Bytes) = exchange.fragment()?;
+/// The HTML of all examples that returned a fragment, with its name and response.
+fn texts<'r>(recording: &Recording<'r>) -> impl Iterator<Item = (String, &'r RecordedResponse, Arc<Source>)> {
+    recording.examples().filter_map(|(name, exchange)| {
+        let (response, body): (_, &Bytes) = exchange.fragment()?;
         let text = Source::new("", String::from_utf8_lossy(body));
-        (!text.text.is_empty()).then_some((name, reply, text))
+        (!text.text.is_empty()).then_some((name, response, text))
     })
 }
 
-/// Where in a fragment something stands, for people.
-fn place(text: &Source, at: usize) -> String {
+/// A position in a fragment, for people.
+fn position(text: &Source, at: usize) -> String {
     let (line, column) = text.position(at);
     format!("line {line}, column {column}")
 }
 
-pub(super) fn balanced(case: &Case<'_>) -> Opinion {
-    match &case.subject.manifest {
-        None => return Opinion::skipped("of a bare URL the bytes are passed on as they are"),
+pub(super) fn balanced(recording: &Recording<'_>) -> Assessment {
+    match &recording.subject.manifest {
+        None => return Assessment::skipped("without a manifest, HTML is passed on unchanged"),
         Some(manifest) if manifest.html == Boundary::Raw => {
-            return Opinion::skipped("it declares `html = \"raw\"`");
+            return Assessment::skipped("the manifest declares `html = \"raw\"`");
         }
         Some(_) => {}
     }
-    case.over(texts(case).map(|(name, _, text)| {
-        let opinion = match balance::faults(&text.text).into_iter().next() {
-            Some(fault) => Opinion::failed(clip(&format!("{} ({})", fault.what, place(&text, fault.at)))),
-            None => Opinion::passed(""),
+    recording.worst(texts(recording).map(|(name, _, text)| {
+        let assessment = match balance::faults(&text.text).into_iter().next() {
+            Some(fault) => Assessment::failed(clip(&format!("{} ({})", fault.what, position(&text, fault.at)))),
+            None => Assessment::passed(""),
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }
 
-pub(super) fn composes(case: &Case<'_>) -> Opinion {
-    let declared = case.subject.manifest.as_ref().map(|manifest| &*manifest.composes).unwrap_or_default();
-    case.over(texts(case).map(|(name, _, text)| {
+pub(super) fn composes(recording: &Recording<'_>) -> Assessment {
+    let declared = recording.subject.manifest.as_ref().map(|manifest| &*manifest.composes).unwrap_or_default();
+    recording.worst(texts(recording).map(|(name, _, text)| {
         let mut count = 0;
         for token in tokens(&text.text, 0) {
             let Token::Start(tag) = token else { continue };
@@ -57,40 +57,41 @@ pub(super) fn composes(case: &Case<'_>) -> Opinion {
             }
             count += 1;
             let attribute = |name| tag.attributes.iter().find(|attribute| attribute.name == name);
-            let at = place(&text, tag.span.start);
-            let wrong = match (attribute("name"), attribute("src")) {
-                (_, Some(_)) => format!("a `<fragment>` has `src`, which only a layout may give ({at})"),
+            let at = position(&text, tag.span.start);
+            let error = match (attribute("name"), attribute("src")) {
+                (_, Some(_)) => format!("a `<fragment>` has `src`, which is allowed only in layouts ({at})"),
                 (None, _) if attribute("slot").is_some() => continue,
                 (None, _) => format!("a `<fragment>` has no name ({at})"),
-                (Some(asked), _) if !declared.contains(&asked.value) => {
-                    format!("it asks for `{}`, which it does not declare ({at})", asked.value)
+                (Some(nested), _) if !declared.contains(&nested.value) => {
+                    format!("contains the fragment `{}`, which is not declared ({at})", nested.value)
                 }
                 _ => continue,
             };
-            return (name, Opinion::failed(clip(&wrong)));
+            return (name, Assessment::failed(clip(&error)));
         }
-        let told = if count == 0 { "it asks for none" } else { "it asks for those that it declares" };
-        (name, Opinion::passed(told))
+        let message = if count == 0 { "no nested fragments" } else { "all nested fragments are declared" };
+        (name, Assessment::passed(message))
     }))
 }
 
-pub(super) fn esi(case: &Case<'_>) -> Opinion {
-    let declared = case.subject.manifest.as_ref().is_some_and(|manifest| manifest.esi);
-    case.over(texts(case).map(|(name, reply, text)| {
-        let control = reply.headers.get("surrogate-control").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let asks = control.to_ascii_lowercase().contains("esi/");
-        let holds = tokens(&text.text, 0).iter().any(|token| match token {
+pub(super) fn esi(recording: &Recording<'_>) -> Assessment {
+    let declared = recording.subject.manifest.as_ref().is_some_and(|manifest| manifest.esi);
+    recording.worst(texts(recording).map(|(name, response, text)| {
+        let control =
+            response.headers.get("surrogate-control").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_requested = control.to_ascii_lowercase().contains("esi/");
+        let contains = tokens(&text.text, 0).iter().any(|token| match token {
             Token::Start(tag) => tag.name.starts_with("esi:"),
             _ => false,
         });
-        let opinion = match (asks, holds) {
-            (true, _) if !declared => Opinion::failed("it asks for ESI without declaring it"),
+        let assessment = match (is_requested, contains) {
+            (true, _) if !declared => Assessment::failed("requests ESI without declaring it"),
             (false, true) => {
-                Opinion::advice("it holds `<esi:…>` that is not acted on: Surrogate-Control does not ask for it")
+                Assessment::advice("contains `<esi:…>`, which is ignored: Surrogate-Control does not request ESI")
             }
-            (true, _) => Opinion::passed("it asks for ESI, and declares it"),
-            _ => Opinion::passed("it asks for none"),
+            (true, _) => Assessment::passed("ESI is requested and declared"),
+            _ => Assessment::passed("no ESI"),
         };
-        (name, opinion)
+        (name, assessment)
     }))
 }

@@ -1,5 +1,5 @@
-//! Holds what a nanoservice answered against the contract: recorded exchanges in, findings out.
-//! What cannot be told is skipped, with the reason; it is never passed in silence.
+//! Checks a nanoservice against the contract: recorded exchanges in, findings out.
+//! A rule that cannot be checked is skipped, with the reason; it never passes silently.
 
 pub mod rule;
 
@@ -8,35 +8,35 @@ pub mod subject;
 
 mod fields;
 
-mod answers;
 mod caching;
 mod headers;
 mod html;
+mod response;
 
 mod repeats;
 
-use exchange::{Exchange, Purpose, Reply, Silence};
+use exchange::{Exchange, NoResponse, Purpose, RecordedResponse};
 use rule::Rule;
 use subject::Subject;
 
-/// How many requests are sent at once, where the manifest allows as many.
-pub const AT_ONCE: u32 = 20;
+/// Most requests that are sent at once; fewer if the manifest allows fewer.
+pub const MAX_CONCURRENT: u32 = 20;
 
-/// What was found about a rule.
+/// The result of checking a rule. The order is from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It could not be told.
+    /// The rule could not be checked.
     Skipped,
-    /// It is kept.
+    /// The rule holds.
     Passed,
-    /// It is kept, and something could be better.
+    /// The rule holds, but something could be better.
     Advice,
-    /// It is broken.
+    /// The rule is broken.
     Failed,
 }
 
 impl Verdict {
-    /// The word for it.
+    /// The verdict's name in every output format.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,33 +48,33 @@ impl Verdict {
     }
 }
 
-/// A rule, and what was found about it.
+/// A rule and the result of checking it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The rule.
     pub rule: Rule,
-    /// Whether it is kept.
+    /// The result.
     pub verdict: Verdict,
-    /// What was seen, in a line without a full stop.
+    /// What was observed, in one line without a full stop.
     pub message: String,
 }
 
 impl Finding {
-    /// What to do about it, where there is something to do.
+    /// What to do, if the rule is broken or something could be better.
     #[must_use]
     pub const fn help(&self) -> Option<&'static str> {
         match self.verdict {
-            Verdict::Failed | Verdict::Advice => Some(self.rule.cure()),
+            Verdict::Failed | Verdict::Advice => Some(self.rule.fix()),
             Verdict::Passed | Verdict::Skipped => None,
         }
     }
 }
 
-/// A verdict and its line.
+/// A verdict and its message. An empty message stands for the rule's title.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Opinion(Verdict, String);
+struct Assessment(Verdict, String);
 
-impl Opinion {
+impl Assessment {
     fn passed(message: impl Into<String>) -> Self {
         Self(Verdict::Passed, message.into())
     }
@@ -92,72 +92,71 @@ impl Opinion {
     }
 }
 
-/// A nanoservice and all that it was asked.
-struct Case<'c> {
-    subject: &'c Subject,
-    exchanges: &'c [Exchange],
+/// A nanoservice and all exchanges with it.
+struct Recording<'r> {
+    subject: &'r Subject,
+    exchanges: &'r [Exchange],
 }
 
-impl<'c> Case<'c> {
-    /// All exchanges of a kind.
-    fn all(&self, kind: impl Fn(&Purpose) -> bool) -> impl Iterator<Item = &'c Exchange> {
-        self.exchanges.iter().filter(move |exchange| kind(&exchange.purpose))
+impl<'r> Recording<'r> {
+    /// All exchanges with a matching purpose.
+    fn all(&self, matches: impl Fn(&Purpose) -> bool) -> impl Iterator<Item = &'r Exchange> {
+        self.exchanges.iter().filter(move |exchange| matches(&exchange.purpose))
     }
 
-    /// The examples, with their names.
-    fn examples(&self) -> impl Iterator<Item = (String, &'c Exchange)> {
+    /// The exchanges for the examples, with their names.
+    fn examples(&self) -> impl Iterator<Item = (String, &'r Exchange)> {
         self.exchanges.iter().filter_map(|exchange| match exchange.purpose {
             Purpose::Example(index) => Some((self.subject.example(index), exchange)),
             _ => None,
         })
     }
 
-    /// The heads of examples that were answered with a fragment, or with nothing to show.
-    fn heads(&self) -> impl Iterator<Item = (String, &'c Reply)> {
+    /// The responses to examples with status 200 or 204, with the examples' names.
+    fn heads(&self) -> impl Iterator<Item = (String, &'r RecordedResponse)> {
         self.examples()
             .filter_map(|(name, exchange)| Some((name, exchange.head()?)))
-            .filter(|(_, reply)| matches!(reply.status.as_u16(), 200 | 204))
+            .filter(|(_, response)| matches!(response.status.as_u16(), 200 | 204))
     }
 
-    /// One opinion of several answers: the worst, and how many more there are of it.
-    fn over(&self, opinions: impl Iterator<Item = (String, Opinion)>) -> Opinion {
-        let mut opinions: Vec<_> = opinions.collect();
-        let Some(worst) = opinions.iter().map(|(_, opinion)| opinion.0).max() else {
-            return Opinion::skipped("no example was answered with a fragment");
+    /// Combines the assessments of several examples to the worst one, with the number of others that are as bad.
+    fn worst(&self, assessments: impl Iterator<Item = (String, Assessment)>) -> Assessment {
+        let mut assessments: Vec<_> = assessments.collect();
+        let Some(worst) = assessments.iter().map(|(_, assessment)| assessment.0).max() else {
+            return Assessment::skipped("no example returned a fragment");
         };
-        opinions.retain(|(_, opinion)| opinion.0 == worst);
-        let more = opinions.len() - 1;
-        let (name, Opinion(_, message)) = opinions.swap_remove(0);
-        let several = self.subject.examples.len() > 1;
-        Opinion(
+        assessments.retain(|(_, assessment)| assessment.0 == worst);
+        let more = assessments.len() - 1;
+        let (name, Assessment(_, message)) = assessments.swap_remove(0);
+        let has_several = self.subject.examples.len() > 1;
+        Assessment(
             worst,
             match (worst, more) {
                 (Verdict::Passed | Verdict::Skipped, _) => message,
-                _ if !several => message,
+                _ if !has_several => message,
                 (_, 0) => format!("{name}: {message}"),
-                (_, 1) => format!("{name}, and one more: {message}"),
-                (_, more) => format!("{name}, and {more} more: {message}"),
+                (_, more) => format!("{name} and {more} more: {message}"),
             },
         )
     }
 }
 
-/// What was found about every rule, in their order.
+/// Checks every rule, in the order of [`Rule::ALL`].
 #[must_use]
-pub fn judge(subject: &Subject, exchanges: &[Exchange]) -> Vec<Finding> {
-    let case = Case { subject, exchanges };
-    let silent = exchanges.iter().all(|exchange| exchange.reply.is_err());
-    let late = exchanges.iter().any(|exchange| exchange.reply.as_ref().err() == Some(&Silence::Late));
+pub fn check(subject: &Subject, exchanges: &[Exchange]) -> Vec<Finding> {
+    let recording = Recording { subject, exchanges };
+    let is_silent = exchanges.iter().all(|exchange| exchange.response.is_err());
+    let is_late = exchanges.iter().any(|exchange| exchange.response.as_ref().err() == Some(&NoResponse::Late));
     Rule::ALL
         .iter()
         .map(|rule| {
-            let Opinion(verdict, message) = match rule {
-                Rule::Example => answers::example(&case),
-                _ if subject.examples.is_empty() => Opinion::skipped("nothing could be asked"),
-                Rule::Reachable => answers::reachable(&case),
-                Rule::InTime if late || !silent => answers::in_time(&case),
-                _ if silent => Opinion::skipped("nothing was answered"),
-                rule => opinion(*rule, &case),
+            let Assessment(verdict, message) = match rule {
+                Rule::Example => response::example(&recording),
+                _ if subject.examples.is_empty() => Assessment::skipped("no request could be sent"),
+                Rule::Reachable => response::reachable(&recording),
+                Rule::InTime if is_late || !is_silent => response::in_time(&recording),
+                _ if is_silent => Assessment::skipped("no response was received"),
+                rule => assess(*rule, &recording),
             };
             let message = if message.is_empty() { rule.title().to_owned() } else { message };
             Finding { rule: *rule, verdict, message }
@@ -165,34 +164,34 @@ pub fn judge(subject: &Subject, exchanges: &[Exchange]) -> Vec<Finding> {
         .collect()
 }
 
-fn opinion(rule: Rule, case: &Case<'_>) -> Opinion {
+fn assess(rule: Rule, recording: &Recording<'_>) -> Assessment {
     match rule {
-        Rule::Example => answers::example(case),
-        Rule::Reachable => answers::reachable(case),
-        Rule::InTime => answers::in_time(case),
-        Rule::Status => answers::status(case),
-        Rule::ContentType => answers::content_type(case),
-        Rule::Charset => answers::charset(case),
-        Rule::Complete => answers::complete(case),
-        Rule::Size => answers::size(case),
-        Rule::Coding => answers::coding(case),
-        Rule::NotUnasked304 => caching::not_unasked_304(case),
-        Rule::Cookies => headers::cookies(case),
-        Rule::CacheControl => caching::cache_control(case),
-        Rule::Freshness => caching::freshness(case),
-        Rule::Vary => headers::vary(case),
-        Rule::Validation => caching::validation(case),
-        Rule::Context => repeats::context(case),
-        Rule::SurrogateKeys => headers::surrogate_keys(case),
-        Rule::Links => headers::links(case),
-        Rule::Balanced => html::balanced(case),
-        Rule::Composes => html::composes(case),
-        Rule::Esi => html::esi(case),
-        Rule::Deprecation => headers::deprecation(case),
-        Rule::BadParameter => repeats::bad_parameter(case),
-        Rule::Problem => repeats::problem(case),
-        Rule::Together => repeats::together(case),
-        Rule::KeepAlive => repeats::keep_alive(case),
+        Rule::Example => response::example(recording),
+        Rule::Reachable => response::reachable(recording),
+        Rule::InTime => response::in_time(recording),
+        Rule::Status => response::status(recording),
+        Rule::ContentType => response::content_type(recording),
+        Rule::Charset => response::charset(recording),
+        Rule::Complete => response::complete(recording),
+        Rule::Size => response::size(recording),
+        Rule::Coding => response::coding(recording),
+        Rule::NotUnasked304 => caching::not_unasked_304(recording),
+        Rule::Cookies => headers::cookies(recording),
+        Rule::CacheControl => caching::cache_control(recording),
+        Rule::Freshness => caching::freshness(recording),
+        Rule::Vary => headers::vary(recording),
+        Rule::Validation => caching::validation(recording),
+        Rule::Context => repeats::context(recording),
+        Rule::SurrogateKeys => headers::surrogate_keys(recording),
+        Rule::Links => headers::links(recording),
+        Rule::Balanced => html::balanced(recording),
+        Rule::Composes => html::composes(recording),
+        Rule::Esi => html::esi(recording),
+        Rule::Deprecation => headers::deprecation(recording),
+        Rule::BadParameter => repeats::bad_parameter(recording),
+        Rule::Problem => repeats::problem(recording),
+        Rule::Together => repeats::together(recording),
+        Rule::KeepAlive => repeats::keep_alive(recording),
     }
 }
 
@@ -204,7 +203,7 @@ mod tests {
     use bytes::Bytes;
     use http::{HeaderMap, HeaderName, StatusCode};
 
-    use super::exchange::BodyFault;
+    use super::exchange::BodyError;
     use super::*;
     use crate::page::manifest::Manifest;
     use crate::page::request::defaults::Defaults;
@@ -218,21 +217,21 @@ mod tests {
         Subject::declared(&manifest, &manifest.endpoints[0], &[], &Defaults::default())
     }
 
-    fn reply(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> Reply {
+    fn response(status: u16, pairs: &[(&'static str, &'static str)], body: &'static [u8]) -> RecordedResponse {
         let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")));
         let status = StatusCode::from_u16(status).expect("a status");
-        Reply { status, headers: pairs.collect(), closes: false, body: Ok(Bytes::from_static(body)) }
+        RecordedResponse { status, headers: pairs.collect(), closes: false, body: Ok(Bytes::from_static(body)) }
     }
 
-    /// The same answer to all that is asked alone.
-    fn answered(reply: &Reply) -> Vec<Exchange> {
-        [Purpose::Opening, Purpose::Example(0), Purpose::Again, Purpose::After]
-            .map(|purpose| Exchange { purpose, took: Duration::from_millis(1), reply: Ok(reply.clone()) })
+    /// Exchanges in which every single request got the same response.
+    fn answered(response: &RecordedResponse) -> Vec<Exchange> {
+        [Purpose::Probe, Purpose::Example(0), Purpose::Repeat, Purpose::LastRepeat]
+            .map(|purpose| Exchange { purpose, took: Duration::from_millis(1), response: Ok(response.clone()) })
             .into()
     }
 
     fn failed(exchanges: &[Exchange]) -> Vec<&'static str> {
-        let findings = judge(&subject(), exchanges);
+        let findings = check(&subject(), exchanges);
         assert_eq!(findings.len(), Rule::ALL.len());
         let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed);
         failed.map(|finding| finding.rule.id()).collect()
@@ -241,7 +240,7 @@ mod tests {
     const HTML: (&str, &str) = ("content-type", "text/html");
 
     #[test]
-    fn what_the_compositor_refuses_breaks_a_rule_and_what_it_takes_breaks_none() {
+    fn a_response_breaks_a_rule_if_and_only_if_the_compositor_refuses_it() {
         for (status, pairs, body, rule) in [
             (200, vec![HTML], &b"<p>"[..], None),
             (200, vec![HTML], b"", None),
@@ -257,40 +256,40 @@ mod tests {
             (304, vec![], b"", Some("not-unasked-304")),
             (500, vec![HTML], b"x", Some("status")),
         ] {
-            let reply = reply(status, &pairs, body);
-            assert_eq!(failed(&answered(&reply)), Vec::from_iter(rule), "{status} {pairs:?}");
-            let headers: HeaderMap = reply.headers.clone();
-            let taken = match classify_head(reply.status, &headers, FetchKind::Fragment, false) {
+            let response = response(status, &pairs, body);
+            assert_eq!(failed(&answered(&response)), Vec::from_iter(rule), "{status} {pairs:?}");
+            let headers: HeaderMap = response.headers.clone();
+            let is_accepted = match classify_head(response.status, &headers, FetchKind::Fragment, false) {
                 Ok(HeadClass::Read(form)) => classify_body(form, Bytes::from_static(body)).is_ok(),
                 Ok(_) => true,
                 Err(_) => false,
             };
-            assert_eq!(taken, rule.is_none(), "{status} {pairs:?}");
+            assert_eq!(is_accepted, rule.is_none(), "{status} {pairs:?}");
         }
     }
 
     #[test]
-    fn each_fault_of_a_body_has_one_rule() {
-        for (fault, rule) in [
-            (BodyFault::CutShort("x".to_owned()), "complete"),
-            (BodyFault::Stalled, "in-time"),
-            (BodyFault::TooLarge(1), "size"),
-            (BodyFault::UnknownCoding("x".to_owned()), "coding"),
-            (BodyFault::Undecodable("br".to_owned(), "x".to_owned()), "coding"),
+    fn each_body_error_breaks_one_rule() {
+        for (error, rule) in [
+            (BodyError::CutShort("x".to_owned()), "complete"),
+            (BodyError::Stalled, "in-time"),
+            (BodyError::TooLarge(1), "size"),
+            (BodyError::UnknownCoding("x".to_owned()), "coding"),
+            (BodyError::Undecodable("br".to_owned(), "x".to_owned()), "coding"),
         ] {
-            let reply = Reply { body: Err(fault), ..reply(200, &[HTML], b"") };
-            assert_eq!(failed(&answered(&reply)), [rule]);
+            let response = RecordedResponse { body: Err(error), ..response(200, &[HTML], b"") };
+            assert_eq!(failed(&answered(&response)), [rule]);
         }
     }
 
     #[test]
-    fn of_silence_nothing_is_told_but_that_it_is_one() {
-        for (silence, rule) in [
-            (Silence::Unreachable("x".to_owned()), "reachable"),
-            (Silence::NotHttp("x".to_owned()), "reachable"),
-            (Silence::Late, "in-time"),
+    fn without_a_response_only_one_rule_fails() {
+        for (error, rule) in [
+            (NoResponse::Unreachable("x".to_owned()), "reachable"),
+            (NoResponse::NotHttp("x".to_owned()), "reachable"),
+            (NoResponse::Late, "in-time"),
         ] {
-            let opening = Exchange { purpose: Purpose::Opening, took: Duration::ZERO, reply: Err(silence) };
+            let opening = Exchange { purpose: Purpose::Probe, took: Duration::ZERO, response: Err(error) };
             assert_eq!(failed(&[opening]), [rule]);
         }
     }

@@ -1,126 +1,134 @@
-//! The rules that take several requests to see: what changes, what is refused, what is shared.
-//! Where two equal requests get two answers, nothing can be told from a third.
+//! The rules that need several requests: undeclared context, invalid parameters, concurrency, reused connections.
+//! If equal requests get different responses, rules that compare responses are skipped.
 
 use http::{StatusCode, header};
 
-use super::exchange::{Exchange, Purpose, Reply};
+use super::exchange::{Exchange, Purpose, RecordedResponse};
 use super::fields::{clip, shown};
-use super::{Case, Opinion};
+use super::{Assessment, Recording};
 
-/// One request alone, with nothing varied.
-const fn plain(purpose: &Purpose) -> bool {
-    matches!(purpose, Purpose::Example(0) | Purpose::Again | Purpose::After)
+/// Whether a request is the unchanged first example, sent alone.
+const fn is_plain(purpose: &Purpose) -> bool {
+    matches!(purpose, Purpose::Example(0) | Purpose::Repeat | Purpose::LastRepeat)
 }
 
-/// The answer that all equal requests got. `None` where they got several, or none.
-fn steady<'c>(case: &Case<'c>) -> Option<(StatusCode, &'c bytes::Bytes)> {
-    let mut answers = case.all(plain).map(Exchange::essence);
-    let first = answers.next()??;
-    answers.all(|answer| answer == Some(first)).then_some(first)
+/// The response that all equal requests got. `None`: they got different ones, or none.
+fn stable_response<'r>(recording: &Recording<'r>) -> Option<(StatusCode, &'r bytes::Bytes)> {
+    let mut responses = recording.all(is_plain).map(Exchange::essence);
+    let first = responses.next()??;
+    responses.all(|response| response == Some(first)).then_some(first)
 }
 
-const UNSTEADY: &str = "two equal requests are answered differently, so it cannot be told";
+const UNSTABLE: &str = "equal requests got different responses, so this cannot be checked";
 
-pub(super) fn context(case: &Case<'_>) -> Opinion {
-    let disguised: Vec<_> = case.all(|purpose| matches!(purpose, Purpose::Disguise(_))).collect();
-    if disguised.is_empty() {
-        return Opinion::skipped("all that is varied is declared");
+pub(super) fn context(recording: &Recording<'_>) -> Assessment {
+    let varied: Vec<_> = recording.all(|purpose| matches!(purpose, Purpose::Undeclared(_))).collect();
+    if varied.is_empty() {
+        return Assessment::skipped("all headers that would be tried are declared");
     }
-    let Some(usual) = steady(case) else { return Opinion::skipped(UNSTEADY) };
+    let Some(usual) = stable_response(recording) else { return Assessment::skipped(UNSTABLE) };
     if !usual.0.is_success() {
-        return Opinion::skipped("no example was answered with a fragment");
+        return Assessment::skipped("no example returned a fragment");
     }
-    let read: Vec<String> = disguised
+    let read: Vec<String> = varied
         .iter()
         .filter(|exchange| exchange.essence() != Some(usual))
         .map(|exchange| match exchange.purpose {
-            Purpose::Disguise(name) => format!("`{name}`"),
+            Purpose::Undeclared(name) => format!("`{name}`"),
             _ => String::new(),
         })
         .collect();
     if read.is_empty() {
-        let count = disguised.len();
-        return Opinion::passed(format!("{count} undeclared headers change nothing"));
+        let count = varied.len();
+        return Assessment::passed(format!("{count} undeclared headers change nothing"));
     }
-    Opinion::failed(format!("its answer changes with {}, which it does not declare", read.join(", ")))
+    Assessment::failed(format!("the response changes with {}, which is not declared", read.join(", ")))
 }
 
-pub(super) fn bad_parameter(case: &Case<'_>) -> Opinion {
+pub(super) fn bad_parameter(recording: &Recording<'_>) -> Assessment {
     let mut count = 0;
-    for exchange in case.all(|purpose| matches!(purpose, Purpose::Refused(..))) {
+    for exchange in recording.all(|purpose| matches!(purpose, Purpose::Refused(..))) {
         let Purpose::Refused(name, value) = &exchange.purpose else { continue };
-        let asked = match value {
+        let request = match value {
             Some(value) => format!("`{name}={value}`"),
             None => format!("a request without `{name}`, which is required,"),
         };
         match exchange.head() {
-            None => return Opinion::failed(clip(&format!("{asked} is not answered"))),
-            Some(reply) if reply.status.is_client_error() => count += 1,
-            Some(reply) => {
-                return Opinion::failed(clip(&format!("{asked} is answered with {}", reply.status.as_u16())));
+            None => return Assessment::failed(clip(&format!("{request} got no response"))),
+            Some(response) if response.status.is_client_error() => count += 1,
+            Some(response) => {
+                return Assessment::failed(clip(&format!("{request} is answered with {}", response.status.as_u16())));
             }
         }
     }
     match count {
-        0 if case.subject.manifest.is_none() => Opinion::skipped("nothing is declared of a bare URL"),
-        0 => Opinion::skipped("it declares no parameter that it would refuse"),
-        1 => Opinion::passed("1 bad request is refused"),
-        count => Opinion::passed(format!("{count} bad requests are refused")),
+        0 if recording.subject.manifest.is_none() => Assessment::skipped("a bare URL declares nothing"),
+        0 => Assessment::skipped("no parameter is declared that could be invalid"),
+        1 => Assessment::passed("1 invalid request is refused"),
+        count => Assessment::passed(format!("{count} invalid requests are refused")),
     }
 }
 
-pub(super) fn problem(case: &Case<'_>) -> Opinion {
-    let failed = |reply: &&Reply| reply.status.is_client_error() || reply.status.is_server_error();
-    let mut failures = case.all(|_| true).filter_map(Exchange::head).filter(failed).peekable();
+pub(super) fn problem(recording: &Recording<'_>) -> Assessment {
+    let failed = |response: &&RecordedResponse| response.status.is_client_error() || response.status.is_server_error();
+    let mut failures = recording.all(|_| true).filter_map(Exchange::head).filter(failed).peekable();
     if failures.peek().is_none() {
-        return Opinion::skipped("nothing failed");
+        return Assessment::skipped("could not provoke an error");
     }
-    let said = |reply: &Reply| reply.headers.get(header::CONTENT_TYPE).map(shown).unwrap_or_default();
-    let bare = failures.find(|reply| !said(reply).to_ascii_lowercase().starts_with("application/problem+json"));
-    match bare.map(|reply| (reply.status.as_u16(), said(reply))) {
-        None => Opinion::passed("application/problem+json"),
-        Some((status, kind)) if kind.is_empty() => Opinion::advice(format!("its {status} does not say what is wrong")),
-        Some((status, kind)) => Opinion::advice(format!("its {status} is `{kind}`, which nobody reads")),
+    let media_type =
+        |response: &RecordedResponse| response.headers.get(header::CONTENT_TYPE).map(shown).unwrap_or_default();
+    let unexplained =
+        failures.find(|response| !media_type(response).to_ascii_lowercase().starts_with("application/problem+json"));
+    match unexplained.map(|response| (response.status.as_u16(), media_type(response))) {
+        None => Assessment::passed("application/problem+json"),
+        Some((status, kind)) if kind.is_empty() => {
+            Assessment::advice(format!("the {status} does not describe the problem"))
+        }
+        Some((status, kind)) => Assessment::advice(format!("the {status} is `{kind}`, which is not logged")),
     }
 }
 
-pub(super) fn together(case: &Case<'_>) -> Opinion {
-    let all: Vec<_> = case.all(|purpose| *purpose == Purpose::Together).collect();
-    let Some(first) = all.first() else { return Opinion::skipped("it was not asked for by many at once") };
-    if case.all(plain).any(|exchange| exchange.essence().is_none()) {
-        return Opinion::skipped("one request alone gets no whole answer either");
+pub(super) fn together(recording: &Recording<'_>) -> Assessment {
+    let all: Vec<_> = recording.all(|purpose| *purpose == Purpose::Concurrent).collect();
+    let Some(first) = all.first() else { return Assessment::skipped("no concurrent requests were sent") };
+    if recording.all(is_plain).any(|exchange| exchange.essence().is_none()) {
+        return Assessment::skipped("single requests get no complete response either");
     }
     let count = all.len();
-    let silent = all.iter().filter(|exchange| exchange.essence().is_none()).count();
-    if silent > 0 {
-        return Opinion::failed(format!("{silent} of {count} requests at once got no whole answer"));
+    let incomplete = all.iter().filter(|exchange| exchange.essence().is_none()).count();
+    if incomplete > 0 {
+        return Assessment::failed(format!("{incomplete} of {count} concurrent requests got no complete response"));
     }
-    // As where a listener's queue is short: connections past it are tried again a second later.
-    let late = all.iter().filter(|exchange| exchange.took > case.subject.timeout).count();
+    // For example with a short listen backlog: connections beyond it are retried a second later.
+    let late = all.iter().filter(|exchange| exchange.took > recording.subject.timeout).count();
     if late > 0 {
-        return Opinion::failed(format!("{late} of {count} requests at once were answered past the timeout"));
+        return Assessment::failed(format!("{late} of {count} concurrent requests took longer than the timeout"));
     }
-    let expected = steady(case);
+    let expected = stable_response(recording);
     let differs = |exchange: &&&Exchange| match expected {
         Some(expected) => exchange.essence() != Some(expected),
-        // Bodies that change anyway tell nothing; the status does.
-        None => exchange.head().map(|reply| reply.status) != first.head().map(|reply| reply.status),
+        // If the body changes anyway, only the status is compared.
+        None => exchange.head().map(|response| response.status) != first.head().map(|response| response.status),
     };
     match all.iter().filter(differs).count() {
-        0 => Opinion::passed(format!("{count} at once are answered alike")),
-        other => Opinion::failed(format!("{other} of {count} requests at once got another answer than one alone")),
+        0 => Assessment::passed(format!("{count} concurrent requests get the same response")),
+        other => Assessment::failed(format!(
+            "{other} of {count} concurrent requests got a different response from a single request"
+        )),
     }
 }
 
-pub(super) fn keep_alive(case: &Case<'_>) -> Opinion {
-    let mut pair = case.all(|purpose| *purpose == Purpose::KeptOpen);
-    let Some(first) = pair.next() else { return Opinion::skipped("it is told over plain HTTP only") };
+pub(super) fn keep_alive(recording: &Recording<'_>) -> Assessment {
+    let mut pair = recording.all(|purpose| *purpose == Purpose::Reused);
+    let Some(first) = pair.next() else { return Assessment::skipped("this is checked only over plain HTTP") };
     if first.essence().is_none() {
-        return Opinion::skipped("the first request of a connection got no whole answer");
+        return Assessment::skipped("the first request of the connection got no complete response");
     }
     match pair.next() {
-        None => Opinion::passed("it closes each connection, and says so"),
-        Some(second) if second.reply.is_ok() => Opinion::passed("a second request is answered on the same connection"),
-        Some(_) => Opinion::failed("it closes the connection without having said so"),
+        None => Assessment::passed("each connection is closed, as announced"),
+        Some(second) if second.response.is_ok() => {
+            Assessment::passed("a second request is answered on the same connection")
+        }
+        Some(_) => Assessment::failed("the connection is closed without an announcement"),
     }
 }

@@ -1,5 +1,5 @@
-//! What is held against the contract, and what it is asked for that.
-//! What is not declared is not asked about: a bare URL has no parameters to be refused.
+//! The nanoservice to check, and the requests that are sent for it.
+//! Only what is declared is checked: a bare URL, for example, has no parameters that it must refuse.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::page::visit::context::Dimension;
 
 use super::exchange::{Exchange, Purpose};
 
-/// What a request says of the reader although nothing of it was declared.
-const DISGUISES: [(&str, &str); 5] = [
+/// Request headers that a nanoservice receives only if it declares them, with values to try.
+const UNDECLARED: [(&str, &str); 5] = [
     ("cookie", "session=pasteup-conform; theme=dark"),
     ("accept-language", "tlh, cy;q=0.5"),
     ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile"),
@@ -25,35 +25,35 @@ const DISGUISES: [(&str, &str); 5] = [
 /// A nanoservice at one address.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// Its name; the host where only a URL is known.
+    /// Its name; the host if only a URL is known.
     pub service: String,
-    /// Where it answers, as it was written.
+    /// Its address, as it was written.
     pub address: String,
-    /// What it declares, if anything is known of it.
+    /// Its manifest; `None` for a bare URL.
     pub manifest: Option<Arc<Manifest>>,
-    /// Requests that it should answer with something to show.
+    /// Requests that it should answer with a fragment.
     pub examples: Vec<Example>,
-    /// Longest time from a request to the last byte of its answer.
+    /// Longest time from a request to the last byte of the response.
     pub timeout: Duration,
-    /// Most bytes of a body, decoded.
+    /// Most bytes of a decoded body.
     pub max_bytes: u64,
     endpoint: Endpoint,
 }
 
 /// A request, and why it is sent.
 #[derive(Debug, Clone)]
-pub struct Question {
-    /// Why.
+pub struct TestRequest {
+    /// Why the request is sent.
     pub purpose: Purpose,
-    /// The whole URL.
+    /// The complete URL.
     pub url: Url,
-    /// All headers but `Host` and `traceparent`.
+    /// All headers except `Host` and `traceparent`.
     pub headers: HeaderMap,
 }
 
 impl Subject {
-    /// One endpoint of a manifest, asked with its examples; where it has none and needs none, with
-    /// nothing. `params`, if there are any, are asked with instead.
+    /// One endpoint of a manifest, with the manifest's examples; if there are none, with an example without parameters,
+    /// provided that the manifest requires none. `params`, if not empty, replace the examples.
     #[must_use]
     pub fn declared(
         manifest: &Arc<Manifest>,
@@ -68,7 +68,7 @@ impl Subject {
         if examples.is_empty() && Example::default().check(&manifest.params).is_ok() {
             examples.push(Example::default());
         }
-        // A path is made of parameters that the manifest may have forgotten to declare.
+        // A placeholder in the endpoint may need a parameter that the manifest does not declare.
         examples.retain(|example| endpoint.url(&example.params).is_some());
         Self {
             service: manifest.name.to_string(),
@@ -81,14 +81,14 @@ impl Subject {
         }
     }
 
-    /// A URL of which nothing is declared.
+    /// A URL without a manifest.
     ///
     /// # Errors
-    /// It is no absolute `http` or `https` URL.
+    /// The text is not an absolute `http` or `https` URL.
     pub fn bare(url: &str, params: &[(String, String)], defaults: &Defaults) -> Result<Self, String> {
         let plain = url.split_once('#').map_or(url, |(plain, _)| plain);
-        let parsed = Url::parse(plain).map_err(|error| format!("`{url}` is no URL: {error}"))?;
-        let endpoint = Endpoint::parse(parsed.as_str()).map_err(|wrong| wrong.message)?;
+        let parsed = Url::parse(plain).map_err(|error| format!("`{url}` is not a valid URL: {error}"))?;
+        let endpoint = Endpoint::parse(parsed.as_str()).map_err(|error| error.message)?;
         Ok(Self {
             service: parsed.host_str().unwrap_or_default().to_owned(),
             address: url.to_owned(),
@@ -100,13 +100,13 @@ impl Subject {
         })
     }
 
-    /// Its version, where it is declared.
+    /// Its version; `None` for a bare URL.
     #[must_use]
     pub fn version(&self) -> Option<String> {
         self.manifest.as_ref().map(|manifest| manifest.version.to_string())
     }
 
-    /// What an example is called in messages.
+    /// The name of an example in messages.
     #[must_use]
     pub fn example(&self, index: usize) -> String {
         match self.examples.get(index) {
@@ -115,101 +115,103 @@ impl Subject {
         }
     }
 
-    /// The first question. `None` where there is no example to ask with.
+    /// The first request. `None`: there is no example to send.
     #[must_use]
-    pub fn opening(&self) -> Option<Question> {
-        self.about_first(Purpose::Opening)
+    pub fn probe(&self) -> Option<TestRequest> {
+        self.first_example(Purpose::Probe)
     }
 
-    /// Its examples.
+    /// The requests for all examples.
     #[must_use]
-    pub fn examples(&self) -> Vec<Question> {
+    pub fn examples(&self) -> Vec<TestRequest> {
         let all = self.examples.iter().enumerate();
-        all.filter_map(|(index, example)| self.question(Purpose::Example(index), &example.params)).collect()
+        all.filter_map(|(index, example)| self.request(Purpose::Example(index), &example.params)).collect()
     }
 
-    /// What is varied once the examples were answered, in order. Many and repeated ones are not among them.
+    /// The requests that vary something, in order, to be sent after the examples. `seen` are the exchanges so far.
+    /// Concurrent requests and those on a reused connection are not among them.
     #[must_use]
-    pub fn variations(&self, seen: &[Exchange]) -> Vec<Question> {
-        let mut all: Vec<Question> = self.about_first(Purpose::Again).into_iter().collect();
-        for (name, value) in DISGUISES {
-            let Some(question) = self.about_first(Purpose::Disguise(name)) else { continue };
-            // Of cookies it is told some; those beside them are undeclared all the same.
-            let told = question.headers.get(name).and_then(|value| value.to_str().ok()).filter(|_| self.tells(name));
-            let value = match told {
+    pub fn variations(&self, seen: &[Exchange]) -> Vec<TestRequest> {
+        let mut all: Vec<TestRequest> = self.first_example(Purpose::Repeat).into_iter().collect();
+        for (name, value) in UNDECLARED {
+            let Some(request) = self.first_example(Purpose::Undeclared(name)) else { continue };
+            // A declared header is left unchanged, except cookies: others are added to the declared ones.
+            let declared =
+                request.headers.get(name).and_then(|value| value.to_str().ok()).filter(|_| self.receives(name));
+            let value = match declared {
                 Some(cookies) if name == "cookie" => format!("{cookies}; {value}"),
                 Some(_) => continue,
                 None => value.to_owned(),
             };
-            all.push(with(question, name, &value));
+            all.push(with(request, name, &value));
         }
-        all.extend(self.about_first(Purpose::After));
-        let identity = self.about_first(Purpose::Identity);
-        all.extend(identity.map(|question| with(question, "accept-encoding", "identity")));
+        all.extend(self.first_example(Purpose::LastRepeat));
+        let identity = self.first_example(Purpose::Identity);
+        all.extend(identity.map(|request| with(request, "accept-encoding", "identity")));
         all.extend(self.conditions(seen));
         all.extend(self.refusals());
         all
     }
 
-    /// The first example, for a purpose that sends nothing of its own.
+    /// The request for the first example, with a purpose.
     #[must_use]
-    pub fn about_first(&self, purpose: Purpose) -> Option<Question> {
-        self.question(purpose, &self.examples.first()?.params)
+    pub fn first_example(&self, purpose: Purpose) -> Option<TestRequest> {
+        self.request(purpose, &self.examples.first()?.params)
     }
 
-    /// Whether it is told something by this header, so that its answer may depend on it.
-    fn tells(&self, header: &str) -> bool {
-        self.context().iter().any(|dimension| header_of(dimension) == header)
+    /// Whether the nanoservice declares context that this header carries.
+    fn receives(&self, header: &str) -> bool {
+        self.context().iter().any(|dimension| header_for(dimension) == header)
     }
 
-    /// What it is told of the reader.
+    /// The context that it declares.
     #[must_use]
     pub fn context(&self) -> &[Dimension] {
         self.manifest.as_ref().map(|manifest| &*manifest.context).unwrap_or_default()
     }
 
-    fn question(&self, purpose: Purpose, params: &[(String, String)]) -> Option<Question> {
-        Some(Question { purpose, url: self.endpoint.url(params)?, headers: self.headers() })
+    fn request(&self, purpose: Purpose, params: &[(String, String)]) -> Option<TestRequest> {
+        Some(TestRequest { purpose, url: self.endpoint.url(params)?, headers: self.headers() })
     }
 
-    /// Conditional requests, with what the first example came with.
-    fn conditions(&self, seen: &[Exchange]) -> Vec<Question> {
+    /// Conditional requests, with the validators of the first example's response.
+    fn conditions(&self, seen: &[Exchange]) -> Vec<TestRequest> {
         let first = seen.iter().find(|exchange| exchange.purpose == Purpose::Example(0));
-        let Some((reply, _)) = first.and_then(Exchange::fragment) else { return Vec::new() };
-        let text = |name| reply.headers.get(name).and_then(|value| value.to_str().ok());
+        let Some((response, _)) = first.and_then(Exchange::fragment) else { return Vec::new() };
+        let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         let (tag, date) = (text(header::ETAG), text(header::LAST_MODIFIED));
         let mut all = Vec::new();
-        let mut ask = |purpose, name, value: &str| {
-            all.extend(self.about_first(purpose).map(|question| with(question, name, value)));
+        let mut add = |purpose, name, value: &str| {
+            all.extend(self.first_example(purpose).map(|request| with(request, name, value)));
         };
         if let Some(tag) = tag {
-            ask(Purpose::Held(Some(tag.to_owned())), "if-none-match", tag);
-            ask(Purpose::HeldOther, "if-none-match", "\"pasteup-conform-holds-something-else\"");
+            add(Purpose::Conditional(Some(tag.to_owned())), "if-none-match", tag);
+            add(Purpose::ForeignTag, "if-none-match", "\"pasteup-conform-holds-something-else\"");
         } else if let Some(date) = date {
-            ask(Purpose::Held(None), "if-modified-since", date);
+            add(Purpose::Conditional(None), "if-modified-since", date);
         }
         all
     }
 
-    /// Each parameter with what the manifest refuses, and without those that it requires.
-    fn refusals(&self) -> Vec<Question> {
+    /// Requests that should be refused: each parameter with invalid values, and each required parameter left out.
+    fn refusals(&self) -> Vec<TestRequest> {
         let (Some(manifest), Some(example)) = (&self.manifest, self.examples.first()) else { return Vec::new() };
         let mut all = Vec::new();
         for param in &manifest.params {
             let others = || example.params.iter().filter(|(name, _)| *name != param.name).cloned();
             for value in param.refused() {
                 let params: Vec<_> = others().chain([(param.name.clone(), value.clone())]).collect();
-                all.extend(self.question(Purpose::Refused(param.name.clone(), Some(value)), &params));
+                all.extend(self.request(Purpose::Refused(param.name.clone(), Some(value)), &params));
             }
             if param.required {
                 let params: Vec<_> = others().collect();
-                all.extend(self.question(Purpose::Refused(param.name.clone(), None), &params));
+                all.extend(self.request(Purpose::Refused(param.name.clone(), None), &params));
             }
         }
         all
     }
 
-    /// What the compositor sends, with declared context at some sensible value.
+    /// The headers that the compositor sends, with plausible values for declared context.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let mut put = |name: &str, value: &str| {
@@ -241,9 +243,9 @@ impl Subject {
     }
 }
 
-/// The header by which a nanoservice is told a dimension.
+/// The request header that carries a dimension to a nanoservice.
 #[must_use]
-pub fn header_of(dimension: &Dimension) -> &str {
+pub fn header_for(dimension: &Dimension) -> &str {
     match dimension {
         Dimension::Locale => "accept-language",
         Dimension::Region => "fragment-region",
@@ -255,9 +257,9 @@ pub fn header_of(dimension: &Dimension) -> &str {
     }
 }
 
-fn with(mut question: Question, name: &'static str, value: &str) -> Question {
+fn with(mut request: TestRequest, name: &'static str, value: &str) -> TestRequest {
     if let Ok(value) = HeaderValue::from_str(value) {
-        question.headers.insert(HeaderName::from_static(name), value);
+        request.headers.insert(HeaderName::from_static(name), value);
     }
-    question
+    request
 }

@@ -1,65 +1,65 @@
-//! Services that keep the contract but for one thing, and the one rule that each breaks.
+//! Services that keep the contract except in one thing, and the one rule that each breaks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Answer, DECLARED, good, held, site};
+use super::{DECLARED, Response, findings, good, site};
 use crate::support::service::{Asked, RawService};
 
-/// A service that keeps the contract but for one thing breaks this rule and no other.
+/// Checks that a service that keeps the contract except in one thing breaks this rule and no other.
 async fn breaks(
     rule: &'static str,
-    said: &'static str,
+    expected: &'static str,
     manifest: &'static str,
-    fault: impl Fn(&Asked, &mut Answer) + Send + Sync + 'static,
+    fault: impl Fn(&Asked, &mut Response) + Send + Sync + 'static,
 ) {
     let service = RawService::answering(move |asked| {
-        let mut answer = good(asked);
-        fault(asked, &mut answer);
-        Some(answer.bytes())
+        let mut response = good(asked);
+        fault(asked, &mut response);
+        Some(response.bytes())
     })
     .await;
     let manifest = if manifest.contains("params") { manifest.to_owned() } else { format!("{manifest}{DECLARED}") };
-    let (failed, code) = held(&site(service.address, &manifest), "a", "failed").await;
+    let (failed, code) = findings(&site(service.address, &manifest), "a", "failed").await;
     let rules: Vec<_> = failed.iter().map(|(rule, _)| rule.as_str()).collect();
-    assert_eq!(rules, [rule], "{failed:?}, not `{said}`");
-    assert!(failed[0].1.contains(said), "{rule}: {}, not `{said}`", failed[0].1);
+    assert_eq!(rules, [rule], "{failed:?}, not `{expected}`");
+    assert!(failed[0].1.contains(expected), "{rule}: {}, not `{expected}`", failed[0].1);
     assert_eq!(code, 1);
 }
 
-/// Changes an answer that is a fragment, and leaves all others as they are.
-fn fragment(change: impl Fn(&mut Answer) + Send + Sync + 'static) -> impl Fn(&Asked, &mut Answer) + Send + Sync {
-    move |_, answer| {
-        if answer.status == 200 {
-            change(answer);
+/// Changes responses that are a fragment, and no others.
+fn fragment(change: impl Fn(&mut Response) + Send + Sync + 'static) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+    move |_, response| {
+        if response.status == 200 {
+            change(response);
         }
     }
 }
 
-fn header(name: &'static str, value: &'static str) -> impl Fn(&Asked, &mut Answer) + Send + Sync {
-    fragment(move |answer| answer.set(name, value))
+fn header(name: &'static str, value: &'static str) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+    fragment(move |response| response.set(name, value))
 }
 
-fn body(text: &'static [u8]) -> impl Fn(&Asked, &mut Answer) + Send + Sync {
-    fragment(move |answer| answer.body = text.to_vec())
+fn body(text: &'static [u8]) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+    fragment(move |response| response.body = text.to_vec())
 }
 
 #[tokio::test]
-async fn each_fault_of_an_answer_is_caught_by_its_rule() {
-    breaks("status", "500", "", fragment(|answer| answer.status = 500)).await;
+async fn each_error_in_a_response_breaks_its_rule() {
+    breaks("status", "500", "", fragment(|response| response.status = 500)).await;
     breaks(
         "status",
         "302 Found to /b",
         "",
-        fragment(|answer| {
-            answer.status = 302;
-            answer.set("Location", "/b");
+        fragment(|response| {
+            response.status = 302;
+            response.set("Location", "/b");
         }),
     )
     .await;
-    breaks("status", "404", "", fragment(|answer| answer.status = 404)).await;
+    breaks("status", "404", "", fragment(|response| response.status = 404)).await;
     breaks("content-type", "text/plain", "", header("Content-Type", "text/plain")).await;
-    breaks("content-type", "no Content-Type", "", fragment(|answer| answer.remove("Content-Type"))).await;
+    breaks("content-type", "no Content-Type", "", fragment(|response| response.remove("Content-Type"))).await;
     breaks("charset", "byte 4 of the body is not UTF-8", "", body(b"<p>\xff")).await;
     breaks("charset", "klingon", "", header("Content-Type", "text/html; charset=klingon")).await;
     breaks("complete", "cut short", "", header("Content-Length", "4000")).await;
@@ -67,40 +67,40 @@ async fn each_fault_of_an_answer_is_caught_by_its_rule() {
         "complete",
         "cut short",
         "",
-        fragment(|answer| {
-            answer.set("Content-Length", "-");
-            answer.set("Transfer-Encoding", "chunked");
-            answer.body = b"9\r\ncut".to_vec();
+        fragment(|response| {
+            response.set("Content-Length", "-");
+            response.set("Transfer-Encoding", "chunked");
+            response.body = b"9\r\ncut".to_vec();
         }),
     )
     .await;
     breaks("size", "more than 20 bytes", "[limits]\ntimeout = \"20s\"\nmax_bytes = \"20B\"\n", |_, _| {}).await;
-    breaks("coding", "says `gzip` and is not", "", header("Content-Encoding", "gzip")).await;
-    breaks("coding", "`deflate`, which nobody undoes", "", header("Content-Encoding", "deflate")).await;
+    breaks("coding", "given as `gzip`, but", "", header("Content-Encoding", "gzip")).await;
+    breaks("coding", "`deflate` is not supported", "", header("Content-Encoding", "deflate")).await;
     breaks(
         "coding",
         "only `identity` was accepted",
         "",
-        fragment(|answer| {
-            answer.set("Content-Encoding", "gzip");
-            answer.body = GZIPPED.to_vec();
+        fragment(|response| {
+            response.set("Content-Encoding", "gzip");
+            response.body = GZIPPED.to_vec();
         }),
     )
     .await;
 }
 
-/// `<p>x`, by gzip.
+/// `<p>x`, compressed with gzip.
 const GZIPPED: [u8; 24] = [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 179, 41, 176, 171, 0, 0, 38, 18, 83, 208, 4, 0, 0, 0];
 
 #[tokio::test]
-async fn each_fault_of_caching_is_caught_by_its_rule() {
+async fn each_error_in_caching_breaks_its_rule() {
     breaks(
         "not-unasked-304",
         "304",
         "",
-        fragment(|answer| {
-            answer.status = 304;
-            answer.body.clear();
+        fragment(|response| {
+            response.status = 304;
+            response.body.clear();
         }),
     )
     .await;
@@ -112,7 +112,7 @@ async fn each_fault_of_caching_is_caught_by_its_rule() {
     )
     .await;
     breaks("cache-control", "`max-age` twice", "", header("Cache-Control", "max-age=60, max-age=30")).await;
-    breaks("cache-control", "no number of seconds", "", header("Cache-Control", "max-age=-1")).await;
+    breaks("cache-control", "is not a number of seconds", "", header("Cache-Control", "max-age=-1")).await;
     breaks(
         "vary",
         "`accept-language`, which is not declared",
@@ -120,33 +120,33 @@ async fn each_fault_of_caching_is_caught_by_its_rule() {
         header("Vary", "Fragment-Region, Accept-Language"),
     )
     .await;
-    breaks("vary", "never kept", "", header("Vary", "*")).await;
+    breaks("vary", "never cached", "", header("Vary", "*")).await;
     breaks("validation", "not in double quotes", "", header("ETag", "v1")).await;
-    breaks("validation", "answered with 200, not 304", "", |asked, answer| {
-        if answer.status == 304 {
-            *answer = good(&Asked::clone(asked).without("if-none-match"));
+    breaks("validation", "answered with 200, not 304", "", |asked, response| {
+        if response.status == 304 {
+            *response = good(&Asked::clone(asked).without("if-none-match"));
         }
     })
     .await;
-    breaks("validation", "without the ETag", "", |_, answer| {
-        if answer.status == 304 {
-            answer.remove("ETag");
+    breaks("validation", "the 304 has no ETag", "", |_, response| {
+        if response.status == 304 {
+            response.remove("ETag");
         }
     })
     .await;
-    breaks("validation", "a tag that it never gave", "", |asked, answer| {
-        if answer.status == 200 && asked.header("if-none-match").is_some() {
-            answer.status = 304;
-            answer.body.clear();
+    breaks("validation", "an ETag that the service never sent", "", |asked, response| {
+        if response.status == 200 && asked.header("if-none-match").is_some() {
+            response.status = 304;
+            response.body.clear();
         }
     })
     .await;
     for name in ["Accept-Language", "User-Agent", "Cookie", "Referer", "X-Forwarded-For"] {
         let lower = name.to_ascii_lowercase();
-        breaks("context", "which it does not declare", "", move |asked, answer| {
+        breaks("context", "which is not declared", "", move |asked, response| {
             let own = asked.header(&lower).is_none_or(|value| value.starts_with("pasteup/"));
-            if answer.status == 200 && !own {
-                answer.body = b"<p>you!".to_vec();
+            if response.status == 200 && !own {
+                response.body = b"<p>you!".to_vec();
             }
         })
         .await;
@@ -154,37 +154,37 @@ async fn each_fault_of_caching_is_caught_by_its_rule() {
 }
 
 #[tokio::test]
-async fn each_fault_of_headers_and_html_is_caught_by_its_rule() {
+async fn each_error_in_headers_and_html_breaks_its_rule() {
     breaks(
         "surrogate-keys",
         "65 keys",
         "",
-        fragment(|answer| {
-            answer.set("Surrogate-Key", (0..65).map(|key| format!("k{key}")).collect::<Vec<_>>().join(" "));
+        fragment(|response| {
+            response.set("Surrogate-Key", (0..65).map(|key| format!("k{key}")).collect::<Vec<_>>().join(" "));
         }),
     )
     .await;
-    breaks("links", "is no link", "", header("Link", "/weather.css; rel=stylesheet")).await;
+    breaks("links", "is not a valid link", "", header("Link", "/weather.css; rel=stylesheet")).await;
     breaks("balanced", "`<b>` is not closed before `</p>` (line 2, column 4)", "", body(b"\n<p><b>x</p>")).await;
     breaks("balanced", "frame", "", body(b"<body><p>x")).await;
     breaks(
         "composes",
-        "`icon`, which it does not declare",
+        "`icon`, which is not declared",
         "composes = [\"map\"]\n",
         body(b"<fragment name=map /><fragment name=icon />"),
     )
     .await;
     breaks("esi", "without declaring it", "", header("Surrogate-Control", "content=\"ESI/1.0\"")).await;
     breaks("deprecation", "`deprecation: true`", "", header("Deprecation", "true")).await;
-    breaks("deprecation", "no date of HTTP", "", header("Sunset", "next year")).await;
+    breaks("deprecation", "is not an HTTP date", "", header("Sunset", "next year")).await;
 }
 
 #[tokio::test]
-async fn each_fault_of_several_requests_is_caught_by_its_rule() {
-    breaks("bad-parameter", "is answered with 200", "", |_, answer| {
-        if answer.status == 400 {
-            answer.status = 200;
-            answer.set("Content-Type", "text/html");
+async fn each_error_over_several_requests_breaks_its_rule() {
+    breaks("bad-parameter", "is answered with 200", "", |_, response| {
+        if response.status == 400 {
+            response.status = 200;
+            response.set("Content-Type", "text/html");
         }
     })
     .await;
@@ -192,21 +192,21 @@ async fn each_fault_of_several_requests_is_caught_by_its_rule() {
         "bad-parameter",
         "a request without `city`, which is required, is answered with 500",
         "",
-        |asked, answer| {
+        |asked, response| {
             if asked.param("city").is_none() {
-                answer.status = 500;
+                response.status = 500;
             }
         },
     )
     .await;
-    // The request without `city` is the last one that comes alone.
+    // The request without `city` is the last single request.
     let busy = Arc::new(AtomicUsize::new(0));
-    breaks("together", "another answer than one alone", "", move |asked, answer| {
-        let alone = asked.param("city").is_none();
-        if (alone || busy.load(Ordering::SeqCst) > 0) && busy.fetch_add(1, Ordering::SeqCst) == 5 {
-            answer.status = 503;
+    breaks("together", "a different response from a single request", "", move |asked, response| {
+        let is_last = asked.param("city").is_none();
+        if (is_last || busy.load(Ordering::SeqCst) > 0) && busy.fetch_add(1, Ordering::SeqCst) == 5 {
+            response.status = 503;
         }
     })
     .await;
-    breaks("keep-alive", "without having said so", "", |_, answer| answer.set("Connection", "-")).await;
+    breaks("keep-alive", "without an announcement", "", |_, response| response.set("Connection", "-")).await;
 }

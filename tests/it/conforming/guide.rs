@@ -1,13 +1,13 @@
-//! What the guide for authors shows: its services are taken out of its text, started, and held against the contract.
+//! The guide for fragment authors: its services are extracted from the text, started, and checked against the contract.
 
 use std::path::Path;
 
 use tokio::process::Command;
 
-use super::held;
+use super::findings;
 use crate::support::process::{Process, TestSite, root};
 
-/// Language, file, what builds it if anything does, what runs it.
+/// Language, file, build command if there is one, and run command.
 type Service = (&'static str, &'static str, Option<&'static [&'static str]>, &'static [&'static str]);
 
 /// The services of the guide.
@@ -19,7 +19,7 @@ const SERVICES: [Service; 5] = [
     ("rust", "hello.rs", Some(&["rustc", "--edition", "2024", "-o", "hello-rs", "hello.rs"]), &["hello-rs"]),
 ];
 
-/// The first block of code in a language.
+/// The first code block in a language.
 fn code<'t>(guide: &'t str, language: &str) -> &'t str {
     let (_, behind) = guide.split_once(&format!("```{language}\n")).unwrap();
     behind.split_once("```").unwrap().0
@@ -42,14 +42,14 @@ async fn the_services_of_the_guide_keep_the_contract() {
         std::fs::write(folder.path().join(file), text).unwrap();
         let tool = build.unwrap_or(run)[0];
         if Command::new(tool).arg("--version").output().await.is_err() {
-            eprintln!("{language} is not tried: there is no {tool} on this machine");
+            eprintln!("{language} is skipped: {tool} is not installed");
             continue;
         }
         if let Some(build) = build {
             let built = command(folder.path(), build).output().await.unwrap();
             assert!(built.status.success(), "{language}: {}", String::from_utf8_lossy(&built.stderr));
         }
-        // What was built is in the folder; a relative path would be looked for where the test runs.
+        // An absolute path, since a relative one would be relative to the folder of the test run.
         let built = folder.path().join(run[0]);
         let program = if build.is_some() { built.to_str().unwrap() } else { run[0] };
         let mut service = Process::start(command(folder.path(), &[&[program], &run[1..]].concat()));
@@ -58,15 +58,15 @@ async fn the_services_of_the_guide_keep_the_contract() {
         let manifest = format!("{manifest}[limits]\ntimeout = \"20s\"\n");
         let site = TestSite::new().file("fragments/hello/fragment.toml", &manifest);
         for verdict in ["failed", "skipped"] {
-            assert_eq!(held(&site, "hello", verdict).await, (Vec::new(), 0), "{language}");
+            assert_eq!(findings(&site, "hello", verdict).await, (Vec::new(), 0), "{language}");
         }
-        let (advice, _) = held(&site, "hello", "advice").await;
+        let (advice, _) = findings(&site, "hello", "advice").await;
         assert!(advice.iter().all(|(rule, _)| rule == "problem"), "{language}: {advice:?}");
     }
 }
 
 #[test]
-fn the_guide_tells_every_rule() {
+fn the_guide_lists_every_rule() {
     let guide = std::fs::read_to_string(root().join("fragments/README.md")).unwrap();
     for rule in pasteup::page::conform::rule::Rule::ALL {
         let row = format!("| `{}` | {} |", rule.id(), rule.title());

@@ -1,4 +1,4 @@
-//! `pasteup conform`: services that keep the contract pass whole, and each fault is caught by its own rule.
+//! `pasteup conform`: services that keep the contract pass every rule, and each error breaks its own rule.
 
 mod faults;
 mod guide;
@@ -10,19 +10,19 @@ use serde_json::Value;
 use crate::support::process::{TestSite, root, sample};
 use crate::support::service::{Asked, RawService};
 
-/// What the services below declare; each fault is a fault against this.
+/// What the services below declare.
 const DECLARED: &str = "[params.days]\ntype = \"integer\"\nminimum = 1\nmaximum = 7\n\
                         [params.city]\npattern = \"[a-z]+\"\nrequired = true\n\
                         [[examples]]\nname = \"Oslo\"\nparams = { city = \"oslo\" }\n";
 
-/// An answer before it is put on the wire.
-struct Answer {
+/// A response before it is written to the connection.
+struct Response {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value.into()));
@@ -32,7 +32,7 @@ impl Answer {
         self.headers.retain(|(known, _)| *known != name);
     }
 
-    /// Its bytes. What is not said of length and connection is said as it is.
+    /// Writes the response; adds the headers for length and connection if they are missing.
     fn bytes(mut self) -> Vec<u8> {
         for (name, value) in [("Content-Length", self.body.len().to_string()), ("Connection", "close".to_owned())] {
             let bodyless = self.status == 304 && name == "Content-Length";
@@ -50,14 +50,14 @@ impl Answer {
     }
 }
 
-/// Keeps the contract in all that it can be asked.
-fn good(asked: &Asked) -> Answer {
+/// The response of a service that keeps the contract.
+fn good(asked: &Asked) -> Response {
     let city = asked.param("city").unwrap_or_default();
     let days = asked.param("days").map_or(Some(1), |days| days.parse().ok());
     let known = !city.is_empty() && city.bytes().all(|b| b.is_ascii_lowercase());
     if !known || !days.is_some_and(|days: u8| (1..=7).contains(&days)) {
         let headers = vec![("Content-Type", "application/problem+json".to_owned())];
-        return Answer { status: 400, headers, body: b"{\"title\":\"no\"}".to_vec() };
+        return Response { status: 400, headers, body: b"{\"title\":\"no\"}".to_vec() };
     }
     let headers = [
         ("Content-Type", "text/html; charset=utf-8"),
@@ -69,21 +69,21 @@ fn good(asked: &Asked) -> Answer {
     ];
     let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
     if asked.header("if-none-match") == Some("\"v1\"") {
-        return Answer { status: 304, headers, body: Vec::new() };
+        return Response { status: 304, headers, body: Vec::new() };
     }
-    Answer { status: 200, headers, body: "<p>Snow in Tromsø<ul><li>and in Bodø</ul>".into() }
+    Response { status: 200, headers, body: "<p>Snow in Tromsø<ul><li>and in Bodø</ul>".into() }
 }
 
 /// A site with one nanoservice `a` at an address.
 fn site(address: impl std::fmt::Display, manifest: &str) -> TestSite {
-    // Where time is not the subject, a busy machine has all that it needs.
+    // Tests that are not about time have a long timeout, since the machine may be busy.
     let limits = if manifest.contains("[limits]") { "" } else { "[limits]\ntimeout = \"20s\"\n" };
     let text = format!("name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/a\"\n{manifest}{limits}");
     TestSite::new().file("fragments/a/fragment.toml", &text)
 }
 
-/// Rules with this verdict, what was said of them, and the exit code.
-async fn held(site: &TestSite, service: &str, verdict: &str) -> (Vec<(String, String)>, i32) {
+/// Rules with this verdict, their messages, and the exit code.
+async fn findings(site: &TestSite, service: &str, verdict: &str) -> (Vec<(String, String)>, i32) {
     let output = site.run(&["conform", service, "--format", "json"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
@@ -95,29 +95,29 @@ async fn held(site: &TestSite, service: &str, verdict: &str) -> (Vec<(String, St
             (text("rule"), text("message"))
         })
         .collect();
-    assert!(!text.is_empty(), "it found nothing out: {told}");
+    assert!(!text.is_empty(), "no findings: {told}");
     (found, output.status.code().unwrap())
 }
 
 #[tokio::test]
-async fn the_samples_pass_whole() {
+async fn the_samples_pass_every_rule() {
     for name in ["headlines", "weather", "scores"] {
         let (_process, address) = sample(name, 0).await;
         let manifest = std::fs::read_to_string(root().join("fragments").join(name).join("fragment.toml")).unwrap();
         let own = manifest.lines().find_map(|line| line.strip_prefix("endpoint  = \"http://")?.split_once('/'));
         let (port, _) = own.unwrap();
-        // Time is not the subject here, and this machine may be busy.
+        // The test is not about time, and the machine may be busy.
         let timeout = manifest.lines().find(|line| line.starts_with("timeout")).unwrap().to_owned();
         let manifest = manifest.replace(port, &address).replace(&timeout, "timeout = \"20s\"");
         let site = TestSite::new().file("fragments/x/fragment.toml", &manifest);
         for verdict in ["failed", "advice", "skipped"] {
-            assert_eq!(held(&site, name, verdict).await, (Vec::new(), 0), "{name}");
+            assert_eq!(findings(&site, name, verdict).await, (Vec::new(), 0), "{name}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_service_that_keeps_the_contract_passes_and_is_asked_as_the_contract_says() {
+async fn a_service_that_keeps_the_contract_passes_and_gets_the_documented_requests() {
     let (sender, asked) = std::sync::mpsc::channel();
     let service = RawService::answering(move |request| {
         sender.send(request.clone()).unwrap();
@@ -128,7 +128,7 @@ async fn a_service_that_keeps_the_contract_passes_and_is_asked_as_the_contract_s
         "context = [\"locale\", \"region\", \"device\", \"variant\", \"page\", \"cookie:units\", \"header:x-plan\"]\n";
     let site = site(service.address, &format!("{context}{DECLARED}[limits]\ntimeout = \"20s\"\nconcurrency = 3\n"));
     for verdict in ["failed", "advice", "skipped"] {
-        assert_eq!(held(&site, "a", verdict).await, (Vec::new(), 0));
+        assert_eq!(findings(&site, "a", verdict).await, (Vec::new(), 0));
     }
     let asked: Vec<Asked> = asked.try_iter().collect();
     for request in &asked {
@@ -160,30 +160,30 @@ async fn a_service_that_keeps_the_contract_passes_and_is_asked_as_the_contract_s
 }
 
 #[tokio::test]
-async fn silence_is_a_broken_rule_and_not_a_failed_run() {
+async fn a_missing_response_breaks_a_rule_and_is_not_a_failed_run() {
     let nobody = site("127.0.0.1:1", DECLARED);
-    let (failed, code) = held(&nobody, "a", "failed").await;
+    let (failed, code) = findings(&nobody, "a", "failed").await;
     assert_eq!((failed[0].0.as_str(), failed.len(), code), ("reachable", 1, 1), "{failed:?}");
     assert!(failed[0].1.starts_with("connection to 127.0.0.1:1 refused"), "{failed:?}");
 
     let quick = format!("[limits]\ntimeout = \"50ms\"\n{DECLARED}");
     let half = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\nhalf".to_vec();
-    for (rule, said, service) in [
-        ("reachable", "no HTTP", RawService::answering(|_| Some(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec())).await),
-        ("in-time", "no whole answer after", RawService::answering(|_| None).await),
-        ("in-time", "no whole answer after", RawService::stalling(half).await),
+    for (rule, expected, service) in [
+        ("reachable", "not HTTP", RawService::answering(|_| Some(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec())).await),
+        ("in-time", "no complete response after", RawService::answering(|_| None).await),
+        ("in-time", "no complete response after", RawService::stalling(half).await),
     ] {
-        let (failed, code) = held(&site(service.address, &quick), "a", "failed").await;
+        let (failed, code) = findings(&site(service.address, &quick), "a", "failed").await;
         assert_eq!((failed[0].0.as_str(), failed.len(), code), (rule, 1, 1), "{failed:?}");
-        assert!(failed[0].1.contains(said), "{failed:?}");
+        assert!(failed[0].1.contains(expected), "{failed:?}");
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_said() {
+async fn requests_that_cannot_be_sent_are_reported() {
     let needy = site("127.0.0.1:1", "[params.city]\nrequired = true\n");
-    assert_eq!(held(&needy, "a", "failed").await.0[0].0, "example");
-    // The same, with what it needs.
+    assert_eq!(findings(&needy, "a", "failed").await.0[0].0, "example");
+    // With the required parameter it gets further.
     let output = needy.run(&["conform", "a", "--param", "city=oslo"]).await;
     assert!(String::from_utf8(output.stdout).unwrap().contains("failed   reachable"));
 
@@ -198,62 +198,62 @@ async fn what_cannot_be_asked_is_said() {
 }
 
 #[tokio::test]
-async fn a_bare_url_is_asked_with_its_own_query_and_judged_by_what_holds_for_all() {
+async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
     let service = RawService::answering(|asked| Some(good(asked).bytes())).await;
     let url = format!("http://{}/a?city=oslo", service.address);
-    let (skipped, code) = held(&TestSite::new(), &url, "skipped").await;
+    let (skipped, code) = findings(&TestSite::new(), &url, "skipped").await;
     let skipped: Vec<_> = skipped.iter().map(|(rule, _)| rule.as_str()).collect();
     assert_eq!((skipped, code), (vec!["example", "balanced", "bad-parameter", "problem"], 0));
 }
 
 #[tokio::test]
-async fn what_could_be_better_is_no_failure() {
+async fn advice_is_not_a_failure() {
     let service = RawService::answering(|asked| {
-        let mut answer = good(asked);
+        let mut response = good(asked);
         for name in ["Cache-Control", "ETag"] {
-            answer.remove(name);
+            response.remove(name);
         }
-        answer.set("Link", "</>; rel=canonical");
-        answer.set("Sunset", "Thu, 31 Dec 2099 23:59:59 GMT");
-        if answer.status == 400 {
-            answer.set("Content-Type", "text/html");
+        response.set("Link", "</>; rel=canonical");
+        response.set("Sunset", "Thu, 31 Dec 2099 23:59:59 GMT");
+        if response.status == 400 {
+            response.set("Content-Type", "text/html");
         }
-        if answer.status == 200 {
-            answer.set("Content-Length", "-");
+        if response.status == 200 {
+            response.set("Content-Length", "-");
         }
-        Some(answer.bytes())
+        Some(response.bytes())
     })
     .await;
-    let (advice, code) = held(&site(service.address, DECLARED), "a", "advice").await;
+    let (advice, code) = findings(&site(service.address, DECLARED), "a", "advice").await;
     let rules: Vec<_> = advice.iter().map(|(rule, _)| rule.as_str()).collect();
     assert_eq!(rules, ["complete", "freshness", "validation", "links", "deprecation", "problem"], "{advice:?}");
     assert_eq!(code, 0);
 }
 
 #[tokio::test]
-async fn what_changes_by_itself_is_not_blamed_on_the_reader() {
+async fn a_response_that_always_changes_does_not_break_the_context_rule() {
     let count = AtomicUsize::new(0);
     let service = RawService::answering(move |asked| {
-        let mut answer = good(asked);
-        if answer.status == 200 {
+        let mut response = good(asked);
+        if response.status == 200 {
             let number = count.fetch_add(1, Ordering::SeqCst);
-            answer.body = format!("<p>{number}").into();
-            answer.set("ETag", format!("W/\"{number}\""));
+            response.body = format!("<p>{number}").into();
+            response.set("ETag", format!("W/\"{number}\""));
         }
-        Some(answer.bytes())
+        Some(response.bytes())
     })
     .await;
     let site = site(service.address, DECLARED);
-    assert_eq!(held(&site, "a", "failed").await, (Vec::new(), 0));
-    assert_eq!(held(&site, "a", "skipped").await.0[0].0, "context");
+    assert_eq!(findings(&site, "a", "failed").await, (Vec::new(), 0));
+    assert_eq!(findings(&site, "a", "skipped").await.0[0].0, "context");
 }
 
 #[tokio::test]
-async fn people_see_a_line_a_rule_and_the_cure_below() {
+async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
     let service = RawService::answering(|asked| {
-        let mut answer = good(asked);
-        answer.set("Content-Type", "text/plain; note=\"<&>\"");
-        Some(answer.bytes())
+        let mut response = good(asked);
+        response.set("Content-Type", "text/plain; note=\"<&>\"");
+        Some(response.bytes())
     })
     .await;
     let site = site(service.address, DECLARED);
@@ -296,5 +296,5 @@ async fn people_see_a_line_a_rule_and_the_cure_below() {
         }
     }
     assert_eq!((cases, failures), (26, 1));
-    assert_eq!(messages, ["it says `text/plain; note=\"<&>\"`"]);
+    assert_eq!(messages, ["the Content-Type is `text/plain; note=\"<&>\"`"]);
 }

@@ -1,5 +1,5 @@
-//! How findings are told: a line a rule for people, an object a line for programs, JUnit for CI.
-//! Results go to standard output; how it went in all goes to standard error.
+//! Prints findings: one line per rule for people, one JSON object per line for programs, JUnit XML for CI.
+//! Findings go to standard output; the summary goes to standard error.
 
 use anstyle::{AnsiColor, Style};
 use askama::Template;
@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::page::conform::{Finding, Verdict};
 
+use super::super::report::counted;
 use super::Report;
 
 #[derive(Serialize)]
@@ -23,16 +24,16 @@ struct Line<'a> {
 #[derive(Template)]
 #[template(path = "conform.xml")]
 struct Junit<'a> {
-    suites: Vec<Suite<'a>>,
+    suites: Vec<TestSuite<'a>>,
 }
 
-/// A nanoservice at one version.
-struct Suite<'a> {
+/// The findings for one version of a nanoservice, at all its addresses.
+struct TestSuite<'a> {
     name: String,
     cases: Vec<(&'a str, &'a Finding)>,
 }
 
-impl Suite<'_> {
+impl TestSuite<'_> {
     fn count(&self, verdict: Verdict) -> usize {
         self.cases.iter().filter(|(_, finding)| finding.verdict == verdict).count()
     }
@@ -62,20 +63,20 @@ const fn style(verdict: Verdict) -> Style {
     }
 }
 
-/// A line a rule, and what to do below those that are broken. `anstream` takes the colours out
-/// where none are wanted.
+/// Prints one line per rule, and below each broken one the contract and a fix. `anstream` removes the colours where they
+/// are not wanted.
 pub(super) fn human(report: &Report) {
-    const HEAD: Style = Style::new().bold();
-    const FAINT: Style = Style::new().dimmed();
+    const TITLE: Style = Style::new().bold();
+    const DIM: Style = Style::new().dimmed();
     const LABEL: Style = AnsiColor::Cyan.on_default();
     let at = report.subject.manifest.as_ref().map(|_| format!(" at {}", report.subject.address)).unwrap_or_default();
-    anstream::println!("{HEAD}{}{HEAD:#}{at}\n", title(report));
+    anstream::println!("{TITLE}{}{TITLE:#}{at}\n", title(report));
     let width = report.findings.iter().map(|finding| finding.rule.id().len()).max().unwrap_or_default();
     for finding in &report.findings {
         let (style, id) = (style(finding.verdict), finding.rule.id());
-        let quiet = if finding.verdict == Verdict::Skipped { FAINT } else { Style::new() };
+        let text = if finding.verdict == Verdict::Skipped { DIM } else { Style::new() };
         let word = finding.verdict.as_str();
-        anstream::println!("  {style}{word:<7}{style:#}  {quiet}{id:<width$}  {}{quiet:#}", finding.message);
+        anstream::println!("  {style}{word:<7}{style:#}  {text}{id:<width$}  {}{text:#}", finding.message);
         let indent = " ".repeat(2 + 7 + 2 + width + 2);
         if finding.verdict == Verdict::Failed {
             anstream::println!("{indent}{LABEL}= contract:{LABEL:#} {}", finding.rule.contract());
@@ -87,7 +88,7 @@ pub(super) fn human(report: &Report) {
     anstream::println!();
 }
 
-/// One object a line.
+/// Prints one JSON object per rule, each on a line.
 pub(super) fn json(report: &Report) {
     for finding in &report.findings {
         let line = Line {
@@ -99,27 +100,27 @@ pub(super) fn json(report: &Report) {
             message: &finding.message,
             help: finding.help(),
         };
-        anstream::println!("{}", serde_json::to_string(&line).expect("texts are JSON"));
+        anstream::println!("{}", serde_json::to_string(&line).expect("texts can be written as JSON"));
     }
 }
 
-/// A test suite a version, a test case a rule and address.
+/// Prints a test suite for each version, with a test case for each rule and address.
 pub(super) fn junit(reports: &[Report]) -> Result<(), String> {
-    let mut suites: Vec<Suite<'_>> = Vec::new();
+    let mut suites: Vec<TestSuite<'_>> = Vec::new();
     for report in reports {
         let name = title(report);
         let cases = report.findings.iter().map(|finding| (report.subject.address.as_str(), finding));
         match suites.iter_mut().find(|suite| suite.name == name) {
             Some(suite) => suite.cases.extend(cases),
-            None => suites.push(Suite { name, cases: cases.collect() }),
+            None => suites.push(TestSuite { name, cases: cases.collect() }),
         }
     }
-    let text = Junit { suites }.render().map_err(|error| format!("JUnit: {error}"))?;
+    let text = Junit { suites }.render().map_err(|error| format!("cannot write JUnit XML: {error}"))?;
     anstream::println!("{text}");
     Ok(())
 }
 
-/// How it went in all.
+/// Prints the number of findings of each verdict.
 pub(super) fn summary(reports: &[Report]) {
     for report in reports {
         let count = |verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
@@ -131,11 +132,8 @@ pub(super) fn summary(reports: &[Report]) {
                 format!("{style}{} {}{style:#}", count(verdict), verdict.as_str())
             })
             .collect();
-        let kept = if count(Verdict::Failed) == 0 { "keeps the contract" } else { "breaks the contract" };
-        let requests = match report.requests {
-            1 => "1 request".to_owned(),
-            count => format!("{count} requests"),
-        };
-        anstream::eprintln!("{} {kept}: {} ({requests})", title(report), parts.join(", "));
+        let result = if count(Verdict::Failed) == 0 { "keeps the contract" } else { "breaks the contract" };
+        let requests = counted(report.requests, "request");
+        anstream::eprintln!("{} {result}: {} ({requests})", title(report), parts.join(", "));
     }
 }

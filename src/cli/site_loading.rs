@@ -1,4 +1,5 @@
-//! A site's folder, read: settings, layouts, manifests, and all their mistakes.
+//! Reads a site's folder: settings, layouts and manifests, with all their errors and warnings.
+//! A file with an error does not stop the others from being read.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -9,32 +10,35 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
 use crate::edge::upstream::http::HttpUpstream;
+use crate::engine::Snapshot;
 use crate::engine::port::{Clock as _, Upstream};
-use crate::page::site::{Files, Site};
+use crate::page::site::{BoundSite, Files, Site};
 use crate::page::source::diagnostic::{self, Diagnostic, Source};
 use crate::secrets::Secrets;
 
-/// All of a site as it is on disk.
+use super::runtime;
+
+/// A site as it is on disk.
 pub(super) struct Loaded {
-    /// Whatever could be read of the settings.
+    /// The settings; invalid ones have their defaults, or the values of the last good settings.
     pub(super) settings: Settings,
-    /// Mistakes in settings.
+    /// Errors and warnings in the settings.
     pub(super) settings_problems: Vec<Diagnostic>,
     /// Layouts and nanoservices.
     pub(super) site: Site,
-    /// What services told of themselves.
+    /// The manifests that services publish themselves.
     pub(super) discovered: Discovered,
-    /// Equal for two readings of the same texts.
+    /// Hash of all texts that were read: equal for two readings of the same texts.
     pub(super) fingerprint: u64,
 }
 
 impl Loaded {
-    /// Whether settings have a mistake that they cannot be used with.
+    /// Whether the settings have an error, so that they must not be used.
     pub(super) fn settings_are_broken(&self) -> bool {
         self.settings_problems.iter().any(Diagnostic::is_error)
     }
 
-    /// Every mistake there is.
+    /// All errors and warnings.
     pub(super) fn problems(&self) -> Vec<Diagnostic> {
         let mut all = self.settings_problems.clone();
         all.extend(self.site.problems.iter().cloned());
@@ -44,25 +48,27 @@ impl Loaded {
 }
 
 /// Opens a site's folder.
+///
+/// # Errors
+/// The folder does not exist, or is not a site.
 pub(super) fn open(site: &Path) -> Result<SiteFolder, String> {
     SiteFolder::open(site)
 }
 
-/// Reads settings and files, and what services told of themselves. Where a file has a mistake,
-/// `last_good` gives what it was before; where settings have one, `settings` are those before.
+/// Reads settings and files. `discover` requests the manifests that services publish. A file with an error is replaced
+/// by its version in the site of `last_good`; settings with an error are replaced by those of `last_good`.
 pub(super) fn load(
     folder: &SiteFolder,
     flags: Flags,
     last_good: Option<(&Site, &Settings)>,
     discover: impl FnOnce(&Sources) -> Discovered,
 ) -> Loaded {
-    let file = folder.settings();
-    let (source, unreadable) = match file {
+    let (source, unreadable) = match folder.settings() {
         None => (None, None),
         Some(Ok(source)) => (Some(source), None),
         Some(Err(problem)) => (None, Some(problem)),
     };
-    // A variable that is no UTF-8 is none of ours.
+    // Our variables are ASCII, so a variable that is not UTF-8 is not one of them.
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let (read, mut settings_problems) = Settings::load(source.as_ref(), environment, flags);
@@ -92,24 +98,38 @@ fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     hasher.finish()
 }
 
-/// Asks nobody.
+/// Requests no manifests from services.
 pub(super) fn offline(_: &Sources) -> Discovered {
     Discovered::default()
 }
 
-/// Asks each source once.
-pub(super) fn ask_once(sources: &Sources) -> Discovered {
+/// Requests the manifests of each source once. Sources that do not respond contribute nothing.
+pub(super) fn discover_once(sources: &Sources) -> Discovered {
     if sources.urls.is_empty() {
         return Discovered::default();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let (Ok(runtime), Ok(upstream)) = (runtime, discovery_upstream()) else { return Discovered::default() };
+    let (Ok(runtime), Ok(upstream)) = (runtime::current_thread(), discovery_upstream()) else {
+        return Discovered::default();
+    };
     let mut discovery = Discovery::new(sources, upstream);
     runtime.block_on(discovery.fetch_due(SystemClock.wall()));
     discovery.discovered()
 }
 
 /// The upstream for discovery: it may connect to any address, since an operator wrote the URLs, and has no credentials.
+///
+/// # Errors
+/// TLS could not be set up.
 pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
     Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()))?))
+}
+
+/// What is live of a site.
+pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic>) -> Snapshot {
+    Snapshot {
+        site: BoundSite::bind(site, Arc::new(settings.defaults.clone())),
+        problems,
+        readers: settings.readers.clone(),
+        stream: settings.stream,
+    }
 }

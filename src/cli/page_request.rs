@@ -1,0 +1,127 @@
+//! The request for a page that an operator describes: with any device, region or locale, at any time.
+//! The command line of `render` and `explain`, and the query of the admin API, are read to the same options.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use jiff::Timestamp;
+
+use crate::engine::{PageRequest, Snapshot, Trace};
+use crate::page::site::Match;
+use crate::page::visit::context::{Device, Reader};
+use crate::page::visit::route;
+
+/// Which page to compose, and for which client.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// The page's path, with its query: /news/uk?page=2
+    pub(super) path: String,
+    /// The client's device: mobile, tablet or desktop
+    #[arg(long)]
+    device: Option<Device>,
+    /// The client's country, as an ISO 3166-1 code
+    #[arg(long)]
+    region: Option<String>,
+    /// The client's locale
+    #[arg(long)]
+    locale: Option<String>,
+    /// The client's variant in an experiment
+    #[arg(long = "variant", value_name = "EXPERIMENT:VARIANT", value_parser = parse_variant)]
+    variants: Vec<(String, String)>,
+    /// A request header that the client sends
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// The time at which conditions are evaluated, such as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    at: Option<Timestamp>,
+}
+
+fn parse_variant(text: &str) -> Result<(String, String), String> {
+    let (experiment, variant) = text.split_once(':').ok_or("write it like `lead:big`")?;
+    Ok((experiment.to_owned(), variant.to_owned()))
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("write it like `Accept-Language: en`")?;
+    let name = HeaderName::try_from(name.trim()).map_err(|error| error.to_string())?;
+    Ok((name, HeaderValue::try_from(value.trim()).map_err(|error| error.to_string())?))
+}
+
+/// The parser's own message is left out: it describes its grammar, not what to write.
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a time; write it like 2026-12-24T18:00:00Z"))
+}
+
+/// The request that a query describes: `path=/news/uk&device=mobile`. `None`: no layout matches the path.
+///
+/// # Errors
+/// A parameter is unknown or not valid, or there is no path.
+pub(super) fn from_query(
+    query: &[(String, String)],
+    live: &Snapshot,
+    now: Timestamp,
+) -> Result<Option<PageRequest>, String> {
+    Options::parse_query(query)?.request(live, now)
+}
+
+impl Options {
+    fn parse_query(query: &[(String, String)]) -> Result<Self, String> {
+        let mut options = Self {
+            path: String::new(),
+            device: None,
+            region: None,
+            locale: None,
+            variants: Vec::new(),
+            headers: Vec::new(),
+            at: None,
+        };
+        for (name, value) in query {
+            let in_parameter = |error: String| format!("`{name}`: {error}");
+            match name.as_str() {
+                "path" => options.path.clone_from(value),
+                "device" => options.device = Some(Device::from_str(value).map_err(in_parameter)?),
+                "region" => options.region = Some(value.clone()),
+                "locale" => options.locale = Some(value.clone()),
+                "variant" => options.variants.push(parse_variant(value).map_err(in_parameter)?),
+                "header" => options.headers.push(parse_header(value).map_err(in_parameter)?),
+                "at" => options.at = Some(parse_time(value).map_err(in_parameter)?),
+                _ => {
+                    return Err(format!("`{name}` is not one of path, device, region, locale, variant, header and at"));
+                }
+            }
+        }
+        if options.path.is_empty() {
+            return Err("the page's path is missing: add `?path=/`".to_owned());
+        }
+        Ok(options)
+    }
+
+    /// The request for the page. `None`: no layout matches the path.
+    ///
+    /// # Errors
+    /// The path is not valid.
+    pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<PageRequest>, String> {
+        if !self.path.starts_with('/') {
+            return Err(format!("`{}` is not a page path; paths begin with `/`", self.path));
+        }
+        let uri: Uri = self.path.parse().map_err(|error| format!("`{}` is not a valid path: {error}", self.path))?;
+        let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", self.path))?;
+        let at = self.at.unwrap_or(now);
+        let Some(Match { template, changes_in, pattern, parameters }) = live.site.find(&path, at) else {
+            return Ok(None);
+        };
+        // Headers are trusted as if a proxy had set them: an operator may describe any client. Options override headers.
+        let headers: HeaderMap = self.headers.iter().cloned().collect();
+        let known = live.readers.reader(&template.reads, &headers, true);
+        let reader = Reader {
+            device: self.device.or(known.device),
+            region: self.region.clone().or(known.region),
+            locale: self.locale.clone().or(known.locale),
+            variants: self.variants.clone(),
+            ..known
+        };
+        let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
+        Ok(Some(PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
+    }
+}

@@ -1,0 +1,161 @@
+//! Reloads a site when its files or published manifests change.
+//! A file with an error keeps its last good version live, and each error is reported once.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Flags, Settings};
+use crate::edge::discovery::{Discovered, Sources};
+use crate::edge::files::{SiteFolder, Watch};
+use crate::edge::server::dev::Change;
+use crate::engine::{Compositor, Live, Statistics};
+use crate::page::site::Site;
+use crate::page::source::diagnostic::Diagnostic;
+
+use super::report;
+use super::site_loading::{self, Loaded};
+
+/// How long a site must be unchanged before it is read: editors write a file in several steps.
+const QUIET_PERIOD: Duration = Duration::from_millis(100);
+/// Longest delay of a reload while files keep changing.
+const MAX_DELAY: Duration = Duration::from_secs(2);
+
+/// Reloads the site after each change, and makes every valid file live.
+pub(super) struct Reloader {
+    pub(super) folder: SiteFolder,
+    pub(super) watch: Watch,
+    pub(super) flags: Flags,
+    pub(super) live: Arc<Live>,
+    pub(super) compositor: Compositor,
+    pub(super) statistics: Arc<Statistics>,
+    /// The last good settings.
+    pub(super) settings: Settings,
+    /// The problems that were reported.
+    pub(super) reported: Vec<Diagnostic>,
+    /// Tells browsers that show a site in development about each reload.
+    pub(super) reloaded: watch::Sender<Change>,
+    /// The fingerprint of the last reading.
+    pub(super) fingerprint: u64,
+    /// The sources that discovery requests manifests from.
+    pub(super) sources: watch::Sender<Sources>,
+    /// The manifests that discovery found.
+    pub(super) discovered: watch::Receiver<Discovered>,
+}
+
+impl Reloader {
+    /// Runs until the sender of `changes` is dropped.
+    pub(super) async fn run(mut self, mut changes: mpsc::Receiver<()>) {
+        let mut is_discovering = true;
+        loop {
+            let goes_on = tokio::select! {
+                change = changes.recv() => change.is_some() && quiet(&mut changes).await,
+                discovered = self.discovered.changed(), if is_discovering => {
+                    is_discovering = discovered.is_ok();
+                    true
+                }
+            };
+            if !goes_on {
+                return;
+            }
+            // A file whose content causes a panic must not stop later reloads.
+            if AssertUnwindSafe(self.reload()).catch_unwind().await.is_err() {
+                tracing::error!("reloading the site crashed; keeping the last good version");
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        // Renewed before reading, so that a change during the reading causes another reload.
+        self.watch.renew();
+        let (folder, flags) = (self.folder.clone(), self.flags);
+        let (live, settings) = (self.live.now(), self.settings.clone());
+        let discovered = self.discovered.borrow_and_update().clone();
+        let read = move || site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
+            Ok(loaded) => self.apply(loaded),
+            Err(error) => tracing::error!(%error, "the site could not be read; keeping the last good version"),
+        }
+    }
+
+    fn apply(&mut self, loaded: Loaded) {
+        let problems = loaded.problems();
+        self.fingerprint = loaded.fingerprint;
+        let settings = loaded.settings;
+        // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
+        self.live.swap(site_loading::snapshot(loaded.site, &settings, problems.clone()));
+        self.statistics.mark(event(&problems));
+        self.compositor.clear_pages();
+        log(&problems, &self.reported, &self.live.now().site);
+        self.reloaded.send_modify(|last| *last = change(last.version + 1, &problems));
+        self.reported = problems;
+        if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
+            tracing::warn!("changed settings in [server] and [cache] take effect after a restart");
+        }
+        if settings.discovery != self.settings.discovery {
+            self.sources.send_replace(settings.discovery.clone());
+        }
+        self.settings = settings;
+    }
+}
+
+/// Waits until no change has come for [`QUIET_PERIOD`], at most [`MAX_DELAY`]. `false`: the channel is closed.
+async fn quiet(changes: &mut mpsc::Receiver<()>) -> bool {
+    let latest = Instant::now() + MAX_DELAY;
+    loop {
+        match timeout_at(latest.min(Instant::now() + QUIET_PERIOD), changes.recv()).await {
+            Err(_) => return true,
+            Ok(Some(())) if Instant::now() < latest => {}
+            Ok(Some(())) => return true,
+            Ok(None) => return false,
+        }
+    }
+}
+
+/// What browsers are sent about a reload while a site is in development.
+pub(super) fn change(version: u64, problems: &[Diagnostic]) -> Change {
+    let errors = problems.iter().filter(|problem| problem.is_error());
+    Change { process: std::process::id(), version, problems: errors.map(report::plain).collect() }
+}
+
+/// What the console's list of errors shows for a reload, so that someone who looks for a cause can see it.
+fn event(problems: &[Diagnostic]) -> String {
+    let errors: Vec<&Diagnostic> = problems.iter().filter(|problem| problem.is_error()).collect();
+    if errors.is_empty() {
+        return "Reloaded".to_owned();
+    }
+    let files: BTreeSet<&str> = errors.iter().map(|error| error.at.source.file.as_str()).collect();
+    let files: Vec<&str> = files.into_iter().collect();
+    format!("Reload failed: {} ({})", report::counted(errors.len(), "error"), files.join(", "))
+}
+
+/// Reports each new problem, and logs the reload.
+fn log(problems: &[Diagnostic], reported: &[Diagnostic], site: &Site) {
+    let new: Vec<&Diagnostic> = problems.iter().filter(|problem| !is_reported(problem, reported)).collect();
+    for problem in &new {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if !site.kept.is_empty() && new.iter().any(|problem| problem.is_error()) {
+        tracing::warn!(files = site.kept.join(", "), "keeping the last good version");
+    }
+    let pages = site.templates.len();
+    match report::count(problems) {
+        _ if problems == reported => tracing::info!(pages, "reloaded"),
+        Some(count) => tracing::info!(pages, "reloaded: {count}"),
+        None => tracing::info!(pages, "reloaded: no problems left"),
+    }
+}
+
+/// Whether a problem was reported before. Its position is not compared, since lines above it may have been added.
+fn is_reported(problem: &Diagnostic, reported: &[Diagnostic]) -> bool {
+    let is_same = |other: &Diagnostic| {
+        other.code == problem.code && other.message == problem.message && other.at.source.file == problem.at.source.file
+    };
+    reported.iter().any(is_same)
+}

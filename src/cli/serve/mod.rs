@@ -1,0 +1,296 @@
+//! `pasteup serve` and `pasteup dev`: pages on one listener, the admin interface on another, and reloads in between.
+//! Invalid settings stop the start; errors in layouts and manifests are reported, and the valid ones are served.
+
+mod certificate;
+mod listener;
+mod telemetry;
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Flags, Server, Settings};
+use crate::edge::admin::{self, Admin};
+use crate::edge::clock::SystemClock;
+use crate::edge::discovery::Discovery;
+use crate::edge::files::SiteFolder;
+use crate::edge::listen::{self, App, ConnectionLimits};
+use crate::edge::observe::metrics::Metrics;
+use crate::edge::server::dev::{Dev, Fault, Instead};
+use crate::edge::server::overlay::Overlay;
+use crate::edge::server::{self, Chunks, Compression, Pages};
+use crate::edge::store::memory::MemoryStore;
+use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::tamper::Tampered;
+use crate::engine::port::{Observer, Observers, Upstream};
+use crate::engine::{Compositor, Live, Ports, Purge, PurgeMode, Statistics};
+use crate::page::http::http1::Bodies;
+use crate::page::source::diagnostic::Diagnostic;
+use crate::secrets::debug_tokens::DebugTokens;
+use crate::secrets::{Secret, Secrets};
+
+use super::exit::COULD_NOT_RUN;
+use super::reload::{self, Reloader};
+use super::site_loading::{self, Loaded};
+use super::{page_request, report};
+
+use listener::Role;
+
+/// How often the counters of cached pages are flushed.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The options of `pasteup serve` and `pasteup dev`.
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Address of the page listener (port 0 picks a free one)
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address of the admin listener (health, metrics, console)
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+}
+
+/// How a site is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To its readers.
+    Live,
+    /// To its authors, with live reload and the overlay.
+    Development,
+}
+
+pub(super) fn run(site: &Path, options: &Options, mode: Mode) -> Result<ExitCode, String> {
+    let flags = Flags { listen: options.listen, admin: options.admin };
+    let folder = site_loading::open(site)?;
+    let loaded = site_loading::load(&folder, flags, None, site_loading::discover_once);
+    let problems = loaded.problems();
+    for problem in &problems {
+        anstream::eprintln!("{}\n", report::human(problem));
+    }
+    if loaded.settings_are_broken() {
+        anstream::eprintln!("not started: the settings have errors");
+        return Ok(COULD_NOT_RUN.into());
+    }
+    telemetry::start_log(&loaded.settings.telemetry)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let (tracer, stop_tracer) = telemetry::start_tracer(&loaded.settings.telemetry)?;
+    let served = runtime.block_on(serve(folder, flags, loaded, problems, mode, tracer));
+    stop_tracer();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(
+    folder: SiteFolder,
+    flags: Flags,
+    loaded: Loaded,
+    problems: Vec<Diagnostic>,
+    mode: Mode,
+    tracer: Option<Arc<dyn Observer>>,
+) -> Result<(), String> {
+    let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
+    let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
+    let upstream: Arc<dyn Upstream> = Arc::new(upstream);
+    let tampered = Arc::new(Tampered::new(Arc::clone(&upstream)));
+    let store = Arc::new(MemoryStore::new(settings.cache_memory));
+    let metrics = Arc::new(Metrics::default());
+    metrics.count_panics();
+    let statistics = Arc::new(Statistics::new(Arc::new(SystemClock)));
+    let observers = [Arc::clone(&metrics) as _, Arc::clone(&statistics) as _].into_iter().chain(tracer);
+    let observer: Arc<dyn Observer> = Arc::new(Observers(observers.collect()));
+    let ports = Ports {
+        upstream: if mode == Mode::Development { Arc::clone(&tampered) as _ } else { upstream },
+        store: Arc::clone(&store) as _,
+        clock: Arc::new(SystemClock),
+        observer: Arc::clone(&observer),
+        chance: fastrand::f64,
+    };
+    let compositor = Compositor::new(ports, Arc::clone(&store) as _);
+    let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, problems.clone())));
+    let ready = Arc::new(AtomicBool::new(true));
+    let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+    let debug_tokens = Arc::new(DebugTokens::new(settings.server.admin_token.as_ref().map(Secret::reveal))?);
+    let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
+    let dev = (mode == Mode::Development).then(|| Dev {
+        changes: reloads,
+        tamper: tamper(Arc::clone(&tampered), compositor.clone()),
+        stop: stop.clone(),
+    });
+    let pages = Arc::new(Pages {
+        live: Arc::clone(&live),
+        compositor: compositor.clone(),
+        observer,
+        in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
+        max_uri_bytes: settings.server.max_uri_bytes,
+        compression: compression(&settings),
+        overlay: if mode == Mode::Development {
+            Overlay::Everybody
+        } else {
+            Overlay::Holders(Arc::clone(&debug_tokens))
+        },
+        dev,
+    });
+    let (at_once, written) = (Arc::clone(&pages), Arc::clone(&pages));
+    let pages = App {
+        at_once: Some(Arc::new(move |request, peer| unless_it_panics(|| at_once.at_once(request, peer)))),
+        at_once_written: Some(Arc::new(move |request, peer| {
+            unless_it_panics(|| written.at_once_written(request, peer))
+        })),
+        router: server::router(pages),
+    };
+    let admin = admin::router(Arc::new(Admin {
+        ready: Arc::clone(&ready),
+        live: Arc::clone(&live),
+        compositor: compositor.clone(),
+        statistics: Arc::clone(&statistics),
+        read_query: Box::new(page_request::from_query),
+        debug_tokens,
+        render_diagnostic: report::plain,
+        usage: {
+            let store = Arc::clone(&store);
+            Box::new(move || store.usage())
+        },
+        stop: stop_admin.clone(),
+        metrics: Box::new(move || metrics.render(store.usage())),
+        token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
+    }));
+    let root = folder.root().to_owned();
+    let tls = settings.server.tls.clone().map(|files| certificate::watch(files, root)).transpose()?;
+    let mut passed = ListenFd::from_env();
+    let listener = listener::bind(&mut passed, Role::Pages, settings.server.listen).await?;
+    let admin_listener = listener::bind(&mut passed, Role::Admin, settings.server.admin).await?;
+    let (changed, changes) = mpsc::channel(1);
+    // One reload at the start: files may have changed between the first reading and the watch.
+    changed.try_send(()).map_err(|error| error.to_string())?;
+    let on_change = move || {
+        // If the channel is full, a reload is due anyway.
+        let _full = changed.try_send(());
+    };
+    let watch = folder.watch(on_change).map_err(|error| format!("cannot watch the site's files: {error}"))?;
+    let (sources, wanted_sources) = watch::channel(settings.discovery.clone());
+    let discovery = Discovery::new(&settings.discovery, site_loading::discovery_upstream()?).resume(&discovered);
+    let (found, discovered) = watch::channel(discovered);
+    let discovering = tokio::spawn(discovery.run(wanted_sources, found, Arc::new(SystemClock)));
+    let reloader = Reloader {
+        folder,
+        watch,
+        flags,
+        live,
+        compositor: compositor.clone(),
+        statistics,
+        settings: settings.clone(),
+        reported: problems,
+        reloaded,
+        fingerprint,
+        sources,
+        discovered,
+    };
+    let reloading = tokio::spawn(reloader.run(changes));
+
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    println!("listening on {scheme}://{}", listener.local_addr().map_err(|error| error.to_string())?);
+    println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
+
+    let flushing = tokio::spawn(flush_counters(compositor.clone()));
+    let limits = limits(&settings.server);
+    let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
+    let administering = tokio::spawn(listen::serve(
+        admin_listener,
+        App::<Chunks> { at_once: None, at_once_written: None, router: admin },
+        ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
+        None,
+        stop_admin.clone().cancelled_owned(),
+    ));
+    notify_systemd(NotifyState::Ready);
+    stop_signal().await?;
+    notify_systemd(NotifyState::Stopping);
+    tracing::info!("stopping: draining requests");
+    ready.store(false, Ordering::Release);
+    reloading.abort();
+    discovering.abort();
+    flushing.abort();
+    stop.cancel();
+    // The admin listener stays open until all pages have been sent.
+    let served = serving.await;
+    stop_admin.cancel();
+    let administered = administering.await;
+    served.and(administered).map_err(|error| error.to_string())
+}
+
+impl listen::Ready for Chunks {
+    fn let_go(&mut self) {
+        self.release();
+    }
+}
+
+/// Answers a request on the fast path, except when that panics: then the request takes the slow path, whose layers make
+/// an error page of a panic.
+fn unless_it_panics<T>(answer: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(answer)).ok()?
+}
+
+/// Flushes the counters of cached pages once a second, so that metrics show a request in the second in which it was
+/// served.
+async fn flush_counters(compositor: Compositor) {
+    let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
+    loop {
+        ticks.tick().await;
+        compositor.flush_counters();
+    }
+}
+
+/// Simulates a fault of a nanoservice. Its cached responses are purged, so that the fault shows at once.
+fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) + Send + Sync> {
+    Box::new(move |Fault { fragment, delay, what }| {
+        let instead = match what {
+            Instead::Answer => None,
+            Instead::Fail => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            Instead::Empty => Some(StatusCode::NO_CONTENT),
+        };
+        upstream.set(fragment.clone(), delay, instead);
+        compositor.purge(&Purge::Tags(vec![fragment.into()]), PurgeMode::Hard);
+    })
+}
+
+fn limits(server: &Server) -> ConnectionLimits {
+    ConnectionLimits {
+        header_timeout: server.header_timeout,
+        idle_timeout: server.idle_timeout,
+        write_timeout: server.write_timeout,
+        max_header_bytes: server.max_header_bytes,
+        drain: server.drain,
+        bodies: Bodies::Dropped,
+    }
+}
+
+fn compression(settings: &Settings) -> Compression {
+    let has = |coding| settings.compression.contains(&coding);
+    Compression { br: has("br"), zstd: has("zstd"), gzip: has("gzip") }
+}
+
+/// Notifies systemd, if it started this process, of the service's state.
+fn notify_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be notified");
+    }
+}
+
+/// Waits for SIGTERM or ctrl-c.
+async fn stop_signal() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(|error| error.to_string()),
+    }
+}

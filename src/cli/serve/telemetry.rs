@@ -1,0 +1,44 @@
+//! Starts the log, and the export of spans where a collector is configured.
+//! An invalid log filter, and a collector that cannot be set up, stop the start.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Telemetry;
+#[cfg(feature = "otlp")]
+use crate::edge::clock::SystemClock;
+#[cfg(feature = "otlp")]
+use crate::edge::observe::traces::Traces;
+use crate::engine::port::Observer;
+
+/// The observer that exports spans, if any, and a function that exports the last ones and stops it.
+pub(super) type Tracer = (Option<Arc<dyn Observer>>, Box<dyn FnOnce()>);
+
+/// Starts the export of spans to the collector in the settings.
+#[cfg(feature = "otlp")]
+pub(super) fn start_tracer(telemetry: &Telemetry) -> Result<Tracer, String> {
+    let Some(collector) = &telemetry.otlp else { return Ok((None, Box::new(|| ()))) };
+    let traces = Arc::new(Traces::new(collector, Arc::new(SystemClock))?);
+    let stopped = Arc::clone(&traces);
+    Ok((Some(traces as _), Box::new(move || stopped.stop())))
+}
+
+/// Exports nothing: this build has no OTLP.
+#[cfg(not(feature = "otlp"))]
+pub(super) fn start_tracer(_: &Telemetry) -> Result<Tracer, String> {
+    Ok((None, Box::new(|| ())))
+}
+
+/// Starts the log on standard error.
+pub(super) fn start_log(telemetry: &Telemetry) -> Result<(), String> {
+    let filter =
+        EnvFilter::try_new(&telemetry.log).map_err(|error| format!("telemetry.log `{}`: {error}", telemetry.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = !no_color && std::io::stderr().is_terminal();
+    let started =
+        if telemetry.json { log.json().try_init() } else { log.with_ansi(colours).with_target(false).try_init() };
+    started.map_err(|error| error.to_string())
+}
