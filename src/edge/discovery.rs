@@ -191,7 +191,7 @@ impl SourceState {
         let file = self.file();
         let lifetime = |headers: &HeaderMap| {
             let stated = CacheDirectives::read(headers, arrival).compositor;
-            stated.max_age.filter(|_| stated.uncacheable.is_none() && !stated.no_cache).unwrap_or(refresh)
+            stated.max_age.filter(|_| stated.is_reusable()).unwrap_or(refresh)
         };
         let lifetime = match response {
             Ok(Response::Document(text, headers)) => {

@@ -45,7 +45,7 @@ use crate::page::output::verdict::Verdict;
 use crate::page::policy::cache::validation::is_not_modified;
 use crate::page::site::Match;
 use crate::page::visit::context::Dimension;
-use crate::page::visit::experiment::{Participation, take_part};
+use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
 
 pub use body::Chunks;
@@ -191,7 +191,7 @@ const ROOM: usize = 128;
 /// A page that is asked for.
 struct Wanted {
     request: engine::PageRequest,
-    part: Participation,
+    part: Assignment,
     /// It may be sent before all of it is known.
     stream: bool,
 }
@@ -262,7 +262,7 @@ impl Pages {
         let path = self.path(request).ok().filter(|path| !path.starts_with(OWN) && path != CATALOGUE)?;
         let (trusted, trace) = seen(request, Some(peer), &snapshot);
         let wanted = self.wanted(&path, request, &snapshot, trusted, &trace)?;
-        if wanted.part.drawn {
+        if wanted.part.is_drawn {
             return None;
         }
         let whole = match self.compositor.ready(&wanted.request, began)? {
@@ -326,8 +326,13 @@ impl Pages {
         let at = self.compositor.now();
         let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, at)?;
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, trusted);
-        let part =
-            take_part(&template.experiments, &template.reads, &request.headers, self.compositor.chance(), &mut reader);
+        let part = assign_variants(
+            &template.experiments,
+            &template.reads,
+            &request.headers,
+            self.compositor.chance(),
+            &mut reader,
+        );
         let host = if template.reads_host { host(request) } else { String::new() };
         let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 nothing tells a body that broke off from one that ended.
@@ -393,7 +398,7 @@ impl Pages {
         *page = Some(wanted.visit.pattern.clone());
         // Who is put into a variant now holds no copy of the page as it is there.
         let nothing = HeaderMap::new();
-        let headers = if part.drawn { &nothing } else { &request.headers };
+        let headers = if part.is_drawn { &nothing } else { &request.headers };
         let reads = wanted.template.reads.clone();
         let begun = match &drawing {
             Some(_) => Served::Whole(Box::new(self.compositor.compose(wanted).await)),
@@ -408,7 +413,7 @@ impl Pages {
         begun: Served,
         reader: &For<'_>,
         reads: Vec<Dimension>,
-        part: Participation,
+        part: Assignment,
         permit: OwnedSemaphorePermit,
     ) -> Response {
         let For { snapshot, trace, headers: held, drawing } = *reader;
@@ -445,7 +450,7 @@ impl Pages {
             response.headers_mut().append(VARY, vary);
         }
         // Another reader with the same cookies may see another page.
-        if part.drawn {
+        if part.is_drawn {
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             response.headers_mut().remove(ETAG);
         }
@@ -532,7 +537,7 @@ struct For<'a> {
 struct Waited {
     /// What it varies on at most.
     reads: Vec<Dimension>,
-    part: Participation,
+    part: Assignment,
     pattern: String,
     /// In what it would be sent were it kept whole.
     coding: Coding,

@@ -1,24 +1,26 @@
-//! Takes the values of HTTP header fields apart: lists, parameters, quoted strings (RFC 9110, 5.6).
-//! What is not closed reaches to the end, and says so.
+//! Parses the values of HTTP header fields: lists, parameters, quoted strings, quality values, dates (RFC 9110).
+//! An unclosed quotation mark or bracket extends to the end of the value, and is reported.
 
-use http::{HeaderMap, HeaderName};
+use std::time::SystemTime;
 
-/// The members of a list that may stand in several lines, in order. A line that is no text is left out.
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The members of a list field, in order, over all lines of that name. A line that is not text is left out.
 pub fn members<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> + use<'h> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| split(line, b',').members)
 }
 
-/// A text, split.
+/// A text that was split at a separator.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Split<'t> {
-    /// What stands between the separators, trimmed, empty ones left out.
+    /// The texts between the separators, trimmed. Empty ones are left out.
     pub members: Vec<&'t str>,
-    /// Every quotation mark and angle bracket is closed.
+    /// Whether every quotation mark and angle bracket is closed.
     pub closed: bool,
 }
 
-/// Splits where a separator stands outside of quotation marks and angle brackets.
+/// Splits a text at each separator outside of quotation marks and angle brackets.
 #[must_use]
 pub fn split(text: &str, separator: u8) -> Split<'_> {
     let mut members = Vec::new();
@@ -52,13 +54,31 @@ pub fn is_entity_tag(tag: &[u8]) -> bool {
     inner.is_some_and(|inner| inner.iter().all(|b| *b == 0x21 || (*b > 0x22 && *b != 0x7f)))
 }
 
-/// An entity tag without what marks it as weak: all that a weak comparison looks at (8.8.3.2).
+/// An entity tag without the mark of weak tags: the part that a weak comparison compares (RFC 9110, 8.8.3.2).
 #[must_use]
 pub fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// `Content-Type` (RFC 9110, 8.3).
+/// The largest quality value, in thousandths. It is also the default, where a member states none.
+pub const MAX_QUALITY: u16 = 1000;
+
+/// Parses a quality value, such as the `0.5` of `q=0.5`, into thousandths (RFC 9110, 12.4.2). `None` where it is
+/// malformed, or not between 0 and 1.
+#[must_use]
+pub fn quality(text: &str) -> Option<u16> {
+    let value = text.parse::<f32>().ok().filter(|value| (0.0..=1.0).contains(value))?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value is between 0 and 1")]
+    Some((value * f32::from(MAX_QUALITY)).round() as u16)
+}
+
+/// Parses a date in any of the three formats of RFC 9110, 5.6.7.
+#[must_use]
+pub fn http_date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+/// A media type, as in `Content-Type` (RFC 9110, 8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaType {
     /// Type and subtype, in lower case.
@@ -67,7 +87,7 @@ pub struct MediaType {
 }
 
 impl MediaType {
-    /// The type of a message. `None` where it does not say, or says what cannot be read.
+    /// The media type of a message. `None` where it states none, or one that cannot be read.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
@@ -77,14 +97,14 @@ impl MediaType {
         Some(Self { kind: kind.to_ascii_lowercase(), parameters })
     }
 
-    /// What it says of the charset.
+    /// The value of the `charset` parameter.
     #[must_use]
     pub fn charset(&self) -> Option<&str> {
         self.parameters.iter().find(|(name, _)| name == "charset").and_then(|(_, label)| label.as_deref())
     }
 }
 
-/// A name, in lower case, and its value where there is one, unquoted.
+/// Splits `name=value`. The name is in lower case, the value without quotation marks; `None` where there is no value.
 #[must_use]
 pub fn pair(text: &str) -> (String, Option<String>) {
     match text.split_once('=') {
@@ -113,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn separators_inside_quotes_and_brackets_separate_nothing() {
+    fn separators_inside_quotes_and_brackets_do_not_separate() {
         let all = |text| split(text, b',');
         assert_eq!(all("a, b ,,c").members, ["a", "b", "c"]);
         assert_eq!(all("private=\"a, max-age=3\", x").members, ["private=\"a, max-age=3\"", "x"]);
@@ -121,6 +141,12 @@ mod tests {
         assert_eq!(all("x=\"a\\\", b\", c").members, ["x=\"a\\\", b\"", "c"]);
         assert!(all("x=\"a\"").closed && !all("x=\"a, no-store").closed && !all("<a").closed);
         assert_eq!(all("").members, [""; 0]);
+    }
+
+    #[test]
+    fn a_quality_value_is_between_zero_and_one() {
+        let all = ["0", "0.5", "1.000", "0.333", "1.001", "-1", "", "high"].map(quality);
+        assert_eq!(all, [Some(0), Some(500), Some(1000), Some(333), None, None, None, None]);
     }
 
     #[test]

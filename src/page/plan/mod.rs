@@ -198,7 +198,7 @@ impl Plan {
 
     /// Whether conditions hold; when they change by themselves is noted.
     fn holds(&mut self, conditions: &Conditions) -> bool {
-        self.changes_in = self.changes_in.into_iter().chain(conditions.change_in(self.at)).min();
+        self.changes_in = self.changes_in.into_iter().chain(conditions.window.changes_in(self.at)).min();
         conditions.hold(&self.visit.reader, self.at)
     }
 

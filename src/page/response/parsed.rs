@@ -128,7 +128,7 @@ impl ParsedResponse {
     /// Whether concurrent requests may share it.
     #[must_use]
     pub fn is_shareable(&self) -> bool {
-        self.stated.compositor.uncacheable.is_none() && !self.stated.compositor.no_cache
+        self.stated.compositor.is_reusable()
     }
 
     /// How long it may be used according to the rules of a fetch.

@@ -1,24 +1,24 @@
-//! The reader, as far as a page may know: declared dimensions and nothing else.
-//! A dimension that is not known is on no list, so `not` holds for it.
-
-use std::time::Duration;
+//! What a page may know of its reader: declared dimensions and nothing else.
+//! A dimension whose value is unknown matches no list, so `not` matches it.
 
 use http::HeaderMap;
 use jiff::Timestamp;
 
-/// What a browser is held in.
+use super::window::TimeWindow;
+
+/// The kind of device that a browser runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Device {
     /// A phone.
     Mobile,
     /// A tablet.
     Tablet,
-    /// Anything larger.
+    /// Anything else.
     Desktop,
 }
 
 impl Device {
-    /// The word for it in layouts and headers.
+    /// Its name in layouts and headers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -36,43 +36,43 @@ impl std::str::FromStr for Device {
         [Self::Mobile, Self::Tablet, Self::Desktop]
             .into_iter()
             .find(|device| device.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is none of mobile, tablet, desktop"))
+            .ok_or_else(|| format!("`{text}` is not one of mobile, tablet, desktop"))
     }
 }
 
-/// What is known of the reader.
+/// What is known of a reader, in the dimensions that a page varies on.
 #[derive(Debug, Clone, Default)]
 pub struct Reader {
     /// The kind of device.
     pub device: Option<Device>,
-    /// ISO 3166-1 code of the country.
+    /// The ISO 3166-1 code of the country.
     pub region: Option<String>,
     /// One of the site's locales.
     pub locale: Option<String>,
-    /// Experiment and variant.
+    /// Each experiment, with the reader's variant.
     pub variants: Vec<(String, String)>,
-    /// Cookies; a nanoservice gets those that it declares.
+    /// Names and values of cookies. A nanoservice is sent those that it declares.
     pub cookies: Vec<(String, String)>,
-    /// Headers; a nanoservice gets those that it declares.
+    /// Headers of the request. A nanoservice is sent those that it declares.
     pub headers: HeaderMap,
 }
 
-/// A request, as far as planning a page needs it.
+/// What is known of one request for a page: all that planning the page needs.
 #[derive(Debug, Clone, Default)]
 pub struct Visit {
     /// The route pattern that matched.
     pub pattern: String,
-    /// Route parameters, then query parameters, first come first.
+    /// Route parameters, then query parameters, in the order of the request.
     pub parameters: Vec<(String, String)>,
-    /// Who asks.
+    /// The reader who sent the request.
     pub reader: Reader,
-    /// The host that he asks, with its port where he names one.
+    /// The requested host, with its port if the request names one.
     pub host: String,
 }
 
 impl Visit {
-    /// A visit to a page. Of the query only the parameters named in `declared` are taken, and of
-    /// one that is repeated the first.
+    /// A visit to a page. Only those query parameters are taken that are named in `declared`. If one is repeated,
+    /// its first value counts.
     #[must_use]
     pub fn new(
         pattern: &str,
@@ -91,61 +91,60 @@ impl Visit {
         Self { pattern: pattern.to_owned(), parameters, reader, host: String::new() }
     }
 
-    /// The value of a placeholder.
+    /// The value of a route or query parameter.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// What a nanoservice may be told of the reader.
+/// A property of a visit that a nanoservice may declare as context, and is then sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dimension {
-    /// `Accept-Language`
+    /// The site's locale for the reader, sent as `Accept-Language`.
     Locale,
-    /// `Fragment-Region`
+    /// The reader's country, sent as `Fragment-Region`.
     Region,
-    /// `Fragment-Device`
+    /// The reader's device, sent as `Fragment-Device`.
     Device,
-    /// `Fragment-Variant`
+    /// The reader's variants of experiments, sent as `Fragment-Variant`.
     Variant,
-    /// `Fragment-Page`
+    /// The page, sent as `Fragment-Page`.
     Page,
-    /// A cookie of this name.
+    /// The cookie of this name.
     Cookie(String),
-    /// A header of this name, in lower case.
+    /// The header of this name, in lower case.
     Header(String),
 }
 
-/// Headers that no nanoservice is sent as context, each with the reason: the compositor's own, those of
-/// one connection, and those that have a dimension of their own. One that ends in `-` stands for all
-/// that begin so.
-const NO_CONTEXT: [(&str, &str); 33] = [
-    ("accept", "every nanoservice is asked for HTML"),
-    ("accept-charset", "every nanoservice is asked for HTML"),
-    ("accept-encoding", "the compositor undoes content codings itself"),
+/// Headers that cannot be declared as context, each with the reason: those that the compositor sets itself,
+/// those of one connection, and those that have a dimension of their own. A name that ends in `-` is a prefix.
+const RESERVED_HEADERS: [(&str, &str); 33] = [
+    ("accept", ALWAYS_HTML),
+    ("accept-charset", ALWAYS_HTML),
+    ("accept-encoding", "the compositor decodes content encodings itself"),
     ("accept-language", "declare `locale`"),
     ("connection", ONE_CONNECTION),
-    ("content-", "requests have no body"),
-    ("cookie", "declare each cookie: `cookie:NAME`"),
-    ("cookie2", "declare each cookie: `cookie:NAME`"),
-    ("expect", "requests have no body"),
+    ("content-", NO_BODY),
+    ("cookie", EACH_COOKIE),
+    ("cookie2", EACH_COOKIE),
+    ("expect", NO_BODY),
     ("fragment-", NEVER),
-    ("host", "it is the nanoservice's own"),
+    ("host", "it names the nanoservice's own host"),
     ("http2-settings", ONE_CONNECTION),
-    ("if-", "the compositor asks by its own copy"),
+    ("if-", "the compositor validates its own cached response"),
     ("keep-alive", ONE_CONNECTION),
     ("max-forwards", ONE_CONNECTION),
     ("pasteup-", NEVER),
     ("priority", ONE_CONNECTION),
     ("proxy-", ONE_CONNECTION),
-    ("range", "the compositor asks for whole fragments"),
+    ("range", "the compositor always requests whole fragments"),
     ("sec-websocket-", ONE_CONNECTION),
-    ("set-cookie", "it is no header of a request"),
+    ("set-cookie", "it is not a request header"),
     ("surrogate-", NEVER),
     ("te", ONE_CONNECTION),
-    ("traceparent", "it is sent anyway"),
-    ("tracestate", "it is sent anyway"),
+    ("traceparent", ALWAYS_SENT),
+    ("tracestate", ALWAYS_SENT),
     ("trailer", ONE_CONNECTION),
     ("transfer-encoding", ONE_CONNECTION),
     ("upgrade", ONE_CONNECTION),
@@ -155,18 +154,22 @@ const NO_CONTEXT: [(&str, &str); 33] = [
     ("x-http-method-override", OVERRIDES),
     ("x-method-override", OVERRIDES),
 ];
-const ONE_CONNECTION: &str = "it speaks of one connection";
-const NEVER: &str = "no reader's is ever passed on";
-const OVERRIDES: &str = "nanoservices are only ever asked by GET";
+const ALWAYS_HTML: &str = "every nanoservice is requested to return HTML";
+const ALWAYS_SENT: &str = "it is always sent";
+const EACH_COOKIE: &str = "declare each cookie: `cookie:NAME`";
+const NO_BODY: &str = "requests have no body";
+const ONE_CONNECTION: &str = "it applies to one connection only";
+const NEVER: &str = "a client's own is never forwarded";
+const OVERRIDES: &str = "nanoservices are only requested with GET";
 
-/// Whether a text is a token (RFC 9110, 5.6.2), as names of cookies and headers are.
+/// Whether a text is a token (RFC 9110, 5.6.2), as the names of cookies and headers must be.
 #[must_use]
 pub fn is_token(text: &str) -> bool {
     crate::page::http::http1::is_token(text.as_bytes())
 }
 
 impl Dimension {
-    /// The header that it is sent in.
+    /// The header in which it is sent.
     #[must_use]
     pub fn header(&self) -> &str {
         match self {
@@ -181,7 +184,7 @@ impl Dimension {
     }
 }
 
-/// As manifests write it.
+/// The notation of manifests.
 impl std::fmt::Display for Dimension {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -210,7 +213,7 @@ impl std::str::FromStr for Dimension {
                 Some(("cookie", name)) if is_token(name) => Self::Cookie(name.to_owned()),
                 Some(("header", name)) if is_token(name) => {
                     let name = name.to_ascii_lowercase();
-                    let reserved = NO_CONTEXT.iter().find(|(reserved, _)| {
+                    let reserved = RESERVED_HEADERS.iter().find(|(reserved, _)| {
                         name == *reserved || (reserved.ends_with('-') && name.starts_with(reserved))
                     });
                     if let Some((_, why)) = reserved {
@@ -220,7 +223,7 @@ impl std::str::FromStr for Dimension {
                 }
                 _ => {
                     return Err(format!(
-                        "`{text}` is none of locale, region, device, variant, page, cookie:NAME, header:NAME"
+                        "`{text}` is not one of locale, region, device, variant, page, cookie:NAME, header:NAME"
                     ));
                 }
             },
@@ -228,17 +231,17 @@ impl std::str::FromStr for Dimension {
     }
 }
 
-/// A list of tokens, or `not` and a list.
+/// A condition on one dimension: a list of tokens, or `not` and a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
-    /// `not …`
+pub struct TokenFilter {
+    /// The list begins with `not`.
     pub negated: bool,
-    /// The tokens.
+    /// The tokens of the list, without `not`.
     pub tokens: Vec<String>,
 }
 
-impl Choice {
-    /// Reads a list. `None` where it is empty.
+impl TokenFilter {
+    /// Reads a list. `None` where it has no token.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut tokens: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
@@ -249,69 +252,60 @@ impl Choice {
         (!tokens.is_empty()).then_some(Self { negated, tokens })
     }
 
-    fn holds(&self, value: Option<&str>) -> bool {
+    fn matches(&self, value: Option<&str>) -> bool {
         let listed = value.is_some_and(|value| self.tokens.iter().any(|token| token.eq_ignore_ascii_case(value)));
         listed != self.negated
     }
 }
 
-/// When an element is shown. Lists, never expressions: so every dimension is known beforehand.
+/// The conditions under which an element is shown. They are lists and not expressions, so that the dimensions
+/// they depend on are known before a visit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// By device.
-    pub device: Option<Choice>,
-    /// By country.
-    pub region: Option<Choice>,
-    /// By locale.
-    pub locale: Option<Choice>,
-    /// By `experiment:variant`.
-    pub variant: Option<Choice>,
-    /// Not before.
-    pub from: Option<Timestamp>,
-    /// Only before.
-    pub until: Option<Timestamp>,
+    /// The devices on which it is shown.
+    pub device: Option<TokenFilter>,
+    /// The countries in which it is shown.
+    pub region: Option<TokenFilter>,
+    /// The locales for which it is shown.
+    pub locale: Option<TokenFilter>,
+    /// The variants in which it is shown, each as `experiment:variant`.
+    pub variant: Option<TokenFilter>,
+    /// The time in which it is shown.
+    pub window: TimeWindow,
 }
 
 impl Conditions {
-    /// Whether nothing is asked.
+    /// Whether there is no condition, so that the element is always shown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The dimensions of a reader that they ask for.
+    /// The dimensions that they depend on.
     pub fn dimensions(&self) -> impl Iterator<Item = Dimension> + use<> {
-        let asked = [
+        let used = [
             self.device.is_some().then_some(Dimension::Device),
             self.region.is_some().then_some(Dimension::Region),
             self.locale.is_some().then_some(Dimension::Locale),
             self.variant.is_some().then_some(Dimension::Variant),
         ];
-        asked.into_iter().flatten()
+        used.into_iter().flatten()
     }
 
-    /// How long until time alone may change whether they hold.
-    #[must_use]
-    pub fn change_in(&self, now: Timestamp) -> Option<Duration> {
-        let ahead = [self.from, self.until].into_iter().flatten().filter(|at| *at > now);
-        ahead.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok())
-    }
-
-    /// Whether they hold for a reader at a time.
+    /// Whether they are all met by a reader at a time.
     #[must_use]
     pub fn hold(&self, reader: &Reader, now: Timestamp) -> bool {
-        let choice = |choice: &Option<Choice>, value| choice.as_ref().is_none_or(|choice| choice.holds(value));
-        choice(&self.device, reader.device.map(Device::as_str))
-            && choice(&self.region, reader.region.as_deref())
-            && choice(&self.locale, reader.locale.as_deref())
-            && self.variant.as_ref().is_none_or(|choice| {
+        let matches = |filter: &Option<TokenFilter>, value| filter.as_ref().is_none_or(|filter| filter.matches(value));
+        matches(&self.device, reader.device.map(Device::as_str))
+            && matches(&self.region, reader.region.as_deref())
+            && matches(&self.locale, reader.locale.as_deref())
+            && self.variant.as_ref().is_none_or(|filter| {
                 let listed = reader.variants.iter().any(|(experiment, variant)| {
-                    choice.tokens.iter().any(|token| token.split_once(':') == Some((experiment, variant)))
+                    filter.tokens.iter().any(|token| token.split_once(':') == Some((experiment, variant)))
                 });
-                listed != choice.negated
+                listed != filter.negated
             })
-            && self.from.is_none_or(|from| from <= now)
-            && self.until.is_none_or(|until| now < until)
+            && self.window.contains(now)
     }
 }
 
@@ -320,19 +314,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_holds_for_what_is_on_it_and_not_for_what_is_not() {
+    fn a_list_matches_its_tokens_and_not_matches_all_others() {
         let reader = Reader { region: Some("US".into()), ..Reader::default() };
         for (text, known, unknown) in
             [("US CA", true, false), ("not US", false, true), ("GB", false, false), ("not GB", true, true)]
         {
-            let conditions = Conditions { region: Choice::parse(text), ..Conditions::default() };
+            let conditions = Conditions { region: TokenFilter::parse(text), ..Conditions::default() };
             assert_eq!(conditions.hold(&reader, Timestamp::UNIX_EPOCH), known, "{text}");
             assert_eq!(conditions.hold(&Reader::default(), Timestamp::UNIX_EPOCH), unknown, "{text}");
         }
     }
 
     #[test]
-    fn what_proxies_and_the_compositor_own_is_no_context() {
+    fn headers_of_proxies_and_of_the_compositor_cannot_be_context() {
         for name in [
             "Connection",
             "keep-alive",
@@ -365,9 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn a_time_span_takes_its_start_and_leaves_its_end() {
-        let at = |second| Timestamp::from_second(second).expect("a time");
-        let conditions = Conditions { from: Some(at(10)), until: Some(at(20)), ..Conditions::default() };
+    fn a_time_window_includes_its_start_and_excludes_its_end() {
+        let at = |second| Timestamp::from_second(second).expect("it is a valid time");
+        let conditions =
+            Conditions { window: TimeWindow { from: Some(at(10)), until: Some(at(20)) }, ..Conditions::default() };
         let shown: Vec<bool> = [9, 10, 19, 20].iter().map(|s| conditions.hold(&Reader::default(), at(*s))).collect();
         assert_eq!(shown, [false, true, true, false]);
     }

@@ -1,5 +1,5 @@
-//! From a request's headers to what a page may know of its reader: what the page varies on, and
-//! nothing else. What a reader says of where he is, or of which way he came, counts for nothing.
+//! Reads from a request's headers what a page may know of its reader: the dimensions that it varies on, and no more.
+//! Headers about the client's location or the proxies in between count only if they come from a trusted network.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,16 +13,17 @@ use crate::page::http::fields;
 
 use super::context::{Device, Dimension, Reader};
 
+/// The Client Hint for mobile devices.
 const MOBILE: &str = "sec-ch-ua-mobile";
 
-/// How readers are told apart.
+/// How readers are distinguished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReaderRules {
-    /// The site's locales; the first one is for readers of none of them.
+    /// The site's locales. The first one is for readers who accept none of them.
     pub locales: Vec<String>,
-    /// The header in which a CDN says the country.
+    /// The header in which a CDN states the country.
     pub region_header: Option<HeaderName>,
-    /// The networks whose word counts.
+    /// The networks whose statements about clients are trusted.
     pub trusted: Vec<IpNet>,
 }
 
@@ -33,15 +34,14 @@ impl Default for ReaderRules {
 }
 
 impl ReaderRules {
-    /// Whether what this peer says of readers counts.
+    /// Whether this peer's statements about clients are trusted.
     #[must_use]
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// What is known of a reader in these dimensions. `trusted`: the headers come from one of the
-    /// trusted networks.
+    /// Reads what is known of a reader in these dimensions. `trusted`: the headers come from a trusted network.
     #[must_use]
     pub fn reader(&self, dimensions: &[Dimension], headers: &HeaderMap, trusted: bool) -> Reader {
         let mut reader = Reader::default();
@@ -54,7 +54,7 @@ impl ReaderRules {
                     let value = cookies(headers).find(|(known, _)| known == name).map(|(_, value)| value.to_owned());
                     reader.cookies.extend(value.map(|value| (name.clone(), value)));
                 }
-                Dimension::Header(name) if trusted || !speaks_of_the_way(name) => {
+                Dimension::Header(name) if trusted || !is_set_by_proxies(name) => {
                     for value in headers.get_all(name) {
                         if let Ok(name) = HeaderName::try_from(name.as_str()) {
                             reader.headers.append(name, value.clone());
@@ -67,7 +67,7 @@ impl ReaderRules {
         reader
     }
 
-    /// The request headers that these dimensions are read from (RFC 9110, 12.5.5).
+    /// The value of `Vary`: the request headers that these dimensions are read from (RFC 9110, 12.5.5).
     #[must_use]
     pub fn vary(&self, dimensions: &[Dimension]) -> Option<HeaderValue> {
         let mut names = BTreeSet::new();
@@ -85,27 +85,29 @@ impl ReaderRules {
         HeaderValue::try_from(names.join(", ")).ok().filter(|names| !names.is_empty())
     }
 
-    /// The best of the site's locales for `Accept-Language` (RFC 9110, 12.5.4; RFC 4647, 3.4).
+    /// The site's locale that suits `Accept-Language` best (RFC 9110, 12.5.4; RFC 4647, 3.4).
     fn locale(&self, headers: &HeaderMap) -> Option<String> {
         let identifier = |tag: &str| tag.parse::<LanguageIdentifier>().ok();
         let (names, available): (Vec<&String>, Vec<LanguageIdentifier>) =
             self.locales.iter().filter_map(|name| Some((name, identifier(name)?))).unzip();
-        let mut asked: Vec<(u16, LanguageIdentifier)> = fields::members(headers, &header::ACCEPT_LANGUAGE)
+        let mut accepted: Vec<(u16, LanguageIdentifier)> = fields::members(headers, &header::ACCEPT_LANGUAGE)
             .filter_map(|member| {
                 let mut parts = member.split(';').map(str::trim);
                 let tag = identifier(parts.next()?)?;
-                let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, quality);
+                // A malformed quality value makes the language unacceptable.
+                let quality = parts.find_map(|part| part.strip_prefix("q="));
+                let quality = quality.map_or(fields::MAX_QUALITY, |text| fields::quality(text).unwrap_or(0));
                 (quality > 0).then_some((quality, tag))
             })
             .collect();
-        asked.sort_by_key(|(quality, _)| Reverse(*quality));
-        let asked: Vec<LanguageIdentifier> = asked.into_iter().map(|(_, tag)| tag).collect();
-        let found = negotiate_languages(&asked, &available, None, NegotiationStrategy::Lookup);
+        accepted.sort_by_key(|(quality, _)| Reverse(*quality));
+        let accepted: Vec<LanguageIdentifier> = accepted.into_iter().map(|(_, tag)| tag).collect();
+        let found = negotiate_languages(&accepted, &available, None, NegotiationStrategy::Lookup);
         let best = found.first().and_then(|best| available.iter().position(|known| known == *best));
         best.and_then(|index| names.get(index)).copied().or(self.locales.first()).cloned()
     }
 
-    /// The country by the header of a CDN, as two letters.
+    /// The country that the CDN's header states, as two capital letters.
     fn region(&self, headers: &HeaderMap) -> Option<String> {
         let code = headers.get(self.region_header.as_ref()?)?.to_str().ok()?.trim();
         let well_formed = code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic());
@@ -113,17 +115,8 @@ impl ReaderRules {
     }
 }
 
-/// Thousandths of a quality value (RFC 9110, 12.4.2); one that is malformed counts for nothing.
-fn quality(text: &str) -> u16 {
-    match text.parse::<f32>() {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
-        Ok(value) if (0.0..=1.0).contains(&value) => (value * 1000.0).round() as u16,
-        _ => 0,
-    }
-}
-
-/// What the browser is held in, by its Client Hint, else by its user agent. Browsers for phones say
-/// `Mobile` and those for tablets, which ask for the pages of desktops, are known by name.
+/// The kind of device, by the Client Hint or, without one, by the user agent. Browsers on phones state `Mobile`.
+/// Those on tablets pretend to be desktops, so they are recognised by name.
 fn device(headers: &HeaderMap) -> Option<Device> {
     let hint = headers.get(MOBILE).and_then(|value| value.to_str().ok()).map(str::trim);
     if hint == Some("?1") {
@@ -132,21 +125,23 @@ fn device(headers: &HeaderMap) -> Option<Device> {
     let Some(agent) = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()) else {
         return hint.filter(|hint| *hint == "?0").map(|_| Device::Desktop);
     };
-    let says = |word: &str| agent.contains(word);
-    let tablet = says("iPad") || says("Tablet") || says("Silk/") || (says("Android") && !says("Mobile"));
+    let has = |word: &str| agent.contains(word);
+    let tablet = has("iPad") || has("Tablet") || has("Silk/") || (has("Android") && !has("Mobile"));
     Some(if tablet {
         Device::Tablet
-    } else if hint.is_none() && says("Mobi") {
+    } else if hint.is_none() && has("Mobi") {
         Device::Mobile
     } else {
         Device::Desktop
     })
 }
 
-/// The cookie of who may see the overlay, and the header. No nanoservice is told, whatever it declares.
+/// The name of the cookie and of the header that carry a debug token, which lets its holder see the overlay. It
+/// is never sent to a nanoservice, whatever that declares.
 pub const DEBUG_TOKEN: &str = "pasteup-debug";
 
-/// Names and values (RFC 6265, 5.4), in order; a pair that is no UTF-8 is left out.
+/// The names and values of a request's cookies (RFC 6265, 5.4), in order. A pair that is not valid UTF-8 is left out,
+/// and so is the debug token.
 pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let pairs =
         headers.get_all(header::COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
@@ -154,8 +149,8 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)>
     all.filter(|(name, _)| *name != DEBUG_TOKEN)
 }
 
-/// Headers that proxies add, and that mean nothing from anybody else.
-fn speaks_of_the_way(name: &str) -> bool {
+/// Whether a header is one that proxies add, and that means nothing if a client sends it.
+fn is_set_by_proxies(name: &str) -> bool {
     name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "x-real-ip" | "true-client-ip" | "via")
 }
 
@@ -166,19 +161,19 @@ mod tests {
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
-            headers.append(name.parse::<HeaderName>().expect("a name"), value);
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect("it is a valid value");
+            headers.append(name.parse::<HeaderName>().expect("it is a valid name"), value);
         }
         headers
     }
 
     #[test]
-    fn the_locale_is_the_best_that_the_site_has() {
+    fn the_locale_is_the_most_acceptable_of_the_site() {
         let rules = ReaderRules {
             locales: ["en", "de", "pt-BR", "en-GB"].map(str::to_owned).to_vec(),
             ..ReaderRules::default()
         };
-        for (asked, locale) in [
+        for (accepted, locale) in [
             ("de", "de"),
             ("de-AT,en;q=0.5", "de"),
             ("en;q=0.5, de;q=0.9", "de"),
@@ -191,13 +186,13 @@ mod tests {
             ("de;q=2", "en"),
             ("../../etc", "en"),
         ] {
-            assert_eq!(rules.locale(&headers(&[("accept-language", asked)])).as_deref(), Some(locale), "{asked}");
+            assert_eq!(rules.locale(&headers(&[("accept-language", accepted)])).as_deref(), Some(locale), "{accepted}");
         }
         assert_eq!(rules.locale(&HeaderMap::new()).as_deref(), Some("en"));
     }
 
     #[test]
-    fn the_device_is_known_by_hint_then_by_agent() {
+    fn the_client_hint_precedes_the_user_agent() {
         const PHONE: &str =
             "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/156.0.0.0 Mobile Safari/537.36";
         const TABLET: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36";
@@ -221,29 +216,29 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_says_where_a_reader_is_and_which_way_he_came() {
+    fn location_and_proxy_headers_count_only_from_trusted_networks() {
         let rules = ReaderRules {
             region_header: Some(HeaderName::from_static("cf-ipcountry")),
-            trusted: vec!["10.0.0.0/8".parse().expect("a network")],
+            trusted: vec!["10.0.0.0/8".parse().expect("it is a valid network")],
             ..ReaderRules::default()
         };
         let dimensions = [Dimension::Region, Dimension::Header("x-forwarded-for".into())];
         let sent = headers(&[("cf-ipcountry", "gb"), ("x-forwarded-for", "192.0.2.1")]);
-        let known = rules.reader(&dimensions, &sent, rules.trusts("10.1.2.3".parse().expect("an address")));
+        let known = rules.reader(&dimensions, &sent, rules.trusts("10.1.2.3".parse().expect("it is a valid address")));
         assert_eq!((known.region.as_deref(), known.headers.len()), (Some("GB"), 1));
         for peer in ["192.0.2.9", "::1"] {
-            let known = rules.reader(&dimensions, &sent, rules.trusts(peer.parse().expect("an address")));
+            let known = rules.reader(&dimensions, &sent, rules.trusts(peer.parse().expect("it is a valid address")));
             assert_eq!((known.region, known.headers.len()), (None, 0));
         }
-        assert!(rules.trusts("::ffff:10.1.2.3".parse().expect("an address")));
+        assert!(rules.trusts("::ffff:10.1.2.3".parse().expect("it is a valid address")));
         let odd = headers(&[("cf-ipcountry", "G\u{e9}")]);
         assert_eq!(rules.reader(&dimensions, &odd, true).region, None);
     }
 
     #[test]
-    fn one_odd_cookie_does_not_cost_the_others() {
+    fn an_invalid_cookie_does_not_affect_the_others() {
         let mut sent = headers(&[("cookie", "a=1; größe=ü;b=x=y ; c"), ("cookie", "d=4")]);
-        sent.append(header::COOKIE, HeaderValue::from_bytes(b"e=\xff; f=6").expect("a value"));
+        sent.append(header::COOKIE, HeaderValue::from_bytes(b"e=\xff; f=6").expect("it is a valid value"));
         let dimensions: Vec<Dimension> =
             ["a", "größe", "b", "c", "d", "e", "f"].map(|name| Dimension::Cookie(name.to_owned())).to_vec();
         let known = ReaderRules::default().reader(&dimensions, &sent, false).cookies;
@@ -252,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn vary_names_what_the_dimensions_are_read_from() {
+    fn vary_names_the_headers_that_the_dimensions_are_read_from() {
         let dimensions = [Dimension::Device, Dimension::Cookie("u".into()), Dimension::Locale, Dimension::Region];
-        let vary = ReaderRules::default().vary(&dimensions).expect("some");
+        let vary = ReaderRules::default().vary(&dimensions).expect("the dimensions are read from headers");
         assert_eq!(vary, "accept-language, cookie, sec-ch-ua-mobile, user-agent");
         assert_eq!(ReaderRules::default().vary(&[]), None);
     }

@@ -1,4 +1,4 @@
-//! From a request's path to a layout and its parameters: the most specific pattern wins.
+//! Matches a request's path against route patterns: the most specific pattern wins, and yields the parameters.
 //! A path that could be read in two ways is refused before it is matched.
 
 use std::fmt;
@@ -8,38 +8,38 @@ use percent_encoding::percent_decode_str;
 use crate::page::source::map::Map;
 use crate::page::source::names;
 
-/// A pattern such as `/news/{section}` or `/files/{*rest}`.
+/// A route pattern such as `/news/{section}` or `/files/{*rest}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     text: String,
     parameters: Vec<String>,
 }
 
-/// Why a text is no pattern.
+/// Why a text is not a valid route pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// The first character.
+    /// It does not begin with a slash.
     #[error("a route begins with `/`")]
     NoSlash,
-    /// `/a/{b}c`
-    #[error("`{0}`: a parameter fills a whole part between slashes, such as `/news/{{section}}`")]
+    /// A parameter is only a part of a segment, as in `/a/{b}c`.
+    #[error("`{0}`: a parameter must be a whole path segment, as in `/news/{{section}}`")]
     PartlyParameter(String),
-    /// `{a b}`
-    #[error("`{0}` is no parameter name: {rule}", rule = names::NAME_RULE)]
+    /// A parameter has an invalid name, as in `{a b}`.
+    #[error("`{0}` is not a valid parameter name: {rule}", rule = names::NAME_RULE)]
     BadName(String),
-    /// `/{a}/{a}`
-    #[error("the parameter `{0}` stands twice")]
-    Twice(String),
-    /// `/{*rest}/more`
-    #[error("`{{*{0}}}` takes all the rest, so it can only stand last")]
+    /// A parameter is used twice, as in `/{a}/{a}`.
+    #[error("the parameter `{0}` is used twice")]
+    Repeated(String),
+    /// Something follows the rest of the path, as in `/{*rest}/more`.
+    #[error("`{{*{0}}}` matches the rest of the path, so it must come last")]
     RestNotLast(String),
-    /// A query, a fragment, a backslash and so on.
+    /// A segment has a character that paths cannot have, or is a dot segment or empty.
     #[error(
-        "`{0}` cannot stand in a path: write it as browsers show it, without `?`, `#`, `%`, `\\`, blanks or dot segments"
+        "`{0}` cannot be used in a path: write it as browsers show it, without `?`, `#`, `%`, `\\`, spaces or dot segments"
     )]
     BadSegment(String),
-    /// `/_pasteup/…`
-    #[error("paths below `/_pasteup/` are the compositor's own")]
+    /// It is below `/_pasteup/`.
+    #[error("paths below `/_pasteup/` are reserved for the compositor")]
     Reserved,
 }
 
@@ -70,7 +70,7 @@ impl std::str::FromStr for Pattern {
                 return Err(PatternError::BadName(name.to_owned()));
             }
             if parameters.iter().any(|known| known == name) {
-                return Err(PatternError::Twice(name.to_owned()));
+                return Err(PatternError::Repeated(name.to_owned()));
             }
             if inner.starts_with('*') && index + 1 < count {
                 return Err(PatternError::RestNotLast(name.to_owned()));
@@ -82,61 +82,61 @@ impl std::str::FromStr for Pattern {
 }
 
 impl Pattern {
-    /// As it was written.
+    /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The names in it, in order.
+    /// The names of its parameters, in order.
     #[must_use]
     pub fn parameters(&self) -> &[String] {
         &self.parameters
     }
 
-    /// Equal for two patterns that match the same paths, whatever their parameters are called.
+    /// The pattern without the names of its parameters. Two patterns that match the same paths have the same shape.
     #[must_use]
     pub fn shape(&self) -> String {
-        let shape = |part| match part {
-            Part::Fixed(text) => text,
-            Part::Any(_) => "{}",
-            Part::Rest(_) => "{*}",
+        let shape = |segment| match segment {
+            Segment::Fixed(text) => text,
+            Segment::Any(_) => "{}",
+            Segment::Rest(_) => "{*}",
         };
-        self.parts().map(shape).collect::<Vec<_>>().join("/")
+        self.segments().map(shape).collect::<Vec<_>>().join("/")
     }
 
-    fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+    fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
         self.text[1..].split('/').map(|text| match text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
-            None => Part::Fixed(text),
-            Some(name) => name.strip_prefix('*').map_or(Part::Any(name), Part::Rest),
+            None => Segment::Fixed(text),
+            Some(name) => name.strip_prefix('*').map_or(Segment::Any(name), Segment::Rest),
         })
     }
 
-    /// The parameters' values in a path that it matches.
+    /// The values of its parameters in a path that it matches.
     fn values(&self, path: &str) -> Vec<(String, String)> {
         let mut values = Vec::new();
         let mut left = path.strip_prefix('/').unwrap_or(path);
-        for part in self.parts() {
-            let (text, behind) = left.split_once('/').unwrap_or((left, ""));
-            match part {
-                Part::Fixed(_) => {}
-                Part::Any(name) => values.push((name.to_owned(), text.to_owned())),
-                Part::Rest(name) => values.push((name.to_owned(), left.to_owned())),
+        for segment in self.segments() {
+            let (text, rest) = left.split_once('/').unwrap_or((left, ""));
+            match segment {
+                Segment::Fixed(_) => {}
+                Segment::Any(name) => values.push((name.to_owned(), text.to_owned())),
+                Segment::Rest(name) => values.push((name.to_owned(), left.to_owned())),
             }
-            left = behind;
+            left = rest;
         }
         values
     }
 }
 
-/// What stands between two slashes of a pattern.
+/// A segment of a pattern, between two slashes.
 #[derive(Debug, Clone, Copy)]
-enum Part<'p> {
-    /// As it is written.
+enum Segment<'p> {
+    /// Literal text.
     Fixed(&'p str),
-    /// `{name}`
+    /// `{name}`: any one segment that is not empty.
     Any(&'p str),
-    /// `{*name}`
+    /// `{*name}`: the rest of the path, if it is not empty.
     Rest(&'p str),
 }
 
@@ -146,23 +146,23 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// A path that is refused: it could mean one thing here and another to a nanoservice.
+/// Why a path is refused: the compositor and a nanoservice could read it differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
-    /// An encoded slash, a NUL, a backslash or a dot segment.
-    #[error("the path holds an encoded slash, a NUL, a backslash or a dot segment")]
+    /// It has an encoded slash, a NUL, a backslash or a dot segment.
+    #[error("the path contains an encoded slash, a NUL, a backslash or a dot segment")]
     Ambiguous,
-    /// Percent signs that encode nothing, or bytes that are no UTF-8.
-    #[error("the path is not well encoded")]
+    /// It has a percent sign that encodes nothing, or bytes that are not UTF-8.
+    #[error("the path is not correctly percent-encoded")]
     Encoding,
 }
 
-/// The one form of a path that routing, keys and upstream requests use: percent-decoded.
+/// Decodes a path into the one notation that routing, keys and upstream requests use.
 ///
 /// # Errors
-/// The path is ambiguous or ill encoded (RFC 3986, section 2.1).
+/// The path is ambiguous, or is not correctly percent-encoded (RFC 3986, 2.1).
 pub fn normalise(path: &str) -> Result<String, BadPath> {
-    // Most paths are in that form already.
+    // Most paths need no decoding.
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'~');
     if path.starts_with('/') && path.as_bytes().iter().all(is_plain) {
         return Ok(path.to_owned());
@@ -182,26 +182,26 @@ pub fn normalise(path: &str) -> Result<String, BadPath> {
     if ambiguous || !decoded.starts_with('/') { Err(BadPath::Ambiguous) } else { Ok(decoded.into_owned()) }
 }
 
-/// Patterns and what each leads to: a tree with a level for each part between slashes.
-// Not matchit: it refuses or loses some patterns beside others, and panics at 26 parameters.
+/// Patterns with their targets, as a tree with one level per path segment.
+// Not matchit: it refuses or loses some patterns in the presence of others, and panics at 26 parameters.
 #[derive(Debug, Clone)]
 pub struct Routes<T> {
-    /// The first one is the root.
+    /// The nodes of the tree; the first one is the root.
     nodes: Vec<Node<T>>,
-    /// Where paths end that are patterns without parameters: nothing is more specific.
+    /// The nodes of patterns without parameters, by path: nothing is more specific than these.
     exact: Map<String, usize>,
 }
 
-/// What may follow the parts that lead to it.
+/// A node of the tree: what may follow the segments that lead to it.
 #[derive(Debug, Clone)]
 struct Node<T> {
-    /// A part as it is written.
+    /// The next node for each literal segment.
     fixed: Map<String, usize>,
-    /// `{name}`
+    /// The next node for `{name}`.
     any: Option<usize>,
-    /// `{*name}`
+    /// The next node for `{*name}`.
     rest: Option<usize>,
-    /// Where a path ends here.
+    /// The pattern that ends here, with its target.
     target: Option<(Pattern, T)>,
 }
 
@@ -218,16 +218,16 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// Adds a pattern. `false` where another pattern matches the same paths.
+    /// Adds a pattern. `false` where a known pattern matches the same paths; it then stays.
     pub fn insert(&mut self, pattern: &Pattern, target: T) -> bool {
         let mut at = 0;
-        for part in pattern.parts() {
+        for segment in pattern.segments() {
             let next = self.nodes.len();
             let node = &mut self.nodes[at];
-            at = match part {
-                Part::Fixed(text) => *node.fixed.entry(text.to_owned()).or_insert(next),
-                Part::Any(_) => *node.any.get_or_insert(next),
-                Part::Rest(_) => *node.rest.get_or_insert(next),
+            at = match segment {
+                Segment::Fixed(text) => *node.fixed.entry(text.to_owned()).or_insert(next),
+                Segment::Any(_) => *node.any.get_or_insert(next),
+                Segment::Rest(_) => *node.rest.get_or_insert(next),
             };
             if at == next {
                 self.nodes.push(Node::default());
@@ -243,16 +243,16 @@ impl<T> Routes<T> {
         free
     }
 
-    /// What a normalised path leads to, and the parameters' values. From left to right, a part as it is
-    /// written is more specific than a parameter, and that is than all the rest.
+    /// Finds the target of a normalised path, and the values of the parameters. From left to right, a literal
+    /// segment is more specific than a parameter, and a parameter is more specific than the rest of the path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<(&T, Vec<(String, String)>)> {
         if let Some((_, target)) = self.exact.get(path).and_then(|at| self.nodes[*at].target.as_ref()) {
             return Some((target, Vec::new()));
         }
-        // Ways that are still to be tried, each with the path that is left; the most specific is last.
-        let mut ways = vec![(0, Some(path.strip_prefix('/')?))];
-        while let Some((at, left)) = ways.pop() {
+        // The nodes still to be tried, each with the rest of the path; the most specific is last.
+        let mut candidates = vec![(0, Some(path.strip_prefix('/')?))];
+        while let Some((at, left)) = candidates.pop() {
             let node = &self.nodes[at];
             let Some(left) = left else {
                 match &node.target {
@@ -260,10 +260,10 @@ impl<T> Routes<T> {
                     None => continue,
                 }
             };
-            let (part, behind) = left.split_once('/').map_or((left, None), |(part, behind)| (part, Some(behind)));
-            ways.extend(node.rest.filter(|_| !left.is_empty()).map(|next| (next, None)));
-            ways.extend(node.any.filter(|_| !part.is_empty()).map(|next| (next, behind)));
-            ways.extend(node.fixed.get(part).map(|next| (*next, behind)));
+            let (segment, rest) = left.split_once('/').map_or((left, None), |(segment, rest)| (segment, Some(rest)));
+            candidates.extend(node.rest.filter(|_| !left.is_empty()).map(|next| (next, None)));
+            candidates.extend(node.any.filter(|_| !segment.is_empty()).map(|next| (next, rest)));
+            candidates.extend(node.fixed.get(segment).map(|next| (*next, rest)));
         }
         None
     }
@@ -277,7 +277,7 @@ mod tests {
     fn routes(patterns: &[&'static str]) -> Routes<&'static str> {
         let mut routes = Routes::default();
         for &pattern in patterns {
-            assert!(routes.insert(&pattern.parse().expect("a pattern"), pattern));
+            assert!(routes.insert(&pattern.parse().expect("it is a valid pattern"), pattern));
         }
         routes
     }
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_less_specific_pattern_is_tried_where_the_more_specific_leads_nowhere() {
+    fn a_less_specific_pattern_is_tried_if_the_more_specific_one_does_not_match() {
         let routes = routes(&["/{a}", "/{*b}", "/n/{*a}", "/n/{b}/x", "/n/1/y"]);
         for (path, pattern) in [
             ("/x", "/{a}"),
@@ -321,13 +321,13 @@ mod tests {
     fn many_parameters_do_not_panic() {
         let text: String = (0..60).map(|n| format!("/{{p{n}}}")).collect();
         let mut routes = Routes::default();
-        assert!(routes.insert(&text.parse().expect("a pattern"), ()));
-        let (_, values) = routes.find(&"/v".repeat(60)).expect("it matches");
+        assert!(routes.insert(&text.parse().expect("it is a valid pattern"), ()));
+        let (_, values) = routes.find(&"/v".repeat(60)).expect("the pattern matches");
         assert_eq!(values.len(), 60);
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn an_invalid_pattern_is_refused() {
         for text in [
             "news",
             "",
@@ -347,8 +347,8 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_match_the_same_have_one_shape() {
-        let shape = |text: &str| text.parse::<Pattern>().expect("a pattern").shape();
+    fn patterns_that_match_the_same_paths_have_the_same_shape() {
+        let shape = |text: &str| text.parse::<Pattern>().expect("it is a valid pattern").shape();
         assert_eq!(shape("/news/{a}"), shape("/news/{b}"));
         assert_ne!(shape("/news/{a}"), shape("/news/{*a}"));
     }
@@ -361,15 +361,15 @@ mod tests {
         assert_eq!(normalise("/z%C3%BCrich%20x"), Ok("/zürich x".to_owned()));
     }
 
-    /// Whether a pattern matches, and how specific it is: part by part, the lower the more.
+    /// Whether a pattern matches, and how specific each of its segments is: the lower, the more specific.
     fn matches(pattern: &Pattern, path: &str) -> Option<Vec<u8>> {
         let mut ranks = Vec::new();
         let mut left: Vec<&str> = path[1..].split('/').collect();
-        for part in pattern.parts() {
-            let rank = match part {
-                Part::Rest(_) if !left.is_empty() && left != [""] => return Some([ranks, vec![2]].concat()),
-                Part::Fixed(text) if left.first() == Some(&text) => 0,
-                Part::Any(_) if left.first().is_some_and(|text| !text.is_empty()) => 1,
+        for segment in pattern.segments() {
+            let rank = match segment {
+                Segment::Rest(_) if !left.is_empty() && left != [""] => return Some([ranks, vec![2]].concat()),
+                Segment::Fixed(text) if left.first() == Some(&text) => 0,
+                Segment::Any(_) if left.first().is_some_and(|text| !text.is_empty()) => 1,
                 _ => return None,
             };
             ranks.push(rank);
@@ -407,7 +407,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_normal_holds_no_dot_segment_and_keeps_its_slashes(path in "(/[a-z.%25FEef0]{0,6}){1,4}") {
+        fn a_normalised_path_has_no_dot_segment_and_as_many_slashes(path in "(/[a-z.%25FEef0]{0,6}){1,4}") {
             if let Ok(normal) = normalise(&path) {
                 prop_assert!(!normal.split('/').any(|s| s == "." || s == ".."));
                 prop_assert_eq!(normal.matches('/').count(), path.matches('/').count());

@@ -48,17 +48,14 @@ fn windows(html: &Composition, parts: &[Segment], window: TimeWindow, found: &mu
         match part {
             Segment::When(condition, inside) => {
                 let window = match &html.conditions[*condition] {
-                    Condition::When(conditions) => {
-                        window.intersection(TimeWindow { from: conditions.from, until: conditions.until })
-                    }
+                    Condition::When(conditions) => window.intersection(conditions.window),
                     Condition::First(..) => window,
                 };
                 windows(html, inside, window, found);
             }
             Segment::Fragment(index) => {
                 let fragment = &html.fragments[*index];
-                let window = window
-                    .intersection(TimeWindow { from: fragment.conditions.from, until: fragment.conditions.until });
+                let window = window.intersection(fragment.conditions.window);
                 found.insert(*index, window);
                 windows(html, &fragment.fallback, window, found);
             }

@@ -86,7 +86,7 @@ pub fn decide(
     let mut changes_in: Option<Duration> = None;
     let hold = conditions.iter().map(|condition| match condition {
         Condition::When(conditions) => {
-            changes_in = changes_in.into_iter().chain(conditions.change_in(at)).min();
+            changes_in = changes_in.into_iter().chain(conditions.window.changes_in(at)).min();
             conditions.hold(reader, at)
         }
         Condition::First(tests, which) => {

@@ -93,6 +93,14 @@ pub struct Arrival {
     pub delay: Duration,
 }
 
+impl Directives {
+    /// Whether the response may be shown again without validation, and shared among clients.
+    #[must_use]
+    pub const fn is_reusable(&self) -> bool {
+        self.uncacheable.is_none() && !self.no_cache
+    }
+}
+
 impl CacheDirectives {
     /// Reads a response's headers. For the compositor alone, a valid `Fragment-Cache-Control` replaces
     /// `Cache-Control` and `Expires` (RFC 9213, 2.2); an empty or malformed one counts as absent.
@@ -230,17 +238,12 @@ fn targeted(headers: &HeaderMap) -> Option<Directives> {
 /// The lifetime by `Expires`, counted from `Date`, or from the time of arrival where there is no `Date`
 /// (RFC 9111, 5.3 and 4.2.1).
 fn expires(headers: &HeaderMap, arrived: Timestamp) -> Option<Duration> {
-    let date = headers.get(header::DATE).and_then(http_date).unwrap_or_else(|| SystemTime::from(arrived));
+    let date = headers.get(header::DATE).and_then(fields::http_date).unwrap_or_else(|| SystemTime::from(arrived));
     let lifetimes = headers.get_all(header::EXPIRES).iter().map(|value| {
         // An invalid date, above all `0`, is a time in the past (5.3).
-        http_date(value).and_then(|expires| expires.duration_since(date).ok()).unwrap_or_default()
+        fields::http_date(value).and_then(|expires| expires.duration_since(date).ok()).unwrap_or_default()
     });
     lifetimes.min().map(|lifetime| lifetime.min(LONGEST))
-}
-
-/// Parses a date in any of the three formats of RFC 9110, 5.6.7.
-fn http_date(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 /// The age of a response when it arrives: its `Age` plus the response delay (RFC 9111, 4.2.3).

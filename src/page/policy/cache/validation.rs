@@ -36,8 +36,8 @@ impl Validation {
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Box<Self>> {
         let etag = headers.get(header::ETAG).filter(|tag| fields::is_entity_tag(tag.as_bytes())).map(copied);
-        let is_date = |value: &&HeaderValue| value.to_str().is_ok_and(|text| httpdate::parse_http_date(text).is_ok());
-        let last_modified = headers.get(header::LAST_MODIFIED).filter(is_date).map(copied);
+        let last_modified = headers.get(header::LAST_MODIFIED);
+        let last_modified = last_modified.filter(|date| fields::http_date(date).is_some()).map(copied);
         if etag.is_none() && last_modified.is_none() {
             return None;
         }

@@ -12,7 +12,7 @@ use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, N
 use crate::page::manifest::upstreams;
 use crate::page::source::diagnostic::{Code, Located, SourceSpan};
 use crate::page::source::{names, units};
-use crate::page::visit::context::{Choice, Conditions, Device};
+use crate::page::visit::context::{Conditions, Device, TokenFilter};
 
 use super::Parser;
 
@@ -275,16 +275,16 @@ impl Parser<'_> {
             "locale" => &mut conditions.locale,
             "variant" => &mut conditions.variant,
             "from" => {
-                conditions.from = self.time(attribute);
+                conditions.window.from = self.time(attribute);
                 return true;
             }
             "until" => {
-                conditions.until = self.time(attribute);
+                conditions.window.until = self.time(attribute);
                 return true;
             }
             _ => return false,
         };
-        *field = Choice::parse(&attribute.value);
+        *field = TokenFilter::parse(&attribute.value);
         let Some(choice) = field.as_ref() else {
             let help = Some("write a list of words, or `not` and a list".to_owned());
             self.bad(attribute, "the list is empty".to_owned(), help);
@@ -307,7 +307,7 @@ impl Parser<'_> {
     /// Tells a span of time that is none.
     fn span_of_time(&mut self, attributes: &[&Attribute], conditions: &Conditions) {
         let until = attributes.iter().find(|attribute| attribute.name == "until");
-        if let (Some(from), Some(until_time), Some(until)) = (conditions.from, conditions.until, until)
+        if let (Some(from), Some(until_time), Some(until)) = (conditions.window.from, conditions.window.until, until)
             && from >= until_time
         {
             self.bad(until, "it is not after `from`, so this is never shown".to_owned(), None);
