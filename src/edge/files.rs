@@ -47,7 +47,7 @@ impl SiteFolder {
     #[must_use]
     pub fn settings(&self) -> Option<Result<Arc<Source>, Diagnostic>> {
         let path = self.root.join("pasteup.toml");
-        is_there(&path).then(|| read(&path, "pasteup.toml".to_owned()))
+        exists(&path).then(|| read(&path, "pasteup.toml".to_owned()))
     }
 
     /// Reads all layouts and manifests.
@@ -72,12 +72,12 @@ impl SiteFolder {
         }
         let fragments = self.root.join("fragments");
         // A site that declares no nanoservices itself has no such folder.
-        if !is_there(&fragments) {
+        if !exists(&fragments) {
             return files;
         }
         for folder in self.list(&fragments, &mut files) {
             let path = folder.join("fragment.toml");
-            if !is_there(&path) {
+            if !exists(&path) {
                 continue;
             }
             match read(&path, self.name(&path)) {
@@ -100,6 +100,7 @@ impl SiteFolder {
         paths
     }
 
+    /// Adds all files below a folder to `found`, except hidden ones.
     fn walk(&self, folder: &Path, depth: usize, found: &mut Vec<PathBuf>, files: &mut Files) {
         for path in self.list(folder, files) {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
@@ -136,7 +137,7 @@ impl SiteFolder {
     pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // After an error events may have been lost. Reading the site once too often does no harm.
-            if event.map_or(true, |event| changes(event.kind)) {
+            if event.map_or(true, |event| may_change_content(event.kind)) {
                 changed();
             }
         })?;
@@ -149,7 +150,7 @@ impl SiteFolder {
 }
 
 /// Whether the content of a file may have changed. Reading a file causes events too.
-const fn changes(kind: EventKind) -> bool {
+const fn may_change_content(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(_)) || matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
 }
 
@@ -180,7 +181,7 @@ impl Watch {
 }
 
 /// Whether there is anything at a path, even a broken link.
-fn is_there(path: &Path) -> bool {
+fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 

@@ -50,18 +50,34 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// What the templates write before and after the section of a screen that is updated.
 const LIVE: (&str, &str) = ("<div id=\"live\">", "<!--/live-->");
 
-/// A file that the console loads: path, media type and content.
-struct Asset(&'static str, &'static str, &'static str);
+/// A file that the console loads.
+struct Asset {
+    path: &'static str,
+    media_type: &'static str,
+    content: &'static str,
+}
 
 const ASSETS: [Asset; 4] = [
-    Asset("/console/console.css", "text/css; charset=utf-8", include_str!("../../../templates/console/console.css")),
-    Asset(
-        "/console/console.js",
-        "text/javascript; charset=utf-8",
-        include_str!("../../../templates/console/console.js"),
-    ),
-    Asset("/console/uplot.css", "text/css; charset=utf-8", include_str!("../../../templates/console/uplot.css")),
-    Asset("/console/uplot.js", "text/javascript; charset=utf-8", include_str!("../../../templates/console/uplot.js")),
+    Asset {
+        path: "/console/console.css",
+        media_type: "text/css; charset=utf-8",
+        content: include_str!("../../../templates/console/console.css"),
+    },
+    Asset {
+        path: "/console/console.js",
+        media_type: "text/javascript; charset=utf-8",
+        content: include_str!("../../../templates/console/console.js"),
+    },
+    Asset {
+        path: "/console/uplot.css",
+        media_type: "text/css; charset=utf-8",
+        content: include_str!("../../../templates/console/uplot.css"),
+    },
+    Asset {
+        path: "/console/uplot.js",
+        media_type: "text/javascript; charset=utf-8",
+        content: include_str!("../../../templates/console/uplot.js"),
+    },
 ];
 
 pub(super) fn router() -> Router<Arc<Admin>> {
@@ -69,15 +85,15 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     for (path, _) in SCREENS.iter().chain(&[("/page", ""), ("/fragment", "")]) {
         router = router.route(path, get(screen));
     }
-    for Asset(path, media_type, text) in ASSETS {
-        router = router.route(path, get(move || async move { with(media_type, Body::from(text)) }));
+    for Asset { path, media_type, content } in ASSETS {
+        router = router.route(path, get(move || async move { respond(media_type, Body::from(content)) }));
     }
     router
 }
 
 async fn screen(State(admin): State<Arc<Admin>>, uri: http::Uri, Query(query): Query<Params>) -> Response {
     match render(&admin, uri.path(), &query, true).await {
-        Ok(html) => with("text/html; charset=utf-8", Body::from(html)),
+        Ok(html) => respond("text/html; charset=utf-8", Body::from(html)),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
@@ -93,20 +109,21 @@ async fn live(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> R
         let (path, query) = of.split_once('?').unwrap_or((&of, ""));
         let query = Params(form_urlencoded::parse(query.as_bytes()).into_owned().collect());
         let html = render(&admin, path, &query, false).await.unwrap_or_default();
-        let part = html.split_once(LIVE.0).and_then(|(_, rest)| rest.split_once(LIVE.1)).map(|(part, _)| part);
-        let part = part.unwrap_or_default().to_owned();
-        let event = if last.as_ref() == Some(&part) {
+        let section = html.split_once(LIVE.0).and_then(|(_, rest)| rest.split_once(LIVE.1)).map(|(section, _)| section);
+        let section = section.unwrap_or_default().to_owned();
+        let event = if last.as_ref() == Some(&section) {
             // A comment, so that nothing on the way closes the connection as idle.
             ": unchanged\n\n".to_owned()
         } else {
-            format!("data: {}\n\n", serde_json::to_string(&part).unwrap_or_default())
+            format!("data: {}\n\n", serde_json::to_string(&section).unwrap_or_default())
         };
-        Some((Ok::<_, Infallible>(Bytes::from(event)), (admin, of, Some(part))))
+        Some((Ok::<_, Infallible>(Bytes::from(event)), (admin, of, Some(section))))
     });
-    with("text/event-stream", Body::from_stream(events.take_until(stop.cancelled_owned()).boxed()))
+    respond("text/event-stream", Body::from_stream(events.take_until(stop.cancelled_owned()).boxed()))
 }
 
-fn with(media_type: &'static str, body: Body) -> Response {
+/// A response of the console, with the headers that all of its responses have.
+fn respond(media_type: &'static str, body: Body) -> Response {
     let headers: [(HeaderName, HeaderValue); 5] = [
         (CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -117,7 +134,7 @@ fn with(media_type: &'static str, body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// Renders a screen. Unless `whole`, what is outside its updated section and costs a page composition is left out.
+/// Renders a screen. If it is not needed `whole`, but only its updated section, no page is composed for it.
 async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> askama::Result<String> {
     match path {
         "/" => Pages { pages: api::pages(admin) }.render(),

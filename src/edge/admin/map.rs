@@ -33,6 +33,7 @@ struct Column {
 #[derive(Serialize)]
 struct Item {
     name: String,
+    /// Its figures and state, in words.
     #[serde(rename = "words")]
     summary: String,
     /// Per second: requests for the page, parts that the nanoservice fills, or requests to the endpoint or to the team's
@@ -67,10 +68,10 @@ impl Map {
         let links = Links::among(&fragments);
         let is_shown = |name: &str| of.is_empty() || name == of || links.of(of).contains(name);
         // All versions of a nanoservice are one item.
-        let mut services: BTreeMap<&str, &Fragment> = BTreeMap::new();
+        let mut nanoservices: BTreeMap<&str, &Fragment> = BTreeMap::new();
         let (mut endpoints, mut teams) = (BTreeMap::<&str, Group<'_>>::new(), BTreeMap::<&str, Group<'_>>::new());
         for one in &fragments {
-            services.entry(&one.name).or_insert(one);
+            nanoservices.entry(&one.name).or_insert(one);
             for endpoint in &one.endpoints {
                 let group = endpoints.entry(&endpoint.origin).or_default();
                 group.rates.insert(&one.name, one.statistics.fetches_per_second);
@@ -81,7 +82,7 @@ impl Map {
             }
         }
         let pages = pages.iter().map(|page| (page.route.as_str(), page_item(page)));
-        let services = services.into_iter().map(|(name, one)| (name, service_item(one)));
+        let nanoservices = nanoservices.into_iter().map(|(name, one)| (name, nanoservice_item(one)));
         let endpoints = endpoints.into_iter().map(|(origin, group)| (origin, group.item()));
         let teams = teams.into_iter().map(|(owner, group)| (owner, group.item()));
         let column = |title, items: &mut dyn Iterator<Item = (&str, Item)>| {
@@ -94,7 +95,7 @@ impl Map {
             of: of.to_owned(),
             columns: [
                 column("Pages", &mut { pages }),
-                column("Nanoservices", &mut { services }),
+                column("Nanoservices", &mut { nanoservices }),
                 column("Endpoints", &mut { endpoints }),
                 column("Teams", &mut { teams }),
             ],
@@ -129,6 +130,7 @@ impl<'a> Links<'a> {
         self.0.entry(b).or_default().insert(a);
     }
 
+    /// The names that a name is linked to.
     fn of(&self, name: &str) -> &BTreeSet<&'a str> {
         const NONE: &BTreeSet<&str> = &BTreeSet::new();
         self.0.get(name).unwrap_or(NONE)
@@ -151,7 +153,7 @@ fn page_item(page: &Page) -> Item {
     Item::new(format!("{per_second}/s"), per_second, class)
 }
 
-fn service_item(one: &Fragment) -> Item {
+fn nanoservice_item(one: &Fragment) -> Item {
     let per_second = one.statistics.per_second;
     Item::new(format!("{per_second}/s, {}", health(one.statistics.health)), per_second, class(one.statistics.health))
 }
