@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::edge::listen::tls::Shown;
+use crate::edge::listen::tls::ServerCertificate;
 use crate::page::source::secret::Reference;
 use crate::secrets;
 
@@ -16,7 +16,10 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// There is no certificate or key, or the two do not belong together.
-pub(super) fn watch((certificate, key): (Reference, Reference), root: PathBuf) -> Result<Arc<Shown>, String> {
+pub(super) fn watch(
+    (certificate, key): (Reference, Reference),
+    root: PathBuf,
+) -> Result<Arc<ServerCertificate>, String> {
     let read = move || {
         let text = |reference: &Reference| {
             secrets::look_up(reference, &root)
@@ -25,12 +28,12 @@ pub(super) fn watch((certificate, key): (Reference, Reference), root: PathBuf) -
         };
         Ok((text(&certificate)?, text(&key)?))
     };
-    let certificate = Shown::read(Box::new(read)).map_err(|error| format!("server.tls: {error}"))?;
+    let certificate = ServerCertificate::read(Box::new(read)).map_err(|error| format!("server.tls: {error}"))?;
     tokio::spawn(refresh(Arc::clone(&certificate)));
     Ok(certificate)
 }
 
-async fn refresh(certificate: Arc<Shown>) {
+async fn refresh(certificate: Arc<ServerCertificate>) {
     let mut logged = None;
     loop {
         tokio::time::sleep(REFRESH_INTERVAL).await;

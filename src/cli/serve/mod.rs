@@ -6,7 +6,6 @@ mod listener;
 mod telemetry;
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
+use http::request::Parts;
+use hyper::body::Incoming;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -24,11 +25,11 @@ use crate::edge::admin::{self, Admin};
 use crate::edge::clock::SystemClock;
 use crate::edge::discovery::Discovery;
 use crate::edge::files::SiteFolder;
-use crate::edge::listen::{self, App, ConnectionLimits};
+use crate::edge::listen::{self, Application, ConnectionLimits};
 use crate::edge::observe::metrics::Metrics;
 use crate::edge::server::dev::{Dev, Fault, Instead};
 use crate::edge::server::overlay::Overlay;
-use crate::edge::server::{self, Chunks, Compression, Pages};
+use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
 use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::tamper::Tampered;
@@ -126,7 +127,7 @@ async fn serve(
         tamper: tamper(Arc::clone(&tampered), compositor.clone()),
         stop: stop.clone(),
     });
-    let pages = Arc::new(Pages {
+    let pages = PageServer::new(Pages {
         live: Arc::clone(&live),
         compositor: compositor.clone(),
         observer,
@@ -140,14 +141,6 @@ async fn serve(
         },
         dev,
     });
-    let (at_once, written) = (Arc::clone(&pages), Arc::clone(&pages));
-    let pages = App {
-        at_once: Some(Arc::new(move |request, peer| unless_it_panics(|| at_once.at_once(request, peer)))),
-        at_once_written: Some(Arc::new(move |request, peer| {
-            unless_it_panics(|| written.at_once_written(request, peer))
-        })),
-        router: server::router(pages),
-    };
     let admin = admin::router(Arc::new(Admin {
         ready: Arc::clone(&ready),
         live: Arc::clone(&live),
@@ -206,7 +199,7 @@ async fn serve(
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
         admin_listener,
-        App::<Chunks> { at_once: None, at_once_written: None, router: admin },
+        admin,
         ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),
@@ -227,16 +220,31 @@ async fn serve(
     served.and(administered).map_err(|error| error.to_string())
 }
 
-impl listen::Ready for Chunks {
-    fn let_go(&mut self) {
-        self.release();
+impl Application for PageServer {
+    type Reply = Reply;
+
+    fn call(&self, request: Parts, _: Option<Incoming>, client: SocketAddr) -> listen::Answer<Reply> {
+        self.call(request, client)
     }
 }
 
-/// Answers a request on the fast path, except when that panics: then the request takes the slow path, whose layers make
-/// an error page of a panic.
-fn unless_it_panics<T>(answer: impl FnOnce() -> Option<T>) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(answer)).ok()?
+impl listen::Reply for Reply {
+    type Body = ReplyBody;
+    type InMemory = Chunks;
+
+    fn into_http(self) -> http::Response<ReplyBody> {
+        self.into_http()
+    }
+
+    fn into_http1(self) -> Result<(Vec<u8>, Chunks), Box<Self>> {
+        self.into_http1()
+    }
+}
+
+impl listen::InMemory for Chunks {
+    fn release_permit(&mut self) {
+        self.release_permit();
+    }
 }
 
 /// Flushes the counters of cached pages once a second, so that metrics show a request in the second in which it was

@@ -1,11 +1,11 @@
-//! Answers that are there at once, over HTTP/1.1 and past hyper: what it does for each request takes as long as all
-//! else about a page that is kept whole. Whatever is out of the ordinary is for hyper.
+//! Sends replies whose body is in memory over HTTP/1.1 without hyper, whose work for each request takes as long as all
+//! other work for a cached page. Anything out of the ordinary is left to hyper.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
@@ -16,66 +16,69 @@ use tokio::io::AsyncWrite;
 
 use crate::page::http::http1;
 
-use super::Ready;
+use super::InMemory;
 
-/// Fields of a request; hyper takes as many.
-const FIELDS: usize = 100;
-/// Pieces that are written at once.
-const PIECES: usize = 16;
-/// Bytes that are held for a connection to take, at least, where there are so many.
-const AT_ONCE: usize = 64 << 10;
+/// Maximum number of fields of a request, as in hyper.
+const MAX_FIELDS: usize = 100;
+/// Maximum number of buffers in one vectored write.
+const MAX_BUFFERS: usize = 16;
+/// Bytes of a longer body that are taken at a time.
+const BATCH: usize = 64 << 10;
 
-/// What a head asks for that passed the checks: a `GET` whose connection stays open. `None`: it is for hyper.
+/// Parses a head that passed strict parsing. `None`: the request is left to hyper, since it is not a `GET` whose
+/// connection stays open.
 pub(super) fn request(head: &Bytes) -> Option<Parts> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
-    let mut read = httparse::Request::new(&mut []);
-    let status = read.parse_with_uninit_headers(head, &mut fields);
-    let is_whole = status.is_ok_and(|status| status == httparse::Status::Complete(head.len()));
-    if !is_whole || read.method != Some("GET") || read.version != Some(1) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let status = parsed.parse_with_uninit_headers(head, &mut fields);
+    let is_complete = status.is_ok_and(|status| status == httparse::Status::Complete(head.len()));
+    if !is_complete || parsed.method != Some("GET") || parsed.version != Some(1) {
         return None;
     }
-    // Parts of the head, which is not copied.
+    // Values share the memory of the head.
     let part = |bytes: &[u8]| head.slice_ref(bytes);
-    let mut headers = HeaderMap::with_capacity(read.headers.len());
-    for field in read.headers {
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         if name == CONNECTION && !field.value.eq_ignore_ascii_case(b"keep-alive") {
             return None;
         }
         headers.append(name, HeaderValue::from_maybe_shared(part(field.value)).ok()?);
     }
-    let uri = Uri::from_maybe_shared(part(read.path?.as_bytes())).ok()?;
+    let uri = Uri::from_maybe_shared(part(parsed.path?.as_bytes())).ok()?;
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.headers) = (Method::GET, uri, headers);
     Some(parts)
 }
 
-/// An answer that is being sent.
+/// A reply that is being sent.
 pub(super) struct Sending {
-    /// Its head and its body, from `at` on still to be sent.
-    pieces: Vec<Bytes>,
-    at: usize,
-    /// Of a long one, what follows.
-    rest: Option<Box<dyn Ready>>,
+    /// Buffers of its head and its body, of which those from `next` on are still to be sent.
+    buffers: Vec<Bytes>,
+    next: usize,
+    /// What follows, of a longer body.
+    rest: Option<Box<dyn Iterator<Item = Bytes> + Send>>,
     /// Bytes that were sent.
     sent: usize,
 }
 
 impl Sending {
-    /// An answer whose head lacks its date and the empty line. Its body is let go of: who takes nothing holds a connection, and
-    /// no place among requests under way.
-    pub(super) fn new<B: Ready>((mut head, mut body): (Vec<u8>, B)) -> Self {
+    /// Begins to send a reply whose head lacks its date and the empty line. The permit of its request is released now: a
+    /// client that reads slowly holds a connection, but no permit.
+    pub(super) fn new<B: InMemory>((mut head, mut body): (Vec<u8>, B)) -> Self {
         with_date(|date| http1::write_field(&mut head, &DATE, date.as_bytes()));
         head.extend_from_slice(b"\r\n");
-        let mut pieces = Vec::with_capacity(4);
-        pieces.push(head.into());
-        body.let_go();
-        take(&mut body, &mut pieces);
-        let is_all = body.is_end_stream();
-        Self { pieces, at: 0, rest: (!is_all).then(|| Box::new(body) as Box<dyn Ready>), sent: 0 }
+        let mut buffers = Vec::with_capacity(4);
+        buffers.push(head.into());
+        body.release_permit();
+        let rest = match take(&mut body, &mut buffers) {
+            Taken::All => None,
+            Taken::Batch => Some(Box::new(body) as Box<dyn Iterator<Item = Bytes> + Send>),
+        };
+        Self { buffers, next: 0, rest, sent: 0 }
     }
 
-    /// Bytes that were sent.
+    /// The number of bytes that were sent.
     pub(super) const fn sent(&self) -> usize {
         self.sent
     }
@@ -87,54 +90,63 @@ impl Sending {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            if self.at == self.pieces.len() {
-                (self.pieces, self.at) = (Vec::new(), 0);
+            if self.next == self.buffers.len() {
+                (self.buffers, self.next) = (Vec::new(), 0);
                 let Some(rest) = &mut self.rest else { break };
-                take(&mut **rest, &mut self.pieces);
-                if self.pieces.is_empty() {
+                take(&mut **rest, &mut self.buffers);
+                if self.buffers.is_empty() {
                     break;
                 }
             }
-            let left = &self.pieces[self.at..];
-            let mut slices = [IoSlice::new(&[]); PIECES];
-            for (slice, piece) in slices.iter_mut().zip(left) {
-                *slice = IoSlice::new(piece);
+            let left = &self.buffers[self.next..];
+            let mut slices = [IoSlice::new(&[]); MAX_BUFFERS];
+            for (slice, buffer) in slices.iter_mut().zip(left) {
+                *slice = IoSlice::new(buffer);
             }
-            let slices = &slices[..left.len().min(PIECES)];
+            let slices = &slices[..left.len().min(MAX_BUFFERS)];
             let mut written = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, slices))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += written;
-            while let Some(piece) = self.pieces.get_mut(self.at).filter(|_| written > 0) {
-                let sent = written.min(piece.len());
-                piece.advance(sent);
+            while let Some(buffer) = self.buffers.get_mut(self.next).filter(|_| written > 0) {
+                let sent = written.min(buffer.len());
+                buffer.advance(sent);
                 written -= sent;
-                self.at += usize::from(piece.is_empty());
+                self.next += usize::from(buffer.is_empty());
             }
         }
-        // TLS may hold some of it.
+        // TLS may hold back some of it.
         Pin::new(stream).poll_flush(cx)
     }
 }
 
-/// Takes so much of a body as is sent at once. What was taken may be this connection's alone.
-fn take(body: &mut (impl Ready + ?Sized), pieces: &mut Vec<Bytes>) {
-    let mut nobody = Context::from_waker(Waker::noop());
-    let mut bytes = 0;
-    while bytes < AT_ONCE
-        && let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(&mut nobody)
-    {
-        let data = frame.into_data().ok().filter(|data| !data.is_empty());
-        bytes += data.as_ref().map_or(0, Bytes::len);
-        pieces.extend(data);
-    }
+/// How much of a body was taken.
+enum Taken {
+    /// All of it.
+    All,
+    /// As much as is sent at a time.
+    Batch,
 }
 
-/// The time of day in words, which are made once a second.
+/// Takes the next batch of a body. No more is taken: a block that was decompressed for this connection is held in memory
+/// until it is sent.
+fn take(body: &mut (impl Iterator<Item = Bytes> + ?Sized), buffers: &mut Vec<Bytes>) -> Taken {
+    let mut bytes = 0;
+    while bytes < BATCH {
+        let Some(piece) = body.next() else { return Taken::All };
+        bytes += piece.len();
+        if !piece.is_empty() {
+            buffers.push(piece);
+        }
+    }
+    Taken::Batch
+}
+
+/// Passes on the value of `Date`, which is formatted once a second.
 fn with_date(write: impl FnOnce(&str)) {
     thread_local!(static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
-    #[expect(clippy::disallowed_methods, reason = "what a date says, as hyper does")]
+    #[expect(clippy::disallowed_methods, reason = "the date of a message, as hyper makes it")]
     let now = SystemTime::now();
     let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     LAST.with_borrow_mut(|(last, text)| {

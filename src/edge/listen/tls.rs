@@ -1,4 +1,5 @@
-//! TLS with the certificate that is in the files now: a new one is taken up without a restart.
+//! TLS with the certificate that is in the files now: a new one is used without a restart.
+//! If the new one is unusable, the previous one stays in use.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,40 +10,40 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-/// Reads certificate and key, as PEM.
-pub type Source = Box<dyn Fn() -> Result<Texts, String> + Send + Sync>;
-/// The certificate with those that it stands on, and its key.
-pub type Texts = (String, String);
+/// Reads the certificate chain and the key.
+pub type Source = Box<dyn Fn() -> Result<Pem, String> + Send + Sync>;
+/// A certificate chain and its key, as PEM.
+pub type Pem = (String, String);
 
-/// The certificate that is shown.
-pub struct Shown {
+/// The certificate that the server presents.
+pub struct ServerCertificate {
     source: Source,
-    /// What was read last, and what was made of it.
-    current: RwLock<(Texts, Arc<CertifiedKey>)>,
+    /// The texts that were read last, and the certificate in them.
+    current: RwLock<(Pem, Arc<CertifiedKey>)>,
 }
 
-impl std::fmt::Debug for Shown {
+impl std::fmt::Debug for ServerCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The key is nobody's business.
-        f.write_str("Shown")
+        // The key is secret.
+        f.write_str("ServerCertificate")
     }
 }
 
-impl Shown {
-    /// Reads it.
+impl ServerCertificate {
+    /// Reads the certificate for the first time.
     ///
     /// # Errors
-    /// There is no certificate or key, or the two do not belong together.
+    /// There is no certificate or no key, or the two do not belong together.
     pub fn read(source: Source) -> Result<Arc<Self>, String> {
         let texts = source()?;
         let key = certified(&texts)?;
         Ok(Arc::new(Self { source, current: RwLock::new((texts, key)) }))
     }
 
-    /// Takes up what is there now. `true`: that is another one.
+    /// Reads the certificate again. `true`: it is another one, which is used from now on.
     ///
     /// # Errors
-    /// What is there is of no use; the one of before is shown.
+    /// The certificate or key is unusable; the previous one stays in use.
     pub fn refresh(&self) -> Result<bool, String> {
         let texts = (self.source)()?;
         if self.current.read().unwrap_or_else(PoisonError::into_inner).0 == texts {
@@ -53,32 +54,33 @@ impl Shown {
         Ok(true)
     }
 
-    /// Accepts connections with it.
+    /// Accepts TLS connections with this certificate.
     #[must_use]
     pub fn acceptor(self: &Arc<Self>) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.expect("ring knows the versions that it is built with");
+        let builder = builder.expect("ring supports the protocol versions that it is built with");
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(self) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).1))
     }
 }
 
-fn certified((certificate, key): &Texts) -> Result<Arc<CertifiedKey>, String> {
+fn certified((certificate, key): &Pem) -> Result<Arc<CertifiedKey>, String> {
     let chain: Result<Vec<CertificateDer<'static>>, _> =
         CertificateDer::pem_slice_iter(certificate.as_bytes()).collect();
-    let chain = chain.map_err(|error| format!("the certificate is no PEM: {error}"))?;
+    let chain = chain.map_err(|error| format!("the certificate is not valid PEM: {error}"))?;
     if chain.is_empty() {
-        return Err("there is no certificate in it".to_owned());
+        return Err("it contains no certificate".to_owned());
     }
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the key is no PEM: {error}"))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("the key is not valid PEM: {error}"))?;
     let provider = rustls::crypto::ring::default_provider();
     let key = CertifiedKey::from_der(chain, key, &provider);
     Ok(Arc::new(key.map_err(|error| format!("certificate and key do not belong together: {error}"))?))

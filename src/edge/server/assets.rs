@@ -1,80 +1,76 @@
-//! `/_pasteup/assets/NAME/VERSION/PATH`: what fragments load beside their HTML, so that a nanoservice
-//! needs no public host. Only what pages load is served, and nothing of a reader goes with the question.
+//! `/_pasteup/assets/NAME/VERSION/PATH`: the files that fragments load beside their HTML, so that a nanoservice needs no
+//! public host. Only what pages load is served, and nothing about the client is sent to the nanoservice.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
+use axum::Extension;
+use axum::extract::State;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::engine::{LookupOutcome, Snapshot, Trace};
+use crate::engine::LookupOutcome;
 use crate::page::policy::cache::validation::is_not_modified;
 use crate::page::request::fetch::asset;
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 
-use super::{Pages, error};
+use super::own_paths::Own;
+use super::reply::{Head, Reply};
+use super::{Pages, error_page};
 
-/// Where assets are.
-pub(super) const PREFIX: &str = "/_pasteup/assets/";
+/// The route of all assets.
+pub(super) const ROUTE: &str = "/_pasteup/assets/{*asset}";
+/// What their paths begin with.
+const PREFIX: &str = "/_pasteup/assets/";
 
-/// Answers with the asset at a normalised path.
-pub(super) async fn respond(
-    pages: &Pages,
-    path: &str,
-    request: &Parts,
-    snapshot: &Snapshot,
-    trace: &Trace,
-) -> Response {
-    let mut parts = path.trim_start_matches(PREFIX).splitn(3, '/');
-    let (Some(name), Some(version), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
-        return error(StatusCode::NOT_FOUND, trace);
+/// Answers with an asset.
+pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own) -> Reply {
+    let exchange = &own.exchange;
+    let (request, snapshot, trace) = (&exchange.request, &exchange.snapshot, &exchange.trace);
+    let error = |status| error_page::reply(status, trace);
+    let mut parts = own.path.trim_start_matches(PREFIX).splitn(3, '/');
+    let (Some(name), Some(version), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+        return error(StatusCode::NOT_FOUND);
     };
     let manifest = snapshot.site.service(name, version);
-    let fetch = manifest.and_then(|m| asset(m, &format!("/{rest}"), request.uri.query(), &snapshot.site.defaults));
-    let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND, trace) };
-    match pages.compositor.asset(fetch, trace).await.outcome {
-        LookupOutcome::Fresh(answer, fresh_for, _) => sent(&answer, fresh_for, &request.headers, trace),
-        LookupOutcome::Stale(answer, _) => sent(&answer, Duration::ZERO, &request.headers, trace),
-        LookupOutcome::Unavailable(Reason::Timeout | Reason::Budget) => error(StatusCode::GATEWAY_TIMEOUT, trace),
-        LookupOutcome::Unavailable(Reason::Overloaded) => error(StatusCode::SERVICE_UNAVAILABLE, trace),
-        // It is there, and is nothing that pages load.
-        LookupOutcome::Unavailable(Reason::NotHtml) => error(StatusCode::NOT_FOUND, trace),
-        LookupOutcome::Unavailable(_) => error(StatusCode::BAD_GATEWAY, trace),
-    }
+    let fetch = manifest.and_then(|m| asset(m, &format!("/{path}"), request.uri.query(), &snapshot.site.defaults));
+    let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND) };
+    let (response, fresh_for) = match pages.compositor.asset(fetch, trace).await.outcome {
+        LookupOutcome::Fresh(response, fresh_for, _) => (response, fresh_for),
+        LookupOutcome::Stale(response, _) => (response, Duration::ZERO),
+        LookupOutcome::Unavailable(Reason::Timeout | Reason::Budget) => return error(StatusCode::GATEWAY_TIMEOUT),
+        LookupOutcome::Unavailable(Reason::Overloaded) => return error(StatusCode::SERVICE_UNAVAILABLE),
+        // It exists, but it is not something that pages load.
+        LookupOutcome::Unavailable(Reason::NotHtml) => return error(StatusCode::NOT_FOUND),
+        LookupOutcome::Unavailable(_) => return error(StatusCode::BAD_GATEWAY),
+    };
+    reply(&response, fresh_for, &request.headers).unwrap_or_else(|| error(StatusCode::NOT_FOUND))
 }
 
-fn sent(answer: &ParsedResponse, fresh_for: Duration, request: &HeaderMap, trace: &Trace) -> Response {
-    let Content::Asset(media_type, bytes) = &answer.content else { return error(StatusCode::NOT_FOUND, trace) };
-    let told = answer.stated.downstream();
-    let cache = match &told.uncacheable {
+/// The reply with an asset. `None`: the response is not an asset.
+fn reply(response: &ParsedResponse, fresh_for: Duration, request: &HeaderMap) -> Option<Reply> {
+    let Content::Asset(media_type, bytes) = &response.content else { return None };
+    let stated = response.stated.downstream();
+    let cache = match &stated.uncacheable {
         Some(_) => "private, no-store".to_owned(),
-        None if told.no_cache => "public, no-cache".to_owned(),
-        None => format!("public, max-age={}", told.max_age.map_or(fresh_for, |told| told.min(fresh_for)).as_secs()),
-    };
-    let etag = format!("W/\"{:032x}\"", answer.digest);
-    let held = is_not_modified(request, &etag);
-    let mut response = Response::new(if held { Body::empty() } else { Body::from(bytes.clone()) });
-    let headers = response.headers_mut();
-    if !held {
-        headers.insert(CONTENT_TYPE, media_type.clone());
-    }
-    // A type is what it says: no browser is to find a script in a picture.
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // And a picture that is opened by itself runs nothing.
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
-    );
-    for (name, value) in [(CACHE_CONTROL, cache), (ETAG, etag)] {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
+        None if stated.no_cache => "public, no-cache".to_owned(),
+        None => {
+            let max_age = stated.max_age.map_or(fresh_for, |max_age| max_age.min(fresh_for));
+            format!("public, max-age={}", max_age.as_secs())
         }
+    };
+    let etag = format!("W/\"{:032x}\"", response.digest);
+    let is_held = is_not_modified(request, &etag);
+    let mut headers = HeaderMap::from_iter([
+        (CONTENT_TYPE, media_type.clone()),
+        // Browsers must not detect another type, such as a script in an image.
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        // An SVG image that is opened on its own must not run scripts.
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox")),
+    ]);
+    for (name, value) in [(CACHE_CONTROL, cache), (ETAG, etag)] {
+        headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
     }
-    if held {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    }
-    response
+    Some(Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), || bytes.clone().into()))
 }

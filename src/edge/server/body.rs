@@ -1,60 +1,115 @@
-//! A page's chunks as a response body whose length is known. Nothing is copied; what is packed is unpacked as it is sent.
+//! The body of a reply: chunks in memory whose length is known, or a stream.
+//! Chunks are not copied; a chunk that is stored compressed is decompressed block by block as it is sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use std::sync::Arc;
-
+use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::page::html::text::{Text, length};
 
-/// The chunks that are still to be sent.
+/// The body of a reply.
+pub enum ReplyBody {
+    /// All of it is in memory.
+    InMemory(Chunks),
+    /// It comes in while it is sent. An error breaks the reply off.
+    Streamed(Body),
+}
+
+impl Default for ReplyBody {
+    fn default() -> Self {
+        Self::InMemory(Chunks::default())
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for ReplyBody {
+    fn from(bytes: T) -> Self {
+        Self::InMemory(Chunks::new([Text::from(bytes.into())].into(), None))
+    }
+}
+
+impl http_body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            Self::InMemory(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::InMemory(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::InMemory(body) => http_body::Body::size_hint(body),
+            Self::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A body in memory: the chunks that are still to be sent.
 #[derive(Default)]
 pub struct Chunks {
     chunks: Arc<[Text]>,
-    /// The next one, and the next piece of it.
+    /// The next chunk, and the next piece of it.
     next: (usize, usize),
-    left: u64,
-    /// The request is under way until its last byte.
+    /// Bytes that are still to be sent.
+    left: usize,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Chunks {
-    /// These.
+    /// A body of these chunks. It holds the permit of its request until it is sent, or until [`Chunks::release_permit`].
     #[must_use]
-    pub fn new(chunks: Arc<[Text]>) -> Self {
-        let left = length(&chunks) as u64;
-        Self { chunks, next: (0, 0), left, permit: None }
+    pub fn new(chunks: Arc<[Text]>, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let left = length(&chunks);
+        Self { chunks, next: (0, 0), left, permit }
     }
 
-    /// The same, and a place that is held until they are sent.
+    /// The number of bytes that are still to be sent.
     #[must_use]
-    pub fn held(chunks: Arc<[Text]>, permit: OwnedSemaphorePermit) -> Self {
-        Self { permit: Some(permit), ..Self::new(chunks) }
+    pub const fn length(&self) -> usize {
+        self.left
     }
 
-    /// Gives that place up.
-    pub fn release(&mut self) {
+    /// Releases the permit of the request: what is left of the body is sent as its client takes it.
+    pub fn release_permit(&mut self) {
         self.permit = None;
     }
 }
 
-impl Body for Chunks {
+impl Iterator for Chunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let (chunk, piece) = self.next;
+        let text = self.chunks.get(chunk)?;
+        let bytes = text.piece(piece).unwrap_or_default();
+        let is_last = piece + 1 >= text.pieces();
+        self.next = if is_last { (chunk + 1, 0) } else { (chunk, piece + 1) };
+        self.left -= bytes.len();
+        Some(bytes)
+    }
+}
+
+impl http_body::Body for Chunks {
     type Data = Bytes;
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let (chunk, piece) = self.next;
-        let Some(text) = self.chunks.get(chunk) else { return Poll::Ready(None) };
-        let bytes = text.piece(piece).unwrap_or_default();
-        let is_last = piece + 1 >= text.pieces();
-        self.next = if is_last { (chunk + 1, 0) } else { (chunk, piece + 1) };
-        self.left -= bytes.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        Poll::Ready(self.next().map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -62,6 +117,6 @@ impl Body for Chunks {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.left as u64)
     }
 }

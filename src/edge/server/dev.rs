@@ -1,133 +1,142 @@
-//! What a site has beside its pages while it is being developed: news of changed files for the browser, and parts that
-//! can be made slow, fail, or have nothing to show.
+//! What `pasteup dev` adds to a site: events for the browser when files change, and faults of nanoservices that can be
+//! simulated. A request that is malformed gets 400.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::extract::State;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Where all of it is.
-const PREFIX: &str = "/_pasteup/dev/";
-/// How often a browser hears that there is nothing new: a connection without a word looks dead.
-const STILL_HERE: Duration = Duration::from_secs(5);
-/// The longest that a part may be made slower.
-const SLOWEST: u64 = 60_000;
+use super::body::ReplyBody;
+use super::own_paths::Own;
+use super::reply::Reply;
+use super::{Pages, error_page};
 
-/// What changed last.
+/// The path of the events.
+pub(super) const EVENTS: &str = "/_pasteup/dev/events";
+/// The path to which a fault is posted.
+pub(super) const FAULT: &str = "/_pasteup/dev/fault";
+/// The header that a request for a fault has. A browser lets only pages of this site send it, unless the site allows more.
+const FROM_THIS_SITE: &str = "pasteup-dev";
+/// How often a comment is sent while there are no events: without it, a connection looks dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The longest delay of a simulated fault, in milliseconds.
+const MAX_DELAY: u64 = 60_000;
+
+/// The last change of the site's files.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Change {
-    /// Another one for each process.
+    /// The id of the process: another process begins to count anew.
     pub process: u32,
-    /// Another one for each change.
+    /// The number of the change.
     pub version: u64,
-    /// The mistakes that files have, drawn for people.
+    /// The errors in the files, formatted for people.
     pub problems: Arc<[String]>,
 }
 
-/// What a nanoservice does beside what it is asked.
+/// A simulated fault of a nanoservice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The nanoservice; the host of one that has no manifest.
+    /// The name of the nanoservice, or the host of one that has no manifest.
     pub fragment: String,
-    /// How much later it answers.
+    /// The delay before its response.
     pub delay: Duration,
-    /// What it answers.
+    /// What it responds.
     pub what: Instead,
 }
 
-/// What a nanoservice answers.
+/// What a nanoservice responds while a fault is simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
-    /// What it would.
+    /// Its own response.
     Answer,
     /// An error.
     Fail,
-    /// Nothing to show.
+    /// A response without content.
     Empty,
 }
 
-/// A site that is being developed.
+/// What exists only while a site is being developed.
 pub struct Dev {
-    /// Changes of files.
+    /// Changes of the site's files.
     pub changes: watch::Receiver<Change>,
-    /// Makes a nanoservice slow, fail, or have nothing to show.
+    /// Simulates a fault from now on.
     pub tamper: Box<dyn Fn(Fault) + Send + Sync>,
     /// Ends when the server stops.
     pub stop: CancellationToken,
 }
 
-impl Change {
-    /// Its name among all changes.
-    fn name(&self) -> String {
-        format!("{} {}", self.process, self.version)
-    }
-}
-
 impl Dev {
-    /// Which state of the files is live.
+    /// The name of the version of the files that is live.
     pub(super) fn version(&self) -> String {
-        self.changes.borrow().name()
-    }
-
-    /// `None`: there is nothing at this path.
-    pub(super) fn respond(&self, path: &str, request: &Parts) -> Option<Response> {
-        match (path.strip_prefix(PREFIX)?, &request.method) {
-            ("events", &Method::GET) => Some(self.events()),
-            // Browsers send this header to their own site only, unless that allows more.
-            ("fault", &Method::POST) if request.headers.contains_key("pasteup-dev") => {
-                let status = match fault(request.uri.query().unwrap_or_default()) {
-                    Some(fault) => {
-                        (self.tamper)(fault);
-                        StatusCode::NO_CONTENT
-                    }
-                    None => StatusCode::BAD_REQUEST,
-                };
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = status;
-                Some(response)
-            }
-            _ => None,
-        }
-    }
-
-    /// Server-sent events (HTML, 9.2): the present state, and each that follows.
-    fn events(&self) -> Response {
-        let first = self.changes.clone();
-        let stop = self.stop.clone();
-        let events = stream::unfold((first, true), |(mut changes, is_first)| async move {
-            let text = if is_first || matches!(timeout(STILL_HERE, changes.changed()).await, Ok(Ok(()))) {
-                let change = changes.borrow_and_update().clone();
-                format!("data: {}\n\n", serde_json::to_string(&change).unwrap_or_default())
-            } else {
-                ": still here\n\n".to_owned()
-            };
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), (changes, false)))
-        });
-        let mut response = Response::new(Body::from_stream(events.take_until(stop.cancelled_owned()).boxed()));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        let change = self.changes.borrow();
+        format!("{} {}", change.process, change.version)
     }
 }
 
-fn fault(query: &str) -> Option<Fault> {
+/// Whether a request is for one of these paths, whose methods are not those of pages.
+pub(super) fn is_for(method: &Method, path: &str) -> bool {
+    matches!((path, method), (EVENTS, &Method::GET) | (FAULT, &Method::POST))
+}
+
+/// Server-sent events (HTML, 9.2): the present version of the files, and each that follows.
+pub(super) async fn events(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
+    let Some(dev) = &pages.dev else { return missing(&own) };
+    let events = stream::unfold((dev.changes.clone(), true), |(mut changes, is_first)| async move {
+        let text = if is_first || matches!(timeout(KEEP_ALIVE, changes.changed()).await, Ok(Ok(()))) {
+            let change = changes.borrow_and_update().clone();
+            format!("data: {}\n\n", serde_json::to_string(&change).unwrap_or_default())
+        } else {
+            ": still here\n\n".to_owned()
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (changes, false)))
+    });
+    let headers = HeaderMap::from_iter([
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ]);
+    let body = Body::from_stream(events.take_until(dev.stop.clone().cancelled_owned()).boxed());
+    Reply::new(StatusCode::OK, headers, ReplyBody::Streamed(body))
+}
+
+/// Simulates a fault.
+pub(super) async fn fault(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
+    let Some(dev) = &pages.dev else { return missing(&own) };
+    let request = &own.exchange.request;
+    if !request.headers.contains_key(FROM_THIS_SITE) {
+        return error_page::reply(StatusCode::METHOD_NOT_ALLOWED, &own.exchange.trace);
+    }
+    let status = match read_fault(request.uri.query().unwrap_or_default()) {
+        Some(fault) => {
+            (dev.tamper)(fault);
+            StatusCode::NO_CONTENT
+        }
+        None => StatusCode::BAD_REQUEST,
+    };
+    Reply::new(status, HeaderMap::new(), ReplyBody::default())
+}
+
+fn missing(own: &Own) -> Reply {
+    error_page::reply(StatusCode::NOT_FOUND, &own.exchange.trace)
+}
+
+/// Reads a fault from a query. `None`: it is malformed.
+fn read_fault(query: &str) -> Option<Fault> {
     let (mut fragment, mut delay, mut what) = (None, 0, Instead::Answer);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*name, &*value) {
             ("fragment", value) => fragment = Some(value.to_owned()),
-            ("delay_ms", value) => delay = value.parse::<u64>().ok().filter(|delay| *delay <= SLOWEST)?,
+            ("delay_ms", value) => delay = value.parse::<u64>().ok().filter(|delay| *delay <= MAX_DELAY)?,
             ("what", "answer") => what = Instead::Answer,
             ("what", "fail") => what = Instead::Fail,
             ("what", "empty") => what = Instead::Empty,

@@ -1,0 +1,78 @@
+//! One request, with what is known of it before it is routed: its trace, and what its client accepts and holds.
+//! A client's header that cannot be read counts as absent.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{ACCEPT_ENCODING, COOKIE, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+
+use crate::engine::{Encoding, Snapshot, Trace};
+use crate::page::policy::cache::validation::is_not_modified;
+
+use super::dev::Dev;
+use super::overlay::{self, Drawing};
+use super::{Pages, coding};
+
+/// One request, and what its reply depends on apart from its path.
+pub(super) struct Exchange {
+    pub(super) request: Parts,
+    pub(super) began: Instant,
+    /// What was live when the request came in.
+    pub(super) snapshot: Arc<Snapshot>,
+    /// The request comes from a proxy that is trusted, so its forwarding headers count.
+    pub(super) is_trusted: bool,
+    pub(super) trace: Trace,
+    /// The encoding that the client prefers; `None`: the page as it is.
+    pub(super) encoding: Option<Encoding>,
+    /// The client declares which versions of the page it holds, and they may be used.
+    pub(super) is_conditional: bool,
+    /// The overlay, if the client sees it.
+    pub(super) drawing: Option<Drawing>,
+}
+
+impl Exchange {
+    pub(super) fn begin(pages: &Pages, request: Parts, peer: SocketAddr) -> Self {
+        let began = Instant::now();
+        let snapshot = pages.live.now();
+        let present = Present::among(&request.headers);
+        let is_trusted = snapshot.readers.trusts(peer.ip());
+        // Anybody could send a trace, and have their requests recorded.
+        let trace = Some(&request.headers).filter(|_| is_trusted).and_then(Trace::from_headers).unwrap_or_default();
+        let encoding =
+            if present.accept_encoding { coding::preferred(&request.headers, pages.compression) } else { None };
+        let sees_overlay = pages.overlay.is_for_everybody()
+            || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
+        let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref().map(Dev::version)));
+        Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
+    }
+
+    /// Whether the client holds the page with this `ETag` already (RFC 9110, 13.1.2).
+    pub(super) fn holds(&self, tag: &HeaderValue) -> bool {
+        self.is_conditional && tag.to_str().is_ok_and(|tag| is_not_modified(&self.request.headers, tag))
+    }
+}
+
+/// Which of the fields are present that decide how a page is sent. One pass over all fields takes less time than one
+/// lookup for each.
+#[derive(Default)]
+struct Present {
+    accept_encoding: bool,
+    /// A field that may carry a debug token.
+    debug_token: bool,
+    if_none_match: bool,
+}
+
+impl Present {
+    fn among(headers: &HeaderMap) -> Self {
+        let mut present = Self::default();
+        for name in headers.keys() {
+            present.accept_encoding |= *name == ACCEPT_ENCODING;
+            present.debug_token |= *name == COOKIE || *name == overlay::TOKEN;
+            present.if_none_match |= *name == IF_NONE_MATCH;
+        }
+        present
+    }
+}

@@ -1,0 +1,97 @@
+//! The compositor's own paths: scripts, assets, the catalogue, the entrance of the overlay, and what `pasteup dev` adds.
+//! Any other path below `/_pasteup/` is answered with 404. Standalone fragments are pages, and do not come here.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::routing::{any, get, post};
+use axum::{Extension, Router};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::OwnedSemaphorePermit;
+use tower::ServiceExt as _;
+
+use crate::page::browser::scripts;
+
+use super::exchange::Exchange;
+use super::reply::Reply;
+use super::route::CATALOGUE;
+use super::{Answer, PageServer, Pages, assets, dev, error_page, later, overlay, pages};
+
+/// Characters of a path that stay as they are when it is encoded as a URI.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A request for one of these paths.
+pub(super) struct OwnRequest {
+    pub(super) exchange: Exchange,
+    /// Its path, normalised.
+    pub(super) path: String,
+}
+
+/// A request as handlers extract it.
+pub(super) type Own = Extension<Arc<OwnRequest>>;
+
+pub(super) fn router(pages: Arc<Pages>) -> Router {
+    let mut router = Router::new()
+        .route("/_pasteup/{script}", any(script))
+        .route(assets::ROUTE, any(assets::respond))
+        .route(CATALOGUE, any(catalogue))
+        .route(overlay::ENTRANCE, any(enter));
+    if pages.dev.is_some() {
+        router = router.route(dev::EVENTS, get(dev::events)).route(dev::FAULT, post(dev::fault));
+    }
+    router.fallback(missing).method_not_allowed_fallback(missing).with_state(pages)
+}
+
+/// Answers a request for one of these paths.
+pub(super) fn call(server: &PageServer, exchange: Exchange, path: String, permit: OwnedSemaphorePermit) -> Answer {
+    let (pages, router) = (Arc::clone(&server.pages), server.own_paths.clone());
+    later(async move {
+        let mut request = Request::new(Body::empty());
+        // axum would drop the body of a reply to `HEAD`, before it is known how it is encoded.
+        let method = &exchange.request.method;
+        *request.method_mut() = if method == Method::HEAD { Method::GET } else { method.clone() };
+        let uri = utf8_percent_encode(&path, ENCODED).to_string();
+        *request.uri_mut() = Uri::try_from(uri).expect("an encoded path is a URI");
+        let own = Arc::new(OwnRequest { exchange, path });
+        request.extensions_mut().insert(Arc::clone(&own));
+        let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+        drop(permit);
+        pages.finish(Reply::from(response), &own.exchange, None)
+    })
+}
+
+/// The reply to a path that is not among these.
+async fn missing(Extension(own): Own) -> Reply {
+    pages::error(StatusCode::NOT_FOUND, &own.exchange, None, None)
+}
+
+/// One of the compositor's scripts. A script with another text has another path, so it may be cached for a year.
+async fn script(Extension(own): Own) -> Reply {
+    let Some(script) = scripts::at(&own.path) else { return missing(Extension(own)).await };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/javascript; charset=utf-8")),
+        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    Reply::new(StatusCode::OK, headers.into_iter().collect(), script.text.into())
+}
+
+/// The manifests of all nanoservices that pages can use.
+async fn catalogue(Extension(own): Own) -> Reply {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CACHE_CONTROL, HeaderValue::from_static("public, max-age=10")),
+    ];
+    let catalogue = own.exchange.snapshot.site.catalogue.to_json().to_string();
+    Reply::new(StatusCode::OK, headers.into_iter().collect(), catalogue.into())
+}
+
+/// Sets the cookie for a debug token.
+async fn enter(State(pages): State<Arc<Pages>>, Extension(own): Own) -> Reply {
+    let exchange = &own.exchange;
+    let entered = pages.overlay.enter(&exchange.request, pages.compositor.now());
+    entered.unwrap_or_else(|| error_page::reply(StatusCode::NOT_FOUND, &exchange.trace))
+}

@@ -1,0 +1,223 @@
+//! From a request for a page to its reply: from the page cache if it is there, otherwise composed.
+//! A page that cannot be composed becomes an error page.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use futures::StreamExt as _;
+use futures::future::Either;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LOCATION, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::engine::page_cache::ResponseHead;
+use crate::engine::{CacheHit, CachedPage, EncodedPage, Page, PersonalisedPage, Served, Snapshot};
+use crate::page::output::headers::SURROGATE_KEY;
+use crate::page::output::record::Record;
+use crate::page::output::stitch::gathered;
+use crate::page::output::verdict::Verdict;
+use crate::page::visit::context::Dimension;
+use crate::page::visit::experiment::Assignment;
+
+use super::body::{Chunks, ReplyBody};
+use super::exchange::Exchange;
+use super::reply::{Head, Reply};
+use super::route::PageVisit;
+use super::{Answer, Pages, coding, error_page, later};
+
+/// The media type of a page.
+pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+impl Pages {
+    /// Answers a request for a page.
+    pub(super) fn page(
+        self: &Arc<Self>,
+        visit: PageVisit,
+        mut exchange: Exchange,
+        permit: OwnedSemaphorePermit,
+    ) -> Answer {
+        // A client that is assigned to a variant now holds no copy of the page of that variant.
+        exchange.is_conditional &= !visit.assignment.is_drawn;
+        let PageVisit { request, assignment, stream } = visit;
+        let pages = Arc::clone(self);
+        let skeleton = if exchange.drawing.is_none() && !assignment.is_drawn {
+            match self.compositor.ready(&request, exchange.began) {
+                Some(CacheHit::Whole(page)) => {
+                    page.count_served(exchange.began);
+                    let reply = self.cached(&page, &exchange, permit);
+                    return Either::Left(self.finish_counted(reply, &exchange));
+                }
+                Some(CacheHit::Skeleton(skeleton)) => Some(skeleton),
+                None => None,
+            }
+        } else {
+            None
+        };
+        later(async move {
+            let pattern = request.visit.pattern.clone();
+            let reads = request.template.reads.clone();
+            let served = match (skeleton, &exchange.drawing) {
+                (Some(skeleton), _) => pages.compositor.complete(request, skeleton, stream).await,
+                (None, Some(_)) => Served::Whole(Box::new(pages.compositor.compose(request).await)),
+                (None, None) => pages.compositor.serve(request, stream).await,
+            };
+            let is_counted = matches!(served, Served::Cached(_) | Served::Personalised(_));
+            let mut reply = pages.served(served, &reads, &exchange, permit);
+            note_assignment(&mut reply, assignment);
+            match is_counted {
+                true => pages.finish_counted(reply, &exchange),
+                false => pages.finish(reply, &exchange, Some(&pattern)),
+            }
+        })
+    }
+
+    /// The reply with a page whose head is known. `reads`: what the page may depend on.
+    fn served(&self, served: Served, reads: &[Dimension], exchange: &Exchange, permit: OwnedSemaphorePermit) -> Reply {
+        match served {
+            Served::Cached(page) => self.cached(&page, exchange, permit),
+            Served::Personalised(page) => self.personalised(&page, exchange, permit),
+            Served::Whole(page) => self.composed(&page, exchange, permit),
+            Served::Streaming { status, mut headers, body } => {
+                let body = body.map(move |chunk| {
+                    // The request is in flight until its last byte.
+                    let _permit = &permit;
+                    chunk
+                });
+                self.describe(&mut headers, reads, &exchange.snapshot);
+                Reply::new(status, headers, ReplyBody::Streamed(Body::from_stream(body)))
+            }
+        }
+    }
+
+    /// The reply with a cached page, in the encoding that is stored with it.
+    fn cached(&self, page: &Arc<CachedPage>, exchange: &Exchange, permit: OwnedSemaphorePermit) -> Reply {
+        let stored = match exchange.encoding {
+            Some(encoding) => coding::stored(&self.compositor, page, encoding),
+            None => Some(Arc::clone(&page.plain)),
+        };
+        let is_encoded = stored.is_some();
+        let encoded = stored.as_ref().unwrap_or(&page.plain);
+        let head = self.stored_head(page, encoded, &exchange.snapshot, exchange.began);
+        let is_held = head.headers.get(ETAG).is_some_and(|tag| exchange.holds(tag));
+        let body = || ReplyBody::InMemory(Chunks::new(Arc::clone(&encoded.chunks), Some(permit)));
+        let reply = Reply::unless_held(is_held, Head::Cached(head), body).encodable(!is_encoded);
+        page.count_response(is_held, exchange.began.elapsed());
+        reply
+    }
+
+    /// The reply with a skeleton whose holes are filled, in an encoding whose pieces can be joined.
+    fn personalised(&self, page: &PersonalisedPage, exchange: &Exchange, permit: OwnedSemaphorePermit) -> Reply {
+        let is_held = page.etag.as_ref().is_some_and(|tag| exchange.holds(tag));
+        let accepted = &exchange.request.headers;
+        let encoding = exchange.encoding.filter(|_| !is_held);
+        let joined = encoding
+            .and_then(|encoding| coding::personalised(&self.compositor, page, encoding, accepted, self.compression));
+        let encoded = joined.as_ref().map_or(&page.skeleton.plain, |(spans, _)| spans);
+        let head = self.stored_head(&page.skeleton, encoded, &exchange.snapshot, Instant::now());
+        let mut headers = head.headers.clone();
+        headers.extend(page.etag.clone().map(|tag| (ETAG, tag)));
+        let is_encoded = joined.is_some();
+        let body = || {
+            let chunks = joined.map_or_else(|| page.chunks(), |(_, chunks)| chunks);
+            ReplyBody::InMemory(Chunks::new(chunks.into(), Some(permit)))
+        };
+        let reply = Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), body).encodable(!is_encoded);
+        page.skeleton.count_response(is_held, exchange.began.elapsed());
+        reply
+    }
+
+    /// The reply with a page that was composed, with the overlay if the client sees it.
+    fn composed(&self, page: &Page, exchange: &Exchange, permit: OwnedSemaphorePermit) -> Reply {
+        let mut headers = page.headers.at(Instant::now());
+        let mut reply = match &page.verdict {
+            Verdict::Page(status) => {
+                self.describe(&mut headers, &page.plan.dimensions, &exchange.snapshot);
+                if let Some(drawing) = &exchange.drawing {
+                    let reply = Reply::new(*status, headers, ReplyBody::default());
+                    return drawing.draw(reply, drawing.marked(page), Some(&page.record()), Some(permit));
+                }
+                let is_held = *status == StatusCode::OK && headers.get(ETAG).is_some_and(|tag| exchange.holds(tag));
+                let body = || ReplyBody::InMemory(Chunks::new(gathered(&page.chunks).pieces.into(), Some(permit)));
+                return Reply::unless_held(is_held, Head::Own(*status, headers), body);
+            }
+            Verdict::Redirect(status, location) => redirect(*status, location, &headers)
+                .unwrap_or_else(|| error_page::reply(StatusCode::BAD_GATEWAY, &exchange.trace)),
+            Verdict::Error(status) => error(*status, exchange, Some(&page.record()), Some(permit)),
+        };
+        if let Some(vary) = exchange.snapshot.readers.vary(&page.plan.dimensions) {
+            reply.headers_mut().append(VARY, vary);
+        }
+        reply
+    }
+
+    /// The head of a cached page, which is stored with it until its `Cache-Control` changes.
+    fn stored_head(
+        &self,
+        page: &CachedPage,
+        encoded: &EncodedPage,
+        snapshot: &Snapshot,
+        now: Instant,
+    ) -> Arc<ResponseHead> {
+        page.head(encoded, now, |headers| {
+            self.describe(headers, &page.dimensions, snapshot);
+            headers.extend(encoded.encoding.map(|encoding| (CONTENT_ENCODING, coding::name(encoding))));
+        })
+    }
+
+    /// Adds to the headers of a page its media type and its `Vary`: the encodings in which pages are offered, and the
+    /// request headers that this page depends on.
+    fn describe(&self, headers: &mut HeaderMap, dimensions: &[Dimension], snapshot: &Snapshot) {
+        headers.entry(CONTENT_TYPE).or_insert(HTML);
+        if self.compression.any() {
+            coding::add_vary(headers);
+        }
+        if let Some(vary) = snapshot.readers.vary(dimensions) {
+            headers.append(VARY, vary);
+        }
+    }
+}
+
+/// An error page, with the overlay if the client sees it. `record`: what happened to the page that could not be shown.
+pub(super) fn error(
+    status: StatusCode,
+    exchange: &Exchange,
+    record: Option<&Record>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Reply {
+    let reply = error_page::reply(status, &exchange.trace);
+    match &exchange.drawing {
+        Some(drawing) => {
+            let html = error_page::html(status, &exchange.trace.to_string());
+            drawing.draw(reply, vec![html.into()], record, permit)
+        }
+        None => reply,
+    }
+}
+
+/// Adds what the client's experiments ask of the reply.
+fn note_assignment(reply: &mut Reply, assignment: Assignment) {
+    if !assignment.is_drawn {
+        return;
+    }
+    let headers = reply.headers_mut();
+    // Another client with the same cookies may get another page.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.remove(ETAG);
+    for cookie in assignment.cookies {
+        headers.append(SET_COOKIE, cookie);
+    }
+}
+
+/// The reply with a redirect. `None`: its location cannot be sent.
+fn redirect(status: StatusCode, location: &str, page: &HeaderMap) -> Option<Reply> {
+    let location = HeaderValue::from_str(location).ok()?;
+    let mut headers = HeaderMap::new();
+    for name in [CACHE_CONTROL, VARY, SURROGATE_KEY, SET_COOKIE] {
+        for value in page.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
+    headers.insert(LOCATION, location);
+    Some(Reply::new(status, headers, ReplyBody::default()))
+}

@@ -1,0 +1,103 @@
+//! Decides where a request goes, before anything is answered.
+//! A request that cannot be routed leads to the status of its refusal.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+
+use crate::engine::PageRequest;
+use crate::page::browser::lazy;
+use crate::page::site::Match;
+use crate::page::visit::experiment::{Assignment, assign_variants};
+use crate::page::visit::route;
+
+use super::exchange::Exchange;
+use super::{Pages, dev};
+
+/// Below this prefix are the compositor's own paths.
+const OWN: &str = "/_pasteup/";
+/// The path of the catalogue of all nanoservices.
+pub(super) const CATALOGUE: &str = "/.well-known/fragments.json";
+
+/// Where a request goes.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every cached page")]
+pub(super) enum Destination {
+    /// A page, or a standalone fragment, which is a page of one fragment.
+    Page(PageVisit),
+    /// One of the compositor's own paths, normalised.
+    Own(String),
+    /// There is no page at this path.
+    Missing,
+    /// The request is refused with this status.
+    Refused(StatusCode),
+}
+
+/// A request for a page.
+pub(super) struct PageVisit {
+    pub(super) request: PageRequest,
+    pub(super) assignment: Assignment,
+    /// The head may be sent before the whole page is known.
+    pub(super) stream: bool,
+}
+
+impl Pages {
+    pub(super) fn destination(&self, exchange: &Exchange) -> Destination {
+        let request = &exchange.request;
+        if self.dev.is_some() && dev::is_for(&request.method, request.uri.path()) {
+            return Destination::Own(request.uri.path().to_owned());
+        }
+        match self.path(request) {
+            Ok(path) if is_own(&path) => Destination::Own(path),
+            Ok(path) => self.page_at(&path, exchange).map_or(Destination::Missing, Destination::Page),
+            Err(status) => Destination::Refused(status),
+        }
+    }
+
+    /// The normalised path of a request that may be answered.
+    ///
+    /// # Errors
+    /// The status of the refusal.
+    fn path(&self, request: &Parts) -> Result<String, StatusCode> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let length = request.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if length > self.max_uri_bytes {
+            return Err(StatusCode::URI_TOO_LONG);
+        }
+        route::normalise(request.uri.path()).map_err(|_| StatusCode::BAD_REQUEST)
+    }
+
+    /// The page at a path. `None`: there is none.
+    fn page_at(&self, path: &str, exchange: &Exchange) -> Option<PageVisit> {
+        let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
+        let at = self.compositor.now();
+        let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, at)?;
+        let mut reader = snapshot.readers.reader(&template.reads, &request.headers, *is_trusted);
+        let assignment = assign_variants(
+            &template.experiments,
+            &template.reads,
+            &request.headers,
+            self.compositor.chance(),
+            &mut reader,
+        );
+        let host = if template.reads_host { host(request) } else { String::new() };
+        let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
+        // Before HTTP/1.1 a client cannot distinguish a body that broke off from one that ended.
+        let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
+        let (template, trace) = (Arc::clone(template), trace.clone());
+        let request = PageRequest { template, visit, trace, at, changes_in };
+        Some(PageVisit { request, assignment, stream })
+    }
+}
+
+fn is_own(path: &str) -> bool {
+    path == CATALOGUE || path.starts_with(OWN) && !path.starts_with(lazy::PREFIX)
+}
+
+/// The host that the request is for (RFC 9110, 7.2).
+fn host(request: &Parts) -> String {
+    let named = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default().to_owned()
+}
