@@ -1,7 +1,7 @@
 # `make` lists the targets. A newcomer needs two of them: demo and test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check release counts counts-accept ops
+.PHONY: help demo test browser check release counts counts-accept ops reference
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,3 +34,6 @@ counts-accept: ## Accepts the present counts
 ops: ## Tests the Prometheus settings and alerts (needs promtool, from Debian's package `prometheus`)
 	promtool check config ops/prometheus.yml
 	promtool test rules ops/alerts.test.yml
+
+reference: ## Writes docs/reference/ from the schemas of settings, manifests, front matter and elements
+	cargo run --quiet --bin pasteup -- reference

@@ -7,6 +7,7 @@ mod conform;
 mod explain;
 mod health;
 mod purge;
+mod reference;
 mod render;
 mod serve;
 
@@ -57,6 +58,9 @@ enum Command {
     Conform(conform::Options),
     /// Checks whether a running compositor is ready (for containers without curl)
     Health(health::Options),
+    /// Writes the reference of settings, manifests, front matter and elements
+    #[command(hide = true)]
+    Reference(reference::Options),
 }
 
 /// Runs the command that the arguments name.
@@ -82,6 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Purge(options) => purge::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
         Command::Health(options) => health::run(site, &options),
+        Command::Reference(options) => reference::run(&options),
     };
     result.unwrap_or_else(|error| {
         anstream::eprintln!("{}", report::could_not_run(&error));

@@ -79,7 +79,7 @@ pub(super) fn written(result: std::io::Result<()>) -> Result<(), String> {
 
 /// A problem as one line of JSON.
 pub(super) fn json(problem: &Diagnostic) -> String {
-    serde_json::to_string(&problem.told()).expect("texts and numbers can be written as JSON")
+    serde_json::to_string(&problem.report()).expect("texts and numbers can be written as JSON")
 }
 
 /// A problem as an annotation for GitHub Actions.

@@ -16,7 +16,7 @@ use crate::engine::inspection::CacheEntry;
 use crate::engine::statistics::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
-use crate::page::source::diagnostic::{Diagnostic, Told};
+use crate::page::source::diagnostic::{Diagnostic, Report};
 use crate::page::source::names::Name;
 
 use super::{Admin, Params, refuse};
@@ -142,7 +142,7 @@ async fn explain(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -
 
 async fn problems(State(admin): State<Arc<Admin>>) -> Response {
     let live = admin.live.now();
-    let problems: Vec<Told<'_>> = live.problems.iter().map(Diagnostic::told).collect();
+    let problems: Vec<Report<'_>> = live.problems.iter().map(Diagnostic::report).collect();
     Json(problems).into_response()
 }
 

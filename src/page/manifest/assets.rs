@@ -1,5 +1,5 @@
-//! What a fragment needs in the page's head: stylesheets and hints, from `Link` (RFC 8288).
-//! A link of another kind, or one that leads nowhere good, is passed over.
+//! What a fragment needs in the page's head: stylesheets and hints, from `Link` (RFC 8288) or the manifest.
+//! A link with another relation, or with a URL that is not allowed, is ignored.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,34 +11,76 @@ use url::Url;
 use crate::page::html::escape;
 use crate::page::http::fields;
 use crate::page::source::map::Set;
+use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::source::table::{self, TableReader};
 
-/// The relations that are moved to the head.
-pub const RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
-/// The parameters that become attributes.
-pub const ATTRIBUTES: [&str; 8] =
-    ["as", "type", "media", "integrity", "crossorigin", "fetchpriority", "imagesrcset", "imagesizes"];
-/// Links of one answer, at most.
+/// The relations of links that are moved to the head.
+static RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
+/// Maximum number of links of one response.
 const MAX_LINKS: usize = 64;
+
+schema! {
+    /// A `<link>` in the page's head. `rel` and `href` are as in `Link` (RFC 8288); the other keys become attributes.
+    pub(crate) mod link {
+        /// The relation of the asset to the page.
+        REL = Field::new("rel", Kind::Word(&RELATIONS)).required();
+        /// The URL of the asset. A relative one is served through the compositor.
+        HREF = Field::new("href", Kind::Text).required().example("\"/assets/weather.css\"");
+        /// The destination of a preload, such as `style` or `font`.
+        AS = Field::new("as", Kind::Text).example("\"font\"");
+        /// The media type.
+        TYPE = Field::new("type", Kind::Text).example("\"font/woff2\"");
+        /// The media query for which it applies.
+        MEDIA = Field::new("media", Kind::Text).example("\"print\"");
+        /// The hash of its bytes (Subresource Integrity).
+        INTEGRITY = Field::new("integrity", Kind::Text).example("\"sha384-…\"");
+        /// How credentials are sent to another origin.
+        CROSSORIGIN = Field::new("crossorigin", Kind::Text).example("\"anonymous\"");
+        /// The priority of its fetch.
+        FETCHPRIORITY = Field::new("fetchpriority", Kind::Text).example("\"high\"");
+        /// The candidate images of a preload.
+        IMAGESRCSET = Field::new("imagesrcset", Kind::Text).example("\"map.png 1x, map-2x.png 2x\"");
+        /// The sizes of the candidate images.
+        IMAGESIZES = Field::new("imagesizes", Kind::Text).example("\"100vw\"");
+    }
+}
+
+/// The fields that become attributes of the `<link>`, and that parameters of `Link` set.
+fn attributes() -> impl Iterator<Item = &'static Field> {
+    let is_attribute = |field: &&'static Field| !std::ptr::eq(*field, &link::REL) && !std::ptr::eq(*field, &link::HREF);
+    link::SCHEMA.fields.iter().copied().filter(is_attribute)
+}
+
+/// An asset as a manifest declares it: relation, URL and attributes.
+pub(super) type Declared = (&'static str, String, Vec<(&'static str, String)>);
+
+/// Reads one of `[[assets]]`.
+pub(super) fn read(asset: &mut TableReader<'_>) -> Option<Declared> {
+    let rel = asset.required(&link::REL, table::word(&link::REL.kind));
+    let href = asset.required(&link::HREF, table::filled);
+    let attributes = attributes().filter_map(|field| Some((field.name, asset.read(field, table::text)?))).collect();
+    rel.zip(href).map(|(rel, href)| (rel, href, attributes))
+}
 
 /// A `<link>` for the page's head.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Asset {
-    /// What it is to the page.
+    /// Its relation to the page.
     pub rel: String,
-    /// Where browsers find it.
+    /// The URL that browsers request.
     pub href: String,
-    /// The other attributes, in the order of the standard list.
+    /// The other attributes, in the order of the schema.
     attributes: Vec<(&'static str, Option<String>)>,
 }
 
 impl Asset {
-    /// Reads an answer's links, in their order.
+    /// Reads the links of a response, in their order. A duplicate is left out.
     #[must_use]
     pub fn read(headers: &HeaderMap, url: &Url, service: Option<(&str, &Version)>) -> Box<[Self]> {
-        let mut met = Set::default();
+        let mut seen = Set::default();
         fields::members(headers, &header::LINK)
             .flat_map(|link| Self::link(link, url, service))
-            .filter(|asset| met.insert((asset.rel.clone(), asset.href.clone())))
+            .filter(|asset| seen.insert((asset.rel.clone(), asset.href.clone())))
             .take(MAX_LINKS)
             .collect()
     }
@@ -47,20 +89,19 @@ impl Asset {
         let parts = fields::split(link, b';').members;
         let Some((target, parameters)) = parts.split_first() else { return Vec::new() };
         let target = target.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
-        let href = target.and_then(|target| public(target.trim(), url, service));
+        let href = target.and_then(|target| public_href(target.trim(), url, service));
         let Some(href) = href else { return Vec::new() };
         let parameters: Vec<(String, Option<String>)> = parameters.iter().map(|text| fields::pair(text)).collect();
-        // RFC 8288, 3.2: with an anchor it speaks of something else than this fragment.
+        // RFC 8288, 3.2: a link with an anchor is about another resource than this fragment.
         if parameters.iter().any(|(name, _)| name == "anchor") {
             return Vec::new();
         }
-        // RFC 8288, 3.3: the first `rel` counts, and may hold several relations.
+        // RFC 8288, 3.3: only the first `rel` counts, and it may have several relations.
         let rel = parameters.iter().find(|(name, _)| name == "rel").and_then(|(_, value)| value.as_deref());
-        let attributes: Vec<_> = ATTRIBUTES
-            .iter()
-            .filter_map(|known| {
-                let (_, value) = parameters.iter().find(|(name, _)| name == known)?;
-                Some((*known, value.clone()))
+        let attributes: Vec<_> = attributes()
+            .filter_map(|field| {
+                let (_, value) = parameters.iter().find(|(name, _)| name == field.name)?;
+                Some((field.name, value.clone()))
             })
             .collect();
         let relations = rel.unwrap_or_default().split_ascii_whitespace().map(str::to_ascii_lowercase);
@@ -68,7 +109,7 @@ impl Asset {
         known.into_iter().map(|rel| Self { rel, href: href.clone(), attributes: attributes.clone() }).collect()
     }
 
-    /// An asset that a manifest declares. `None` where it leads nowhere good.
+    /// Creates an asset that a manifest declares. `None` if its URL is not allowed.
     #[must_use]
     pub fn declared(
         rel: &str,
@@ -79,23 +120,23 @@ impl Asset {
         version: &Version,
     ) -> Option<Self> {
         let attributes = attributes.into_iter().map(|(name, value)| (name, Some(value))).collect();
-        Some(Self { rel: rel.to_owned(), href: public(href, base, Some((name, version)))?, attributes })
+        Some(Self { rel: rel.to_owned(), href: public_href(href, base, Some((name, version)))?, attributes })
     }
 
-    /// What its bytes are to be (Subresource Integrity), where that is said.
+    /// The hash that its bytes must have (Subresource Integrity), if it is declared.
     #[must_use]
     pub fn integrity(&self) -> Option<&str> {
-        self.attributes.iter().find(|(name, _)| *name == "integrity").and_then(|(_, value)| value.as_deref())
+        self.attributes.iter().find(|(name, _)| *name == link::INTEGRITY.name).and_then(|(_, value)| value.as_deref())
     }
 
-    /// Bytes that it takes in memory, about.
+    /// Its approximate size in memory, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter().map(|(_, value)| value.as_ref().map_or(0, String::len) + 48);
         size_of::<Self>() + self.rel.len() + self.href.len() + attributes.sum::<usize>()
     }
 
-    /// As it stands in a head.
+    /// The `<link>` element.
     #[must_use]
     pub fn html(&self) -> String {
         let mut html = format!("<link rel=\"{}\" href=\"{}\"", self.rel, escape(&self.href));
@@ -110,9 +151,9 @@ impl Asset {
     }
 }
 
-/// Where browsers find what a service calls `target`: an absolute URL stays, and one that is relative
-/// to a named service is asked for through the compositor.
-fn public(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option<String> {
+/// The URL that browsers request for `target`. An absolute URL stays. A relative one is resolved against `base`; on a
+/// named nanoservice it becomes a path of the compositor. `None` if the URL is not allowed.
+fn public_href(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option<String> {
     if target.is_empty() || target.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
         return None;
     }

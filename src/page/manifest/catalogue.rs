@@ -1,5 +1,5 @@
-//! All nanoservices that layouts can ask for, by name and version.
-//! A name that nobody declares is told with the nearest one.
+//! All nanoservices that layouts can use, by name and version.
+//! Of two manifests with the same name and version neither is used, and both are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::page::source::diagnostic::{Code, Diagnostic};
 
 use super::Manifest;
 
-/// Others that a message names, at most.
+/// Maximum number of other files that a message names.
 const MAX_NAMED: usize = 3;
 
 /// Manifests, by name and then from the highest version down.
@@ -20,7 +20,8 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Collects manifests. Of two with one name and version neither is used, and both are told.
+    /// Collects manifests. Of several with the same name and version none is used and all are reported, unless they
+    /// declare the same and have an owner.
     #[must_use]
     pub fn new(mut manifests: Vec<Arc<Manifest>>) -> (Self, Vec<Diagnostic>) {
         manifests.sort_by(|a, b| {
@@ -29,13 +30,13 @@ impl Catalogue {
                 .then_with(|| b.version.cmp(&a.version))
                 .then_with(|| a.at.source.file.cmp(&b.at.source.file))
         });
-        let mut kept = Vec::new();
+        let mut used = Vec::new();
         let mut problems = Vec::new();
         for group in manifests.chunk_by(|a, b| a.name == b.name && a.version == b.version) {
             let (one, rest) = group.split_first().expect("a group has a member");
-            // One owner may tell of a service in two places, if he tells the same.
+            // An owner may publish a manifest in several places, if all are the same.
             if rest.iter().all(|other| other.owner.is_some() && other.declares_the_same(one)) {
-                kept.push(Arc::clone(one));
+                used.push(Arc::clone(one));
                 continue;
             }
             for manifest in group {
@@ -58,17 +59,17 @@ impl Catalogue {
                 );
             }
         }
-        problems.extend(disagreements(&kept));
-        (Self { manifests: kept }, problems)
+        problems.extend(integrity_conflicts(&used));
+        (Self { manifests: used }, problems)
     }
 
-    /// All of them.
+    /// All manifests, by name and then from the highest version down.
     #[must_use]
     pub fn manifests(&self) -> &[Arc<Manifest>] {
         &self.manifests
     }
 
-    /// All of them as one document, in the form that services tell of themselves.
+    /// All manifests as one document, in the form that discovery sources publish.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let all: Vec<serde_json::Value> = self.manifests.iter().map(|manifest| manifest.to_json()).collect();
@@ -81,23 +82,23 @@ impl Catalogue {
         self.manifests[first..].iter().take_while(move |manifest| &*manifest.name == name)
     }
 
-    /// The fragments that some may ask for, those that these may, and so on.
+    /// The nanoservices that the HTML of some may include, directly or through others.
     #[must_use]
     pub fn reachable<'m>(&self, from: impl Iterator<Item = &'m Arc<Manifest>>) -> Self {
-        let mut met: BTreeSet<&str> = BTreeSet::new();
+        let mut reached: BTreeSet<&str> = BTreeSet::new();
         let mut open: Vec<&str> = Vec::new();
-        let asked: Vec<&Arc<Manifest>> = from.collect();
-        open.extend(asked.iter().flat_map(|manifest| &manifest.composes).map(String::as_str));
+        let from: Vec<&Arc<Manifest>> = from.collect();
+        open.extend(from.iter().flat_map(|manifest| &manifest.composes).map(String::as_str));
         while let Some(name) = open.pop() {
-            if met.insert(name) {
+            if reached.insert(name) {
                 open.extend(self.versions(name).flat_map(|manifest| &manifest.composes).map(String::as_str));
             }
         }
-        let manifests = met.into_iter().flat_map(|name| self.versions(name)).cloned().collect();
+        let manifests = reached.into_iter().flat_map(|name| self.versions(name)).cloned().collect();
         Self { manifests }
     }
 
-    /// The names, each once.
+    /// All names, each once.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.manifests.iter().map(|manifest| &*manifest.name).collect();
@@ -112,8 +113,8 @@ impl Catalogue {
     }
 }
 
-/// Assets that two nanoservices say hold different bytes. A page has one of the two, whichever comes first.
-fn disagreements(manifests: &[Arc<Manifest>]) -> Vec<Diagnostic> {
+/// Reports assets for which two nanoservices declare different hashes. A page has only the one that comes first.
+fn integrity_conflicts(manifests: &[Arc<Manifest>]) -> Vec<Diagnostic> {
     let mut known: BTreeMap<(&str, &str), (&str, &Arc<Manifest>)> = BTreeMap::new();
     let mut problems = Vec::new();
     for manifest in manifests {
@@ -122,8 +123,8 @@ fn disagreements(manifests: &[Arc<Manifest>]) -> Vec<Diagnostic> {
             let first = known.entry((&asset.rel, &asset.href)).or_insert((integrity, manifest));
             if first.0 != integrity {
                 let message =
-                    format!("its `integrity` of {} is another one than in {}", asset.href, first.1.at.source.file);
-                let help = "browsers refuse one of the two: give each content an address of its own";
+                    format!("its `integrity` for {} differs from that in {}", asset.href, first.1.at.source.file);
+                let help = "browsers refuse one of the two: give each content a URL of its own";
                 problems.push(Diagnostic::new(Code::Integrity, manifest.at.clone(), message).help(help));
             }
         }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn one_version_from_two_owners_is_an_error_that_names_both() {
+    fn the_same_version_from_two_owners_is_an_error_that_names_both() {
         let (catalogue, problems) =
             Catalogue::new(vec![manifest("x", "1.0.0"), manifest("y", "1.0.0"), manifest("z", "2.0.0")]);
         assert_eq!(catalogue.manifests().len(), 1);
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_highest_version_that_satisfies_is_chosen(minors in proptest::collection::btree_set(0_u64..30, 1..12), floor in 0_u64..30) {
+        fn the_highest_version_that_satisfies_the_range_is_selected(minors in proptest::collection::btree_set(0_u64..30, 1..12), floor in 0_u64..30) {
             let (catalogue, _) = Catalogue::new(minors.iter().map(|minor| manifest(&format!("f{minor}"), &format!("1.{minor}.0"))).collect());
             let range: VersionReq = format!("^1.{floor}").parse().expect("a range");
             let chosen = catalogue.select("a", &range).map(|manifest| manifest.version.minor);

@@ -1,19 +1,19 @@
-//! Where a nanoservice answers: a URL, perhaps with a template in its path.
-//! A parameter that would make another path of it is refused.
+//! The URL of a nanoservice, which may have parameters in its path.
+//! A parameter that would change the structure of the path is refused.
 
 use url::Url;
 
 use crate::page::source::names;
-use crate::page::source::table::Wrong;
+use crate::page::source::table::ValueError;
 
 use super::upstreams;
 
-/// A URL, perhaps with `{name}` in its path.
+/// A URL that may have `{name}` in its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     text: String,
     named: Vec<String>,
-    /// The whole URL, where it names no parameter.
+    /// The whole URL, if it names no parameter.
     fixed: Option<Url>,
     origin: String,
 }
@@ -22,24 +22,24 @@ impl Endpoint {
     /// Reads an endpoint.
     ///
     /// # Errors
-    /// It is no absolute `http` or `https` URL, or its template is malformed.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = |message: String| {
-            Wrong::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
+    /// It is not an absolute `http` or `https` URL, or its template is malformed.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        let error = |message: String| {
+            ValueError::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
         };
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let before_path = text.split('/').take(3).map(str::len).sum::<usize>();
         if text[path.len()..].contains(['{', '}']) || text.find('{').is_some_and(|brace| brace <= before_path) {
-            return Err(wrong(format!("`{text}`: `{{…}}` may only stand in the path")));
+            return Err(error(format!("`{text}`: `{{…}}` may only be in the path")));
         }
         let mut named: Vec<String> = Vec::new();
         let mut plain = String::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
-            let close = rest[open..].find('}').ok_or_else(|| wrong(format!("`{text}`: `{{` is not closed")))? + open;
+            let close = rest[open..].find('}').ok_or_else(|| error(format!("`{text}`: `{{` is not closed")))? + open;
             let name = &rest[open + 1..close];
             if !names::is_name(name) {
-                return Err(wrong(format!("`{{{name}}}` names no parameter")));
+                return Err(error(format!("`{{{name}}}` is not a valid parameter name")));
             }
             plain.push_str(&rest[..open]);
             plain.push('x');
@@ -50,30 +50,30 @@ impl Endpoint {
         }
         plain.push_str(rest);
         if plain.contains('}') {
-            return Err(wrong(format!("`{text}`: `}}` closes nothing")));
+            return Err(error(format!("`{text}`: `}}` has no `{{` before it")));
         }
-        let url = upstreams::source(&plain).map_err(|error| wrong(error.to_string()))?;
+        let url = upstreams::source(&plain).map_err(|why| error(why.to_string()))?;
         if url.fragment().is_some() {
-            return Err(wrong(format!("`{text}` has a `#` part, which is never sent")));
+            return Err(error(format!("`{text}` has a `#` part, which is never sent")));
         }
         let origin = url.origin().ascii_serialization();
         let fixed = named.is_empty().then_some(url);
         Ok(Self { text: text.to_owned(), named, fixed, origin })
     }
 
-    /// As it was written.
+    /// The URL as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The parameters that its template names, without which it cannot be asked.
+    /// The parameters in its path, without which there is no URL.
     #[must_use]
     pub fn parameters(&self) -> &[String] {
         &self.named
     }
 
-    /// Scheme, host and port: what stands in metrics and holds the lanes.
+    /// Scheme, host and port, by which metrics and concurrency limits are kept.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin
@@ -85,8 +85,8 @@ impl Endpoint {
         Url::parse(&self.origin).ok()
     }
 
-    /// The URL for some parameters: those that the template names go into the path, the rest, in
-    /// their order, into the query. `None` where one that it names is not given.
+    /// The URL for some parameters: those that the template names go into the path, the rest, in their order, into the
+    /// query. `None` if one that the template names is not given.
     #[must_use]
     pub fn url(&self, parameters: &[(String, String)]) -> Option<Url> {
         if let (Some(fixed), []) = (&self.fixed, parameters) {
@@ -95,7 +95,7 @@ impl Endpoint {
         let mut url = self.text.clone();
         for name in &self.named {
             let (_, value) = parameters.iter().find(|(known, _)| known == name)?;
-            // A value may not become another path.
+            // A value must not change the structure of the path.
             if matches!(value.as_str(), "" | "." | "..") {
                 return None;
             }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_stands_in_the_path_of_a_whole_url() {
+    fn a_template_is_in_the_path_of_an_absolute_url() {
         for (text, parameters) in [
             ("http://a/", vec![]),
             ("http://127.0.0.1:9102/weather/{city}", vec!["city"]),

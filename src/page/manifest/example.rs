@@ -1,27 +1,39 @@
-//! Requests that a nanoservice answers with something to show: for people, and to try it with.
-//! An example that the manifest itself refuses is a mistake, told at its place.
+//! Example requests of a nanoservice, whose responses have something to show: for people, and for tests.
+//! An example that the manifest's own parameters do not allow is an error at its place.
 
 use crate::page::source::names;
-use crate::page::source::table::{Data, TableReader, Value};
+use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::source::table::{self, Data, TableReader, Value};
 
 use super::param::{self, Param};
+use super::schema::file;
 
-/// A request that is answered with something to show.
+schema! {
+    /// A request whose response has something to show.
+    pub(crate) mod fields {
+        /// A title for people.
+        NAME = Field::new("name", Kind::Text).example("\"London\"");
+        /// The parameters of the request. They are checked against `[params]`.
+        PARAMS = Field::new("params", Kind::Map("NAME", &Kind::Scalar)).example("{ city = \"london\" }");
+    }
+}
+
+/// A request whose response has something to show.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Example {
-    /// What it shows; empty where it does not say.
+    /// A title; empty if it has none.
     pub name: String,
     /// Its parameters, in the order of the manifest.
     pub params: Vec<(String, String)>,
 }
 
-/// Why the manifest does not take an example.
+/// Why an example does not suit the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No such parameter is declared.
+    /// The parameter is not declared.
     #[error("it has no parameter `{0}`")]
     Unknown(String),
-    /// A value is not what its parameter takes.
+    /// A value is not valid for its parameter.
     #[error("`{0}` {1}, and is `{2}`")]
     Value(String, String, String),
     /// A required parameter is not given.
@@ -30,10 +42,10 @@ pub enum Refusal {
 }
 
 impl Example {
-    /// Whether a nanoservice with these parameters takes it. One that declares none takes any.
+    /// Checks the example against the declared parameters. A nanoservice that declares none accepts any.
     ///
     /// # Errors
-    /// The first thing that is refused.
+    /// The first parameter that is not valid, or missing.
     pub fn check(&self, declared: &[Param]) -> Result<(), Refusal> {
         for (name, value) in &self.params {
             check_one(declared, name, value)?;
@@ -60,31 +72,31 @@ fn missing<'d>(declared: &'d [Param], given: &[(String, String)]) -> Option<&'d 
     required.find(|param| given.iter().all(|(name, _)| *name != param.name)).map(|param| param.name.as_str())
 }
 
-/// Reads `[[examples]]`, and holds each against the parameters that the manifest declares.
+/// Reads `[[examples]]`, and checks each against the parameters that the manifest declares.
 pub(super) fn examples(reader: &mut TableReader<'_>, declared: &[Param]) -> Vec<Example> {
-    reader.tables("examples", |example| {
-        let name = example.read("name", crate::page::source::table::text).unwrap_or_default();
+    reader.tables(&file::EXAMPLES, |example| {
+        let name = example.read(&fields::NAME, table::text).unwrap_or_default();
         let at = example.at().clone();
-        let Some(entry) = example.entry("params") else {
+        let Some(entry) = example.entry(&fields::PARAMS) else {
             if let Some(name) = missing(declared, &[]) {
                 example.note(at, Refusal::Missing(name.to_owned()).to_string(), help(name));
             }
             return Example { name, params: Vec::new() };
         };
-        let Data::Table(table) = &entry.value.data else {
+        let Data::Table(given) = &entry.value.data else {
             let message = format!("`params` must be a table, not {}", entry.value.data.kind());
             example.note(entry.value.at.clone(), message, Some("write `params = { city = \"london\" }`".to_owned()));
             return Example { name, params: Vec::new() };
         };
         let mut params = Vec::new();
-        for entry in &table.entries {
+        for entry in &given.entries {
             match value(declared, &entry.key, &entry.value) {
                 Ok(value) => params.push((entry.key.clone(), value)),
                 Err((message, help)) => example.note(entry.value.at.clone(), message, help),
             }
         }
         let given: Vec<(String, String)> =
-            table.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect();
+            given.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect();
         if let Some(name) = missing(declared, &given) {
             example.note(entry.value.at.clone(), Refusal::Missing(name.to_owned()).to_string(), help(name));
         }
@@ -96,9 +108,12 @@ fn help(name: &str) -> Option<String> {
     Some(format!("give the example `{name}`, or declare it as not required"))
 }
 
-/// A parameter's value as it is sent, or why it is refused and what to do.
+/// The value of a parameter as it is sent.
+///
+/// # Errors
+/// Why it is refused, and what to do.
 fn value(declared: &[Param], name: &str, value: &Value) -> Result<String, (String, Option<String>)> {
-    let text = param::scalar(value).map_err(|wrong| (format!("`{name}`: {}", wrong.message), wrong.help))?;
+    let text = param::scalar(value).map_err(|error| (format!("`{name}`: {}", error.message), error.help))?;
     match check_one(declared, name, &text) {
         Ok(()) => Ok(text),
         Err(refusal) => {
@@ -134,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_is_kept_as_it_is_sent() {
+    fn the_values_of_an_example_are_read_as_they_are_sent() {
         let text = format!("{HEAD}[[examples]]\nname = \"X\"\nparams = {{ days = 3, city = \"london\" }}\n");
         let manifest = Manifest::parse(&Source::new("fragment.toml", text)).0.expect("a manifest");
         let params = [("days", "3"), ("city", "london")].map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -142,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_example_that_the_manifest_refuses_is_a_mistake_at_its_place() {
+    fn an_example_that_the_manifest_does_not_allow_is_an_error_at_its_place() {
         check("[[examples]]\nparams = { city = \"x\", days = 3 }\n", &[]);
         check(
             "[[examples]]\nparams = { city = \"X\", dys = 3 }\n",

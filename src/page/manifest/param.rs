@@ -1,35 +1,78 @@
-//! What a nanoservice may be asked: its declared parameters, and whether a value is one.
+//! The declared parameters of a nanoservice, and whether a value is valid for one.
+//! A parameter that no layout could set is an error of the manifest.
 
 use crate::page::source::diagnostic::Code;
 use crate::page::source::names;
-use crate::page::source::table::{self, Data, TableReader, Value, Wrong};
+use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::source::table::{self, Data, TableReader, Value, ValueError};
+
+use super::schema::file;
 
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// The layout's `data-NAME`.
+    /// The name, which layouts write as `data-NAME`.
     pub name: String,
-    /// Whether a request without it makes no sense.
+    /// Whether every request must have it.
     pub required: bool,
-    kind: Kind,
+    kind: ParamKind,
     one_of: Vec<String>,
     pattern: Option<Pattern>,
     minimum: Option<f64>,
     maximum: Option<f64>,
 }
 
-/// Bytes of a compiled pattern, at most.
+/// Maximum size of a compiled pattern, in bytes.
 const MAX_PATTERN: usize = 64 << 10;
 
+/// What the values of a parameter are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ParamKind {
     Text,
     Integer,
     Number,
     Boolean,
 }
 
-/// A regular expression that equals another with the same text.
+impl ParamKind {
+    const ALL: [Self; 4] = [Self::Text, Self::Integer, Self::Number, Self::Boolean];
+
+    const KIND: Kind =
+        Kind::Word(&[Self::Text.as_str(), Self::Integer.as_str(), Self::Number.as_str(), Self::Boolean.as_str()]);
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+schema! {
+    /// A parameter, which layouts set with `data-NAME`. Names are in lower case.
+    pub(crate) mod fields {
+        /// What its values are.
+        TYPE = Field::new("type", ParamKind::KIND).default(ParamKind::Text.as_str());
+        /// Whether a layout must set it.
+        REQUIRED = Field::new("required", Kind::Boolean).default("false");
+        /// The only values that are allowed.
+        ENUM = Field::new("enum", Kind::List(&Kind::Scalar)).example("[\"lead\", \"list\"]");
+        /// What the whole value must match.
+        PATTERN = Field::new("pattern", Kind::Pattern).example("\"[a-z0-9-]+\"");
+        /// The smallest number that is allowed.
+        MINIMUM = Field::new("minimum", Kind::Number).example("1");
+        /// The largest number that is allowed.
+        MAXIMUM = Field::new("maximum", Kind::Number).example("50");
+        /// What it is, for people.
+        DESCRIPTION = Field::new("description", Kind::Text).example("\"The town.\"");
+        /// What the service assumes if it is not set, for people.
+        DEFAULT = Field::new("default", Kind::Any).example("\"lead\"");
+    }
+}
+
+/// A regular expression. Two are equal if their texts are.
 #[derive(Debug, Clone)]
 struct Pattern {
     text: String,
@@ -46,26 +89,21 @@ impl Param {
     /// The word for what its values are.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
-        match self.kind {
-            Kind::Text => "string",
-            Kind::Integer => "integer",
-            Kind::Number => "number",
-            Kind::Boolean => "boolean",
-        }
+        self.kind.as_str()
     }
 
-    /// Whether the nanoservice would take a value.
+    /// Checks whether a value is valid for the parameter.
     ///
     /// # Errors
-    /// What it would take instead.
+    /// What the value must be, as the end of a sentence about it.
     pub fn check(&self, value: &str) -> Result<(), String> {
         let number = match self.kind {
-            Kind::Text => None,
-            Kind::Boolean if matches!(value, "true" | "false") => None,
-            Kind::Boolean => return Err("must be `true` or `false`".to_owned()),
+            ParamKind::Text => None,
+            ParamKind::Boolean if matches!(value, "true" | "false") => None,
+            ParamKind::Boolean => return Err("must be `true` or `false`".to_owned()),
             #[expect(clippy::cast_precision_loss, reason = "compared with bounds that are doubles themselves")]
-            Kind::Integer => Some(value.parse::<i64>().map_err(|_| "must be a whole number".to_owned())? as f64),
-            Kind::Number => {
+            ParamKind::Integer => Some(value.parse::<i64>().map_err(|_| "must be a whole number".to_owned())? as f64),
+            ParamKind::Number => {
                 let number = value.parse::<f64>().ok().filter(|number| number.is_finite());
                 Some(number.ok_or_else(|| "must be a number".to_owned())?)
             }
@@ -89,8 +127,8 @@ impl Param {
         }
     }
 
-    /// Values that the nanoservice would not take, to see whether it says so: one of another kind,
-    /// and one past each bound. Empty where it takes everything.
+    /// Values that are not valid, to test whether the nanoservice refuses them: one of another kind, and one beyond each
+    /// bound. Empty if every value is valid.
     #[must_use]
     pub fn refused(&self) -> Vec<String> {
         let past = |bound: Option<f64>, step: f64| bound.map(|bound| (bound + step).to_string());
@@ -105,7 +143,7 @@ impl Param {
 
 /// Reads `[params.*]`.
 pub(super) fn params(reader: &mut TableReader<'_>) -> Vec<Param> {
-    let Some(entry) = reader.entry("params") else { return Vec::new() };
+    let Some(entry) = reader.entry(&file::PARAMS) else { return Vec::new() };
     let Data::Table(declared) = &entry.value.data else {
         reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
         return Vec::new();
@@ -113,46 +151,35 @@ pub(super) fn params(reader: &mut TableReader<'_>) -> Vec<Param> {
     let mut all = Vec::new();
     for entry in &declared.entries {
         if entry.key.contains(|c: char| c.is_ascii_uppercase()) {
-            let cure = format!("HTML knows no capitals in names of attributes: write `{}`", entry.key.to_lowercase());
-            reader.note(entry.key_at.clone(), format!("no layout can give the parameter `{}`", entry.key), Some(cure));
+            let help = format!("attribute names in HTML are in lower case: write `{}`", entry.key.to_lowercase());
+            reader.note(entry.key_at.clone(), format!("no layout can set the parameter `{}`", entry.key), Some(help));
         } else if !names::is_name(&entry.key) {
-            let cure = format!("a name holds {}", names::NAME_RULE);
-            reader.note(entry.key_at.clone(), format!("`{}` is no name of a parameter", entry.key), Some(cure));
+            let help = format!("use {}", names::NAME_RULE);
+            reader.note(entry.key_at.clone(), format!("`{}` is not a valid parameter name", entry.key), Some(help));
         }
         let Data::Table(table) = &entry.value.data else {
             reader.note(entry.value.at.clone(), format!("`params.{}` must be a table", entry.key), None);
             continue;
         };
-        let mut inner = TableReader::new(table, Code::Manifest);
+        let mut inner = TableReader::new(table, &fields::SCHEMA, Code::Manifest);
+        let kind = table::word_for(&ParamKind::KIND, &ParamKind::ALL, ParamKind::as_str);
         let param = Param {
             name: entry.key.clone(),
-            required: inner.read("required", table::boolean).unwrap_or_default(),
-            kind: match inner.read("type", table::word(&["string", "integer", "number", "boolean"])) {
-                Some("integer") => Kind::Integer,
-                Some("number") => Kind::Number,
-                Some("boolean") => Kind::Boolean,
-                _ => Kind::Text,
-            },
-            one_of: inner.read("enum", some_of).unwrap_or_default(),
-            pattern: inner.read("pattern", |value| {
-                let text = table::text(value)?;
-                // By itself first: the brackets around it must not make sense of half of one.
-                expression(&text)?;
-                // A pattern speaks of the whole value, as in an HTML form.
-                let whole = expression(&format!("^(?:{text})$"))?;
-                Ok(Pattern { text, whole })
-            }),
-            minimum: inner.read("minimum", table::number),
-            maximum: inner.read("maximum", table::number),
+            required: inner.read_or_default(&fields::REQUIRED, table::boolean),
+            kind: inner.read_or_default(&fields::TYPE, kind),
+            one_of: inner.read(&fields::ENUM, one_of).unwrap_or_default(),
+            pattern: inner.read(&fields::PATTERN, pattern),
+            minimum: inner.read(&fields::MINIMUM, table::number),
+            maximum: inner.read(&fields::MAXIMUM, table::number),
         };
-        if let (Some(minimum), Some(maximum), Some(entry)) = (param.minimum, param.maximum, inner.entry("minimum"))
+        if let (Some(minimum), Some(maximum), Some(entry)) =
+            (param.minimum, param.maximum, inner.entry(&fields::MINIMUM))
             && minimum > maximum
         {
             let message = format!("`minimum` {minimum} is more than `maximum` {maximum}: no value is allowed");
             inner.note(entry.value.at.clone(), message, None);
         }
-        inner.read("description", table::text);
-        inner.entry("default");
+        inner.read(&fields::DESCRIPTION, table::text);
         for problem in inner.finish() {
             reader.note(problem.at, problem.message, problem.help);
         }
@@ -161,24 +188,33 @@ pub(super) fn params(reader: &mut TableReader<'_>) -> Vec<Param> {
     all
 }
 
-/// A regular expression of a bounded size, compiled.
+fn pattern(value: &Value) -> Result<Pattern, ValueError> {
+    let text = table::text(value)?;
+    // Compiled by itself first: the group around it must not make half an expression valid.
+    expression(&text)?;
+    // A pattern matches the whole value, as in an HTML form.
+    let whole = expression(&format!("^(?:{text})$"))?;
+    Ok(Pattern { text, whole })
+}
+
+/// Compiles a regular expression of limited size.
 fn expression(text: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
     regex_lite::RegexBuilder::new(text).size_limit(MAX_PATTERN).build()
 }
 
-fn some_of(value: &Value) -> Result<Vec<String>, Wrong> {
+fn one_of(value: &Value) -> Result<Vec<String>, ValueError> {
     let all = table::list(scalar)(value)?;
-    let help = "list what is allowed, or leave it out";
-    if all.is_empty() { Err(Wrong::with_help("an empty list allows nothing", help)) } else { Ok(all) }
+    let help = "list the allowed values, or leave it out";
+    if all.is_empty() { Err(ValueError::with_help("an empty list allows no value", help)) } else { Ok(all) }
 }
 
-/// A text, number or boolean, as it is sent.
-pub(super) fn scalar(value: &Value) -> Result<String, Wrong> {
+/// Reads a string, number or boolean as it is sent.
+pub(super) fn scalar(value: &Value) -> Result<String, ValueError> {
     match &value.data {
         Data::Text(text) => Ok(text.clone()),
         Data::Integer(number) => Ok(number.to_string()),
         Data::Number(number) => Ok(number.to_string()),
         Data::Boolean(yes) => Ok(yes.to_string()),
-        other => Err(Wrong::new(format!("must be a plain value, not {}", other.kind()))),
+        other => Err(ValueError::new(format!("must be a plain value, not {}", other.kind()))),
     }
 }

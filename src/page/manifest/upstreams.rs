@@ -1,4 +1,5 @@
-//! Which upstreams a layout's `src` may name. What is not listed is refused.
+//! Which upstreams a layout's `src` may name.
+//! A URL on an upstream that is not listed is refused.
 
 use url::{Host, Url};
 
@@ -7,24 +8,24 @@ use url::{Host, Url};
 pub struct Allowed {
     scheme: String,
     host: Host<String>,
-    /// `None` is any port.
+    /// The port; `None` allows any.
     port: Option<u16>,
 }
 
-/// Why a text is no entry of `allow`, or a URL no `src`.
+/// Why a text is not a valid entry of `allow`, or not a valid `src`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// Not a URL of the right form.
+    /// An entry of `allow` does not consist of scheme, host and port.
     #[error("`{0}` is not of the form `https://fragments.example.org` or `http://127.0.0.1:*`")]
     Entry(String),
-    /// No absolute URL.
-    #[error("`{0}` is no absolute `http` or `https` URL")]
+    /// The URL is not absolute.
+    #[error("`{0}` is not an absolute `http` or `https` URL")]
     NotAbsolute(String),
-    /// `http://host:0`
-    #[error("nobody can be reached at port 0")]
+    /// The port is 0.
+    #[error("port 0 cannot be reached")]
     PortZero,
-    /// `http://user:password@host`
-    #[error("a URL with a user name or password is not taken")]
+    /// The URL has a user name or a password.
+    #[error("a URL must not have a user name or password")]
     UserInformation,
 }
 
@@ -32,17 +33,17 @@ impl std::str::FromStr for Allowed {
     type Err = UpstreamError;
 
     fn from_str(text: &str) -> Result<Self, UpstreamError> {
-        let wrong = || UpstreamError::Entry(text.to_owned());
+        let error = || UpstreamError::Entry(text.to_owned());
         let (plain, any_port) = text.strip_suffix(":*").map_or((text, false), |plain| (plain, true));
-        let url = Url::parse(plain).map_err(|_| wrong())?;
-        let host = url.host().ok_or_else(wrong)?.to_owned();
+        let url = Url::parse(plain).map_err(|_| error())?;
+        let host = url.host().ok_or_else(error)?.to_owned();
         let bare = url.path() == "/" && !plain.ends_with('/') && url.query().is_none() && url.fragment().is_none();
         if !matches!(url.scheme(), "http" | "https") || !bare || !url.username().is_empty() || url.password().is_some()
         {
-            return Err(wrong());
+            return Err(error());
         }
         if any_port && url.port().is_some() {
-            return Err(wrong());
+            return Err(error());
         }
         let port = if any_port { None } else { url.port_or_known_default() };
         Ok(Self { scheme: url.scheme().to_owned(), host, port })
@@ -50,8 +51,8 @@ impl std::str::FromStr for Allowed {
 }
 
 impl Allowed {
-    /// Whether a URL is on this upstream. Both hosts are in canonical form: `Url` writes
-    /// `0x7f.1` as `127.0.0.1` and an upper-case name in lower case.
+    /// Whether a URL is on this upstream. Both hosts are in canonical form: `Url` turns `0x7f.1` into `127.0.0.1`, and a
+    /// name into lower case.
     #[must_use]
     pub fn covers(&self, url: &Url) -> bool {
         url.scheme() == self.scheme
@@ -60,17 +61,17 @@ impl Allowed {
     }
 }
 
-/// Reads a `src`.
+/// Reads a URL as `src` may have it.
 ///
 /// # Errors
-/// It is no absolute `http` or `https` URL, or holds user information.
+/// It is not an absolute `http` or `https` URL, has port 0, or has user information.
 pub fn source(text: &str) -> Result<Url, UpstreamError> {
     let not_absolute = || UpstreamError::NotAbsolute(text.to_owned());
-    // `Url` repairs `http:a` and `http:///a`; who wrote them may have meant something else.
-    let (scheme, behind) = text.split_once("://").ok_or_else(not_absolute)?;
+    // `Url` repairs `http:a` and `http:///a`, but something else may have been meant.
+    let (scheme, rest) = text.split_once("://").ok_or_else(not_absolute)?;
     let is_web = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     let url = Url::parse(text).map_err(|_| not_absolute())?;
-    if !is_web || behind.starts_with(['/', '\\']) || url.host().is_none() {
+    if !is_web || rest.starts_with(['/', '\\']) || url.host().is_none() {
         return Err(not_absolute());
     }
     if url.port() == Some(0) {
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_covers_its_scheme_host_and_port_alone() {
+    fn an_entry_covers_only_its_scheme_host_and_port() {
         let allowed: Allowed = "http://127.0.0.1:*".parse().expect("an entry");
         for (url, yes) in [
             ("http://127.0.0.1:9000/a", true),
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_is_refused() {
+    fn invalid_entries_and_urls_are_refused() {
         for text in
             ["", "*", "example.org", "ftp://a", "http://", "http://a/b", "http://u@a", "http://a:1:*", "http://a/"]
         {

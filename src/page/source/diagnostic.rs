@@ -1,5 +1,5 @@
-//! A mistake in somebody's file: where it is, what it is, and what to do about it.
-//! A span that lies outside its file is shown at the file's end.
+//! Errors and warnings about a site's files: where each one is, what is wrong, and what to do about it.
+//! A span that lies outside its file is moved to the file's end.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,34 +7,34 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-/// A file's name, as its writer knows it, and its text.
+/// A file's name, as its author knows it, and its text.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     /// Path below the site, with forward slashes: `layouts/front.html`.
     pub file: String,
     /// The whole file.
     pub text: String,
-    /// Where each line begins, so that places are found without reading the file again.
+    /// The offset of each line's first byte, so that positions are found without scanning the text.
     lines: Vec<usize>,
 }
 
 impl Source {
-    /// Names a text.
+    /// Creates a source from a file's name and text.
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
-        // A byte order mark is no column of the first line.
+        // A byte order mark is not counted as a column of the first line.
         let first = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let lines = std::iter::once(first).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Arc::new(Self { file: file.into(), text, lines })
     }
 
-    /// The text of a span; empty where the span is none of this file's.
+    /// The text of a span; empty if the span is not inside the text.
     #[must_use]
     pub fn slice(&self, span: Range<usize>) -> &str {
         self.text.get(span).unwrap_or_default()
     }
 
-    /// The bytes of the line that an offset stands in, without its end.
+    /// The bytes of the line that contains an offset, without its line ending.
     #[must_use]
     pub fn line(&self, offset: usize) -> Range<usize> {
         let (line, _) = self.position(offset);
@@ -43,7 +43,7 @@ impl Source {
         start..start + self.slice(start..end).trim_end_matches('\r').len()
     }
 
-    /// Line and column, both from 1, of a byte offset. A column counts characters, a tab as one.
+    /// Line and column of a byte offset, both counted from 1. A column is a Unicode scalar value; a tab counts as one.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let mut offset = offset.min(self.text.len());
@@ -56,36 +56,36 @@ impl Source {
     }
 }
 
-/// A place in a source.
+/// A range of bytes in a source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceSpan {
     /// The file.
     pub source: Arc<Source>,
-    /// Bytes of it.
+    /// The bytes, whose ends are character boundaries.
     pub span: Range<usize>,
 }
 
 impl SourceSpan {
-    /// A place in a source.
+    /// Creates a span, and widens it to whole characters.
     #[must_use]
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        // Whoever draws it cuts the text there.
+        // A renderer slices the text at these offsets.
         let start = source.text.floor_char_boundary(span.start);
         let end = source.text.ceil_char_boundary(span.end).max(start);
         Self { source: Arc::clone(source), span: start..end }
     }
 }
 
-/// A value and where it was written.
+/// A value, and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located<T> {
-    /// What was written.
+    /// The value.
     pub value: T,
-    /// Where.
+    /// Where it was written.
     pub at: SourceSpan,
 }
 
-/// Whether a mistake keeps a file from going live.
+/// Whether a diagnostic prevents its file from going live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// The file does not go live.
@@ -105,18 +105,18 @@ impl fmt::Display for Severity {
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal, $severity:ident;)*) => {
-        /// The stable name of a kind of mistake, for programs and for searching the docs.
+        /// The stable name of a kind of diagnostic, for programs and for searching the documentation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[doc = $doc])* $name,)* }
 
         impl Code {
-            /// The name as it is printed.
+            /// The name, as it is printed.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// How much it weighs.
+            /// Whether diagnostics of this kind are errors or warnings.
             #[must_use]
             pub const fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)* }
@@ -128,112 +128,111 @@ macro_rules! codes {
 codes! {
     /// A layout's front matter does not parse, or a key or value in it is wrong.
     FrontMatter = "front-matter", Error;
-    /// One route pattern in two places.
+    /// The same route pattern is used in two places.
     DuplicateRoute = "duplicate-route", Error;
-    /// A route pattern that is none.
+    /// A route pattern is not valid.
     BadRoute = "bad-route", Error;
     /// A fragment's name is not in the catalogue.
     UnknownFragment = "unknown-fragment", Error;
     /// No version in the catalogue satisfies the range.
     NoSuchVersion = "no-such-version", Error;
-    /// A `data-*` that the nanoservice does not declare.
+    /// A `data-*` attribute is not a parameter that the nanoservice declares.
     UnknownParameter = "unknown-parameter", Error;
-    /// A required parameter that the layout does not give.
+    /// The layout does not give a required parameter.
     MissingParameter = "missing-parameter", Error;
-    /// A literal value that the nanoservice would refuse.
+    /// A literal value is not valid for its parameter.
     BadParameter = "bad-parameter", Error;
-    /// An attribute that one of our elements does not have.
+    /// An element of Pasteup's does not have this attribute.
     UnknownAttribute = "unknown-attribute", Error;
-    /// An attribute's value is not of its kind.
+    /// The value of an attribute is not valid.
     BadValue = "bad-value", Error;
-    /// An element lacks the attribute that says what it is about.
+    /// An element lacks the attribute without which it has no meaning.
     MissingName = "missing-name", Error;
     /// `{x}` is neither a route parameter nor a declared query parameter.
     UnknownPlaceholder = "unknown-placeholder", Error;
-    /// A file that is referred to is not there.
+    /// A file that another file names does not exist.
     MissingFile = "missing-file", Error;
-    /// Partials or frames include each other.
+    /// Partials or frames include each other in a cycle.
     IncludeCycle = "include-cycle", Error;
-    /// The frame has no such slot.
+    /// The frame has no slot of this name.
     UnknownSlot = "unknown-slot", Error;
-    /// Two slots of one name.
+    /// Two slots have the same name.
     DuplicateSlot = "duplicate-slot", Error;
-    /// One of our own elements is not closed.
+    /// An element of Pasteup's is not closed.
     Unclosed = "unclosed", Error;
     /// An end tag closes nothing.
     UnexpectedClose = "unexpected-close", Error;
-    /// `src` is on no allowed upstream.
+    /// `src` is not on an allowed upstream.
     UpstreamNotAllowed = "upstream-not-allowed", Error;
-    /// The file cannot be read at all.
+    /// The file cannot be read.
     Unreadable = "unreadable", Error;
-    /// A nanoservice's manifest is wrong.
+    /// A nanoservice's manifest has an error.
     Manifest = "manifest", Error;
-    /// One name and version in two manifests.
+    /// Two manifests have the same name and version.
     DuplicateVersion = "duplicate-version", Error;
-    /// A source of manifests cannot be asked; what it told last is in use.
+    /// A discovery source cannot be read; its last good manifests are in use.
     Discovery = "discovery", Warning;
-    /// A setting is wrong.
+    /// A setting has an error.
     Settings = "settings", Error;
-    /// `ttl` is longer than what the nanoservice allows.
+    /// `ttl` is longer than the nanoservice allows.
     TtlTooLong = "ttl-too-long", Warning;
-    /// The nanoservice is going away.
+    /// The nanoservice is deprecated.
     Deprecated = "deprecated", Warning;
-    /// A `required` fragment without a fallback.
+    /// A `required` fragment has no fallback.
     NoFallback = "no-fallback", Warning;
-    /// Understood, but this version of Pasteup does not act on it.
+    /// This version of Pasteup understands something, but does not act on it.
     NotYet = "not-yet", Warning;
-    /// Two nanoservices say that one asset holds different bytes.
+    /// Two nanoservices declare different `integrity` values for the same asset.
     Integrity = "integrity", Warning;
-    /// A folder, a setting, or a variable of the environment that is passed over though it may not be meant
-    /// to be.
+    /// A folder, a setting or an environment variable is ignored, which may not be intended.
     Ignored = "ignored", Warning;
 }
 
-/// One mistake.
+/// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
-    /// What kind.
+    /// Its kind.
     pub code: Code,
-    /// Where.
+    /// The place that it is about.
     pub at: SourceSpan,
-    /// What is wrong, in a sentence without a full stop.
+    /// What is wrong, without a full stop.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// A mistake without advice.
+    /// Creates a diagnostic without help.
     pub fn new(code: Code, at: SourceSpan, message: impl Into<String>) -> Self {
         Self { code, at, message: message.into(), help: None }
     }
 
-    /// Adds advice.
+    /// Sets the help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Adds advice where there is some.
+    /// Sets or clears the help.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help;
         self
     }
 
-    /// Whether it keeps its file from going live.
+    /// Whether it prevents its file from going live.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.code.severity() == Severity::Error
     }
 }
 
-/// Mistakes of one file that are told, at most.
-const MOST: usize = 100;
+/// Maximum number of diagnostics that are reported for one file.
+const MAX_PER_FILE: usize = 100;
 
-/// Puts mistakes in reading order and drops those said twice (a partial is read once a layout), and of
-/// a file with very many all but the first.
+/// Sorts diagnostics by file and place and removes duplicates (a partial is read once for each layout that includes it).
+/// For a file with very many, keeps the first errors and then warnings, and counts the rest.
 pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
     fn order(a: &Diagnostic, b: &Diagnostic) -> std::cmp::Ordering {
         let key = |d: &Diagnostic| (d.at.span.start, d.code.as_str());
@@ -243,28 +242,28 @@ pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.dedup_by(|a, b| {
         a.at.source.file == b.at.source.file && a.at.span == b.at.span && a.code == b.code && a.message == b.message
     });
-    let mut told = Vec::with_capacity(diagnostics.len());
+    let mut reported = Vec::with_capacity(diagnostics.len());
     for of_file in diagnostics.chunk_by_mut(|a, b| a.at.source.file == b.at.source.file) {
-        // One more is told as it is, so that what was tidied stays as it is.
-        if of_file.len() <= MOST + 1 {
-            told.extend_from_slice(of_file);
+        // One more than the maximum is left alone, so that a list that was tidied before does not change.
+        if of_file.len() <= MAX_PER_FILE + 1 {
+            reported.extend_from_slice(of_file);
             continue;
         }
-        // Errors first: a warning does not keep the file from going live.
+        // Errors come first: a warning does not prevent the file from going live.
         of_file.sort_by_key(|problem| !problem.is_error());
-        let (most, rest) = of_file.split_at_mut(MOST);
-        most.sort_by(order);
-        told.extend_from_slice(most);
+        let (first, rest) = of_file.split_at_mut(MAX_PER_FILE);
+        first.sort_by(order);
+        reported.extend_from_slice(first);
         let next = &rest[0];
-        let message = format!("there are {} more mistakes in this file", rest.len());
-        told.push(Diagnostic::new(next.code, next.at.clone(), message));
+        let message = format!("there are {} more errors and warnings in this file", rest.len());
+        reported.push(Diagnostic::new(next.code, next.at.clone(), message));
     }
-    *diagnostics = told;
+    *diagnostics = reported;
 }
 
-/// A mistake as programs are told of it.
+/// A diagnostic as it is serialised for programs.
 #[derive(Debug, Serialize)]
-pub struct Told<'a> {
+pub struct Report<'a> {
     file: &'a str,
     line: usize,
     column: usize,
@@ -275,11 +274,11 @@ pub struct Told<'a> {
 }
 
 impl Diagnostic {
-    /// It, as programs are told of it.
+    /// The diagnostic as it is serialised for programs.
     #[must_use]
-    pub fn told(&self) -> Told<'_> {
+    pub fn report(&self) -> Report<'_> {
         let (line, column) = self.at.source.position(self.at.span.start);
-        Told {
+        Report {
             file: &self.at.source.file,
             line,
             column,
@@ -307,15 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_mistakes_the_rest_is_counted() {
+    fn diagnostics_beyond_the_maximum_are_counted() {
         let source = Source::new("a", "x".repeat(500));
         let one = |at: usize, code| Diagnostic::new(code, SourceSpan::new(&source, at..at + 1), "wrong");
         let mut problems: Vec<_> = (0..300).map(|at| one(at, Code::NotYet)).collect();
         problems.extend((400..410).map(|at| one(at, Code::BadValue)));
         tidy(&mut problems);
-        assert_eq!(problems.len(), MOST + 1);
+        assert_eq!(problems.len(), MAX_PER_FILE + 1);
         assert_eq!(problems.iter().filter(|problem| problem.is_error()).count(), 10);
-        assert_eq!(problems[MOST].message, "there are 210 more mistakes in this file");
+        assert_eq!(problems[MAX_PER_FILE].message, "there are 210 more errors and warnings in this file");
         let before = problems.clone();
         tidy(&mut problems);
         assert_eq!(problems.len(), before.len(), "tidying twice changes nothing");

@@ -1,5 +1,5 @@
-//! JSON as a table whose every value knows its place, so that manifests are read from it as from TOML.
-//! A `null` is as if it were not there.
+//! JSON as a table whose every key and value has its place, so that manifests are read from it as from TOML.
+//! A member that is `null` is left out.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use serde_json::value::RawValue;
 use super::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use super::table::{Data, Entry, Table, Value};
 
-/// Objects and lists inside each other, at most.
+/// Maximum depth of nested objects and lists.
 const MAX_DEPTH: usize = 32;
 
-/// Reads a text that is one object.
+/// Reads a text that is one JSON object.
 ///
 /// # Errors
-/// It is none; the diagnostic says where it ends to be.
+/// The text is not a JSON object; the diagnostic has the place of the syntax error.
 pub fn object(source: &Arc<Source>, code: Code) -> Result<Table, Diagnostic> {
-    let wrong = |error: &serde_json::Error| {
+    let diagnostic = |error: &serde_json::Error| {
         let at = offset(&source.text, error.line(), error.column());
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default().to_owned();
         Diagnostic::new(code, SourceSpan::new(source, at..at), message)
             .help("this is JSON: {\"fragments\": [{…}, {…}]}")
     };
-    let raw: &RawValue = serde_json::from_str(&source.text).map_err(|error| wrong(&error))?;
-    match value(source, raw, 0).map_err(|error| wrong(&error))? {
+    let raw: &RawValue = serde_json::from_str(&source.text).map_err(|error| diagnostic(&error))?;
+    match value(source, raw, 0).map_err(|error| diagnostic(&error))? {
         Some(Value { data: Data::Table(table), .. }) => Ok(table),
         _ => {
             let message = "this must be an object";
@@ -36,13 +36,13 @@ pub fn object(source: &Arc<Source>, code: Code) -> Result<Table, Diagnostic> {
     }
 }
 
-/// The byte at a line and column, both from 1, as serde counts them.
+/// The offset of a line and column, both counted from 1 and in bytes, as serde does.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (start + column.saturating_sub(1)).min(text.len())
 }
 
-/// Where a slice of the text is in it.
+/// The bytes of the source that a raw value is a slice of.
 fn span(source: &Source, raw: &RawValue) -> Range<usize> {
     let start = raw.get().as_ptr().addr() - source.text.as_ptr().addr();
     start..start + raw.get().len()
@@ -84,7 +84,7 @@ fn table(source: &Arc<Source>, raw: &RawValue, at: SourceSpan, depth: usize) -> 
     Ok(Table { entries, at })
 }
 
-/// The members of an object in their order, each value as it is written.
+/// The members of an object in their order, with unparsed values.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 }
 
 impl Table {
-    /// The table as JSON.
+    /// Converts the table to JSON.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let members = self.entries.iter().map(|entry| (entry.key.clone(), entry.value.data.to_json()));
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_knows_its_place() {
+    fn every_value_has_its_place() {
         let text = "{\n  \"a\": {\"b\": [1, \"zwölf\", null, 2.5]},\n  \"c\": true, \"d\": null\n}";
         let source = Source::new("x", text);
         let table = object(&source, Code::Manifest).expect("an object");
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_with_its_place() {
+    fn a_text_that_is_not_an_object_is_reported_at_its_place() {
         for (text, position) in [("", (1, 1)), ("[1]", (1, 1)), ("{\n  \"a\": }", (2, 8)), ("{\"a\": 1", (1, 7))] {
             let problem = object(&Source::new("x", text), Code::Manifest).expect_err(text);
             assert_eq!(problem.at.source.position(problem.at.span.start), position, "{text}: {}", problem.message);

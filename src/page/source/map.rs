@@ -1,11 +1,12 @@
-//! Tables that are asked for each part of each page. Their hasher takes a fifth of the standard library's time; it is seeded
-//! anew in each process, so that nobody who sends requests knows which keys would meet.
+//! Hash maps for look-ups that happen for each part of each page.
+//! The hasher takes a fifth of the time of the standard library's. It is seeded in each process, so that a client cannot
+//! choose keys that collide.
 
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-/// Values by their keys.
+/// A hash map.
 pub type Map<K, V> = HashMap<K, V, RandomState>;
-/// Keys, each once.
+/// A hash set.
 pub type Set<K> = HashSet<K, RandomState>;

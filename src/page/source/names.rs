@@ -1,15 +1,15 @@
-//! Names, and the one that a writer probably meant.
-//! A name that is no token is refused with the reason.
+//! Names of nanoservices, parts and parameters, and the nearest known name to a misspelt one.
+//! A text that is not a name is refused; [`NAME_RULE`] gives the reason.
 
 use std::sync::Arc;
 
 /// The name of a nanoservice, an id or a parameter: letters, digits, `-`, `_` and `.`.
 pub type Name = Arc<str>;
 
-/// Longest name, in bytes; names stand in metrics and surrogate keys.
+/// Longest name, in bytes: names appear in metrics and surrogate keys.
 const LONGEST: usize = 100;
 
-/// Whether a text is a name.
+/// Whether a text is a valid name.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     !text.is_empty()
@@ -17,12 +17,13 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// Says what a name may hold, for error messages.
-pub const NAME_RULE: &str = "letters, digits, `-`, `_` and `.`, at most 100 of them";
+/// What a name may consist of, for messages.
+pub const NAME_RULE: &str = "letters, digits, `-`, `_` and `.`, at most 100 characters";
 
-/// The candidate that is so near to `written` that it was probably meant. Capital letters are nearest.
+/// The candidate that was probably meant by `written`; `None` if none is similar. A candidate that differs only in case
+/// is the nearest.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // What is longer is no name, and would take long to compare.
+    // A longer text is not a name, and would take long to compare.
     if written.len() > LONGEST {
         return None;
     }
@@ -34,7 +35,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
                 return Some((0, candidate));
             }
             let near = (candidate.len().max(written.len()) / 3).max(1);
-            // Of names with very different lengths none need be compared.
+            // Names of very different lengths cannot be near.
             let distance = (candidate.len().abs_diff(written.len()) <= near)
                 .then(|| strsim::damerau_levenshtein(written, candidate))?;
             (distance <= near).then_some((distance, candidate))
@@ -43,7 +44,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
         .map(|(_, candidate)| candidate)
 }
 
-/// "did you mean `x`?", or the list of what there is.
+/// "did you mean `x`?", or the list of all candidates; `None` if there are none.
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
     if let Some(name) = nearest(written, candidates.clone()) {
         return Some(format!("did you mean `{name}`?"));
@@ -53,8 +54,8 @@ pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a 
     all.dedup();
     match all.len() {
         0 => None,
-        1..=24 => Some(format!("there is {}", all.join(", "))),
-        more => Some(format!("there are {more}, such as {}", all[..8].join(", "))),
+        1..=24 => Some(format!("available: {}", all.join(", "))),
+        count => Some(format!("available: {} and {} more", all[..8].join(", "), count - 8)),
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_near() {
+    fn a_misspelt_name_finds_the_nearest_candidate() {
         assert_eq!(nearest("wether", ["weather", "scores"]), Some("weather"));
         assert_eq!(nearest("rout", ["route", "owner"]), Some("route"));
         assert_eq!(nearest("zebra", ["weather", "scores"]), None);

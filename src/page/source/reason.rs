@@ -1,11 +1,11 @@
 //! Why a part of a page is not fresh: the words that logs, metrics, explain, the overlay and the console share.
-//! A reason that a build does not know cannot occur: the list is closed.
+//! The list is closed: no other reason can occur.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Makes an enum whose variants are words: displayed and serialised as they are written here.
+/// Declares an enum whose variants are words. Each is displayed and serialised as the text that is written here.
 macro_rules! words {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[doc = $about])*
@@ -36,47 +36,47 @@ macro_rules! words {
 pub(crate) use words;
 
 words! {
-    /// Why it is not fresh.
+    /// Why a part is not fresh.
     Reason {
-        /// The fragment's own time was over.
+        /// The fragment's own time limit was reached.
         Timeout = "timeout",
-        /// The page's time was over.
+        /// The page's time limit was reached.
         Budget = "budget",
-        /// No connection, or one that broke before the answer began.
+        /// There was no connection, or it broke before the response began.
         Connect = "connect",
-        /// A status that is a failure.
+        /// The response had a status that counts as a failure.
         Status = "status",
-        /// The answer was cut short.
+        /// The response was cut short.
         Incomplete = "incomplete",
-        /// The answer was larger than allowed.
+        /// The response was larger than allowed.
         TooLarge = "too-large",
-        /// The answer was no HTML.
+        /// The response was not HTML.
         NotHtml = "not-html",
-        /// The answer could not be decoded.
+        /// The response could not be decoded.
         Encoding = "encoding",
-        /// The service is shut out for a while.
+        /// The circuit of the nanoservice is open after repeated failures.
         CircuitOpen = "circuit-open",
-        /// Too much is asked of the service: the time was over before it was this request's turn.
+        /// The concurrency limit of the nanoservice was reached, and no slot became free in time.
         Overloaded = "overloaded",
-        /// Nested too deep.
+        /// The fragment is nested too deeply.
         Depth = "depth",
-        /// Nested in itself.
+        /// The fragment is nested in itself.
         Cycle = "cycle",
-        /// More fragments than a page may have.
+        /// The page has more fragments than it may have.
         TooMany = "too-many",
-        /// What a reader sent is not what the service takes.
+        /// A value that the client sent is not one that the nanoservice accepts.
         NotAllowed = "not-allowed",
-        /// The service cannot be reached by any means that is known.
+        /// The manifest gives no address that this version can request.
         Unknown = "unknown",
-        /// A condition does not hold.
+        /// The layout's condition for the part does not hold.
         Condition = "condition",
-        /// The service has nothing to show.
+        /// The nanoservice has nothing to show.
         Empty = "empty",
-        /// The service says that there is no fragment here.
+        /// The nanoservice reports that there is no fragment at this address.
         Gone = "gone",
-        /// An old copy is shown while a new one is fetched.
+        /// A stale copy is shown while a new one is fetched.
         Revalidating = "revalidating",
-        /// A fault of the compositor.
+        /// The compositor failed.
         Internal = "internal",
     }
 }

@@ -1,13 +1,14 @@
-//! Names where a secret is. The secret itself is never written into a file of the site.
+//! References to secrets. The secret itself is never written into a file of the site.
+//! A value that is not a reference is refused, and not repeated, since it may be the secret.
 
-use super::table::{self, Value, Wrong};
+use super::table::{self, Value, ValueError};
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// `env:NAME`
     Environment(String),
-    /// `file:PATH`, which is read again from time to time.
+    /// `file:PATH`. The file is read again from time to time.
     File(String),
 }
 
@@ -15,8 +16,8 @@ impl Reference {
     /// Reads a reference.
     ///
     /// # Errors
-    /// It is no reference; the text is not repeated, since it may be the secret.
-    pub fn read(value: &Value) -> Result<Self, Wrong> {
+    /// The value is not a reference. The message does not repeat it, since it may be the secret.
+    pub fn read(value: &Value) -> Result<Self, ValueError> {
         let text = table::text(value)?;
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let reference = match text.split_once(':') {
@@ -25,8 +26,8 @@ impl Reference {
             _ => None,
         };
         reference.ok_or_else(|| {
-            Wrong::with_help(
-                "a secret is never written here".to_owned(),
+            ValueError::with_help(
+                "a secret must not be written here",
                 "write \"env:NAME\" or \"file:PATH\", which name where it is",
             )
         })

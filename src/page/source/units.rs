@@ -1,28 +1,28 @@
 //! Durations and sizes as people write them: `250ms`, `1h30m`, `64KiB`.
-//! What is bare, negative or too large is an error that names what is allowed.
+//! A number without a unit, a negative one, or one that is too large is an error that names what is allowed.
 
 use std::time::Duration;
 
 /// The longest duration that may be written: 365 days.
 pub const LONGEST: Duration = Duration::from_hours(365 * 24);
 
-/// Why a text is no duration or size.
+/// Why a text is not a duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// A number without a unit.
     #[error("`{0}` has no unit")]
     Bare(String, &'static str),
-    /// Less than nothing.
+    /// A negative number.
     #[error("`{0}` is negative")]
     Negative(String),
-    /// Over the maximum.
+    /// A duration over the maximum.
     #[error("`{0}` is longer than 365 days")]
     TooLong(String),
-    /// Over the maximum.
+    /// A size over the maximum.
     #[error("`{0}` is larger than 1 TiB")]
     TooLarge(String),
     /// Anything else.
-    #[error("`{0}` is no {1}")]
+    #[error("`{0}` is not a valid {1}")]
     Malformed(String, &'static str, &'static str),
 }
 
@@ -32,9 +32,9 @@ impl UnitError {
     pub fn help(&self) -> String {
         match self {
             Self::Bare(_, examples) | Self::Malformed(_, _, examples) => format!("write it like {examples}"),
-            Self::Negative(_) => "the least is `0`".to_owned(),
-            Self::TooLong(_) => "the most is `365d`".to_owned(),
-            Self::TooLarge(_) => "the most is `1024GiB`".to_owned(),
+            Self::Negative(_) => "the minimum is `0`".to_owned(),
+            Self::TooLong(_) => "the maximum is `365d`".to_owned(),
+            Self::TooLarge(_) => "the maximum is `1024GiB`".to_owned(),
         }
     }
 }
@@ -42,10 +42,10 @@ impl UnitError {
 const DURATIONS: &str = "`250ms`, `5s`, `10m`, `1h30m` or `1d`";
 const SIZES: &str = "`512B`, `64KiB` or `1MiB`";
 
-/// Reads a duration: one whole number and unit (`ms`, `s`, `m`, `h`, `d`) or a sum of them.
+/// Reads a duration: a whole number and a unit (`ms`, `s`, `m`, `h`, `d`), or a sum of such terms, the largest unit first.
 ///
 /// # Errors
-/// Names what is wrong with the text and what is allowed.
+/// The text is not a duration, or a longer one than [`LONGEST`].
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let malformed = || UnitError::Malformed(text.to_owned(), "duration", DURATIONS);
     if text == "0" {
@@ -76,7 +76,7 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
         }
         last_unit = milliseconds;
         let too_long = || UnitError::TooLong(text.to_owned());
-        // A row of digits that does not fit is too long by any unit.
+        // A number that does not fit is too long in any unit.
         let count: u64 = rest[..digits].parse().map_err(|_| too_long())?;
         total = count.checked_mul(milliseconds).and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
         if u128::from(total) > LONGEST.as_millis() {
@@ -87,10 +87,10 @@ pub fn duration(text: &str) -> Result<Duration, UnitError> {
     if text.is_empty() { Err(malformed()) } else { Ok(Duration::from_millis(total)) }
 }
 
-/// Reads a size in bytes: a whole number and `B`, `KiB`, `MiB` or `GiB`.
+/// Reads a size: a whole number and `B`, `KiB`, `MiB` or `GiB`. Returns bytes.
 ///
 /// # Errors
-/// Names what is wrong with the text and what is allowed.
+/// The text is not a size, or one over 1 TiB.
 pub fn size(text: &str) -> Result<u64, UnitError> {
     if text == "0" {
         return Ok(0);
@@ -115,13 +115,13 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
         .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
 }
 
-/// Its whole milliseconds.
+/// The whole milliseconds of a duration.
 #[must_use]
 pub fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a duration the way it is read.
+/// Formats a duration in the notation that [`duration`] reads.
 #[must_use]
 pub fn show(duration: Duration) -> String {
     let mut rest = duration.as_millis();
@@ -136,7 +136,15 @@ pub fn show(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-/// Writes bytes as two digits each.
+/// Formats a size in the notation that [`size`] reads.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let whole = units.into_iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+/// Writes each byte as two hexadecimal digits. `text` is twice as long as `bytes`.
 pub fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
@@ -145,7 +153,7 @@ pub fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// Milliseconds as a person reads them: `0.4 ms`, `12 ms`, `1.25 s`.
+/// Formats milliseconds for people: `0.4 ms`, `12 ms`, `1.25 s`.
 #[must_use]
 pub fn show_ms(ms: f64) -> String {
     match ms {
@@ -178,8 +186,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_told_what_is() {
-        for (text, says) in [
+    fn an_invalid_duration_is_refused_with_the_notation() {
+        for (text, expected) in [
             ("30", "no unit"),
             ("-1s", "negative"),
             ("99999999999d", "365 days"),
@@ -193,7 +201,7 @@ mod tests {
             ("5S", "`5s`"),
         ] {
             let error = duration(text).expect_err(text);
-            assert!(format!("{error}; {}", error.help()).contains(says), "{text}: {error}");
+            assert!(format!("{error}; {}", error.help()).contains(expected), "{text}: {error}");
         }
     }
 
@@ -209,7 +217,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_back(milliseconds in 0_u64..=31_536_000_000) {
+        fn a_formatted_size_is_read_back(bytes in 0_u64..=1 << 40) {
+            for bytes in [bytes, bytes & !0x3ff, bytes & !0xfffff] {
+                prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+            }
+        }
+
+        #[test]
+        fn a_formatted_duration_is_read_back(milliseconds in 0_u64..=31_536_000_000) {
             let shown = show(Duration::from_millis(milliseconds));
             prop_assert_eq!(duration(&shown), Ok(Duration::from_millis(milliseconds)));
         }

@@ -27,6 +27,9 @@ impl Device {
             Self::Desktop => "desktop",
         }
     }
+
+    /// The words for all devices.
+    pub const WORDS: [&'static str; 3] = [Self::Mobile.as_str(), Self::Tablet.as_str(), Self::Desktop.as_str()];
 }
 
 impl std::str::FromStr for Device {

@@ -29,7 +29,7 @@ impl Composition {
         let text = std::str::from_utf8(html).ok()?;
         let source = Source::new(format!("the HTML of `{}`", manifest.name), text);
         let mut problems = Vec::new();
-        let markup = markup::parse(&source, 0, Role::answer(esi), &mut problems);
+        let markup = markup::parse(&source, 0, Role::response(esi), &mut problems);
         let mistake = problems.first().map(told);
         if markup.too_deep {
             // As it stands it may show what is not meant for anybody.

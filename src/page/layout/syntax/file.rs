@@ -1,5 +1,5 @@
-//! One file below `layouts/`, read by itself.
-//! A file that is larger than a layout may be is not read at all.
+//! One file below `layouts/`, parsed by itself.
+//! A file that is larger than [`MAX_BYTES`] is not read at all.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,26 +12,26 @@ use super::front_matter::{self, FrontMatter};
 use super::markup::{self, Markup, Role};
 use super::node::Node;
 
-/// Largest layout, in bytes.
+/// Maximum size of a layout file, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
 
-/// A layout file and all mistakes that can be seen without any other file.
+/// A layout file, and all its errors that can be found without other files.
 #[derive(Debug)]
 pub struct LayoutFile {
     /// The file, named by its path below the site: `layouts/front.html`.
     pub source: Arc<Source>,
-    /// What stands between the two lines `+++`.
+    /// The TOML between the two lines `+++`.
     pub front: FrontMatter,
-    /// The rest.
+    /// The HTML after it.
     pub nodes: Vec<Node>,
-    /// How many of our elements stand inside each other, at most.
+    /// Maximum depth of nested elements of Pasteup's.
     pub depth: usize,
-    /// What is wrong with it.
+    /// Errors and warnings.
     pub problems: Vec<Diagnostic>,
 }
 
 impl LayoutFile {
-    /// Reads a file.
+    /// Parses a file.
     #[must_use]
     pub fn parse(source: &Arc<Source>) -> Self {
         let mut problems = Vec::new();
@@ -40,24 +40,29 @@ impl LayoutFile {
             Some(range) => front_matter::parse(source, range, &mut problems),
             None => FrontMatter::default(),
         };
-        if let Some(line) = almost(&source.text).filter(|_| body == Some(mark(&source.text))) {
-            let message = "this looks like the beginning of front matter, but is none";
+        if let Some(line) = misplaced_front_matter(&source.text).filter(|_| body == Some(byte_order_mark(&source.text)))
+        {
+            let message = "this looks like front matter, but it does not start on the first line";
             let problem = Diagnostic::new(Code::FrontMatter, SourceSpan::new(source, line), message);
             problems.push(problem.help(
                 "the very first line must be `+++` and nothing else, and another such line must end the front matter",
             ));
-            // Whatever was meant, it was no partial: a page of before stays.
+            // The file was not meant to be a partial, so its last good version stays live as a page.
             front.route_was_wrong = true;
         }
         let body = body.unwrap_or_else(|| {
             let at = SourceSpan::new(source, 0..source.text.lines().next().map_or(0, str::len));
             let problem = Diagnostic::new(Code::FrontMatter, at, "the front matter is not closed");
-            problems.push(problem.help("end it with a line that holds `+++` and nothing else"));
+            problems.push(problem.help("end it with a line that is `+++` and nothing else"));
             source.text.len()
         });
-        // In a page a `<slot>` is the browser's own; in a frame it is a hole to be filled.
-        let role =
-            Role { has_slots: front.routes.is_empty(), fills: front.frame.is_some(), is_answer: false, esi: front.esi };
+        // In a page a `<slot>` is HTML's own element; in a frame it is filled by the page.
+        let role = Role {
+            has_slots: front.routes.is_empty(),
+            fills: front.frame.is_some(),
+            is_response: false,
+            esi: front.esi,
+        };
         let Markup { nodes, depth, .. } = markup::parse(source, body, role, &mut problems);
         Self { source: Arc::clone(source), front, nodes, depth, problems }
     }
@@ -68,45 +73,46 @@ impl LayoutFile {
         self.source.file.strip_prefix("layouts/").unwrap_or(&self.source.file)
     }
 
-    /// Whether it is a page's layout, and no frame or partial.
+    /// Whether it is the layout of a page rather than a frame or a partial.
     #[must_use]
     pub fn is_page(&self) -> bool {
         !self.front.routes.is_empty() || self.front.route_was_wrong
     }
 }
 
-/// Settings of a frame or a partial that nothing comes of.
+/// Warnings about front matter of a frame or a partial that has no effect there.
 pub(crate) fn without_effect(file: &LayoutFile) -> impl Iterator<Item = Diagnostic> + '_ {
-    file.front.of_pages.iter().map(|key| {
-        let message = format!("`{}` has no effect here: the page that uses this file says it", key.value);
+    file.front.page_keys.iter().map(|key| {
+        let message = format!("`{}` has no effect here: the page that uses this file decides it", key.value);
         Diagnostic::new(Code::Ignored, key.at.clone(), message).help("move it to the file with the `route`")
     })
 }
 
-/// That a file which another one names is not there.
+/// The error that a file which another one names does not exist.
 pub(crate) fn missing(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
     let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));
     let message = format!("there is no file `{}` below layouts/", named.value);
     Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help)
 }
 
-/// Bytes of a byte order mark, which some editors of Windows write; it is no part of a page.
-fn mark(text: &str) -> usize {
+/// The length of a byte order mark in bytes; 0 if there is none. Some editors on Windows write one; it is not a part of
+/// the page.
+fn byte_order_mark(text: &str) -> usize {
     if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
 }
 
-/// A first line that was probably meant to begin front matter.
-fn almost(text: &str) -> Option<Range<usize>> {
-    let bare = &text[mark(text)..];
+/// A line that was probably meant to begin front matter, but does not.
+fn misplaced_front_matter(text: &str) -> Option<Range<usize>> {
+    let bare = &text[byte_order_mark(text)..];
     let start = text.len() - bare.trim_start().len();
     let line = text[start..].lines().next().unwrap_or_default().trim_end();
     let dashes = line.len() >= 3 && line.bytes().all(|byte| byte == b'-');
     (line.starts_with("+++") || dashes).then_some(start..start + line.len())
 }
 
-/// The front matter's bytes, and where the HTML begins; `None` where the end is missing.
+/// The bytes of the front matter, and where the HTML begins; `None` for a front matter that does not end.
 fn split(text: &str) -> (Option<Range<usize>>, Option<usize>) {
-    let mark = mark(text);
+    let mark = byte_order_mark(text);
     let mut lines = text[mark..].split_inclusive('\n');
     let mut at = mark;
     match lines.next() {
@@ -128,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn front_matter_ends_at_its_line() {
+    fn front_matter_ends_at_its_last_line() {
         for (text, html) in [
             ("+++\nroute = \"/\"\n+++\n<p>", "<p>"),
             ("+++\r\nroute = \"/\"\r\n+++\r\n\r\n<p>", "\r\n<p>"),
@@ -143,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_almost_front_matter_is_no_partial_by_mistake() {
+    fn misplaced_front_matter_is_an_error() {
         for text in [
             "\n+++\nroute = \"/\"\n+++\n",
             "  +++\nroute = \"/\"\n+++\n",

@@ -1,5 +1,5 @@
-//! Front matter: what a layout says of itself, in TOML.
-//! An unknown key is a mistake that names the nearest known one.
+//! Front matter: a layout's settings, in TOML.
+//! An unknown key is an error that names the nearest known one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,45 +10,97 @@ use jiff::Timestamp;
 
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 use crate::page::source::names;
-use crate::page::source::table::{self, Data, Table, TableReader, Value, Wrong};
+use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::source::table::{self, Data, Table, TableReader, Value, ValueError};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
 
-/// What a layout says of itself.
+/// The front matter of a file.
 #[derive(Debug, Clone, Default)]
 pub struct FrontMatter {
-    /// The paths it answers. None: it is a frame or a partial.
+    /// The paths that the page serves. If there are none, the file is a frame or a partial.
     pub routes: Vec<Located<Pattern>>,
-    /// There is a `route`, but a mistake in it.
+    /// Whether there is a `route` that has an error.
     pub route_was_wrong: bool,
-    /// Text of the page's `<title>`.
+    /// The text of the page's `<title>`.
     pub title: Option<String>,
-    /// The shell that it fills.
+    /// The frame that the file fills.
     pub frame: Option<Located<String>>,
-    /// Who is told.
+    /// The team to notify.
     pub owner: Option<String>,
-    /// Longest time from the request to the page's last part.
+    /// Time limit of the whole page.
     pub budget: Option<Duration>,
     /// Query parameters that the page reads.
     pub query: Vec<String>,
-    /// Caps the page's downstream freshness.
+    /// The longest freshness of the page in browsers and downstream caches.
     pub max_age: Option<Duration>,
-    /// Headers that the page adds.
+    /// Response headers that the page adds.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Files that take over for a time.
+    /// Files that replace this one for a time.
     pub schedule: Vec<Takeover>,
-    /// Experiments, each with its variants' weights.
+    /// Experiments, each with its variants and their weights.
     pub experiments: Vec<Experiment>,
     /// Whether `<esi:…>` is acted on.
     pub esi: bool,
-    /// Keys that only the file of a page, or one that takes its place, has a use for.
-    pub of_pages: Vec<Located<&'static str>>,
+    /// Keys in this file that have an effect only in the file of a page, or in one that replaces it.
+    pub page_keys: Vec<Located<&'static str>>,
 }
 
-/// Keys that say what a page does, and not what it looks like.
-const OF_PAGES: [&str; 5] = ["budget", "query", "max_age", "schedule", "experiment"];
+schema! {
+    /// The settings of a layout.
+    pub(crate) mod file {
+        /// The path of the page, or several paths. `{name}` is one segment of a path, `{*name}` is all the rest. The
+        /// most specific pattern wins. A file without a route is a frame or a partial.
+        ROUTE = Field::new("route", Kind::OneOrMore(&Kind::Route)).example("\"/news/{section}\"");
+        /// The text of the page's `<title>`, without placeholders. It replaces the text of the frame's `<title>`, and is
+        /// added to `<head>` if there is none.
+        TITLE = Field::new("title", Kind::Text).example("\"News - The Daily Courier\"");
+        /// The frame that the file fills: the document around the page. A frame may name a frame itself.
+        FRAME = Field::new("frame", Kind::LayoutPath).example("\"frames/site.html\"");
+        /// The team to notify.
+        OWNER = Field::new("owner", Kind::Text).example("\"team-news\"");
+        /// Time limit of the whole page. A part that is late by then shows its fallback.
+        BUDGET = Field::new("budget", Kind::PositiveDuration)
+            .otherwise("the setting `page.budget`")
+            .example("\"800ms\"");
+        /// The query parameters that the page reads. No other reaches a fragment or a cache key.
+        QUERY = Field::new("query", Kind::List(&Kind::Name)).default("[]").example("[\"page\"]");
+        /// The longest time for which browsers and downstream caches may store the page.
+        MAX_AGE = Field::new("max_age", Kind::Duration).example("\"30s\"");
+        /// Response headers that the page adds. Headers that the compositor sets itself, such as `Vary`, are an error.
+        /// The headers of a frame apply to all its pages.
+        HEADERS = Field::new("headers", Kind::Map("NAME", &Kind::Text))
+            .example("{ X-Content-Type-Options = \"nosniff\" }");
+        /// Files that are served on this file's routes for a time.
+        SCHEDULE = Field::new("schedule", Kind::Tables(&schedule::SCHEMA));
+        /// Experiments: for each, the weights of its variants. The cookie `pasteup-NAME` keeps clients in the variant
+        /// that they saw first.
+        EXPERIMENT = Field::new("experiment", Kind::Map("NAME", &Kind::Map("VARIANT", &WEIGHT)))
+            .example("{ lead = { big = 1, small = 3 } }");
+        /// Whether `<esi:…>` elements of this file are acted on. If not, they are sent as they are.
+        ESI = Field::new("esi", Kind::Boolean).default("false");
+    }
+}
 
-/// A file that is served on this file's routes for a time.
+schema! {
+    /// A file that is served on this file's routes for a time.
+    pub(crate) mod schedule {
+        /// The file, which has no `route` of its own.
+        USE = Field::new("use", Kind::LayoutPath).required().example("\"christmas.html\"");
+        /// The start of that time.
+        FROM = Field::new("from", Kind::Time).otherwise("no limit").example("2026-12-24T18:00:00Z");
+        /// The end of that time. From then on this file is served again.
+        UNTIL = Field::new("until", Kind::Time).otherwise("no limit").example("2026-12-27T00:00:00+01:00");
+    }
+}
+
+/// The weight of a variant.
+static WEIGHT: Kind = Kind::Integer(0, 1_000_000);
+
+/// Keys that set what a page does rather than what it looks like.
+static PAGE_KEYS: [&Field; 5] = [&file::BUDGET, &file::QUERY, &file::MAX_AGE, &file::SCHEDULE, &file::EXPERIMENT];
+
+/// A file that is served on another file's routes for a time.
 #[derive(Debug, Clone)]
 pub struct Takeover {
     /// The file, below `layouts/`.
@@ -59,7 +111,7 @@ pub struct Takeover {
     pub until: Option<Timestamp>,
 }
 
-/// Headers that the compositor itself sets, or that speak of one connection.
+/// Headers that the compositor sets itself, or that belong to one connection.
 const OWNED: [&str; 19] = [
     "cache-control",
     "connection",
@@ -82,14 +134,14 @@ const OWNED: [&str; 19] = [
     "x-request-id",
 ];
 
-/// Reads front matter and adds its mistakes to `problems`.
+/// Reads front matter, and adds its errors to `problems`.
 pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagnostic>) -> FrontMatter {
     let (table, syntax) = Table::parse(source, range, Code::FrontMatter);
     let broken = !syntax.is_empty();
     problems.extend(syntax);
     let (mut front, more) = read(&table, problems);
     if broken {
-        // Half of a table says nothing of what is missing; but a page it was meant to be.
+        // What is missing from half a table is not an error. But the file was probably meant to be a page.
         front.route_was_wrong |= source.text.contains("route");
     } else {
         problems.extend(more);
@@ -98,33 +150,30 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
 }
 
 fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diagnostic>) {
-    let mut reader = TableReader::new(table, Code::FrontMatter);
+    let mut reader = TableReader::new(table, &file::SCHEMA, Code::FrontMatter);
     let routes = routes(&mut reader, problems);
-    let frame = reader.read("frame", |value| located(value, table::filled(value)?));
-    let esi = reader.read("esi", table::boolean);
-    let schedule = reader.tables("schedule", takeover);
+    let frame = reader.read(&file::FRAME, |value| located(value, table::filled(value)?));
+    let esi = reader.read_or_default(&file::ESI, table::boolean);
+    let schedule = reader.tables(&file::SCHEDULE, takeover);
     let experiments = experiments(&mut reader);
     let mut front = FrontMatter {
-        route_was_wrong: table.get("route").is_some() && routes.is_empty(),
+        route_was_wrong: reader.entry(&file::ROUTE).is_some() && routes.is_empty(),
         routes,
-        title: reader.read("title", table::text),
+        title: reader.read(&file::TITLE, table::text),
         frame,
-        owner: reader.read("owner", table::filled),
-        budget: reader.read("budget", |value| {
-            let budget = table::duration(value)?;
-            if budget.is_zero() { Err(Wrong::new("a page with no time at all has no parts")) } else { Ok(budget) }
-        }),
-        query: reader.read("query", table::list(parameter)).unwrap_or_default(),
-        max_age: reader.read("max_age", table::duration),
+        owner: reader.read(&file::OWNER, table::filled),
+        budget: reader.read(&file::BUDGET, table::positive_duration),
+        query: reader.read_or_default(&file::QUERY, table::list(parameter)),
+        max_age: reader.read(&file::MAX_AGE, table::duration),
         headers: headers(&mut reader),
         schedule,
         experiments,
-        esi: esi.unwrap_or_default(),
-        of_pages: OF_PAGES
-            .into_iter()
-            .filter_map(|key| {
-                let entry = table.entries.iter().find(|entry| entry.key == key)?;
-                Some(Located { value: key, at: entry.key_at.clone() })
+        esi,
+        page_keys: PAGE_KEYS
+            .iter()
+            .filter_map(|field| {
+                let entry = table.entry(field.name)?;
+                Some(Located { value: field.name, at: entry.key_at.clone() })
             })
             .collect(),
     };
@@ -132,15 +181,15 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
     (front, reader.finish())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "stands at the end of readers of values")]
-fn located<T>(value: &Value, read: T) -> Result<Located<T>, Wrong> {
+#[expect(clippy::unnecessary_wraps, reason = "it ends functions that read values")]
+fn located<T>(value: &Value, read: T) -> Result<Located<T>, ValueError> {
     Ok(Located { value: read, at: value.at.clone() })
 }
 
 fn takeover(takeover: &mut TableReader<'_>) -> Takeover {
-    let file = takeover.read("use", |value| located(value, table::filled(value)?));
-    let (from, until) = (takeover.read("from", time), takeover.read("until", time));
-    if let (Some(from), Some(until), Some(entry)) = (from, until, takeover.entry("until"))
+    let file = takeover.read(&schedule::USE, |value| located(value, table::filled(value)?));
+    let (from, until) = (takeover.read(&schedule::FROM, time), takeover.read(&schedule::UNTIL, time));
+    if let (Some(from), Some(until), Some(entry)) = (from, until, takeover.entry(&schedule::UNTIL))
         && from >= until
     {
         takeover.note(entry.value.at.clone(), "`until` is not after `from`, so the file is never shown", None);
@@ -149,10 +198,10 @@ fn takeover(takeover: &mut TableReader<'_>) -> Takeover {
 }
 
 fn routes(reader: &mut TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
-    let texts = reader.read("route", |value| {
+    let texts = reader.read(&file::ROUTE, |value| {
         let texts = table::one_or_more(|value| located(value, table::text(value)?))(value)?;
         let help = "write `route = \"/path\"`, or leave it out if the file is a partial";
-        if texts.is_empty() { Err(Wrong::with_help("the list is empty", help)) } else { Ok(texts) }
+        if texts.is_empty() { Err(ValueError::with_help("the list is empty", help)) } else { Ok(texts) }
     });
     let mut routes = Vec::new();
     for text in texts.into_iter().flatten() {
@@ -167,30 +216,30 @@ fn routes(reader: &mut TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<L
     routes
 }
 
-fn parameter(value: &Value) -> Result<String, Wrong> {
+fn parameter(value: &Value) -> Result<String, ValueError> {
     let text = table::text(value)?;
     if names::is_name(&text) {
         Ok(text)
     } else {
-        Err(Wrong::new(format!("`{text}` is no parameter name: {}", names::NAME_RULE)))
+        Err(ValueError::new(format!("`{text}` is not a valid parameter name: use {}", names::NAME_RULE)))
     }
 }
 
-fn time(value: &Value) -> Result<Timestamp, Wrong> {
+fn time(value: &Value) -> Result<Timestamp, ValueError> {
     let text = match &value.data {
         Data::Text(text) | Data::Time(text) => text,
-        other => return Err(Wrong::new(format!("must be a time, not {}", other.kind()))),
+        other => return Err(ValueError::new(format!("must be a time, not {}", other.kind()))),
     };
     text.parse().map_err(|_| {
-        Wrong::with_help(
-            format!("`{text}` is no time with an offset"),
+        ValueError::with_help(
+            format!("`{text}` is not a time with an offset"),
             "write it like 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00",
         )
     })
 }
 
 fn headers(reader: &mut TableReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let Some(entry) = reader.entry("headers") else { return Vec::new() };
+    let Some(entry) = reader.entry(&file::HEADERS) else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
         reader.note(
             entry.value.at.clone(),
@@ -202,30 +251,34 @@ fn headers(reader: &mut TableReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for entry in &table.entries {
         let Ok(name) = HeaderName::try_from(entry.key.as_str()) else {
-            reader.note(entry.key_at.clone(), format!("`{}` is no header name", entry.key), None);
+            reader.note(entry.key_at.clone(), format!("`{}` is not a valid header name", entry.key), None);
             continue;
         };
         if OWNED.contains(&name.as_str()) {
-            let cure = "leave it out: it follows from the page's parts (`max_age` caps the freshness)";
+            let help = "leave it out: it follows from the page's parts (`max_age` caps the freshness)";
             reader.note(
                 entry.key_at.clone(),
                 format!("`{}` is set by the compositor", entry.key),
-                Some(cure.to_owned()),
+                Some(help.to_owned()),
             );
             continue;
         }
         if headers.iter().any(|(known, _)| *known == name) {
-            let cure = "names of headers are equal in capital and small letters: keep one of them";
-            reader.note(entry.key_at.clone(), format!("`{}` stands twice", entry.key), Some(cure.to_owned()));
+            let help = "header names are not case-sensitive: keep one of them";
+            reader.note(entry.key_at.clone(), format!("`{}` is used twice", entry.key), Some(help.to_owned()));
             continue;
         }
         match table::text(&entry.value).map(|text| HeaderValue::try_from(text.trim())) {
             Ok(Ok(value)) => headers.push((name, value)),
             Ok(Err(_)) => {
-                reader.note(entry.value.at.clone(), "a header's value is one line of visible characters", None);
+                reader.note(
+                    entry.value.at.clone(),
+                    "the value of a header must be one line of visible characters",
+                    None,
+                );
             }
-            Err(wrong) => {
-                reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, wrong.message), wrong.help);
+            Err(error) => {
+                reader.note(entry.value.at.clone(), format!("`{}`: {}", entry.key, error.message), error.help);
             }
         }
     }
@@ -233,10 +286,10 @@ fn headers(reader: &mut TableReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
 }
 
 fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
-    let Some(entry) = reader.entry("experiment") else { return Vec::new() };
+    let Some(entry) = reader.entry(&file::EXPERIMENT) else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
-        let cure = "write `experiment.lead = { big = 1, small = 1 }`";
-        reader.note(entry.value.at.clone(), "`experiment` must be a table", Some(cure.to_owned()));
+        let help = "write `experiment.lead = { big = 1, small = 1 }`";
+        reader.note(entry.value.at.clone(), "`experiment` must be a table", Some(help.to_owned()));
         return Vec::new();
     };
     let mut experiments = Vec::new();
@@ -248,10 +301,10 @@ fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
         };
         let mut variants = Vec::new();
         for weight in &weights.entries {
-            match table::integer(0..=1_000_000)(&weight.value) {
+            match table::integer(&WEIGHT)(&weight.value) {
                 Ok(number) => variants.push((weight.key.clone(), u32::try_from(number).unwrap_or_default())),
-                Err(wrong) => {
-                    reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, wrong.message), wrong.help);
+                Err(error) => {
+                    reader.note(weight.value.at.clone(), format!("`{}`: {}", weight.key, error.message), error.help);
                 }
             }
         }
@@ -261,7 +314,7 @@ fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
             continue;
         }
         if variants.iter().all(|(_, weight)| *weight == 0) {
-            let message = format!("`experiment.{}` has no variant that any reader gets", entry.key);
+            let message = format!("`experiment.{}` has no variant with a weight above 0", entry.key);
             reader.note(entry.value.at.clone(), message, Some("write `{ big = 1, small = 1 }`".to_owned()));
             continue;
         }
@@ -273,6 +326,7 @@ fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::source::schema::check::toml_fields;
 
     fn problems(text: &str) -> Vec<String> {
         let mut problems = Vec::new();
@@ -281,21 +335,30 @@ mod tests {
     }
 
     #[test]
-    fn a_page_adds_no_header_of_the_compositor_and_none_twice() {
+    fn every_key_is_read_as_its_schema_states() {
+        toml_fields(&file::SCHEMA, |text| {
+            let mut problems = Vec::new();
+            parse(&Source::new("layouts/a.html", text), 0..text.len(), &mut problems);
+            problems
+        });
+    }
+
+    #[test]
+    fn headers_of_the_compositor_and_duplicates_are_errors() {
         for name in OWNED {
             assert_eq!(problems(&format!("[headers]\n{name} = \"x\"\n")).len(), 1, "{name}");
         }
-        assert_eq!(problems("[headers]\nX-A = \"1\"\nx-a = \"2\"\n"), ["`x-a` stands twice"]);
+        assert_eq!(problems("[headers]\nX-A = \"1\"\nx-a = \"2\"\n"), ["`x-a` is used twice"]);
         assert_eq!(problems("[headers]\nX-A = \"1\"\nx-b = \"2\"\n"), [""; 0]);
     }
 
     #[test]
-    fn an_empty_list_of_routes_is_told() {
+    fn an_empty_list_of_routes_is_an_error() {
         assert_eq!(problems("route = []\n"), ["`route`: the list is empty"]);
     }
 
     #[test]
-    fn a_takeover_that_ends_before_it_begins_is_told() {
+    fn a_takeover_that_ends_before_it_begins_is_an_error() {
         let schedule = |from: &str, until: &str| {
             problems(&format!("schedule = [{{ use = \"a.html\", from = {from}, until = {until} }}]\n")).len()
         };

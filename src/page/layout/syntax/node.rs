@@ -1,4 +1,5 @@
-//! What a layout's HTML is taken apart into.
+//! The nodes that a layout's HTML is parsed into.
+//! A node of an element that has errors lacks what could not be read.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,56 +11,57 @@ use url::Url;
 use crate::page::esi::expr::Expr;
 use crate::page::esi::text::EsiText;
 use crate::page::source::diagnostic::{Located, SourceSpan};
+use crate::page::source::schema::Kind;
 use crate::page::visit::context::Conditions;
 
-/// A piece of a layout.
+/// A node of a layout.
 #[derive(Debug)]
 pub enum Node {
-    /// Bytes of the file.
+    /// Bytes of the file, which are sent unchanged.
     Text(Range<usize>),
-    /// A hole that a nanoservice fills.
+    /// The place of a nanoservice's HTML.
     Fragment(Box<FragmentElement>),
-    /// Shown under conditions.
+    /// Nodes that are shown under conditions.
     When {
-        /// Which.
+        /// The conditions, all of which must hold.
         conditions: Conditions,
-        /// Where its variants stand, if it asks for any.
+        /// Where it names variants, if it names any.
         variants_at: Option<SourceSpan>,
-        /// What is shown.
+        /// The nodes.
         inside: Vec<Node>,
     },
-    /// Another file.
+    /// Another file, by its path below `layouts/`.
     Include(Located<String>),
-    /// A frame's hole. Where nothing fills a frame, it stands as it is written.
+    /// A slot of a frame. Where nothing fills the frame, the element is sent as it is written.
     Slot {
-        /// What it is called; empty for the one that takes all the rest.
+        /// Its name; empty for the slot that takes everything else.
         name: Located<String>,
         /// The bytes of its start tag.
         start: Range<usize>,
-        /// Its default.
+        /// Its default content.
         inside: Vec<Node>,
         /// The bytes of its end tag; empty for `<slot />`.
         end: Range<usize>,
     },
-    /// What fills a slot of the frame.
+    /// An element that fills a slot of the frame.
     Fill {
         /// The slot's name.
         slot: Located<String>,
         /// The element, without its attribute `slot`.
         inside: Vec<Node>,
     },
-    /// What is added to the frame's head.
+    /// Nodes that are added to the frame's head.
     Head(Vec<Node>),
-    /// The text inside `<title>`, which front matter may replace.
+    /// The text of `<title>`, which front matter may replace.
     Title(Range<usize>),
-    /// A place where something could be added to the head: no bytes of its own.
+    /// A place where something may be added. It has no bytes of its own.
     Mark(Mark),
     /// An element of ESI.
     Esi(Esi),
 }
 
 impl Node {
-    /// What stands inside it, but for a fragment's fallback, which is shown in its stead.
+    /// The nodes inside it, except a fragment's fallback, which is shown instead of it.
     #[must_use]
     pub fn inside(&self) -> Vec<&[Self]> {
         match self {
@@ -77,25 +79,25 @@ impl Node {
     }
 }
 
-/// What ESI's elements are taken apart into (W3C Note, ESI Language Specification 1.0).
+/// An element of ESI (W3C Note, ESI Language Specification 1.0).
 #[derive(Debug)]
 pub enum Esi {
     /// `<esi:include>`
     Include(Box<Include>),
-    /// A text of `<esi:vars>`.
+    /// A text with variables in `<esi:vars>`.
     Value(Located<Arc<EsiText>>),
     /// `<esi:vars>`
     Vars(Vec<Node>),
-    /// `<esi:choose>`: what is shown where the first of its tests holds, and so on. Where there is one
-    /// more than there are tests, it is shown where none holds.
+    /// `<esi:choose>`: its tests, and what is shown for each. If there is one branch more than there are tests, it is
+    /// shown when no test holds.
     Choose(Vec<Located<Expr>>, Vec<Vec<Node>>),
-    /// `<esi:try>`: what is shown unless an include in it fails, and what is shown then.
+    /// `<esi:try>`: what is shown unless an include in it fails, and what is shown if one fails.
     Try(Vec<Node>, Vec<Node>),
-    /// A child of one of the two, until that is closed.
+    /// A child of `<esi:choose>` or `<esi:try>`, until that is closed.
     Branch(Branch, Vec<Node>),
 }
 
-/// What belongs into `<esi:choose>` and `<esi:try>`.
+/// A child of `<esi:choose>` or `<esi:try>`.
 #[derive(Debug)]
 pub enum Branch {
     /// `<esi:when>`
@@ -111,24 +113,24 @@ pub enum Branch {
 /// `<esi:include>`
 #[derive(Debug)]
 pub struct Include {
-    /// The element.
+    /// Its start tag.
     pub at: SourceSpan,
-    /// What is put in its place.
+    /// The URL of what replaces it.
     pub src: Located<Arc<EsiText>>,
-    /// What is put there if that fails.
+    /// The URL of what replaces it if `src` fails.
     pub alt: Option<Located<Arc<EsiText>>>,
-    /// Whether a failure is none to `<esi:try>`.
+    /// Whether a failure does not count as one for `<esi:try>`.
     pub goes_on: bool,
 }
 
-/// Places where something can be added to a head.
+/// A place where something may be added to the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// Behind the doctype.
+    /// After the doctype.
     Doctype,
-    /// Behind `<html>`.
+    /// After `<html>`.
     Html,
-    /// Behind `<head>`.
+    /// After `<head>`.
     Head,
     /// Before `</head>`.
     HeadEnd,
@@ -145,29 +147,29 @@ pub struct FragmentElement {
     pub at: SourceSpan,
     /// The bytes of its end tag; empty where it has none.
     pub end: Range<usize>,
-    /// What it asks for.
+    /// Which nanoservice or URL.
     pub target: FragmentTarget,
-    /// What explain, metrics and the overlay call it.
+    /// What `explain`, metrics and the overlay call it.
     pub id: Option<Located<String>>,
-    /// Freshness where the answer states none, and the most where it does.
+    /// Freshness of a response that states none, and the maximum for one that does.
     pub ttl: Option<Located<Duration>>,
-    /// How long past freshness an old copy may be shown.
+    /// How long a stale response may be shown.
     pub stale: Option<Duration>,
-    /// Longest time from the start of the fetch to the last body byte.
+    /// Time limit, from the start of the fetch to the last byte of the body.
     pub timeout: Option<Duration>,
-    /// The page is no page without it.
+    /// Whether the page cannot exist without it.
     pub required: bool,
     /// When it is loaded.
     pub load: Load,
-    /// When it is shown at all.
+    /// The conditions under which it is shown.
     pub conditions: Conditions,
-    /// Where its variants stand, if it asks for any.
+    /// Where it names variants, if it names any.
     pub variants_at: Option<SourceSpan>,
-    /// Which slot it fills.
+    /// The slot that it fills.
     pub slot: Option<Located<String>>,
-    /// `data-*`
+    /// Its `data-*` attributes.
     pub parameters: Vec<Parameter>,
-    /// What stands inside it: its fallback.
+    /// Its content, which is the fallback.
     pub inside: Vec<Node>,
 }
 
@@ -177,34 +179,52 @@ pub enum Load {
     /// In its place.
     #[default]
     Auto,
-    /// Late, without holding up what follows.
+    /// Late, while what follows is sent.
     Defer,
-    /// Once a reader scrolls near.
+    /// Once a client scrolls near it.
     Lazy,
 }
 
-/// Which nanoservice.
+impl Load {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Defer, Self::Lazy];
+
+    /// The words for them.
+    pub const KIND: Kind = Kind::Word(&[Self::Auto.as_str(), Self::Defer.as_str(), Self::Lazy.as_str()]);
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Defer => "defer",
+            Self::Lazy => "lazy",
+        }
+    }
+}
+
+/// What a `<fragment>` names.
 #[derive(Debug)]
 pub enum FragmentTarget {
-    /// By name and range of versions.
+    /// A nanoservice, by name and range of versions.
     Named {
         /// The name.
         name: Located<String>,
-        /// The range; `*` where there is none.
+        /// The range; `*` if it has none.
         version: Located<VersionReq>,
     },
-    /// By URL.
+    /// A URL.
     Source(Located<Url>),
-    /// Neither; a mistake was noted.
+    /// Neither, which is reported.
     Missing,
 }
 
 /// A `data-*` attribute.
 #[derive(Debug)]
 pub struct Parameter {
-    /// Without `data-`.
+    /// The name, without `data-`.
     pub name: Located<String>,
-    /// Its value, taken apart.
+    /// The value, split at its placeholders.
     pub value: Vec<ParameterPiece>,
     /// Where the value is.
     pub value_at: SourceSpan,
@@ -213,10 +233,10 @@ pub struct Parameter {
 /// A piece of a parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParameterPiece {
-    /// As it stands.
+    /// Text that is sent as it is.
     Literal(String),
     /// `{x}`
     Placeholder(String),
-    /// `{x}`, where it is one of these; else the parameter is left out.
+    /// `{x}`, if its value is one of these; otherwise the parameter is left out.
     OneOf(String, Arc<[String]>),
 }

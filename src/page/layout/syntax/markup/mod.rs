@@ -1,44 +1,52 @@
-//! A layout's HTML: our own elements, each with its places, and all else as bytes.
-//! An element of ours that is not closed, or an attribute that it does not have, is a mistake.
+//! Parses a layout's HTML: Pasteup's elements with their places, and everything else as bytes.
+//! An element of Pasteup's that is not closed, or an attribute that it does not have, is an error.
 
+pub mod schema;
+
+mod attributes;
 mod elements;
 mod esi;
+mod fragment;
+mod placeholders;
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::page::html::boundary::Stack;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
-use crate::page::source::diagnostic::Located;
-use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 
-use super::node::{Mark, Node};
+use super::node::{Load, Mark, Node};
 
-/// Our own elements inside each other, at most: what is built of them is walked by functions that call
-/// themselves, here and at each request.
+use self::schema::names;
+
+/// Maximum depth of nested elements of Pasteup's. The nodes are walked by recursive functions, here and at each request.
 pub const MAX_DEPTH: usize = 64;
 
-/// Elements in which a `<title>` is not the page's.
+/// Elements in which a `<title>` is not the title of the page.
 const NO_TITLE: [&str; 4] = ["template", "svg", "math", "noscript"];
 
-/// What a file is to others.
+/// What the HTML is: a page, a frame, or a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Role {
-    /// A `<slot>` in it is a hole to be filled. In a page it is the browser's own.
+    /// Whether a `<slot>` in it is filled. In a page it is HTML's own element.
     pub has_slots: bool,
-    /// It fills the slots of a frame.
+    /// Whether it fills the slots of a frame.
     pub fills: bool,
-    /// It is no file but what a nanoservice answered.
-    pub is_answer: bool,
-    /// ESI's elements in it are acted on.
+    /// Whether it is the response of a nanoservice rather than a file.
+    pub is_response: bool,
+    /// Whether ESI's elements in it are acted on.
     pub esi: bool,
 }
 
 impl Role {
-    /// What a nanoservice answered. Its slots may be filled by the layout that asked for it.
+    /// The role of a response. The layout that includes the fragment may fill its slots.
     #[must_use]
-    pub const fn answer(esi: bool) -> Self {
-        Self { has_slots: true, fills: false, is_answer: true, esi }
+    pub const fn response(esi: bool) -> Self {
+        Self { has_slots: true, fills: false, is_response: true, esi }
     }
 }
 
@@ -46,22 +54,22 @@ impl Role {
 struct Region {
     /// The slot; `None` for `<head>`.
     slot: Option<Located<String>>,
-    /// Our own elements that were open before it.
+    /// How many elements of Pasteup's were open before it.
     open: usize,
 }
 
-/// A layout's HTML, taken apart.
+/// A parsed layout.
 #[derive(Debug)]
 pub struct Markup {
-    /// Its pieces.
+    /// Its nodes, in their order.
     pub nodes: Vec<Node>,
-    /// How many of our elements stand inside each other, at most.
+    /// The greatest depth of nested elements of Pasteup's.
     pub depth: usize,
-    /// More stood inside each other than may; what follows was not read.
+    /// Whether the nesting exceeds [`MAX_DEPTH`]. What follows was not read.
     pub too_deep: bool,
 }
 
-/// Reads the HTML from byte `body` of a file on, and adds its mistakes to `problems`.
+/// Parses the HTML of a file from byte `body` on, and adds its errors to `problems`.
 pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<Diagnostic>) -> Markup {
     let mut parser = Parser {
         source,
@@ -79,7 +87,7 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
         in_head: false,
     };
     for token in tokens::tokens(&source.text, body) {
-        // Past the limit nothing is built, and nothing said of what closes what.
+        // Beyond the limit no nodes are built, and nothing is reported about end tags.
         if !parser.too_deep {
             parser.token(token);
         }
@@ -90,26 +98,26 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
 struct Parser<'a> {
     source: &'a Arc<Source>,
     role: Role,
-    /// The elements of all kinds that are open, where that matters: in what fills a frame.
+    /// All open elements. It is kept only where it matters, in a file that fills a frame.
     html: Stack,
-    /// The top-level element that goes elsewhere, while it is open.
+    /// The open top-level element that goes into a slot, or into the frame's head.
     region: Option<Region>,
     problems: &'a mut Vec<Diagnostic>,
-    /// The first byte that no node holds yet.
+    /// The first byte that is not in a node yet.
     text_from: usize,
-    /// Our own elements that are open.
+    /// The open elements of Pasteup's.
     open: Vec<StartTag>,
-    /// The nodes inside each of them, and at the bottom the file's.
+    /// The nodes of the file, and then those of each open element.
     nodes: Vec<Vec<Node>>,
-    /// The most that were open.
+    /// The greatest number of elements that were open.
     depth: usize,
-    /// More were opened than may be.
+    /// Whether more were opened than [`MAX_DEPTH`].
     too_deep: bool,
     /// How many of each of [`NO_TITLE`] are open.
     no_title: [usize; NO_TITLE.len()],
     /// Where the text of the open `<title>` begins.
     title: Option<usize>,
-    /// Whether it is in the page's head.
+    /// Whether the current place is in the page's head.
     in_head: bool,
 }
 
@@ -125,7 +133,7 @@ impl Parser<'_> {
             Token::Comment { span } if self.role.esi => self.unwrap(span),
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
-                // What ends where it begins may be a region.
+                // The start tag may end the region before it.
                 self.html.imply_ends(&tag.name);
                 self.leave(tag.span.start..tag.span.start);
                 let opened = self.enter(&tag);
@@ -134,14 +142,14 @@ impl Parser<'_> {
                 if !opened {
                     self.start(tag);
                 }
-                // It has no end tag, or none that it needs.
+                // The element may have no end tag.
                 self.leave(end..end);
             }
             Token::Start(tag) => self.start(tag),
             Token::Unfinished { name, span } if self.is_ours(&name) => {
                 let head = span.start..span.start + 1 + name.len();
                 self.note(Code::Unclosed, head, format!("`<{name}` has no `>`")).help = Some(
-                    "end it with `>` or ` />`; a quotation mark that is not closed takes in all that follows"
+                    "end it with `>` or ` />`; a quotation mark that is not closed extends to everything that follows"
                         .to_owned(),
                 );
             }
@@ -177,12 +185,12 @@ impl Parser<'_> {
         }
     }
 
-    /// Enters a region where this tag begins one. `true`: that is all that there is to it.
+    /// Enters a region if this tag begins one. Returns `true` if the tag is handled.
     fn enter(&mut self, tag: &StartTag) -> bool {
         if self.region.is_some() || !self.open.is_empty() || self.html.depth() > 0 {
             return false;
         }
-        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "slot");
+        let attribute = tag.attributes.iter().find(|attribute| attribute.name == schema::fragment::SLOT.name);
         let attribute = attribute.filter(|_| !self.is_ours(&tag.name));
         if tag.name == "head" {
             self.text_until(tag.span.start, tag.span.end);
@@ -195,13 +203,13 @@ impl Parser<'_> {
             self.nodes.push(Vec::new());
             let (from, to) = self.whole(attribute);
             self.text_until(from, to);
-            let at = self.spot(attribute.value_span.clone());
+            let at = self.span(attribute.value_span.clone());
             self.region = Some(Region { slot: Some(Located { value: attribute.value.clone(), at }), open: 0 });
         }
         false
     }
 
-    /// An attribute with the blanks before it and the quotes around its value.
+    /// The bytes of an attribute, with the blanks before it and the quotes around its value.
     fn whole(&self, attribute: &Attribute) -> (usize, usize) {
         let text = self.source.text.as_bytes();
         let blanks = text[..attribute.name_span.start].iter().rev().take_while(|byte| byte.is_ascii_whitespace());
@@ -211,8 +219,7 @@ impl Parser<'_> {
         (attribute.name_span.start - blanks.count(), end + usize::from(quoted))
     }
 
-    /// Leaves the region, where the element that it is has come to its end. `end` are the bytes of an end
-    /// tag that is left out.
+    /// Leaves the region if its element has ended. `end` are the bytes of an end tag that is left out.
     fn leave(&mut self, end: Range<usize>) {
         if self.html.depth() > 0 || self.region.is_none() {
             return;
@@ -257,21 +264,22 @@ impl Parser<'_> {
 
     fn is_ours(&self, name: &str) -> bool {
         let templates = self.no_title[0];
-        let of_layouts = !self.role.is_answer && matches!(name, "when" | "include");
-        let of_esi = self.role.esi && esi::is_element(name, self.role.is_answer);
-        name == "fragment" || of_layouts || of_esi || (name == "slot" && self.role.has_slots && templates == 0)
+        let of_layouts = !self.role.is_response && matches!(name, names::WHEN | names::INCLUDE);
+        let of_esi = self.role.esi && esi::is_element(name, self.role.is_response);
+        let is_slot = name == names::SLOT && self.role.has_slots && templates == 0;
+        name == names::FRAGMENT || of_layouts || of_esi || is_slot
     }
 
     fn open(&mut self, tag: StartTag) {
         if self.open.len() == MAX_DEPTH {
             self.too_deep = true;
-            let message = format!("`<{}>` stands inside {MAX_DEPTH} others", tag.name);
+            let message = format!("`<{}>` is nested in {MAX_DEPTH} other elements", tag.name);
             self.note(Code::BadValue, tag.span, message).help =
-                Some("no more may stand inside each other; is one above it not closed?".to_owned());
+                Some("that is the maximum; is an element above it not closed?".to_owned());
             return;
         }
-        if let Some(load) = tag.attributes.iter().find(|attribute| attribute.name == "load") {
-            self.loads_here(load);
+        if let Some(load) = tag.attributes.iter().find(|attribute| attribute.name == schema::fragment::LOAD.name) {
+            self.check_load(load);
         }
         self.text_until(tag.span.start, tag.span.end);
         self.nodes.push(Vec::new());
@@ -285,29 +293,30 @@ impl Parser<'_> {
         }
     }
 
-    /// Tells of a fragment that cannot be loaded here as it says.
-    fn loads_here(&mut self, load: &Attribute) {
+    /// Reports a fragment that cannot be loaded late or lazily at the current place.
+    fn check_load(&mut self, load: &Attribute) {
         let [templates, svg, math, _] = self.no_title;
-        let (message, help) = match load.value.as_str() {
-            "defer" | "lazy" if templates > 0 => {
-                ("browsers leave a `<template>` as it is, so nothing comes into it later", "remove `load`")
+        let value = Load::ALL.into_iter().find(|value| value.as_str() == load.value);
+        let (message, help) = match value {
+            Some(Load::Defer | Load::Lazy) if templates > 0 => {
+                ("browsers do not render a `<template>`, so nothing can be put into it later", "remove `load`")
             }
-            "defer" | "lazy" if svg + math > 0 => {
-                ("what comes later is read as HTML, and not as what stands around it", "put the whole drawing into it")
+            Some(Load::Defer | Load::Lazy) if svg + math > 0 => {
+                ("a late part is parsed as HTML, not as SVG or MathML", "put the whole drawing into the fragment")
             }
-            "lazy" if self.in_head => {
-                ("nobody scrolls to what is in the head", "remove `load`, or write `load=\"defer\"`")
+            Some(Load::Lazy) if self.in_head => {
+                ("nobody scrolls to the head", "remove `load`, or write `load=\"defer\"`")
             }
             _ => return,
         };
         self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
     }
 
-    /// Ends the text before `end`; what follows begins at `next`.
+    /// Ends the text at `end`; the next text begins at `next`.
     fn text_until(&mut self, end: usize, next: usize) {
         if self.text_from < end {
             let text = self.text_from..end;
-            if self.role.esi && self.open.iter().any(|tag| tag.name == "esi:vars") {
+            if self.role.esi && self.open.iter().any(|tag| tag.name == names::ESI_VARS) {
                 self.values(text);
             } else {
                 self.top().push(Node::Text(text));
@@ -327,9 +336,8 @@ impl Parser<'_> {
 
     fn end(&mut self, name: &str, span: Range<usize>) {
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
-            let inside =
-                self.open.last().map(|tag| format!("; `<{}>` is what is open here", tag.name)).unwrap_or_default();
-            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{inside}")).help =
+            let open = self.open.last().map(|tag| format!("; `<{}>` is open here", tag.name)).unwrap_or_default();
+            self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{open}")).help =
                 Some(format!("remove it, or write `<{name} …>` where it should begin"));
             self.text_until(span.start, span.end);
             return;
@@ -347,7 +355,7 @@ impl Parser<'_> {
         let Some(tag) = self.open.last() else { return };
         let (name, span) = (tag.name.clone(), tag.span.clone());
         self.note(Code::Unclosed, span, format!("`<{name}>` is not closed")).help =
-            Some(format!("write `</{name}>` where it ends, or `<{name} … />` if nothing stands inside"));
+            Some(format!("write `</{name}>` where it ends, or `<{name} … />` if it has no content"));
     }
 
     fn finish(mut self) -> Markup {
@@ -365,17 +373,17 @@ impl Parser<'_> {
         Markup { nodes, depth: self.depth, too_deep: self.too_deep }
     }
 
-    /// Closes the innermost of our elements.
+    /// Closes the innermost element of Pasteup's.
     fn close(&mut self, end: Range<usize>) {
         let inside = self.nodes.pop().expect("each open element has its nodes");
         let tag = self.open.pop().expect("only an open element is closed");
         let node = match tag.name.as_str() {
-            "fragment" => Some(Node::Fragment(Box::new(self.fragment(&tag, inside, end)))),
-            "when" => {
-                let variants_at = self.variants(&tag);
-                Some(Node::When { conditions: self.when(&tag), variants_at, inside })
+            names::FRAGMENT => Some(Node::Fragment(Box::new(self.fragment(&tag, inside, end)))),
+            names::WHEN => {
+                let (conditions, variants_at) = self.when(&tag);
+                Some(Node::When { conditions, variants_at, inside })
             }
-            "include" => self.include(&tag, &end).map(Node::Include),
+            names::INCLUDE => self.include(&tag, &end).map(Node::Include),
             name if name.starts_with(esi::PREFIX) => self.esi(&tag, inside),
             _ => {
                 let name = self.slot(&tag);
@@ -385,18 +393,12 @@ impl Parser<'_> {
         self.top().extend(node);
     }
 
-    /// Where an element names variants.
-    fn variants(&self, tag: &StartTag) -> Option<SourceSpan> {
-        let attribute = tag.attributes.iter().find(|attribute| attribute.name == "variant")?;
-        Some(self.spot(attribute.value_span.clone()))
-    }
-
-    fn spot(&self, span: Range<usize>) -> SourceSpan {
+    fn span(&self, span: Range<usize>) -> SourceSpan {
         SourceSpan::new(self.source, span)
     }
 
     fn note(&mut self, code: Code, span: Range<usize>, message: String) -> &mut Diagnostic {
-        let at = self.spot(span);
+        let at = self.span(span);
         self.problems.push(Diagnostic::new(code, at, message));
         self.problems.last_mut().expect("one was pushed just now")
     }

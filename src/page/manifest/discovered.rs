@@ -1,5 +1,5 @@
-//! What services tell of themselves: `/.well-known/fragments.json`.
-//! Such a source is believed as far as its own address goes.
+//! Manifests that services publish themselves: `/.well-known/fragments.json`.
+//! A manifest with an error, or one that claims what its source may not, is left out and reported.
 
 use std::sync::Arc;
 
@@ -9,32 +9,34 @@ use crate::page::source::diagnostic::{Code, Diagnostic, Source};
 use crate::page::source::json;
 use crate::page::source::table::Data;
 
+use super::read::head_of;
+use super::schema::file;
 use super::upstreams::Allowed;
-use super::{Endpoint, Manifest, head_of};
+use super::{Endpoint, Manifest};
 
-/// Nanoservices that one source may tell of.
-const MAX_TOLD: usize = 1_000;
+/// Maximum number of manifests of one source.
+const MAX_MANIFESTS: usize = 1_000;
 
 impl Manifest {
-    /// Reads the manifests of a source that tells of its services itself: `{"fragments": [{…}, …]}`. One
-    /// with a mistake is left out. Such a source is believed as far as its own address goes: it names
-    /// no secret and no program, and no other address but those in `allowed`.
+    /// Reads the manifests of a discovery source: `{"fragments": [{…}, …]}`. One with an error is left out. A source is
+    /// trusted for its own address only: it may name no secret, no program, and no other address except those in
+    /// `allowed`.
     #[must_use]
     pub fn parse_all(source: &Arc<Source>, allowed: &[Allowed]) -> (Vec<Self>, Vec<Diagnostic>) {
         let table = match json::object(source, Code::Manifest) {
             Ok(table) => table,
             Err(problem) => return (Vec::new(), vec![problem]),
         };
-        // Another key of the object is for other programs.
+        // Other keys of the object are for other programs.
         let Some(Data::List(items)) = table.get("fragments").map(|value| &value.data) else {
-            let problem = Diagnostic::new(Code::Manifest, head_of(&table), "there is no list `fragments`");
+            let problem = Diagnostic::new(Code::Manifest, head_of(&table), "the list `fragments` is missing");
             let help = "write {\"fragments\": [{\"name\": …, \"version\": …, \"endpoint\": …}]}";
             return (Vec::new(), vec![problem.help(help)]);
         };
         let (mut manifests, mut problems) = (Vec::new(), Vec::new());
-        if items.len() > MAX_TOLD {
+        if items.len() > MAX_MANIFESTS {
             let message =
-                format!("a source may tell of {MAX_TOLD} nanoservices at most, and this one of {}", items.len());
+                format!("a source may publish at most {MAX_MANIFESTS} manifests; this one has {}", items.len());
             return (manifests, vec![Diagnostic::new(Code::Manifest, head_of(&table), message)]);
         }
         let origin = Url::parse(&source.file).ok().map(|url| url.origin());
@@ -45,10 +47,11 @@ impl Manifest {
                 continue;
             };
             let (manifest, mut more) = Self::read(table);
-            for entry in table.entries.iter().filter(|entry| matches!(&*entry.key, "auth" | "command" | "component")) {
-                let message = format!("`{}` is never taken from a service itself", entry.key);
+            let refused = [&file::AUTH, &file::COMMAND, &file::COMPONENT];
+            for entry in refused.into_iter().filter_map(|field| table.entry(field.name)) {
+                let message = format!("`{}` is not accepted from a discovery source", entry.key);
                 let problem = Diagnostic::new(Code::Manifest, entry.value.at.clone(), message);
-                more.push(problem.help("declare the service in a file below fragments/"));
+                more.push(problem.help("declare the nanoservice in a file below fragments/"));
             }
             let mut manifest = manifest.filter(|_| !more.iter().any(Diagnostic::is_error));
             if let Some(manifest) = &mut manifest {
@@ -58,13 +61,11 @@ impl Manifest {
                 for base in bases.iter().filter(|base| !allowed.iter().any(|allowed| allowed.covers(base))) {
                     let address = base.origin().ascii_serialization();
                     let message =
-                        format!("`{}` is told to be at {address}, which is no address of its source", manifest.name);
+                        format!("`{}` is declared at {address}, which is not the address of its source", manifest.name);
                     let problem = Diagnostic::new(Code::UpstreamNotAllowed, manifest.at.clone(), message);
-                    more.push(
-                        problem.help(format!(
-                            "an operator allows it in pasteup.toml: [upstreams] allow = [\"{address}\"]"
-                        )),
-                    );
+                    more.push(problem.help(format!(
+                        "an operator can allow it in pasteup.toml: [upstreams] allow = [\"{address}\"]"
+                    )));
                 }
             }
             manifests.extend(manifest.filter(|_| !more.iter().any(Diagnostic::is_error)));

@@ -1,0 +1,143 @@
+//! Settings: `pasteup.toml`, the environment and flags, each of which overrides the one before.
+//! All errors are reported at once. With an error, Pasteup does not start, or keeps the settings that it runs with.
+
+pub(crate) mod schema;
+
+mod read;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::edge::discovery::Sources;
+use crate::page::request::defaults::Defaults;
+use crate::page::site::SiteLimits;
+use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
+use crate::page::source::secret::Reference;
+use crate::page::source::table::{Data, Table, TableReader, Value};
+use crate::page::visit::reader::ReaderRules;
+use crate::secrets::Secret;
+
+/// An environment variable with this prefix and `__` in its name is a setting: `PASTEUP_SERVER__LISTEN`. One without
+/// `__` belongs to somebody else: for a service named `pasteup` Kubernetes sets `PASTEUP_PORT` and others.
+const PREFIX: &str = "PASTEUP_";
+
+/// All settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[page]` and `[fragment]`: what applies where neither layout nor manifest sets a value.
+    pub defaults: Defaults,
+    /// What layouts may do.
+    pub limits: SiteLimits,
+    /// Whether a page's head is sent before all its parts are known.
+    pub stream: bool,
+    /// Content codings for pages.
+    pub compression: Vec<&'static str>,
+    /// Bytes that the cache may hold.
+    pub cache_memory: u64,
+    /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
+    pub private_upstreams: bool,
+    /// How locale, region and address of a client are found.
+    pub readers: ReaderRules,
+    /// `[discovery]`
+    pub discovery: Sources,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Address of the page listener.
+    pub listen: SocketAddr,
+    /// Address of the admin listener.
+    pub admin: SocketAddr,
+    /// The token that the admin listener requires.
+    pub admin_token: Option<Secret>,
+    /// Maximum number of requests in progress.
+    pub max_in_flight: usize,
+    /// Longest time for the head of a request.
+    pub header_timeout: Duration,
+    /// Longest time between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// Longest time in which a client reads nothing of its response.
+    pub write_timeout: Duration,
+    /// Where the certificate and the key of the page listener are.
+    pub tls: Option<(Reference, Reference)>,
+    /// Longest time for requests in progress once the server stops.
+    pub drain: Duration,
+    /// Maximum size of a request's head, in bytes.
+    pub max_header_bytes: usize,
+    /// Maximum size of a request's target, in bytes.
+    pub max_uri_bytes: usize,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Which log lines are written: `info`, `debug`, or a filter such as `pasteup=debug`.
+    pub log: String,
+    /// Whether log lines are JSON.
+    pub json: bool,
+    /// The collector that spans are sent to.
+    pub otlp: Option<Url>,
+}
+
+/// Settings that flags give, which override file and environment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Flags {
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--admin`
+    pub admin: Option<SocketAddr>,
+}
+
+impl Settings {
+    /// Reads the settings. A setting that has an error keeps its default, and the error is reported.
+    #[must_use]
+    pub fn load(
+        file: Option<&Arc<Source>>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: Flags,
+    ) -> (Self, Vec<Diagnostic>) {
+        let nothing = Source::new("pasteup.toml", "");
+        let source = file.unwrap_or(&nothing);
+        let (mut table, mut problems) = Table::parse(source, 0..source.text.len(), Code::Settings);
+        let mut variables: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        variables.sort();
+        for (name, text) in variables {
+            let path = name[PREFIX.len()..].to_ascii_lowercase();
+            let line = Source::new("environment", format!("{name}={text}"));
+            let value = Value { at: SourceSpan::new(&line, name.len() + 1..line.text.len()), data: Data::Bare(text) };
+            if path.contains("__") {
+                table.set(&path.split("__").collect::<Vec<_>>(), value);
+            } else if let Some((section, key)) = path.split_once('_').filter(|(section, key)| is_setting(section, key))
+            {
+                let at = SourceSpan::new(&line, 0..name.len());
+                let problem = Diagnostic::new(Code::Ignored, at, format!("`{name}` is not a setting, and is ignored"));
+                let meant = format!("{PREFIX}{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+                problems.push(problem.help(format!("write two underscores after the table's name: `{meant}`")));
+            }
+        }
+        let mut reader = TableReader::new(&table, &schema::file::SCHEMA, Code::Settings);
+        let mut warnings = Vec::new();
+        let settings = read::settings(&mut reader, &mut warnings, flags);
+        problems.extend(reader.finish());
+        problems.extend(warnings);
+        (settings, problems)
+    }
+}
+
+/// Whether there is a setting of this table and key.
+fn is_setting(section: &str, key: &str) -> bool {
+    let table = schema::file::SCHEMA.field(section).and_then(|field| field.kind.schema());
+    table.is_some_and(|table| table.field(key).is_some())
+}

@@ -1,0 +1,131 @@
+//! Reads the settings from their table, by the schema.
+//! A setting with an error keeps its default, and reading goes on.
+
+use crate::edge::discovery::Sources;
+use crate::page::manifest::Boundary;
+use crate::page::policy::resilience::Resilience;
+use crate::page::policy::resilience::breaker::BreakerRules;
+use crate::page::request::defaults::Defaults;
+use crate::page::site::SiteLimits;
+use crate::page::source::diagnostic::{Code, Diagnostic};
+use crate::page::source::secret::Reference;
+use crate::page::source::table::{self, TableReader};
+use crate::page::visit::reader::ReaderRules;
+
+use super::schema::{CODING, JSON, cache, context, discovery, file, fragment, page, server, telemetry, tls, upstreams};
+use super::{Flags, Server, Settings, Telemetry, values};
+
+/// Reads all settings. Warnings that are not errors of the table are added to `warnings`.
+pub(super) fn settings(reader: &mut TableReader<'_>, warnings: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
+    let server = reader.table(&file::SERVER, |table| read_server(table, flags));
+    let mut defaults = Defaults::default();
+    let mut limits = SiteLimits::default();
+    let (stream, compression) = reader.table(&file::PAGE, |table| {
+        defaults.budget = table.read_or_default(&page::BUDGET, table::positive_duration);
+        limits.max_fragments = table.integer_or_default(&page::MAX_FRAGMENTS);
+        defaults.max_fragments = limits.max_fragments;
+        limits.max_includes = table.integer_or_default(&page::MAX_INCLUDES);
+        defaults.max_depth = table.integer_or_default(&page::MAX_DEPTH);
+        defaults.max_page_bytes = table.read_or_default(&page::MAX_BYTES, table::size);
+        let stream = table.read_or_default(&page::STREAM, table::boolean);
+        (stream, table.read_or_default(&page::COMPRESSION, table::list(table::word(&CODING))))
+    });
+    reader.table(&file::FRAGMENT, |table| {
+        defaults.timeout = table.read_or_default(&fragment::TIMEOUT, table::positive_duration);
+        defaults.ttl = table.read_or_default(&fragment::TTL, table::duration);
+        defaults.stale = table.read_or_default(&fragment::STALE, table::duration);
+        defaults.max_bytes = table.read_or_default(&fragment::MAX_BYTES, table::size);
+        defaults.concurrency = table.integer_or_default(&fragment::CONCURRENCY);
+        let Resilience { retries, breaker: BreakerRules { failures, pause, .. } } = &mut defaults.resilience;
+        *retries = table.integer_or_default(&fragment::RETRIES);
+        *failures = table.integer_or_default(&fragment::BREAKER_FAILURES);
+        *pause = table.read_or_default(&fragment::BREAKER_OPEN, table::duration);
+        defaults.html = table.read_or_default(&fragment::HTML, Boundary::read);
+    });
+    let cache_memory = reader.table(&file::CACHE, |table| {
+        table.read(&cache::REDIS, table::filled);
+        table.read_or_default(&cache::MEMORY, table::size)
+    });
+    let private_upstreams = reader.table(&file::UPSTREAMS, |table| {
+        limits.allowed =
+            table.read_or_default(&upstreams::ALLOW, table::list(|value| Ok(table::text(value)?.parse()?)));
+        table.read_or_default(&upstreams::PRIVATE, table::boolean)
+    });
+    let discovery = reader.table(&file::DISCOVERY, |table| Sources {
+        urls: table.read_or_default(&discovery::MANIFESTS, table::list(values::source)),
+        refresh: table.read_or_default(&discovery::REFRESH, table::positive_duration),
+    });
+    let readers = reader.table(&file::CONTEXT, |table| {
+        let locales = table.read_or_default(&context::LOCALES, table::list(values::locale));
+        ReaderRules {
+            locales: if locales.is_empty() { ReaderRules::default().locales } else { locales },
+            region_header: table.read(&context::REGION_HEADER, values::header_name).flatten(),
+            trusted: table.read_or_default(&context::TRUST_PROXY, table::list(values::network)),
+        }
+    });
+    let telemetry = reader.table(&file::TELEMETRY, |table| {
+        let otlp = table.read(&telemetry::OTLP, values::collector).flatten();
+        if let (Some(_), false, Some(entry)) = (&otlp, cfg!(feature = "otlp"), table.entry(&telemetry::OTLP)) {
+            let message = "`otlp` is understood, but not acted on by this build: it has no OTLP";
+            warnings.push(Diagnostic::new(Code::NotYet, entry.key_at.clone(), message));
+        }
+        Telemetry {
+            log: table.read_or_default(&telemetry::LOG, values::log_filter),
+            json: table.read_or_default(&telemetry::FORMAT, table::word(&telemetry::FORMAT.kind)) == JSON,
+            otlp,
+        }
+    });
+    Settings {
+        server,
+        defaults,
+        limits,
+        stream,
+        compression,
+        cache_memory,
+        private_upstreams,
+        readers,
+        discovery,
+        telemetry,
+    }
+}
+
+fn read_server(table: &mut TableReader<'_>, flags: Flags) -> Server {
+    let token_at = table.entry(&server::ADMIN_TOKEN).map(|entry| entry.value.at.clone());
+    let admin_at = table.entry(&server::ADMIN).map(|entry| entry.value.at.clone());
+    let admin_token = table.read(&server::ADMIN_TOKEN, values::secret).flatten();
+    let tls = table.entry(&server::TLS).is_some().then(|| {
+        table.table(&server::TLS, |table| {
+            let files = table.read(&tls::CERT, Reference::read).zip(table.read(&tls::KEY, Reference::read));
+            if files.is_none() {
+                let example = server::TLS.example.expect("the schema gives an example");
+                let help = Some(format!("write `{} = {example}`", server::TLS.name));
+                table.note(table.at().clone(), "TLS needs a certificate and its key", help);
+            }
+            files
+        })
+    });
+    let listen = table.read_or_default(&server::LISTEN, values::address);
+    let admin = table.read_or_default(&server::ADMIN, values::address);
+    let settings = Server {
+        listen: flags.listen.unwrap_or(listen),
+        admin: flags.admin.unwrap_or(admin),
+        admin_token,
+        max_in_flight: table.integer_or_default(&server::MAX_IN_FLIGHT),
+        header_timeout: table.read_or_default(&server::HEADER_TIMEOUT, table::positive_duration),
+        idle_timeout: table.read_or_default(&server::IDLE_TIMEOUT, table::positive_duration),
+        write_timeout: table.read_or_default(&server::WRITE_TIMEOUT, table::positive_duration),
+        tls: tls.flatten(),
+        drain: table.read_or_default(&server::DRAIN, table::duration),
+        max_header_bytes: table.read_or_default(&server::MAX_HEADER_BYTES, values::bytes),
+        max_uri_bytes: table.read_or_default(&server::MAX_URI_BYTES, values::bytes),
+    };
+    if !settings.admin.ip().is_loopback() && settings.admin_token.is_none() {
+        let at = token_at.or(admin_at).unwrap_or_else(|| table.at().clone());
+        let message = format!(
+            "the admin listener {} is reachable from other machines, so it needs `admin_token`",
+            settings.admin
+        );
+        table.note(at, message, Some("set `server.admin_token = \"env:NAME\"`, or listen on 127.0.0.1".to_owned()));
+    }
+    settings
+}

@@ -1,0 +1,205 @@
+//! The settings as data: every key with its kind, its default and what it does.
+//! `pasteup reference` writes `docs/reference/settings.md` from it.
+
+use crate::page::manifest::Boundary;
+use crate::page::policy::resilience::Resilience;
+use crate::page::request::defaults::Defaults;
+use crate::page::site::SiteLimits;
+use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::source::units;
+use crate::page::visit::reader::ReaderRules;
+
+schema! {
+    /// The settings of a site.
+    pub(crate) mod file {
+        /// The two listeners and their limits.
+        SERVER = Field::new("server", Kind::Table(&server::SCHEMA));
+        /// Limits of a page, and how it is sent.
+        PAGE = Field::new("page", Kind::Table(&page::SCHEMA));
+        /// What applies to fragments where neither the layout nor the manifest sets a value.
+        FRAGMENT = Field::new("fragment", Kind::Table(&fragment::SCHEMA));
+        /// The cache.
+        CACHE = Field::new("cache", Kind::Table(&cache::SCHEMA));
+        /// Which addresses layouts may name in `src`.
+        UPSTREAMS = Field::new("upstreams", Kind::Table(&upstreams::SCHEMA));
+        /// Services that publish their own manifests.
+        DISCOVERY = Field::new("discovery", Kind::Table(&discovery::SCHEMA));
+        /// What is known of clients.
+        CONTEXT = Field::new("context", Kind::Table(&context::SCHEMA));
+        /// Logs and traces.
+        TELEMETRY = Field::new("telemetry", Kind::Table(&telemetry::SCHEMA));
+    }
+}
+
+schema! {
+    /// The two listeners and their limits. Read at the start only.
+    pub(crate) mod server {
+        /// Address of the page listener. Port 0 picks a free port.
+        LISTEN = Field::new("listen", Kind::Address).default("127.0.0.1:8080");
+        /// Address of the admin listener: health, metrics, the API and the console. An address other than loopback
+        /// requires `admin_token`.
+        ADMIN = Field::new("admin", Kind::Address).default("127.0.0.1:9090");
+        /// The token that every request to the admin listener must have, except `/livez` and `/readyz`: as
+        /// `Authorization: Bearer`, or as the password of `Basic`. In the environment the token itself may be given
+        /// instead of a reference.
+        ADMIN_TOKEN = Field::new("admin_token", Kind::Reference).example("\"env:ADMIN_TOKEN\"");
+        /// Maximum number of requests in progress. Further ones get a `503` with `Retry-After`.
+        MAX_IN_FLIGHT = Field::new("max_in_flight", Kind::Integer(1, 1_000_000)).default("4096");
+        /// Longest time for the head of a request, from its first byte to its last, and for the first request of a
+        /// connection.
+        HEADER_TIMEOUT = Field::new("header_timeout", Kind::PositiveDuration).default("10s");
+        /// Longest wait for the next request of a connection.
+        IDLE_TIMEOUT = Field::new("idle_timeout", Kind::PositiveDuration).default("60s");
+        /// Longest time in which a client reads nothing of its response. The connection is closed then.
+        WRITE_TIMEOUT = Field::new("write_timeout", Kind::PositiveDuration).default("30s");
+        /// Serves pages over TLS, with HTTP/2. The files are checked for changes every three seconds.
+        TLS = Field::new("tls", Kind::Table(&tls::SCHEMA))
+            .example("{ cert = \"file:cert.pem\", key = \"file:key.pem\" }");
+        /// Longest time for requests in progress once the server stops.
+        DRAIN = Field::new("drain", Kind::Duration).default("10s");
+        /// Maximum size of a request's head. A larger one gets a `431`.
+        MAX_HEADER_BYTES = Field::new("max_header_bytes", Kind::Size).default("32KiB");
+        /// Maximum size of a request's target. A longer one gets a `414`.
+        MAX_URI_BYTES = Field::new("max_uri_bytes", Kind::Size).default("8KiB");
+    }
+}
+
+schema! {
+    /// The certificate of the page listener and its key. Both are needed.
+    pub(crate) mod tls {
+        /// The certificate chain, as PEM.
+        CERT = Field::new("cert", Kind::Reference).required().example("\"file:cert.pem\"");
+        /// The private key, as PEM.
+        KEY = Field::new("key", Kind::Reference).required().example("\"file:key.pem\"");
+    }
+}
+
+schema! {
+    /// Limits of a page, and how it is sent.
+    pub(crate) mod page {
+        /// Time limit of the whole page. A part that is late by then shows its fallback.
+        BUDGET = Field::new("budget", Kind::PositiveDuration).default_from(|| units::show(Defaults::default().budget));
+        /// Maximum number of fragments on a page, nested ones included.
+        MAX_FRAGMENTS = Field::new("max_fragments", Kind::Integer(1, 100_000))
+            .default_from(|| SiteLimits::default().max_fragments.to_string());
+        /// Maximum number of partials that one page includes.
+        MAX_INCLUDES = Field::new("max_includes", Kind::Integer(0, 100_000))
+            .default_from(|| SiteLimits::default().max_includes.to_string());
+        /// Maximum depth of nested fragments. The fragments of the layout itself are at depth 1.
+        MAX_DEPTH = Field::new("max_depth", Kind::Integer(1, 16))
+            .default_from(|| Defaults::default().max_depth.to_string());
+        /// Maximum size of a page. A larger one is a `502`, or is cut off if it is already being sent.
+        MAX_BYTES = Field::new("max_bytes", Kind::Size)
+            .default_from(|| units::show_size(Defaults::default().max_page_bytes));
+        /// Sends a page's head as soon as its status is known. A page that was streamed is `no-store`. Parts that
+        /// arrive within 10 ms are waited for, unless a part is never cached and its service is slower at the moment.
+        STREAM = Field::new("stream", Kind::Boolean).default("true");
+        /// The content codings that clients are offered. A client that accepts `br` and `zstd` or `gzip` gets a page
+        /// with personal parts in `zstd` or `gzip`. In `zstd` such a page has several frames (RFC 8878, 3.1), which
+        /// browsers read; leave `zstd` out if another client does not.
+        COMPRESSION = Field::new("compression", Kind::List(&CODING)).default_from(|| {
+            let codings: Vec<String> = CODING.words().iter().map(|coding| format!("\"{coding}\"")).collect();
+            format!("[{}]", codings.join(", "))
+        });
+    }
+}
+
+/// The content codings that pages can be sent in.
+pub(crate) static CODING: Kind = Kind::Word(&["br", "zstd", "gzip"]);
+
+schema! {
+    /// What applies to fragments where neither the layout nor the manifest sets a value.
+    pub(crate) mod fragment {
+        /// Time limit of a fetch, from sending the request to the last byte of the body.
+        TIMEOUT = Field::new("timeout", Kind::PositiveDuration)
+            .default_from(|| units::show(Defaults::default().timeout));
+        /// How long a response is fresh if nothing else states it.
+        TTL = Field::new("ttl", Kind::Duration).default_from(|| units::show(Defaults::default().ttl));
+        /// How long after that a stale response may be shown, if nothing else states it.
+        STALE = Field::new("stale", Kind::Duration).default_from(|| units::show(Defaults::default().stale));
+        /// Maximum size of a response body, decoded. A larger one counts as a failure.
+        MAX_BYTES = Field::new("max_bytes", Kind::Size).default_from(|| units::show_size(Defaults::default().max_bytes));
+        /// Maximum number of requests in progress for each endpoint. Further ones wait until their deadline.
+        CONCURRENCY = Field::new("concurrency", Kind::Integer(1, 65_535))
+            .default_from(|| Defaults::default().concurrency.to_string());
+        /// How many times a request that got no response at all is retried, all within the one timeout.
+        RETRIES = Field::new("retries", Kind::Integer(0, 10)).default_from(|| Resilience::default().retries.to_string());
+        /// Consecutive failures after which the circuit breaker of an endpoint opens.
+        BREAKER_FAILURES = Field::new("breaker_failures", Kind::Integer(1, 1_000))
+            .default_from(|| Resilience::default().breaker.failures.to_string());
+        /// How long an open circuit breaker sends no requests at first. The time doubles while probes fail.
+        BREAKER_OPEN = Field::new("breaker_open", Kind::Duration)
+            .default_from(|| units::show(Resilience::default().breaker.pause));
+        /// How the HTML of fragments that are named by `src` is treated. With `balanced` a fragment cannot affect the
+        /// page around it; with `raw` its bytes are passed on unchanged.
+        HTML = Field::new("html", Boundary::KIND).default_from(|| Defaults::default().html.as_str().to_owned());
+    }
+}
+
+schema! {
+    /// The cache. Read at the start only.
+    pub(crate) mod cache {
+        /// Memory for cached responses and pages, keys and bookkeeping included. HTML of 4 KiB or more is stored
+        /// compressed, and counts at its compressed size.
+        MEMORY = Field::new("memory", Kind::Size).default("256MiB");
+        /// The URL of a shared cache.
+        REDIS = Field::new("redis", Kind::Text).example("\"redis://127.0.0.1:6379\"").not_acted_on();
+    }
+}
+
+schema! {
+    /// Which addresses layouts may name in `src`.
+    pub(crate) mod upstreams {
+        /// The allowed addresses: scheme, host and port, where `*` is any port.
+        ALLOW = Field::new("allow", Kind::List(&Kind::Upstream))
+            .default("[]")
+            .example("[\"https://fragments.example.org\", \"http://127.0.0.1:*\"]");
+        /// Whether a name in `allow` may resolve to an address that is not public.
+        PRIVATE = Field::new("private", Kind::Boolean).default("false");
+    }
+}
+
+schema! {
+    /// Services that publish their own manifests at `/.well-known/fragments.json`.
+    pub(crate) mod discovery {
+        /// The services to read manifests from.
+        MANIFESTS = Field::new("manifests", Kind::List(&Kind::Url))
+            .default("[]")
+            .example("[\"http://weather.internal:8000\"]");
+        /// How long manifests are used before they are read again, if the source does not state it in
+        /// `Cache-Control`.
+        REFRESH = Field::new("refresh", Kind::PositiveDuration).default("10s");
+    }
+}
+
+schema! {
+    /// What is known of clients.
+    pub(crate) mod context {
+        /// The locales of the site. The first one is for clients that accept none of them.
+        LOCALES = Field::new("locales", Kind::List(&Kind::Locale)).example("[\"en\", \"de\"]").default_from(|| {
+            let locales: Vec<String> = ReaderRules::default().locales.iter().map(|tag| format!("\"{tag}\"")).collect();
+            format!("[{}]", locales.join(", "))
+        });
+        /// The header in which a CDN sends the client's country. It counts only if it comes from `trust_proxy`.
+        REGION_HEADER = Field::new("region_header", Kind::Header).example("\"CF-IPCountry\"");
+        /// Addresses and networks of proxies whose region header, `X-Forwarded-*` and trace context are trusted.
+        TRUST_PROXY = Field::new("trust_proxy", Kind::List(&Kind::Network))
+            .default("[]")
+            .example("[\"10.0.0.0/8\", \"192.0.2.7\"]");
+    }
+}
+
+schema! {
+    /// Logs and traces. Read at the start only.
+    pub(crate) mod telemetry {
+        /// Which log lines are written: a level, or a filter such as `warn,pasteup=debug`.
+        LOG = Field::new("log", Kind::LogFilter).default("info");
+        /// The format of log lines.
+        FORMAT = Field::new("format", Kind::Word(&["text", JSON])).default("text");
+        /// The collector that spans are sent to, as OTLP over HTTP. Without it no spans are sent.
+        OTLP = Field::new("otlp", Kind::Url).example("\"http://collector:4318\"");
+    }
+}
+
+/// The word for log lines that are JSON.
+pub(crate) const JSON: &str = "json";
