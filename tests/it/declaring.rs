@@ -413,6 +413,6 @@ fn two_that_disagree_about_the_bytes_of_an_asset_are_told() {
         .fragment_with("a", &asset("integrity = \"sha256-a\"\n"), html("A"))
         .fragment_with("b", &asset("integrity = \"sha256-b\"\n"), html("B"))
         .fragment_with("c", &asset(""), html("C"));
-    let told = "integrity: its `integrity` of https://cdn.test/a.css is another one than in fragments/a/fragment.toml";
+    let told = "integrity: its `integrity` for https://cdn.test/a.css differs from that in fragments/a/fragment.toml";
     assert_eq!(site.problems(), [told]);
 }

@@ -130,7 +130,7 @@ fn what_cannot_arrive_late_is_told() {
         TestCompositor::new().fragment("a", html("")).front("<template><fragment name=a load=defer /></template>");
     assert_eq!(
         site.problems(),
-        ["bad-value: `load`: browsers leave a `<template>` as it is, so nothing comes into it later"]
+        ["bad-value: `load`: browsers do not render a `<template>`, so nothing can be put into it later"]
     );
 }
 

@@ -85,7 +85,7 @@ async fn published_manifests_are_found_followed_and_still_used_when_their_source
     for (status, text, message) in [
         (503, String::new(), "it returned 503 Service Unavailable; its last manifests stay in use"),
         (200, "<p>rubbish".to_owned(), "error[manifest]"),
-        (200, json!({"fragments": [{"name": "published", "version": "next"}]}).to_string(), "is no version"),
+        (200, json!({"fragments": [{"name": "published", "version": "next"}]}).to_string(), "is not a valid version"),
     ] {
         publisher.publish(status, text);
         server.process.line(message).await;
@@ -215,8 +215,8 @@ async fn a_source_cannot_use_secrets_other_addresses_or_another_teams_name() {
     let output = site.run(&["check", "--format", "json"]).await;
     let stdout = String::from_utf8(output.stdout).unwrap();
     for message in [
-        "`auth` is never taken from a service itself",
-        "`elsewhere` is told to be at http://169.254.169.254, which is no address of its source",
+        "`auth` is not accepted from a discovery source",
+        "`elsewhere` is declared at http://169.254.169.254, which is not the address of its source",
         "`own` is declared in fragments/own/fragment.toml (team-b), and here by another (team-a)",
     ] {
         assert!(stdout.contains(message), "{stdout}");

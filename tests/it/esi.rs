@@ -335,8 +335,8 @@ async fn what_is_not_chosen_is_not_shown_however_the_html_around_it_is_nested() 
 #[tokio::test(start_paused = true)]
 async fn no_value_becomes_code() {
     let told = |what: &str| vec![format!("bad-value: {what}")];
-    let script = "no value is put into a script or a style";
-    let url = "a value cannot be the beginning of a URL";
+    let script = "a value cannot be put into a script or a style";
+    let url = "a URL cannot begin with a value";
     for (text, problems) in [
         ("<a href=\"$(HTTP_REFERER)\">back</a>", told(url)),
         ("<iframe srcdoc=\"$(QUERY_STRING{q})\"></iframe>", told(script)),
@@ -348,8 +348,8 @@ async fn no_value_becomes_code() {
         ("<img src=\"https://$(HTTP_HOST)/\">", told(url)),
         ("<svg><set to=\"$(QUERY_STRING{q})\"/></svg>", told(script)),
         ("<meta name=refresh content=\"0;url=$(QUERY_STRING{q})\">", told(script)),
-        ("<div $(HTTP_HOST)>x</div>", told("a value cannot be a part of a tag")),
-        ("a <$(HTTP_HOST)>x", told("a value cannot be a part of a tag")),
+        ("<div $(HTTP_HOST)>x</div>", told("a value cannot be put into a tag")),
+        ("a <$(HTTP_HOST)>x", told("a value cannot be put into a tag")),
         ("<img src=\"https://a.test/$(QUERY_STRING{q})\">", vec![]),
         ("<a href=\"/to?q=$(QUERY_STRING{q})\" title='$(QUERY_STRING{q})'>x</a>", vec![]),
     ] {
@@ -418,15 +418,12 @@ async fn one_answer_acted_on_and_not_has_two_etags() {
 #[test]
 fn each_mistake_in_a_layout_is_told() {
     for (text, told) in [
-        ("<esi:odd/>", "bad-value: `<esi:odd>` is no element of ESI 1.0"),
-        ("<esi:include/>", "missing-name: `<esi:include>` does not say what"),
+        ("<esi:odd/>", "bad-value: `<esi:odd>` is not an element of ESI 1.0"),
+        ("<esi:include/>", "missing-name: `<esi:include>` does not name what it includes"),
         ("<esi:include src=\"\"/>", "bad-value: `src`: a URL is missing"),
         ("<esi:include src=\"http://a.test/\" ttl=5/>", "unknown-attribute: `<esi:include>` has no attribute `ttl`"),
-        (
-            "<esi:include src=\"http://a.test/\" onerror=stop />",
-            "bad-value: `onerror`: `stop` is nothing that can be done",
-        ),
-        ("<esi:include src=\"/a\"/>", "bad-value: `/a` is no absolute `http` or `https` URL"),
+        ("<esi:include src=\"http://a.test/\" onerror=stop />", "bad-value: `onerror`: `stop` is not a known action"),
+        ("<esi:include src=\"/a\"/>", "bad-value: `/a` is not an absolute `http` or `https` URL"),
         ("<esi:include src=\"http://evil.test/\"/>", "upstream-not-allowed: `http://evil.test` is no allowed upstream"),
         (
             "<esi:include src=\"http://a.test/\" alt=\"http://evil.test/\"/>",
@@ -448,22 +445,25 @@ fn each_mistake_in_a_layout_is_told() {
             "<esi:vars>$(HTTP_COOKIE)</esi:vars>",
             "unknown-placeholder: a page depends on no cookie but those that it names",
         ),
-        ("<esi:vars><script>'$(HTTP_HOST)'</script></esi:vars>", "bad-value: no value is put into a script or a style"),
-        ("<esi:choose></esi:choose>", "bad-value: there is no `<esi:when>` in this"),
+        (
+            "<esi:vars><script>'$(HTTP_HOST)'</script></esi:vars>",
+            "bad-value: a value cannot be put into a script or a style",
+        ),
+        ("<esi:choose></esi:choose>", "bad-value: `<esi:choose>` needs at least one `<esi:when>`"),
         ("<esi:choose><esi:when test=\"1 = 1\">a</esi:when></esi:choose>", "bad-value: `=` compares nothing"),
         ("<esi:choose><esi:when>a</esi:when></esi:choose>", "missing-name: `<esi:when>` has no test"),
         (
             "<esi:choose>a<esi:when test=true>a</esi:when></esi:choose>",
-            "bad-value: in `<esi:choose>` stand only `<esi:when>` and `<esi:otherwise>`: this is never shown",
+            "bad-value: only `<esi:when>` and `<esi:otherwise>` are allowed in `<esi:choose>`: this is never shown",
         ),
-        ("<esi:when test=true>a</esi:when>", "bad-value: `<esi:when>` stands in `<esi:choose>` only"),
+        ("<esi:when test=true>a</esi:when>", "bad-value: `<esi:when>` is allowed in `<esi:choose>` only"),
         (
             "<esi:try><esi:attempt>a</esi:attempt></esi:try>",
-            "bad-value: an `<esi:attempt>` and an `<esi:except>` belong into this",
+            "bad-value: `<esi:try>` needs an `<esi:attempt>` and an `<esi:except>`",
         ),
         (
             "<esi:include src=\"http://a.test/\">text</esi:include>",
-            "bad-value: an `<esi:include>` stands for what it includes: what is inside is never shown",
+            "bad-value: `<esi:include>` is replaced by what it includes, so its content is never shown",
         ),
         ("<esi:inline name=x>a</esi:inline>", "bad-value: `<esi:inline>` is not supported"),
         ("<esi:include src=\"http://a.test/{id}\"/>", "bad-value: `{` means nothing in a URL of ESI"),

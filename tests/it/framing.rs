@@ -211,6 +211,6 @@ fn settings_of_a_page_that_stand_elsewhere_are_told() {
         .layout("part.html", "+++\nmax_age = \"1s\"\ntitle = \"t\"\n+++\npart")
         .layout("p.html", &page("frame = \"frame.html\"\nschedule = [{ use = \"other.html\" }]", "x"))
         .layout("other.html", "+++\nbudget = \"1s\"\n+++\nother");
-    let told = |key: &str| format!("ignored: `{key}` has no effect here: the page that uses this file says it");
+    let told = |key: &str| format!("ignored: `{key}` has no effect here: the page that uses this file decides it");
     assert_eq!(site.problems(), [told("budget"), told("experiment"), told("max_age")]);
 }

@@ -212,11 +212,8 @@ fn what_cannot_be_lazy_is_told() {
             "<fragment name=a load=lazy required>x</fragment>",
             "a `required` fragment cannot be lazy: the page waits for it",
         ),
-        ("<head><fragment name=a load=lazy /></head>", "`load`: nobody scrolls to what is in the head"),
-        (
-            "<svg><fragment name=a load=lazy /></svg>",
-            "`load`: what comes later is read as HTML, and not as what stands around it",
-        ),
+        ("<head><fragment name=a load=lazy /></head>", "`load`: nobody scrolls to the head"),
+        ("<svg><fragment name=a load=lazy /></svg>", "`load`: a late part is parsed as HTML, not as SVG or MathML"),
         (
             "<fragment name=a load=lazy><fragment slot=x name=a /></fragment>",
             "a fragment that is given parts cannot be lazy: it is loaded without them",

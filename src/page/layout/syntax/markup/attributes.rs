@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::page::html::tokens::{Attribute, StartTag};
 use crate::page::source::diagnostic::{Code, SourceSpan};
+use crate::page::source::map::Set;
 use crate::page::source::schema::Field;
 use crate::page::source::{names, units};
 
@@ -42,6 +43,7 @@ impl Parser<'_> {
     /// The attributes of a tag. Repeated ones are reported and left out.
     pub(super) fn attributes<'t>(&mut self, tag: &'t StartTag, element: &'static Element) -> Attributes<'t> {
         let mut all: Vec<&Attribute> = Vec::with_capacity(tag.attributes.len());
+        let mut names = Set::default();
         for attribute in &tag.attributes {
             if attribute.name.contains(['"', '\'', '<']) {
                 // What follows is text that a quotation mark cut up rather than attributes.
@@ -50,7 +52,7 @@ impl Parser<'_> {
                     Some(IS_IT_CLOSED.to_owned());
                 break;
             }
-            if all.iter().any(|known| known.name == attribute.name) {
+            if !names.insert(attribute.name.as_str()) {
                 let message = format!("`{}` is used twice", attribute.name);
                 self.note(Code::UnknownAttribute, attribute.name_span.clone(), message).help =
                     Some("keep one of them".to_owned());
