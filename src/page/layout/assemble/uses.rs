@@ -146,7 +146,7 @@ impl<'a> Assembler<'a> {
                     Diagnostic::new(Code::UnknownFragment, name.at.clone(), message).maybe_help(help)
                 } else {
                     let message = format!("no version of `{}` satisfies `{}`", name.value, version.value);
-                    let mut help = format!("there is {}", versions.join(", "));
+                    let mut help = format!("available: {}", versions.join(", "));
                     if versions.iter().all(|version| version.contains('-')) {
                         let newest = &versions[0];
                         help.push_str(&format!(
