@@ -1,7 +1,7 @@
-//! One flight a key: who comes while it is in the air waits for it.
-//! A flight is a task of its own: it survives the request that started it.
+//! Collapses concurrent fetches of one key: the first caller starts a task, and the others wait for its result.
+//! The task outlives the request that started it; if it panics, all who wait get nothing.
 //!
-//! Not moka's `get_with`: there all callers hang on a leader that nobody polls.
+//! Not moka's `get_with`: there all callers wait for a leader that is polled only as long as its own request lives.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,57 +12,57 @@ use tokio_util::task::TaskTracker;
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 
-type Flying<T> = Mutex<Map<Key, watch::Receiver<Option<T>>>>;
+type InFlight<T> = Mutex<Map<Key, watch::Receiver<Option<T>>>>;
 
-/// The flights in the air.
-pub(super) struct Flights<T> {
-    flying: Arc<Flying<T>>,
+/// The tasks in flight, at most one per key.
+pub(super) struct Collapser<T> {
+    in_flight: Arc<InFlight<T>>,
     tasks: TaskTracker,
 }
 
-/// A seat in a flight.
-pub(super) struct Flight<T> {
-    /// Whether this caller started it.
-    pub(super) leader: bool,
-    landed: watch::Receiver<Option<T>>,
+/// A caller's handle to a task in flight.
+pub(super) struct Waiter<T> {
+    /// Whether this caller started the task.
+    pub(super) is_leader: bool,
+    result: watch::Receiver<Option<T>>,
 }
 
-impl<T> Default for Flights<T> {
+impl<T> Default for Collapser<T> {
     fn default() -> Self {
-        Self { flying: Arc::default(), tasks: TaskTracker::new() }
+        Self { in_flight: Arc::default(), tasks: TaskTracker::new() }
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// Joins the flight for a key, or starts it.
-    pub(super) fn join<F>(&self, key: &Key, start: impl FnOnce() -> F) -> Flight<T>
+impl<T: Clone + Send + Sync + 'static> Collapser<T> {
+    /// Joins the task for a key, or starts it.
+    pub(super) fn join_or_start<F>(&self, key: &Key, start: impl FnOnce() -> F) -> Waiter<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut flying = self.flying.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(landed) = flying.get(key) {
-            return Flight { leader: false, landed: landed.clone() };
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = in_flight.get(key) {
+            return Waiter { is_leader: false, result: result.clone() };
         }
-        let (land, landed) = watch::channel(None);
-        flying.insert(key.clone(), landed.clone());
-        drop(flying);
-        let takeoff = Takeoff { flying: Arc::clone(&self.flying), key: key.clone() };
-        let flight = start();
+        let (sender, result) = watch::channel(None);
+        in_flight.insert(key.clone(), result.clone());
+        drop(in_flight);
+        let registration = Registration { in_flight: Arc::clone(&self.in_flight), key: key.clone() };
+        let task = start();
         self.tasks.spawn(async move {
-            let value = flight.await;
-            // Off the board first: who comes from now on finds the store filled, or flies anew.
-            drop(takeoff);
-            land.send_replace(Some(value));
+            let value = task.await;
+            // Deregistered before the result is sent: later callers find the response in the store, or start a new task.
+            drop(registration);
+            sender.send_replace(Some(value));
         });
-        Flight { leader: true, landed }
+        Waiter { is_leader: true, result }
     }
 
-    /// How many flights are in the air.
+    /// How many tasks are in flight.
     pub(super) fn len(&self) -> usize {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Waits until all have landed.
+    /// Waits until all tasks have ended.
     pub(super) async fn drain(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -70,21 +70,21 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     }
 }
 
-impl<T: Clone> Flight<T> {
-    /// Waits for it to land. `None` where it crashed.
-    pub(super) async fn landed(mut self) -> Option<T> {
-        self.landed.wait_for(Option::is_some).await.ok()?.clone()
+impl<T: Clone> Waiter<T> {
+    /// Waits for the result. `None`: the task panicked.
+    pub(super) async fn wait(mut self) -> Option<T> {
+        self.result.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
 
-/// Takes a flight off the board when it is dropped, be it by a panic.
-struct Takeoff<T> {
-    flying: Arc<Flying<T>>,
+/// Deregisters a task when it is dropped, also by a panic.
+struct Registration<T> {
+    in_flight: Arc<InFlight<T>>,
     key: Key,
 }
 
-impl<T> Drop for Takeoff<T> {
+impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }

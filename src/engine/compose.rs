@@ -1,4 +1,5 @@
-//! The one picture: plan, fan out, stitch. A page always comes of it, by its budget.
+//! The compositor: takes a page from the cache, or plans it, fans out, and stitches it.
+//! A page always ends by its budget; parts that are missing then have an outcome of their own.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,79 +19,95 @@ use crate::page::response::outcome::is_degraded;
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
 use super::inspection::{self, CacheEntry};
-use super::lookup::{Ahead, Looked, Lookup, LookupResult};
+use super::lookup::{Lookup, LookupResult, StartedLookups, StoreLookup};
 use super::page::{Page, PageRequest, PageTooLarge};
 use super::page_cache::{CachedPage, EncodedPage, Encoding, PageCache, PageKey, PageStore, PersonalisedPage};
 use super::personalise::Personaliser;
 use super::port::Ports;
 use super::purge::{Purge, PurgeMode};
-use super::stitching::{all, finish, stream};
+use super::stitching::{finish, stream, wait_for_all};
 use super::trace::Trace;
 
-/// Composes pages. A clone is another handle to the same one.
+/// Composes pages. A clone is another handle to the same compositor.
 #[derive(Clone)]
 pub struct Compositor {
     lookup: Arc<Lookup>,
     pages: Arc<PageCache>,
-    turns: Arc<SchedulingDelay>,
+    delay: Arc<SchedulingDelay>,
 }
 
 /// A page whose head is known.
 pub enum Served {
-    /// It was kept whole.
+    /// A cached page without holes.
     Cached(Arc<CachedPage>),
-    /// It was kept but for what is its reader's own.
+    /// A cached skeleton with its holes filled.
     Personalised(PersonalisedPage),
-    /// All of it is.
+    /// A page that was composed as a whole.
     Whole(Box<Page>),
-    /// Its parts follow in document order, as they come in.
+    /// A page whose body follows in document order, as its parts come in.
     Streaming {
-        /// Its status.
+        /// The status.
         status: StatusCode,
-        /// LookupOutcome it says of itself.
+        /// The headers.
         headers: HeaderMap,
-        /// Its bytes. An error breaks it off: half a page is none.
+        /// The bytes. After an error, the response must be broken off: half a page must not look complete.
         body: BoxStream<'static, Result<Bytes, PageTooLarge>>,
     },
 }
 
-/// A page that is kept.
+/// A page that was found in the cache.
 pub enum CacheHit {
-    /// Whole.
+    /// A page without holes.
     Whole(Arc<CachedPage>),
-    /// But for what is its reader's own.
+    /// A skeleton, to be personalised by [`Compositor::complete`].
     Skeleton(SkeletonHit),
 }
 
-/// A page that is kept but for what is its reader's own, and that one asks for.
+/// A skeleton that was found in the cache for a request.
 pub struct SkeletonHit {
     page: Arc<CachedPage>,
-    asked: PageKey,
+    key: PageKey,
     began: Instant,
 }
 
+/// What precedes the plan of a page.
+struct Start {
+    /// When the page was requested.
+    began: Instant,
+    /// Lookups that were started already.
+    lookups: StartedLookups,
+    /// Under which the page is offered to the cache. `None`: it is not.
+    key: Option<PageKey>,
+}
+
+impl Start {
+    fn now() -> Self {
+        Self { began: Instant::now(), lookups: StartedLookups::default(), key: None }
+    }
+}
+
 impl Compositor {
-    /// A compositor over adapters; `pages` has room for whole pages.
+    /// A compositor over adapters. `pages` stores whole pages.
     #[must_use]
     pub fn new(ports: Ports, pages: Arc<dyn PageStore>) -> Self {
         let pages = PageCache::new(pages, Arc::clone(&ports.store), Arc::clone(&ports.observer));
-        Self { lookup: Arc::new(Lookup::new(ports)), pages, turns: Arc::default() }
+        Self { lookup: Arc::new(Lookup::new(ports)), pages, delay: Arc::default() }
     }
 
-    /// The time of day, by which layouts take turns and conditions hold.
+    /// The time of day, by which layouts are chosen and conditions of time are evaluated.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.lookup.ports().clock.wall()
     }
 
-    /// LookupOutcome draws lots.
+    /// The source of random numbers from 0 up to 1.
     #[must_use]
     pub fn chance(&self) -> fn() -> f64 {
         self.lookup.ports().chance
     }
 
-    /// The page as it is kept, or else composed; then it is kept, where it may be. `stream`: it may be sent
-    /// before all of it is known.
+    /// Serves a page from the cache, or composes it and offers it to the cache. `stream`: the page may be sent before all
+    /// of it is known.
     pub async fn serve(&self, request: PageRequest, stream: bool) -> Served {
         let began = Instant::now();
         match self.find(&request, began) {
@@ -98,187 +115,95 @@ impl Compositor {
                 page.count_served(began.into_std());
                 Served::Cached(page)
             }
-            Ok(CacheHit::Skeleton(open)) => self.complete(request, open, stream).await,
-            Err(asked) => self.compose_anew(request, asked, (began, Ahead::default()), stream).await,
+            Ok(CacheHit::Skeleton(hit)) => self.complete(request, hit, stream).await,
+            Err(key) => {
+                let start = Start { began, lookups: StartedLookups::default(), key: Some(key) };
+                self.compose_from(request, start, stream).await
+            }
         }
     }
 
-    /// The page as it is kept at a moment, where it is. Whoever sends it says so.
+    /// The cached page for a request, if there is one. The caller counts it with [`CachedPage::count_served`].
     #[must_use]
     pub fn ready(&self, request: &PageRequest, now: std::time::Instant) -> Option<CacheHit> {
         self.find(request, now.into()).ok()
     }
 
-    /// Asks for what a page that is kept leaves open. Where that changes more of it, it is composed. `stream`: it may be
+    /// Personalises a skeleton. If that takes more than filling its holes, the page is composed. `stream`: the page may be
     /// sent before all of it is known.
-    pub async fn complete(&self, request: PageRequest, open: SkeletonHit, stream: bool) -> Served {
-        let SkeletonHit { page, asked, began } = open;
-        let filled = self.personaliser().fill(&page, &request, began, stream).await;
-        page.record_attempt(filled.is_ok());
-        match filled {
-            Ok(filled) => Served::Personalised(filled),
-            Err(ahead) => self.compose_anew(request, asked, (began, ahead), stream).await,
+    pub async fn complete(&self, request: PageRequest, hit: SkeletonHit, stream: bool) -> Served {
+        let SkeletonHit { page, key, began } = hit;
+        let personaliser = Personaliser { lookup: &self.lookup, delay: &self.delay };
+        let personalised = personaliser.personalise(&page, &request, began, stream).await;
+        page.record_attempt(personalised.is_ok());
+        match personalised {
+            Ok(personalised) => Served::Personalised(personalised),
+            Err(lookups) => self.compose_from(request, Start { began, lookups, key: Some(key) }, stream).await,
         }
     }
 
-    fn personaliser(&self) -> Personaliser<'_> {
-        Personaliser { lookup: &self.lookup, turns: &self.turns }
+    /// Composes a page. It ends by the page's budget, whatever hangs.
+    pub async fn compose(&self, request: PageRequest) -> Page {
+        self.report(self.preview(request).await, None)
     }
 
-    fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
-        let mut asked = PageKey::new(request, began.into_std());
-        let page = self.pages.get(&mut asked, request);
-        for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
-            // It is shown as it is; what comes of the look takes its place. Without the part it is no more.
-            if let Looked::ToAsk(_) = self.lookup.look(fetch, &request.trace, began) {
-                self.pages.changed(&fetch.key);
-            }
-        }
-        match page {
-            Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
-            // LookupOutcome is followed is composed: nobody could tell its parts from a page that is kept.
-            Some(page) if !self.lookup.ports().observer.needs_each_part(request.trace.span()) && page.is_worth_it() => {
-                Ok(CacheHit::Skeleton(SkeletonHit { page, asked, began }))
-            }
-            _ => Err(asked),
-        }
-    }
-
-    async fn compose_anew(
-        &self,
-        request: PageRequest,
-        asked: PageKey,
-        before: (Instant, Ahead),
-        stream: bool,
-    ) -> Served {
-        if stream {
-            return self.begin_as(request, Some(asked), before).await;
-        }
+    /// Composes a page for inspection: it is reported to no observer, and not cached.
+    pub async fn preview(&self, request: PageRequest) -> Page {
         let trace = request.trace.clone();
-        let page = finish(all(self.plan(request, before)).await, &trace);
-        Served::Whole(Box::new(self.send(page, Some(&asked))))
+        finish(wait_for_all(self.fan_out(request, Start::now()).0).await, &trace)
     }
 
-    /// Keeps a form of a page that is kept, of one with gaps each span of its own; `None`: it is of no use.
+    /// Composes a page as far as its head: until the outcomes of all `required` parts are known, and no longer than its
+    /// budget. The page is not cached.
+    pub async fn begin(&self, request: PageRequest) -> Served {
+        self.compose_to_head(request, Start::now()).await
+    }
+
+    /// Stores an encoding of a cached page; of a skeleton, an encoding of each span between its holes. `None`: the encoding
+    /// is not worth while, and the page is sent without.
     pub fn store_encoding(
         &self,
         page: &Arc<CachedPage>,
-        form: Encoding,
-        made: Option<EncodedPage>,
+        encoding: Encoding,
+        encoded: Option<EncodedPage>,
     ) -> Arc<EncodedPage> {
-        self.pages.keep(page, form, made)
+        self.pages.store_encoding(page, encoding, encoded)
     }
 
-    /// Forgets the pages that are kept whole, which are of what was live before.
+    /// Removes all cached pages, after what is live was replaced.
     pub fn clear_pages(&self) {
         self.pages.clear();
     }
 
-    /// Tells the observer how often pages were sent that are kept whole.
+    /// Reports to the observer how often cached pages were served since the last time.
     pub fn flush_counters(&self) {
         self.pages.flush_counters();
     }
 
-    /// Composes a page. Ends by the page's budget, whatever hangs.
-    pub async fn compose(&self, request: PageRequest) -> Page {
-        self.send(self.preview(request).await, None)
-    }
-
-    /// Composes a page for somebody who looks into it: it is no reader's, and counts as none's.
-    pub async fn preview(&self, request: PageRequest) -> Page {
-        let trace = request.trace.clone();
-        finish(all(self.plan(request, (Instant::now(), Ahead::default()))).await, &trace)
-    }
-
-    /// Composes a page as far as its head: until the status of all that is `required` is known, and no
-    /// later than its budget.
-    pub async fn begin(&self, request: PageRequest) -> Served {
-        self.begin_as(request, None, (Instant::now(), Ahead::default())).await
-    }
-
-    async fn begin_as(&self, request: PageRequest, asked: Option<PageKey>, before: (Instant, Ahead)) -> Served {
-        let trace = request.trace.clone();
-        let began = before.0;
-        let mut patience = None;
-        let mut fan_out = self.plan(request, before);
-        loop {
-            // Whether the head is known is a question to all parts: it is put once for all that is there.
-            fan_out.take_ready();
-            if fan_out.is_complete() {
-                return Served::Whole(Box::new(self.send(finish(fan_out, &trace), asked.as_ref())));
-            }
-            if !is_settled(fan_out.plan(), fan_out.outcomes()) {
-                fan_out.next().await;
-                continue;
-            }
-            let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
-                // The other parts are of no use to anybody.
-                return Served::Whole(Box::new(self.send(finish(fan_out, &trace), None)));
-            };
-            let patience = match &mut patience {
-                Some(patience) => patience,
-                none => none.insert(FlushDeadline::with(fan_out.usual_alone(), began, &self.turns).await),
-            };
-            if patience.wait(pin!(fan_out.next())).await.is_none() {
-                let now = Instant::now().into_std();
-                let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
-                return Served::Streaming { status, headers, body: self.stream(fan_out, trace, asked) };
-            }
-        }
-    }
-
-    /// Plans a page, and asks for what it needs. `before`: when it was asked for, and what it asked for already.
-    fn plan(&self, request: PageRequest, (began, ahead): (Instant, Ahead)) -> FanOut {
-        let PageRequest { template, visit, trace, at, changes_in } = request;
-        let mut plan = plan(&template, visit, at);
-        plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
-        FanOut::begin(&self.lookup, plan, began, ahead, &trace)
-    }
-
-    /// The rest of a page whose head has left.
-    fn stream(
-        &self,
-        fan_out: FanOut,
-        trace: Trace,
-        asked: Option<PageKey>,
-    ) -> BoxStream<'static, Result<Bytes, PageTooLarge>> {
-        let engine = self.clone();
-        stream(fan_out, trace, move |page| drop(engine.send(page, asked.as_ref())))
-    }
-
-    /// Tells of a page that a reader gets, and offers it to be kept whole where it was asked for as such.
-    fn send(&self, page: Page, asked: Option<&PageKey>) -> Page {
-        self.lookup.ports().observer.page_composed(&page);
-        tell(&page);
-        if let Some(asked) = asked {
-            self.pages.offer(asked, &page);
-        }
-        page
-    }
-
-    /// Fetches what a page loads beside its HTML, from the store where it is fresh.
+    /// Fetches an asset, from the store if it is fresh there.
     pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> LookupResult {
         let deadline = Instant::now() + fetch.timeout;
         self.lookup.look_up(&Arc::new(fetch), deadline, trace).await
     }
 
-    /// Purges, and says how many answers it met.
-    pub fn purge(&self, purge: &Purge, manner: PurgeMode) -> usize {
-        let met = self.lookup.purge(purge, manner);
-        if (purge, manner) == (&Purge::All, PurgeMode::Hard) {
-            // Pages that are made of no answer go too.
+    /// Purges, and returns how many responses matched.
+    pub fn purge(&self, purge: &Purge, mode: PurgeMode) -> usize {
+        let matched = self.lookup.purge(purge, mode);
+        if (purge, mode) == (&Purge::All, PurgeMode::Hard) {
+            // This includes pages without any part, of which the store reports no change.
             self.pages.clear();
         }
-        met
+        matched
     }
 
-    /// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
+    /// The stored responses whose nanoservice, tags or key contain a text: no more than `limit` of them, and how many there
+    /// are.
     #[must_use]
-    pub fn cache_entries(&self, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
-        inspection::entries(&*self.lookup.ports().store, text, at_most)
+    pub fn cache_entries(&self, text: &str, limit: usize) -> (Vec<CacheEntry>, usize) {
+        inspection::entries(&*self.lookup.ports().store, text, limit)
     }
 
-    /// How many answers a purge would meet just now.
+    /// How many stored responses a purge would match now.
     #[must_use]
     pub fn count_matches(&self, purge: &Purge) -> usize {
         inspection::count_matches(&*self.lookup.ports().store, purge)
@@ -289,15 +214,103 @@ impl Compositor {
         self.lookup.drain().await;
     }
 
-    /// How many fetches are under way that others could join.
+    /// How many fetches are in progress that others could join.
     #[must_use]
     pub fn fetches_in_flight(&self) -> usize {
-        self.lookup.flights()
+        self.lookup.fetches_in_flight()
+    }
+
+    /// Looks for a page in the cache.
+    ///
+    /// # Errors
+    /// It is to be composed; this is the key to offer it under.
+    fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
+        let mut key = PageKey::new(request, began.into_std());
+        let page = self.pages.get(&mut key, request);
+        for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
+            // The page is served as it is; the response of the refresh will replace it. If a part cannot even be shown stale,
+            // the page is served for the last time.
+            if let StoreLookup::Miss(_) = self.lookup.check_store(fetch, &request.trace, began) {
+                self.pages.invalidate(&fetch.key);
+            }
+        }
+        match page {
+            Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
+            // For an observer that needs each part the page is composed: a skeleton does not know its parts.
+            Some(page)
+                if !self.lookup.ports().observer.needs_each_part(request.trace.span())
+                    && page.is_worth_personalising() =>
+            {
+                Ok(CacheHit::Skeleton(SkeletonHit { page, key, began }))
+            }
+            _ => Err(key),
+        }
+    }
+
+    async fn compose_from(&self, request: PageRequest, start: Start, stream: bool) -> Served {
+        if stream {
+            return self.compose_to_head(request, start).await;
+        }
+        let trace = request.trace.clone();
+        let (fan_out, key) = self.fan_out(request, start);
+        let page = finish(wait_for_all(fan_out).await, &trace);
+        Served::Whole(Box::new(self.report(page, key.as_ref())))
+    }
+
+    async fn compose_to_head(&self, request: PageRequest, start: Start) -> Served {
+        let (trace, began) = (request.trace.clone(), start.began);
+        let mut flush = None;
+        let (mut fan_out, key) = self.fan_out(request, start);
+        loop {
+            // Whether the head is settled depends on all parts, so it is checked once for all outcomes that are ready.
+            fan_out.take_ready();
+            if fan_out.is_complete() {
+                return Served::Whole(Box::new(self.report(finish(fan_out, &trace), key.as_ref())));
+            }
+            if !is_settled(fan_out.plan(), fan_out.outcomes()) {
+                fan_out.next().await;
+                continue;
+            }
+            let Verdict::Page(status) = verdict(fan_out.plan(), fan_out.outcomes()) else {
+                // For an error or a redirect the other parts do not matter.
+                return Served::Whole(Box::new(self.report(finish(fan_out, &trace), None)));
+            };
+            let flush = match &mut flush {
+                Some(flush) => flush,
+                none => none.insert(FlushDeadline::new(fan_out.unshared_latency(), began, &self.delay).await),
+            };
+            if flush.wait(pin!(fan_out.next())).await.is_none() {
+                let now = Instant::now().into_std();
+                let headers = Headers::of(fan_out.plan(), fan_out.outcomes(), false, now).at(now);
+                let compositor = self.clone();
+                let body = stream(fan_out, trace, move |page| drop(compositor.report(page, key.as_ref())));
+                return Served::Streaming { status, headers, body };
+            }
+        }
+    }
+
+    /// Plans a page, and starts the lookups that it needs at once.
+    fn fan_out(&self, request: PageRequest, start: Start) -> (FanOut, Option<PageKey>) {
+        let PageRequest { template, visit, trace, at, changes_in } = request;
+        let Start { began, lookups, key } = start;
+        let mut plan = plan(&template, visit, at);
+        plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
+        (FanOut::begin(&self.lookup, plan, began, lookups, &trace), key)
+    }
+
+    /// Reports a page that a client gets, and offers it to the cache under a key.
+    fn report(&self, page: Page, key: Option<&PageKey>) -> Page {
+        self.lookup.ports().observer.page_composed(&page);
+        log_degraded(&page);
+        if let Some(key) = key {
+            self.pages.offer(key, &page);
+        }
+        page
     }
 }
 
-/// One line a page that is not as it should be, each part of it with its reason.
-fn tell(page: &Page) {
+/// Logs one line for a page with degraded parts, each with its reason.
+fn log_degraded(page: &Page) {
     let parts = page.plan.holes.iter().zip(&page.outcomes);
     let degraded: Vec<String> = parts
         .filter_map(|(hole, outcome)| {

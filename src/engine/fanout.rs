@@ -1,6 +1,6 @@
-//! From a plan to one outcome a fragment: all at once, and never an error.
-//! LookupOutcome stands inside a fallback is asked for when that fallback is shown, and what an answer asks for
-//! when that has come, within the same budget.
+//! From a plan to one outcome per fragment: all lookups at once, and never an error.
+//! Fragments inside a fallback are looked up once that fallback is shown, and fragments that a response includes once it has
+//! come, within the same budget.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,176 +16,187 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
-use super::lookup::{Ahead, Lookup, LookupOutcome, LookupResult};
+use super::lookup::{Lookup, LookupOutcome, LookupResult, StartedLookups};
 use super::trace::Trace;
 
-/// A plan that is being filled by a deadline.
+/// A result that is known, or a future that all holes with the same fetch wait for.
+type ReadyOrShared = Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>>;
+
+/// A plan whose outcomes are being collected.
 pub(super) struct FanOut {
     lookup: Arc<Lookup>,
     plan: Plan,
+    /// The outcomes so far, by hole.
     outcomes: Outcomes,
-    asked: Vec<bool>,
-    /// LookupOutcome was asked for before.
-    ahead: Ahead,
-    /// One lookup a fetch, however many fragments want it.
-    found: Vec<Option<Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>>>>,
+    /// The holes whose outcomes were requested.
+    requested: Vec<bool>,
+    /// Lookups that were started before the plan was made.
+    started: StartedLookups,
+    /// The lookup of each fetch of the plan, once it is started.
+    lookups: Vec<Option<ReadyOrShared>>,
     began: Instant,
     deadline: Instant,
     trace: Trace,
-    /// Outcomes that need not be waited for.
-    at_hand: VecDeque<(usize, Outcome)>,
-    // One flat set, not a future inside a future for each fallback inside a fallback.
-    under_way: FuturesUnordered<BoxFuture<'static, (usize, Outcome)>>,
+    /// Outcomes that are known but were not taken yet.
+    ready: VecDeque<(usize, Outcome)>,
+    // One flat set, not a nested future for each fallback inside a fallback.
+    pending: FuturesUnordered<BoxFuture<'static, (usize, Outcome)>>,
 }
 
 impl FanOut {
-    /// Asks for all that a page needs at once, but for what was asked for before. The page was asked for at `began`.
-    pub(super) fn begin(lookup: &Arc<Lookup>, plan: Plan, began: Instant, ahead: Ahead, trace: &Trace) -> Self {
+    /// Starts all lookups that a page needs at once, except those that were started before. The page was requested at
+    /// `began`.
+    pub(super) fn begin(
+        lookup: &Arc<Lookup>,
+        plan: Plan,
+        began: Instant,
+        started: StartedLookups,
+        trace: &Trace,
+    ) -> Self {
         let deadline = began + plan.budget;
-        let mut begun = Self {
+        let mut fan_out = Self {
             lookup: Arc::clone(lookup),
             plan,
             outcomes: Vec::new(),
-            asked: Vec::new(),
-            found: Vec::new(),
-            ahead,
+            requested: Vec::new(),
+            lookups: Vec::new(),
+            started,
             began,
             deadline,
             trace: trace.clone(),
-            at_hand: VecDeque::new(),
-            under_way: FuturesUnordered::new(),
+            ready: VecDeque::new(),
+            pending: FuturesUnordered::new(),
         };
-        begun.ask(begun.plan.needed_at_once());
-        begun
+        fan_out.request(fan_out.plan.needed_at_once());
+        fan_out
     }
 
-    fn ask(&mut self, holes: Vec<usize>) {
+    fn request(&mut self, holes: Vec<usize>) {
         self.outcomes.resize(self.plan.holes.len(), None);
-        self.asked.resize(self.plan.holes.len(), false);
-        self.found.resize_with(self.plan.fetches.len(), || None);
+        self.requested.resize(self.plan.holes.len(), false);
+        self.lookups.resize_with(self.plan.fetches.len(), || None);
         if holes.is_empty() {
             return;
         }
-        // One moment for all that is looked up together.
+        // One instant for all lookups that start together.
         let now = Instant::now();
         for hole in holes {
-            if !std::mem::replace(&mut self.asked[hole], true) {
-                self.ask_for(hole, now);
+            if !std::mem::replace(&mut self.requested[hole], true) {
+                self.request_one(hole, now);
             }
         }
     }
 
-    /// Asks for the outcome of one fragment.
-    fn ask_for(&mut self, hole: usize, now: Instant) {
+    /// Requests the outcome of one hole.
+    fn request_one(&mut self, hole: usize, now: Instant) {
         let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
         let known = match &self.plan.holes[hole].slot {
-            // A lazy one is never asked for: what stands in its place is.
+            // A lazy fragment is never looked up here; its placeholder is shown.
             Slot::Dropped | Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
             Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
-            Slot::Fetch(index) => match self.look(*index, now) {
-                Ok(found) => outcome(&found, has_fallback),
-                Err(asked) => {
-                    self.under_way
-                        .push(unconstrained(async move { (hole, outcome(&asked.await, has_fallback)) }).boxed());
+            Slot::Fetch(index) => match self.look_up(*index, now) {
+                Ok(result) => outcome(&result, has_fallback),
+                Err(pending) => {
+                    let outcome = async move { (hole, outcome(&pending.await, has_fallback)) };
+                    self.pending.push(unconstrained(outcome).boxed());
                     return;
                 }
             },
         };
-        self.at_hand.push_back((hole, known));
+        self.ready.push_back((hole, known));
     }
 
-    /// LookupOutcome a fetch came to, where that is known at once.
-    fn look(&mut self, index: usize, now: Instant) -> Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>> {
-        let found = &mut self.found[index];
-        if found.is_none() {
+    /// Looks up a fetch of the plan, once for all holes that it fills.
+    fn look_up(&mut self, index: usize, now: Instant) -> ReadyOrShared {
+        let lookup = &mut self.lookups[index];
+        if lookup.is_none() {
             let fetch = &self.plan.fetches[index];
-            let looking = self.ahead.take(fetch);
-            let looking = looking.unwrap_or_else(|| self.lookup.looking(fetch, self.deadline, &self.trace, now));
-            *found = Some(looking.map_err(FutureExt::shared));
+            let started = self.started.take(fetch);
+            let result = started.unwrap_or_else(|| self.lookup.start(fetch, self.deadline, &self.trace, now));
+            *lookup = Some(result.map_err(FutureExt::shared));
         }
-        found.clone().expect("it was looked up")
+        lookup.clone().expect("the lookup was started above")
     }
 
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
-        // Others have their turn between the parts of a page that has many. tokio would ask each part on its own to wait
-        // for that, and then all that are left are polled anew each time.
+        // Lets other tasks run between the parts of a large page. If each part's future did this on its own, tokio would wake
+        // and poll all that are left each time.
         consume_budget().await;
-        let next = match self.at_hand.pop_front() {
+        let next = match self.ready.pop_front() {
             Some(known) => Some(known),
-            None => self.under_way.next().await,
+            None => self.pending.next().await,
         };
         let Some((hole, outcome)) = next else { return false };
         self.plan.take(hole, &outcome);
-        self.ask(self.plan.needed_then(hole, &outcome));
+        self.request(self.plan.needed_then(hole, &outcome));
         let failed = !matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         self.outcomes[hole] = Some(outcome);
         if failed {
-            self.ask(self.plan.needed_instead(&self.outcomes));
+            self.request(self.plan.needed_instead(&self.outcomes));
         }
         true
     }
 
-    /// Takes the outcomes that need not be waited for.
+    /// Takes all outcomes that are there without waiting.
     pub(super) fn take_ready(&mut self) {
         while self.next().now_or_never() == Some(true) {}
     }
 
-    /// The longest that a part takes that is waited for and would not let the page be kept downstream, as far as known.
-    pub(super) fn usual_alone(&self) -> Option<Duration> {
-        let waited = |hole: &usize| self.asked[*hole] && self.outcomes[*hole].is_none();
+    /// The longest usual latency of the pending parts that make the page uncacheable downstream. `None`: there is no such
+    /// part, or its latency is unknown.
+    pub(super) fn unshared_latency(&self) -> Option<Duration> {
+        let is_pending = |hole: &usize| self.requested[*hole] && self.outcomes[*hole].is_none();
         let now = Instant::now();
-        let fetches = (0..self.asked.len()).filter(waited).filter_map(|hole| self.plan.of(hole));
-        fetches.filter_map(|fetch| self.lookup.usual_alone(fetch, now)).max()
+        let fetches = (0..self.requested.len()).filter(is_pending).filter_map(|hole| self.plan.of(hole));
+        fetches.filter_map(|fetch| self.lookup.latency_if_unshared(fetch, now)).max()
     }
 
     /// Whether all outcomes are known that the page needs.
     pub(super) fn is_complete(&self) -> bool {
-        self.at_hand.is_empty() && self.under_way.is_empty()
+        self.ready.is_empty() && self.pending.is_empty()
     }
 
-    /// The outcomes that are known.
+    /// The outcomes so far.
     pub(super) const fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
 
-    /// The plan that is being filled.
+    /// The plan.
     pub(super) const fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// When it was asked for.
+    /// When the page was requested.
     pub(super) fn began(&self) -> std::time::Instant {
         self.began.into_std()
     }
 
-    /// The plan and its outcomes, when all are known.
+    /// The plan and its outcomes.
     pub(super) fn finish(self) -> (Plan, Outcomes) {
         (self.plan, self.outcomes)
     }
 }
 
-/// LookupOutcome a hole shows for what was found.
-fn outcome(found: &LookupResult, has_fallback: bool) -> Outcome {
-    let course = Some(Arc::clone(&found.timing));
-    let (answer, fresh, early) = match &found.outcome {
-        LookupOutcome::Unavailable(reason) => {
-            return Outcome { timing: course, ..Outcome::missing(*reason, has_fallback) };
-        }
-        LookupOutcome::Fresh(answer, left, early) => (answer, Ok(found.timing.ended + *left), *early),
-        LookupOutcome::Stale(answer, reason) => (answer, Err(*reason), None),
+/// The outcome of a hole with this lookup result.
+fn outcome(result: &LookupResult, has_fallback: bool) -> Outcome {
+    let course = Some(Arc::clone(&result.timing));
+    let (response, fresh, lead) = match &result.outcome {
+        LookupOutcome::Unavailable(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
+        LookupOutcome::Fresh(response, left, lead) => (response, Ok(result.timing.ended + *left), *lead),
+        LookupOutcome::Stale(response, reason) => (response, Err(*reason), None),
     };
-    let answer = Arc::clone(answer);
-    let steady_until = early.and_then(|early| fresh.ok()?.checked_sub(early));
+    let answer = Arc::clone(response);
+    let steady_until = lead.and_then(|lead| fresh.ok()?.checked_sub(lead));
     let outcome = match (&answer.content, fresh) {
         (Content::Fragment(_), Ok(until)) => Outcome::fresh(answer, until),
         (Content::Fragment(_), Err(reason)) => Outcome::stale(answer, reason),
         (Content::Empty, fresh) => {
-            Outcome { response: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
+            Outcome { answer: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
         }
         (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
-            Outcome { response: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
+            Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
     };
-    Outcome { unchanged_until: steady_until, timing: course, ..outcome }
+    Outcome { steady_until, course, ..outcome }
 }

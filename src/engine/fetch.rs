@@ -1,4 +1,4 @@
-//! One fetch, from the question to the last byte of the answer, judged.
+//! One fetch, from the request to the last byte of the response, classified and parsed.
 //! One deadline covers all of it: a body that stalls is a timeout.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,217 +6,242 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::directives::Arrival;
 use crate::page::policy::cache::validation::Validation;
-use crate::page::request::fetch::{Fetch, FetchKind};
-use crate::page::response::classify::{HeadClass, classify_body, classify_head, is_problem, problem};
+use crate::page::request::fetch::{Fetch, Wants};
+use crate::page::response::classify::{Head, is_problem, judge_body, judge_head, problem};
 use crate::page::response::outcome::Attempt;
-use crate::page::response::parsed::{Content, Failure, ParsedResponse};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
 use super::offload;
 use super::port::{Ports, UpstreamRequest, UpstreamResponse};
 use super::trace::Trace;
-use super::upstream::{Services, Tried, Try};
+use super::upstream::{EndpointLog, StackRequest, Stacks};
 
-/// Fields that most requests have room for.
-const ROOM: usize = 16;
-/// Bytes of a problem (RFC 9457) that are read for the log.
+/// Number of header fields for which a request reserves room.
+const HEADER_CAPACITY: usize = 16;
+/// Maximum number of bytes of a problem document (RFC 9457) that are read for the log.
 const MAX_PROBLEM: u64 = 16 << 10;
+/// Bodies of this many bytes and more are parsed on the blocking pool: parsing takes a millisecond per ten to a hundred KiB.
+const OFFLOAD_FROM: usize = 32 << 10;
 
-/// Bytes of an answer that takes long to be read: a millisecond for ten to a hundred KiB.
-const LONG: usize = 32 << 10;
-
-/// What a fetch works with.
-pub(super) struct Fetching<'a> {
+/// A fetch with all that it works with.
+pub(super) struct FetchJob<'a> {
     pub(super) ports: &'a Ports,
-    pub(super) services: &'a Services,
+    pub(super) stacks: &'a Stacks,
     pub(super) fetch: &'a Arc<Fetch>,
     pub(super) trace: &'a Trace,
-    /// What is held already, and may only have to be asked about.
-    pub(super) held: Option<&'a Arc<ParsedResponse>>,
-    /// Nobody waits for it.
+    /// The stored response, if it can be revalidated.
+    pub(super) stored: Option<&'a Arc<ParsedResponse>>,
+    /// Nobody waits for the fetch.
     pub(super) ahead: bool,
 }
 
-impl Fetching<'_> {
-    /// Fetches within the fetch's timeout, counted from now, and tells how that went.
+/// A whole response as it came in. With its fetch, this is all that is needed to parse it, here or elsewhere.
+struct RawResponse {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    arrival: Arrival,
+}
+
+impl RawResponse {
+    /// Parses the response.
     ///
     /// # Errors
-    /// The nanoservice did not answer in time and by the contract.
+    /// It breaks the contract.
+    fn parse(self, fetch: &Fetch) -> Result<ParsedResponse, Failure> {
+        let content = match judge_head(self.status, &self.headers, fetch.wants, false)? {
+            Head::Done(content) => content,
+            Head::Read(form) => judge_body(form, self.body)?,
+            Head::NotModified => return Err(Failure::new(Reason::Status, "304 to a request without conditions")),
+        };
+        Ok(ParsedResponse::new(content, &self.headers, fetch, self.arrival))
+    }
+}
+
+/// What came of one request.
+enum Received {
+    /// A response that is to be parsed.
+    Whole(RawResponse),
+    /// The stored response, updated by a 304.
+    Revalidated(Box<ParsedResponse>),
+}
+
+impl FetchJob<'_> {
+    /// Fetches within the fetch's timeout, counted from now. The attempt is the record of how it went.
+    ///
+    /// # Errors
+    /// The nanoservice did not respond in time and as the contract requires.
     pub(super) async fn run(&self) -> (Result<ParsedResponse, Failure>, Attempt) {
         let began = Instant::now();
         let fetch = self.fetch;
         let deadline = began + fetch.timeout;
-        let mut log = Log::default();
-        let result = match timeout_at(deadline, self.attempt(deadline, &mut log)).await {
-            // What came in time is kept, be it that it takes its time to be read.
-            Ok(Ok(came)) => self.read(came).await,
+        let mut log = RequestLog::default();
+        let result = match timeout_at(deadline, self.request(deadline, &mut log)).await {
+            // Parsing does not count: a response that came in time is used, even if parsing it takes longer.
+            Ok(Ok(received)) => self.parse(received).await,
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(late(fetch, log.tries())),
+            Err(_) => Err(late(fetch, log.requests())),
         };
-        let sent = log.finish(self, began, result.as_ref().err());
-        self.ports.observer.fetched(fetch, result.as_ref(), &sent);
+        let attempt = log.finish(self, began, result.as_ref().err());
+        self.ports.observer.fetched(fetch, result.as_ref(), &attempt);
         if let Err(failure) = &result {
             tracing::warn!(
                 fragment = &*fetch.id,
-                service = &*fetch.nanoservice,
-                upstream = &*sent.upstream,
+                service = &*fetch.service,
+                upstream = &*attempt.upstream,
                 reason = failure.reason.as_str(),
                 detail = failure.detail.as_str(),
                 "fetch failed"
             );
         }
-        (result, sent)
+        (result, attempt)
     }
 
-    async fn attempt(&self, deadline: Instant, log: &mut Log) -> Result<Came, Failure> {
-        if let Some(held) = self.held
-            && let Some(came) = self.ask(deadline, Some(held), log).await?
+    /// Revalidates the stored response, or requests a new one.
+    async fn request(&self, deadline: Instant, log: &mut RequestLog) -> Result<Received, Failure> {
+        if let Some(stored) = self.stored
+            && let Some(received) = self.send(deadline, Some(stored), log).await?
         {
-            return Ok(came);
+            return Ok(received);
         }
-        // Without a condition there is always an answer.
-        let came = self.ask(deadline, None, log).await?;
-        came.ok_or_else(|| Failure::new(Reason::Internal, "no answer to a plain request"))
+        let received = self.send(deadline, None, log).await?;
+        received.ok_or_else(|| Failure::new(Reason::Internal, "no response to a request without conditions"))
     }
 
-    /// Sends one request. `None`: it was about an answer that the nanoservice does not speak of.
-    async fn ask(
+    /// Sends one request, with the conditions of a stored response if one is given. `None`: a 304 that does not match it.
+    async fn send(
         &self,
         deadline: Instant,
-        held: Option<&Arc<ParsedResponse>>,
-        log: &mut Log,
-    ) -> Result<Option<Came>, Failure> {
-        let validation = held.and_then(|answer| answer.validation.as_deref());
+        stored: Option<&Arc<ParsedResponse>>,
+        log: &mut RequestLog,
+    ) -> Result<Option<Received>, Failure> {
+        let validation = stored.and_then(|stored| stored.validation.as_deref());
         let began = Instant::now();
-        let mut headers = headers(self.fetch, self.trace);
+        let mut headers = request_headers(self.fetch, self.trace);
         headers.extend(validation.into_iter().flat_map(Validation::conditions));
-        let service = self.services.of(self.fetch);
+        let stack = self.stacks.of(self.fetch);
         let request = UpstreamRequest {
             method: Method::GET,
-            address: self.fetch.target().address.clone(),
+            url: self.fetch.target().url.clone(),
             headers,
             body: Bytes::new(),
             manifest: self.fetch.manifest.clone(),
-            credentials: self.fetch.kind == FetchKind::Fragment,
+            credentials: self.fetch.wants == Wants::Fragment,
         };
-        let wanted = Try::new(request, self.fetch, deadline, log.begin());
-        let UpstreamResponse { status, headers, body } = service.send(wanted).await?;
+        let request = StackRequest::new(request, self.fetch, deadline, log.begin());
+        let UpstreamResponse { status, headers, body } = stack.send(request).await?;
         log.head = Some(Instant::now());
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
-        let head = match classify_head(status, &headers, self.fetch.kind, validation.is_some()) {
-            Ok(head) => head,
-            Err(failure) => return Err(explained(failure, &headers, body).await),
-        };
-        let content = match head {
-            HeadClass::Done(content) => content,
-            HeadClass::Read(form) => classify_body(form, read(body, stated(&headers), self.fetch.max_bytes).await?)?,
-            HeadClass::NotModified => {
-                let updated = held.and_then(|held| held.revalidated(&headers, self.fetch, arrival));
-                return Ok(updated.map(|answer| Came::Updated(Box::new(answer))));
+        let body = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
+            Ok(Head::Read(_)) => read(body, content_length(&headers), self.fetch.max_bytes).await?,
+            // The body does not matter.
+            Ok(Head::Done(_)) => Bytes::new(),
+            Ok(Head::NotModified) => {
+                let updated = stored.and_then(|stored| stored.revalidated(&headers, self.fetch, arrival));
+                return Ok(updated.map(|response| Received::Revalidated(Box::new(response))));
             }
+            Err(failure) => return Err(with_problem(failure, &headers, body).await),
         };
-        Ok(Some(Came::New { content, headers, arrival }))
+        Ok(Some(Received::Whole(RawResponse { status, headers, body, arrival })))
     }
 
-    /// Reads what came, beside the others where that takes long.
-    async fn read(&self, came: Came) -> Result<ParsedResponse, Failure> {
-        let (content, headers, arrival) = match came {
-            Came::New { content, headers, arrival } => (content, headers, arrival),
-            Came::Updated(answer) => return Ok(*answer),
+    /// Parses what was received, on the blocking pool if that takes long.
+    async fn parse(&self, received: Received) -> Result<ParsedResponse, Failure> {
+        let raw = match received {
+            Received::Whole(raw) => raw,
+            Received::Revalidated(response) => return Ok(*response),
         };
-        let is_long = matches!(&content, Content::Fragment(text) if text.len() >= LONG);
+        let is_long = self.fetch.wants == Wants::Fragment && raw.body.len() >= OFFLOAD_FROM;
         let fetch = Arc::clone(self.fetch);
-        let read = move || ParsedResponse::new(content, &headers, &fetch, arrival);
-        let answer = if is_long { offload::run(read).await } else { Some(read()) };
-        let answer = answer.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))?;
-        if let Some(mistake) = answer.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
-            tracing::warn!(service = &*self.fetch.nanoservice, "its HTML asks wrongly for fragments: {mistake}");
+        let parse = move || raw.parse(&fetch);
+        let parsed = if is_long { offload::run(parse).await } else { Some(parse()) };
+        let response = parsed.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))??;
+        if let Some(mistake) = response.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
+            tracing::warn!(service = &*self.fetch.service, "its HTML includes fragments in an invalid way: {mistake}");
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// What came of a question.
-enum Came {
-    /// An answer, to be read.
-    New { content: Content, headers: HeaderMap, arrival: Arrival },
-    /// That what is held is still good.
-    Updated(Box<ParsedResponse>),
-}
-
-/// Its time was over.
-fn late(fetch: &Fetch, tries: usize) -> Failure {
+/// The failure of a fetch whose deadline has passed.
+fn late(fetch: &Fetch, requests: usize) -> Failure {
     let time = units::show(fetch.timeout);
-    if tries == 0 {
-        let why = format!("as many requests as may be were under way to it for all of {time}");
+    if requests == 0 {
+        let why = format!("its concurrency limit was reached for all of {time}");
         return Failure::new(Reason::Overloaded, why);
     }
-    Failure::new(Reason::Timeout, format!("no whole answer within {time}"))
+    Failure::new(Reason::Timeout, format!("no complete response within {time}"))
 }
 
-/// What is noted of a fetch as it goes, so that it is there however it ends.
+/// The record of a fetch in progress: it is there however the fetch ends.
 #[derive(Default)]
-struct Log {
-    /// One a question: about an answer that is held, and a plain one.
-    tried: Vec<Arc<Mutex<Tried>>>,
+struct RequestLog {
+    /// One entry for each request: with the conditions of a stored response, and without.
+    requests: Vec<Arc<Mutex<EndpointLog>>>,
+    /// When the head of the last response came.
     head: Option<Instant>,
 }
 
-impl Log {
-    fn begin(&mut self) -> Arc<Mutex<Tried>> {
-        self.tried.push(Arc::default());
+impl RequestLog {
+    fn begin(&mut self) -> Arc<Mutex<EndpointLog>> {
+        self.requests.push(Arc::default());
         self.head = None;
-        Arc::clone(&self.tried[self.tried.len() - 1])
+        Arc::clone(&self.requests[self.requests.len() - 1])
     }
 
-    fn tried(&self) -> impl Iterator<Item = MutexGuard<'_, Tried>> {
-        self.tried.iter().map(|tried| tried.lock().unwrap_or_else(PoisonError::into_inner))
+    fn entries(&self) -> impl Iterator<Item = MutexGuard<'_, EndpointLog>> {
+        self.requests.iter().map(|entry| entry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How often somebody was asked.
-    fn tries(&self) -> usize {
-        self.tried().map(|tried| tried.times()).sum()
+    /// How many requests were sent, retries and hedges included.
+    fn requests(&self) -> usize {
+        self.entries().map(|entry| entry.sent()).sum()
     }
 
-    fn finish(&self, of: &Fetching<'_>, began: Instant, failure: Option<&Failure>) -> Attempt {
-        let last = self.tried().filter_map(|tried| tried.last()).last();
+    fn finish(&self, job: &FetchJob<'_>, began: Instant, failure: Option<&Failure>) -> Attempt {
+        let last = self.entries().filter_map(|entry| entry.last()).last();
         Attempt {
             began: began.into_std(),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
-            upstream: Arc::clone(&of.fetch.targets[last.unwrap_or_default()].upstream),
-            tries: self.tries(),
+            upstream: Arc::clone(&job.fetch.targets[last.unwrap_or_default()].upstream),
+            tries: self.requests(),
             failure: failure.map(|failure| failure.detail.clone()),
-            span: of.trace.span(),
-            background: of.ahead,
+            span: job.trace.span(),
+            ahead: job.ahead,
         }
     }
 }
 
-/// A failure with what the nanoservice itself says of it. That goes into the log, and nowhere else.
-async fn explained(failure: Failure, headers: &HeaderMap, body: BoxStream<'static, Result<Bytes, Failure>>) -> Failure {
+/// Adds the nanoservice's own explanation (RFC 9457) to a failure. It goes into the log, and nowhere else.
+async fn with_problem(
+    failure: Failure,
+    headers: &HeaderMap,
+    body: BoxStream<'static, Result<Bytes, Failure>>,
+) -> Failure {
     if !is_problem(headers) {
         return failure;
     }
     match read(body, None, MAX_PROBLEM).await.ok().as_deref().and_then(problem) {
-        Some(said) => Failure::new(failure.reason, format!("{}, and says: {said}", failure.detail)),
+        Some(problem) => Failure::new(failure.reason, format!("{}, and says: {problem}", failure.detail)),
         None => failure,
     }
 }
 
-/// Reads a body. Where it says how long it is, it gets room of just that length, and is not moved as it grows.
+/// Reads a body to its end. A declared length is reserved at once, so that the body is not moved as it grows.
 async fn read(
     mut body: BoxStream<'static, Result<Bytes, Failure>>,
-    stated: Option<u64>,
+    declared: Option<u64>,
     max_bytes: u64,
 ) -> Result<Bytes, Failure> {
-    let room = stated.filter(|stated| *stated <= max_bytes).and_then(|stated| usize::try_from(stated).ok());
+    let room = declared.filter(|length| *length <= max_bytes).and_then(|length| usize::try_from(length).ok());
     let mut whole = Vec::with_capacity(room.unwrap_or_default());
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
@@ -225,30 +250,30 @@ async fn read(
         }
         whole.extend_from_slice(&chunk);
     }
-    // Of just its length: what it has beside that would be kept with it.
+    // Boxed to its exact length: spare capacity would be stored with the response.
     Ok(Bytes::from(whole.into_boxed_slice()))
 }
 
-/// How long a body is, where that is said.
-fn stated(headers: &HeaderMap) -> Option<u64> {
+/// The `Content-Length`, if it is a number.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
+fn request_headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
     const FRAGMENT_NAME: HeaderName = HeaderName::from_static("fragment-name");
     const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("pasteup/", env!("CARGO_PKG_VERSION")));
-    let mut headers = HeaderMap::with_capacity(ROOM);
+    let mut headers = HeaderMap::with_capacity(HEADER_CAPACITY);
     for (name, value) in &fetch.headers {
         headers.append(name, value.clone());
     }
-    let accept = match fetch.kind {
-        FetchKind::Fragment => HeaderValue::from_static("text/html"),
-        FetchKind::Asset => HeaderValue::from_static("*/*"),
+    let accept = match fetch.wants {
+        Wants::Fragment => HeaderValue::from_static("text/html"),
+        Wants::Asset => HeaderValue::from_static("*/*"),
     };
     headers.insert(header::ACCEPT, accept);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
     headers.insert(header::USER_AGENT, USER_AGENT);
-    if let Ok(name) = HeaderValue::from_str(&fetch.nanoservice) {
+    if let Ok(name) = HeaderValue::from_str(&fetch.service) {
         headers.insert(FRAGMENT_NAME, name);
     }
     headers.extend(trace.headers());

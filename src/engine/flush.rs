@@ -1,6 +1,6 @@
-//! How long a page's head waits for parts that are nearly there, once it could leave: a page that is whole may be kept
-//! downstream, and one that is streamed may not. Where it may not anyhow, and a part is known to take longer, it does not
-//! wait.
+//! Decides how long the head of a page waits for parts that are nearly there, once it could be sent.
+//! A whole page may be cached downstream, a streamed one may not; where it may not be cached anyway, and a part is known to
+//! take longer, the head does not wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,63 +11,65 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::source::units;
 
-/// As long as that.
-const NEARLY: Duration = Duration::from_millis(10);
-/// Timers count milliseconds. One that comes later than this had to wait for others.
-const LATE: Duration = Duration::from_millis(2);
-/// So long it is known how long a turn takes, in milliseconds.
-const KNOWN: u64 = 20;
-/// How often a question and its answer wait for their turn on this machine, about.
-const TURNS: u32 = 4;
+/// How long a head waits for parts that are nearly there.
+const GRACE: Duration = Duration::from_millis(10);
+/// How late a timer may fire, which has a resolution of a millisecond. If it fires later than this, the machine is busy.
+const TIMER_SLACK: Duration = Duration::from_millis(2);
+/// How long a measured scheduling delay stays valid, in milliseconds.
+const VALID_MS: u64 = 20;
+/// How many times, roughly, a request and its response wait for this machine's scheduler.
+const WAITS: u32 = 4;
 
-/// By when a head leaves.
+/// The deadline by which the head of a page is flushed.
 #[derive(Debug)]
 pub(super) struct FlushDeadline {
     /// `None`: at once.
     until: Option<Instant>,
-    /// It is put off no more.
-    is_last: bool,
+    /// Whether the deadline was extended; it is extended only once.
+    is_extended: bool,
 }
 
 impl FlushDeadline {
-    /// It waits for what is nearly there, unless a part that would not let the page be kept takes longer.
-    pub(super) async fn with(part_takes: Option<Duration>, began: Instant, turns: &SchedulingDelay) -> Self {
-        let until = match part_takes.filter(|takes| *takes > NEARLY) {
-            None => Some(began + NEARLY),
-            // Where this machine is late, all parts look slow.
-            Some(takes) => (takes <= NEARLY + TURNS * turns.takes().await).then(|| Instant::now() + NEARLY),
+    /// A deadline for a page that was requested at `began`. `unshared_latency` is the usual latency of the pending parts that
+    /// make the page uncacheable downstream; if it is long, the head does not wait.
+    pub(super) async fn new(unshared_latency: Option<Duration>, began: Instant, delay: &SchedulingDelay) -> Self {
+        let until = match unshared_latency.filter(|latency| *latency > GRACE) {
+            None => Some(began + GRACE),
+            // On a busy machine all parts look slow.
+            Some(latency) => (latency <= GRACE + WAITS * delay.measure().await).then(|| Instant::now() + GRACE),
         };
-        Self { until, is_last: false }
+        Self { until, is_extended: false }
     }
 
-    /// Waits for something. `None`: the head leaves.
-    pub(super) async fn wait<T>(&mut self, mut something: impl Future<Output = T> + Unpin) -> Option<T> {
-        let Some(until) = self.until else { return something.now_or_never() };
+    /// Waits for a future until the deadline. `None`: the deadline has passed, and the head is to be flushed.
+    pub(super) async fn wait<T>(&mut self, mut future: impl Future<Output = T> + Unpin) -> Option<T> {
+        let Some(until) = self.until else { return future.now_or_never() };
         let until = until.max(Instant::now());
-        if let Ok(there) = timeout_at(until, &mut something).await {
-            return Some(there);
+        if let Ok(value) = timeout_at(until, &mut future).await {
+            return Some(value);
         }
         let late = until.elapsed();
-        if late <= LATE || std::mem::replace(&mut self.is_last, true) {
+        if late <= TIMER_SLACK || std::mem::replace(&mut self.is_extended, true) {
             return None;
         }
-        // This machine is busy: what is waited for may have come long since, or still waits for its turns. To send the page in
-        // two goes takes more work than to send it at once, and a machine that is late would become later by it.
-        let until = Instant::now() + NEARLY + TURNS * late;
+        // The machine is busy: the part may have come long since, and wait to be polled. Two writes are more work than one, and
+        // would make a busy machine busier.
+        let until = Instant::now() + GRACE + WAITS * late;
         self.until = Some(until);
-        timeout_at(until, something).await.ok()
+        timeout_at(until, future).await.ok()
     }
 }
 
-/// How long it takes until all that is ready had its turn.
+/// The scheduling delay: how long it takes until all tasks that are ready have been polled.
 #[derive(Debug)]
 pub(super) struct SchedulingDelay {
     since: Instant,
-    /// When that was measured last, in milliseconds since then, and what came of it, in microseconds.
+    /// The last measurement: its time in milliseconds since `since`, and in the lowest [`BITS`] bits its result in
+    /// microseconds. 0: there was none.
     last: AtomicU64,
 }
 
-/// Bits of these microseconds.
+/// The number of bits that hold the result of a measurement.
 const BITS: u32 = 24;
 
 impl Default for SchedulingDelay {
@@ -77,11 +79,12 @@ impl Default for SchedulingDelay {
 }
 
 impl SchedulingDelay {
-    async fn takes(&self) -> Duration {
+    /// The delay, measured now unless the last measurement is still valid.
+    async fn measure(&self) -> Duration {
         let at = |now: Instant| units::milliseconds(now.duration_since(self.since)) + 1;
         let (before, last) = (Instant::now(), self.last.load(Ordering::Relaxed));
-        // To be measured takes a page as long as a turn takes.
-        if last > 0 && at(before).saturating_sub(last >> BITS) <= KNOWN {
+        // A measurement delays its page by just what it measures, so it is reused for a while.
+        if last > 0 && at(before).saturating_sub(last >> BITS) <= VALID_MS {
             return Duration::from_micros(last & ((1 << BITS) - 1));
         }
         yield_now().await;
@@ -102,46 +105,46 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_waits_for_what_is_nearly_there() {
+    async fn a_head_waits_for_parts_that_are_nearly_there() {
         let began = Instant::now();
-        let mut patience = FlushDeadline::with(Some(NEARLY / 2), began, &SchedulingDelay::default()).await;
-        assert_eq!(patience.wait(sleep(NEARLY / 2).map(|()| 1).boxed()).await, Some(1));
-        assert_eq!(patience.wait(pending::<()>()).await, None);
-        assert!(began.elapsed() <= NEARLY + LATE);
+        let mut flush = FlushDeadline::new(Some(GRACE / 2), began, &SchedulingDelay::default()).await;
+        assert_eq!(flush.wait(sleep(GRACE / 2).map(|()| 1).boxed()).await, Some(1));
+        assert_eq!(flush.wait(pending::<()>()).await, None);
+        assert!(began.elapsed() <= GRACE + TIMER_SLACK);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_head_does_not_wait_for_a_part_that_takes_longer() {
         let began = Instant::now();
-        let mut patience = FlushDeadline::with(Some(NEARLY * 2), began, &SchedulingDelay::default()).await;
-        assert_eq!(patience.wait(ready(1)).await, Some(1));
-        assert_eq!(patience.wait(pending::<()>()).await, None);
-        assert!(began.elapsed() <= LATE);
+        let mut flush = FlushDeadline::new(Some(GRACE * 2), began, &SchedulingDelay::default()).await;
+        assert_eq!(flush.wait(ready(1)).await, Some(1));
+        assert_eq!(flush.wait(pending::<()>()).await, None);
+        assert!(began.elapsed() <= TIMER_SLACK);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn on_a_busy_machine_parts_look_slow_and_are_waited_for() {
-        let turns = Arc::new(SchedulingDelay::default());
-        let with = |turns: Arc<SchedulingDelay>| async move {
-            FlushDeadline::with(Some(NEARLY * 2), Instant::now(), &turns).await
+    async fn on_a_busy_machine_a_head_waits_for_parts_that_look_slow() {
+        let delay = Arc::new(SchedulingDelay::default());
+        let with = |delay: Arc<SchedulingDelay>| async move {
+            FlushDeadline::new(Some(GRACE * 2), Instant::now(), &delay).await
         };
-        let patience = tokio::spawn(with(Arc::clone(&turns)));
-        // It has its turn, and then this one, which takes its time.
+        let flush = tokio::spawn(with(Arc::clone(&delay)));
+        // The spawned task runs first; then this task delays it.
         yield_now().await;
-        advance(NEARLY).await;
-        assert!(patience.await.expect("it ends").until.is_some());
-        assert!(with(Arc::clone(&turns)).now_or_never().expect("that is known").until.is_some());
-        advance(Duration::from_millis(KNOWN + 1)).await;
-        assert!(with(turns).await.until.is_none(), "it is busy no more");
+        advance(GRACE).await;
+        assert!(flush.await.expect("the task ends").until.is_some());
+        assert!(with(Arc::clone(&delay)).now_or_never().expect("the delay is known").until.is_some());
+        advance(Duration::from_millis(VALID_MS + 1)).await;
+        assert!(with(delay).await.until.is_none(), "the machine is not busy any more");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timer_that_comes_late_is_no_reason_to_send_a_page_in_two_goes() {
-        let mut patience = FlushDeadline::with(None, Instant::now(), &SchedulingDelay::default()).await;
-        let waiting = tokio::spawn(async move { patience.wait(sleep(NEARLY * 4).boxed()).await });
-        // Others have their turn meanwhile.
+    async fn a_late_timer_does_not_split_a_page_into_two_writes() {
+        let mut flush = FlushDeadline::new(None, Instant::now(), &SchedulingDelay::default()).await;
+        let waiting = tokio::spawn(async move { flush.wait(sleep(GRACE * 4).boxed()).await });
+        // The other task runs meanwhile.
         yield_now().await;
-        advance(NEARLY * 3).await;
-        assert_eq!(waiting.await.expect("it ends"), Some(()));
+        advance(GRACE * 3).await;
+        assert_eq!(waiting.await.expect("the task ends"), Some(()));
     }
 }

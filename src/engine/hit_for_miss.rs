@@ -1,5 +1,6 @@
-//! Which answers are never shared: readers ask for them side by side, and not one after another.
-//! That is remembered for some keys, as many as there is room for; forgotten, a reader may wait once more for another's.
+//! Remembers which fetches get responses that are never shared, so that clients fetch them side by side and do not wait
+//! for each other (hit-for-miss).
+//! There is room for a fixed number of keys: where a mark is overwritten, a client may once wait for a response in vain.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,14 +9,14 @@ use tokio::time::Instant;
 
 use crate::page::request::key::Key;
 
-/// How long it is remembered. One answer that may be shared ends it at once.
-const REMEMBERED: Duration = Duration::from_mins(2);
-/// Keys that there is room for; one takes the place of another.
-const ROOM: usize = 1 << 14;
-/// Bits of a mark that say when it was made, in seconds; the others are the key's.
+/// How long a mark is valid. A response that may be shared removes it at once.
+const VALID: Duration = Duration::from_mins(2);
+/// Number of marks; keys whose hashes share one overwrite each other's.
+const MARKS: usize = 1 << 14;
+/// The bits of a mark that hold the time at which it was set, in seconds; the others hold the key's hash.
 const TIME: u64 = 0xFFFF;
 
-/// The marks.
+/// The marks of keys whose responses are not shared.
 pub(super) struct HitForMiss {
     marks: Box<[AtomicU64]>,
     since: Instant,
@@ -23,36 +24,36 @@ pub(super) struct HitForMiss {
 
 impl Default for HitForMiss {
     fn default() -> Self {
-        Self { marks: (0..ROOM).map(|_| AtomicU64::new(0)).collect(), since: Instant::now() }
+        Self { marks: (0..MARKS).map(|_| AtomicU64::new(0)).collect(), since: Instant::now() }
     }
 }
 
 impl HitForMiss {
-    /// Whether the last answer to this fetch was one reader's alone.
-    pub(super) fn is(&self, key: &Key, now: Instant) -> bool {
-        let mark = self.place(key).load(Ordering::Relaxed);
+    /// Whether a key has a valid mark: its last response was for one client alone.
+    pub(super) fn is_marked(&self, key: &Key, now: Instant) -> bool {
+        let mark = self.slot(key).load(Ordering::Relaxed);
         let age = self.seconds(now).wrapping_sub(mark) & TIME;
-        (mark ^ key.local_hash()) & !TIME == 0 && age < REMEMBERED.as_secs()
+        (mark ^ key.hashed()) & !TIME == 0 && age < VALID.as_secs()
     }
 
-    /// It was.
-    pub(super) fn note(&self, key: &Key, now: Instant) {
-        self.place(key).store(key.local_hash() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
+    /// Marks a key.
+    pub(super) fn mark(&self, key: &Key, now: Instant) {
+        self.slot(key).store(key.hashed() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
     }
 
-    /// It was not.
-    pub(super) fn forget(&self, key: &Key) {
-        let place = self.place(key);
-        // Be it as old as may be: after some hours it would look like a new one.
-        if (place.load(Ordering::Relaxed) ^ key.local_hash()) & !TIME == 0 {
-            place.store(0, Ordering::Relaxed);
+    /// Removes the mark of a key.
+    pub(super) fn unmark(&self, key: &Key) {
+        let slot = self.slot(key);
+        // An expired mark is removed too: the seconds wrap around, and after some hours it would look valid again.
+        if (slot.load(Ordering::Relaxed) ^ key.hashed()) & !TIME == 0 {
+            slot.store(0, Ordering::Relaxed);
         }
     }
 
-    fn place(&self, key: &Key) -> &AtomicU64 {
+    fn slot(&self, key: &Key) -> &AtomicU64 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let place = key.local_hash() as usize % ROOM;
-        &self.marks[place]
+        let slot = key.hashed() as usize % MARKS;
+        &self.marks[slot]
     }
 
     fn seconds(&self, now: Instant) -> u64 {
@@ -65,22 +66,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_mark_is_of_its_key_and_lasts_its_time() {
-        let apart = HitForMiss::default();
+    async fn a_mark_is_valid_for_its_key_and_for_two_minutes() {
+        let marks = HitForMiss::default();
         let [one, other] = ["one", "other"].map(|name| Key::new([name], []));
-        let at = |seconds| apart.since + Duration::from_secs(seconds);
-        assert!(!apart.is(&one, at(0)), "an empty place is no mark");
+        let at = |seconds| marks.since + Duration::from_secs(seconds);
+        assert!(!marks.is_marked(&one, at(0)), "an empty slot is not a mark");
         for began in [0, 1, 65_500, 65_536, 200_000] {
-            apart.note(&one, at(began));
-            assert!(apart.is(&one, at(began)) && apart.is(&one, at(began + 119)), "{began}");
-            assert!(!apart.is(&one, at(began + 120)) && !apart.is(&other, at(began)), "{began}");
-            apart.forget(&other);
-            assert!(apart.is(&one, at(began)), "{began}");
-            apart.forget(&one);
-            assert!(!apart.is(&one, at(began)), "{began}");
+            marks.mark(&one, at(began));
+            assert!(marks.is_marked(&one, at(began)) && marks.is_marked(&one, at(began + 119)), "{began}");
+            assert!(!marks.is_marked(&one, at(began + 120)) && !marks.is_marked(&other, at(began)), "{began}");
+            marks.unmark(&other);
+            assert!(marks.is_marked(&one, at(began)), "{began}");
+            marks.unmark(&one);
+            assert!(!marks.is_marked(&one, at(began)), "{began}");
         }
-        apart.note(&one, at(0));
-        apart.forget(&one);
-        assert!(!apart.is(&one, at(TIME + 1)), "a mark that is too old to count is taken off too");
+        marks.mark(&one, at(0));
+        marks.unmark(&one);
+        assert!(!marks.is_marked(&one, at(TIME + 1)), "an expired mark is removed too");
     }
 }

@@ -1,4 +1,5 @@
-//! What the store holds, for those who look: which answers, how old, until when, and what a purge would meet.
+//! Cache inspection: which responses are stored, how old they are, how long they stay fresh, and what a purge would match.
+//! It reads the store entry by entry; what changes meanwhile may be missing.
 
 use std::collections::BTreeSet;
 
@@ -10,64 +11,65 @@ use crate::page::source::units;
 use super::port::Store;
 use super::purge::Purge;
 
-/// An answer that is kept.
+/// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CacheEntry {
-    /// Who answered.
+    /// The nanoservice that sent it.
     pub fragment: String,
-    /// What was asked, and for whom: what its key is made of.
+    /// The fields of its key: what was requested, and for which context.
     pub key: Vec<String>,
-    /// What it can be purged by, beside the nanoservice's name.
+    /// The surrogate keys that purge it, beside the nanoservice's name.
     pub tags: Vec<String>,
-    /// Seconds since it came in.
+    /// Seconds since it arrived.
     pub age: u64,
-    /// What the service says of keeping it.
-    pub says: String,
-    /// That it was purged softly, or that asking for a new one fails.
+    /// The lifetime that the nanoservice states.
+    #[serde(rename = "says")]
+    pub stated: String,
+    /// Whether it was purged softly, and whether refreshing it fails.
     pub state: String,
     /// Bytes of its body.
     pub bytes: usize,
 }
 
-/// Answers that are kept whose nanoservice, tags or key hold a text; so many of them, and how many there are.
+/// The stored responses whose nanoservice, tags or key contain a text: no more than `limit` of them, and how many there are.
 #[must_use]
-pub(super) fn entries(store: &dyn Store, text: &str, at_most: usize) -> (Vec<CacheEntry>, usize) {
+pub(super) fn entries(store: &dyn Store, text: &str, limit: usize) -> (Vec<CacheEntry>, usize) {
     let now = Instant::now().into_std();
-    let (mut found, mut count) = (Vec::new(), 0);
+    let (mut entries, mut count) = (Vec::new(), 0);
     for key in store.keys() {
         let Some(stored) = store.get(&key) else { continue };
         let fields = key.fields();
         let tags = || stored.response.tags.iter().map(ToString::to_string);
-        let is_it = stored.nanoservice.contains(text)
+        let matches = stored.nanoservice.contains(text)
             || fields.iter().any(|field| field.contains(text))
             || tags().any(|tag| tag.contains(text));
-        if !is_it {
+        if !matches {
             continue;
         }
         count += 1;
-        if found.len() >= at_most {
+        if entries.len() >= limit {
             continue;
         }
-        let trouble = stored.backoff.map(|trouble| format!("asking for a new one fails: {}", trouble.reason));
-        let softened = stored.times.soft_purged.map(|_| "purged softly: stale".to_owned());
-        found.push(CacheEntry {
+        let failing = stored.backoff.map(|backoff| format!("refresh failing ({})", backoff.reason));
+        let soft_purged = stored.times.soft_purged.map(|_| "stale (purged softly)".to_owned());
+        entries.push(CacheEntry {
             fragment: stored.nanoservice.to_string(),
             key: fields,
             tags: tags().collect(),
             age: now.saturating_duration_since(stored.times.arrived).as_secs(),
-            says: match stored.response.stated.compositor.max_age {
+            stated: match stored.response.stated.compositor.max_age {
                 Some(max_age) => format!("max-age {}", units::show(max_age)),
-                None => "nothing; the layout, manifest or settings do".to_owned(),
+                None => "none; layout, manifest or settings apply".to_owned(),
             },
-            state: softened.into_iter().chain(trouble).collect::<Vec<_>>().join("; "),
+            state: soft_purged.into_iter().chain(failing).collect::<Vec<_>>().join("; "),
             bytes: stored.response.content.length(),
         });
     }
-    found.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));
-    (found, count)
+    entries.sort_by(|a, b| (&a.fragment, &a.key).cmp(&(&b.fragment, &b.key)));
+    (entries, count)
 }
 
-/// How many answers a purge would meet just now.
+/// How many stored responses a purge would match now.
 #[must_use]
 pub(super) fn count_matches(store: &dyn Store, purge: &Purge) -> usize {
     match purge {

@@ -1,4 +1,5 @@
-//! What is live at this moment, swapped as a whole: a request sees one state from start to end.
+//! The state that is live, replaced as a whole: a request uses one snapshot from start to end.
+//! A state with errors in some files still has the last good version of these files.
 
 use std::sync::Arc;
 
@@ -8,37 +9,37 @@ use crate::page::site::BoundSite;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::page::visit::reader::ReaderRules;
 
-/// A state.
+/// One state of the site.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Layouts and nanoservices, bound to the defaults in force.
     pub site: BoundSite,
-    /// All mistakes in files, settings among them.
+    /// All diagnostics of files, settings included.
     pub problems: Vec<Diagnostic>,
-    /// How readers are told apart.
+    /// How clients are distinguished.
     pub readers: ReaderRules,
-    /// A page's head leaves before all its parts are known.
+    /// Whether the head of a page is sent before all its parts are known.
     pub stream: bool,
 }
 
-/// The handle to the present state.
+/// The handle to the live state.
 #[derive(Debug, Default)]
 pub struct Live(ArcSwap<Snapshot>);
 
 impl Live {
-    /// Starts with a state.
+    /// A handle with a first state.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         Self(ArcSwap::from_pointee(snapshot))
     }
 
-    /// The present state.
+    /// The live state.
     #[must_use]
     pub fn now(&self) -> Arc<Snapshot> {
         self.0.load_full()
     }
 
-    /// Puts another in its place. Requests under way keep theirs.
+    /// Replaces the live state. Requests in progress finish with the one they started with.
     pub fn swap(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }

@@ -1,5 +1,5 @@
-//! One fetch of a plan: from the store where it is fresh, else from the nanoservice, else stale.
-//! Always ends by the earlier of the fragment's and the page's deadline.
+//! Looks up the response to one fetch of a plan: in the store if it is fresh, otherwise at the nanoservice, otherwise stale.
+//! A lookup always ends by the earlier of the fragment's and the page's deadline.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,118 +17,126 @@ use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
-use super::collapse::{Flight, Flights};
-use super::fetch::Fetching;
+use super::collapse::{Collapser, Waiter};
+use super::fetch::FetchJob;
 use super::hit_for_miss::HitForMiss;
 use super::port::{Ports, StoredResponse};
 use super::purge::{Purge, PurgeMode, Purges};
 use super::trace::Trace;
-use super::upstream::Services;
+use super::upstream::Stacks;
 
-/// How long a flight whose time is over is listened to: it ends at that moment too, and timers count milliseconds.
-const LAST_WORD: Duration = Duration::from_millis(2);
+/// How long a collapsed fetch is still waited for after its own deadline. It ends at that moment too, with a better reason,
+/// and tokio's timers are accurate to a millisecond.
+const GRACE: Duration = Duration::from_millis(2);
 
-/// LookupOutcome a lookup came to, and how.
+/// The result of a lookup.
 #[derive(Debug, Clone)]
 pub struct LookupResult {
-    /// LookupOutcome it came to.
+    /// The response, or why there is none.
     pub outcome: LookupOutcome,
-    /// How.
+    /// When and how it was looked up.
     pub timing: Arc<LookupTiming>,
 }
 
-/// LookupOutcome a lookup came to.
+/// The outcome of a lookup.
 #[derive(Debug, Clone)]
 pub enum LookupOutcome {
-    /// An answer, fresh for this long; so long before its end it is asked for again, where it is kept.
+    /// A response, and how long it stays fresh. If it is stored, also how long before that it is refreshed.
     Fresh(Arc<ParsedResponse>, Duration, Option<Duration>),
-    /// An old answer, and why.
+    /// A stale response, and why it is not fresh.
     Stale(Arc<ParsedResponse>, Reason),
-    /// Nothing, and why.
+    /// No response that may be shown, and why.
     Unavailable(Reason),
 }
 
-/// LookupOutcome a look into the store came to.
-pub(super) enum Looked {
-    /// LookupOutcome is wanted.
-    Found(LookupResult),
-    /// Nothing that is good as it is.
-    ToAsk(Since),
+/// What the store holds for a fetch.
+pub(super) enum StoreLookup {
+    /// A response that may be shown as it is.
+    Hit(LookupResult),
+    /// No such response: the nanoservice must be asked.
+    Miss(StoreMiss),
 }
 
-/// LookupOutcome was found at once, or is being asked for.
-pub(super) type Looking = Result<LookupResult, BoxFuture<'static, LookupResult>>;
-
-/// LookupOutcome was there when an answer was not.
-pub(super) struct Since {
+/// What is known when the store holds no response that may be shown as it is.
+pub(super) struct StoreMiss {
     now: Instant,
-    /// Its answers are never shared.
-    alone: bool,
-    /// An old answer, for want of a better one, and its age.
-    spare: Option<(Arc<ParsedResponse>, Duration)>,
+    /// The responses to this fetch are never shared.
+    is_unshared: bool,
+    /// A stale response with its age, to be shown if the fetch fails.
+    stale_if_error: Option<(Arc<ParsedResponse>, Duration)>,
 }
 
-/// LookupOutcome came of asking.
-struct Came {
-    /// An answer, and whether a purge met it; or why there is none.
+/// A result that is known at once, or the future that gets it.
+pub(super) type ReadyOrPending = Result<LookupResult, BoxFuture<'static, LookupResult>>;
+
+/// The result of a fetch, for all who waited for it.
+type FetchResult = Result<FetchedResponse, FetchFailure>;
+
+/// A response that was fetched.
+#[derive(Debug, Clone)]
+struct FetchedResponse {
+    response: Arc<ParsedResponse>,
+    /// A purge during the fetch matched it: only those who asked before the purge may have it.
+    is_purged: bool,
+    /// The request that got it. `None`: an earlier fetch had stored it by then.
+    attempt: Option<Arc<Attempt>>,
+}
+
+/// A fetch that failed.
+#[derive(Debug, Clone)]
+struct FetchFailure {
+    failure: Arc<Failure>,
+    /// The timeout of the fetch.
+    timeout: Duration,
+    /// The request that failed.
+    attempt: Arc<Attempt>,
+}
+
+/// The result of a fetch, for one caller.
+struct Fetched {
+    /// The response, and whether a purge matched it; or why there is none.
     result: Result<(Arc<ParsedResponse>, bool), Reason>,
-    sent: Option<Arc<Attempt>>,
-    /// Somebody else had asked already.
-    joined: bool,
+    attempt: Option<Arc<Attempt>>,
+    /// Another caller had started the fetch.
+    is_collapsed: bool,
 }
 
-impl Came {
-    fn of(landing: Landing, leader: bool) -> Self {
-        let joined = !leader;
-        match landing {
-            Ok(Brought { answer, purged, sent }) => Self { result: Ok((answer, purged)), sent, joined },
-            Err(missed) => Self { result: Err(missed.failure.reason), sent: Some(missed.sent), joined },
+impl Fetched {
+    fn new(result: FetchResult, is_collapsed: bool) -> Self {
+        match result {
+            Ok(FetchedResponse { response, is_purged, attempt }) => {
+                Self { result: Ok((response, is_purged)), attempt, is_collapsed }
+            }
+            Err(FetchFailure { failure, attempt, .. }) => {
+                Self { result: Err(failure.reason), attempt: Some(attempt), is_collapsed }
+            }
         }
+    }
+
+    const fn failed(reason: Reason, is_collapsed: bool) -> Self {
+        Self { result: Err(reason), attempt: None, is_collapsed }
     }
 }
 
-/// LookupOutcome a flight brings to all who waited for it.
-pub(super) type Landing = Result<Brought, Missed>;
-
-/// An answer that came in.
-#[derive(Debug, Clone)]
-pub(super) struct Brought {
-    answer: Arc<ParsedResponse>,
-    /// A purge met it while it was under way: only those may have it who asked before.
-    purged: bool,
-    /// The request that brought it; none where another flight's was in the store.
-    sent: Option<Arc<Attempt>>,
-}
-
-/// That none came.
-#[derive(Debug, Clone)]
-pub(super) struct Missed {
-    failure: Arc<Failure>,
-    /// How long it was waited for.
-    timeout: Duration,
-    /// The request that did not bring it.
-    sent: Arc<Attempt>,
-}
-
-/// Looks fetches up: in the store, then together with others that ask for the same, then upstream.
+/// Looks fetches up: first in the store, then together with others that wait for the same fetch, then upstream.
 pub(super) struct Lookup {
     ports: Ports,
-    flights: Flights<Landing>,
-    services: Services,
+    fetches: Collapser<FetchResult>,
+    stacks: Stacks,
     purges: Arc<Purges>,
-    apart: HitForMiss,
+    hit_for_miss: HitForMiss,
 }
 
 /// Lookups that were started before the page that needs them was planned.
 #[derive(Default)]
-pub(super) struct Ahead(pub(super) Vec<(Arc<Fetch>, Looking)>);
+pub(super) struct StartedLookups(pub(super) Vec<(Arc<Fetch>, ReadyOrPending)>);
 
-impl Ahead {
-    /// LookupOutcome was found for a fetch, or is being asked for; each is given away once.
-    pub(super) fn take(&mut self, fetch: &Fetch) -> Option<Looking> {
+impl StartedLookups {
+    /// Takes the lookup of a fetch out. `None`: it was not started, or was taken before.
+    pub(super) fn take(&mut self, fetch: &Fetch) -> Option<ReadyOrPending> {
         let is_same =
-            |ahead: &Fetch| ahead.key == fetch.key && ahead.rules == fetch.rules && ahead.timeout == fetch.timeout;
-        let index = self.0.iter().position(|(ahead, _)| is_same(ahead))?;
+            |other: &Fetch| other.key == fetch.key && other.rules == fetch.rules && other.timeout == fetch.timeout;
+        let index = self.0.iter().position(|(started, _)| is_same(started))?;
         Some(self.0.swap_remove(index).1)
     }
 }
@@ -137,267 +145,274 @@ impl Lookup {
     /// A lookup over adapters.
     pub(super) fn new(ports: Ports) -> Self {
         Self {
-            flights: Flights::default(),
-            services: Services::new(ports.clone()),
+            fetches: Collapser::default(),
+            stacks: Stacks::new(ports.clone()),
             purges: Arc::default(),
-            apart: HitForMiss::default(),
+            hit_for_miss: HitForMiss::default(),
             ports,
         }
     }
 
-    /// The adapters that it works with.
+    /// The adapters.
     pub(super) const fn ports(&self) -> &Ports {
         &self.ports
     }
 
-    /// Purges, and says how many answers it met.
-    pub(super) fn purge(&self, purge: &Purge, manner: PurgeMode) -> usize {
-        self.purges.purge(&*self.ports.store, purge, manner)
+    /// Purges, and returns how many responses matched.
+    pub(super) fn purge(&self, purge: &Purge, mode: PurgeMode) -> usize {
+        self.purges.purge(&*self.ports.store, purge, mode)
     }
 
     /// Waits for the fetches that outlived their requests.
     pub(super) async fn drain(&self) {
-        self.flights.drain().await;
+        self.fetches.drain().await;
     }
 
-    /// How many fetches are under way that others could join.
-    pub(super) fn flights(&self) -> usize {
-        self.flights.len()
+    /// How many fetches are in progress that others could join.
+    pub(super) fn fetches_in_flight(&self) -> usize {
+        self.fetches.len()
     }
 
     /// Looks one fetch up.
     pub(super) async fn look_up(
         self: &Arc<Self>,
-        wanted: &Arc<Fetch>,
+        fetch: &Arc<Fetch>,
         page_deadline: Instant,
         trace: &Trace,
     ) -> LookupResult {
-        match self.look(wanted, trace, Instant::now()) {
-            Looked::Found(found) => found,
-            Looked::ToAsk(since) => self.ask(wanted, since, page_deadline, trace).await,
+        match self.check_store(fetch, trace, Instant::now()) {
+            StoreLookup::Hit(result) => result,
+            StoreLookup::Miss(miss) => self.fetch_missing(fetch, miss, page_deadline, trace).await,
         }
     }
 
-    /// Looks one fetch up, and waits for nothing.
-    pub(super) fn looking(
+    /// Starts the lookup of one fetch, and waits for nothing.
+    pub(super) fn start(
         self: &Arc<Self>,
-        wanted: &Arc<Fetch>,
+        fetch: &Arc<Fetch>,
         page_deadline: Instant,
         trace: &Trace,
         now: Instant,
-    ) -> Looking {
-        match self.look(wanted, trace, now) {
-            Looked::Found(found) => Ok(found),
-            Looked::ToAsk(since) => {
-                let (lookup, wanted, trace) = (Arc::clone(self), Arc::clone(wanted), trace.clone());
-                Err(async move { lookup.ask(&wanted, since, page_deadline, &trace).await }.boxed())
+    ) -> ReadyOrPending {
+        match self.check_store(fetch, trace, now) {
+            StoreLookup::Hit(result) => Ok(result),
+            StoreLookup::Miss(miss) => {
+                let (lookup, fetch, trace) = (Arc::clone(self), Arc::clone(fetch), trace.clone());
+                Err(async move { lookup.fetch_missing(&fetch, miss, page_deadline, &trace).await }.boxed())
             }
         }
     }
 
-    /// How long an answer takes that would not let a page be kept downstream, where that is known.
-    pub(super) fn usual_alone(&self, wanted: &Fetch, now: Instant) -> Option<Duration> {
-        let usual = || self.services.of(wanted).usual();
-        self.apart.is(&wanted.key, now).then(usual).flatten()
+    /// How long a response usually takes that makes its page uncacheable downstream. `None`: unknown, or the response may
+    /// be shared.
+    pub(super) fn latency_if_unshared(&self, fetch: &Fetch, now: Instant) -> Option<Duration> {
+        let latency = || self.stacks.of(fetch).recent_latency();
+        self.hit_for_miss.is_marked(&fetch.key, now).then(latency).flatten()
     }
 
-    /// Looks into the store. LookupOutcome is there is there at once, without a future to be asked for it.
-    pub(super) fn look(self: &Arc<Self>, wanted: &Arc<Fetch>, trace: &Trace, now: Instant) -> Looked {
-        let alone = self.apart.is(&wanted.key, now);
-        // Of what is never shared nothing is kept.
-        let held = if alone { None } else { self.ports.store.get(&wanted.key) };
-        let mut spare = None;
-        if let Some(stored) = &held {
-            let answer = Arc::clone(&stored.response);
-            let resting = stored.backoff.filter(|trouble| trouble.is_active(now.into_std()));
-            let lifetime = answer.lifetime(wanted);
+    /// Checks the store. A hit is returned as a value, without a future to be polled for it.
+    pub(super) fn check_store(self: &Arc<Self>, fetch: &Arc<Fetch>, trace: &Trace, now: Instant) -> StoreLookup {
+        let is_unshared = self.hit_for_miss.is_marked(&fetch.key, now);
+        // Nothing is stored under a key that is marked.
+        let stored = if is_unshared { None } else { self.ports.store.get(&fetch.key) };
+        let mut stale_if_error = None;
+        if let Some(stored) = &stored {
+            let response = Arc::clone(&stored.response);
+            let backoff = stored.backoff.filter(|backoff| backoff.is_active(now.into_std()));
+            let lifetime = response.lifetime(fetch);
             let age = now.into_std().saturating_duration_since(stored.times.arrived);
-            let found = |cache, what| {
+            let hit = |cache, outcome| {
                 let now = now.into_std();
-                Looked::Found(LookupResult {
-                    outcome: what,
-                    timing: Arc::new(LookupTiming {
-                        began: now,
-                        ended: now,
-                        cache,
-                        age: Some(age),
-                        attempt: None,
-                        span: None,
-                    }),
-                })
+                let timing = LookupTiming { began: now, ended: now, cache, age: Some(age), sent: None, span: None };
+                StoreLookup::Hit(LookupResult { outcome, timing: Arc::new(timing) })
             };
             match freshness(&stored.times, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
-                    if is_refresh_due(&stored.times, &lifetime, left) && resting.is_none() {
-                        drop(self.fly(wanted, now, trace.child(), true));
+                    if is_refresh_due(&stored.times, &lifetime, left) && backoff.is_none() {
+                        self.refresh(fetch, now, trace);
                     }
-                    let early = refresh_lead(&stored.times, &lifetime);
-                    return found(Cache::Hit, LookupOutcome::Fresh(answer, left, Some(early)));
+                    let lead = refresh_lead(&stored.times, &lifetime);
+                    return hit(Cache::Hit, LookupOutcome::Fresh(response, left, Some(lead)));
                 }
-                Freshness::Revalidate | Freshness::IfError if let Some(trouble) = resting => {
-                    return found(Cache::Stale, LookupOutcome::Stale(answer, trouble.reason));
+                Freshness::Revalidate | Freshness::IfError if let Some(backoff) = backoff => {
+                    return hit(Cache::Stale, LookupOutcome::Stale(response, backoff.reason));
                 }
                 Freshness::Revalidate => {
-                    // The seat is given up at once; the flight goes on.
-                    drop(self.fly(wanted, now, trace.child(), true));
-                    return found(Cache::Stale, LookupOutcome::Stale(answer, Reason::Revalidating));
+                    self.refresh(fetch, now, trace);
+                    return hit(Cache::Stale, LookupOutcome::Stale(response, Reason::Revalidating));
                 }
-                Freshness::IfError => spare = Some((answer, age)),
+                Freshness::IfError => stale_if_error = Some((response, age)),
                 Freshness::Expired => {}
             }
         }
-        let alone = alone || held.is_some_and(|stored| !stored.response.is_shareable());
-        Looked::ToAsk(Since { now, alone, spare })
+        let is_unshared = is_unshared || stored.is_some_and(|stored| !stored.response.is_shareable());
+        StoreLookup::Miss(StoreMiss { now, is_unshared, stale_if_error })
     }
 
-    /// Asks for what a look did not find.
-    async fn ask(
+    /// Refreshes a response in the background: the fetch goes on without a waiter.
+    fn refresh(self: &Arc<Self>, fetch: &Arc<Fetch>, now: Instant, trace: &Trace) {
+        drop(self.join_or_start(fetch, now, trace.child(), true));
+    }
+
+    /// Fetches what the store does not hold.
+    async fn fetch_missing(
         self: &Arc<Self>,
-        wanted: &Arc<Fetch>,
-        since: Since,
+        fetch: &Arc<Fetch>,
+        miss: StoreMiss,
         page_deadline: Instant,
         trace: &Trace,
     ) -> LookupResult {
-        let Since { now, alone, spare } = since;
+        let StoreMiss { now, is_unshared, stale_if_error } = miss;
         let trace = &trace.child();
-        let own_deadline = now + wanted.timeout;
+        let own_deadline = now + fetch.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        let mut asking = pin!(self.ask_together(wanted, now, trace, alone));
-        let mut came = timeout_at(deadline, &mut asking).await;
-        if came.is_err() && late == Reason::Timeout {
-            // It knows what became of it.
-            came = timeout_at(page_deadline.min(deadline + LAST_WORD), &mut asking).await;
+        let mut fetching = pin!(self.fetch_collapsed(fetch, now, trace, is_unshared));
+        let mut fetched = timeout_at(deadline, &mut fetching).await;
+        if fetched.is_err() && late == Reason::Timeout {
+            // The fetch has the same deadline, and knows better why it failed.
+            fetched = timeout_at(page_deadline.min(deadline + GRACE), &mut fetching).await;
         }
-        let Came { result, sent, joined } =
-            came.unwrap_or_else(|_| Came { result: Err(late), sent: None, joined: false });
-        let asked = if joined { Cache::Joined } else { Cache::Miss };
-        let (what, cache, age) = match (result, spare) {
-            // It is as old as what was purged, and no cache downstream may keep it.
-            (Ok((answer, true)), _) => (LookupOutcome::Stale(answer, Reason::Revalidating), asked, None),
-            (Ok((answer, false)), _) => {
-                let fresh_for = answer.lifetime(wanted).fresh;
-                (LookupOutcome::Fresh(answer, fresh_for, None), asked, None)
+        let Fetched { result, attempt, is_collapsed } = fetched.unwrap_or_else(|_| Fetched::failed(late, false));
+        let miss = if is_collapsed { Cache::Joined } else { Cache::Miss };
+        let (outcome, cache, age) = match (result, stale_if_error) {
+            // It is as old as what was purged, so it must not be cached downstream.
+            (Ok((response, true)), _) => (LookupOutcome::Stale(response, Reason::Revalidating), miss, None),
+            (Ok((response, false)), _) => {
+                let fresh_for = response.lifetime(fetch).fresh;
+                (LookupOutcome::Fresh(response, fresh_for, None), miss, None)
             }
-            (Err(reason), Some((answer, age))) => (LookupOutcome::Stale(answer, reason), Cache::Stale, Some(age)),
-            (Err(reason), None) => (LookupOutcome::Unavailable(reason), asked, None),
+            (Err(reason), Some((response, age))) => (LookupOutcome::Stale(response, reason), Cache::Stale, Some(age)),
+            (Err(reason), None) => (LookupOutcome::Unavailable(reason), miss, None),
         };
         let (began, ended) = (now.into_std(), Instant::now().into_std());
-        LookupResult {
-            outcome: what,
-            timing: Arc::new(LookupTiming { began, ended, cache, age, attempt: sent, span: Some(trace.span()) }),
-        }
+        let timing = LookupTiming { began, ended, cache, age, sent: attempt, span: Some(trace.span()) };
+        LookupResult { outcome, timing: Arc::new(timing) }
     }
 
-    /// Asks the nanoservice, together with all who ask at this moment where that is known to be of use.
-    async fn ask_together(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Instant, trace: &Trace, alone: bool) -> Came {
-        if alone {
-            return Came::of(self.fetch(wanted, trace, false).await, true);
+    /// Fetches together with all who want the same response at this moment, unless it is known not to be shared.
+    async fn fetch_collapsed(
+        self: &Arc<Self>,
+        fetch: &Arc<Fetch>,
+        since: Instant,
+        trace: &Trace,
+        is_unshared: bool,
+    ) -> Fetched {
+        if is_unshared {
+            return Fetched::new(self.fetch_and_store(fetch, trace, false).await, false);
         }
         loop {
-            let flight = self.fly(wanted, since, trace.clone(), false);
-            let leader = flight.leader;
-            match flight.landed().await {
-                None => return Came { result: Err(Reason::Internal), sent: None, joined: !leader },
-                // It was given less time than this reader has: another page's layout says so.
-                Some(Err(missed))
-                    if !leader
-                        && matches!(missed.failure.reason, Reason::Timeout | Reason::Overloaded)
-                        && missed.timeout < wanted.timeout => {}
-                // Who only waited never gets what may be another reader's.
-                Some(Ok(brought)) if !leader && !brought.answer.is_shareable() => {
-                    return Came::of(self.fetch(wanted, trace, false).await, true);
+            let waiter = self.join_or_start(fetch, since, trace.clone(), false);
+            let is_collapsed = !waiter.is_leader;
+            match waiter.wait().await {
+                None => return Fetched::failed(Reason::Internal, is_collapsed),
+                // The leader had a shorter timeout than this client, as another page's layout sets.
+                Some(Err(failed))
+                    if is_collapsed
+                        && matches!(failed.failure.reason, Reason::Timeout | Reason::Overloaded)
+                        && failed.timeout < fetch.timeout => {}
+                // One who only waited never gets a response that may be for another client alone.
+                Some(Ok(fetched)) if is_collapsed && !fetched.response.is_shareable() => {
+                    return Fetched::new(self.fetch_and_store(fetch, trace, false).await, false);
                 }
-                // Nor what was purged since: all of them wait for one new flight.
-                Some(Ok(brought)) if !leader && brought.purged => {}
-                Some(landing) => return Came::of(landing, leader),
+                // Nor one that was purged since: all who waited share one new fetch.
+                Some(Ok(fetched)) if is_collapsed && fetched.is_purged => {}
+                Some(result) => return Fetched::new(result, is_collapsed),
             }
         }
     }
 
-    /// Joins the flight for what the store did not hold at `since`. `ahead`: nobody waits for it.
-    fn fly(self: &Arc<Self>, wanted: &Arc<Fetch>, since: Instant, trace: Trace, ahead: bool) -> Flight<Landing> {
-        self.flights.join(&wanted.key, || {
-            let (lookup, wanted) = (Arc::clone(self), Arc::clone(wanted));
+    /// Joins or starts the fetch of what the store did not hold at `since`. `ahead`: nobody waits for it.
+    fn join_or_start(
+        self: &Arc<Self>,
+        fetch: &Arc<Fetch>,
+        since: Instant,
+        trace: Trace,
+        ahead: bool,
+    ) -> Waiter<FetchResult> {
+        self.fetches.join_or_start(&fetch.key, || {
+            let (lookup, fetch) = (Arc::clone(self), Arc::clone(fetch));
             async move {
-                // A flight may have landed between the look into the store and this one's start.
-                match lookup.ports.store.get(&wanted.key) {
+                // Another fetch may have ended between the look into the store and the start of this one.
+                match lookup.ports.store.get(&fetch.key) {
                     Some(stored)
                         if stored.times.arrived > since.into_std()
                             && stored.times.soft_purged.is_none()
                             && stored.response.is_shareable() =>
                     {
-                        Ok(Brought { answer: stored.response, purged: false, sent: None })
+                        Ok(FetchedResponse { response: stored.response, is_purged: false, attempt: None })
                     }
-                    _ => lookup.fetch(&wanted, &trace, ahead).await,
+                    _ => lookup.fetch_and_store(&fetch, &trace, ahead).await,
                 }
             }
         })
     }
 
-    /// Fetches, or asks about what is held, and keeps what may be kept.
-    async fn fetch(&self, wanted: &Arc<Fetch>, trace: &Trace, ahead: bool) -> Landing {
-        // Begun before the look into the store: what a purge takes out in between is not kept again.
-        let under_way = self.purges.begin();
-        let stored = self.ports.store.get(&wanted.key);
+    /// Fetches, or revalidates what is stored, and stores the response if it is cacheable.
+    async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, ahead: bool) -> FetchResult {
+        // Registered before the look into the store: what a purge removes in between is not stored again.
+        let in_progress = self.purges.begin();
+        let stored = self.ports.store.get(&fetch.key);
         let stored = stored.as_ref();
-        let held_answer = stored.map(|stored| &stored.response).filter(|answer| answer.validation.is_some());
-        let fetching =
-            Fetching { ports: &self.ports, services: &self.services, fetch: wanted, trace, held: held_answer, ahead };
-        let (outcome, sent) = fetching.run().await;
-        let sent = Arc::new(sent);
-        // A tag that a 304 took off was there when a purge of it came.
-        let before = stored.into_iter().flat_map(|stored| &stored.response.tags);
-        let tags = before.chain([&wanted.nanoservice]);
-        match outcome {
-            Ok(answer) => {
-                let answer = Arc::new(answer);
-                let kept = under_way.keep(tags.chain(&answer.tags), || self.keep(wanted, &answer, stored.is_some()));
-                Ok(Brought { answer, purged: !kept, sent: Some(sent) })
+        let revalidatable = stored.map(|stored| &stored.response).filter(|response| response.validation.is_some());
+        let job = FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, ahead };
+        let (result, attempt) = job.run().await;
+        let attempt = Arc::new(attempt);
+        // The tags of the stored response count too: a 304 may take one off that was purged meanwhile.
+        let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.service]);
+        match result {
+            Ok(response) => {
+                let response = Arc::new(response);
+                let is_stored = in_progress.store_unless_purged(tags.chain(&response.tags), || {
+                    self.store(fetch, &response, stored.is_some());
+                });
+                Ok(FetchedResponse { response, is_purged: !is_stored, attempt: Some(attempt) })
             }
             Err(failure) => {
                 if let Some(stored) = stored {
-                    under_way.keep(tags, || self.note_trouble(wanted, stored, failure.reason));
+                    in_progress.store_unless_purged(tags, || self.back_off(fetch, stored, failure.reason));
                 }
-                Err(Missed { failure: Arc::new(failure), timeout: wanted.timeout, sent })
+                Err(FetchFailure { failure: Arc::new(failure), timeout: fetch.timeout, attempt })
             }
         }
     }
 
-    fn keep(&self, wanted: &Fetch, answer: &Arc<ParsedResponse>, was_kept: bool) {
+    /// Stores a response. If it is not cacheable, it removes what was stored before; if it is not shareable either, it marks
+    /// the key.
+    fn store(&self, fetch: &Fetch, response: &Arc<ParsedResponse>, was_stored: bool) {
         let (store, now) = (&self.ports.store, Instant::now());
-        let useful = answer.lifetime(wanted).retention();
+        let useful = response.lifetime(fetch).retention();
         if !useful.is_zero() {
             let stored = StoredResponse {
-                response: Arc::clone(answer),
+                response: Arc::clone(response),
                 times: EntryTimes::new(now.into_std(), (self.ports.chance)()),
                 backoff: None,
-                nanoservice: Arc::clone(&wanted.nanoservice),
+                nanoservice: Arc::clone(&fetch.service),
             };
-            self.apart.forget(&wanted.key);
-            store.put(&wanted.key, stored, useful);
+            self.hit_for_miss.unmark(&fetch.key);
+            store.put(&fetch.key, stored, useful);
             return;
         }
-        // Whatever is kept takes the mark off: where there is one, nothing is.
-        let was_apart = self.apart.is(&wanted.key, now);
-        if was_kept || !was_apart {
-            store.remove(&wanted.key);
+        // A stored response removes the mark, so where there is a mark, nothing is stored.
+        let was_marked = self.hit_for_miss.is_marked(&fetch.key, now);
+        if was_stored || !was_marked {
+            store.remove(&fetch.key);
         }
-        if answer.is_shareable() {
-            self.apart.forget(&wanted.key);
+        if response.is_shareable() {
+            self.hit_for_miss.unmark(&fetch.key);
             return;
         }
-        if let (Some(never @ Uncacheable::Vary(_)), false) = (&answer.stated.compositor.uncacheable, was_apart) {
-            tracing::warn!(service = &*wanted.nanoservice, "its answers are not kept: {never}");
+        if let (Some(never @ Uncacheable::Vary(_)), false) = (&response.stated.compositor.uncacheable, was_marked) {
+            tracing::warn!(service = &*fetch.service, "responses are not cached: {never}");
         }
-        self.apart.note(&wanted.key, now);
+        self.hit_for_miss.mark(&fetch.key, now);
     }
 
-    /// Notes that refreshing an answer failed, so that it is left alone for a while.
-    fn note_trouble(&self, wanted: &Fetch, failed: &StoredResponse, reason: Reason) {
+    /// Records that refreshing a stored response failed, so that the next refresh waits for a while.
+    fn back_off(&self, fetch: &Fetch, failed: &StoredResponse, reason: Reason) {
         let (now, chance) = (Instant::now().into_std(), (self.ports.chance)());
-        self.ports.store.change(&wanted.key, &mut |stored| {
-            // Another one may have come in meanwhile.
+        self.ports.store.change(&fetch.key, &mut |stored| {
+            // A newer response may have arrived meanwhile.
             if stored.times.arrived == failed.times.arrived {
                 stored.backoff = Some(RefreshBackoff::after(stored.backoff, reason, now, chance));
             }

@@ -1,4 +1,4 @@
-//! Fills a plan: all fetches at once, each with one deadline and one outcome, never an error.
+//! Composes pages: looks up all fetches of a plan at once, each with one deadline and one outcome, never an error.
 //! A broken fragment affects only its own part of the page; nothing here fails as a whole.
 
 pub mod trace;

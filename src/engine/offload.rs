@@ -1,43 +1,44 @@
-//! Work that takes long is done beside the threads that readers are answered on, a bounded number at once.
+//! Runs long work on the blocking pool, beside the threads that serve clients, with a limit on how much runs at once.
+//! Work that nobody waits for is only started where a permit is free.
 
 use std::sync::LazyLock;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-/// Works that somebody waits for.
-static WANTED: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores()));
-/// Works that nobody waits for: they leave some cores to the others.
-static SPARE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores().div_ceil(2)));
+/// Permits for work that somebody waits for.
+static FOREGROUND: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores()));
+/// Permits for work that nobody waits for; fewer than there are cores, so that some stay free.
+static BACKGROUND: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores().div_ceil(2)));
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Does some work in its turn, and waits for it. `None`: it panicked.
+/// Runs work once a permit is free, and waits for it. `None`: it panicked.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    // Nobody closes it. Its place is taken until it is done, be it that nobody waits any more.
-    let place = WANTED.acquire().await.ok()?;
-    spawn_blocking(move || in_place(place, work)).await.ok()
+    let permit = FOREGROUND.acquire().await.expect("the semaphore is never closed");
+    // The work holds the permit to its end, even if nobody waits for it any more.
+    spawn_blocking(move || with_permit(permit, work)).await.ok()
 }
 
-/// A place for work that nobody waits for, where there is one just now.
+/// A permit for work that nobody waits for, if one is free now.
 #[must_use]
 pub fn try_background() -> Option<BackgroundPermit> {
-    SPARE.try_acquire().ok().map(BackgroundPermit)
+    BACKGROUND.try_acquire().ok().map(BackgroundPermit)
 }
 
-/// A place for work that nobody waits for.
+/// A permit for work that nobody waits for.
 pub struct BackgroundPermit(SemaphorePermit<'static>);
 
 impl BackgroundPermit {
-    /// Does it.
+    /// Starts the work, and releases the permit when it ends.
     pub fn run(self, work: impl FnOnce() + Send + 'static) {
-        spawn_blocking(move || in_place(self.0, work));
+        spawn_blocking(move || with_permit(self.0, work));
     }
 }
 
-fn in_place<T>(place: SemaphorePermit<'static>, work: impl FnOnce() -> T) -> T {
-    let _place = place;
+fn with_permit<T>(permit: SemaphorePermit<'static>, work: impl FnOnce() -> T) -> T {
+    let _permit = permit;
     work()
 }

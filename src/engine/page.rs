@@ -1,4 +1,5 @@
-//! The values that pass through the engine: what is asked for, and the page that comes of it.
+//! The values that pass through the engine: the request for a page, the composed page, and the outcomes of its parts.
+//! They hold no handle to an adapter, so ports can name them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,85 +19,85 @@ use crate::page::visit::context::Visit;
 
 use super::trace::Trace;
 
-/// Whose page it is, and by when.
+/// A request for a page.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
     /// The template of the page, bound to the defaults in force.
     pub template: Arc<BoundTemplate>,
-    /// The reader's request.
+    /// What is known of the client's request.
     pub visit: Visit,
-    /// The trace that it belongs to.
+    /// The trace that the request belongs to.
     pub trace: Trace,
-    /// The time that conditions are judged at.
+    /// The time of day at which conditions of time are evaluated.
     pub at: Timestamp,
-    /// How long until another layout takes this one's place.
+    /// How long until another layout replaces this one.
+    /// `None`: none is planned.
     pub changes_in: Option<Duration>,
 }
 
-/// A page, composed.
+/// A composed page.
 #[derive(Debug)]
 pub struct Page {
-    /// What it is.
+    /// Whether it is a page, an error or a redirect, and its status.
     pub verdict: Verdict,
-    /// Its bytes, in order.
+    /// The bytes, in order.
     pub chunks: Vec<Text>,
-    /// What its parts and its layout let it say of itself.
+    /// The headers that follow from its parts and its layout.
     pub headers: Headers,
-    /// What it was made from.
+    /// The plan that it was composed from.
     pub plan: Plan,
-    /// What became of each hole of the plan.
+    /// The outcome of each hole of the plan, where it is known.
     pub outcomes: Outcomes,
-    /// When it was planned, and when its last part was there.
+    /// When it was requested, and when its last part was known.
     pub times: (std::time::Instant, std::time::Instant),
-    /// Its place in a trace.
+    /// Its span in a trace.
     pub trace: Trace,
 }
 
 impl Page {
-    /// The holes of its plan whose outcomes are known.
+    /// The holes whose outcomes are known, with these outcomes.
     pub fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
         self.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)))
     }
 
-    /// What happened to it and to each of its parts.
+    /// The record of the page and of each of its parts.
     #[must_use]
     pub fn record(&self) -> Record {
         Record::of(&self.plan, &self.outcomes, &self.verdict, self.times)
     }
 }
 
-/// A page has more bytes than it may have.
+/// A page has more bytes than `page.max_bytes` allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the page has more than {0} bytes")]
 pub struct PageTooLarge(pub(super) u64);
 
-/// What became of a part.
+/// The outcome of one part, as metrics and statistics count it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartOutcome {
-    /// What metrics call it.
-    pub fragment: Name,
-    /// The nanoservice that fills it.
-    pub service: Name,
-    /// What stands in its place.
+    /// The label of the part in metrics.
+    pub label: Name,
+    /// The name of the nanoservice that fills it.
+    pub nanoservice: Name,
+    /// What the page shows in its place.
     pub shown: Shown,
-    /// Why.
+    /// Why it is not fresh.
     pub reason: Option<Reason>,
-    /// What the store did for it; `None` where nothing was looked up.
+    /// What the look-up in the store came to; `None` where nothing was looked up.
     pub cache: Option<Cache>,
 }
 
 impl PartOutcome {
-    /// What became of a hole of a plan.
+    /// The outcome of a hole of a plan.
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
-        let (fragment, service) = (plan.holes[hole].label(), plan.service_name(hole));
-        let cache = outcome.timing.as_ref().map(|course| course.cache);
-        Self { fragment, service, shown: outcome.shown, reason: outcome.reason, cache }
+        let (label, nanoservice) = (plan.holes[hole].label(), plan.service_name(hole));
+        let cache = outcome.course.as_ref().map(|course| course.cache);
+        Self { label, nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
     }
 
-    /// The same, shown while a new one is fetched.
-    #[must_use]
-    pub(super) fn grown_old(&self) -> Self {
+    /// The same outcome once the response is stale and shown while a new one is fetched.
+    pub(super) fn stale_while_revalidating(&self) -> Self {
         let (shown, reason) = match self.shown {
             Shown::Fresh => (Shown::Stale, Some(Reason::Revalidating)),
             other => (other, self.reason),
@@ -105,15 +106,15 @@ impl PartOutcome {
     }
 }
 
-/// Pages that were sent of one that is kept.
+/// How often a cached page was served since this was last reported.
 #[derive(Debug)]
 pub struct CachedPageCounts<'a> {
     /// The pattern of its route.
     pub page: &'a str,
-    /// How often it was sent.
+    /// How often it was served.
     pub times: u64,
-    /// How often of these without anybody being asked.
-    pub kept: u64,
-    /// Its parts, and how often each was so.
+    /// How often it was served without a fetch.
+    pub without_fetch: u64,
+    /// The outcomes of its parts, and how often each occurred.
     pub parts: &'a [(PartOutcome, u64)],
 }

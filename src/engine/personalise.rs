@@ -1,4 +1,5 @@
-//! Fills the gaps of a page that is kept open: of all its parts only those are asked for that are its reader's own.
+//! Personalises cached skeletons: fetches only what fills their holes for one client.
+//! Where that is not enough, or not there in time, the page is composed, and what was looked up so far is used for it.
 
 use std::sync::Arc;
 
@@ -10,68 +11,68 @@ use crate::page::response::outcome::Cache;
 use crate::page::response::parsed::ParsedResponse;
 
 use super::flush::{FlushDeadline, SchedulingDelay};
-use super::lookup::{Ahead, Looking, Lookup, LookupOutcome};
+use super::lookup::{Lookup, LookupOutcome, ReadyOrPending, StartedLookups};
 use super::page::PageRequest;
-use super::page_cache::{CachedPage, PersonalisedPage, fits};
+use super::page_cache::{CachedPage, PersonalisedPage, fits_hole};
 
-/// Fills pages that are kept open.
+/// Personalises skeletons.
 pub(super) struct Personaliser<'a> {
     pub(super) lookup: &'a Arc<Lookup>,
-    pub(super) turns: &'a SchedulingDelay,
+    pub(super) delay: &'a SchedulingDelay,
 }
 
 impl Personaliser<'_> {
-    /// Fills a page that was asked for at a moment. `stream`: no longer than until its head would leave.
+    /// Personalises a skeleton for a request that arrived at `began`. `stream`: it takes no longer than until the head of
+    /// the page would be flushed.
     ///
     /// # Errors
-    /// It has to be planned and stitched after all: what was asked for until then.
-    pub(super) async fn fill(
+    /// The page has to be planned and composed after all; these are the lookups that were started for it.
+    pub(super) async fn personalise(
         &self,
-        page: &Arc<CachedPage>,
+        skeleton: &Arc<CachedPage>,
         request: &PageRequest,
         began: Instant,
         stream: bool,
-    ) -> Result<PersonalisedPage, Ahead> {
+    ) -> Result<PersonalisedPage, StartedLookups> {
         let deadline = began + request.template.budget();
-        let (mut ahead, mut takes) = (Ahead::default(), None);
-        for fragment in page.open() {
-            let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(ahead) };
-            let looking = self.lookup.looking(&fetch, deadline, &request.trace, began);
-            if stream && looking.is_err() {
-                takes = takes.max(self.lookup.usual_alone(&fetch, began));
+        let (mut started, mut latency) = (StartedLookups::default(), None);
+        for fragment in skeleton.hole_fragments() {
+            let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(started) };
+            let result = self.lookup.start(&fetch, deadline, &request.trace, began);
+            if stream && result.is_err() {
+                latency = latency.max(self.lookup.latency_if_unshared(&fetch, began));
             }
-            ahead.0.push((fetch, looking));
+            started.0.push((fetch, result));
         }
-        let filled = {
-            let mut all = try_join_all(ahead.0.iter_mut().map(|(_, looking)| found(looking)));
-            // All of them are asked before anything else has its turn.
+        let contents = {
+            let mut all = try_join_all(started.0.iter_mut().map(|(_, result)| hole_content(result)));
+            // One poll sends all the requests, before other tasks get their turn.
             match (&mut all).now_or_never() {
-                Some(filled) => filled,
+                Some(contents) => contents,
                 None if stream => {
-                    FlushDeadline::with(takes, began, self.turns).await.wait(all).await.unwrap_or(Err(Unfit))
+                    let mut flush = FlushDeadline::new(latency, began, self.delay).await;
+                    flush.wait(all).await.unwrap_or(Err(DoesNotFit))
                 }
                 None => all.await,
             }
         };
-        let most = request.template.defaults.max_page_bytes;
-        filled.ok().and_then(|filled| page.filled(&filled, began.into_std(), most)).ok_or(ahead)
+        let max_bytes = request.template.defaults.max_page_bytes;
+        let page = contents.ok().and_then(|contents| skeleton.personalise(&contents, began.into_std(), max_bytes));
+        page.ok_or(started)
     }
 }
 
-/// LookupOutcome was found does not fit into a gap, or came too late.
-struct Unfit;
+/// A lookup result does not fit into a hole, or came too late.
+struct DoesNotFit;
 
-/// Waits for what is being asked for: an answer that is as good as new and fits, and what the store did for it.
-async fn found(looking: &mut Looking) -> Result<(Arc<ParsedResponse>, Cache), Unfit> {
-    let found = match looking {
-        Ok(found) => found,
-        Err(asked) => {
-            *looking = Ok(asked.await);
-            looking.as_ref().map_err(|_| Unfit)?
-        }
-    };
-    match &found.outcome {
-        LookupOutcome::Fresh(answer, ..) if fits(answer) => Ok((Arc::clone(answer), found.timing.cache)),
-        LookupOutcome::Fresh(..) | LookupOutcome::Stale(..) | LookupOutcome::Unavailable(_) => Err(Unfit),
+/// Waits for a lookup. Only a fresh response that fits fills a hole; with it comes what the store held.
+async fn hole_content(result: &mut ReadyOrPending) -> Result<(Arc<ParsedResponse>, Cache), DoesNotFit> {
+    if let Err(pending) = result {
+        *result = Ok(pending.await);
+    }
+    let result = result.as_ref().map_err(|_| DoesNotFit)?;
+    match &result.outcome {
+        LookupOutcome::Fresh(response, ..) if fits_hole(response) => Ok((Arc::clone(response), result.timing.cache)),
+        LookupOutcome::Fresh(..) | LookupOutcome::Stale(..) | LookupOutcome::Unavailable(_) => Err(DoesNotFit),
     }
 }

@@ -1,5 +1,5 @@
-//! What the engine needs of the world: upstreams, a store, a wall clock, someone who counts.
-//! Adapters implement these; the engine knows none of them.
+//! What the engine needs of the world: upstreams, a store for responses, a wall clock, an observer.
+//! Adapters implement these traits; the engine knows none of the adapters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
+use url::Url;
 
 use crate::page::manifest::Manifest;
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::freshness::EntryTimes;
 use crate::page::policy::resilience::breaker::Circuit;
-use crate::page::request::address::Address;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::outcome::{Attempt, Span};
@@ -26,15 +26,15 @@ use super::page::{CachedPageCounts, Page};
 /// The adapters that a compositor works with.
 #[derive(Clone)]
 pub struct Ports {
-    /// Asks nanoservices.
+    /// Sends requests to nanoservices.
     pub upstream: Arc<dyn Upstream>,
-    /// Keeps answers.
+    /// Stores responses.
     pub store: Arc<dyn Store>,
-    /// Says the time of day.
+    /// Gives the time of day.
     pub clock: Arc<dyn Clock>,
-    /// Counts.
+    /// Counts and traces what happens.
     pub observer: Arc<dyn Observer>,
-    /// A number from 0 up to 1: spreads what would else happen at once.
+    /// Draws a random number from 0 up to 1, to spread what would otherwise happen at the same moment.
     pub chance: fn() -> f64,
 }
 
@@ -43,119 +43,119 @@ pub struct Ports {
 pub struct UpstreamRequest {
     /// The method.
     pub method: Method,
-    /// Where it is sent.
-    pub address: Address,
-    /// All headers but `Host` and those that show who asks.
+    /// The whole URL.
+    pub url: Url,
+    /// All headers except `Host` and the credentials of the manifest's `auth`.
     pub headers: HeaderMap,
-    /// The body; of a `GET` it is empty.
+    /// The body, which is empty for a `GET`.
     pub body: Bytes,
-    /// Whom the request goes to. `None`: a layout named the URL, and the address that its name resolves
-    /// to is checked before it is connected to.
+    /// The nanoservice that receives the request. `None`: a layout named the URL, and the address that its host resolves
+    /// to is checked before a connection is opened.
     pub manifest: Option<Arc<Manifest>>,
-    /// It shows who asks. A public question, for an asset, does not.
+    /// Whether the credentials of the manifest's `auth` are added. Requests for assets, which are public, go without.
     pub credentials: bool,
 }
 
-/// An answer as it comes in.
+/// A response as it comes in.
 pub struct UpstreamResponse {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body, content codings undone. An error ends it.
+    /// The body, with content codings undone. An error ends it.
     pub body: BoxStream<'static, Result<Bytes, Failure>>,
 }
 
-/// Asks nanoservices. Has no deadline of its own: dropping the future ends the request.
+/// Sends requests to nanoservices. It has no deadline of its own: dropping the future ends the request.
 pub trait Upstream: Send + Sync {
-    /// Sends a request and returns the head of the answer.
+    /// Sends a request, and returns the head of the response with a stream of its body.
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 }
 
-/// An answer that is kept.
+/// A response in the store.
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
-    /// What was answered.
+    /// The response.
     pub response: Arc<ParsedResponse>,
-    /// What happened to it since.
+    /// When it arrived, and whether it was purged softly since.
     pub times: EntryTimes,
-    /// That refreshing it fails.
+    /// The pause before it is refreshed again, if the last refresh failed.
     pub backoff: Option<RefreshBackoff>,
-    /// Who answered; a purge by this name meets it.
+    /// The name of the nanoservice that sent it; a purge of this name matches it.
     pub nanoservice: Name,
 }
 
 impl StoredResponse {
-    /// Whether a purge of this tag meets it.
+    /// Whether a purge of this tag matches the response.
     #[must_use]
     pub fn is_tagged(&self, tag: &str) -> bool {
         *self.nanoservice == *tag || self.response.tags.iter().any(|known| **known == *tag)
     }
 }
 
-/// Is called with the key of a response that changed.
+/// A function that is called with the key of a response that changed.
 pub type ChangeListener = Box<dyn Fn(&Key) + Send + Sync>;
 
-/// Keeps answers, and decides nothing about how fresh they are.
+/// Stores responses, and decides nothing about freshness.
 pub trait Store: Send + Sync {
-    /// What is kept under a key.
+    /// The response that is stored under a key.
     fn get(&self, key: &Key) -> Option<StoredResponse>;
 
-    /// Keeps something, which is of no use to anybody after `useful`.
+    /// Stores a response, which nobody can use any more after `useful`.
     fn put(&self, key: &Key, stored: StoredResponse, useful: Duration);
 
-    /// Changes an answer that is kept, at one stroke; how long it is of use stays as it was. `false`
-    /// where there is none.
+    /// Changes a stored response atomically; how long it can be used stays as it was. Returns `false` if none is stored.
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool;
 
-    /// Forgets what is kept under a key. `false` where no answer is.
+    /// Removes the response under a key. Returns `false` if none is stored.
     fn remove(&self, key: &Key) -> bool;
 
-    /// The keys of all answers that a tag meets, at a cost that does not grow with those it does not.
+    /// The keys of all responses that a tag matches. The cost does not grow with the number of the others.
     fn tagged(&self, tag: &str) -> Vec<Key>;
 
-    /// The keys of everything.
+    /// The keys of all responses.
     fn keys(&self) -> Vec<Key>;
 
-    /// From now on calls a listener with the key of each response that was replaced, changed or removed, for whatever
-    /// reason, once that can be seen.
+    /// Registers a listener for the key of each response that is replaced, changed, removed or evicted. It is called once
+    /// [`Store::get`] shows the change.
     fn on_change(&self, listener: ChangeListener);
 }
 
-/// The time of day. Time spans are measured by tokio's clock, which tests can pause.
+/// Gives the time of day. Time spans are measured by tokio's clock, which tests can pause.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// The present time of day.
     fn wall(&self) -> Timestamp;
 }
 
-/// Is told what happens, to count it.
+/// Is notified of what happens, to count or to trace it.
 pub trait Observer: Send + Sync {
     /// A request to an upstream began (`true`) or ended.
     fn in_flight(&self, upstream: &str, began: bool);
 
-    /// An endpoint was shut out, is probed, or is let in again.
+    /// The circuit of an endpoint opened, is probed, or closed.
     fn circuit_changed(&self, upstream: &str, circuit: Circuit);
 
     /// A page was composed.
     fn page_composed(&self, page: &Page);
 
-    /// A page that was kept was sent again.
-    fn cached_page_served(&self, again: &CachedPageCounts<'_>);
+    /// A cached page was served.
+    fn cached_page_served(&self, counts: &CachedPageCounts<'_>);
 
-    /// Whether each part of a page of this place in a trace is looked at. Then it is told by [`Observer::composed`].
+    /// Whether the observer needs each part of a page with this span. Such a page is composed and passed to
+    /// [`Observer::page_composed`], even if all of it is cached except its holes.
     fn needs_each_part(&self, _span: Span) -> bool {
         false
     }
 
-    /// So many requests of readers were answered with this status, this long after they came; for a page they were
-    /// some, by the pattern of its route.
+    /// A number of requests of clients were answered with this status, each this long after it arrived. For pages, `page`
+    /// is the pattern of the route.
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
     /// A fetch ended.
-    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt);
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt);
 }
 
-/// Counts nothing.
+/// An observer that ignores everything.
 pub struct Unobserved;
 
 impl Observer for Unobserved {
@@ -167,7 +167,7 @@ impl Observer for Unobserved {
     fn fetched(&self, _: &Fetch, _: Result<&ParsedResponse, &Failure>, _: &Attempt) {}
 }
 
-/// Several who are told the same.
+/// Several observers that are notified of the same events.
 pub struct Observers(pub Vec<Arc<dyn Observer>>);
 
 impl Observer for Observers {
@@ -183,8 +183,8 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.page_composed(page));
     }
 
-    fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
-        self.0.iter().for_each(|one| one.cached_page_served(again));
+    fn cached_page_served(&self, counts: &CachedPageCounts<'_>) {
+        self.0.iter().for_each(|one| one.cached_page_served(counts));
     }
 
     fn needs_each_part(&self, span: Span) -> bool {
@@ -195,7 +195,7 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.responded(page, status, took, times));
     }
 
-    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
-        self.0.iter().for_each(|one| one.fetched(fetch, result, sent));
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {
+        self.0.iter().for_each(|one| one.fetched(fetch, result, attempt));
     }
 }

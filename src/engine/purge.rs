@@ -1,7 +1,7 @@
-//! Purges: takes kept answers out or makes them stale, and keeps out what was asked for before.
-//! A fetch that was under way during a purge is answered, and what it brings is not kept.
+//! Purges: removes stored responses or marks them stale, and keeps out responses to requests that were sent before.
+//! A fetch that is in progress during a purge still serves those who wait for it, but its response is not stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -12,38 +12,42 @@ use crate::page::source::names::Name;
 
 use super::port::Store;
 
-/// What to purge.
+/// Which responses to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
-    /// Whatever has one of these surrogate keys, or is of a nanoservice with one of these names.
+    /// Those that have one of these surrogate keys, or come from a nanoservice with one of these names.
     Tags(Vec<Name>),
-    /// Everything.
+    /// All.
     All,
 }
 
 /// How to purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeMode {
-    /// It is forgotten.
+    /// The responses are removed.
     Hard,
-    /// It is stale from now on, and may be shown within its stale allowance.
+    /// The responses are stale from now on, and may be shown within their stale allowance.
     Soft,
 }
 
-/// The purges since the oldest fetch that is under way.
+/// The number of purges so far: a fetch began before every purge with a later epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct PurgeEpoch(u64);
+
+/// The purges since the oldest fetch in progress began.
 #[derive(Debug, Default)]
 pub(super) struct Purges(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many purges there were.
-    count: u64,
-    /// The number of each tag's latest purge.
-    tags: Map<Name, u64>,
-    /// The number of the latest purge of everything.
-    all: u64,
-    /// How many fetches are under way, by the number of purges when they began.
-    under_way: BTreeMap<u64, usize>,
+    /// The epoch of the latest purge.
+    now: PurgeEpoch,
+    /// The epoch of each tag's latest purge.
+    tags: Map<Name, PurgeEpoch>,
+    /// The epoch of the latest purge of everything.
+    all: PurgeEpoch,
+    /// How many fetches are in progress, by the epoch in which they began.
+    in_progress: BTreeMap<PurgeEpoch, usize>,
 }
 
 impl Purges {
@@ -51,18 +55,18 @@ impl Purges {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fetch begins.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    /// Registers a fetch that begins now.
+    pub(super) fn begin(self: &Arc<Self>) -> FetchInProgress {
         let mut state = self.state();
-        let since = state.count;
-        *state.under_way.entry(since).or_default() += 1;
-        UnderWay { purges: Arc::clone(self), since }
+        let since = state.now;
+        *state.in_progress.entry(since).or_default() += 1;
+        FetchInProgress { purges: Arc::clone(self), since }
     }
 
-    /// Purges, and says how many answers it met.
-    pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, manner: PurgeMode) -> usize {
-        // First the note, then the store: what a fetch keeps in between is met there.
-        self.note(purge);
+    /// Purges a store, and returns how many responses matched.
+    pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, mode: PurgeMode) -> usize {
+        // Recorded before the store is purged: what a fetch stores in between is purged with the rest.
+        self.record(purge);
         let mut keys: Vec<Key> = match purge {
             Purge::All => store.keys(),
             Purge::Tags(tags) => tags.iter().flat_map(|tag| store.tagged(tag)).collect(),
@@ -70,11 +74,11 @@ impl Purges {
         if let Purge::Tags(tags) = purge
             && tags.len() > 1
         {
-            let mut met = std::collections::HashSet::new();
-            keys.retain(|key| met.insert(key.clone()));
+            let mut known = HashSet::new();
+            keys.retain(|key| known.insert(key.clone()));
         }
         let now = Instant::now().into_std();
-        let purged = keys.iter().filter(|key| match manner {
+        let purged = keys.iter().filter(|key| match mode {
             PurgeMode::Hard => store.remove(key),
             PurgeMode::Soft => store.change(key, &mut |stored| {
                 stored.times.soft_purged.get_or_insert(now);
@@ -83,56 +87,62 @@ impl Purges {
         purged.count()
     }
 
-    fn note(&self, purge: &Purge) {
+    fn record(&self, purge: &Purge) {
         let mut state = self.state();
-        state.count += 1;
-        let count = state.count;
-        if state.under_way.is_empty() {
+        state.now.0 += 1;
+        let now = state.now;
+        if state.in_progress.is_empty() {
             return;
         }
         match purge {
-            Purge::All => state.all = count,
-            Purge::Tags(tags) => state.tags.extend(tags.iter().map(|tag| (tag.clone(), count))),
+            Purge::All => state.all = now,
+            Purge::Tags(tags) => state.tags.extend(tags.iter().map(|tag| (tag.clone(), now))),
         }
     }
 }
 
-/// A fetch that is under way.
+/// A fetch in progress, until it is dropped.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct FetchInProgress {
     purges: Arc<Purges>,
-    since: u64,
+    since: PurgeEpoch,
 }
 
-impl UnderWay {
-    /// Keeps what the fetch brought, unless a purge since it began meets it. No purge falls between
-    /// the question and the keeping. `false`: it was not kept.
-    pub(super) fn keep<'n>(&self, tags: impl IntoIterator<Item = &'n Name>, keep: impl FnOnce()) -> bool {
+impl FetchInProgress {
+    /// Calls `store`, which stores the response, unless a purge since the fetch began matches one of its tags. No purge can
+    /// happen between this check and the storing. Returns `false` if a purge matched.
+    pub(super) fn store_unless_purged<'n>(
+        &self,
+        tags: impl IntoIterator<Item = &'n Name>,
+        store: impl FnOnce(),
+    ) -> bool {
         let state = self.purges.state();
-        let is_purged = |tag: &Name| state.tags.get(tag).is_some_and(|number| *number > self.since);
+        let is_purged = |tag: &Name| state.tags.get(tag).is_some_and(|purged| *purged > self.since);
         let purged = state.all > self.since || (!state.tags.is_empty() && tags.into_iter().any(is_purged));
         if !purged {
-            keep();
+            store();
         }
         !purged
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for FetchInProgress {
     fn drop(&mut self) {
         let mut state = self.purges.state();
-        let was_oldest = state.under_way.keys().next() == Some(&self.since);
-        if let Some(fetches) = state.under_way.get_mut(&self.since) {
+        let was_oldest = state.in_progress.keys().next() == Some(&self.since);
+        if let Some(fetches) = state.in_progress.get_mut(&self.since) {
             *fetches -= 1;
             if *fetches > 0 {
                 return;
             }
-            state.under_way.remove(&self.since);
+            state.in_progress.remove(&self.since);
         }
-        // Purges that came before all that is still under way are of no interest.
+        // Purges from before the oldest fetch in progress can match none any more.
         if was_oldest {
-            let oldest = state.under_way.keys().next().copied().unwrap_or(u64::MAX);
-            state.tags.retain(|_, number| *number > oldest);
+            match state.in_progress.keys().next().copied() {
+                Some(oldest) => state.tags.retain(|_, purged| *purged > oldest),
+                None => state.tags.clear(),
+            }
         }
     }
 }
@@ -146,31 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_before_a_purge_is_kept_out_and_what_comes_after_is_not() {
+    fn a_purge_keeps_out_responses_to_requests_from_before_it_alone() {
         let purges = Arc::new(Purges::default());
         let before = purges.begin();
-        purges.note(&tags(&["a", "b"]));
+        purges.record(&tags(&["a", "b"]));
         let after = purges.begin();
-        let kept = |fetch: &UnderWay, own: &'static str| fetch.keep([&Name::from(own)], || ());
-        assert!(!kept(&before, "a") && !kept(&before, "b") && kept(&before, "c"));
-        assert!(kept(&after, "a"));
-        purges.note(&Purge::All);
-        assert!(!kept(&before, "c") && !kept(&after, "c"));
-        assert!(kept(&purges.begin(), "c"));
+        let stored = |fetch: &FetchInProgress, own: &'static str| fetch.store_unless_purged([&Name::from(own)], || ());
+        assert!(!stored(&before, "a") && !stored(&before, "b") && stored(&before, "c"));
+        assert!(stored(&after, "a"));
+        purges.record(&Purge::All);
+        assert!(!stored(&before, "c") && !stored(&after, "c"));
+        assert!(stored(&purges.begin(), "c"));
     }
 
     #[test]
-    fn purges_are_forgotten_with_the_fetches_that_they_could_meet() {
+    fn purges_are_forgotten_with_the_fetches_that_they_could_match() {
         let purges = Arc::new(Purges::default());
-        purges.note(&tags(&["never noted"]));
+        purges.record(&tags(&["never recorded"]));
         assert!(purges.state().tags.is_empty());
         let first = purges.begin();
-        purges.note(&tags(&["a"]));
+        purges.record(&tags(&["a"]));
         let second = purges.begin();
-        purges.note(&tags(&["b"]));
+        purges.record(&tags(&["b"]));
         drop(first);
-        assert_eq!(purges.state().tags.len(), 1, "only `b` can meet the second");
+        assert_eq!(purges.state().tags.len(), 1, "only `b` can match the second");
         drop(second);
-        assert!(purges.state().tags.is_empty() && purges.state().under_way.is_empty());
+        assert!(purges.state().tags.is_empty() && purges.state().in_progress.is_empty());
     }
 }

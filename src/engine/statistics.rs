@@ -453,8 +453,8 @@ impl Statistics {
 
     /// Counts what became of a part of a page so many times, in this piece of time.
     fn part(&self, known: &mut Known, piece: u64, page: &str, part: &PartOutcome, times: u64) {
-        if known.services.len() < MANY || known.services.contains_key(&part.service) {
-            let service = known.services.entry(Arc::clone(&part.service)).or_default();
+        if known.services.len() < MANY || known.services.contains_key(&part.nanoservice) {
+            let service = known.services.entry(Arc::clone(&part.nanoservice)).or_default();
             let count = service.window.now(piece);
             count.parts += times;
             count.looked_up += if part.cache.is_some() { times } else { 0 };
@@ -466,7 +466,7 @@ impl Statistics {
             }
         }
         if let Some(reason) = part.reason.filter(|_| is_degraded(part.shown, part.reason)) {
-            self.trouble(known, &part.service, reason, None, Some(page));
+            self.trouble(known, &part.nanoservice, reason, None, Some(page));
         }
     }
 }
@@ -539,7 +539,7 @@ impl Observer for Statistics {
         if let Some(window) = known.pages.get_mut(again.page) {
             let count = window.now(piece);
             count.composed += again.times;
-            count.kept += again.kept;
+            count.kept += again.without_fetch;
         }
         for (part, times) in again.parts {
             self.part(&mut known, piece, again.page, part, *times);

@@ -1,5 +1,5 @@
-//! From a plan that is being filled to a page: all at once, or in document order as its parts come in.
-//! A page that is larger than it may be is an error, or breaks off.
+//! From a fan-out to a page: as a whole once all parts are known, or as a stream in document order.
+//! A page that exceeds `page.max_bytes` becomes an error, or its stream breaks off.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -17,19 +17,19 @@ use super::fanout::FanOut;
 use super::page::{Page, PageTooLarge};
 use super::trace::Trace;
 
-/// Waits for all that a page asks for.
-pub(super) async fn all(mut fan_out: FanOut) -> FanOut {
+/// Waits for all outcomes of a page.
+pub(super) async fn wait_for_all(mut fan_out: FanOut) -> FanOut {
     while fan_out.next().await {}
     fan_out
 }
 
-/// Stitches a page.
+/// Stitches a page from the outcomes that are known.
 pub(super) fn finish(fan_out: FanOut, trace: &Trace) -> Page {
-    let complete = fan_out.is_complete();
+    let is_complete = fan_out.is_complete();
     let began = fan_out.began();
     let (plan, outcomes) = fan_out.finish();
     let mut verdict = verdict(&plan, &outcomes);
-    let mut chunks = if complete { stitch(&plan, &outcomes) } else { Vec::new() };
+    let mut chunks = if is_complete { stitch(&plan, &outcomes) } else { Vec::new() };
     if length(&chunks) as u64 > plan.max_bytes {
         tracing::error!(%trace, page = plan.visit.pattern, "{}", PageTooLarge(plan.max_bytes));
         (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
@@ -38,7 +38,7 @@ pub(super) fn finish(fan_out: FanOut, trace: &Trace) -> Page {
     Page {
         verdict,
         chunks,
-        headers: Headers::of(&plan, &outcomes, complete, now),
+        headers: Headers::of(&plan, &outcomes, is_complete, now),
         plan,
         outcomes,
         times: (began, now),
@@ -46,16 +46,16 @@ pub(super) fn finish(fan_out: FanOut, trace: &Trace) -> Page {
     }
 }
 
-/// The rest of a page whose head has left.
+/// Streams a page whose head has been sent. `done` is called with the page once all of it is stitched.
 pub(super) fn stream(
     fan_out: FanOut,
     trace: Trace,
     done: impl FnOnce(Page) + Send + 'static,
 ) -> BoxStream<'static, Result<Bytes, PageTooLarge>> {
-    // Not fastrand: nanoservices see numbers of its making, and could tell the next one.
+    // Not from fastrand: nanoservices are sent numbers that it made, and could predict the next one.
     let salt = RandomState::new().hash_one(trace.to_string());
     let stitcher = Stitcher::streaming(fan_out.plan(), salt);
-    let most = fan_out.plan().max_bytes;
+    let max_bytes = fan_out.plan().max_bytes;
     stream::unfold(Some((fan_out, stitcher, trace, done)), |state| async move {
         let (mut fan_out, mut stitcher, trace, done) = state?;
         loop {
@@ -68,21 +68,21 @@ pub(super) fn stream(
             if !chunks.is_empty() {
                 return Some((gathered(&chunks).pieces, Some((fan_out, stitcher, trace, done))));
             }
-            // Where it does not hold, the reader's connection breaks: half a page is none.
-            assert!(fan_out.next().await, "a page whose outcomes are known comes to its end");
+            // If this ever failed, the panic would break the client's connection: half a page must not look complete.
+            assert!(fan_out.next().await, "once all outcomes are known, the stitcher is done");
         }
     })
     .flat_map(stream::iter)
     .scan(0_u64, move |sent, chunk| {
-        // Behind what breaks it off comes nothing.
+        // The stream ends after the error.
         let before = *sent;
         *sent = sent.saturating_add(chunk.len() as u64);
-        let too_large = *sent > most;
+        let is_too_large = *sent > max_bytes;
         futures::future::ready(
-            (before <= most).then(|| if too_large { Err(PageTooLarge(most)) } else { Ok(chunk.bytes()) }),
+            (before <= max_bytes).then(|| if is_too_large { Err(PageTooLarge(max_bytes)) } else { Ok(chunk.bytes()) }),
         )
     })
-    // Compression asks once more after the end.
+    // The compression layer polls once more after the end.
     .fuse()
     .boxed()
 }

@@ -1,5 +1,5 @@
 //! The trace that a page and all its fetches belong to (W3C Trace Context).
-//! One that is malformed is as if it were not there: a new one begins.
+//! A malformed `traceparent` is ignored, and a new trace begins.
 
 use std::sync::Arc;
 
@@ -10,38 +10,39 @@ use crate::page::source::units::hexadecimal;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
-/// Bytes of `tracestate` that are passed on, at most (section 3.3.1.5: at least 512).
+/// Maximum number of bytes of `tracestate` that are passed on (section 3.3.1.5 requires 512 at least).
 const MAX_STATE: usize = 1024;
 
-/// A trace, and a place in it.
+/// A span in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     span: Span,
-    /// What tracing systems pass to each other.
+    /// The `tracestate`, which tracing systems pass to each other.
     state: Option<Arc<str>>,
 }
 
 impl Trace {
-    /// A trace of its own.
+    /// The first span of a new trace.
     #[must_use]
     pub fn new() -> Self {
         let span = Span { trace: fastrand::u128(1..), id: fastrand::u64(1..), parent: None, sampled: true };
         Self { span, state: None }
     }
 
-    /// The place in it.
+    /// The span as a value.
     #[must_use]
     pub const fn span(&self) -> Span {
         self.span
     }
 
-    /// A place below this one.
+    /// A new span below this one.
     pub(super) fn child(&self) -> Self {
         let span = Span { id: fastrand::u64(1..), parent: Some(self.span.id), ..self.span };
         Self { span, state: self.state.clone() }
     }
 
-    /// The trace that a request belongs to, where whoever sent it can be believed.
+    /// A new span in the trace that a request belongs to. `None`: it belongs to none, or its `traceparent` is malformed.
+    /// Only for requests from a trusted peer.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let parent = headers.get(PARENT)?.to_str().ok()?;
@@ -49,7 +50,7 @@ impl Trace {
         let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let hex =
             |text: &str, length| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        // 3.2.2: version 00 has four fields, a later one may have more, and ff is none.
+        // Section 3.2.2: version 00 has four fields, a later one may have more, and ff is invalid.
         let well_formed = hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
         if !(well_formed && hex(id, 32) && hex(span, 16) && hex(flags, 2)) {
             return None;
@@ -63,7 +64,7 @@ impl Trace {
         Some(Self { span, state: state.map(Arc::from) })
     }
 
-    /// Its number, in 32 hexadecimal digits.
+    /// The id of the trace, in 32 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
         let mut text = [0; 32];
@@ -71,7 +72,7 @@ impl Trace {
         text
     }
 
-    /// The headers of a request from this place.
+    /// The headers of a request that is sent from this span.
     pub(super) fn headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let Span { id, sampled, .. } = self.span;
         let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_with_spans_of_its_own() {
+    fn a_trace_is_continued_with_new_spans() {
         let trace = of(&format!("00-{ID}-00f067aa0ba902b7-00"), "a=1,b=2").expect("a trace");
         assert_eq!(trace.to_string(), ID);
         let sent: HeaderMap = trace.headers().collect();
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_parent_is_none() {
+    fn a_malformed_parent_is_ignored() {
         let zero = "0".repeat(32);
         for parent in [
             String::new(),

@@ -196,8 +196,8 @@ impl Observer for Metrics {
 
     fn cached_page_served(&self, again: &CachedPageCounts<'_>) {
         let mut counters = self.counters();
-        for (PartOutcome { fragment, shown, reason, .. }, times) in again.parts {
-            self.count(&mut counters, (Arc::clone(fragment), *shown, *reason), *times);
+        for (PartOutcome { label, shown, reason, .. }, times) in again.parts {
+            self.count(&mut counters, (Arc::clone(label), *shown, *reason), *times);
         }
     }
 

@@ -1,4 +1,5 @@
-//! A page that is kept as it was skeleton: whole, or but for the gaps that each reader's own parts leave.
+//! A cached page as it was stitched: whole, or a skeleton with holes that are personalised for each client.
+//! It is valid until the first of its parts changes, or until the time at which stitching it would give another page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -21,293 +22,300 @@ use crate::page::source::units;
 use crate::page::visit::context::Dimension;
 
 use super::dependents::Dependents;
-use super::encodings::{EncodedPage, Encoding, ResponseHead, State};
+use super::encodings::{EncodedPage, Encoding, HeadState, ResponseHead};
 use super::key::PageKey;
 use super::tally::Tally;
 
-/// How often the parts of a page that is sent are looked up, in milliseconds.
-const TOUCH: u64 = 250;
-/// How often it is seen to that a part is being asked for anew that is to be, in milliseconds.
-const AGAIN: u64 = 20;
-/// So often in a row it is tried in vain to fill a page's gaps,
-const IN_VAIN: u32 = 8;
-/// and then once in so many times.
-const SELDOM: u32 = 64;
+/// How often a page that is served looks its parts up in the store, in milliseconds.
+const TOUCH_INTERVAL: u64 = 250;
+/// How often a page checks that a part that is due is being refreshed, in milliseconds.
+const REFRESH_INTERVAL: u64 = 20;
+/// Failed attempts in a row after which personalising a page is tried only once in [`RETRY_EVERY`] requests.
+const MAX_FAILED_ATTEMPTS: u32 = 8;
+/// How often personalising a page is tried that failed too often: once in this many requests.
+const RETRY_EVERY: u32 = 64;
 
-/// A page that is kept.
+/// A cached page.
 #[derive(Debug)]
 pub struct CachedPage {
-    /// As it was skeleton.
+    /// The page without an encoding.
     pub plain: Arc<EncodedPage>,
-    /// Bytes that it takes in memory but for its forms.
-    pub(super) bytes: usize,
-    /// What it leaves open; `None`: it is whole.
-    pub(super) gaps: Option<Holes>,
-    /// How often in a row it was asked for in vain: what filled its gaps changed more of it, or was late.
-    pub(super) unfit: AtomicU32,
-    /// What it says of itself while it is fresh.
+    /// Bytes that it takes in memory, without its encodings.
+    pub(super) base_bytes: usize,
+    /// The holes of a skeleton; `None`: the page is whole.
+    pub(super) holes: Option<Holes>,
+    /// How many attempts in a row to personalise it failed, because of what would fill its holes, or of the time that took.
+    pub(super) failed_attempts: AtomicU32,
+    /// The headers while it is fresh.
     pub(super) headers: Headers,
-    /// What it varies on.
+    /// The dimensions that it varies on.
     pub dimensions: Vec<Dimension>,
     pub(super) key: Key,
-    pub(super) forms: [ArcSwapOption<EncodedPage>; 3],
-    /// Which of them are made or being made, as bits.
-    pub(super) begun: AtomicU8,
-    /// From when until when conditions of time are what they are, where it has any.
-    pub(super) hours: Option<(Timestamp, Timestamp)>,
-    /// From when until when its bytes are what they are.
+    pub(super) encodings: [ArcSwapOption<EncodedPage>; 3],
+    /// Which encodings were begun, as bits; see [`CachedPage::claim_encoding`].
+    pub(super) encodings_begun: AtomicU8,
+    /// Between which times of day conditions of time keep their values. `None`: it depends on no time.
+    pub(super) valid_between: Option<(Timestamp, Timestamp)>,
+    /// When the request for it began that it was stitched for.
     pub(super) since: Instant,
+    /// When it ceases to be valid.
     pub(super) until: Instant,
-    /// When the first of its parts grows old. From then on that one is shown while a new one is fetched.
+    /// When the first of its parts becomes stale. From then on that part is shown while a new one is fetched.
     pub(super) fresh_until: Option<Instant>,
-    /// How long after `since` its parts were last looked up, in milliseconds.
+    /// When its parts were last looked up, in milliseconds after `since`.
     pub(super) touched: AtomicU64,
-    /// How long after that it is time to see whether a part is to be asked for anew.
-    pub(super) due: AtomicU64,
+    /// When to check next whether a part is to be refreshed, in milliseconds after `since`.
+    pub(super) next_refresh_check: AtomicU64,
     // Its address is in the page's key: no other template may get it while the page is cached.
     pub(super) _made_from: Arc<BoundTemplate>,
-    pub(super) counted: Tally,
-    pub(super) parts: Vec<Held>,
-    pub(super) number: u64,
-    pub(super) table: Arc<Dependents<PageSlot>>,
+    pub(super) tally: Tally,
+    /// The stored parts, except those that fill holes.
+    pub(super) parts: Vec<CachedPart>,
+    /// Identifies it among its parts' dependents.
+    pub(super) id: u64,
+    pub(super) dependents: Arc<Dependents<PageSlot>>,
 }
 
-/// The place of a page in the store. It is empty from the moment on at which a part of it changes.
+/// The place of a cached page in the store. It is emptied at once when one of the page's parts changes: a store cannot be
+/// called from within the notification of its own change.
 #[derive(Debug)]
 pub struct PageSlot {
     pub(super) page: ArcSwapOption<CachedPage>,
 }
 
 impl PageSlot {
-    /// Bytes that it takes in memory, about.
+    /// Bytes that it takes in memory, roughly.
     #[must_use]
     pub fn size(&self) -> usize {
         self.page.load().as_ref().map_or(0, |page| page.size())
     }
 }
 
-/// From an instant to another.
-pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
-    units::milliseconds(until.saturating_duration_since(since))
-}
-
-impl Drop for CachedPage {
-    fn drop(&mut self) {
-        self.counted.tell();
-        self.table.remove(self.parts.iter().map(|part| &part.fetch.key), self.number);
-    }
-}
-
-/// A part of a page that is kept, too.
+/// A part of a cached page.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct CachedPart {
     pub(super) fetch: Arc<Fetch>,
-    /// From when on it is asked for anew.
+    /// When it is due to be refreshed.
     pub(super) due: Instant,
 }
 
-/// What a page leaves open.
+/// The holes of a skeleton.
 #[derive(Debug)]
 pub(super) struct Holes {
-    /// In document order.
+    /// All holes, in document order.
     pub(super) all: Box<[Hole]>,
-    /// Which fragments of the layout fill them, each once.
+    /// The fragments of the template that fill them, each once.
     pub(super) fragments: Box<[usize]>,
     pub(super) tag: OpenTag,
-    /// Nobody downstream may keep it, whatever fills them.
+    /// Whether no cache downstream may store the page, whatever fills its holes.
     pub(super) is_private: bool,
 }
 
-/// Where a part of one reader stands.
+/// A hole of a skeleton.
 #[derive(Debug)]
 pub(super) struct Hole {
-    /// How many chunks stand before it.
-    pub(super) before: usize,
-    /// What fills it, by index in [`Holes::fragments`].
-    pub(super) filled_by: usize,
+    /// The number of chunks before it.
+    pub(super) chunks_before: usize,
+    /// What fills it, as an index of [`Holes::fragments`].
+    pub(super) fragment: usize,
 }
 
-/// A page with its gaps filled for one reader.
+/// A skeleton with its holes filled for one client.
 #[derive(Debug)]
 pub struct PersonalisedPage {
-    /// What it was made from.
+    /// The skeleton.
     pub skeleton: Arc<CachedPage>,
-    /// What fills each of its gaps.
+    /// The content of each hole.
     pub hole_contents: Vec<Text>,
-    /// Its `ETag`, where it is whole. What else it says of itself, all readers are told.
+    /// Its `ETag`, unless a part is stale. The other headers are those of the skeleton.
     pub etag: Option<HeaderValue>,
 }
 
 impl PersonalisedPage {
-    /// Its bytes, in order, in few pieces.
+    /// The bytes, in order, in few pieces.
     #[must_use]
     pub fn chunks(&self) -> Vec<Text> {
         let mut chunks = Vec::with_capacity(self.skeleton.plain.chunks.len() + self.hole_contents.len());
-        let mut filling = self.hole_contents.iter();
+        let mut contents = self.hole_contents.iter();
         for span in self.skeleton.spans() {
             chunks.extend_from_slice(span);
-            chunks.extend(filling.next().cloned());
+            chunks.extend(contents.next().cloned());
         }
         gathered(&chunks).pieces
     }
 }
 
-/// Whether an answer is nothing but bytes, so that the page around it stays as it is, and so does its head.
-pub(in crate::engine) fn fits(answer: &ParsedResponse) -> bool {
-    plain(answer).is_some()
+/// Whether a response is nothing but HTML, so that it fills a hole without a change to the page around it or to its head.
+pub(in crate::engine) fn fits_hole(response: &ParsedResponse) -> bool {
+    plain_html(response).is_some()
 }
 
-fn plain(answer: &ParsedResponse) -> Option<&Text> {
-    let ParsedResponse { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = answer
+fn plain_html(response: &ParsedResponse) -> Option<&Text> {
+    let ParsedResponse { content: Content::Fragment(html), composition: None, tags, assets, cookies, .. } = response
     else {
         return None;
     };
     (tags.is_empty() && assets.is_empty() && cookies.is_empty()).then_some(html)
 }
 
+/// The milliseconds from one instant to another.
+pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
+    units::milliseconds(until.saturating_duration_since(since))
+}
+
+impl Drop for CachedPage {
+    fn drop(&mut self) {
+        self.tally.flush();
+        self.dependents.remove(self.parts.iter().map(|part| &part.fetch.key), self.id);
+    }
+}
+
 impl CachedPage {
-    /// All that is said of it now, as it is sent. What is `added` is the same whoever asks.
-    pub fn head(&self, coded: &EncodedPage, now: Instant, added: impl FnOnce(&mut HeaderMap)) -> Arc<ResponseHead> {
-        let state = match self.is_old(now) {
-            true => State::Old,
-            false => State::Fresh(self.headers.downstream.seconds(now)),
+    /// The head of a response that begins now. `add` adds headers that are the same for every client.
+    pub fn head(&self, encoded: &EncodedPage, now: Instant, add: impl FnOnce(&mut HeaderMap)) -> Arc<ResponseHead> {
+        let state = match self.is_stale(now) {
+            true => HeadState::Stale,
+            false => HeadState::Fresh(self.headers.downstream.seconds(now)),
         };
-        if let Some(said) = coded.said.load_full().filter(|said| said.state == state) {
-            return said;
+        if let Some(head) = encoded.head.load_full().filter(|head| head.state == state) {
+            return head;
         }
         let mut headers = self.headers(now);
-        added(&mut headers);
-        let head = http1::head(StatusCode::OK, &headers, Some(coded.length()));
-        let said = Arc::new(ResponseHead { state, headers, head });
-        coded.said.store(Some(Arc::clone(&said)));
-        said
+        add(&mut headers);
+        let head = http1::head(StatusCode::OK, &headers, Some(encoded.length()));
+        let head = Arc::new(ResponseHead { state, headers, head });
+        encoded.head.store(Some(Arc::clone(&head)));
+        head
     }
 
-    /// Whether a part of it is old.
-    fn is_old(&self, now: Instant) -> bool {
-        self.fresh_until.is_some_and(|until| until <= now)
-    }
-
-    /// What it says of itself now.
+    /// The headers of a response that begins now.
     #[must_use]
     pub fn headers(&self, now: Instant) -> HeaderMap {
-        if self.is_old(now) { self.headers.not_whole() } else { self.headers.at(now) }
+        if self.is_stale(now) { self.headers.not_whole() } else { self.headers.at(now) }
     }
 
-    /// Milliseconds since it is kept.
-    fn age(&self, now: Instant) -> u64 {
-        milliseconds(self.since, now)
-    }
-
-    /// Whether it is time to look its parts up, so that they do not look as if nobody wanted them.
-    pub(super) fn is_to_touch(&self, now: Instant) -> bool {
-        let (age, touched) = (self.age(now), self.touched.load(Ordering::Relaxed));
-        let is_time = age.saturating_sub(touched) >= TOUCH;
-        is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-
-    /// The parts that are to be asked for anew, for who asks first.
-    pub(in crate::engine) fn due(&self, now: Instant) -> impl Iterator<Item = &Arc<Fetch>> {
-        let (age, due) = (self.age(now), self.due.load(Ordering::Relaxed));
-        let is_time =
-            age >= due && self.due.compare_exchange(due, age + AGAIN, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        self.parts.iter().filter(move |part| is_time && part.due <= now).map(|part| &part.fetch)
-    }
-
-    /// Whether it is what a request asks for, at that moment.
-    pub(super) fn is_for(&self, key: &Key, asked: &PageKey) -> bool {
-        // By the time of day: clocks are set, and machines sleep.
-        let is_its_hour = self.hours.is_none_or(|(from, until)| asked.at >= from && asked.at < until);
-        asked.began < self.until && is_its_hour && self.key == *key
-    }
-
-    /// It is sent once more, without any gap.
-    pub fn count_served(&self, now: Instant) {
-        self.counted.sent(now, std::iter::empty());
-    }
-
-    /// Its head left, or that it is known already, this long after it was asked for.
-    pub fn count_response(&self, known: bool, took: Duration) {
-        self.counted.answered(known, took);
-    }
-
-    /// Whether it leaves nothing open.
+    /// Whether it is whole, and no skeleton.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.gaps.is_none()
+        self.holes.is_none()
     }
 
-    /// Which fragments of its layout fill its gaps.
-    pub(in crate::engine) fn open(&self) -> &[usize] {
-        self.gaps.as_ref().map(|gaps| &*gaps.fragments).unwrap_or_default()
-    }
-
-    /// Whether it is worth while to fill its gaps, rather than to compose it at once.
-    pub(in crate::engine) fn is_worth_it(&self) -> bool {
-        let unfit = self.unfit.load(Ordering::Relaxed);
-        if unfit < IN_VAIN {
-            return true;
-        }
-        self.unfit.store(unfit.wrapping_add(1).max(IN_VAIN), Ordering::Relaxed);
-        unfit.is_multiple_of(SELDOM)
-    }
-
-    /// It could be filled, or not.
-    pub(in crate::engine) fn record_attempt(&self, filled: bool) {
-        if !filled {
-            self.unfit.fetch_add(1, Ordering::Relaxed);
-        } else if self.unfit.load(Ordering::Relaxed) > 0 {
-            self.unfit.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// The page with its gaps filled. `None` where it takes more than bytes to do that: another head, other
-    /// fragments, or a page that may be kept downstream after all.
-    pub(in crate::engine) fn filled(
-        self: &Arc<Self>,
-        with: &[(Arc<ParsedResponse>, Cache)],
-        began: Instant,
-        max_bytes: u64,
-    ) -> Option<PersonalisedPage> {
-        let gaps = self.gaps.as_ref()?;
-        let texts: Option<Vec<&Text>> = with.iter().map(|(answer, _)| plain(answer)).collect();
-        let texts = texts?;
-        if !gaps.is_private && !with.iter().any(|(answer, _)| answer.stated.is_private()) {
-            return None;
-        }
-        let filling: Vec<Text> = gaps.all.iter().map(|gap| texts[gap.filled_by].clone()).collect();
-        if (self.plain.length() + length(&filling)) as u64 > max_bytes {
-            return None;
-        }
-        let digests = gaps.all.iter().map(|gap| with[gap.filled_by].0.digest);
-        let tag = (!self.is_old(began)).then(|| gaps.tag.filled(digests));
-        self.counted.sent(began, gaps.all.iter().map(|gap| with[gap.filled_by].1));
-        Some(PersonalisedPage { skeleton: Arc::clone(self), hole_contents: filling, etag: tag })
-    }
-
-    /// The chunks between its gaps: one span more than there are gaps.
+    /// The chunks between its holes: one span more than there are holes.
     pub fn spans(&self) -> impl Iterator<Item = &[Text]> {
-        let gaps = self.gaps.as_ref().map_or(&[][..], |gaps| &gaps.all);
-        let ends = gaps.iter().map(|gap| gap.before).chain([self.plain.chunks.len()]);
+        let holes = self.holes.as_ref().map_or(&[][..], |holes| &holes.all);
+        let ends = holes.iter().map(|hole| hole.chunks_before).chain([self.plain.chunks.len()]);
         ends.scan(0, |from, to| Some(&self.plain.chunks[std::mem::replace(from, to)..to]))
     }
 
-    /// The page in a form, or as it was skeleton, where the form is of no use. `None`: it is not there yet.
+    /// The page in an encoding, or without one if that is not worth while. `None`: it is not encoded yet.
     #[must_use]
-    pub fn encoded(&self, form: Encoding) -> Option<Arc<EncodedPage>> {
-        self.forms[form as usize].load_full()
+    pub fn encoded(&self, encoding: Encoding) -> Option<Arc<EncodedPage>> {
+        self.encodings[encoding as usize].load_full()
+    }
+
+    /// Whether the caller is to encode the page, as the first to ask; with `again`, as the first to do so a second time, for
+    /// a better result.
+    #[must_use]
+    pub fn claim_encoding(&self, encoding: Encoding, again: bool) -> bool {
+        let bit = 1 << (2 * encoding as u8 + u8::from(again));
+        self.encodings_begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    /// Counts that the page was served, without any hole.
+    pub fn count_served(&self, now: Instant) {
+        self.tally.count_served(now, std::iter::empty());
+    }
+
+    /// Counts a response whose head was sent this long after its request arrived.
+    pub fn count_response(&self, not_modified: bool, took: Duration) {
+        self.tally.count_response(not_modified, took);
     }
 
     /// Bytes that it takes in memory.
     pub(super) fn size(&self) -> usize {
-        let forms = self.forms.iter().filter_map(ArcSwapOption::load_full);
-        self.bytes + forms.filter(|coded| coded.encoding.is_some()).map(|coded| coded.length()).sum::<usize>()
+        let encodings = self.encodings.iter().filter_map(ArcSwapOption::load_full);
+        let encoded = encodings.filter(|encoded| encoded.encoding.is_some());
+        self.base_bytes + encoded.map(|encoded| encoded.length()).sum::<usize>()
     }
 
-    /// Whether a form is to be made by who asks now, for the first time or once more.
-    #[must_use]
-    pub fn claim_encoding(&self, form: Encoding, once_more: bool) -> bool {
-        let bit = 1 << (2 * form as u8 + u8::from(once_more));
-        self.begun.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    /// Whether it is the page for a request.
+    pub(super) fn is_for(&self, key: &Key, request: &PageKey) -> bool {
+        // By the time of day, not by instants: clocks are set, and machines sleep.
+        let is_its_time = self.valid_between.is_none_or(|(from, until)| request.at >= from && request.at < until);
+        request.began < self.until && is_its_time && self.key == *key
+    }
+
+    /// Whether its parts are to be looked up now, so that the store does not take them for unused.
+    pub(super) fn claim_touch(&self, now: Instant) -> bool {
+        let (age, touched) = (self.age(now), self.touched.load(Ordering::Relaxed));
+        let is_time = age.saturating_sub(touched) >= TOUCH_INTERVAL;
+        is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// The parts that are due to be refreshed. Of concurrent callers only one gets them.
+    pub(in crate::engine) fn due(&self, now: Instant) -> impl Iterator<Item = &Arc<Fetch>> {
+        let (age, check) = (self.age(now), self.next_refresh_check.load(Ordering::Relaxed));
+        let next = age + REFRESH_INTERVAL;
+        let is_time = age >= check
+            && self.next_refresh_check.compare_exchange(check, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.parts.iter().filter(move |part| is_time && part.due <= now).map(|part| &part.fetch)
+    }
+
+    /// The fragments of its template that fill its holes.
+    pub(in crate::engine) fn hole_fragments(&self) -> &[usize] {
+        self.holes.as_ref().map(|holes| &*holes.fragments).unwrap_or_default()
+    }
+
+    /// Whether personalising it is likely enough to succeed; otherwise the page is composed at once.
+    pub(in crate::engine) fn is_worth_personalising(&self) -> bool {
+        let failed = self.failed_attempts.load(Ordering::Relaxed);
+        if failed < MAX_FAILED_ATTEMPTS {
+            return true;
+        }
+        self.failed_attempts.store(failed.wrapping_add(1).max(MAX_FAILED_ATTEMPTS), Ordering::Relaxed);
+        failed.is_multiple_of(RETRY_EVERY)
+    }
+
+    /// Records whether it could be personalised.
+    pub(in crate::engine) fn record_attempt(&self, succeeded: bool) {
+        if !succeeded {
+            self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+        } else if self.failed_attempts.load(Ordering::Relaxed) > 0 {
+            self.failed_attempts.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Fills its holes with these responses, one per fragment. `None`: a response is more than HTML, the page would be too
+    /// large, or it might be cached downstream after all.
+    pub(in crate::engine) fn personalise(
+        self: &Arc<Self>,
+        responses: &[(Arc<ParsedResponse>, Cache)],
+        began: Instant,
+        max_bytes: u64,
+    ) -> Option<PersonalisedPage> {
+        let holes = self.holes.as_ref()?;
+        let texts: Option<Vec<&Text>> = responses.iter().map(|(response, _)| plain_html(response)).collect();
+        let texts = texts?;
+        if !holes.is_private && !responses.iter().any(|(response, _)| response.stated.is_private()) {
+            return None;
+        }
+        let hole_contents: Vec<Text> = holes.all.iter().map(|hole| texts[hole.fragment].clone()).collect();
+        if (self.plain.length() + length(&hole_contents)) as u64 > max_bytes {
+            return None;
+        }
+        let digests = holes.all.iter().map(|hole| responses[hole.fragment].0.digest);
+        let etag = (!self.is_stale(began)).then(|| holes.tag.filled(digests));
+        self.tally.count_served(began, holes.all.iter().map(|hole| responses[hole.fragment].1));
+        Some(PersonalisedPage { skeleton: Arc::clone(self), hole_contents, etag })
+    }
+
+    /// Whether a part of it is stale.
+    fn is_stale(&self, now: Instant) -> bool {
+        self.fresh_until.is_some_and(|until| until <= now)
+    }
+
+    /// The milliseconds since it was requested.
+    fn age(&self, now: Instant) -> u64 {
+        milliseconds(self.since, now)
     }
 }

@@ -1,49 +1,21 @@
-//! Which pages that are kept hold which part, so that they can be told when that changes.
+//! Which cached pages depend on which stored response, so that they are invalidated when it changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::page::request::key::Key;
 use crate::page::source::map::Map;
 
-/// Pages by their numbers, mostly one. Of a part that many pages hold each has to be found at once, as they go together.
+/// The dependents of stored responses: slots of type `P`, by the keys of the responses.
+#[derive(Debug)]
+pub(super) struct Dependents<P>(Mutex<Map<Key, Pages<P>>>);
+
+/// The pages that depend on one response, by their ids. Mostly there is one; of many, each must be found fast, as each is
+/// removed on its own.
 #[derive(Debug)]
 enum Pages<P> {
     One(u64, Weak<P>),
     Many(Map<u64, Weak<P>>),
 }
-
-impl<P> Pages<P> {
-    fn add(&mut self, number: u64, place: Weak<P>) {
-        match self {
-            Self::One(first, one) => {
-                *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (number, place)]));
-            }
-            Self::Many(all) => _ = all.insert(number, place),
-        }
-    }
-
-    /// Takes one out. `true`: that was the last.
-    fn remove(&mut self, number: u64) -> bool {
-        match self {
-            Self::One(only, _) => *only == number,
-            Self::Many(all) => {
-                all.remove(&number);
-                all.is_empty()
-            }
-        }
-    }
-
-    fn into_places(self) -> Vec<Weak<P>> {
-        match self {
-            Self::One(_, place) => vec![place],
-            Self::Many(all) => all.into_values().collect(),
-        }
-    }
-}
-
-/// Which pages hold which part.
-#[derive(Debug)]
-pub(super) struct Dependents<P>(Mutex<Map<Key, Pages<P>>>);
 
 impl<P> Default for Dependents<P> {
     fn default() -> Self {
@@ -52,34 +24,63 @@ impl<P> Default for Dependents<P> {
 }
 
 impl<P> Dependents<P> {
+    /// Adds a page with this id to the dependents of responses.
+    pub(super) fn add<'a>(&self, responses: impl Iterator<Item = &'a Key>, id: u64, slot: &Arc<P>) {
+        let mut all = self.lock();
+        for response in responses {
+            let slot = Arc::downgrade(slot);
+            match all.get_mut(response) {
+                Some(pages) => pages.add(id, slot),
+                None => _ = all.insert(response.clone(), Pages::One(id, slot)),
+            }
+        }
+    }
+
+    /// Removes a page from the dependents of responses.
+    pub(super) fn remove<'a>(&self, responses: impl Iterator<Item = &'a Key>, id: u64) {
+        let mut all = self.lock();
+        for response in responses {
+            if all.get_mut(response).is_some_and(|pages| pages.remove(id)) {
+                all.remove(response);
+            }
+        }
+    }
+
+    /// Removes all dependents of a response, and returns them.
+    pub(super) fn take(&self, response: &Key) -> Vec<Weak<P>> {
+        self.lock().remove(response).map(Pages::into_slots).unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Map<Key, Pages<P>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// A page does not hold these parts any more.
-    pub(super) fn remove<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64) {
-        let mut table = self.lock();
-        for part in parts {
-            if table.get_mut(part).is_some_and(|pages| pages.remove(number)) {
-                table.remove(part);
+impl<P> Pages<P> {
+    fn add(&mut self, id: u64, slot: Weak<P>) {
+        match self {
+            Self::One(first, one) => {
+                *self = Self::Many(Map::from_iter([(*first, std::mem::take(one)), (id, slot)]));
+            }
+            Self::Many(all) => _ = all.insert(id, slot),
+        }
+    }
+
+    /// Removes a page. Returns `true` if it was the last.
+    fn remove(&mut self, id: u64) -> bool {
+        match self {
+            Self::One(only, _) => *only == id,
+            Self::Many(all) => {
+                all.remove(&id);
+                all.is_empty()
             }
         }
     }
 
-    /// A page holds these parts.
-    pub(super) fn add<'a>(&self, parts: impl Iterator<Item = &'a Key>, number: u64, place: &Arc<P>) {
-        let mut table = self.lock();
-        for part in parts {
-            let place = Arc::downgrade(place);
-            match table.get_mut(part) {
-                Some(pages) => pages.add(number, place),
-                None => _ = table.insert(part.clone(), Pages::One(number, place)),
-            }
+    fn into_slots(self) -> Vec<Weak<P>> {
+        match self {
+            Self::One(_, slot) => vec![slot],
+            Self::Many(all) => all.into_values().collect(),
         }
-    }
-
-    /// The places of the pages that hold a part; they do not any more.
-    pub(super) fn take(&self, part: &Key) -> Vec<Weak<P>> {
-        self.lock().remove(part).map(Pages::into_places).unwrap_or_default()
     }
 }

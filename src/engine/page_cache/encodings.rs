@@ -1,4 +1,4 @@
-//! A page that is kept, in the forms in which it is sent, and what is said of each.
+//! A cached page in the encodings in which it is sent, each with the head of its response.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use crate::page::html::text::{Text, length};
 
-/// A form of a page with fewer bytes.
+/// A content coding of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Encoding {
     /// gzip (RFC 1952).
@@ -18,20 +18,19 @@ pub enum Encoding {
     Zstd,
 }
 
-/// A page as it is sent.
+/// A page in one encoding.
 #[derive(Debug)]
 pub struct EncodedPage {
-    /// `None`: as it was stitched.
+    /// `None`: the page is not encoded.
     pub encoding: Option<Encoding>,
-    /// Its bytes, in order, in few pieces. Of a page with gaps one for each span, where it has a form, and else what stands
-    /// between them.
+    /// The bytes, in order. Of an encoded skeleton there is one chunk for each span between its holes.
     pub chunks: Arc<[Text]>,
-    /// For each of them a number that a form may want, to check the text by.
+    /// A checksum of each chunk's text, where the encoding needs it.
     pub checksums: Box<[u32]>,
-    /// It was made in haste, and is to be made better.
+    /// Whether it was encoded fast, and is to be replaced by a better one.
     pub is_provisional: bool,
-    /// What was last said of it.
-    pub(super) said: ArcSwapOption<ResponseHead>,
+    /// The head of the last response.
+    pub(super) head: ArcSwapOption<ResponseHead>,
 }
 
 impl EncodedPage {
@@ -41,38 +40,38 @@ impl EncodedPage {
             chunks: chunks.into(),
             checksums: Box::default(),
             is_provisional: false,
-            said: ArcSwapOption::empty(),
+            head: ArcSwapOption::empty(),
         }
     }
 
-    /// A page in a form: its chunks with their checks, and whether it is to be made better.
+    /// An encoded page.
     #[must_use]
-    pub fn new(form: Encoding, chunks: Vec<Text>, checks: Vec<u32>, is_provisional: bool) -> Self {
-        Self { encoding: Some(form), checksums: checks.into(), is_provisional, ..Self::plain(chunks) }
+    pub fn new(encoding: Encoding, chunks: Vec<Text>, checksums: Vec<u32>, is_provisional: bool) -> Self {
+        Self { encoding: Some(encoding), checksums: checksums.into(), is_provisional, ..Self::plain(chunks) }
     }
 
-    /// How many bytes it has.
+    /// The number of bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         length(&self.chunks)
     }
 }
 
-/// What is said of a page for as long as its `Cache-Control` stays the same.
+/// The head of a response with a cached page. It is reused until its `Cache-Control` changes.
 #[derive(Debug)]
 pub struct ResponseHead {
-    pub(super) state: State,
-    /// Whoever asks.
+    pub(super) state: HeadState,
+    /// The headers that are the same for every client.
     pub headers: HeaderMap,
-    /// The same with status 200 and its length, as HTTP/1.1 writes it, of a page without gaps.
+    /// For a page without holes: the head with status 200 and its length, as HTTP/1.1 writes it.
     pub head: Vec<u8>,
 }
 
-/// What decides what is said of a page.
+/// All that a response head depends on and that changes over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// It is fresh for so many seconds, where it says that at all.
+pub(super) enum HeadState {
+    /// The page is fresh. Its lifetimes in seconds, if it states any.
     Fresh(Option<(u64, u64)>),
-    /// A part of it is old.
-    Old,
+    /// A part of the page is stale.
+    Stale,
 }

@@ -1,4 +1,4 @@
-//! What tells pages that are kept from each other.
+//! The keys under which cached pages are stored.
 
 use std::time::Instant;
 
@@ -7,22 +7,22 @@ use jiff::Timestamp;
 use crate::engine::page::PageRequest;
 use crate::page::request::key::Key;
 
-/// A page that is asked for.
+/// The keys of the page that a request is for, and when it is requested.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct PageKey {
-    /// What tells it from others.
+    /// The key of the whole page.
     pub(super) whole: Key,
-    /// What tells it from others but for its personal parts, once that was asked for.
-    pub(super) open: Option<Key>,
-    /// Before its plan was made.
+    /// The key of its skeleton, which is the same for all clients. `None`: it was not needed yet.
+    pub(super) skeleton: Option<Key>,
+    /// When the page was requested, before it is planned.
     pub(super) began: Instant,
-    /// The time that conditions are judged at.
+    /// The time of day at which conditions of time are evaluated.
     pub(super) at: Timestamp,
 }
 
 impl PageKey {
     pub(in crate::engine) fn new(request: &PageRequest, began: Instant) -> Self {
         let whole = request.template.page_key(&request.visit);
-        Self { whole, open: None, began, at: request.at }
+        Self { whole, skeleton: None, began, at: request.at }
     }
 }

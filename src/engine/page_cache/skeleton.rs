@@ -1,4 +1,4 @@
-//! A page but for what is its reader's own.
+//! Makes a skeleton of a page: everything except the parts that are fetched for each client.
 
 use std::sync::Arc;
 
@@ -13,51 +13,53 @@ use crate::page::response::outcome::Outcome;
 use crate::page::source::map::Map;
 use crate::page::source::reason::Reason;
 
-use super::cached_page::{Hole, Holes, fits};
+use super::cached_page::{Hole, Holes, fits_hole};
 
-/// What was asked for, for a page.
-pub(super) fn asked(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
+/// The holes of a page that were looked up or failed, with their outcomes: all except those whose condition does not hold.
+pub(super) fn requested(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
     page.known().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition))
 }
 
-/// The holes of a page that are open where it is kept but for its reader's own parts: those whose nanoservices are told of
-/// him, and those that are not kept. `None`: it cannot be kept so.
-pub(super) fn gaps(page: &Page) -> Option<Vec<usize>> {
+/// The holes that stay open in the skeleton of a page, sorted: those whose nanoservices are sent personal context, and those
+/// whose responses are not stored. `None`: the page has no skeleton.
+pub(super) fn open_holes(page: &Page) -> Option<Vec<usize>> {
     let plan = &page.plan;
-    // A part that is missing would not be missing for long.
+    // A page without an `ETag` has a part that is missing, which will hardly be missing for long.
     if !plan.is_flat() || !page.headers.lasting.contains_key(ETAG) {
         return None;
     }
-    // One that came in just now is looked up the next time.
-    let is_kept = |hole: usize, outcome: &Outcome| {
-        let answered = plan.of(hole).zip(outcome.response.as_ref());
-        answered.is_some_and(|(fetch, answer)| !answer.lifetime(fetch).retention().is_zero())
+    // A response that was fetched for this very page will be found in the store next time.
+    let is_stored = |hole: usize, outcome: &Outcome| {
+        let responded = plan.of(hole).zip(outcome.answer.as_ref());
+        responded.is_some_and(|(fetch, response)| !response.lifetime(fetch).retention().is_zero())
     };
     let is_open =
-        |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_kept(*hole, outcome);
-    let open: Vec<usize> = asked(page).filter(is_open).map(|(hole, _)| hole).collect();
+        |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_stored(*hole, outcome);
+    let open: Vec<usize> = requested(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
-        let answer = page.outcomes[hole].as_ref().and_then(|outcome| outcome.response.as_deref());
-        Origin::of(&plan.holes[hole].fragment).is_some() && answer.is_some_and(fits)
+        let response = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
+        Origin::of(&plan.holes[hole].fragment).is_some() && response.is_some_and(fits_hole)
     };
     let mut on_page = vec![false; plan.holes.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);
-    // What was asked for and is not on the page would be asked for, too.
-    let all_on_page = asked(page).all(|(hole, _)| on_page[hole]);
+    // A part that was requested but is not on the page would have to be fetched for each client all the same.
+    let all_on_page = requested(page).all(|(hole, _)| on_page[hole]);
     (all_on_page && open.iter().all(|hole| can_be_open(*hole))).then_some(open)
 }
 
-/// A page but for what fills some of its holes.
+/// A page except the content of its open holes.
 pub(super) struct Skeleton {
+    /// The text, in few pieces, which begin anew after each hole.
     pub(super) pieces: Vec<Text>,
+    /// How many bytes of it were copied, and are not shared with stored responses.
     pub(super) copied: usize,
-    /// The holes, in the order in which they stand on it.
-    pub(super) holes: Vec<usize>,
-    pub(super) gaps: Holes,
+    /// The holes, by their indices in the plan, in the order in which they are on the page.
+    pub(super) on_page: Vec<usize>,
+    pub(super) holes: Holes,
 }
 
 impl Skeleton {
-    /// `None` where it does not show all of these holes, which are sorted, by bytes alone.
+    /// The skeleton of a page with these holes open, which are sorted. `None`: the page does not show all of them.
     pub(super) fn new(page: &Page, open: &[usize]) -> Option<Self> {
         let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
         let (mut pieces, mut copied, mut from) = (Vec::new(), 0, 0);
@@ -67,25 +69,25 @@ impl Skeleton {
             pieces.extend(gathered.pieces);
             pieces.len()
         };
-        // Holes that one fetch of the plan fills are filled by one question.
+        // Holes that share a fetch of the plan share its response.
         let mut known: Map<*const Fetch, usize> = Map::default();
-        let (mut all, mut fragments, mut holes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut all, mut fragments, mut on_page) = (Vec::new(), Vec::new(), Vec::new());
         for (chunk, hole) in filled.into_iter().filter(|(_, hole)| open.binary_search(hole).is_ok()) {
-            let before = gather(&chunks[from..chunk]);
+            let chunks_before = gather(&chunks[from..chunk]);
             from = chunk + 1;
-            let filled_by = *known.entry(Arc::as_ptr(page.plan.of(hole)?)).or_insert_with(|| {
+            let fragment = *known.entry(Arc::as_ptr(page.plan.of(hole)?)).or_insert_with(|| {
                 fragments.push(hole);
                 fragments.len() - 1
             });
-            all.push(Hole { before, filled_by });
-            holes.push(hole);
+            all.push(Hole { chunks_before, fragment });
+            on_page.push(hole);
         }
         gather(&chunks[from..]);
-        let mut others = asked(page).filter(|(hole, _)| open.binary_search(hole).is_err());
+        let mut others = requested(page).filter(|(hole, _)| open.binary_search(hole).is_err());
         let is_private =
-            others.any(|(_, outcome)| outcome.response.as_ref().is_some_and(|answer| answer.stated.is_private()));
+            others.any(|(_, outcome)| outcome.answer.as_ref().is_some_and(|response| response.stated.is_private()));
         let tag = OpenTag::of(&page.plan, &page.outcomes, open);
-        let gaps = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
-        (holes.len() == open.len()).then_some(Self { pieces, copied, holes, gaps })
+        let holes = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
+        (on_page.len() == open.len()).then_some(Self { pieces, copied, on_page, holes })
     }
 }

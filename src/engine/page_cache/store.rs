@@ -1,4 +1,4 @@
-//! What the page cache needs of a store: places for pages, within the budget that responses have too.
+//! What the page cache needs of a store: room for pages, within the budget that responses have too.
 //! A page that does not fit, or is evicted, is composed again.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub trait PageStore: Send + Sync {
     /// The slot that is stored under a key.
     fn get(&self, key: &Key) -> Option<Arc<PageSlot>>;
 
-    /// Stores a slot at its present size; it is of no use to anybody after `useful`.
+    /// Stores a slot, weighed at its present size. Nobody can use it any more after `useful`.
     fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration);
 
     /// Removes all slots.

@@ -1,4 +1,5 @@
-//! How often a page that is kept was sent since that was last told. So there is no lock that all requests wait for.
+//! Counts how often a cached page is served, in atomics of its own: a shared counter would be a lock for all requests.
+//! The counts are flushed to the observer once a second, and when the page is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,48 +11,45 @@ use crate::engine::page::{CachedPageCounts, Page, PartOutcome};
 use crate::engine::port::Observer;
 use crate::page::response::outcome::{Cache, Outcome};
 
-/// How often a page was sent since that was last told.
+/// How often a page was served since the last flush.
 pub(super) struct Tally {
-    times: AtomicU64,
-    /// How often of these somebody was asked.
-    asked: AtomicU64,
-    /// How often with a body, by how long that took, and how often with 304.
-    answered: Buckets,
-    known: Buckets,
+    served: AtomicU64,
+    /// How often something was fetched for it.
+    fetched: AtomicU64,
+    /// Responses with a body, by the time that they took.
+    ok: Buckets,
+    /// Responses with status 304, by the time that they took.
+    not_modified: Buckets,
+    /// The pattern of the page's route.
     page: String,
-    /// What is the same each time, but that it grows old; what does so first comes first.
-    same: Vec<Same>,
-    /// What is not, and how often it was what.
-    gaps: Vec<(PartOutcome, [AtomicU64; CACHES.len()])>,
+    /// The parts whose outcome only changes by becoming stale, ordered by when they do.
+    fixed: Vec<FixedPart>,
+    /// The parts in holes, and how often each value of [`HOLE_CACHES`] occurred.
+    holes: Vec<(PartOutcome, [AtomicU64; HOLE_CACHES.len()])>,
     observer: Arc<dyn Observer>,
 }
 
-/// A part that is the same each time.
-struct Same {
-    part: PartOutcome,
-    /// From when on it is old, where it grows so.
-    old_from: Option<Instant>,
-    /// How often it was.
-    old: AtomicU64,
+/// A part whose outcome only changes by becoming stale.
+struct FixedPart {
+    outcome: PartOutcome,
+    /// When it becomes stale.
+    stale_from: Option<Instant>,
+    /// How often it was served stale.
+    stale: AtomicU64,
 }
 
-/// What the store may do for what fills a gap.
-const CACHES: [Cache; 3] = [Cache::Hit, Cache::Miss, Cache::Joined];
+/// What the look-up in the store may come to for the content of a hole.
+const HOLE_CACHES: [Cache; 3] = [Cache::Hit, Cache::Miss, Cache::Joined];
 
-impl std::fmt::Debug for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.times.fmt(f)
-    }
-}
-
-/// Counts by time: two of each power of two, from about a microsecond to four seconds.
+/// Counts by duration: two buckets per power of two, from about a microsecond to four seconds.
 type Buckets = [AtomicU32; 2 * OCTAVES];
 
+/// The number of powers of two.
 const OCTAVES: usize = 22;
-/// The least time that is told from shorter ones, in nanoseconds, is two to the power of this.
+/// The shortest duration with a bucket of its own is this power of two, in nanoseconds.
 const SHORTEST: u32 = 10;
 
-/// In which bucket a time is counted.
+/// The bucket of a duration.
 fn bucket(took: Duration) -> usize {
     let nanoseconds = took.as_nanos().max(1 << SHORTEST);
     let octave = nanoseconds.ilog2();
@@ -59,84 +57,90 @@ fn bucket(took: Duration) -> usize {
     (2 * (octave - SHORTEST) as usize + half as usize).min(2 * OCTAVES - 1)
 }
 
-/// The middle of a bucket.
+/// The duration in the middle of a bucket.
 fn middle(bucket: usize) -> Duration {
     let (octave, half) = (bucket as u64 / 2, bucket as u64 % 2);
     Duration::from_nanos((1 << (u64::from(SHORTEST) + octave)) / 4 * (5 + 2 * half))
 }
 
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.served.fmt(f)
+    }
+}
+
 impl Tally {
-    /// A page that is sent like this one, but for what fills its `gaps`, which are holes of its plan.
-    pub(super) fn new(page: &Page, gaps: &[usize], observer: &Arc<dyn Observer>) -> Self {
+    /// The tally of a page that is cached with these holes of its plan open.
+    pub(super) fn new(page: &Page, open: &[usize], observer: &Arc<dyn Observer>) -> Self {
         let part = |hole: usize, outcome: &Outcome| {
             let part = PartOutcome::of(&page.plan, hole, outcome);
-            // Somebody was asked, for the one that it is like.
+            // For this page it may have been fetched; from the cache it is a hit.
             PartOutcome { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
-        let same = page.known().filter(|(hole, _)| !gaps.contains(hole));
-        let same = same.map(|(hole, outcome)| Same {
-            part: part(hole, outcome),
-            old_from: outcome.fresh_until,
-            old: AtomicU64::new(0),
+        let fixed = page.known().filter(|(hole, _)| !open.contains(hole));
+        let fixed = fixed.map(|(hole, outcome)| FixedPart {
+            outcome: part(hole, outcome),
+            stale_from: outcome.fresh_until,
+            stale: AtomicU64::new(0),
         });
-        let mut same: Vec<Same> = same.collect();
-        same.sort_by_key(|one| (one.old_from.is_none(), one.old_from));
-        let open = gaps.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
+        let mut fixed: Vec<FixedPart> = fixed.collect();
+        fixed.sort_by_key(|part| (part.stale_from.is_none(), part.stale_from));
+        let holes = open.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
         Self {
-            times: AtomicU64::new(0),
-            asked: AtomicU64::new(0),
-            answered: std::array::from_fn(|_| AtomicU32::new(0)),
-            known: std::array::from_fn(|_| AtomicU32::new(0)),
+            served: AtomicU64::new(0),
+            fetched: AtomicU64::new(0),
+            ok: std::array::from_fn(|_| AtomicU32::new(0)),
+            not_modified: std::array::from_fn(|_| AtomicU32::new(0)),
             page: page.plan.visit.pattern.clone(),
-            same,
-            gaps: open.map(|part| (part, [const { AtomicU64::new(0) }; CACHES.len()])).collect(),
+            fixed,
+            holes: holes.map(|part| (part, [const { AtomicU64::new(0) }; HOLE_CACHES.len()])).collect(),
             observer: Arc::clone(observer),
         }
     }
 
-    /// It was sent as it is at an instant, and what the store did for what fills its gaps was this.
-    pub(super) fn sent(&self, now: Instant, filled: impl Iterator<Item = Cache>) {
-        for one in self.same.iter().take_while(|one| one.old_from.is_some_and(|from| from <= now)) {
-            one.old.fetch_add(1, Ordering::Relaxed);
+    /// Counts that the page was served, with what the look-up in the store came to for each hole.
+    pub(super) fn count_served(&self, now: Instant, holes: impl Iterator<Item = Cache>) {
+        for part in self.fixed.iter().take_while(|part| part.stale_from.is_some_and(|from| from <= now)) {
+            part.stale.fetch_add(1, Ordering::Relaxed);
         }
-        let mut asked = false;
-        for ((_, counts), cache) in self.gaps.iter().zip(filled) {
-            asked |= cache != Cache::Hit;
-            if let Some(which) = CACHES.iter().position(|known| *known == cache) {
+        let mut fetched = false;
+        for ((_, counts), cache) in self.holes.iter().zip(holes) {
+            fetched |= cache != Cache::Hit;
+            if let Some(which) = HOLE_CACHES.iter().position(|known| *known == cache) {
                 counts[which].fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.times.fetch_add(1, Ordering::Relaxed);
-        if asked {
-            self.asked.fetch_add(1, Ordering::Relaxed);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if fetched {
+            self.fetched.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Its head left, or that it is known already, this long after it was asked for.
-    pub(super) fn answered(&self, known: bool, took: Duration) {
-        let all = if known { &self.known } else { &self.answered };
-        all[bucket(took)].fetch_add(1, Ordering::Relaxed);
+    /// Counts a response whose head was sent this long after its request arrived.
+    pub(super) fn count_response(&self, not_modified: bool, took: Duration) {
+        let buckets = if not_modified { &self.not_modified } else { &self.ok };
+        buckets[bucket(took)].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn tell(&self) {
+    /// Reports the counts to the observer, and resets them.
+    pub(super) fn flush(&self) {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
-        let times = take(&self.times);
+        let times = take(&self.served);
         if times == 0 {
             return;
         }
-        let same = self.same.iter().flat_map(|Same { part, old, .. }| {
-            let old = take(old);
-            [(part.clone(), times.saturating_sub(old)), (part.grown_old(), old)]
+        let fixed = self.fixed.iter().flat_map(|FixedPart { outcome, stale, .. }| {
+            let stale = take(stale);
+            [(outcome.clone(), times.saturating_sub(stale)), (outcome.stale_while_revalidating(), stale)]
         });
-        let open = self.gaps.iter().flat_map(|(part, counts)| {
-            let each = CACHES.into_iter().zip(counts);
+        let holes = self.holes.iter().flat_map(|(part, counts)| {
+            let each = HOLE_CACHES.into_iter().zip(counts);
             each.map(|(cache, count)| (PartOutcome { cache: Some(cache), ..part.clone() }, take(count)))
         });
-        let parts: Vec<_> = same.chain(open).filter(|(_, times)| *times > 0).collect();
-        let again =
-            CachedPageCounts { page: &self.page, times, kept: times.saturating_sub(take(&self.asked)), parts: &parts };
-        self.observer.cached_page_served(&again);
-        for (status, counts) in [(StatusCode::OK, &self.answered), (StatusCode::NOT_MODIFIED, &self.known)] {
+        let parts: Vec<_> = fixed.chain(holes).filter(|(_, times)| *times > 0).collect();
+        let without_fetch = times.saturating_sub(take(&self.fetched));
+        self.observer.cached_page_served(&CachedPageCounts { page: &self.page, times, without_fetch, parts: &parts });
+        for (status, counts) in [(StatusCode::OK, &self.ok), (StatusCode::NOT_MODIFIED, &self.not_modified)] {
             for (bucket, count) in counts.iter().enumerate() {
                 let times = u64::from(count.swap(0, Ordering::Relaxed));
                 if times > 0 {

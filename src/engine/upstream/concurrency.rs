@@ -1,5 +1,5 @@
-//! How many requests an endpoint has in flight, so that a slow one fills its own lanes and nobody
-//! else's. How many there are follows from how it answers.
+//! Limits how many requests an endpoint has in flight, so that a slow endpoint occupies its own permits and no others.
+//! The limit adapts to the latency of the endpoint; requests beyond it wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,63 +8,63 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::page::policy::resilience::adaptive_limit::AdaptiveLimit;
 
-/// The lanes of one endpoint.
+/// The concurrency limit of one endpoint.
 pub(super) struct ConcurrencyLimit {
-    free: Arc<Semaphore>,
-    width: Mutex<Width>,
+    semaphore: Arc<Semaphore>,
+    state: Mutex<State>,
 }
 
-struct Width {
+struct State {
     limit: AdaptiveLimit,
-    /// Lanes that there are, free or not.
-    lanes: usize,
+    /// The number of permits that exist, free or not.
+    permits: usize,
 }
 
-/// A request in its lane, until it is dropped.
-pub(super) struct Entered {
-    lane: Arc<ConcurrencyLimit>,
+/// The permit of one request, which is released when it is dropped.
+pub(super) struct Permit {
+    limit: Arc<ConcurrencyLimit>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl ConcurrencyLimit {
-    pub(super) fn new(most: u32) -> Self {
-        let limit = AdaptiveLimit::new(most);
-        let lanes = limit.current();
-        Self { free: Arc::new(Semaphore::new(lanes)), width: Mutex::new(Width { limit, lanes }) }
+    pub(super) fn new(max: u32) -> Self {
+        let limit = AdaptiveLimit::new(max);
+        let permits = limit.current();
+        Self { semaphore: Arc::new(Semaphore::new(permits)), state: Mutex::new(State { limit, permits }) }
     }
 
-    /// How long answers take just now, where that is known.
-    pub(super) fn usual(&self) -> Option<Duration> {
-        self.width.lock().unwrap_or_else(PoisonError::into_inner).limit.recent_latency()
+    /// How long the last responses took on average. `None`: there was none yet.
+    pub(super) fn recent_latency(&self) -> Option<Duration> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).limit.recent_latency()
     }
 
-    /// Waits for a free lane.
-    pub(super) async fn enter(self: Arc<Self>) -> Entered {
-        let permit = Arc::clone(&self.free).acquire_owned().await.expect("lanes are never closed");
-        Entered { lane: self, permit: Some(permit) }
-    }
-}
-
-impl Entered {
-    /// The head of the answer came after this long, or nobody waited any longer.
-    pub(super) fn saw(&self, took: Duration) {
-        let mut width = self.lane.width.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_flight = width.lanes.saturating_sub(self.lane.free.available_permits());
-        width.limit.record(took, in_flight);
-        let more = width.limit.current().saturating_sub(width.lanes);
-        self.lane.free.add_permits(more);
-        width.lanes += more;
+    /// Waits for a free permit.
+    pub(super) async fn acquire(self: Arc<Self>) -> Permit {
+        let permit = Arc::clone(&self.semaphore).acquire_owned().await.expect("the semaphore is never closed");
+        Permit { limit: self, permit: Some(permit) }
     }
 }
 
-impl Drop for Entered {
+impl Permit {
+    /// Records how long it took until the head of the response came, or until the wait for it ended.
+    pub(super) fn record(&self, took: Duration) {
+        let mut state = self.limit.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = state.permits.saturating_sub(self.limit.semaphore.available_permits());
+        state.limit.record(took, in_flight);
+        let more = state.limit.current().saturating_sub(state.permits);
+        self.limit.semaphore.add_permits(more);
+        state.permits += more;
+    }
+}
+
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut width = self.lane.width.lock().unwrap_or_else(PoisonError::into_inner);
-        if width.lanes > width.limit.current()
+        let mut state = self.limit.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.permits > state.limit.current()
             && let Some(permit) = self.permit.take()
         {
             permit.forget();
-            width.lanes -= 1;
+            state.permits -= 1;
         }
     }
 }

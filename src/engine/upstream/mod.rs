@@ -1,11 +1,16 @@
-//! What stands between a fetch and the endpoints of a nanoservice: a stack of layers, each of which
-//! protects something. What they decide is decided in `page/policy/`; here it is only done.
+//! The stack of layers between a fetch and the endpoints of a nanoservice: retry, hedge, circuit breaker and concurrency limit.
+//! What the layers decide is decided in `page/policy/resilience`; here it is only carried out.
 
 mod request;
 
 mod concurrency;
-mod endpoint;
 mod retry;
+
+mod endpoint;
+
+mod exchange;
+
+mod balance;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,96 +29,99 @@ use crate::page::source::reason::Reason;
 
 use super::port::{Ports, UpstreamResponse};
 
-use endpoint::Endpoints;
-pub(super) use request::{Tried, Try};
-use retry::{Again, OnceMore, Shared};
+use balance::{Balancer, Endpoints};
+pub(super) use request::{EndpointLog, StackRequest};
+use retry::{HedgePolicy, RetryPolicy, SharedRetryBudget, SharedService};
 
-/// Answers that a service has to be known by before a slow one is asked for twice.
-const ENOUGH: u64 = 20;
-/// Of answers so many are faster than what is slow.
-const MOST: f32 = 0.95;
-/// How long a service is known by its answers.
-const MEMORY: Duration = Duration::from_secs(10);
-/// Services that are known, beyond which those are forgotten that nobody asks.
-const MANY: usize = 4096;
+/// The number of responses that must be known before a slow one is hedged.
+const HEDGE_MIN_RESPONSES: u64 = 20;
+/// The quantile of response times beyond which a response counts as slow.
+const HEDGE_QUANTILE: f32 = 0.95;
+/// How long response times are remembered for hedging.
+const HEDGE_WINDOW: Duration = Duration::from_secs(10);
+/// The number of stacks that are kept; beyond it, those that are idle are dropped.
+const MAX_STACKS: usize = 4096;
 
-/// All services that were asked.
-pub(super) struct Services {
+/// The stacks of all nanoservices that requests were sent to.
+pub(super) struct Stacks {
     ports: Ports,
-    known: Mutex<Map<Rules, Arc<Service>>>,
+    known: Mutex<Map<StackKey, Arc<Stack>>>,
 }
 
-/// One service.
-pub(super) struct Service {
+/// The stack of one nanoservice.
+pub(super) struct Stack {
     endpoints: Arc<Endpoints>,
-    allowance: retry::Shares,
-    stack: BoxCloneSyncService<Try, UpstreamResponse, BoxError>,
+    budget: SharedRetryBudget,
+    layers: BoxCloneSyncService<StackRequest, UpstreamResponse, BoxError>,
 }
 
-/// What a service is known by: where anything of it is another, it is another one.
+/// What a stack is built from: if any of it differs, it is another stack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Rules {
-    service: Name,
-    /// It has a manifest, and is not a host of that name.
-    is_named: bool,
+struct StackKey {
+    nanoservice: Name,
+    /// Whether it has a manifest, and is not a host of that name.
+    has_manifest: bool,
     upstreams: Vec<Name>,
     concurrency: u32,
-    withstand: Resilience,
+    resilience: Resilience,
 }
 
-impl Services {
+impl Stacks {
     pub(super) fn new(ports: Ports) -> Self {
         Self { ports, known: Mutex::default() }
     }
 
-    /// The service that a fetch goes to.
-    pub(super) fn of(&self, fetch: &Fetch) -> Arc<Service> {
+    /// The stack of the nanoservice that a fetch goes to.
+    pub(super) fn of(&self, fetch: &Fetch) -> Arc<Stack> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let rules = Rules {
-            service: Arc::clone(&fetch.nanoservice),
-            is_named: fetch.manifest.is_some(),
+        let key = StackKey {
+            nanoservice: Arc::clone(&fetch.service),
+            has_manifest: fetch.manifest.is_some(),
             upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
             concurrency: fetch.concurrency,
-            withstand: fetch.resilience,
+            resilience: fetch.withstand,
         };
-        if let Some(service) = known.get(&rules) {
-            return Arc::clone(service);
+        if let Some(stack) = known.get(&key) {
+            return Arc::clone(stack);
         }
-        if known.len() >= MANY {
-            known.retain(|_, service| service.endpoints.is_busy());
+        if known.len() >= MAX_STACKS {
+            known.retain(|_, stack| !stack.endpoints.are_idle());
         }
-        let service = Arc::new(Service::new(&rules, &self.ports));
-        known.insert(rules, Arc::clone(&service));
-        service
+        let stack = Arc::new(Stack::new(&key, &self.ports));
+        known.insert(key, Arc::clone(&stack));
+        stack
     }
 }
 
-impl Service {
-    fn new(rules: &Rules, ports: &Ports) -> Self {
-        let allowance = retry::Shares::default();
-        let endpoints = Arc::new(Endpoints::new(&rules.upstreams, rules.concurrency, rules.withstand.breaker, ports));
-        let once_more = OnceMore(allowance.clone());
-        let stack = ServiceBuilder::new()
-            // A connection that breaks before an answer begins: it is tried again, of another endpoint where
-            // there is one.
-            .layer(RetryLayer::new(Again { left: rules.withstand.retries, allowance: allowance.clone() }))
-            // One answer that is slow among fast ones: it is asked for a second time, and the first to come
-            // counts.
-            .layer(layer_fn(move |inner| Shared::new(Hedge::new(inner, once_more.clone(), ENOUGH, MOST, MEMORY))))
-            // An endpoint that is slow, or only fails: another one is chosen, or nobody is asked.
-            .service(endpoint::Choose(Arc::clone(&endpoints)));
-        Self { endpoints, allowance, stack: BoxCloneSyncService::new(stack) }
+impl Stack {
+    fn new(key: &StackKey, ports: &Ports) -> Self {
+        let budget = SharedRetryBudget::default();
+        let endpoints = Arc::new(Endpoints::new(&key.upstreams, key.concurrency, key.resilience.breaker, ports));
+        let hedge = HedgePolicy(budget.clone());
+        let layers = ServiceBuilder::new()
+            // Protects against connections that break before a response begins: the request is retried, at another endpoint
+            // if there is one.
+            .layer(RetryLayer::new(RetryPolicy { left: key.resilience.retries, budget: budget.clone() }))
+            // Protects against a single slow response among fast ones: a second request is sent, and the first response is
+            // used.
+            .layer(layer_fn(move |inner| {
+                let hedged = Hedge::new(inner, hedge.clone(), HEDGE_MIN_RESPONSES, HEDGE_QUANTILE, HEDGE_WINDOW);
+                SharedService::new(hedged)
+            }))
+            // Protects against an endpoint that is slow or only fails: another one is chosen, or no request is sent.
+            .service(Balancer(Arc::clone(&endpoints)));
+        Self { endpoints, budget, layers: BoxCloneSyncService::new(layers) }
     }
 
-    /// How long its answers take just now, where that is known.
-    pub(super) fn usual(&self) -> Option<Duration> {
-        self.endpoints.usual()
+    /// How long the last responses took. `None`: there was none yet.
+    pub(super) fn recent_latency(&self) -> Option<Duration> {
+        self.endpoints.recent_latency()
     }
 
-    /// Sends a request, and returns the head of the answer.
-    pub(super) async fn send(&self, wanted: Try) -> Result<UpstreamResponse, Failure> {
-        self.allowance.earn();
-        self.stack.clone().oneshot(wanted).await.map_err(|error| match error.downcast::<Failure>() {
+    /// Sends a request, and returns the head of the response with a stream of its body.
+    pub(super) async fn send(&self, request: StackRequest) -> Result<UpstreamResponse, Failure> {
+        self.budget.deposit();
+        self.layers.clone().oneshot(request).await.map_err(|error| match error.downcast::<Failure>() {
             Ok(failure) => *failure,
             Err(error) => Failure::new(Reason::Internal, error.to_string()),
         })

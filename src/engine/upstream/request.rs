@@ -1,4 +1,4 @@
-//! A request on its way down the stack, and what becomes known of it on the way.
+//! A request on its way down the stack, and the log of the endpoints that it was sent to.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,66 +6,69 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::port::UpstreamRequest;
-use crate::page::request::address::Target;
-use crate::page::request::fetch::Fetch;
+use crate::page::request::fetch::{Fetch, Target};
 
-/// A request on its way down the stack.
+/// A request on its way down the stack. Retries and hedges are clones of it, which share its log.
 #[derive(Debug, Clone)]
-pub(in crate::engine) struct Try {
-    /// What is asked, of whichever endpoint.
+pub(in crate::engine) struct StackRequest {
+    /// The request, whichever endpoint it will be sent to.
     pub(super) request: UpstreamRequest,
-    /// Where it can be asked.
+    /// Its URL on each of the endpoints.
     pub(super) targets: Arc<[Target]>,
-    /// When nobody waits for it any more.
+    /// When nobody waits for the response any more.
     pub(super) deadline: Instant,
-    /// How long the service may take by its own word.
-    pub(super) patience: Duration,
-    /// It is asked beside another that is slow.
-    pub(super) is_beside: bool,
-    /// Which of the targets were asked already.
-    pub(super) tried: Arc<Mutex<Tried>>,
+    /// How long the nanoservice may take according to its manifest; a layout may allow less.
+    pub(super) declared_timeout: Duration,
+    /// Whether it is sent beside another request that is slow.
+    pub(super) is_hedge: bool,
+    log: Arc<Mutex<EndpointLog>>,
 }
 
-/// Which targets were chosen, by their numbers.
+/// The endpoints that were chosen for a request, as indices of its targets.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Tried {
+pub(in crate::engine) struct EndpointLog {
     pub(super) chosen: Vec<usize>,
-    /// How often one was asked: who waits for a lane did not ask yet.
-    pub(super) asked: usize,
-    /// The one whose answer began.
-    pub(super) answered: Option<usize>,
+    /// How many requests were sent. One that waits for a permit is not sent yet.
+    pub(super) sent: usize,
+    /// The endpoint whose response began.
+    pub(super) responded: Option<usize>,
 }
 
-impl Tried {
-    /// The one that answered, or else that was chosen last.
+impl EndpointLog {
+    /// The endpoint that responded, or otherwise the one that was chosen last.
     pub(in crate::engine) fn last(&self) -> Option<usize> {
-        self.answered.or_else(|| self.chosen.last().copied())
+        self.responded.or_else(|| self.chosen.last().copied())
     }
 
-    /// How often one was asked.
-    pub(in crate::engine) fn times(&self) -> usize {
-        self.asked
+    /// How many requests were sent.
+    pub(in crate::engine) const fn sent(&self) -> usize {
+        self.sent
     }
 }
 
-impl Try {
+impl StackRequest {
     pub(in crate::engine) fn new(
         request: UpstreamRequest,
         fetch: &Fetch,
         deadline: Instant,
-        tried: Arc<Mutex<Tried>>,
+        log: Arc<Mutex<EndpointLog>>,
     ) -> Self {
         Self {
             request,
             targets: Arc::clone(&fetch.targets),
             deadline,
-            patience: fetch.nanoservice_timeout,
-            is_beside: false,
-            tried,
+            declared_timeout: fetch.patience,
+            is_hedge: false,
+            log,
         }
     }
 
-    pub(super) fn tried(&self) -> MutexGuard<'_, Tried> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The same request, as a hedge.
+    pub(super) fn hedged(&self) -> Self {
+        Self { is_hedge: true, ..self.clone() }
+    }
+
+    pub(super) fn log(&self) -> MutexGuard<'_, EndpointLog> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Who is asked twice, and when: after a broken connection, or beside a slow answer. Both are paid for
-//! from one allowance.
+//! Which requests are sent twice, and when: a retry after a broken connection, a hedge beside a slow response.
+//! Both are paid for from one budget; once it is spent, neither is sent.
 
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,78 +13,82 @@ use crate::page::policy::resilience::retry_budget::RetryBudget;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 
-use super::request::Try;
+use super::request::StackRequest;
 
-/// What a service's retries and hedges share.
+/// The budget that the retries and hedges of one nanoservice share.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shares(Arc<Mutex<RetryBudget>>);
+pub(super) struct SharedRetryBudget(Arc<Mutex<RetryBudget>>);
 
-impl Shares {
-    pub(super) fn earn(&self) {
+impl SharedRetryBudget {
+    pub(super) fn deposit(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).deposit();
     }
 
-    fn spend(&self) -> bool {
+    fn withdraw(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).withdraw()
     }
 }
 
-/// Tries again what got no answer at all.
+/// Retries requests whose connection broke before a response began.
 #[derive(Debug, Clone)]
-pub(super) struct Again {
-    /// How often yet.
+pub(super) struct RetryPolicy {
+    /// How many retries are left.
     pub(super) left: u32,
-    pub(super) allowance: Shares,
+    pub(super) budget: SharedRetryBudget,
 }
 
-impl retry::Policy<Try, UpstreamResponse, BoxError> for Again {
+impl retry::Policy<StackRequest, UpstreamResponse, BoxError> for RetryPolicy {
     type Future = Ready<()>;
 
-    fn retry(&mut self, wanted: &mut Try, result: &mut Result<UpstreamResponse, BoxError>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        request: &mut StackRequest,
+        result: &mut Result<UpstreamResponse, BoxError>,
+    ) -> Option<Self::Future> {
         let failure = result.as_ref().err()?.downcast_ref::<Failure>()?;
-        let in_time = Instant::now() < wanted.deadline;
-        if failure.reason != Reason::Connect || self.left == 0 || !in_time || !self.allowance.spend() {
+        let in_time = Instant::now() < request.deadline;
+        if failure.reason != Reason::Connect || self.left == 0 || !in_time || !self.budget.withdraw() {
             return None;
         }
         self.left -= 1;
         Some(ready(()))
     }
 
-    fn clone_request(&mut self, wanted: &Try) -> Option<Try> {
-        Some(wanted.clone())
+    fn clone_request(&mut self, request: &StackRequest) -> Option<StackRequest> {
+        Some(request.clone())
     }
 }
 
-/// Asks once more where an answer is slower than most.
+/// Sends a second request where a response is slower than most.
 #[derive(Debug, Clone)]
-pub(super) struct OnceMore(pub(super) Shares);
+pub(super) struct HedgePolicy(pub(super) SharedRetryBudget);
 
-impl hedge::Policy<Try> for OnceMore {
-    fn clone_request(&self, wanted: &Try) -> Option<Try> {
-        Some(Try { is_beside: true, ..wanted.clone() })
+impl hedge::Policy<StackRequest> for HedgePolicy {
+    fn clone_request(&self, request: &StackRequest) -> Option<StackRequest> {
+        Some(request.hedged())
     }
 
-    fn can_retry(&self, wanted: &Try) -> bool {
-        Instant::now() < wanted.deadline && self.0.spend()
+    fn can_retry(&self, request: &StackRequest) -> bool {
+        Instant::now() < request.deadline && self.0.withdraw()
     }
 }
 
-/// A service that cannot be cloned, in the hands of many.
-pub(super) struct Shared<S>(Arc<Mutex<S>>);
+/// Makes a service cloneable that is not: all clones share it.
+pub(super) struct SharedService<S>(Arc<Mutex<S>>);
 
-impl<S> Shared<S> {
+impl<S> SharedService<S> {
     pub(super) fn new(service: S) -> Self {
         Self(Arc::new(Mutex::new(service)))
     }
 }
 
-impl<S> Clone for Shared<S> {
+impl<S> Clone for SharedService<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: Service<Try>> Service<Try> for Shared<S> {
+impl<S: Service<StackRequest>> Service<StackRequest> for SharedService<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -93,7 +97,7 @@ impl<S: Service<Try>> Service<Try> for Shared<S> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).poll_ready(context)
     }
 
-    fn call(&mut self, wanted: Try) -> Self::Future {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).call(wanted)
+    fn call(&mut self, request: StackRequest) -> Self::Future {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).call(request)
     }
 }

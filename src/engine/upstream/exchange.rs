@@ -1,0 +1,213 @@
+//! One request at its endpoint, from its first byte to the last byte of the response.
+//! However it ends, the circuit breaker, the latency and the concurrency limit of the endpoint learn of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use http::StatusCode;
+use tokio::time::{Instant, timeout_at};
+
+use crate::engine::port::UpstreamResponse;
+use crate::page::policy::resilience::breaker::Admission;
+use crate::page::response::parsed::Failure;
+use crate::page::source::reason::Reason;
+
+use super::concurrency::Permit;
+use super::endpoint::{Assignment, Observation};
+use super::request::StackRequest;
+
+/// A request at its endpoint.
+pub(super) struct Exchange {
+    pub(super) assignment: Assignment,
+    pub(super) began: Instant,
+    permit: Permit,
+    admission: Admission,
+    deadline: Instant,
+    /// How long the nanoservice may take according to its manifest.
+    declared_timeout: Duration,
+    /// Whether the head of the response was that of a healthy service. `None`: it has not come yet.
+    head: Option<bool>,
+    /// Whether the result was recorded.
+    is_recorded: bool,
+    chance: fn() -> f64,
+}
+
+/// The response to a request, until its head is there.
+pub(super) struct PendingResponse {
+    /// `None` once the head has come.
+    pending: Option<(BoxFuture<'static, Result<UpstreamResponse, Failure>>, Exchange)>,
+}
+
+impl PendingResponse {
+    pub(super) fn new(response: BoxFuture<'static, Result<UpstreamResponse, Failure>>, exchange: Exchange) -> Self {
+        Self { pending: Some((response, exchange)) }
+    }
+}
+
+impl Future for PendingResponse {
+    type Output = Result<UpstreamResponse, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (response, _) = self.pending.as_mut().expect("a future is not polled after it has ended");
+        let result = ready!(response.as_mut().poll(context));
+        let (_, exchange) = self.pending.take().expect("it was there a line before");
+        Poll::Ready(exchange.responded(result))
+    }
+}
+
+impl Drop for PendingResponse {
+    /// A layout may allow less time than the nanoservice declares. If each such request were just given up, nobody would
+    /// ever learn whether the nanoservice is slow or hangs. So one of them at a time is observed until the declared timeout.
+    fn drop(&mut self) {
+        let Some((response, mut exchange)) = self.pending.take() else { return };
+        if !exchange.is_given_up_early() {
+            return;
+        }
+        let Some(observation) = Observation::begin(&exchange.assignment.endpoint, exchange.began) else { return };
+        exchange.deadline = exchange.began + exchange.declared_timeout;
+        tokio::spawn(async move {
+            match timeout_at(exchange.deadline, response).await {
+                // It responds; the body is of no interest.
+                Ok(Ok(response)) if is_healthy(response.status) => drop(exchange.responded(Ok(response))),
+                // The nanoservice was sent the shorter timeout, and may give up at that moment.
+                Ok(_) => exchange.ignore(),
+                Err(_) => drop(exchange),
+            }
+            drop(observation);
+        });
+    }
+}
+
+/// Whether a status is that of a healthy service. Client errors are not its fault, except that it has too many requests.
+fn is_healthy(status: StatusCode) -> bool {
+    !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
+}
+
+impl Exchange {
+    pub(super) fn begin(
+        assignment: Assignment,
+        permit: Permit,
+        admission: Admission,
+        began: Instant,
+        request: &StackRequest,
+        chance: fn() -> f64,
+    ) -> Self {
+        assignment.endpoint.in_flight(true);
+        let (deadline, declared_timeout) = (request.deadline, request.declared_timeout);
+        Self {
+            assignment,
+            began,
+            permit,
+            admission,
+            deadline,
+            declared_timeout,
+            head: None,
+            is_recorded: false,
+            chance,
+        }
+    }
+
+    /// The head of the response came, or the request failed.
+    fn responded(self, result: Result<UpstreamResponse, Failure>) -> Result<UpstreamResponse, Failure> {
+        match result {
+            Ok(response) => Ok(self.watch(response)),
+            Err(failure) => {
+                // An endpoint that fails counts as slow as can be when an endpoint is chosen.
+                let slowest = self.deadline.saturating_duration_since(self.began);
+                let now = Instant::now().into_std();
+                self.assignment.endpoint.with_state(|state| state.latency.record(slowest, now));
+                self.ended(false);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Whether the deadline has passed, but not the declared timeout.
+    fn is_given_up_early(&self) -> bool {
+        Instant::now() >= self.deadline && !self.is_late()
+    }
+
+    /// Whether the nanoservice takes longer than its manifest declares.
+    fn is_late(&self) -> bool {
+        self.began.elapsed() + Duration::from_millis(1) >= self.declared_timeout
+    }
+
+    /// The head came: the exchange goes on with the body, and ends with it.
+    fn watch(mut self, response: UpstreamResponse) -> UpstreamResponse {
+        let UpstreamResponse { status, headers, body } = response;
+        self.record_latency(self.began.elapsed());
+        self.head = Some(is_healthy(status));
+        let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, exchange)| async move {
+            let exchange = exchange?;
+            match body.next().await {
+                Some(Err(failure)) => {
+                    exchange.ended(failure.reason != Reason::Incomplete);
+                    Some((Err(failure), (body, None)))
+                }
+                Some(chunk) => Some((chunk, (body, Some(exchange)))),
+                None => {
+                    exchange.ended(true);
+                    None
+                }
+            }
+        })
+        .boxed();
+        UpstreamResponse { status, headers, body }
+    }
+
+    fn record_latency(&self, took: Duration) {
+        self.permit.record(took);
+        let now = Instant::now().into_std();
+        self.assignment.endpoint.with_state(|state| state.latency.record(took, now));
+    }
+
+    /// The response ended, or broke off.
+    fn ended(mut self, is_healthy: bool) {
+        let is_healthy = is_healthy && self.head.unwrap_or(true);
+        self.record(is_healthy);
+    }
+
+    /// Ends without a result: it says nothing about the health of the nanoservice.
+    fn ignore(mut self) {
+        self.is_recorded = true;
+        self.cancel();
+    }
+
+    fn cancel(&self) {
+        let now = Instant::now().into_std();
+        self.assignment.endpoint.with_breaker(|breaker| breaker.cancel(self.admission, now));
+    }
+
+    fn record(&mut self, is_healthy: bool) {
+        self.is_recorded = true;
+        let (chance, now) = ((self.chance)(), Instant::now().into_std());
+        let endpoint = &self.assignment.endpoint;
+        let request = (self.admission, self.began.into_std());
+        endpoint.with_breaker(|breaker| breaker.record(request, is_healthy, &endpoint.rules, chance, now));
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_recorded {
+            let is_late = Instant::now() >= self.deadline && self.is_late();
+            match self.head {
+                // A layout that allows less time than the nanoservice declares says nothing about its health.
+                Some(_) if self.is_given_up_early() => self.cancel(),
+                // Nobody wanted the body, or it came too late.
+                Some(is_healthy) => self.record(is_healthy && !is_late),
+                None if is_late => {
+                    self.record_latency(self.began.elapsed());
+                    self.record(false);
+                }
+                None => self.cancel(),
+            }
+        }
+        self.assignment.endpoint.in_flight(false);
+    }
+}
