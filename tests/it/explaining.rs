@@ -312,7 +312,7 @@ async fn of_a_request_that_took_too_long_it_is_known_whom_it_asked() {
     let record = site.get("/").await.0.record();
     let [slow] = &record.parts[..] else { panic!("{record:?}") };
     assert_eq!((slow.reason, slow.tries, slow.endpoint.as_deref()), (Some("timeout"), 1, Some("http://a.test")));
-    assert_eq!(slow.detail.as_deref(), Some("no whole answer within 100ms"));
+    assert_eq!(slow.detail.as_deref(), Some("no complete response within 100ms"));
     assert_eq!((slow.timeout_ms, slow.end_ms), (Some(100.0), Some(100.0)), "nobody waited longer than that");
 }
 
@@ -498,7 +498,7 @@ async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
     assert_eq!((&broken["count"], &broken["page"]), (&json!(6), &json!("/")));
     assert_eq!(broken["detail"], "it answered 500, and says: Out of paper: tray 2");
     assert_eq!(find("slow", "timeout")["count"], 3);
-    assert_eq!(find("slow", "timeout")["detail"], "no whole answer within 100ms");
+    assert_eq!(find("slow", "timeout")["detail"], "no complete response within 100ms");
     assert_eq!(find("gone", "gone")["count"], 3);
     let causes: Vec<&Value> = errors["errors"].as_array().unwrap().iter().map(|one| &one["reason"]).collect();
     assert!(!causes.contains(&&json!("condition")) && !causes.contains(&&json!("empty")), "{causes:?}");
