@@ -180,23 +180,23 @@ impl FanOut {
 
 /// The outcome of a hole with this lookup result.
 fn outcome(result: &LookupResult, has_fallback: bool) -> Outcome {
-    let course = Some(Arc::clone(&result.timing));
+    let timing = Some(Arc::clone(&result.timing));
     let (response, fresh, lead) = match &result.outcome {
-        LookupOutcome::Unavailable(reason) => return Outcome { course, ..Outcome::missing(*reason, has_fallback) },
+        LookupOutcome::Unavailable(reason) => return Outcome { timing, ..Outcome::missing(*reason, has_fallback) },
         LookupOutcome::Fresh(response, left, lead) => (response, Ok(result.timing.ended + *left), *lead),
         LookupOutcome::Stale(response, reason) => (response, Err(*reason), None),
     };
-    let answer = Arc::clone(response);
-    let steady_until = lead.and_then(|lead| fresh.ok()?.checked_sub(lead));
-    let outcome = match (&answer.content, fresh) {
-        (Content::Fragment(_), Ok(until)) => Outcome::fresh(answer, until),
-        (Content::Fragment(_), Err(reason)) => Outcome::stale(answer, reason),
+    let response = Arc::clone(response);
+    let unchanged_until = lead.and_then(|lead| fresh.ok()?.checked_sub(lead));
+    let outcome = match (&response.content, fresh) {
+        (Content::Fragment(_), Ok(until)) => Outcome::fresh(response, until),
+        (Content::Fragment(_), Err(reason)) => Outcome::stale(response, reason),
         (Content::Empty, fresh) => {
-            Outcome { answer: Some(answer), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
+            Outcome { response: Some(response), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
         }
         (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
-            Outcome { answer: Some(answer), ..Outcome::missing(Reason::Gone, has_fallback) }
+            Outcome { response: Some(response), ..Outcome::missing(Reason::Gone, has_fallback) }
         }
     };
-    Outcome { steady_until, course, ..outcome }
+    Outcome { unchanged_until, timing, ..outcome }
 }

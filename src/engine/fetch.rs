@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::directives::Arrival;
 use crate::page::policy::cache::validation::Validation;
-use crate::page::request::fetch::{Fetch, Wants};
-use crate::page::response::classify::{Head, is_problem, judge_body, judge_head, problem};
+use crate::page::request::fetch::{Fetch, FetchKind};
+use crate::page::response::classify::{HeadClass, classify_body, classify_head, is_problem, problem};
 use crate::page::response::outcome::Attempt;
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
@@ -39,7 +39,7 @@ pub(super) struct FetchJob<'a> {
     /// The stored response, if it can be revalidated.
     pub(super) stored: Option<&'a Arc<ParsedResponse>>,
     /// Nobody waits for the fetch.
-    pub(super) ahead: bool,
+    pub(super) in_background: bool,
 }
 
 /// A whole response as it came in. With its fetch, this is all that is needed to parse it, here or elsewhere.
@@ -56,10 +56,10 @@ impl RawResponse {
     /// # Errors
     /// It breaks the contract.
     fn parse(self, fetch: &Fetch) -> Result<ParsedResponse, Failure> {
-        let content = match judge_head(self.status, &self.headers, fetch.wants, false)? {
-            Head::Done(content) => content,
-            Head::Read(form) => judge_body(form, self.body)?,
-            Head::NotModified => return Err(Failure::new(Reason::Status, "304 to a request without conditions")),
+        let content = match classify_head(self.status, &self.headers, fetch.kind, false)? {
+            HeadClass::Done(content) => content,
+            HeadClass::Read(form) => classify_body(form, self.body)?,
+            HeadClass::NotModified => return Err(Failure::new(Reason::Status, "304 to a request without conditions")),
         };
         Ok(ParsedResponse::new(content, &self.headers, fetch, self.arrival))
     }
@@ -94,7 +94,7 @@ impl FetchJob<'_> {
         if let Err(failure) = &result {
             tracing::warn!(
                 fragment = &*fetch.id,
-                service = &*fetch.service,
+                service = &*fetch.nanoservice,
                 upstream = &*attempt.upstream,
                 reason = failure.reason.as_str(),
                 detail = failure.detail.as_str(),
@@ -129,21 +129,21 @@ impl FetchJob<'_> {
         let stack = self.stacks.of(self.fetch);
         let request = UpstreamRequest {
             method: Method::GET,
-            url: self.fetch.target().url.clone(),
+            address: self.fetch.target().address.clone(),
             headers,
             body: Bytes::new(),
             manifest: self.fetch.manifest.clone(),
-            credentials: self.fetch.wants == Wants::Fragment,
+            credentials: self.fetch.kind == FetchKind::Fragment,
         };
         let request = StackRequest::new(request, self.fetch, deadline, log.begin());
         let UpstreamResponse { status, headers, body } = stack.send(request).await?;
         log.head = Some(Instant::now());
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
-        let body = match judge_head(status, &headers, self.fetch.wants, validation.is_some()) {
-            Ok(Head::Read(_)) => read(body, content_length(&headers), self.fetch.max_bytes).await?,
+        let body = match classify_head(status, &headers, self.fetch.kind, validation.is_some()) {
+            Ok(HeadClass::Read(_)) => read(body, content_length(&headers), self.fetch.max_bytes).await?,
             // The body does not matter.
-            Ok(Head::Done(_)) => Bytes::new(),
-            Ok(Head::NotModified) => {
+            Ok(HeadClass::Done(_)) => Bytes::new(),
+            Ok(HeadClass::NotModified) => {
                 let updated = stored.and_then(|stored| stored.revalidated(&headers, self.fetch, arrival));
                 return Ok(updated.map(|response| Received::Revalidated(Box::new(response))));
             }
@@ -158,13 +158,16 @@ impl FetchJob<'_> {
             Received::Whole(raw) => raw,
             Received::Revalidated(response) => return Ok(*response),
         };
-        let is_long = self.fetch.wants == Wants::Fragment && raw.body.len() >= OFFLOAD_FROM;
+        let is_long = self.fetch.kind == FetchKind::Fragment && raw.body.len() >= OFFLOAD_FROM;
         let fetch = Arc::clone(self.fetch);
         let parse = move || raw.parse(&fetch);
         let parsed = if is_long { offload::run(parse).await } else { Some(parse()) };
         let response = parsed.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))??;
         if let Some(mistake) = response.composition.as_ref().and_then(|html| html.mistake.as_deref()) {
-            tracing::warn!(service = &*self.fetch.service, "its HTML includes fragments in an invalid way: {mistake}");
+            tracing::warn!(
+                service = &*self.fetch.nanoservice,
+                "its HTML includes fragments in an invalid way: {mistake}"
+            );
         }
         Ok(response)
     }
@@ -215,7 +218,7 @@ impl RequestLog {
             tries: self.requests(),
             failure: failure.map(|failure| failure.detail.clone()),
             span: job.trace.span(),
-            ahead: job.ahead,
+            background: job.in_background,
         }
     }
 }
@@ -266,14 +269,14 @@ fn request_headers(fetch: &Fetch, trace: &Trace) -> HeaderMap {
     for (name, value) in &fetch.headers {
         headers.append(name, value.clone());
     }
-    let accept = match fetch.wants {
-        Wants::Fragment => HeaderValue::from_static("text/html"),
-        Wants::Asset => HeaderValue::from_static("*/*"),
+    let accept = match fetch.kind {
+        FetchKind::Fragment => HeaderValue::from_static("text/html"),
+        FetchKind::Asset => HeaderValue::from_static("*/*"),
     };
     headers.insert(header::ACCEPT, accept);
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, br, zstd"));
     headers.insert(header::USER_AGENT, USER_AGENT);
-    if let Ok(name) = HeaderValue::from_str(&fetch.service) {
+    if let Ok(name) = HeaderValue::from_str(&fetch.nanoservice) {
         headers.insert(FRAGMENT_NAME, name);
     }
     headers.extend(trace.headers());

@@ -33,26 +33,26 @@ impl HitForMiss {
     pub(super) fn is_marked(&self, key: &Key, now: Instant) -> bool {
         let mark = self.slot(key).load(Ordering::Relaxed);
         let age = self.seconds(now).wrapping_sub(mark) & TIME;
-        (mark ^ key.hashed()) & !TIME == 0 && age < VALID.as_secs()
+        (mark ^ key.local_hash()) & !TIME == 0 && age < VALID.as_secs()
     }
 
     /// Marks a key.
     pub(super) fn mark(&self, key: &Key, now: Instant) {
-        self.slot(key).store(key.hashed() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
+        self.slot(key).store(key.local_hash() & !TIME | self.seconds(now) & TIME, Ordering::Relaxed);
     }
 
     /// Removes the mark of a key.
     pub(super) fn unmark(&self, key: &Key) {
         let slot = self.slot(key);
         // An expired mark is removed too: the seconds wrap around, and after some hours it would look valid again.
-        if (slot.load(Ordering::Relaxed) ^ key.hashed()) & !TIME == 0 {
+        if (slot.load(Ordering::Relaxed) ^ key.local_hash()) & !TIME == 0 {
             slot.store(0, Ordering::Relaxed);
         }
     }
 
     fn slot(&self, key: &Key) -> &AtomicU64 {
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let slot = key.hashed() as usize % MARKS;
+        let slot = key.local_hash() as usize % MARKS;
         &self.marks[slot]
     }
 

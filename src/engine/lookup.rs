@@ -223,7 +223,7 @@ impl Lookup {
             let age = now.into_std().saturating_duration_since(stored.times.arrived);
             let hit = |cache, outcome| {
                 let now = now.into_std();
-                let timing = LookupTiming { began: now, ended: now, cache, age: Some(age), sent: None, span: None };
+                let timing = LookupTiming { began: now, ended: now, cache, age: Some(age), attempt: None, span: None };
                 StoreLookup::Hit(LookupResult { outcome, timing: Arc::new(timing) })
             };
             match freshness(&stored.times, &lifetime, now.into_std()) {
@@ -286,7 +286,7 @@ impl Lookup {
             (Err(reason), None) => (LookupOutcome::Unavailable(reason), miss, None),
         };
         let (began, ended) = (now.into_std(), Instant::now().into_std());
-        let timing = LookupTiming { began, ended, cache, age, sent: attempt, span: Some(trace.span()) };
+        let timing = LookupTiming { began, ended, cache, age, attempt, span: Some(trace.span()) };
         LookupResult { outcome, timing: Arc::new(timing) }
     }
 
@@ -322,13 +322,13 @@ impl Lookup {
         }
     }
 
-    /// Joins or starts the fetch of what the store did not hold at `since`. `ahead`: nobody waits for it.
+    /// Joins or starts the fetch of what the store did not hold at `since`. `in_background`: nobody waits for it.
     fn join_or_start(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
         since: Instant,
         trace: Trace,
-        ahead: bool,
+        in_background: bool,
     ) -> Waiter<FetchResult> {
         self.fetches.join_or_start(&fetch.key, || {
             let (lookup, fetch) = (Arc::clone(self), Arc::clone(fetch));
@@ -342,24 +342,25 @@ impl Lookup {
                     {
                         Ok(FetchedResponse { response: stored.response, is_purged: false, attempt: None })
                     }
-                    _ => lookup.fetch_and_store(&fetch, &trace, ahead).await,
+                    _ => lookup.fetch_and_store(&fetch, &trace, in_background).await,
                 }
             }
         })
     }
 
     /// Fetches, or revalidates what is stored, and stores the response if it is cacheable.
-    async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, ahead: bool) -> FetchResult {
+    async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, in_background: bool) -> FetchResult {
         // Registered before the look into the store: what a purge removes in between is not stored again.
         let in_progress = self.purges.begin();
         let stored = self.ports.store.get(&fetch.key);
         let stored = stored.as_ref();
         let revalidatable = stored.map(|stored| &stored.response).filter(|response| response.validation.is_some());
-        let job = FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, ahead };
+        let job =
+            FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, in_background };
         let (result, attempt) = job.run().await;
         let attempt = Arc::new(attempt);
         // The tags of the stored response count too: a 304 may take one off that was purged meanwhile.
-        let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.service]);
+        let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.nanoservice]);
         match result {
             Ok(response) => {
                 let response = Arc::new(response);
@@ -387,7 +388,7 @@ impl Lookup {
                 response: Arc::clone(response),
                 times: EntryTimes::new(now.into_std(), (self.ports.chance)()),
                 backoff: None,
-                nanoservice: Arc::clone(&fetch.service),
+                nanoservice: Arc::clone(&fetch.nanoservice),
             };
             self.hit_for_miss.unmark(&fetch.key);
             store.put(&fetch.key, stored, useful);
@@ -403,7 +404,7 @@ impl Lookup {
             return;
         }
         if let (Some(never @ Uncacheable::Vary(_)), false) = (&response.stated.compositor.uncacheable, was_marked) {
-            tracing::warn!(service = &*fetch.service, "responses are not cached: {never}");
+            tracing::warn!(service = &*fetch.nanoservice, "responses are not cached: {never}");
         }
         self.hit_for_miss.mark(&fetch.key, now);
     }

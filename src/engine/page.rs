@@ -92,7 +92,7 @@ impl PartOutcome {
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
         let (label, nanoservice) = (plan.holes[hole].label(), plan.service_name(hole));
-        let cache = outcome.course.as_ref().map(|course| course.cache);
+        let cache = outcome.timing.as_ref().map(|timing| timing.cache);
         Self { label, nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
     }
 

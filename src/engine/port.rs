@@ -9,12 +9,12 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
-use url::Url;
 
 use crate::page::manifest::Manifest;
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::freshness::EntryTimes;
 use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::address::Address;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::outcome::{Attempt, Span};
@@ -43,8 +43,8 @@ pub struct Ports {
 pub struct UpstreamRequest {
     /// The method.
     pub method: Method,
-    /// The whole URL.
-    pub url: Url,
+    /// Where it is sent.
+    pub address: Address,
     /// All headers except `Host` and the credentials of the manifest's `auth`.
     pub headers: HeaderMap,
     /// The body, which is empty for a `GET`.

@@ -106,7 +106,7 @@ impl PageCache {
     fn find(&self, key: &Key, request: &PageKey) -> Option<Arc<CachedPage>> {
         let is_valid = |page: &Arc<CachedPage>| page.is_for(key, request);
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
-        let front = &self.front[key.hashed() as usize % FRONT];
+        let front = &self.front[key.local_hash() as usize % FRONT];
         let page = front.load().upgrade().and_then(|slot| slot.page.load_full()).filter(is_valid);
         let page = match page {
             Some(page) => page,
@@ -158,7 +158,7 @@ impl PageCache {
         for (hole, outcome) in fixed() {
             // A part that is not stored, or is stale, or was fetched for this very page.
             let (Some(fetch), Some(response), Some(due), Some(fresh_until)) =
-                (page.plan.of(hole), outcome.answer.as_ref(), outcome.steady_until, outcome.fresh_until)
+                (page.plan.of(hole), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
             else {
                 return;
             };
@@ -256,7 +256,7 @@ impl PageCache {
 
     /// Whether a page was requested not long ago. From now on it counts as requested.
     fn was_requested(&self, key: &Key) -> bool {
-        let hash = key.hashed();
+        let hash = key.local_hash();
         #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
         let last = &self.requested_once[hash as usize % REQUESTED_ONCE];
         last.swap(hash, Ordering::Relaxed) == hash

@@ -30,14 +30,14 @@ pub(super) fn open_holes(page: &Page) -> Option<Vec<usize>> {
     }
     // A response that was fetched for this very page will be found in the store next time.
     let is_stored = |hole: usize, outcome: &Outcome| {
-        let responded = plan.of(hole).zip(outcome.answer.as_ref());
+        let responded = plan.of(hole).zip(outcome.response.as_ref());
         responded.is_some_and(|(fetch, response)| !response.lifetime(fetch).retention().is_zero())
     };
     let is_open =
         |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_stored(*hole, outcome);
     let open: Vec<usize> = requested(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
-        let response = page.outcomes[hole].as_ref().and_then(|outcome| outcome.answer.as_deref());
+        let response = page.outcomes[hole].as_ref().and_then(|outcome| outcome.response.as_deref());
         Origin::of(&plan.holes[hole].fragment).is_some() && response.is_some_and(fits_hole)
     };
     let mut on_page = vec![false; plan.holes.len()];
@@ -85,7 +85,7 @@ impl Skeleton {
         gather(&chunks[from..]);
         let mut others = requested(page).filter(|(hole, _)| open.binary_search(hole).is_err());
         let is_private =
-            others.any(|(_, outcome)| outcome.answer.as_ref().is_some_and(|response| response.stated.is_private()));
+            others.any(|(_, outcome)| outcome.response.as_ref().is_some_and(|response| response.stated.is_private()));
         let tag = OpenTag::of(&page.plan, &page.outcomes, open);
         let holes = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
         (on_page.len() == open.len()).then_some(Self { pieces, copied, on_page, holes })

@@ -93,7 +93,7 @@ impl Endpoints {
         request.log().sent += 1;
         let index = exchange.assignment.index;
         let mut upstream_request = request.request.clone();
-        upstream_request.url.clone_from(&request.targets[index].url);
+        upstream_request.address.clone_from(&request.targets[index].address);
         let left = request.deadline.saturating_duration_since(exchange.began);
         upstream_request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(units::milliseconds(left)));
         let response = self.ports.upstream.send(upstream_request);

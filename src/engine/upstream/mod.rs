@@ -75,11 +75,11 @@ impl Stacks {
     pub(super) fn of(&self, fetch: &Fetch) -> Arc<Stack> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = StackKey {
-            nanoservice: Arc::clone(&fetch.service),
+            nanoservice: Arc::clone(&fetch.nanoservice),
             has_manifest: fetch.manifest.is_some(),
             upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
             concurrency: fetch.concurrency,
-            resilience: fetch.withstand,
+            resilience: fetch.resilience,
         };
         if let Some(stack) = known.get(&key) {
             return Arc::clone(stack);

@@ -6,14 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::port::UpstreamRequest;
-use crate::page::request::fetch::{Fetch, Target};
+use crate::page::request::address::Target;
+use crate::page::request::fetch::Fetch;
 
 /// A request on its way down the stack. Retries and hedges are clones of it, which share its log.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct StackRequest {
     /// The request, whichever endpoint it will be sent to.
     pub(super) request: UpstreamRequest,
-    /// Its URL on each of the endpoints.
+    /// Its address on each of the endpoints.
     pub(super) targets: Arc<[Target]>,
     /// When nobody waits for the response any more.
     pub(super) deadline: Instant,
@@ -57,7 +58,7 @@ impl StackRequest {
             request,
             targets: Arc::clone(&fetch.targets),
             deadline,
-            declared_timeout: fetch.patience,
+            declared_timeout: fetch.nanoservice_timeout,
             is_hedge: false,
             log,
         }
