@@ -8,7 +8,7 @@ use crate::config;
 use crate::page::layout::syntax::front_matter;
 use crate::page::layout::syntax::markup::schema::{ELEMENTS, ESI_ELEMENTS, Element};
 use crate::page::manifest;
-use crate::page::source::schema::{Default, Field, Kind, Schema};
+use crate::page::source::schema::{DefaultValue, Field, Kind, Schema};
 
 use super::exit::PROBLEMS_FOUND;
 
@@ -184,10 +184,10 @@ fn table(page: &mut String, schema: &Schema, what: &str, path: &str) {
 
 fn row(page: &mut String, field: &Field) {
     let default = match field.default {
-        Default::Words(words) => words.to_owned(),
-        Default::Nothing if field.required => "required".to_owned(),
-        Default::Nothing => "none".to_owned(),
-        Default::Value(_) | Default::From(_) => {
+        DefaultValue::Words(words) => words.to_owned(),
+        DefaultValue::Nothing if field.required => "required".to_owned(),
+        DefaultValue::Nothing => "none".to_owned(),
+        DefaultValue::Value(_) | DefaultValue::From(_) => {
             let value = field.default.value().expect("these have a value");
             format!("`{}`", field.kind.toml(&value))
         }

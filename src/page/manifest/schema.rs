@@ -4,6 +4,7 @@
 //! The keys of `[params]`, `[auth]`, `[[assets]]` and `[[examples]]` are beside their parsers.
 
 use crate::page::source::schema::{Field, Kind, schema};
+use crate::page::visit::context::Dimension;
 
 use super::{Boundary, Lifecycle, assets, auth, example, param};
 
@@ -31,7 +32,7 @@ schema! {
         RUNBOOK = Field::new("runbook", Kind::Text).example("\"https://example.org/runbooks/weather\"");
         /// What the service may know of the client. Each entry is a part of its cache key, and nothing else of the
         /// client reaches the service.
-        CONTEXT = Field::new("context", Kind::List(&Kind::Dimension))
+        CONTEXT = Field::new("context", Kind::List(&Kind::Form(&Dimension::FORMS)))
             .default("[]")
             .example("[\"locale\", \"cookie:units\"]");
         /// The fragments that its HTML may include with `<fragment name="…">`.

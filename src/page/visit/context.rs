@@ -39,7 +39,7 @@ impl std::str::FromStr for Device {
         [Self::Mobile, Self::Tablet, Self::Desktop]
             .into_iter()
             .find(|device| device.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not one of mobile, tablet, desktop"))
+            .ok_or_else(|| format!("`{text}` is not one of {}", Self::WORDS.join(", ")))
     }
 }
 
@@ -172,6 +172,10 @@ pub fn is_token(text: &str) -> bool {
 }
 
 impl Dimension {
+    /// What manifests write.
+    pub const FORMS: [&'static str; 7] =
+        ["locale", "region", "device", "variant", "page", "cookie:NAME", "header:NAME"];
+
     /// The header in which it is sent.
     #[must_use]
     pub fn header(&self) -> &str {
@@ -225,9 +229,7 @@ impl std::str::FromStr for Dimension {
                     Self::Header(name)
                 }
                 _ => {
-                    return Err(format!(
-                        "`{text}` is not one of locale, region, device, variant, page, cookie:NAME, header:NAME"
-                    ));
+                    return Err(format!("`{text}` is not one of {}", Self::FORMS.join(", ")));
                 }
             },
         })

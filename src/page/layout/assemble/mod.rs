@@ -26,7 +26,6 @@ use crate::page::source::names::Name;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
-use crate::page::visit::window::TimeWindow;
 
 use super::syntax::file::{LayoutFile, missing, without_effect};
 use super::syntax::markup::MAX_DEPTH;
@@ -78,8 +77,7 @@ pub fn assemble(file: &LayoutFile, surroundings: &Surroundings<'_>) -> (Template
         }
         let (other, more) = assemble_for(other, &file.front.routes, surroundings);
         problems.extend(more);
-        let window = TimeWindow { from: takeover.from, until: takeover.until };
-        template.takeovers.push(Takeover { window, template: Arc::new(other) });
+        template.takeovers.push(Takeover { window: takeover.window, template: Arc::new(other) });
     }
     (template, problems)
 }

@@ -14,6 +14,7 @@ use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, Data, Table, TableReader, Value, ValueError};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
+use crate::page::visit::window::TimeWindow;
 
 /// The front matter of a file.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,7 @@ pub struct FrontMatter {
     /// Response headers that the page adds.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Files that replace this one for a time.
-    pub schedule: Vec<Takeover>,
+    pub schedule: Vec<ScheduledFile>,
     /// Experiments, each with its variants and their weights.
     pub experiments: Vec<Experiment>,
     /// Whether `<esi:…>` is acted on.
@@ -102,13 +103,11 @@ static PAGE_KEYS: [&Field; 5] = [&file::BUDGET, &file::QUERY, &file::MAX_AGE, &f
 
 /// A file that is served on another file's routes for a time.
 #[derive(Debug, Clone)]
-pub struct Takeover {
+pub struct ScheduledFile {
     /// The file, below `layouts/`.
     pub file: Located<String>,
-    /// From this time on.
-    pub from: Option<Timestamp>,
-    /// Before this time.
-    pub until: Option<Timestamp>,
+    /// When it is served.
+    pub window: TimeWindow,
 }
 
 /// Headers that the compositor sets itself, or that belong to one connection.
@@ -154,7 +153,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
     let routes = routes(&mut reader, problems);
     let frame = reader.read(&file::FRAME, |value| located(value, table::filled(value)?));
     let esi = reader.read_or_default(&file::ESI, table::boolean);
-    let schedule = reader.tables(&file::SCHEDULE, takeover);
+    let schedule = reader.tables(&file::SCHEDULE, scheduled_file);
     let experiments = experiments(&mut reader);
     let mut front = FrontMatter {
         route_was_wrong: reader.entry(&file::ROUTE).is_some() && routes.is_empty(),
@@ -186,15 +185,15 @@ fn located<T>(value: &Value, read: T) -> Result<Located<T>, ValueError> {
     Ok(Located { value: read, at: value.at.clone() })
 }
 
-fn takeover(takeover: &mut TableReader<'_>) -> Takeover {
-    let file = takeover.read(&schedule::USE, |value| located(value, table::filled(value)?));
-    let (from, until) = (takeover.read(&schedule::FROM, time), takeover.read(&schedule::UNTIL, time));
-    if let (Some(from), Some(until), Some(entry)) = (from, until, takeover.entry(&schedule::UNTIL))
+fn scheduled_file(table: &mut TableReader<'_>) -> ScheduledFile {
+    let file = table.read(&schedule::USE, |value| located(value, table::filled(value)?));
+    let window = TimeWindow { from: table.read(&schedule::FROM, time), until: table.read(&schedule::UNTIL, time) };
+    if let (Some(from), Some(until), Some(entry)) = (window.from, window.until, table.entry(&schedule::UNTIL))
         && from >= until
     {
-        takeover.note(entry.value.at.clone(), "`until` is not after `from`, so the file is never shown", None);
+        table.note(entry.value.at.clone(), "`until` is not after `from`, so the file is never shown", None);
     }
-    Takeover { file: file.unwrap_or_else(|| Located { value: String::new(), at: takeover.at().clone() }), from, until }
+    ScheduledFile { file: file.unwrap_or_else(|| Located { value: String::new(), at: table.at().clone() }), window }
 }
 
 fn routes(reader: &mut TableReader<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Located<Pattern>> {
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_takeover_that_ends_before_it_begins_is_an_error() {
+    fn a_schedule_that_ends_before_it_begins_is_an_error() {
         let schedule = |from: &str, until: &str| {
             problems(&format!("schedule = [{{ use = \"a.html\", from = {from}, until = {until} }}]\n")).len()
         };

@@ -154,7 +154,7 @@ schema! {
     /// shown where nothing fills it. In a page, and inside `<template>`, it is HTML's own element.
     pub(crate) mod slot {
         /// The name of the slot. A slot without a name takes everything that no other slot takes.
-        NAME = Field::new("name", Kind::Text).otherwise("the slot no limitything else").example("alert");
+        NAME = Field::new("name", Kind::Text).otherwise("the slot for everything else").example("alert");
     }
 }
 
