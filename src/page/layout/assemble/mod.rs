@@ -29,7 +29,7 @@ use crate::page::visit::route::Pattern;
 
 use super::syntax::file::{LayoutFile, missing, without_effect};
 use super::syntax::markup::MAX_DEPTH;
-use super::syntax::node::{Load, Mark, Node};
+use super::syntax::node::{InsertionPoint, Load, Node};
 use super::template::composition::{Composition, Condition, FragmentUse, Segment};
 use super::template::{Takeover, Template};
 
@@ -258,14 +258,14 @@ impl<'a> Assembler<'a> {
                 Some(text) => parts.text(text.as_bytes()),
                 None => parts.text(self.bytes(span.clone())),
             },
-            Node::Mark(_) if self.fallbacks > 0 => {}
+            Node::InsertionPoint(_) if self.fallbacks > 0 => {}
             // Behind all that a reader sees, and no deeper than the body.
-            Node::Mark(Mark::BodyEnd) => parts.push(Segment::Late),
-            Node::Mark(mark) => {
-                if let Some(element) = self.title.at(*mark) {
+            Node::InsertionPoint(InsertionPoint::BodyEnd) => parts.push(Segment::Late),
+            Node::InsertionPoint(point) => {
+                if let Some(element) = self.title.at(*point) {
                     parts.text(element.as_bytes());
                 }
-                if self.needs.at(*mark) {
+                if self.needs.at(*point) {
                     self.heads(parts);
                     parts.push(Segment::Assets);
                 }

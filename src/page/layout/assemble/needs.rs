@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::page::layout::syntax::file::LayoutFile;
-use crate::page::layout::syntax::node::{Mark, Node};
+use crate::page::layout::syntax::node::{InsertionPoint, Node};
 
 use super::frames::Frames;
 use super::place;
@@ -26,32 +26,32 @@ enum Place {
     Front,
 }
 
-const fn of(mark: Mark) -> Option<Place> {
-    Some(match mark {
-        Mark::HeadEnd => Place::HeadEnd,
-        Mark::Body => Place::Body,
-        Mark::Head => Place::Head,
-        Mark::Html => Place::Html,
-        Mark::Doctype => Place::Doctype,
-        Mark::BodyEnd => return None,
+const fn of(point: InsertionPoint) -> Option<Place> {
+    Some(match point {
+        InsertionPoint::HeadEnd => Place::HeadEnd,
+        InsertionPoint::Body => Place::Body,
+        InsertionPoint::Head => Place::Head,
+        InsertionPoint::Html => Place::Html,
+        InsertionPoint::Doctype => Place::Doctype,
+        InsertionPoint::BodyEnd => return None,
     })
 }
 
 impl Needs {
     pub(crate) fn new(frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
         let rank = |node: &Node| match node {
-            Node::Mark(mark) => of(*mark),
+            Node::InsertionPoint(point) => of(*point),
             _ => None,
         };
         Self { place: Some(place::best(frames, files, rank).unwrap_or(Place::Front)) }
     }
 
     /// Whether they go here.
-    pub(crate) fn at(&mut self, mark: Mark) -> bool {
-        self.place.take_if(|place| Some(*place) == of(mark)).is_some()
+    pub(crate) fn at(&mut self, point: InsertionPoint) -> bool {
+        self.place.take_if(|place| Some(*place) == of(point)).is_some()
     }
 
-    /// Whether no mark of the page was for them; one that is met later is not either.
+    /// Whether no insertion point of the page was for them; one that is met later is not either.
     pub(crate) fn left_over(&mut self) -> bool {
         self.place.take().is_some()
     }

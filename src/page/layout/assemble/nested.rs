@@ -195,7 +195,7 @@ impl Taking<'_> {
                 }
             }
             // These are a layout's, and stand in no answer.
-            Node::When { .. } | Node::Fill { .. } | Node::Head(_) | Node::Include(_) | Node::Mark(_) => {}
+            Node::When { .. } | Node::Fill { .. } | Node::Head(_) | Node::Include(_) | Node::InsertionPoint(_) => {}
         }
     }
 

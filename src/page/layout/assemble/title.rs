@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::page::layout::syntax::file::LayoutFile;
-use crate::page::layout::syntax::node::{Mark, Node};
+use crate::page::layout::syntax::node::{InsertionPoint, Node};
 
 use super::frames::Frames;
 use super::place;
@@ -33,17 +33,17 @@ enum Place {
 fn rank(node: &Node) -> Option<Place> {
     match node {
         Node::Title(_) => Some(Place::Title),
-        Node::Mark(mark) => of(*mark),
+        Node::InsertionPoint(point) => of(*point),
         _ => None,
     }
 }
 
-const fn of(mark: Mark) -> Option<Place> {
-    match mark {
-        Mark::Head => Some(Place::Head),
-        Mark::Html => Some(Place::Html),
-        Mark::Doctype => Some(Place::Doctype),
-        Mark::HeadEnd | Mark::Body | Mark::BodyEnd => None,
+const fn of(point: InsertionPoint) -> Option<Place> {
+    match point {
+        InsertionPoint::Head => Some(Place::Head),
+        InsertionPoint::Html => Some(Place::Html),
+        InsertionPoint::Doctype => Some(Place::Doctype),
+        InsertionPoint::HeadEnd | InsertionPoint::Body | InsertionPoint::BodyEnd => None,
     }
 }
 
@@ -58,9 +58,9 @@ impl Title {
         self.text.as_deref().filter(|_| self.place == Place::Title)
     }
 
-    /// The element to add at a mark.
-    pub(crate) fn at(&mut self, mark: Mark) -> Option<String> {
-        self.text.take_if(|_| of(mark) == Some(self.place)).map(|text| element(&text))
+    /// The element to add at an insertion point.
+    pub(crate) fn at(&mut self, point: InsertionPoint) -> Option<String> {
+        self.text.take_if(|_| of(point) == Some(self.place)).map(|text| element(&text))
     }
 
     /// The title of a page without any place for one.

@@ -55,7 +55,7 @@ pub enum Node {
     /// The text of `<title>`, which front matter may replace.
     Title(Range<usize>),
     /// A place where something may be added. It has no bytes of its own.
-    Mark(Mark),
+    InsertionPoint(InsertionPoint),
     /// An element of ESI.
     Esi(Esi),
 }
@@ -72,9 +72,12 @@ impl Node {
             | Self::Esi(Esi::Vars(inside)) => vec![inside],
             Self::Esi(Esi::Choose(_, branches)) => branches.iter().map(Vec::as_slice).collect(),
             Self::Esi(Esi::Try(attempt, except)) => vec![attempt, except],
-            Self::Text(_) | Self::Fragment(_) | Self::Include(_) | Self::Title(_) | Self::Mark(_) | Self::Esi(_) => {
-                Vec::new()
-            }
+            Self::Text(_)
+            | Self::Fragment(_)
+            | Self::Include(_)
+            | Self::Title(_)
+            | Self::InsertionPoint(_)
+            | Self::Esi(_) => Vec::new(),
         }
     }
 }
@@ -125,7 +128,7 @@ pub struct Include {
 
 /// A place where something may be added to the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum InsertionPoint {
     /// After the doctype.
     Doctype,
     /// After `<html>`.

@@ -19,7 +19,7 @@ use crate::page::html::boundary::Stack;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 
-use super::node::{Load, Mark, Node};
+use super::node::{InsertionPoint, Load, Node};
 
 use self::schema::names;
 
@@ -129,7 +129,7 @@ impl Parser<'_> {
             _ => {}
         }
         match token {
-            Token::Doctype { span } => self.mark(span.end, Mark::Doctype),
+            Token::Doctype { span } => self.insertion_point(span.end, InsertionPoint::Doctype),
             Token::Comment { span } if self.role.esi => self.unwrap(span),
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
@@ -174,8 +174,8 @@ impl Parser<'_> {
                     self.top().push(Node::Title(from..span.start));
                 }
             }
-            "head" => self.mark(span.start, Mark::HeadEnd),
-            "body" => self.mark(span.start, Mark::BodyEnd),
+            "head" => self.insertion_point(span.start, InsertionPoint::HeadEnd),
+            "body" => self.insertion_point(span.start, InsertionPoint::BodyEnd),
             name if self.is_ours(name) => self.end(name, span),
             name => {
                 if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
@@ -244,9 +244,9 @@ impl Parser<'_> {
 
     fn start(&mut self, tag: StartTag) {
         match tag.name.as_str() {
-            "head" => self.mark(tag.span.end, Mark::Head),
-            "html" => self.mark(tag.span.end, Mark::Html),
-            "body" => self.mark(tag.span.start, Mark::Body),
+            "head" => self.insertion_point(tag.span.end, InsertionPoint::Head),
+            "html" => self.insertion_point(tag.span.end, InsertionPoint::Html),
+            "body" => self.insertion_point(tag.span.start, InsertionPoint::Body),
             "title" if self.no_title.iter().all(|open| *open == 0) => {
                 self.text_until(tag.span.end, tag.span.end);
                 self.title = Some(tag.span.end);
@@ -329,9 +329,9 @@ impl Parser<'_> {
         self.nodes.last_mut().expect("the file's own nodes are never popped")
     }
 
-    fn mark(&mut self, at: usize, mark: Mark) {
+    fn insertion_point(&mut self, at: usize, point: InsertionPoint) {
         self.text_until(at, at);
-        self.top().push(Node::Mark(mark));
+        self.top().push(Node::InsertionPoint(point));
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {

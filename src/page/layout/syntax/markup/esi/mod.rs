@@ -242,7 +242,7 @@ impl Parser<'_> {
             match node {
                 Node::Esi(Esi::Branch(branch, inside)) => branches.push((branch, inside)),
                 Node::Text(span) => other = other.or_else(|| self.content(span).map(|span| self.span(span))),
-                Node::Mark(_) => {}
+                Node::InsertionPoint(_) => {}
                 _ if other.is_none() => other = Some(self.span(element.span.clone())),
                 _ => {}
             }
