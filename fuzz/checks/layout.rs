@@ -133,7 +133,7 @@ fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
                 let inner = ordered(source, inside, inner);
                 pass(inner, end)
             }
-            Node::Mark(_) => at,
+            Node::InsertionPoint(_) => at,
             Node::Esi(Esi::Include(include)) => pass(at, &include.at.span),
             Node::Esi(Esi::Value(value)) => pass(at, &value.at.span),
             // What is shown if nothing else is may be written first, and stands last.
@@ -284,7 +284,7 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             items.push(Item::End);
             alone
         }
-        Node::Mark(_) => true,
+        Node::InsertionPoint(_) => true,
         Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) | Node::Esi(_) => false,
     })
 }
