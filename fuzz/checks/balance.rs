@@ -1,15 +1,15 @@
-//! What holds for whatever a service sends: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+//! Properties of balancing that hold for any HTML of a service. Called by the fuzz target and by `tests/it/fuzzing.rs`.
 
 pub(crate) mod tree;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use pasteup::page::html::balance::{balanced, faults};
-use pasteup::page::html::boundary::Stack;
+use pasteup::page::html::balance::{balanced, violations};
+use pasteup::page::html::stack::Stack;
 use pasteup::page::html::tokens::{Token, tokens};
 
-/// Takes an input for a fragment's HTML.
+/// Reads an input as a fragment's HTML.
 pub(crate) fn check(input: &str) {
     let mut at = 0;
     for token in tokens(input, 0) {
@@ -23,27 +23,27 @@ pub(crate) fn check(input: &str) {
                 within(input, &attribute.name_span);
                 within(input, &attribute.value_span);
                 assert!(attribute.name_span.start > at && attribute.value_span.start >= attribute.name_span.end);
-                assert!(attribute.value_span.end < span.end, "{attribute:?} reaches out of its tag");
+                assert!(attribute.value_span.end < span.end, "{attribute:?} extends beyond its tag");
                 at = attribute.name_span.end;
             }
         }
     }
-    let found = faults(input);
-    for fault in &found {
-        assert!(input.is_char_boundary(fault.at), "{fault:?} lies within a character");
-        assert!(!fault.what.is_empty());
+    let found = violations(input);
+    for violation in &found {
+        assert!(input.is_char_boundary(violation.at), "{violation:?} is within a character");
+        assert!(!violation.message.is_empty());
     }
     let once = balanced(input);
     assert_eq!(matches!(once, Cow::Borrowed(same) if same == input), found.is_empty(), "{once}");
-    assert_eq!(faults(&once), [], "{once}");
+    assert_eq!(violations(&once), [], "{once}");
     assert!(matches!(balanced(&once), Cow::Borrowed(same) if same == once), "{once}");
     if is_for_browsers(&once) {
         tree::stays_in_place(&once);
     }
 }
 
-/// Whether html5ever's tree is what a browser would build. Elements of ours and ESI's are replaced before one
-/// sees them; and html5ever lets an item in SVG, MathML or `<search>` end one around it, against 13.2.4.2.
+/// Whether html5ever builds the tree that a browser would build. Our own elements and those of ESI are replaced before
+/// a browser sees them; and in html5ever an item in SVG, MathML or `<search>` ends one around it, contrary to 13.2.4.2.
 pub(crate) fn is_for_browsers(html: &str) -> bool {
     let mut open = Stack::default();
     tokens(html, 0).iter().all(|token| {
@@ -56,9 +56,9 @@ pub(crate) fn is_for_browsers(html: &str) -> bool {
                 if matches!(name, "li" | "dd" | "dt") && open.is_in_foreign() {
                     return false;
                 }
-                open.begin(tag);
+                open.start_tag(tag);
             }
-            Token::End { name, .. } => drop(open.end(name)),
+            Token::End { name, .. } => drop(open.end_tag(name)),
             _ => {}
         }
         true
@@ -66,5 +66,5 @@ pub(crate) fn is_for_browsers(html: &str) -> bool {
 }
 
 fn within(text: &str, span: &Range<usize>) {
-    assert!(text.get(span.clone()).is_some(), "{span:?} is no part of the {} bytes", text.len());
+    assert!(text.get(span.clone()).is_some(), "{span:?} is not within the {} bytes", text.len());
 }

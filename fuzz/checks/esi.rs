@@ -1,4 +1,4 @@
-//! What holds for ESI's texts and tests: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+//! Properties that hold for any ESI text and test. Called by the fuzz target and by `tests/it/fuzzing.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,30 +9,31 @@ use pasteup::page::esi::mistake::Mistake;
 use pasteup::page::esi::text::{EsiText, Piece};
 use pasteup::page::esi::variables::{Value, Variables};
 
-/// Bytes of a test, at most: what is shown of one that is nearly so long may be longer.
+/// The largest length in bytes of a test that is parsed again as it is displayed: the displayed form of a test can be
+/// longer than its source.
 const LONGEST: usize = 8 * 1024;
-/// Characters of a message, at most: whatever was written, little of it is repeated.
+/// The largest length in characters of a message: it repeats only a little of the source.
 const LONGEST_MESSAGE: usize = 300;
 
-/// Takes an input for a text, for a test, and for what a browser says of itself.
+/// Reads an input as a text, as a test, and as a user agent.
 pub(crate) fn check(input: &str) {
-    let Value::Dictionary { whole, entries } = agent(input) else { panic!("it has keys") };
+    let Value::Dictionary { whole, entries } = agent(input) else { panic!("a user agent is a dictionary") };
     assert_eq!((whole.as_str(), entries.len()), (input, 3));
     let known = Recording::new(input);
     match EsiText::parse(input) {
         Ok(text) => is_text(input, &text, &known),
-        Err(mistake) => is_told(input, &mistake),
+        Err(mistake) => is_helpful(input, &mistake),
     }
     match Expr::parse(input) {
         Ok(test) => is_test(input, &test, &known),
-        Err(mistake) => is_told(input, &mistake),
+        Err(mistake) => is_helpful(input, &mistake),
     }
 }
 
-/// Variables that remember what was asked for.
+/// Variables that record which of them are read.
 struct Recording {
     values: BTreeMap<&'static str, Value>,
-    asked: RefCell<Vec<String>>,
+    read: RefCell<Vec<String>>,
 }
 
 impl Recording {
@@ -45,13 +46,13 @@ impl Recording {
             ("HTTP_COOKIE", Value::Dictionary { whole: "a=1".to_owned(), entries }),
             ("HTTP_USER_AGENT", agent("Mozilla/4.0 (compatible; MSIE 5.5; Windows NT 5.0)")),
         ]);
-        Self { values, asked: RefCell::default() }
+        Self { values, read: RefCell::default() }
     }
 }
 
 impl Variables for Recording {
     fn value(&self, name: &str) -> Option<&Value> {
-        self.asked.borrow_mut().push(name.to_owned());
+        self.read.borrow_mut().push(name.to_owned());
         self.values.get(name)
     }
 }
@@ -75,8 +76,8 @@ fn is_text(input: &str, text: &EsiText, known: &Recording) {
     }
     let rendered = text.render(known, brackets);
     let used: Vec<&str> = text.used().map(|(name, _)| name).collect();
-    assert_eq!(known.asked.take(), used, "other variables are read than was said");
-    // What is written around the values stays, in its order.
+    assert_eq!(known.read.take(), used, "other variables are read than `used` lists");
+    // The literals around the values are unchanged and in order.
     let mut rest = rendered.as_str();
     for piece in text.pieces() {
         rest = match piece {
@@ -86,22 +87,22 @@ fn is_text(input: &str, text: &EsiText, known: &Recording) {
         .unwrap_or_else(|| panic!("{piece:?} is not in {rendered}"));
     }
     assert_eq!(rest, "");
-    known.asked.take();
+    known.read.take();
 }
 
 fn is_test(input: &str, test: &Expr, known: &Recording) {
     let holds = test.holds(known);
-    let asked = known.asked.take();
+    let read = known.read.take();
     let used: Vec<(&str, Option<&str>)> = test.used().collect();
-    for name in &asked {
-        assert!(used.iter().any(|(used, _)| used == name), "{name} is read, and nobody said so");
+    for name in &read {
+        assert!(used.iter().any(|(used, _)| used == name), "{name} is read, but `used` does not list it");
     }
     let shown = test.to_string();
     if shown.len() <= LONGEST {
         assert_eq!(Expr::parse(&shown).as_ref(), Ok(test), "{shown}");
-        assert_eq!(Expr::parse(&shown).expect("it was one").to_string(), shown);
+        assert_eq!(Expr::parse(&shown).expect("the displayed test was just parsed").to_string(), shown);
     }
-    // The same said in another way; too deep or too long is no wonder.
+    // Equivalent and negated tests. These may be too deep or too long.
     for (around, expected) in [(["!(", ")"], !holds), (["(", ") | false"], holds), (["true & (", ")"], holds)] {
         let text = around.join(input);
         match Expr::parse(&text) {
@@ -115,16 +116,16 @@ fn is_test(input: &str, test: &Expr, known: &Recording) {
             }
         }
     }
-    known.asked.take();
+    known.read.take();
 }
 
-/// A mistake lies in the text, and says in few words what to do.
-fn is_told(input: &str, mistake: &Mistake) {
-    assert!(input.get(mistake.at.clone()).is_some(), "{mistake:?} is no part of the {} bytes", input.len());
-    assert!(mistake.help.is_some(), "{mistake:?} helps nobody");
-    for said in [Some(&mistake.message), mistake.help.as_ref()].into_iter().flatten() {
-        assert!(!said.is_empty() && !said.ends_with('.'), "{said}");
-        assert!(said.chars().count() <= LONGEST_MESSAGE, "{said}");
-        assert!(!said.contains(char::is_control), "{said:?}");
+/// Checks that an error is within the text, and says briefly what to do.
+fn is_helpful(input: &str, mistake: &Mistake) {
+    assert!(input.get(mistake.at.clone()).is_some(), "{mistake:?} is not within the {} bytes", input.len());
+    assert!(mistake.help.is_some(), "{mistake:?} has no help");
+    for text in [Some(&mistake.message), mistake.help.as_ref()].into_iter().flatten() {
+        assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
+        assert!(text.chars().count() <= LONGEST_MESSAGE, "{text}");
+        assert!(!text.contains(char::is_control), "{text:?}");
     }
 }

@@ -1,6 +1,6 @@
-//! What holds for every site's files: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+//! Properties that hold for the files of any site. Called by the fuzz target and by `tests/it/fuzzing.rs`.
 
-mod answer;
+mod response;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,16 +13,16 @@ use pasteup::page::layout::{Composition, LayoutFile, Segment, Template};
 use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
-/// What begins a line behind which another file stands: `==== frames/site.html`.
+/// The beginning of a line that separates two files: `==== frames/site.html`.
 const NEXT_FILE: &str = "==== ";
-/// Files that are read of one input, at most.
+/// The largest number of files in one input.
 const MAX_FILES: usize = 8;
 
-/// A nanoservice that every site has, so that what is held against a manifest is reached.
+/// The manifest of a nanoservice that every site has, so that checks against a manifest are reached.
 const MANIFEST: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"http://127.0.0.1:1/\"\nlifecycle = \"deprecated\"\n\
                         [params.city]\nrequired = true\n[params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
-/// Reads an input as the files of a site: up to the first line `==== NAME` it is `p.html`.
+/// Reads an input as the files of a site. Up to the first line `==== NAME` it is `p.html`.
 pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
     let (mut layouts, mut manifests) = files(input);
     put("weather/fragment.toml", MANIFEST, &mut layouts, &mut manifests);
@@ -30,23 +30,25 @@ pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
         let file = LayoutFile::parse(source);
         for problem in &file.problems {
             assert!(Arc::ptr_eq(&problem.at.source, source), "{problem:?} is about another file");
-            is_told(problem, draw);
+            is_valid(problem, draw);
         }
-        assert!(file.depth <= MAX_DEPTH, "{} elements inside each other", file.depth);
+        assert!(file.depth <= MAX_DEPTH, "elements are nested {} levels deep", file.depth);
         let end = ordered(source, &file.nodes, 0);
         assert!(end <= source.text.len());
-        answer::check(&source.text);
+        response::check(&source.text);
     }
     let files = Files { layouts, manifests, ..Files::default() };
-    let limits =
-        SiteLimits { allowed: vec!["http://127.0.0.1:*".parse().expect("it is one")], ..SiteLimits::default() };
+    let limits = SiteLimits {
+        allowed: vec!["http://127.0.0.1:*".parse().expect("it is a valid pattern")],
+        ..SiteLimits::default()
+    };
     let site = Site::build(&files, &limits, None);
     for problem in &site.problems {
         assert!(
             files.layouts.iter().chain(&files.manifests).any(|source| *source == problem.at.source),
-            "{problem:?} is about no file"
+            "{problem:?} is about none of the files"
         );
-        is_told(problem, draw);
+        is_valid(problem, draw);
     }
     for template in site.templates.iter().flat_map(|template| template.with_takeovers()) {
         holds_together(template);
@@ -58,13 +60,13 @@ pub(crate) fn check(input: &str, draw: fn(&Diagnostic) -> String) {
         }
         match site.templates.iter().find(|template| template.file == source.file) {
             Some(template) => {
-                assert!(!file.problems.iter().any(Diagnostic::is_error), "{} is live with a mistake", source.file);
+                assert!(!file.problems.iter().any(Diagnostic::is_error), "{} is live with an error", source.file);
                 stays(&file, template);
             }
-            None => assert!(site.has_errors(), "{} is not live, and nothing says why", source.file),
+            None => assert!(site.has_errors(), "{} is not live, but no error is reported", source.file),
         }
     }
-    // What is read again, as when a file is saved, is as it was.
+    // Reading the same files again, as when a file is saved, changes nothing.
     let again = Site::build(&files, &limits, Some(&site));
     assert_eq!(again.problems, site.problems);
     let digests = |site: &Site| site.templates.iter().map(|template| template.html.digest).collect::<Vec<_>>();
@@ -88,7 +90,7 @@ fn files(input: &str) -> (Vec<Arc<Source>>, Vec<Arc<Source>>) {
     (layouts, manifests)
 }
 
-/// Adds a file; no folder has two of one name.
+/// Adds a file. It replaces a file of the same name.
 fn put(name: &str, text: &str, layouts: &mut Vec<Arc<Source>>, manifests: &mut Vec<Arc<Source>>) {
     let (folder, files) = if name.ends_with(".toml") { ("fragments", manifests) } else { ("layouts", layouts) };
     let source = Source::new(format!("{folder}/{name}"), text);
@@ -96,27 +98,27 @@ fn put(name: &str, text: &str, layouts: &mut Vec<Arc<Source>>, manifests: &mut V
     files.push(source);
 }
 
-/// A mistake can be shown, and lies where it says.
-fn is_told(problem: &Diagnostic, draw: fn(&Diagnostic) -> String) {
+/// Checks that a diagnostic can be drawn, and that its span is within its file.
+fn is_valid(problem: &Diagnostic, draw: fn(&Diagnostic) -> String) {
     let source = &problem.at.source;
     within(&source.text, &problem.at.span);
     let (line, column) = source.position(problem.at.span.start);
     assert!(line >= 1 && column >= 1);
     assert!(source.text.is_empty() || source.text.get(source.line(problem.at.span.start)).is_some());
-    assert!(!problem.message.is_empty(), "{problem:?} says nothing");
+    assert!(!problem.message.is_empty(), "{problem:?} has no message");
     assert!(draw(problem).contains(&source.file), "{problem:?} is drawn without its file");
 }
 
 fn within(text: &str, span: &Range<usize>) {
-    assert!(text.get(span.clone()).is_some(), "{span:?} is no part of the {} bytes", text.len());
+    assert!(text.get(span.clone()).is_some(), "{span:?} is not within the {} bytes", text.len());
 }
 
-/// The bytes of nodes come in the order of the file, none twice; says where the last of them ends.
+/// Checks that the spans of nodes are in the order of the file and do not overlap. Returns the end of the last one.
 fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
     let mut at = from;
     let pass = |at: usize, span: &Range<usize>| {
         within(&source.text, span);
-        assert!(span.start >= at, "{span:?} comes behind {at}");
+        assert!(span.start >= at, "{span:?} begins before {at}");
         span.end
     };
     for node in nodes {
@@ -136,7 +138,7 @@ fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
             Node::InsertionPoint(_) => at,
             Node::Esi(Esi::Include(include)) => pass(at, &include.at.span),
             Node::Esi(Esi::Value(value)) => pass(at, &value.at.span),
-            // What is shown if nothing else is may be written first, and stands last.
+            // The branch that is shown if no other is may be written first, but is last in the tree.
             Node::Esi(_) => {
                 let ends = node.inside().into_iter().map(|inside| ordered(source, inside, at));
                 ends.max().unwrap_or(at)
@@ -146,7 +148,7 @@ fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
     at
 }
 
-/// Each fragment and condition of a template stands in one place of it.
+/// Checks that each fragment, condition and value of a template has exactly one place.
 fn holds_together(template: &Template) {
     let html = &template.html;
     let mut places = Places {
@@ -162,11 +164,11 @@ fn holds_together(template: &Template) {
     let mut ids: Vec<&str> = html.fragments.iter().map(|fragment| &*fragment.id).collect();
     ids.sort_unstable();
     assert!(ids.windows(2).all(|two| two[0] != two[1]), "two of {ids:?} are the same");
-    assert!(html.mistake.is_none(), "{:?} is for answers", html.mistake);
+    assert!(html.mistake.is_none(), "{:?} is for responses", html.mistake);
     assert!(template.dimensions.iter().all(|dimension| template.reads.contains(dimension)), "{:?}", template.reads);
 }
 
-/// How often each stands in a template.
+/// The number of places of each fragment, condition and value in a template.
 #[derive(Debug)]
 struct Places {
     fragments: Vec<usize>,
@@ -179,14 +181,14 @@ impl Places {
     fn count(&mut self, html: &Composition, parts: &[Segment], in_fallback: bool) {
         for part in parts {
             match part {
-                Segment::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is cut up"),
+                Segment::Text(text) => assert!(std::str::from_utf8(text).is_ok(), "a character is split"),
                 Segment::Fragment(index) => {
                     self.fragments[*index] += 1;
                     let fragment = &html.fragments[*index];
                     self.count(html, &fragment.fallback, true);
                     let mut left = direct(&fragment.fallback);
                     for index in fragment.fills.values().flat_map(|parts| direct(parts)) {
-                        assert!(left.remove(&index), "{index} fills two slots, or stands elsewhere");
+                        assert!(left.remove(&index), "{index} fills two slots, or is not in the fallback");
                     }
                 }
                 Segment::When(index, inside) => {
@@ -195,21 +197,21 @@ impl Places {
                 }
                 Segment::Value(index) => self.values[*index] += 1,
                 Segment::Try(attempt, except) => {
-                    assert!(html.has_tries, "nobody said that something is tried");
+                    assert!(html.has_tries, "`has_tries` is not set");
                     self.count(html, attempt, in_fallback);
                     self.count(html, except, in_fallback);
                 }
                 Segment::Assets | Segment::Late => {
-                    assert!(!in_fallback, "{part:?} stands where it may never be shown");
+                    assert!(!in_fallback, "{part:?} is in a fallback, which may never be shown");
                     self.assets += usize::from(*part == Segment::Assets);
                 }
-                Segment::Slot(name, _) => panic!("the slot `{name}` is of no answer"),
+                Segment::Slot(name, _) => panic!("the slot `{name}` is not in a response"),
             }
         }
     }
 }
 
-/// The fragments that stand in no other fragment.
+/// The fragments that are not in another fragment.
 fn direct(parts: &[Segment]) -> BTreeSet<usize> {
     let fragments = |part: &Segment| match part {
         Segment::Fragment(index) => BTreeSet::from([*index]),
@@ -220,11 +222,11 @@ fn direct(parts: &[Segment]) -> BTreeSet<usize> {
     parts.iter().flat_map(fragments).collect()
 }
 
-/// What a template is made of, in order.
+/// A piece of a template.
 #[derive(Debug, PartialEq)]
 enum Item<'a> {
     Bytes(Cow<'a, [u8]>),
-    /// Where it stands, and where what fills its slots does.
+    /// Its position, and the positions of the fragments that fill its slots.
     Fragment(Range<usize>, Vec<(&'a str, Range<usize>)>),
     When,
     End,
@@ -240,10 +242,10 @@ fn add<'a>(items: &mut Vec<Item<'a>>, bytes: &'a [u8]) {
     }
 }
 
-/// The template of a page that is one file is that file: its bytes, and its holes between them.
+/// Checks that the template of a page in one file has the bytes of that file, and its parts between them.
 fn stays(file: &LayoutFile, template: &Template) {
     let mut written = Vec::new();
-    // What ESI leaves out is in no node.
+    // Bytes that ESI leaves out are in no node.
     if file.source.text.to_ascii_lowercase().contains("esi") {
         return;
     }
@@ -263,7 +265,7 @@ fn stays(file: &LayoutFile, template: &Template) {
     }
 }
 
-/// `false`: it is no file by itself.
+/// Converts nodes. `false` where the file needs other files.
 fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<'a>>) -> bool {
     nodes.iter().all(|node| match node {
         Node::Text(span) | Node::Title(span) => {
@@ -274,22 +276,22 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             let mut fills = slotted(&element.inside);
             fills.sort_by_key(|(slot, _)| *slot);
             items.push(Item::Fragment(element.at.span.clone(), fills));
-            let alone = from_nodes(file, &element.inside, items);
+            let is_complete = from_nodes(file, &element.inside, items);
             items.push(Item::End);
-            alone
+            is_complete
         }
         Node::When { inside, .. } => {
             items.push(Item::When);
-            let alone = from_nodes(file, inside, items);
+            let is_complete = from_nodes(file, inside, items);
             items.push(Item::End);
-            alone
+            is_complete
         }
         Node::InsertionPoint(_) => true,
         Node::Include(_) | Node::Slot { .. } | Node::Fill { .. } | Node::Head(_) | Node::Esi(_) => false,
     })
 }
 
-/// What is for a slot of the fragment that it stands in.
+/// The elements that fill a slot of the fragment around them.
 fn slotted(nodes: &[Node]) -> Vec<(&str, Range<usize>)> {
     let mut found = Vec::new();
     for node in nodes {
@@ -329,7 +331,7 @@ fn from_parts<'a>(html: &'a Composition, parts: &'a [Segment], items: &mut Vec<I
     }
 }
 
-/// The bytes that nodes hold.
+/// The spans of all texts in nodes.
 fn texts(nodes: &[Node]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for node in nodes {

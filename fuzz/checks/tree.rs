@@ -1,4 +1,4 @@
-//! What a browser makes of a page around a fragment's HTML: html5ever's tree.
+//! Compares the tree that html5ever, like a browser, builds around a fragment's HTML with that around nothing.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -10,21 +10,21 @@ use html5ever::tree_builder::TreeBuilderOpts;
 use markup5ever_rcdom::{Handle, NodeData, RcDom};
 
 const BEFORE: &str = "<!doctype html><html><head><title>t</title></head><body><div id=frame><main>";
-/// What is left open before changes this: a paragraph, an item, a form, a link, a table's cell, text.
+/// What an unclosed element before it would change: a paragraph, an item, a form, a link, a table cell, text.
 const BEHIND: &str = "</main><p id=after>x</p><li>y</li><form id=form></form><a href=z>z</a><table><tr><td>u</td></tr></table>\
                       <select><option>o</option></select><h2>v</h2>w</div></body></html>";
 
-/// A page is what it is, whatever stands in its `<main>`; with scripts and without.
+/// Checks that the page around `<main>` is the same whatever `<main>` contains, with scripts and without.
 pub(crate) fn stays_in_place(html: &str) {
     static EXPECTED: LazyLock<[String; 2]> = LazyLock::new(|| [false, true].map(|scripting| around("", scripting)));
-    // Scripts make a difference to this element alone.
+    // Only this element is parsed differently without scripts.
     let both = html.to_ascii_lowercase().contains("<noscript");
     for (scripting, expected) in [false, true].into_iter().zip(EXPECTED.iter()).take(1 + usize::from(both)) {
         assert_eq!(around(html, scripting), *expected, "scripting: {scripting}, in `<main>`: {html}");
     }
 }
 
-/// The tree without what is in the first `<main>`.
+/// The tree of a page, without the content of the first `<main>`.
 fn around(html: &str, scripting_enabled: bool) -> String {
     let tree_builder = TreeBuilderOpts { scripting_enabled, ..TreeBuilderOpts::default() };
     let options = ParseOpts { tree_builder, ..ParseOpts::default() };

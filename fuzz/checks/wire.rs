@@ -1,16 +1,16 @@
-//! What holds for whatever comes over a connection: asked by the fuzz target, and by `tests/it/fuzzing.rs`.
+//! Properties of HTTP/1.1 parsing that hold for any bytes. Called by the fuzz target and by `tests/it/fuzzing.rs`.
 
 use pasteup::page::http::http1::{Bodies, Read, Wire};
 
-/// Takes an input for what a reader sends.
+/// Reads an input as the bytes that a client sends.
 pub(crate) fn check(input: &[u8]) {
     let whole = read(input, input.len().max(1));
-    // A connection may bring it in any pieces.
+    // A connection may deliver the bytes in any pieces.
     for piece in [1, 3, 7] {
         assert_eq!(read(input, piece), whole, "in pieces of {piece}");
     }
     for request in whole.into_iter().flatten() {
-        // What was passed on once passes again, and speaks of no body.
+        // A request that was passed on passes again unchanged, and announces no body.
         assert_eq!(read(&request, request.len()), Some(vec![request.clone()]));
         let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
         for name in ["content-length", "transfer-encoding", "expect", "upgrade"] {
@@ -19,7 +19,7 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// The requests in some bytes; `None` where something in them is refused.
+/// The requests in these bytes. `None` where any of them is refused.
 fn read(bytes: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
     let mut wire = Wire::new(8192, Bodies::Dropped);
     let mut requests = Vec::new();

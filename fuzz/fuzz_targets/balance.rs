@@ -1,4 +1,4 @@
-//! A fragment's HTML, as services send it.
+//! Fuzzes balancing with a fragment's HTML.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! ESI's texts and tests, as editors write them.
+//! Fuzzes ESI with texts and tests, as editors write them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

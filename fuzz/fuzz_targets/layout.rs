@@ -1,4 +1,4 @@
-//! Files of a site, as editors write them.
+//! Fuzzes layouts with the files of a site, as editors write them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,7 +7,7 @@ use pasteup::page;
 #[path = "../checks/layout.rs"]
 mod checks;
 #[path = "../../src/cli/report.rs"]
-#[allow(dead_code, reason = "only what draws is called")]
+#[allow(dead_code, reason = "only the function that draws a diagnostic is called")]
 mod report;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,4 +1,4 @@
-//! Headers, as services send them.
+//! Fuzzes caching with response headers.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

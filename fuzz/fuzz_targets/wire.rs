@@ -1,4 +1,4 @@
-//! Bytes of a connection, as readers send them.
+//! Fuzzes HTTP/1.1 parsing with the bytes of a connection.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

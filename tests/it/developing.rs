@@ -131,7 +131,7 @@ async fn the_page_follows_its_files_and_tells_their_mistakes() {
     until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
     let told = browser.says(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
     let told = told.as_str().unwrap();
-    for part in ["A mistake in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
+    for part in ["An error in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
         assert!(told.contains(part), "no `{part}` in {told}");
     }
     assert_eq!(browser.text("h1").await, "two");

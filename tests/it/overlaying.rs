@@ -241,7 +241,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     assert_eq!(panel["outcome"], "fresh, miss");
     assert_eq!(panel["nanoservice"], "lead 1.2.0");
     assert_eq!((&panel["owner"], &panel["runbook"]), (&json!("team-lead"), &json!("https://example.org/run")));
-    assert_eq!(panel["kept"], "kept for 1m: by the service's `max-age`");
+    assert_eq!(panel["cached"], "kept for 1m: by the service's `max-age`");
     assert_eq!(panel["layout"], "layouts/front.html:16");
     assert!(panel["time"].as_str().unwrap().ends_with(" of 1 s"), "{panel}");
     assert_eq!(browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await, "the service answered");
@@ -262,7 +262,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
         browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await,
         "the fallback: the service answered with an error"
     );
-    assert_eq!(browser.says(rows).await["what happened"], "it answered 500");
+    assert_eq!(browser.says(rows).await["detail"], "it answered 500");
     key(&browser, "Escape", "Escape").await;
 
     let hidden = format!("getComputedStyle({SHADOW}.querySelector('.layer')).display === 'none'");
@@ -372,7 +372,7 @@ async fn a_lazy_part_is_drawn_before_and_after_it_came() {
         size(&browser, 1280, 900).await;
         enter(&browser, &server, "/").await;
         let drawn = labels(&browser.says(DRAWN).await);
-        assert_eq!(drawn[1].0, "below: loaded when scrolled to");
+        assert_eq!(drawn[1].0, "below: loads when scrolled to");
         browser.says("scrollTo(0, 99999)").await;
         browser.wait_for("section h3").await;
         until(&browser, &format!("{SHADOW}.querySelectorAll('.label').length === 3")).await;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use jiff::Timestamp;
 
 use crate::page::html::text::{Text, length};
 use crate::page::http::http1;
@@ -20,6 +19,7 @@ use crate::page::response::outcome::Cache;
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::units;
 use crate::page::visit::context::Dimension;
+use crate::page::visit::window::TimeWindow;
 
 use super::dependents::Dependents;
 use super::encodings::{EncodedPage, Encoding, HeadState, ResponseHead};
@@ -54,8 +54,8 @@ pub struct CachedPage {
     pub(super) encodings: [ArcSwapOption<EncodedPage>; 3],
     /// Which encodings were begun, as bits; see [`CachedPage::claim_encoding`].
     pub(super) encodings_begun: AtomicU8,
-    /// Between which times of day conditions of time keep their values. `None`: it depends on no time.
-    pub(super) valid_between: Option<(Timestamp, Timestamp)>,
+    /// The time in which its conditions of time keep their values.
+    pub(super) window: TimeWindow,
     /// When the request for it began that it was stitched for.
     pub(super) since: Instant,
     /// When it ceases to be valid.
@@ -241,8 +241,7 @@ impl CachedPage {
     /// Whether it is the page for a request.
     pub(super) fn is_for(&self, key: &Key, request: &PageKey) -> bool {
         // By the time of day, not by instants: clocks are set, and machines sleep.
-        let is_its_time = self.valid_between.is_none_or(|(from, until)| request.at >= from && request.at < until);
-        request.began < self.until && is_its_time && self.key == *key
+        request.began < self.until && self.window.contains(request.at) && self.key == *key
     }
 
     /// Whether its parts are to be looked up now, so that the store does not take them for unused.

@@ -28,6 +28,7 @@ use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::parsed::ParsedResponse;
+use crate::page::visit::window::TimeWindow;
 
 use super::page::{Page, PageRequest};
 use super::port::{Observer, Store};
@@ -150,7 +151,8 @@ impl PageCache {
     fn put(&self, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
         let began = *began;
         let changes = page.plan.changes_in.map(|left| began + left);
-        let valid_between = page.plan.changes_in.and_then(|left| Some((*at, at.checked_add(left).ok()?)));
+        let window_end = page.plan.changes_in.and_then(|left| at.checked_add(left).ok());
+        let window = window_end.map(|until| TimeWindow { from: Some(*at), until: Some(until) }).unwrap_or_default();
         let is_open = |hole: usize| open.is_some_and(|open| open.binary_search(&hole).is_ok());
         let fixed = || requested(page).filter(|(hole, _)| !is_open(*hole));
         let mut until = [Some(began + MAX_AGE), changes].into_iter().flatten().min().unwrap_or(began);
@@ -207,7 +209,7 @@ impl PageCache {
             encodings_begun: AtomicU8::new(0),
             headers,
             dimensions: page.plan.dimensions.clone(),
-            valid_between,
+            window,
             since: began,
             until,
             fresh_until: fixed().filter_map(|(_, outcome)| outcome.fresh_until).min(),

@@ -1,34 +1,34 @@
-//! What a page's Content-Security-Policy (Level 3) has to allow for the compositor's own scripts, and no
-//! more: each is named by its hash.
+//! Extends a page's Content-Security-Policy (Level 3) so that it allows the compositor's own scripts, and no others.
+//! Each script is named by its hash. A policy that is not text is left unchanged.
 
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY};
 use http::{HeaderName, HeaderValue};
 
 use super::scripts::{self, Script};
 
-/// Which scripts a page has.
+/// The compositor's scripts that a page needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scripts {
-    /// For parts that arrive late.
+    /// The script for parts that arrive late.
     pub late: Option<&'static Script>,
-    /// For parts that are loaded once a reader scrolls near.
+    /// The script for parts that are loaded when a reader scrolls near them.
     pub lazy: Option<&'static Script>,
 }
 
-/// Chooses scripts for a page by its policies, and lets these allow them.
+/// Chooses the scripts that suit a page's policies, and extends the policies to allow them.
 #[must_use]
 pub fn adapt(headers: &mut [(HeaderName, HeaderValue)], has_late: bool, has_lazy: bool) -> Scripts {
     let is_policy = |name: &HeaderName| [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY].contains(name);
-    // What is only reported stops nothing.
+    // A report-only policy blocks nothing.
     let enforced = |name: &HeaderName| *name == CONTENT_SECURITY_POLICY;
     let policies = || headers.iter().filter(|(name, _)| enforced(name)).filter_map(|(_, value)| value.to_str().ok());
     let trusts_all = policies().any(|policy| policy.to_ascii_lowercase().contains("'strict-dynamic'"));
-    // HTML with scripts in it is what Trusted Types forbid; without any it passes under a policy of its own.
+    // Trusted Types forbid HTML with scripts in it. Without scripts it is allowed under a separate policy.
     let typed = policies().any(|policy| policy.to_ascii_lowercase().contains("require-trusted-types-for"));
     let late = has_late.then(|| scripts::late(trusts_all));
     let lazy = has_lazy.then(|| scripts::lazy(trusts_all || typed));
     for (_, value) in headers.iter_mut().filter(|(name, _)| is_policy(name)) {
-        // One that is not text is left as it was written.
+        // A value that is not text is left unchanged.
         let Ok(policies) = value.to_str() else { continue };
         let adapted: Vec<String> = policies.split(',').map(|policy| adapted(policy, late, lazy)).collect();
         if let Ok(adapted) = HeaderValue::from_str(adapted.join(",").trim()) {
@@ -38,7 +38,7 @@ pub fn adapt(headers: &mut [(HeaderName, HeaderValue)], has_late: bool, has_lazy
     Scripts { late, lazy }
 }
 
-/// The same policies, which let a page load one script more from here, and that ask here.
+/// Extends policies so that a page may load one more script from this site, and the script may send requests to it.
 #[must_use]
 pub fn with_script(policies: &HeaderValue, script: &Script) -> HeaderValue {
     let Ok(text) = policies.to_str() else { return policies.clone() };
@@ -53,58 +53,59 @@ fn adapted(policy: &str, late: Option<&Script>, lazy: Option<&Script>) -> String
         policy.allow(&SCRIPTS, &hash(late), runs_inline);
     }
     if let Some(lazy) = lazy {
-        // A hash would end `'unsafe-inline'`, and `'self'` is not heeded beside `'strict-dynamic'`.
-        let here = |sources: &[&str]| is_from_here(sources) && !has(sources, "'strict-dynamic'");
+        // A hash would disable `'unsafe-inline'`, and `'strict-dynamic'` disables `'self'`.
+        let here = |sources: &[&str]| allows_this_site(sources) && !has(sources, "'strict-dynamic'");
         policy.allow(&SCRIPTS, "'self'", |sources| here(sources) || !runs_inline(sources));
         policy.allow(&SCRIPTS, &hash(lazy), here);
-        policy.allow(&["connect-src", "default-src"], "'self'", is_from_here);
+        policy.allow(&["connect-src", "default-src"], "'self'", allows_this_site);
         policy.allow(&["trusted-types"], "pasteup", |names| has(names, "*"));
     }
     policy.0.join(";")
 }
 
-/// The directives that decide which scripts run, the first that is there.
+/// The directives that decide which scripts run. The first one that is present counts.
 const SCRIPTS: [&str; 3] = ["script-src-elem", "script-src", "default-src"];
 
 fn has(sources: &[&str], wanted: &str) -> bool {
     sources.iter().any(|source| source.eq_ignore_ascii_case(wanted))
 }
 
-fn is_from_here(sources: &[&str]) -> bool {
+/// Whether scripts or requests of this site are allowed.
+fn allows_this_site(sources: &[&str]) -> bool {
     has(sources, "'self'") || has(sources, "*")
 }
 
-/// Whether any inline script runs: a hash or a nonce beside it would end that (CSP 3, 6.7.3.2).
+/// Whether all inline scripts are allowed. A hash or a nonce would disable `'unsafe-inline'` (CSP 3, 6.7.3.2).
 fn runs_inline(sources: &[&str]) -> bool {
-    let ends = |source: &&str| {
+    let disables = |source: &&str| {
         let source = source.to_ascii_lowercase();
         ["'nonce-", "'sha256-", "'sha384-", "'sha512-", "'strict-dynamic'"]
             .iter()
             .any(|start| source.starts_with(start))
     };
-    has(sources, "'unsafe-inline'") && !sources.iter().any(ends)
+    has(sources, "'unsafe-inline'") && !sources.iter().any(disables)
 }
 
-/// A policy's directives, each as it was written.
+/// The directives of a policy, each as it was written.
 struct Policy(Vec<String>);
 
 impl Policy {
-    /// Adds a source to the first directive of these that is there, unless that is enough as it is. What
-    /// stands for other kinds too stays as it is: one for this kind alone is put beside it.
-    fn allow(&mut self, directives: &[&str], source: &str, is_enough: impl Fn(&[&str]) -> bool) {
+    /// Adds a source to the first of these directives that is present, unless it is sufficient already. `default-src`,
+    /// which applies to other kinds of content too, is left unchanged; a directive for this kind alone is added.
+    fn allow(&mut self, directives: &[&str], source: &str, suffices: impl Fn(&[&str]) -> bool) {
         let place = |wanted: &str| {
             let named = |directive: &&String| first_word(directive).eq_ignore_ascii_case(wanted);
-            // Of two with one name the first counts (CSP 3, 2.2.1).
+            // Of two directives with the same name, the first counts (CSP 3, 2.2.1).
             self.0.iter().position(|directive| named(&directive))
         };
         let Some((directive, at)) = directives.iter().find_map(|name| Some((*name, place(name)?))) else { return };
         let sources: Vec<&str> = self.0[at].split_ascii_whitespace().skip(1).collect();
-        if has(&sources, source) || is_enough(&sources) {
+        if has(&sources, source) || suffices(&sources) {
             return;
         }
         let name = if directive == "default-src" { directives[directives.len() - 2] } else { directive };
-        let kept = sources.iter().copied().filter(|source| !source.eq_ignore_ascii_case("'none'"));
-        let words: Vec<&str> = [name].into_iter().chain(kept).chain([source]).collect();
+        let others = sources.iter().copied().filter(|source| !source.eq_ignore_ascii_case("'none'"));
+        let words: Vec<&str> = [name].into_iter().chain(others).chain([source]).collect();
         let text = format!(" {}", words.join(" "));
         if directive == name {
             self.0[at] = text;
@@ -123,9 +124,9 @@ mod tests {
     use super::*;
 
     fn policy(text: &str, has_late: bool, has_lazy: bool) -> (String, Scripts) {
-        let mut headers = [(CONTENT_SECURITY_POLICY, HeaderValue::from_str(text).expect("a policy"))];
+        let mut headers = [(CONTENT_SECURITY_POLICY, HeaderValue::from_str(text).expect("it is a valid value"))];
         let scripts = adapt(&mut headers, has_late, has_lazy);
-        (headers[0].1.to_str().expect("text").to_owned(), scripts)
+        (headers[0].1.to_str().expect("it is text").to_owned(), scripts)
     }
 
     #[test]
@@ -147,13 +148,13 @@ mod tests {
             let (policy, scripts) = policy(written, true, false);
             assert_eq!(policy, adapted);
             assert_eq!(scripts, Scripts { late: Some(scripts::late(false)), lazy: None });
-            assert_eq!(self::policy(&policy, true, false).0, adapted, "it is enough as it is");
-            assert_eq!(self::policy(written, false, false).0, written, "no script needs anything");
+            assert_eq!(self::policy(&policy, true, false).0, adapted, "an extended policy is sufficient");
+            assert_eq!(self::policy(written, false, false).0, written, "without scripts nothing is added");
         }
     }
 
     #[test]
-    fn a_policy_allows_the_lazy_script_and_what_it_asks_for() {
+    fn a_policy_allows_the_lazy_script_and_its_requests() {
         let (plain, strict) = (scripts::lazy(false), scripts::lazy(true));
         for (written, adapted, script) in [
             ("script-src 'self'", "script-src 'self'".to_owned(), plain),

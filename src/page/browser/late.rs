@@ -1,12 +1,12 @@
-//! Parts that arrive late and take their places in the page: markers around a place, and behind all
-//! that a reader sees a template for each. Browsers that know the HTML standard's out-of-order
-//! streaming need nothing else; for others the same short script stands behind each template.
+//! Markup for parts that arrive late: markers around each placeholder, and at the end of the page a template per part.
+//! Browsers that support the out-of-order streaming of the HTML standard need nothing else. For others, a short script
+//! follows each template.
 
 use bytes::Bytes;
 
 use super::scripts::Script;
 
-/// The names of a page's late parts. No fragment can guess them, and so take another's place.
+/// The names of a page's late parts. They are unpredictable, so that no fragment can take the place of another part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
     salt: u64,
@@ -18,27 +18,28 @@ impl Names {
         Self { salt, script }
     }
 
-    /// What stands before a place's placeholder,
+    /// The marker before a placeholder.
     pub(crate) fn begin(self, hole: usize) -> Bytes {
         Bytes::from(format!("<?start name=\"pasteup:{:016x}:{hole}\">", self.salt))
     }
 
-    /// and behind it.
+    /// The marker behind a placeholder.
     pub(crate) const fn end() -> Bytes {
         Bytes::from_static(b"<?end>")
     }
 
-    /// What ends a paragraph that may be open: in it, a template would be for that alone. Nobody sees it.
+    /// An invisible element that ends a paragraph that may be open. In a paragraph, a template would apply to that
+    /// alone.
     pub(crate) const fn end_paragraph() -> Bytes {
         Bytes::from_static(b"<dialog></dialog>")
     }
 
-    /// What stands before a late part,
+    /// The markup before a late part.
     pub(crate) fn open(self, hole: usize) -> Bytes {
         Bytes::from(format!("<template for=\"pasteup:{:016x}:{hole}\">", self.salt))
     }
 
-    /// and behind it.
+    /// The markup behind a late part.
     pub(crate) fn close(self) -> Bytes {
         Bytes::from(format!("</template><script>{}</script>", self.script.text))
     }

@@ -1,5 +1,5 @@
-//! Parts that are loaded once a reader scrolls near: an element that a short script fills, and what stands
-//! there without scripts. Each is served by itself, as a page of one fragment.
+//! Markup for parts that are loaded when a reader scrolls near them: an element that a short script fills, with a link
+//! for browsers without scripts. Each part is served as a standalone fragment.
 
 use bytes::Bytes;
 
@@ -9,14 +9,14 @@ use crate::page::visit::context::Dimension;
 
 use super::scripts::Script;
 
-/// Where fragments are served by themselves.
+/// The path prefix of standalone fragments.
 pub const PREFIX: &str = "/_pasteup/fragment/";
 
-/// The query parameter that names the page, for nanoservices that are told it. No `data-` attribute has
-/// a name with a colon.
+/// The query parameter that names the page, for nanoservices that declare `page` as context. It has a colon, so that it
+/// cannot collide with a parameter from a `data-` attribute.
 pub const PAGE: &str = "pasteup:page";
 
-/// Where a fragment with these parameters is served by itself, for a page of this pattern.
+/// The URL of a standalone fragment with these parameters, for a page with this route pattern.
 pub(crate) fn address(manifest: &Manifest, parameters: &[(String, String)], page: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(parameters);
@@ -30,20 +30,20 @@ pub(crate) fn address(manifest: &Manifest, parameters: &[(String, String)], page
     format!("{PREFIX}{}/{}{mark}{query}", manifest.name, manifest.version)
 }
 
-/// What stands before its placeholder.
+/// The markup before its placeholder.
 pub(crate) fn open(address: &str) -> Bytes {
     Bytes::from(format!("<pasteup-lazy src=\"{}\">", escape(address)))
 }
 
-/// What stands there for readers without scripts, where the layout says nothing.
+/// The link for browsers without scripts, where the layout has no placeholder.
 pub(crate) fn link(address: &str, name: &str) -> Bytes {
     Bytes::from(format!("<noscript><a href=\"{}\">{}</a></noscript>", escape(address), escape(name)))
 }
 
-/// What stands behind it.
+/// The markup behind its placeholder.
 pub(crate) const CLOSE: Bytes = Bytes::from_static(b"</pasteup-lazy>");
 
-/// What loads the script.
+/// The element that loads the script.
 pub(crate) fn loads(script: &Script) -> String {
     format!("<script src=\"{}\" integrity=\"{}\" async></script>", script.path, script.hash)
 }

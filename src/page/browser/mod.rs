@@ -1,5 +1,5 @@
-//! What runs in the browser: late and lazy parts, the overlay, their scripts, and the policies that allow these.
-//! A page that needs no script gets none.
+//! Everything that runs in browsers: scripts for late and lazy parts and for the overlay, and the policies that allow
+//! them. A page that needs no script gets none.
 
 pub mod scripts;
 

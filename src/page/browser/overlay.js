@@ -1,21 +1,21 @@
-// Draws over a page what became of each of its parts. Nothing of the page is touched: all is drawn in a layer of its
-// own, with a style of its own, in places that are measured. Texts are set as texts, never as HTML.
+// Draws over a page what happened to each of its parts. The page itself is not changed: everything is drawn in a separate
+// layer with its own style, at measured positions. Texts are inserted as text, never as HTML.
 (() => {
   "use strict";
   const DATA = "script[type='application/json'][data-pasteup-overlay]";
-  // Whatever a part calls its elements, what stands before this script is what came with it.
+  // The data is the element before this script, whatever elements a fragment may contain.
   const self = document.currentScript, source = self?.previousElementSibling;
   self?.remove();
-  // A part that was loaded since brings one too, which is read by the one that is there.
+  // A part that is loaded later brings this script again; its data is read by the instance that already runs.
   const ONE = Symbol.for("pasteup-overlay");
   if (ONE in window || !source?.matches(DATA)) return;
   Object.defineProperty(window, ONE, { value: true });
   source.remove();
-  const told = JSON.parse(source.textContent);
-  const record = told.record;
+  const payload = JSON.parse(source.textContent);
+  const record = payload.record;
   const KEY = "`";
 
-  // Rules of the page's own are over a host's, unless these are important.
+  // The page's own rules take precedence over `:host`, unless these are important.
   const style = `
     :host { all: initial !important; position: fixed !important; inset: 0 auto auto 0 !important; width: 0 !important; height: 0 !important;
             direction: ltr !important; z-index: 2147483647 !important; --service: #0a7a33; --combines: #c01818; --degraded: #9c5400 }
@@ -80,13 +80,13 @@
   const ms = (value) => value === null || value === undefined ? null
     : value >= 1000 ? `${Math.round(value / 10) / 100} s` : value >= 10 ? `${Math.round(value)} ms` : `${Math.round(value * 10) / 10} ms`;
 
-  // Whoever lets nothing be stored there is asked again each time.
+  // Where storage is blocked, nothing is remembered.
   const memory = {
     get: (name) => { try { return JSON.parse(sessionStorage.getItem(`pasteup-${name}`)); } catch { return null; } },
-    set: (name, value) => { try { sessionStorage.setItem(`pasteup-${name}`, JSON.stringify(value)); } catch { /* It is not. */ } },
+    set: (name, value) => { try { sessionStorage.setItem(`pasteup-${name}`, JSON.stringify(value)); } catch { /* It is not remembered. */ } },
   };
 
-  // All parts, each by the mark around it: one that is loaded once it is scrolled to comes with marks of its own.
+  // All parts, each by the mark around it. A part that is loaded when scrolled to brings its own marks.
   const all = [], known = new Map();
   const gather = (mark, parts, depth, into = all.length) => {
     for (const part of parts) {
@@ -97,16 +97,16 @@
     }
     return into;
   };
-  if (record) gather(told.mark, record.parts, 0);
+  if (record) gather(payload.mark, record.parts, 0);
   const kind = (part) => {
     if (part.standing !== "good") return "degraded";
     return part.parts.length ? "combines" : "service";
   };
-  const state = (part) => part.lazy && !part.cache ? "loaded when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
+  const state = (part) => part.lazy && !part.cache ? "loads when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
   const took = (part) => part.start_ms === null ? null : ms(part.end_ms - part.start_ms);
   const label = (part) => [`${part.id}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
 
-  // The host stands behind the body, where it moves nothing.
+  // The host is placed behind the body, where it moves nothing.
   const host = element("pasteup-overlay");
   const shadow = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
@@ -116,7 +116,7 @@
   const layer = element("div", { class: "layer", lang: "en" }, page);
   shadow.append(layer);
 
-  // A part that was loaded since, and what it says of itself.
+  // Reads the data of a part that was loaded after the page.
   const arrived = (data) => {
     const holder = [...data.parentNode.childNodes].slice(0, [...data.parentNode.childNodes].indexOf(data)).reverse();
     const before = holder.find((node) => node.nodeType === Node.COMMENT_NODE);
@@ -126,7 +126,7 @@
     data.remove();
     const parts = late.record?.parts ?? [];
     if (!place?.part.lazy || !parts.length || typeof late.mark !== "string") return;
-    // It takes the place of the one that was to come.
+    // It replaces its placeholder.
     const at = all.indexOf(place), [first] = parts;
     const { id, file, line, number } = place.part;
     place.part = { ...place.part, ...first, id, file, line, number, lazy: null };
@@ -134,7 +134,7 @@
     boxes.get(place)?.remove();
   };
 
-  // Where parts are: between the comments around them.
+  // The position of each part: between the comments around it.
   const ranges = new Map();
   const measure = () => {
     for (const data of document.querySelectorAll(DATA)) arrived(data);
@@ -170,7 +170,7 @@
       this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
     }
     remove() { this.box.remove(); this.label.remove(); for (const [one, box] of boxes) if (box === this) boxes.delete(one); }
-    // A little outside of what it is around, and further outside where other boxes are inside.
+    // A little larger than its part, and larger still where there are other boxes inside.
     put({ left, top, width, height }, out, end) {
       const right = Math.min(left + width + out, end);
       left = Math.max(0, left - out);
@@ -193,7 +193,7 @@
       const box = boxes.get(one);
       if (!box) continue;
       box.put(at, 3 + 3 * levels(one.part), end);
-      // Above its part; where another label is, or nothing, below a low one, or further down inside.
+      // Above its part. Where there is another label or no space, below a low part, or further down inside a high one.
       const width = Math.min(box.wide, Math.max(at.width, LEAST), end - scrollX);
       const left = Math.max(0, Math.min(at.left, end - width));
       const free = (top) => taken.every((other) => other.left >= left + width || left >= other.left + other.width || other.top >= top + HIGH || top >= other.top + HIGH);
@@ -240,12 +240,12 @@
       part.start_ms === null ? null : time,
       element("dl", {},
         ...row("outcome", state(part)), ...row("nanoservice", [part.fragment, part.version].filter(Boolean).join(" ")),
-        ...row("owner", part.owner), ...row("runbook", link(part.runbook)), ...row("kept", part.kept), ...row("age", ms(part.age_ms)),
+        ...row("owner", part.owner), ...row("runbook", link(part.runbook)), ...row("cached", part.kept), ...row("age", ms(part.age_ms)),
         ...row("time", part.start_ms === null ? null : `${took(part)} of ${ms(part.timeout_ms)}`),
         ...row("first byte", part.first_byte_ms === null ? null : `after ${ms(Math.max(0, part.first_byte_ms - part.start_ms))}`),
-        ...row("asked", part.tries ? `${part.endpoint}${part.tries > 1 ? `, ${part.tries} times` : ""}` : part.endpoint),
-        ...row("bytes", part.bytes), ...row("what happened", part.detail), ...row("layout", `${part.file}:${part.line}`)),
-      told.dev ? tamper(part) : null));
+        ...row("endpoint", part.tries > 1 ? `${part.endpoint}, ${part.tries} attempts` : part.endpoint),
+        ...row("bytes", part.bytes), ...row("detail", part.detail), ...row("layout", `${part.file}:${part.line}`)),
+      payload.dev ? tamper(part) : null));
     boxes.get(one)?.box.classList.add("chosen");
     memory.set("open", part.id);
   };
@@ -255,20 +255,20 @@
     element("ul", {}, ...all.map((one) => {
       const { part, depth } = one;
       const item = element("li", { class: kind(part) }, element("button", { type: "button", click: () => choose(one) },
-        label(part), ranges.has(one) && place(ranges.get(one)) ? null : " · not to be seen on the page"));
+        label(part), ranges.has(one) && place(ranges.get(one)) ? null : " · not visible"));
       item.style.marginLeft = `${depth}rem`;
       return item;
     }))));
 
-  // While developing: what if it were slow, or failed, or had nothing to show?
+  // During development: simulates a nanoservice that is slow, fails, or has nothing to show.
   const tamper = (part) => {
     const faults = memory.get("faults") ?? {};
     const known = faults[part.fragment] ?? {};
     const slow = element("input", { type: "range", min: "0", max: "3000", step: "100", value: String(known.delay_ms ?? 0) });
-    const says = element("output", {}, ms(Number(slow.value)));
-    slow.addEventListener("input", () => { says.textContent = ms(Number(slow.value)); });
+    const shown = element("output", {}, ms(Number(slow.value)));
+    slow.addEventListener("input", () => { shown.textContent = ms(Number(slow.value)); });
     const what = ["answer", "fail", "empty"].map((name) => element("input", { type: "radio", name: "what", value: name, checked: (known.what ?? "answer") === name }));
-    const words = ["it answers as it does", "it fails", "it has nothing to show"];
+    const words = ["Normal", "Error", "Empty"];
     const send = async () => {
       const fault = { delay_ms: slow.value, what: what.find((one) => one.checked).value };
       memory.set("faults", { ...faults, [part.fragment]: fault });
@@ -276,8 +276,8 @@
       await fetch(`/_pasteup/dev/fault?${query}`, { method: "POST", headers: { "pasteup-dev": "1" } });
       reload();
     };
-    return element("fieldset", {}, element("legend", {}, `What if ${part.fragment} …`),
-      element("label", {}, "were slower by ", says, slow), ...what.map((input, at) => element("label", {}, input, ` ${words[at]}`)),
+    return element("fieldset", {}, element("legend", {}, `Simulate for ${part.fragment}`),
+      element("label", {}, "Delay ", shown, slow), ...what.map((input, at) => element("label", {}, input, ` ${words[at]}`)),
       element("button", { type: "button", click: send }, "Try it"));
   };
 
@@ -285,15 +285,15 @@
     memory.set("scroll", [location.pathname, scrollX, scrollY]);
     location.reload();
   };
-  const mistakes = element("section", { class: "mistakes", role: "alert", hidden: true });
-  const tell = (problems) => {
-    mistakes.hidden = !problems.length;
-    mistakes.replaceChildren(element("h2", {}, problems.length === 1 ? "A mistake in a file" : `${problems.length} mistakes in files`),
-      element("p", {}, "What was good before is shown until it is right again."),
+  const errors = element("section", { class: "mistakes", role: "alert", hidden: true });
+  const report = (problems) => {
+    errors.hidden = !problems.length;
+    errors.replaceChildren(element("h2", {}, problems.length === 1 ? "An error in a file" : `${problems.length} errors in files`),
+      element("p", {}, record ? "The last good version is shown until this is fixed." : "This page is not live yet."),
       ...problems.map((text) => element("pre", {}, text)));
   };
   const watch = () => {
-    let seen = told.version;
+    let seen = payload.version;
     const events = new EventSource("/_pasteup/dev/events");
     events.onmessage = ({ data }) => {
       const { version, process, problems } = JSON.parse(data);
@@ -301,7 +301,7 @@
       if (memory.get("process") !== process) { memory.set("process", process); memory.set("faults", {}); }
       if (seen !== now && !problems.length) return reload();
       seen = now;
-      tell(problems);
+      report(problems);
     };
   };
 
@@ -320,7 +320,7 @@
   const begin = () => {
     if (record) {
       const of = (wanted) => all.filter(({ part }) => kind(part) === wanted).length;
-      const legend = [["service", "from nanoservices"], ["combines", "that combine others"], ["degraded", "stale or missing"]]
+      const legend = [["service", "from nanoservices"], ["combines", "composite"], ["degraded", "stale or missing"]]
         .map(([name, words]) => element("span", { class: name }, `${of(name)} ${words}`));
       layer.append(element("div", { class: "bar", role: "region", "aria-label": "Pasteup overlay" },
         element("b", {}, `${record.route} ${record.status}`), element("span", {}, `${ms(record.took_ms)} of ${ms(record.budget_ms)}`),
@@ -328,7 +328,7 @@
         element("button", { type: "button", click: list }, "All parts"),
         element("button", { type: "button", click: toggle }, `Hide (key ${KEY})`)));
     }
-    layer.append(mistakes);
+    layer.append(errors);
     layer.hidden = memory.get("hidden") === true;
     document.documentElement.append(host);
     measure();
@@ -339,7 +339,7 @@
       due = Math.max(due, what);
     };
     const [MOVED, CHANGED] = [1, 2];
-    // Parts may stand still, or in something that scrolls by itself.
+    // A part may have a fixed position, or be in an element that scrolls by itself.
     addEventListener("scroll", () => { follow(); again(MOVED); }, { passive: true, capture: true });
     addEventListener("resize", () => again(MOVED));
     addEventListener("load", () => again(MOVED), true);
@@ -350,9 +350,9 @@
     const [path, x, y] = memory.get("scroll") ?? [];
     memory.set("scroll", null);
     if (path === location.pathname) scrollTo({ left: x, top: y, behavior: "instant" });
-    const before = told.dev && all.find(({ part }) => part.id === memory.get("open"));
+    const before = payload.dev && all.find(({ part }) => part.id === memory.get("open"));
     if (before) choose(before);
-    if (told.dev) watch();
+    if (payload.dev) watch();
   };
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", begin); else begin();
 })();

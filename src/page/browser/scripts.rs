@@ -1,5 +1,5 @@
-//! The compositor's own scripts, as browsers get them. Each for readers is there twice: the strict one inserts no
-//! scripts, for pages whose Content-Security-Policy would trust whatever a trusted script inserts.
+//! The compositor's own scripts, with their hashes and paths. There are two versions of each script for readers: the
+//! strict one inserts no scripts, for pages whose Content-Security-Policy trusts whatever a trusted script inserts.
 
 use std::sync::LazyLock;
 
@@ -7,19 +7,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-/// Where scripts are that pages load.
+/// The path prefix of the scripts for lazy parts.
 const LAZY: &str = "/_pasteup/lazy-";
-/// Where the overlay's is.
+/// The path prefix of the overlay's script.
 const OVERLAY: &str = "/_pasteup/overlay-";
 
-/// A script.
+/// One of the compositor's scripts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Script {
-    /// Its text.
+    /// The source text.
     pub text: &'static str,
-    /// How Content-Security-Policy and `integrity` name it.
+    /// The hash by which Content-Security-Policy and `integrity` name it.
     pub hash: String,
-    /// Where pages load it from; another text is at another place.
+    /// The path from which pages load it. It contains a part of the hash, so that another text has another path.
     pub path: String,
 }
 
@@ -36,31 +36,31 @@ static ALL: LazyLock<[Script; 4]> = LazyLock::new(|| {
         .map(|text| Script::new(text.trim_ascii_end(), LAZY))
 });
 
-static SHOWS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("overlay.js"), OVERLAY));
+static OVERLAY_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("overlay.js"), OVERLAY));
 
-/// Puts late parts into their places, in browsers that do not do it by themselves.
+/// The script that puts late parts into their places, in browsers that do not do that themselves.
 #[must_use]
 pub fn late(strict: bool) -> &'static Script {
     &ALL[usize::from(strict)]
 }
 
-/// Loads parts once a reader scrolls near.
+/// The script that loads parts when a reader scrolls near them.
 #[must_use]
 pub fn lazy(strict: bool) -> &'static Script {
     &ALL[2 + usize::from(strict)]
 }
 
-/// Draws what became of each part over a page.
+/// The script that draws over a page what happened to each part.
 #[must_use]
 pub fn overlay() -> &'static Script {
-    &SHOWS
+    &OVERLAY_SCRIPT
 }
 
-/// The script at a path that pages load scripts from.
+/// The script with this path. `None` where there is none.
 #[must_use]
 pub fn at(path: &str) -> Option<&'static Script> {
     if !path.starts_with(LAZY) && !path.starts_with(OVERLAY) {
         return None;
     }
-    ALL[2..].iter().chain([&*SHOWS]).find(|script| script.path == path)
+    ALL[2..].iter().chain([&*OVERLAY_SCRIPT]).find(|script| script.path == path)
 }

@@ -38,8 +38,10 @@ pub(super) fn balanced(recording: &Recording<'_>) -> Assessment {
         Some(_) => {}
     }
     recording.worst(texts(recording).map(|(name, _, text)| {
-        let assessment = match balance::faults(&text.text).into_iter().next() {
-            Some(fault) => Assessment::failed(clip(&format!("{} ({})", fault.what, position(&text, fault.at)))),
+        let assessment = match balance::violations(&text.text).into_iter().next() {
+            Some(violation) => {
+                Assessment::failed(clip(&format!("{} ({})", violation.message, position(&text, violation.at))))
+            }
             None => Assessment::passed(""),
         };
         (name, assessment)

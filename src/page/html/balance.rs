@@ -1,116 +1,116 @@
-//! Keeps a fragment's HTML within its place: what it opens it closes, and nothing else.
-//! End tags that HTML makes optional (13.1.2.4) may be missing; what is balanced stays byte for byte.
+//! Keeps a fragment's HTML within its place: it closes every element that it opens, and no other.
+//! End tags that HTML makes optional (13.1.2.4) may be missing. Balanced HTML is left unchanged, byte for byte.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::boundary::{MAX_DEPTH, Open, Stack};
-use super::closing::written;
+use super::closing::needing_end_tags;
+use super::stack::{MAX_DEPTH, OpenElement, Stack};
 use super::tokens::{CDATA, StartTag, Token, tokens};
 
-/// Parts of a page's frame, of which a fragment may send none.
+/// Elements of the frame of a page, which a fragment must not contain.
 const FRAME: [&str; 6] = ["html", "head", "body", "base", "frameset", "frame"];
-/// What stands behind a text while it is looked at: what swallows this would swallow the page.
+/// A tag that is appended to a text while it is checked: a construct that swallows it would swallow the page.
 const SENTINEL: &str = "<pasteup-end>";
-/// So often may `<plaintext>` stand in a text; what follows another one is left out.
+/// The largest number of `<plaintext>` tags in a text. From the next one on, the text is cut off.
 const MAX_PLAINTEXT: usize = 8;
 
-/// Something by which a text would break out of its place, and its cure.
+/// Something by which a text would break out of its place, with its repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// What is wrong.
-    pub what: String,
-    /// The byte where it stands.
+pub struct Violation {
+    /// What is wrong, in words.
+    pub message: String,
+    /// The byte at which it is reported.
     pub at: usize,
-    /// These bytes
+    /// The bytes that the repair replaces.
     span: Range<usize>,
-    /// become this.
-    cure: String,
+    /// The text that replaces them.
+    replacement: String,
 }
 
-/// So often is a text repaired: what is left out may bring new tags together.
+/// The largest number of rounds in which a text is repaired: removing tags may bring others together.
 const MAX_ROUNDS: usize = 4;
 
-/// A text that stays within its place: as it is where it does so already, else repaired in the way in
-/// which parsers would close it.
+/// A text that stays within its place: the same text if it is balanced, otherwise one that is repaired in the way
+/// in which parsers would close its elements.
 #[must_use]
 pub fn balanced(text: &str) -> Cow<'_, str> {
-    let mut found = faults(text);
+    let mut found = violations(text);
     if found.is_empty() {
         return Cow::Borrowed(text);
     }
     let mut repaired = repair(text, found);
     for _ in 1..MAX_ROUNDS {
-        found = faults(&repaired);
+        found = violations(&repaired);
         if found.is_empty() {
             return Cow::Owned(repaired);
         }
         repaired = repair(&repaired, found);
     }
-    // Who needs more rounds than these means no good, and of what he sends some may be hidden: nothing is shown.
-    if faults(&repaired).is_empty() { Cow::Owned(repaired) } else { Cow::Owned(String::new()) }
+    // A text that needs more rounds is an attack, and may still hide something: nothing of it is shown.
+    if violations(&repaired).is_empty() { Cow::Owned(repaired) } else { Cow::Owned(String::new()) }
 }
 
-fn repair(text: &str, mut faults: Vec<Fault>) -> String {
-    // Cures of one place keep the order in which they were found.
-    faults.sort_by_key(|fault| fault.span.start);
+fn repair(text: &str, mut violations: Vec<Violation>) -> String {
+    // Repairs at one position stay in the order in which they were found.
+    violations.sort_by_key(|violation| violation.span.start);
     let mut repaired = String::with_capacity(text.len() + 64);
     let mut from = 0;
-    for fault in faults {
-        if fault.span.start >= from {
-            repaired.push_str(&text[from..fault.span.start]);
+    for violation in violations {
+        if violation.span.start >= from {
+            repaired.push_str(&text[from..violation.span.start]);
         }
-        from = from.max(fault.span.end);
-        repaired.push_str(&fault.cure);
+        from = from.max(violation.span.end);
+        repaired.push_str(&violation.replacement);
     }
     repaired.push_str(&text[from..]);
     repaired
 }
 
-/// Attributes by which a `<template>` changes the element that it stands in (HTML, 4.12.3).
+/// Attributes by which a `<template>` changes its parent element (HTML, 4.12.3).
 const REACHES_OUT: [&str; 2] = ["for", "shadowrootmode"];
 
-/// All that would break out, in the order in which it is met.
+/// Finds everything by which a text would break out of its place, in order.
 #[must_use]
-pub fn faults(text: &str) -> Vec<Fault> {
+pub fn violations(text: &str) -> Vec<Violation> {
     let whole = [text, SENTINEL].concat();
-    let mut walk = Walk { text, open: Stack::default(), faults: Vec::new(), end: text.len(), noscript: 0..0 };
+    let mut walk = Walk { text, open: Stack::default(), violations: Vec::new(), end: text.len(), noscript: 0..0 };
     let mut from = 0;
     for round in 0.. {
         match walk.tokens(&whole, from) {
             Some(next) if round < MAX_PLAINTEXT => from = next,
             Some(next) => {
-                walk.cut(next, "a `<plaintext>` too many");
+                walk.cut(next, "there are too many `<plaintext>`");
                 break;
             }
             None => break,
         }
     }
     walk.close_all();
-    walk.faults
+    walk.violations
 }
 
 struct Walk<'t> {
     text: &'t str,
     open: Stack,
-    faults: Vec<Fault>,
-    /// What stands from here on is left out.
+    violations: Vec<Violation>,
+    /// The text is cut off here.
     end: usize,
-    /// From a `<noscript>` that was met to the end tag that is next behind it.
+    /// The range from the last checked `<noscript>` to the next `</noscript>`.
     noscript: Range<usize>,
 }
 
 impl Walk<'_> {
-    /// Walks over the tags from a byte on. Where one makes text of all that follows, says where to go on
-    /// as if it were not there.
+    /// Walks over the tags from a byte on. Where a `<plaintext>` turns everything behind it into text, returns the
+    /// position from which to continue as if it did not exist.
     fn tokens(&mut self, whole: &str, from: usize) -> Option<usize> {
-        const UNFINISHED: &str = "a comment, a tag or an attribute is not finished";
+        const UNFINISHED: &str = "a comment, a tag or an attribute is unfinished";
         let length = self.text.len();
-        let mut seen = false;
+        let mut reached_end = false;
         for token in tokens(whole, from) {
             let span = token.span();
             if span.start >= length {
-                seen = true;
+                reached_end = true;
                 break;
             }
             if span.end > length {
@@ -123,20 +123,20 @@ impl Walk<'_> {
                     return Some(span.end);
                 }
                 Token::Start(_) if self.open.depth() == MAX_DEPTH => {
-                    self.cut(span.start, "more elements stand inside each other than browsers keep");
+                    self.cut(span.start, "elements are nested more deeply than browsers support");
                     return None;
                 }
                 Token::Start(tag) => match forbidden(&tag) {
-                    Some(what) => self.note(what, span.start, span, String::new()),
+                    Some(message) => self.note(message, span.start, span, String::new()),
                     None => self.begin(&tag),
                 },
                 Token::End { name, .. } => self.end(&name, span),
-                Token::Doctype { .. } => self.note("a doctype".to_owned(), span.start, span, String::new()),
-                // Whether it is one is for each parser to say that knows what is open in HTML in SVG.
+                Token::Doctype { .. } => self.note("there is a doctype".to_owned(), span.start, span, String::new()),
+                // In HTML within SVG, whether this is a CDATA section depends on the parser.
                 Token::Comment { span } if whole[span.clone()].starts_with(CDATA) && self.open.is_in_foreign() => {
-                    if self.open.is_in_select() || !self.open.last().is_some_and(Open::is_foreign) {
+                    if self.open.is_in_select() || !self.open.last().is_some_and(OpenElement::is_foreign) {
                         self.note(
-                            "a CDATA section in HTML".to_owned(),
+                            "there is a CDATA section in HTML".to_owned(),
                             span.start,
                             span.start..span.start + 1,
                             "&lt;".to_owned(),
@@ -146,99 +146,99 @@ impl Walk<'_> {
                 Token::Comment { .. } | Token::Unfinished { .. } => {}
             }
         }
-        if seen && self.text.ends_with('<') {
+        if reached_end && self.text.ends_with('<') {
             self.note(UNFINISHED.to_owned(), length - 1, length - 1..length, "&lt;".to_owned());
         }
-        if !seen
-            && self.open.last().is_some_and(Open::is_raw)
+        if !reached_end
+            && self.open.last().is_some_and(OpenElement::is_raw_text)
             && let Some(last) = self.open.pop()
         {
-            let what = format!("`<{}>` is not closed", last.name);
+            let message = format!("`<{}>` is not closed", last.name);
             if last.name == "script" {
-                // Half of a script is none: parsers do not run it either.
-                self.cut(last.at, &what);
+                // An unfinished script is removed: parsers do not run it either.
+                self.cut(last.at, &message);
             } else {
-                self.note(what, last.at, length..length, format!("</{}>", last.name));
+                self.note(message, last.at, length..length, format!("</{}>", last.name));
             }
         }
         None
     }
 
-    fn note(&mut self, what: String, at: usize, span: Range<usize>, cure: String) {
-        self.faults.push(Fault { what, at, span, cure });
+    fn note(&mut self, message: String, at: usize, span: Range<usize>, replacement: String) {
+        self.violations.push(Violation { message, at, span, replacement });
     }
 
-    /// Leaves out what stands from a byte on.
-    fn cut(&mut self, at: usize, what: &str) {
+    /// Cuts the text off at a byte.
+    fn cut(&mut self, at: usize, message: &str) {
         self.end = at;
-        self.note(what.to_owned(), at, at..self.text.len(), String::new());
+        self.note(message.to_owned(), at, at..self.text.len(), String::new());
     }
 
     fn begin(&mut self, tag: &StartTag) {
         let at = tag.span.start;
-        if tag.name == "noscript" && !self.is_for_both(tag.span.end) {
-            let what = "a `<noscript>` is not balanced in itself".to_owned();
-            return self.note(what, at, tag.span.clone(), String::new());
+        if tag.name == "noscript" && !self.ends_alike(tag.span.end) {
+            let message = "a `<noscript>` is not balanced by itself".to_owned();
+            return self.note(message, at, tag.span.clone(), String::new());
         }
-        if self.open.passes_over(tag) {
-            return self.note(format!("`<{}>` has no place here", tag.name), at, tag.span.clone(), String::new());
+        if self.open.is_ignored(tag) {
+            return self.note(format!("`<{}>` is not allowed here", tag.name), at, tag.span.clone(), String::new());
         }
-        if tag.name == "template" && !self.open.last().is_some_and(Open::is_host) {
+        if tag.name == "template" && !self.open.last().is_some_and(OpenElement::is_template_host) {
             self.keep_inside(tag);
         }
-        let bare = self.open.is_part_of_nothing(&tag.name);
-        for left in written(self.open.begin(tag), bare) {
-            let what = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
-            self.note(what, left.at, at..at, format!("</{}>", left.name));
+        let outside_table = self.open.is_table_part_outside_table(&tag.name);
+        for left in needing_end_tags(self.open.start_tag(tag), outside_table) {
+            let message = format!("`<{}>` is not closed before `<{}>`", left.name, tag.name);
+            self.note(message, left.at, at..at, format!("</{}>", left.name));
         }
     }
 
-    /// A template that stands in nothing of its own belongs to an element of the page: it would fill any
-    /// place there, or hide all else behind a shadow root. Of what it may stand in, only that counts which no
-    /// parser passes over and which nothing takes away.
+    /// Renames the attributes of a template whose parent is an element of the page: it could fill any place there, or
+    /// hide the other content behind a shadow root. Only a parent that no parser ignores and no repair removes counts
+    /// as the fragment's own.
     fn keep_inside(&mut self, tag: &StartTag) {
         for attribute in tag.attributes.iter().filter(|attribute| REACHES_OUT.contains(&&*attribute.name)) {
-            let what = format!("`<template {}>` changes the element around the fragment", attribute.name);
-            self.note(what, tag.span.start, attribute.name_span.clone(), format!("data-{}", attribute.name));
+            let message = format!("`<template {}>` changes the element around the fragment", attribute.name);
+            self.note(message, tag.span.start, attribute.name_span.clone(), format!("data-{}", attribute.name));
         }
     }
 
-    /// Parsers with scripts read a `<noscript>` as text up to the next such end tag, others as HTML: it must
-    /// be the same one for both.
-    fn is_for_both(&mut self, from: usize) -> bool {
-        // What follows many of them is searched once.
+    /// Whether a `<noscript>` ends at the same tag for all parsers. With scripts enabled they read it as text up to
+    /// the next `</noscript>`, otherwise as HTML.
+    fn ends_alike(&mut self, from: usize) -> bool {
+        // For many of them in one range, the end tag is searched only once.
         if !self.noscript.contains(&from) {
             self.noscript = from..find(self.text, from, "</noscript").unwrap_or(self.text.len());
         }
         let inside = &self.text[from..self.noscript.end];
-        // None stands in another, so that nothing is looked at once for each that is open around it.
-        find(inside, 0, "<noscript").is_none() && faults(inside).is_empty()
+        // Nested ones are refused; otherwise their content would be checked once per level.
+        find(inside, 0, "<noscript").is_none() && violations(inside).is_empty()
     }
 
     fn end(&mut self, name: &str, span: Range<usize>) {
-        let bare = self.open.is_part_of_nothing(name);
-        let Some(ended) = self.open.end(name) else {
+        let outside_table = self.open.is_table_part_outside_table(name);
+        let Some(ended) = self.open.end_tag(name) else {
             return self.note(format!("`</{name}>` closes nothing"), span.start, span, String::new());
         };
         if ended.len() == 1 {
             return;
         }
         let own = ended.last().map(|element| element.at);
-        for left in written(ended, bare).into_iter().filter(|element| Some(element.at) != own) {
-            let what = format!("`<{}>` is not closed before `</{name}>`", left.name);
-            self.note(what, left.at, span.start..span.start, format!("</{}>", left.name));
+        for left in needing_end_tags(ended, outside_table).into_iter().filter(|element| Some(element.at) != own) {
+            let message = format!("`<{}>` is not closed before `</{name}>`", left.name);
+            self.note(message, left.at, span.start..span.start, format!("</{}>", left.name));
         }
     }
 
     fn close_all(&mut self) {
-        for left in written(self.open.pop_to(0), false) {
-            let what = format!("`<{}>` is not closed", left.name);
-            self.note(what, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
+        for left in needing_end_tags(self.open.pop_to(0), false) {
+            let message = format!("`<{}>` is not closed", left.name);
+            self.note(message, left.at, self.text.len()..self.text.len(), format!("</{}>", left.name));
         }
     }
 }
 
-/// Where a word in small letters stands from a byte on, be it in capitals.
+/// Finds a word in lower case from a byte on, ignoring the case of the text.
 fn find(text: &str, from: usize, word: &str) -> Option<usize> {
     let mut windows = text.as_bytes()[from..].windows(word.len());
     windows.position(|window| window.eq_ignore_ascii_case(word.as_bytes())).map(|at| from + at)
@@ -246,10 +246,10 @@ fn find(text: &str, from: usize, word: &str) -> Option<usize> {
 
 fn forbidden(tag: &StartTag) -> Option<String> {
     if FRAME.contains(&tag.name.as_str()) {
-        return Some(format!("`<{}>` is a part of a page's frame", tag.name));
+        return Some(format!("`<{}>` belongs to the frame of a page", tag.name));
     }
     let equiv = tag.name == "meta" && tag.attributes.iter().any(|attribute| attribute.name == "http-equiv");
-    equiv.then(|| "`<meta http-equiv>` speaks for the whole page".to_owned())
+    equiv.then(|| "`<meta http-equiv>` applies to the whole page".to_owned())
 }
 
 #[cfg(test)]
@@ -258,7 +258,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_balanced_stays_in_its_place() {
+    fn balanced_html_is_unchanged() {
         for text in [
             "",
             "plain & simple, a < b",
@@ -290,14 +290,14 @@ mod tests {
             "<svg><image href=x></image></svg>",
             "<details><summary>x</summary><p>y</details>",
         ] {
-            assert_eq!(faults(text), [], "{text}");
+            assert_eq!(violations(text), [], "{text}");
             assert!(matches!(balanced(text), Cow::Borrowed(_)));
         }
     }
 
     #[test]
-    fn what_would_break_out_is_told_with_its_place() {
-        for (text, what, at) in [
+    fn unbalanced_html_is_reported_with_its_position() {
+        for (text, message, at) in [
             ("<div>", "`<div>` is not closed", 0),
             ("a<template FOR=x>b</template>", "`<template for>` changes the element around the fragment", 1),
             ("<tr><template for=x></template></tr>", "`<template for>` changes the element around the fragment", 4),
@@ -313,32 +313,32 @@ mod tests {
             ("<p><div></div></p>", "`</p>` closes nothing", 14),
             ("<div />", "`<div>` is not closed", 0),
             ("</br>", "`</br>` closes nothing", 0),
-            ("<!doctype html><p>x", "a doctype", 0),
-            ("x<html><p>", "`<html>` is a part of a page's frame", 1),
+            ("<!doctype html><p>x", "there is a doctype", 0),
+            ("x<html><p>", "`<html>` belongs to the frame of a page", 1),
             ("</body>", "`</body>` closes nothing", 0),
-            ("<base href=/>", "`<base>` is a part of a page's frame", 0),
-            ("<meta http-equiv=refresh content=0>", "`<meta http-equiv>` speaks for the whole page", 0),
-            ("<p>x<!-- y", "a comment, a tag or an attribute is not finished", 4),
-            ("<p>x<a href='y", "a comment, a tag or an attribute is not finished", 4),
-            ("<p>x<", "a comment, a tag or an attribute is not finished", 4),
-            ("<p>x</", "a comment, a tag or an attribute is not finished", 4),
+            ("<base href=/>", "`<base>` belongs to the frame of a page", 0),
+            ("<meta http-equiv=refresh content=0>", "`<meta http-equiv>` applies to the whole page", 0),
+            ("<p>x<!-- y", "a comment, a tag or an attribute is unfinished", 4),
+            ("<p>x<a href='y", "a comment, a tag or an attribute is unfinished", 4),
+            ("<p>x<", "a comment, a tag or an attribute is unfinished", 4),
+            ("<p>x</", "a comment, a tag or an attribute is unfinished", 4),
             ("<script>x", "`<script>` is not closed", 0),
             ("<script>x</script", "`<script>` is not closed", 0),
             ("<textarea><p></p>", "`<textarea>` is not closed", 0),
             ("<plaintext>", "`<plaintext>` is not closed", 0),
             ("<svg><path></svg>", "`<path>` is not closed before `</svg>`", 5),
             ("<title>x", "`<title>` is not closed", 0),
-            ("x</u title='", "a comment, a tag or an attribute is not finished", 1),
-            ("<style></style title='", "a comment, a tag or an attribute is not finished", 7),
+            ("x</u title='", "a comment, a tag or an attribute is unfinished", 1),
+            ("<style></style title='", "a comment, a tag or an attribute is unfinished", 7),
         ] {
-            let first = faults(text).into_iter().next().map(|fault| (fault.what, fault.at));
-            assert_eq!(first, Some((what.to_owned(), at)), "{text}");
-            assert_eq!(faults(&balanced(text)), [], "{text} becomes {}", balanced(text));
+            let first = violations(text).into_iter().next().map(|violation| (violation.message, violation.at));
+            assert_eq!(first, Some((message.to_owned(), at)), "{text}");
+            assert_eq!(violations(&balanced(text)), [], "{text} becomes {}", balanced(text));
         }
     }
 
     #[test]
-    fn what_breaks_out_is_repaired() {
+    fn unbalanced_html_is_repaired() {
         for (text, repaired) in [
             ("<div><p>x", "<div><p>x</div>"),
             ("x</div></section>y", "xy"),
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_texts_take_no_longer_than_others() {
+    fn hostile_texts_take_linear_time() {
         for piece in [
             "<plaintext>",
             "<b>",
@@ -409,16 +409,16 @@ mod tests {
         ] {
             let text = piece.repeat(20_000);
             let deep = "<b>".repeat(20_000) + &text;
-            assert_eq!(faults(&balanced(&deep)), [], "{piece}");
-            assert_eq!(faults(&balanced(&text)), [], "{piece}");
+            assert_eq!(violations(&balanced(&deep)), [], "{piece}");
+            assert_eq!(violations(&balanced(&text)), [], "{piece}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_repaired_is_balanced_and_stays_so(text in "(</?(b|p|div|li|ul|table|td|tr|svg|title|script|style|template|body|a href='x'|form|select|option|plaintext|br|textarea)>|<!--|-->|<!doctype x>|<|>|'|\"|<!\\[CDATA\\[|\\]\\]>|x|é| ){0,14}") {
+        fn a_repaired_text_is_balanced(text in "(</?(b|p|div|li|ul|table|td|tr|svg|title|script|style|template|body|a href='x'|form|select|option|plaintext|br|textarea)>|<!--|-->|<!doctype x>|<|>|'|\"|<!\\[CDATA\\[|\\]\\]>|x|é| ){0,14}") {
             let once = balanced(&text).into_owned();
-            prop_assert_eq!(faults(&once), [], "{} becomes {}", text, once);
+            prop_assert_eq!(violations(&once), [], "{} becomes {}", text, once);
             prop_assert!(matches!(balanced(&once), Cow::Borrowed(_)));
         }
     }

@@ -1,20 +1,23 @@
-//! Which end tags may be missing where several elements end at once.
+//! Decides which end tags may be missing where several elements end together.
+//! An end tag that some parser might not imply is always written.
 
-use super::boundary::Open;
+use super::stack::OpenElement;
 
-/// Of elements that end together, the innermost first, those whose end tags must be written.
-/// `bare`: what ends them is a row or a cell that parsers pass over where it comes to stand in no table.
-pub(super) fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
+/// The elements whose end tags must be written, of those that end together, the innermost first.
+/// `outside_table`: a row, a cell or another table part ends them, which parsers ignore outside of a table.
+pub(super) fn needing_end_tags(ended: Vec<OpenElement>, outside_table: bool) -> Vec<OpenElement> {
     if ended.is_empty() {
         return ended;
     }
     let templates = ended.iter().any(|element| element.name == "template");
-    // The end of what is SVG or MathML implies that of no HTML in it.
-    let points = ended.iter().any(Open::is_point);
-    let needed = |element: &Open| points || (bare && !element.is_part()) || (templates && is_marked(element));
-    // Only of blocks does the end imply that of what may be left open in them (13.2.6.4.7).
-    let implied = |element: &Open, around: Option<&Open>| {
-        element.is_optional()
+    // The end of an SVG or MathML element does not imply the end of HTML in it.
+    let foreign_end = ended.iter().any(OpenElement::is_integration_point);
+    let needed = |element: &OpenElement| {
+        foreign_end || (outside_table && !element.is_table_part()) || (templates && leaves_marker(element))
+    };
+    // Only the end of a block implies the ends of blocks in it (13.2.6.4.7).
+    let implied = |element: &OpenElement, around: Option<&OpenElement>| {
+        element.has_optional_end()
             && !needed(element)
             && around.is_none_or(|around| ends_blocks(around) || !element.is_special())
     };
@@ -22,13 +25,14 @@ pub(super) fn written(ended: Vec<Open>, bare: bool) -> Vec<Open> {
     ended.into_iter().zip(must).filter_map(|(element, must)| must.then_some(element)).collect()
 }
 
-/// Whether a template that ends with it still open leaves its mark among the formatting elements, so that an end
-/// tag behind does not find the `<a>` or `<b>` before it (13.2.4.3).
-fn is_marked(element: &Open) -> bool {
+/// Whether an element that is still open at the end of its template leaves a marker in the list of formatting
+/// elements, so that a later end tag does not find the `<a>` or `<b>` before it (13.2.4.3).
+fn leaves_marker(element: &OpenElement) -> bool {
     matches!(&*element.name, "td" | "th" | "caption")
 }
 
-/// Whether the end of an element implies that of blocks in it: of `<noscript>` it does not, be that special or not.
-fn ends_blocks(around: &Open) -> bool {
+/// Whether the end of an element implies the ends of blocks in it. The end of `<noscript>` does not, although that
+/// is a special element.
+fn ends_blocks(around: &OpenElement) -> bool {
     around.is_special() && around.name != "noscript"
 }

@@ -1,18 +1,25 @@
-//! HTML as bytes with places: what is a tag, and what only looks like one.
+//! HTML as text with positions: reads tags, balances fragments, and stores their HTML.
+//! Nothing in a text is an error: where tags are unbalanced, they are reported and repaired.
 
+mod byte_reader;
 mod elements;
-mod source;
 pub mod tokens;
 
 mod closing;
 
 pub mod balance;
-pub mod boundary;
+pub mod stack;
 
 pub mod text;
 
-/// A text as it may stand in HTML, between quotation marks too.
+/// Escapes a text for use between tags, or in an attribute within quotation marks.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('"', "&quot;").replace('\'', "&#39;").replace('<', "&lt;").replace('>', "&gt;")
+    escape_text(text).replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// Escapes a text for use between tags only: quotation marks stay as they are.
+#[must_use]
+pub fn escape_text(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,51 +1,51 @@
-//! The tags of an HTML text, each with the bytes it stands in, by html5gum's tokenizer.
-//! What only looks like a tag (in scripts, styles, comments, titles, attributes) is none.
+//! Finds the tags of an HTML text, each with its byte range, with html5gum's tokenizer.
+//! Text that only looks like a tag (in scripts, styles, comments, titles, attributes) is not reported as one.
 //!
-//! html5gum tokenizes and builds no tree, so the states that a tree builder would switch to
-//! (HTML standard, 13.2.6) are switched to here. Not lol_html: it reports an end tag only where a
-//! start tag was, and a stray `</fragment>` must be a mistake that has a place.
+//! html5gum tokenizes without building a tree, so this module switches to the states that a tree builder would
+//! choose (HTML standard, 13.2.6). Not lol_html: it reports an end tag only for a matching start tag, and a stray
+//! `</fragment>` must be reported with its position.
 
 use std::ops::Range;
 
-use super::boundary::{Open, Stack};
-use super::source::Source;
+use super::byte_reader::ByteReader;
+use super::stack::{OpenElement, Stack};
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Emitter, Error, ForwardingEmitter, Span, State, Tokenizer};
 
-/// A start or end tag, or a doctype.
+/// A tag, a doctype or a comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Token {
-    /// `<name …>`
+    /// A start tag, `<name …>`.
     Start(StartTag),
-    /// `</name>`
+    /// An end tag, `</name>`.
     End {
-        /// In lower case.
+        /// The name in lower case.
         name: String,
-        /// From `<` to `>`.
+        /// The bytes from `<` to `>`.
         span: Range<usize>,
     },
-    /// `<!doctype …>`
+    /// A doctype, `<!doctype …>`.
     Doctype {
-        /// From `<` to `>`.
+        /// The bytes from `<` to `>`.
         span: Range<usize>,
     },
-    /// `<!-- … -->`, or what parsers take for one.
+    /// A comment, `<!-- … -->`, or what parsers treat as one.
     Comment {
-        /// All of it.
+        /// The bytes of the whole comment.
         span: Range<usize>,
     },
-    /// `<name …` or `</name …` to the end of the text, without a `>`.
+    /// An unfinished tag: `<name …` or `</name …` up to the end of the text, without a `>`.
     Unfinished {
-        /// In lower case; an end tag's with its slash.
+        /// The name in lower case; that of an end tag begins with its slash.
         name: String,
-        /// From `<` on.
+        /// The bytes from `<` to the end of the text.
         span: Range<usize>,
     },
 }
 
 impl Token {
-    /// Where it stands.
+    /// The bytes of the token.
     #[must_use]
     pub fn span(&self) -> Range<usize> {
         match self {
@@ -61,26 +61,26 @@ impl Token {
 /// A start tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartTag {
-    /// In lower case.
+    /// The name in lower case.
     pub name: String,
-    /// `<name … />`
+    /// Whether it ends with a slash, `<name … />`.
     pub self_closing: bool,
-    /// All of them, repeated ones too.
+    /// All attributes, including repeated ones.
     pub attributes: Vec<Attribute>,
-    /// From `<` to `>`.
+    /// The bytes from `<` to `>`.
     pub span: Range<usize>,
 }
 
-/// An attribute.
+/// An attribute of a start tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// In lower case.
+    /// The name in lower case.
     pub name: String,
-    /// With its character references resolved; empty where there is none.
+    /// The value with its character references resolved; empty where there is none.
     pub value: String,
-    /// The name as written.
+    /// The bytes of the name.
     pub name_span: Range<usize>,
-    /// The value as written, without quotes; empty, behind the name, where there is none.
+    /// The bytes of the value, without quotation marks; an empty range behind the name where there is no value.
     pub value_span: Range<usize>,
 }
 
@@ -95,7 +95,7 @@ enum Event {
     CutOff,
 }
 
-/// The tags of a text from a byte on, in order.
+/// The tokens of a text from a byte on, in order.
 #[must_use]
 pub fn tokens(text: &str, from: usize) -> Vec<Token> {
     let mut found = Vec::new();
@@ -107,11 +107,11 @@ pub fn tokens(text: &str, from: usize) -> Vec<Token> {
     found
 }
 
-/// What begins a CDATA section.
+/// The beginning of a CDATA section.
 pub(super) const CDATA: &str = "<![CDATA[";
 
-/// Reads tags from a byte on. Where a CDATA section of foreign content stops it, says where that ends:
-/// html5gum takes it for a comment, up to the first `>`.
+/// Reads tokens from a byte on. Stops at a CDATA section in SVG or MathML, and returns the position of its end:
+/// html5gum treats the section as a comment that ends at the first `>`.
 fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Option<usize> {
     let own = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let emitter = CallbackEmitter::new(move |event: CallbackEvent<'_>, span: Span<usize>| {
@@ -129,11 +129,11 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
         }
     });
     let mut tokenizer =
-        Tokenizer::new_with_emitter(Source(&text.as_bytes()[from..]), TagsOnly { inner: emitter, in_tag: false });
+        Tokenizer::new_with_emitter(ByteReader(&text.as_bytes()[from..]), TagsOnly { inner: emitter, in_tag: false });
     let mut tag: Option<StartTag> = None;
-    // The open element in whose text no tag is one but its own end.
+    // The open element whose content is text, in which only its own end tag counts.
     let mut raw: Option<String> = None;
-    // An end tag's attributes are reported too, with no tag open: they are dropped.
+    // The attributes of an end tag are reported too; no start tag is open then, and they are dropped.
     while let Some(Ok(event)) = tokenizer.next() {
         match event {
             Event::Open(name, start) => {
@@ -154,21 +154,21 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
                 let Some(mut tag) = tag.take() else { continue };
                 tag.self_closing = self_closing;
                 tag.span.end = end;
-                open.begin(&tag);
-                if let Some(state) = state(&tag.name).filter(|_| !open.last().is_some_and(Open::is_foreign)) {
+                open.start_tag(&tag);
+                if let Some(state) = state(&tag.name).filter(|_| !open.last().is_some_and(OpenElement::is_foreign)) {
                     tokenizer.set_state(state);
                     raw = Some(tag.name.clone());
                 }
                 found.push(Token::Start(tag));
             }
             Event::End(name, span) => {
-                open.end(&name);
+                open.end_tag(&name);
                 raw = None;
                 found.push(Token::End { name, span });
             }
             Event::Doctype(span) => found.push(Token::Doctype { span }),
             Event::Comment(span)
-                if open.last().is_some_and(Open::is_foreign) && text[span.start..].starts_with(CDATA) =>
+                if open.last().is_some_and(OpenElement::is_foreign) && text[span.start..].starts_with(CDATA) =>
             {
                 let end = text[span.start..].find("]]>").map(|end| span.start + end + "]]>".len());
                 found.push(Token::Comment { span: span.start..end.unwrap_or(text.len()) });
@@ -184,8 +184,8 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
     None
 }
 
-/// Passes over text: what it is, and whether each character of it is one that HTML wants. To look at that would take
-/// longer than all else. Within a tag errors are told: that a text ends there is one of them.
+/// An emitter that ignores text, and errors outside of tags: checking every character would take most of the time.
+/// Within a tag, errors are reported, because the end of the text is one of them.
 struct TagsOnly<E> {
     inner: E,
     in_tag: bool,
@@ -220,8 +220,8 @@ impl<E: Emitter> ForwardingEmitter for TagsOnly<E> {
     fn emit_string(&mut self, _: &[u8]) {}
 }
 
-/// The tag that a text ends in. An end tag, or one without attributes, has not been told of: it is the first
-/// behind all others; where a `raw` element is open, the first that ends this.
+/// The unfinished tag at the end of a text. An end tag, or one without attributes, has not been reported yet: it is the
+/// first tag behind all others or, in a `raw` text element, the first end tag of that.
 fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str>) -> Option<Token> {
     let begins = |start: &usize| {
         let name = text[start + 1..].strip_prefix('/');
@@ -243,7 +243,7 @@ fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str
     Some(Token::Unfinished { name, span: start..text.len() })
 }
 
-/// Where the value behind an attribute's name stands, by 13.2.5.34 and what follows it.
+/// The bytes of the value behind an attribute's name, as in 13.2.5.34 and the sections that follow it.
 fn value_span(text: &str, name_end: usize) -> Range<usize> {
     let bytes = text.as_bytes();
     let skip_space = |mut at: usize| {
@@ -266,7 +266,7 @@ fn value_span(text: &str, name_end: usize) -> Range<usize> {
     start..start + length
 }
 
-/// The state that the text behind a start tag of HTML is read in.
+/// The tokenizer state for the text behind a start tag of HTML. `None`: the ordinary one.
 fn state(name: &str) -> Option<State> {
     match name {
         "title" | "textarea" => Some(State::RcData),
@@ -281,7 +281,7 @@ fn state(name: &str) -> Option<State> {
 mod tests {
     use super::*;
 
-    /// What the tokenizer took for tags, as written.
+    /// The source text of all tags.
     fn written(text: &str) -> Vec<&str> {
         tokens(text, 0)
             .into_iter()
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_tag_is_none() {
+    fn text_that_only_looks_like_a_tag_is_not_reported() {
         for text in ["<!-- <fragment> -->", "<!doctype html>", "a < b && c <3", "<!-- a --!> b"] {
             assert_eq!(written(text), Vec::<&str>::new(), "{text}");
         }
@@ -310,16 +310,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cdata_section_is_one_in_foreign_content_only() {
+    fn cdata_sections_exist_only_in_foreign_content() {
         let text = "<svg><style><![CDATA[ a>b <fragment name=\"nope\"/> ]]><b/></style></svg><i>";
         assert_eq!(written(text), ["<svg>", "<style>", "<b/>", "</style>", "</svg>", "<i>"]);
         assert_eq!(written("<svg><![CDATA[ <b> "), ["<svg>"]);
-        // In HTML it is a comment, which ends at the first `>`.
+        // In HTML it is a comment that ends at the first `>`.
         assert_eq!(written("<![CDATA[ <b> <i> ]]>"), ["<i>"]);
     }
 
     #[test]
-    fn a_tag_that_reaches_to_the_end_of_the_text_is_told() {
+    fn an_unfinished_start_tag_is_reported() {
         for text in ["<a b=\"c>d", "<a b=\"<c\"", "<a b", "<a b=", "<a ", "<a", "<A\n", "<a /"] {
             let found = tokens(&format!("<i>é{text}"), 0);
             assert!(
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_tag_that_reaches_to_the_end_of_the_text_is_told_where_it_begins() {
+    fn an_unfinished_end_tag_is_reported_where_it_begins() {
         for (text, name, start) in [
             ("a < b</u href='<i>", "/u", 5),
             ("<i></A<b c=\"<d", "/a<b", 3),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_exact_in_odd_html() {
+    fn spans_are_exact_in_unusual_html() {
         let text = "ä\r\n<!--x\r\n--><DIV\r\n Title = \"a&amp;b\r\nc\" hidden data-X='ü' y=z/w><!DOCTYPE html></Div >\r\n<fragment NAME=héé />";
         let found = tokens(text, 0);
         let Token::Start(div) = &found[1] else { panic!("{found:?}") };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::page::html::escape_text;
 use crate::page::layout::syntax::file::LayoutFile;
 use crate::page::layout::syntax::node::{InsertionPoint, Node};
 
@@ -50,7 +51,7 @@ const fn of(point: InsertionPoint) -> Option<Place> {
 impl Title {
     pub(crate) fn new(title: Option<&str>, frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
         let place = title.and_then(|_| place::best(frames, files, rank)).unwrap_or(Place::Front);
-        Self { text: title.map(escape), place }
+        Self { text: title.map(escape_text), place }
     }
 
     /// The text of the page's `<title>`.
@@ -71,9 +72,4 @@ impl Title {
 
 fn element(text: &str) -> String {
     format!("<title>{text}</title>")
-}
-
-/// Text as it may stand in HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -15,7 +15,7 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::page::html::boundary::Stack;
+use crate::page::html::stack::Stack;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 
@@ -134,10 +134,10 @@ impl Parser<'_> {
             Token::Comment { .. } => {}
             Token::Start(tag) if self.role.fills => {
                 // The start tag may end the region before it.
-                self.html.imply_ends(&tag.name);
+                self.html.end_implied_by(&tag.name);
                 self.leave(tag.span.start..tag.span.start);
                 let opened = self.enter(&tag);
-                self.html.begin(&tag);
+                self.html.start_tag(&tag);
                 let end = tag.span.end;
                 if !opened {
                     self.start(tag);
@@ -155,7 +155,7 @@ impl Parser<'_> {
             }
             Token::Unfinished { .. } => {}
             Token::End { name, span } if self.role.fills => {
-                let _stray = self.html.end(&name);
+                let _stray = self.html.end_tag(&name);
                 let head = self.region.as_ref().is_some_and(|region| region.slot.is_none());
                 if name != "head" {
                     self.end_tag(&name, span.clone());

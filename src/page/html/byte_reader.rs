@@ -1,16 +1,18 @@
-//! A text that html5gum reads. Its own reader looks at eight bytes at a time, and between tags that takes longer than all else.
+//! Reads a text for html5gum. Its own reader compares eight bytes at a time, which takes most of the time between tags.
+//! Reading never fails.
 
 use std::convert::Infallible;
 
 use html5gum::Reader;
 
-/// So many bytes are looked for by memchr; of more, one is mostly near.
-const FEW: usize = 6;
+/// The largest number of wanted bytes that are searched with memchr. Of more, one is usually near, and a plain search
+/// is faster.
+const MEMCHR_MAX: usize = 6;
 
-/// What is left of it.
-pub(super) struct Source<'t>(pub(super) &'t [u8]);
+/// The rest of the text.
+pub(super) struct ByteReader<'t>(pub(super) &'t [u8]);
 
-impl Reader for Source<'_> {
+impl Reader for ByteReader<'_> {
     type Error = Infallible;
 
     fn read_byte(&mut self) -> Result<Option<u8>, Infallible> {
@@ -21,11 +23,11 @@ impl Reader for Source<'_> {
 
     fn try_read_string(&mut self, wanted: &[u8], case_sensitive: bool) -> Result<bool, Infallible> {
         let Some((first, rest)) = self.0.split_at_checked(wanted.len()) else { return Ok(false) };
-        let is_it = first == wanted || (!case_sensitive && first.eq_ignore_ascii_case(wanted));
-        if is_it {
+        let is_equal = first == wanted || (!case_sensitive && first.eq_ignore_ascii_case(wanted));
+        if is_equal {
             self.0 = rest;
         }
-        Ok(is_it)
+        Ok(is_equal)
     }
 
     fn read_until<'b>(&'b mut self, needle: &[u8], _: &'b mut [u8; 4]) -> Result<Option<&'b [u8]>, Infallible> {
@@ -37,13 +39,14 @@ impl Reader for Source<'_> {
     }
 }
 
-/// So far it is looked at once. Else all that is left would be searched for tags again behind each line's end.
+/// The largest number of bytes that are searched at a time. Otherwise the whole rest would be searched again after
+/// each line end.
 const WINDOW: usize = 1 << 10;
 
-/// How many bytes stand before the first of some, or at least do so.
+/// The number of bytes before the first wanted byte, or a lower bound of it.
 fn before(needle: &[u8], text: &[u8]) -> usize {
     let text = &text[..text.len().min(WINDOW)];
-    if needle.len() > FEW {
+    if needle.len() > MEMCHR_MAX {
         return text.iter().position(|byte| needle.contains(byte)).unwrap_or(text.len());
     }
     needle.chunks(3).fold(text.len(), |length, some| {
@@ -66,8 +69,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_as_html5gums_own_reader_does(text in "[a-c<&\\r\\n\u{0}Ä]{0,40}", needles in proptest::collection::vec("[a-c<&\\r\u{0}]{1,9}", 1..20)) {
-            let (mut source, mut own) = (Source(text.as_bytes()), text.as_str().to_reader());
+        fn it_reads_like_the_reader_of_html5gum(text in "[a-c<&\\r\\n\u{0}Ä]{0,40}", needles in proptest::collection::vec("[a-c<&\\r\u{0}]{1,9}", 1..20)) {
+            let (mut source, mut own) = (ByteReader(text.as_bytes()), text.as_str().to_reader());
             for (turn, needle) in needles.iter().enumerate() {
                 let needle = needle.as_bytes();
                 let (mut one, mut other) = ([0; 4], [0; 4]);
