@@ -215,7 +215,8 @@ async fn one_page(admin: &Arc<Admin>, query: &Params, whole: bool) -> OnePage {
     let record = if !whole {
         Err(String::new())
     } else if path.contains('{') {
-        Err("Enter a real path for this route, such as /weather/port-alder.".to_owned())
+        let placeholders: Vec<&str> = path.split('/').filter(|segment| segment.contains('{')).collect();
+        Err(format!("Enter a real path for this route, with values in place of {}.", placeholders.join(" and ")))
     } else {
         let fields = [("path", &path), ("device", &device), ("locale", &locale)];
         let given = fields.into_iter().filter(|(_, value)| !value.is_empty());
