@@ -38,7 +38,7 @@ impl OpenElement {
     /// Whether its end tag may be missing.
     #[must_use]
     pub fn has_optional_end(&self) -> bool {
-        self.is_html(Kinds::OPTIONAL_END)
+        self.is_html_kind(Kinds::OPTIONAL_END)
     }
 
     /// Whether it is an SVG or MathML element.
@@ -48,7 +48,7 @@ impl OpenElement {
     }
 
     /// Whether it is an HTML element of one of these kinds.
-    fn is_html(&self, kinds: Kinds) -> bool {
+    fn is_html_kind(&self, kinds: Kinds) -> bool {
         self.namespace == Namespace::Html && self.kinds.include(kinds)
     }
 
@@ -73,13 +73,13 @@ impl OpenElement {
     /// Whether a `<template>` in it certainly belongs to it: no parser ignores its start tag, and no repair removes it.
     #[must_use]
     pub fn is_template_host(&self) -> bool {
-        self.is_html(Kinds::TEMPLATE_HOST)
+        self.is_html_kind(Kinds::TEMPLATE_HOST)
     }
 
     /// Whether it is a special element (13.2.4.2), such as a block, or is treated as one.
     #[must_use]
     pub fn is_special(&self) -> bool {
-        self.is_html(Kinds::SPECIAL) || self.is_integration_point()
+        self.is_html_kind(Kinds::SPECIAL) || self.is_integration_point()
     }
 
     /// Whether it is an SVG or MathML element with HTML inside (an integration point), whose end implies the end of
@@ -231,7 +231,7 @@ impl Stack {
         // Parsers drop an end tag whose element is outside of one of these.
         let kinds = self.open[at].kinds;
         let scoped = |element: &OpenElement| {
-            element.is_html(Kinds::BARRIER)
+            element.is_html_kind(Kinds::BARRIER)
                 || element.is_integration_point()
                 || (element.is_ours() && !kinds.include(Kinds::OURS))
         };
@@ -394,7 +394,7 @@ impl Stack {
         let stops = |element: &OpenElement| {
             element.is_integration_point()
                 || element.is_ours()
-                || (element.is_html(Kinds::SCOPE) && (name == "p" || element.name != "button"))
+                || (element.is_html_kind(Kinds::SCOPE) && (name == "p" || element.name != "button"))
         };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         found.filter(|at| self.open[*at].name == name)

@@ -188,9 +188,7 @@ fn located<T>(value: &Value, read: T) -> Result<Located<T>, ValueError> {
 fn scheduled_file(table: &mut TableReader<'_>) -> ScheduledFile {
     let file = table.read(&schedule::USE, |value| located(value, table::filled(value)?));
     let window = TimeWindow { from: table.read(&schedule::FROM, time), until: table.read(&schedule::UNTIL, time) };
-    if let (Some(from), Some(until), Some(entry)) = (window.from, window.until, table.entry(&schedule::UNTIL))
-        && from >= until
-    {
+    if let Some(entry) = table.entry(&schedule::UNTIL).filter(|_| window.is_empty()) {
         table.note(entry.value.at.clone(), "`until` is not after `from`, so the file is never shown", None);
     }
     ScheduledFile { file: file.unwrap_or_else(|| Located { value: String::new(), at: table.at().clone() }), window }

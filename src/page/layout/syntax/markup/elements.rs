@@ -86,13 +86,11 @@ impl Parser<'_> {
             |token: &str| (!is_pair(token)).then(|| format!("`{token}` is not of the form `experiment:variant`"));
         let variant = self.token_filter(attributes, fields.variant, variant, "write it like `lead:big`");
         let from = self.time(attributes.get(fields.from));
-        let until = self.time(attributes.get(fields.until));
-        if let (Some(from), Some(until), Some(attribute)) = (from, until, attributes.get(fields.until))
-            && from >= until
-        {
+        let window = TimeWindow { from, until: self.time(attributes.get(fields.until)) };
+        if let Some(attribute) = attributes.get(fields.until).filter(|_| window.is_empty()) {
             self.bad_value(attribute, "it is not after `from`, so this is never shown".to_owned(), None);
         }
-        Conditions { device, region, locale, variant, window: TimeWindow { from, until } }
+        Conditions { device, region, locale, variant, window }
     }
 
     /// Reads words, or `not` and words. `check` returns what is wrong with a word.
