@@ -13,14 +13,15 @@ use crate::page::manifest::Manifest;
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
 
+use super::list_format::ListFormat;
 use super::{report, site_loading};
 
 /// The options of `pasteup catalog`.
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Output format
-    #[arg(long, value_enum, default_value_t = report::ListFormat::Human)]
-    format: report::ListFormat,
+    #[arg(long, value_enum, default_value_t = ListFormat::Human)]
+    format: ListFormat,
 }
 
 #[derive(Serialize)]
@@ -40,11 +41,11 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let entries: Vec<Entry> =
         loaded.site.catalogue.manifests().iter().map(|manifest| entry(manifest, &loaded.site)).collect();
     match options.format {
-        report::ListFormat::Json => {
+        ListFormat::Json => {
             let json = serde_json::to_string_pretty(&entries).expect("texts and lists can be written as JSON");
             anstream::println!("{json}");
         }
-        report::ListFormat::Human => print_table(&entries),
+        ListFormat::Human => print_table(&entries),
     }
     let problems = loaded.problems();
     if let Some(count) = report::count(&problems).filter(|_| problems.iter().any(Diagnostic::is_error)) {

@@ -10,7 +10,8 @@ use crate::page::output::record::{PartRecord, Record};
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms as show;
 
-use super::report::{ListFormat, counted};
+use super::list_format::ListFormat;
+use super::report::counted;
 use super::{page_request, render};
 
 /// Characters of the timeline.

@@ -1,22 +1,12 @@
 //! Formats errors and warnings: with the source line and a caret, as JSON, or as annotations for GitHub Actions.
 //! A line that may contain a secret, and a very long one, is not quoted; only its position is given.
-
-use clap::ValueEnum;
+//! The fuzz target `layout` compiles this file too, so it depends on nothing of the command line.
 
 use crate::page::source::diagnostic::{Diagnostic, Severity};
 use crate::page::source::names;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
-
-/// The output formats of a command that lists something.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ListFormat {
-    /// For people
-    Human,
-    /// JSON
-    Json,
-}
 
 /// Longest line that is quoted, in bytes. In a longer one nobody finds the caret.
 const MAX_QUOTED: usize = 4_000;
