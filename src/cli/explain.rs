@@ -23,7 +23,7 @@ const SHORT_SHARE: f64 = 0.1;
 #[derive(clap::Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    request: page_request::Options,
+    request: page_request::PageOptions,
     /// Output format
     #[arg(long, value_enum, default_value_t = ListFormat::Human)]
     format: ListFormat,
@@ -112,7 +112,7 @@ fn add_rows<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) 
 }
 
 fn style(part: &PartRecord) -> Style {
-    let colour = match part.standing {
+    let colour = match part.health {
         PartHealth::Good => AnsiColor::Green,
         PartHealth::Old => AnsiColor::Yellow,
         PartHealth::Missing => AnsiColor::Red,
@@ -140,9 +140,8 @@ fn bar(part: &PartRecord, scale: f64) -> String {
 /// The two lines below a part: why it is as it is, and where it comes from.
 fn notes(part: &PartRecord) -> Vec<String> {
     let mut why = vec![part.why.clone()];
-    why.extend(part.kept.clone());
-    // For these two reasons the details add nothing.
-    why.extend(part.detail.clone().filter(|_| !matches!(part.reason, Some("timeout" | "overloaded"))));
+    why.extend(part.caching.clone());
+    why.extend(part.further_detail().map(str::to_owned));
     let nanoservice = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),

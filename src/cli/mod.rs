@@ -48,7 +48,7 @@ enum Command {
     /// Checks layouts, manifests and settings, and reports every mistake
     Check(check::Options),
     /// Composes one page and writes it to standard output
-    Render(page_request::Options),
+    Render(page_request::PageOptions),
     /// Composes one page, and reports what happened to each part, and why
     Explain(explain::Options),
     /// Lists nanoservices with their versions, owners, and the pages that use them

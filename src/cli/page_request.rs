@@ -14,7 +14,7 @@ use crate::page::visit::route;
 
 /// Which page to compose, and for which client.
 #[derive(clap::Args)]
-pub(super) struct Options {
+pub(super) struct PageOptions {
     /// The page's path, with its query: /news/uk?page=2
     pub(super) path: String,
     /// The client's device: mobile, tablet or desktop
@@ -62,10 +62,10 @@ pub(super) fn from_query(
     live: &Snapshot,
     now: Timestamp,
 ) -> Result<Option<PageRequest>, String> {
-    Options::parse_query(query)?.request(live, now)
+    PageOptions::parse_query(query)?.request(live, now)
 }
 
-impl Options {
+impl PageOptions {
     fn parse_query(query: &[(String, String)]) -> Result<Self, String> {
         let mut options = Self {
             path: String::new(),
@@ -111,7 +111,7 @@ impl Options {
         let Some(Match { template, changes_in, pattern, parameters }) = live.site.find(&path, at) else {
             return Ok(None);
         };
-        // Headers are trusted as if a proxy had set them: an operator may describe any client. Options override headers.
+        // Headers are trusted as if a proxy had set them: an operator may describe any client. PageOptions override headers.
         let headers: HeaderMap = self.headers.iter().cloned().collect();
         let known = live.readers.reader(&template.reads, &headers, true);
         let reader = Reader {

@@ -18,15 +18,15 @@ use crate::page::response::outcome::is_degraded;
 use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
-use super::page_request::Options;
+use super::page_request::PageOptions;
 use super::{report, runtime, site_loading};
 
-pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+pub(super) fn run(site: &Path, options: &PageOptions) -> Result<ExitCode, String> {
     compose(site, options)?.map_or_else(|| Ok(no_route(options)), |page| print(&page))
 }
 
 /// Reports that no layout matches the path.
-pub(super) fn no_route(options: &Options) -> ExitCode {
+pub(super) fn no_route(options: &PageOptions) -> ExitCode {
     anstream::eprintln!("no layout matches {}", options.path);
     PROBLEMS_FOUND.into()
 }
@@ -36,7 +36,7 @@ pub(super) fn no_route(options: &Options) -> ExitCode {
 ///
 /// # Errors
 /// The settings have errors, or the request is not valid.
-pub(super) fn compose(site: &Path, options: &Options) -> Result<Option<Page>, String> {
+pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>, String> {
     let folder = site_loading::open(site)?;
     let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
     let problems = loaded.problems();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sketches_ddsketch::DDSketch;
 use tokio::time::Instant;
 
-use crate::page::output::record::Keep;
+use crate::page::output::record::CachingReason;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Outcome, Shown, is_degraded};
@@ -93,7 +93,7 @@ struct Service {
     latest: Option<(Shown, Option<Reason>)>,
     /// Equal for the same bytes to show, the last time.
     digest: Option<u128>,
-    keep: Option<Keep>,
+    keep: Option<CachingReason>,
 }
 
 #[derive(Default)]
@@ -352,7 +352,7 @@ impl Statistics {
             fetches_per_second: per(fetches, seconds),
             failures: share(fetches - answered, fetches),
             bytes: sum(|count| count.bytes).checked_div(answered).unwrap_or_default(),
-            keeping: service.keep.as_ref().map(|keep| Keeping { kept: keep.is_kept(), why: keep.told(None) }),
+            keeping: service.keep.as_ref().map(|keep| Keeping { kept: keep.is_cached(), why: keep.describe(None) }),
             took: Latency::of(&took),
         };
         let health = match service.latest {
@@ -562,7 +562,7 @@ impl Observer for Statistics {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
         let (piece, _) = self.now();
-        let keep = result.ok().map(|answer| Keep::of(answer, fetch));
+        let keep = result.ok().map(|answer| CachingReason::of(answer, fetch));
         let mut known = self.known();
         if known.services.len() >= MANY && !known.services.contains_key(&fetch.nanoservice) {
             return;

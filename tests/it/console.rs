@@ -87,7 +87,7 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
             "map",
         ),
         ("/errors", vec!["score", "status", "500"], "errors"),
-        ("/cache?text=weather", vec!["town-1", "max-age 10m", "kept for 10m: by the service's `max-age`"], "cache"),
+        ("/cache?text=weather", vec!["town-1", "max-age 10m", "cached for 10m (service max-age)"], "cache"),
         ("/problems", vec!["No problems in any file", "Issue a debug token"], "problems"),
     ] {
         for (width, scheme) in [(1280, "light"), (390, "dark")] {

@@ -96,7 +96,7 @@ async fn what_was_never_asked_for_want_of_a_lane_is_overloaded_and_no_fault_of_t
     let record = page.0.record();
     let waited = &record.parts[1];
     assert_eq!(waited.tries, 0, "{waited:?}");
-    assert_eq!(waited.why, "the fallback: too much was asked of the service: it was not this part's turn within 200ms");
+    assert_eq!(waited.why, "fallback: the service's concurrency limit left no room for this request within 200ms");
 }
 
 #[tokio::test(start_paused = true)]

@@ -162,24 +162,19 @@ async fn why_each_part_is_as_it_is_and_for_how_long_it_is_kept() {
     assert_eq!((&record["status"], &record["budget_ms"]), (&json!(200), &json!(1000.0)));
     assert_eq!(record["varies_on"], json!(["device"]));
     for (id, outcome, reason, kept) in [
-        ("by-layout", "fresh", "-", "kept for 5s: the layout's `ttl` is shorter than the service's `max-age` of 1m"),
-        ("by-service", "fresh", "-", "kept for 1m: by the service's `max-age`"),
-        (
-            "by-manifest",
-            "fresh",
-            "-",
-            "kept for 10m: the manifest's `max_ttl` is shorter than the service's `max-age` of 1h",
-        ),
-        ("no-store", "fresh", "-", "not kept: the response is `no-store`"),
-        ("nobody", "fresh", "-", "not kept: by the settings' `fragment.ttl`; nobody else says"),
+        ("by-layout", "fresh", "-", "cached for 5s (layout ttl; the service allows 1m)"),
+        ("by-service", "fresh", "-", "cached for 1m (service max-age)"),
+        ("by-manifest", "fresh", "-", "cached for 10m (manifest max_ttl; the service allows 1h)"),
+        ("no-store", "fresh", "-", "not cached: the response is `no-store`"),
+        ("nobody", "fresh", "-", "not cached (default fragment.ttl; nothing else states a lifetime)"),
         ("slow", "fallback", "timeout", "-"),
         ("broken", "fallback", "status", "-"),
         ("away", "omitted", "connect", "-"),
         ("mobile", "omitted", "condition", "-"),
-        ("empty", "omitted", "empty", "not kept: by the settings' `fragment.ttl`; nobody else says"),
+        ("empty", "omitted", "empty", "not cached (default fragment.ttl; nothing else states a lifetime)"),
         ("card/broken-2", "fallback", "status", "-"),
-        ("card/leaf", "fresh", "-", "not kept: by the settings' `fragment.ttl`; nobody else says"),
-        ("late", "fresh", "-", "not kept: by the settings' `fragment.ttl`; nobody else says"),
+        ("card/leaf", "fresh", "-", "not cached (default fragment.ttl; nothing else states a lifetime)"),
+        ("late", "fresh", "-", "not cached (default fragment.ttl; nothing else states a lifetime)"),
     ] {
         let part = part(&record, id);
         assert_eq!(words(&part), (outcome.to_owned(), reason.to_owned()), "{id}");
@@ -206,7 +201,7 @@ async fn why_each_part_is_as_it_is_and_for_how_long_it_is_kept() {
     assert!(refused["detail"].as_str().unwrap().contains("refused") && refused["tries"] == 2, "{refused}");
     let lazy = part(&record, "below");
     assert_eq!(lazy["lazy"], "/_pasteup/fragment/leaf/1.0.0");
-    assert_eq!(lazy["why"], "it is loaded once a reader scrolls near");
+    assert_eq!(lazy["why"], "loaded when the reader scrolls near it");
     // Times are in order, and within the budget.
     for (id, part) in parts(&record) {
         let (Some(start), Some(end)) = (part["start_ms"].as_f64(), part["end_ms"].as_f64()) else { continue };
@@ -251,11 +246,11 @@ async fn every_word_for_what_went_wrong() {
     ] {
         let part = part(&record, id);
         assert_eq!(words(&part), ("omitted".to_owned(), reason.to_owned()), "{id}");
-        assert!(part["why"].as_str().unwrap().starts_with("nothing, and no fallback: "), "{part}");
+        assert!(part["why"].as_str().unwrap().starts_with("nothing shown, no fallback: "), "{part}");
     }
     let slow = part(&record, "slow");
     assert_eq!(words(&slow), ("fallback".to_owned(), "budget".to_owned()));
-    assert_eq!(slow["why"], "the fallback: the page's 150ms were over before the service had answered");
+    assert_eq!(slow["why"], "fallback: the page's budget of 150ms was over before the service responded");
 }
 
 #[tokio::test(start_paused = true)]
@@ -274,21 +269,21 @@ async fn words_for_what_is_no_fault_of_a_service() {
     let of = async |path: &str, id: &str| {
         let record = site.get(path).await.0.record();
         let part = record.all().find(|part| part.id == id).unwrap_or_else(|| panic!("no `{id}` in {record:?}"));
-        (part.outcome, part.reason.unwrap_or("-"), part.standing, part.why.clone())
+        (part.outcome, part.reason.unwrap_or("-"), part.health, part.why.clone())
     };
-    let page_is_full = "nothing, and no fallback: the page has as many fragments as `page.max_fragments` allows";
+    let page_is_full = "nothing shown, no fallback: the page has as many fragments as `page.max_fragments` allows";
     assert_eq!(of("/many", "leaf-2").await.1, "-");
     assert_eq!(of("/many", "leaf-3").await, ("omitted", "too-many", PartHealth::Missing, page_is_full.to_owned()));
-    let nobody = "nothing, and no fallback: there is no way to reach the service";
+    let nobody = "nothing shown, no fallback: there is no way to reach the service";
     assert_eq!(of("/odd", "leaf").await, ("omitted", "unknown", PartHealth::Missing, nobody.to_owned()));
     assert_eq!(of("/old", "old").await.1, "-");
     tokio::time::advance(Duration::from_secs(6)).await;
-    let renewed = "an old copy, while a new one is fetched";
+    let renewed = "a stale response, while a new one is fetched";
     assert_eq!(of("/old", "old").await, ("stale", "revalidating", PartHealth::Old, renewed.to_owned()));
     site.drain().await;
     site.becomes("old", |_| panic!("a fault of the compositor"));
     tokio::time::advance(Duration::from_secs(100)).await;
-    let fault = "nothing, and no fallback: a fault of the compositor's own";
+    let fault = "nothing shown, no fallback: internal error of the compositor";
     assert_eq!(of("/old", "old").await, ("omitted", "internal", PartHealth::Missing, fault.to_owned()));
 }
 
@@ -348,8 +343,8 @@ async fn the_api_tells_what_the_command_does() {
     let kept = part(&api(&server, "/api/explain?path=/").await, "by-layout");
     assert_eq!(kept["cache"], "hit");
     assert!(kept["age_ms"].as_f64().unwrap() < 5000.0 && kept["ttl_ms"].as_f64().unwrap() <= 5000.0);
-    assert!(kept["kept"].as_str().unwrap().contains(" of 5s: the layout's `ttl`"), "{kept}");
-    assert_eq!(kept["why"], "a kept copy that is still fresh");
+    assert!(kept["kept"].as_str().unwrap().contains(" of 5s (layout ttl"), "{kept}");
+    assert_eq!(kept["why"], "a cached response that is still fresh");
 }
 
 #[tokio::test]
@@ -453,10 +448,10 @@ async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
     }
     let seen = &find("by-layout")["seen"];
     assert_eq!((&seen["bytes"], &seen["failures"]), (&json!(1), &json!(0.0)), "{seen}");
-    assert_eq!(seen["keeping"]["why"], "kept for 5s: the layout's `ttl` is shorter than the service's `max-age` of 1m");
+    assert_eq!(seen["keeping"]["why"], "cached for 5s (layout ttl; the service allows 1m)");
     assert_eq!(
         find("no-store")["seen"]["keeping"],
-        json!({ "kept": false, "why": "not kept: the response is `no-store`" })
+        json!({ "kept": false, "why": "not cached: the response is `no-store`" })
     );
     assert_eq!(find("by-layout")["pages"], json!(["/", "/town/{town}"]));
     assert_eq!(find("card")["composes"], json!(["leaf", "broken"]));

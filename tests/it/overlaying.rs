@@ -241,7 +241,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     assert_eq!(panel["outcome"], "fresh, miss");
     assert_eq!(panel["nanoservice"], "lead 1.2.0");
     assert_eq!((&panel["owner"], &panel["runbook"]), (&json!("team-lead"), &json!("https://example.org/run")));
-    assert_eq!(panel["cached"], "kept for 1m: by the service's `max-age`");
+    assert_eq!(panel["cached"], "cached for 1m (service max-age)");
     assert_eq!(panel["layout"], "layouts/front.html:16");
     assert!(panel["time"].as_str().unwrap().ends_with(" of 1 s"), "{panel}");
     assert_eq!(browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await, "the service answered");
@@ -260,7 +260,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
         .await;
     assert_eq!(
         browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await,
-        "the fallback: the service answered with an error"
+        "fallback: the service answered with an error"
     );
     assert_eq!(browser.says(rows).await["detail"], "it answered 500");
     key(&browser, "Escape", "Escape").await;

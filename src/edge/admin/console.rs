@@ -240,7 +240,7 @@ fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: 
         let first = part.first_byte_ms.unwrap_or(end).clamp(start, end.max(start));
         rows.push(Row {
             depth: depth.min(4),
-            class: match part.standing {
+            class: match part.health {
                 PartHealth::Good => "good",
                 PartHealth::Old => "warn",
                 PartHealth::Missing => "bad",

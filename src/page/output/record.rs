@@ -1,5 +1,5 @@
-//! What happened to a page and to each of its parts, in one record: explain, the overlay, response headers and the
-//! console read it, and nothing else measures. Where nothing was looked up, there are no times.
+//! The record of what happened to a page and to each of its parts. `explain`, the overlay, response headers, traces and
+//! the console all read it, and nothing else is measured. A part that was not looked up has no times.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,98 +10,109 @@ use serde::Serialize;
 use crate::page::plan::{Outcomes, Plan};
 use crate::page::policy::cache::directives::Uncacheable;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::outcome::{Cache, Outcome, PartHealth, Shown};
+use crate::page::response::outcome::{Attempt, Cache, Outcome, PartHealth, Shown};
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 use crate::page::source::units;
 
 use super::verdict::Verdict;
 
-/// Parts that `Server-Timing` tells of.
-const MOST_TIMED: usize = 50;
+/// Most parts that `Server-Timing` lists: proxies refuse large response heads.
+const MAX_TIMED: usize = 50;
 
-/// What happened to a page. Times are in milliseconds, from the moment at which it was planned.
+/// What happened to a page. Times are in milliseconds since the page was planned.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     /// The pattern of the route that matched.
     pub route: String,
-    /// Its layout's file.
+    /// The layout's file.
     pub layout: String,
-    /// Who is told of it.
+    /// The page's owner.
     pub owner: Option<String>,
-    /// What the page was: its status.
+    /// The page's status.
     pub status: u16,
-    /// When its last part was there.
+    /// How long the page took, until its last part was complete.
     pub took_ms: f64,
-    /// The time that all of it had.
+    /// The page's time budget.
     pub budget_ms: f64,
-    /// What it varies on.
+    /// The dimensions that the page varies on.
     pub varies_on: Vec<String>,
-    /// The layout's fragments in document order, and in each those that it asked for.
+    /// The parts in the layout, in document order. Each contains its nested parts.
     pub parts: Vec<PartRecord>,
 }
 
-/// What happened to one part.
+/// What happened to one part of a page.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartRecord {
-    /// Its name on this page.
+    /// The part's name on this page.
     pub id: String,
-    /// Its number among all parts of the page.
+    /// The part's number among all parts of the page.
     pub number: usize,
-    /// The nanoservice; the host where it is named by `src`.
+    /// The nanoservice; the host if the part has a `src`.
     pub fragment: String,
     /// The nanoservice's version.
     pub version: Option<String>,
-    /// Who is told of it.
+    /// The nanoservice's owner.
     pub owner: Option<String>,
-    /// What to read when it is broken.
+    /// The URL of the nanoservice's runbook.
     pub runbook: Option<String>,
-    /// What stands in its place.
+    /// What the part shows.
     pub outcome: &'static str,
-    /// How that is: `good`, `old`, `missing`.
-    pub standing: PartHealth,
-    /// Why it is not fresh.
+    /// The part's health: `good`, `old` or `missing`.
+    #[serde(rename = "standing")]
+    pub health: PartHealth,
+    /// Why the part does not show a fresh response.
     pub reason: Option<&'static str>,
-    /// The same in a sentence.
+    /// Why the part shows what it shows, in words.
     pub why: String,
     /// What the store did.
     pub cache: Option<&'static str>,
-    /// How long it is kept, and by whose word.
-    pub kept: Option<String>,
-    /// How old the kept answer is.
+    /// How long the response is cached, and what decides that, in words.
+    #[serde(rename = "kept")]
+    pub caching: Option<String>,
+    /// The age of the cached response.
     pub age_ms: Option<f64>,
-    /// How long it stays fresh.
+    /// How long the response remains fresh.
     pub ttl_ms: Option<f64>,
-    /// When it was looked up.
+    /// When the lookup began.
     pub start_ms: Option<f64>,
-    /// When the answer's first byte came.
+    /// When the response's first byte arrived.
     pub first_byte_ms: Option<f64>,
-    /// When its outcome was known.
+    /// When the outcome was known.
     pub end_ms: Option<f64>,
-    /// The time that it had.
+    /// The part's timeout.
     pub timeout_ms: Option<f64>,
-    /// Bytes of its HTML.
+    /// The size of its HTML in bytes.
     pub bytes: Option<usize>,
-    /// Who was asked, or would be.
+    /// The endpoint that the request was sent to, or would be sent to.
     pub endpoint: Option<String>,
-    /// How often it was asked.
+    /// How many requests were sent.
     pub tries: usize,
-    /// What went wrong, for those who run the site.
+    /// The details of a failure, for those who run the site.
     pub detail: Option<String>,
-    /// The page is no page without it.
+    /// Whether the page fails without this part.
     pub required: bool,
-    /// Where it is by itself, of one that is loaded once a reader scrolls near.
+    /// The URL of a part that is loaded when the reader scrolls near it.
     pub lazy: Option<String>,
-    /// Where it stands.
+    /// The file that contains the part.
     pub file: String,
-    /// Its line there, from 1.
+    /// The line in the file, from 1.
     pub line: usize,
-    /// The parts that it asked for.
+    /// The parts nested in this part's HTML.
     pub parts: Vec<Self>,
 }
 
+impl PartRecord {
+    /// The details of a failure, unless [`Self::why`] says the same already.
+    #[must_use]
+    pub fn further_detail(&self) -> Option<&str> {
+        let is_timeout = matches!(self.reason, Some("timeout" | "overloaded"));
+        self.detail.as_deref().filter(|detail| !is_timeout && !self.why.contains(detail))
+    }
+}
+
 impl Record {
-    /// The record of a page that began and ended at these moments.
+    /// Records a page that began and ended at these times.
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, verdict: &Verdict, (began, ended): (Instant, Instant)) -> Self {
         let status = match verdict {
@@ -116,11 +127,11 @@ impl Record {
             took_ms: milliseconds(ended.saturating_duration_since(began)),
             budget_ms: milliseconds(plan.budget),
             varies_on: plan.dimensions.iter().map(ToString::to_string).collect(),
-            parts: parts(plan, outcomes, &inside(plan, &order), None, began),
+            parts: parts(plan, outcomes, &nested(plan, &order), None, began),
         }
     }
 
-    /// All parts, those that others asked for among them, in document order.
+    /// All parts in document order, nested ones included.
     pub fn all(&self) -> impl Iterator<Item = &PartRecord> {
         let mut next: Vec<&PartRecord> = self.parts.iter().rev().collect();
         std::iter::from_fn(move || {
@@ -130,7 +141,8 @@ impl Record {
         })
     }
 
-    /// `Server-Timing` (W3C): a metric a part, by its name; of many parts the first. Proxies refuse heads that are large.
+    /// The value of `Server-Timing` (W3C): one metric for the page and one for each part, by its name, at most
+    /// [`MAX_TIMED`] in all.
     #[must_use]
     pub fn server_timing(&self) -> String {
         let total = format!("total;dur={}", self.took_ms);
@@ -140,19 +152,19 @@ impl Record {
             let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
             format!("{};dur={};desc=\"{}{reason}{cache}\"", token(&part.id), rounded(took), part.outcome)
         };
-        self.all().map(part).take(MOST_TIMED).fold(total, |all, one| all + ", " + &one)
+        self.all().map(part).take(MAX_TIMED).fold(total, |all, one| all + ", " + &one)
     }
 
-    /// `Cache-Status` (RFC 9211): of the page as a whole; a hit is one that nobody had to be asked for.
+    /// The value of `Cache-Status` (RFC 9211) for the page as a whole: a hit if every part was in the cache.
     #[must_use]
     pub fn cache_status(&self) -> String {
         let looked_up: Vec<&PartRecord> = self.all().filter(|part| part.cache.is_some()).collect();
         let are = |cache: Cache| looked_up.iter().filter(|part| part.cache == Some(cache.as_str())).count();
-        let kept = are(Cache::Hit) + are(Cache::Stale);
-        let detail = format!("detail=\"{kept} of {} parts were kept\"", looked_up.len());
-        if kept == looked_up.len() {
+        let cached = are(Cache::Hit) + are(Cache::Stale);
+        let detail = format!("detail=\"{cached} of {} parts were cached\"", looked_up.len());
+        if cached == looked_up.len() {
             let least = looked_up.iter().filter_map(|part| part.ttl_ms).fold(f64::INFINITY, f64::min);
-            // 2.2: whole seconds, and below zero for what is stale.
+            // Whole seconds, and negative if a response is stale (RFC 9211, 2.2).
             let ttl = if are(Cache::Stale) > 0 { Some(-1.0) } else { Some(least).filter(|least| least.is_finite()) };
             let ttl = ttl.map(|ms| format!("; ttl={:.0}", (ms / 1e3).floor())).unwrap_or_default();
             return format!("pasteup; hit{ttl}; {detail}");
@@ -162,25 +174,25 @@ impl Record {
     }
 }
 
-/// What stands in a hole, or in the layout.
-fn parts(plan: &Plan, outcomes: &Outcomes, inside: &Inside, within: Option<usize>, began: Instant) -> Vec<PartRecord> {
-    let here = inside.get(&within).into_iter().flatten();
+/// The records of the parts that are nested directly in a hole, or in the layout (`None`).
+fn parts(plan: &Plan, outcomes: &Outcomes, nested: &Nested, within: Option<usize>, began: Instant) -> Vec<PartRecord> {
+    let here = nested.get(&within).into_iter().flatten();
     here.map(|hole| PartRecord {
-        parts: parts(plan, outcomes, inside, Some(*hole), began),
+        parts: parts(plan, outcomes, nested, Some(*hole), began),
         ..part(plan, outcomes, *hole, began)
     })
     .collect()
 }
 
-/// The holes that each hole's answer asks for, and the layout (`None`), in document order.
-type Inside = HashMap<Option<usize>, Vec<usize>>;
+/// The holes that are nested directly in each hole, and in the layout (`None`), in document order.
+type Nested = HashMap<Option<usize>, Vec<usize>>;
 
-fn inside(plan: &Plan, order: &[usize]) -> Inside {
-    let mut inside = Inside::new();
+fn nested(plan: &Plan, order: &[usize]) -> Nested {
+    let mut nested = Nested::new();
     for hole in order {
-        inside.entry(plan.within(*hole)).or_default().push(*hole);
+        nested.entry(plan.within(*hole)).or_default().push(*hole);
     }
-    inside
+    nested
 }
 
 fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRecord {
@@ -188,11 +200,11 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
     let (manifest, at) = (plan.service(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
     let outcome = outcomes[hole].as_ref().unwrap_or(&unknown);
-    let (course, answer) = (outcome.timing.as_deref(), outcome.response.as_deref());
-    let sent = course.and_then(|course| course.attempt.as_deref());
+    let (timing, response) = (outcome.timing.as_deref(), outcome.response.as_deref());
+    let attempt = timing.and_then(|timing| timing.attempt.as_deref());
     let since = |instant: Instant| milliseconds(instant.saturating_duration_since(began));
     let only = |fetch: &Fetch| (fetch.targets.len() == 1).then(|| fetch.target().upstream.to_string());
-    let lifetime = fetch.zip(answer).map(|(fetch, answer)| answer.lifetime(fetch).fresh);
+    let lifetime = fetch.zip(response).map(|(fetch, response)| response.lifetime(fetch).fresh);
     PartRecord {
         id: one.id.to_string(),
         number: hole,
@@ -201,33 +213,35 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
-        standing: PartHealth::of(outcome.shown, outcome.reason),
+        health: PartHealth::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
         why: match plan.lazy(hole) {
-            Some(_) => "it is loaded once a reader scrolls near".to_owned(),
+            Some(_) => "loaded when the reader scrolls near it".to_owned(),
             None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
         },
-        cache: course.map(|course| course.cache.as_str()),
-        kept: fetch
-            .zip(answer)
-            .map(|(fetch, answer)| Keep::of(answer, fetch).told(course.and_then(|course| course.age))),
-        age_ms: course.and_then(|course| course.age).map(milliseconds),
+        cache: timing.map(|timing| timing.cache.as_str()),
+        caching: fetch
+            .zip(response)
+            .map(|(fetch, response)| CachingReason::of(response, fetch).describe(timing.and_then(|timing| timing.age))),
+        age_ms: timing.and_then(|timing| timing.age).map(milliseconds),
         ttl_ms: lifetime.zip(outcome.fresh_until).map(|(lifetime, _)| {
-            milliseconds(lifetime.saturating_sub(course.and_then(|course| course.age).unwrap_or_default()))
+            milliseconds(lifetime.saturating_sub(timing.and_then(|timing| timing.age).unwrap_or_default()))
         }),
-        start_ms: course.map(|course| since(course.began)),
-        first_byte_ms: sent.and_then(|sent| sent.head).map(since),
-        end_ms: course.map(|course| since(course.ended)),
+        start_ms: timing.map(|timing| since(timing.began)),
+        first_byte_ms: attempt.and_then(|attempt| attempt.head).map(since),
+        end_ms: timing.map(|timing| since(timing.ended)),
         timeout_ms: fetch.map(|fetch| milliseconds(fetch.timeout)),
-        bytes: answer.and_then(|answer| match &answer.content {
+        bytes: response.and_then(|response| match &response.content {
             Content::Fragment(html) => Some(html.len()),
             Content::Empty => Some(0),
             Content::Asset(..) | Content::Gone(_) | Content::Redirect(..) => None,
         }),
-        endpoint: sent.map(|sent| sent.upstream.to_string()).or_else(|| only(fetch?)),
-        tries: sent.map_or(0, |sent| sent.tries),
-        // That it is shut out says all there is to say.
-        detail: sent.filter(|_| outcome.reason != Some(Reason::CircuitOpen)).and_then(|sent| sent.failure.clone()),
+        endpoint: attempt.map(|attempt| attempt.upstream.to_string()).or_else(|| only(fetch?)),
+        tries: attempt.map_or(0, |attempt| attempt.tries),
+        // While the circuit is open no request is sent: the failure is that of an earlier attempt.
+        detail: attempt
+            .filter(|_| outcome.reason != Some(Reason::CircuitOpen))
+            .and_then(|attempt| attempt.failure.clone()),
         required: one.required,
         lazy: plan.lazy(hole).map(str::to_owned),
         file: at.source.file.clone(),
@@ -236,130 +250,136 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
     }
 }
 
-/// Why a part is as it is, in a sentence that an editor understands.
+/// Why a part shows what it shows, in words that an editor understands.
 fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
-    let of = |what: Option<Duration>| what.map(units::show).unwrap_or_default();
     let Some(reason) = outcome.reason else {
-        return match outcome.timing.as_ref().map(|course| course.cache) {
-            Some(Cache::Hit) => "a kept copy that is still fresh",
-            Some(Cache::Joined) => "the service answered; another reader had asked already",
+        return match outcome.timing.as_ref().map(|timing| timing.cache) {
+            Some(Cache::Hit) => "a cached response that is still fresh",
+            Some(Cache::Joined) => "the service answered; the request was shared with another page",
             Some(Cache::Miss | Cache::Stale) | None => "the service answered",
         }
         .to_owned();
     };
-    let failed = match reason {
-        Reason::Timeout => format!("the service had not answered within {}", of(fetch.map(|fetch| fetch.timeout))),
-        Reason::Budget => format!("the page's {} were over before the service had answered", units::show(budget)),
-        Reason::Connect => "the service could not be reached, or broke off before it answered".to_owned(),
-        Reason::Status => "the service answered with an error".to_owned(),
-        Reason::Incomplete => "the answer was cut short".to_owned(),
-        Reason::TooLarge => "the answer was larger than allowed".to_owned(),
-        Reason::NotHtml => "the answer was no HTML".to_owned(),
-        Reason::Encoding => "the answer could not be decoded".to_owned(),
-        Reason::CircuitOpen => "the service failed too often, and is left alone for a while".to_owned(),
-        Reason::Overloaded => {
-            let time = of(fetch.map(|fetch| fetch.timeout));
-            format!("too much was asked of the service: it was not this part's turn within {time}")
+    let attempt = outcome.timing.as_ref().and_then(|timing| timing.attempt.as_deref());
+    let timeout = fetch.map(|fetch| units::show(fetch.timeout)).unwrap_or_default();
+    let failure = match reason {
+        Reason::Timeout => format!("the service did not respond within {timeout}"),
+        Reason::Budget => {
+            format!("the page's budget of {} was over before the service responded", units::show(budget))
         }
-        Reason::Depth => "it is nested deeper than `page.max_depth` allows".to_owned(),
-        Reason::Cycle => "it would stand inside itself".to_owned(),
+        Reason::Connect => connection_failure(attempt),
+        Reason::Status => "the service answered with an error".to_owned(),
+        Reason::Incomplete => "the response was cut short".to_owned(),
+        Reason::TooLarge => "the response was larger than allowed".to_owned(),
+        Reason::NotHtml => "the response was not HTML".to_owned(),
+        Reason::Encoding => "the response could not be decoded".to_owned(),
+        Reason::CircuitOpen => "circuit open after repeated failures".to_owned(),
+        Reason::Overloaded => format!("the service's concurrency limit left no room for this request within {timeout}"),
+        Reason::Depth => "the fragment is nested deeper than `page.max_depth` allows".to_owned(),
+        Reason::Cycle => "the fragment would contain itself".to_owned(),
         Reason::TooMany => "the page has as many fragments as `page.max_fragments` allows".to_owned(),
-        Reason::NotAllowed => "the service does not take what it would be asked with".to_owned(),
+        Reason::NotAllowed => "the service does not accept these parameters".to_owned(),
         Reason::Unknown => "there is no way to reach the service".to_owned(),
         Reason::Condition => return "its condition does not hold".to_owned(),
-        Reason::Empty => return "the service says that there is nothing to show".to_owned(),
-        Reason::Gone => "the service says that there is no fragment here".to_owned(),
-        Reason::Revalidating => return "an old copy, while a new one is fetched".to_owned(),
-        Reason::Internal => "a fault of the compositor's own".to_owned(),
+        Reason::Empty => return "the service has nothing to show".to_owned(),
+        Reason::Gone => match outcome.response.as_ref().map(|response| &response.content) {
+            Some(Content::Gone(status)) => format!("the service answered {}", status.as_u16()),
+            _ => "the service has no such fragment".to_owned(),
+        },
+        Reason::Revalidating => return "a stale response, while a new one is fetched".to_owned(),
+        Reason::Internal => "internal error of the compositor".to_owned(),
     };
     match outcome.shown {
-        Shown::Fresh => failed,
-        Shown::Stale => format!("an old copy: {failed}"),
-        Shown::Fallback => format!("the fallback: {failed}"),
-        Shown::Omitted => format!("nothing, and no fallback: {failed}"),
+        Shown::Fresh => failure,
+        Shown::Stale => format!("stale response: {failure}"),
+        Shown::Fallback => format!("fallback: {failure}"),
+        Shown::Omitted => format!("nothing shown, no fallback: {failure}"),
     }
 }
 
-/// By whose word an answer is kept, and for how long.
+fn connection_failure(attempt: Option<&Attempt>) -> String {
+    match attempt.and_then(|attempt| attempt.failure.clone()) {
+        Some(failure) => failure,
+        None => "the service could not be reached, or closed the connection before it responded".to_owned(),
+    }
+}
+
+/// How long a response is cached, and what decides that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keep {
-    kept: bool,
-    never: Option<Uncacheable>,
+pub struct CachingReason {
+    is_cached: bool,
+    uncacheable: Option<Uncacheable>,
     no_cache: bool,
     fresh: Duration,
     max_age: Option<Duration>,
     ttl: Option<Duration>,
     max_ttl: Option<Duration>,
-    /// The manifest says it where nobody else does.
-    by_manifest: bool,
+    /// Whether the manifest has a `cache.ttl`, which counts if neither the service nor the layout states a lifetime.
+    has_manifest_ttl: bool,
 }
 
-impl Keep {
-    /// By whose word an answer to a fetch is.
+impl CachingReason {
+    /// How long the response to a fetch is cached.
     #[must_use]
-    pub fn of(answer: &ParsedResponse, fetch: &Fetch) -> Self {
-        let (stated, rules) = (&answer.stated.compositor, &fetch.rules);
-        let lifetime = answer.lifetime(fetch);
+    pub fn of(response: &ParsedResponse, fetch: &Fetch) -> Self {
+        let (stated, rules) = (&response.stated.compositor, &fetch.rules);
+        let lifetime = response.lifetime(fetch);
         Self {
-            kept: !lifetime.retention().is_zero(),
-            never: stated.uncacheable.clone(),
+            is_cached: !lifetime.retention().is_zero(),
+            uncacheable: stated.uncacheable.clone(),
             no_cache: stated.no_cache,
             fresh: lifetime.fresh,
             max_age: stated.max_age,
             ttl: rules.ttl,
             max_ttl: rules.max_ttl,
-            by_manifest: fetch.manifest.as_ref().is_some_and(|manifest| manifest.cache.ttl.is_some()),
+            has_manifest_ttl: fetch.manifest.as_ref().is_some_and(|manifest| manifest.cache.ttl.is_some()),
         }
     }
 
-    /// Whether it is.
+    /// Whether the response is cached.
     #[must_use]
-    pub const fn is_kept(&self) -> bool {
-        self.kept
+    pub const fn is_cached(&self) -> bool {
+        self.is_cached
     }
 
-    /// The same in words, of one that is so old: "kept 12s of 20s: the layout's `ttl` is shorter than the service's
-    /// `max-age` of 1m".
+    /// The lifetime and what decides it, in words, for a response of this age: `cached for 12s of 20s (layout ttl; the
+    /// service allows 1m)`.
     #[must_use]
-    pub fn told(&self, age: Option<Duration>) -> String {
-        if let Some(never) = &self.never {
-            return format!("not kept: {never}");
+    pub fn describe(&self, age: Option<Duration>) -> String {
+        if let Some(uncacheable) = &self.uncacheable {
+            return format!("not cached: {uncacheable}");
         }
         if self.no_cache {
-            return "kept only to be asked about: the service says `no-cache`".to_owned();
+            return "cached, but revalidated for each page (service no-cache)".to_owned();
         }
         let fresh = self.fresh;
-        let says = |what: &str, shorter_than: Option<Duration>, whose: &str| match shorter_than {
-            Some(longer) => format!("{what} is shorter than {whose} of {}", units::show(longer)),
-            None => what.to_owned(),
-        };
-        let by = match (self.max_ttl.filter(|max| *max == fresh), self.ttl, self.max_age) {
+        let reason = match (self.max_ttl.filter(|max| *max == fresh), self.ttl, self.max_age) {
             (Some(max), _, Some(stated)) if max < stated => {
-                says("the manifest's `max_ttl`", Some(stated), "the service's `max-age`")
+                format!("manifest max_ttl; the service allows {}", units::show(stated))
             }
             (Some(max), Some(ttl), None) if max < ttl => {
-                says("the manifest's `max_ttl`", Some(ttl), "the layout's `ttl`")
+                format!("manifest max_ttl; the layout allows {}", units::show(ttl))
             }
             (_, Some(ttl), Some(stated)) if ttl < stated => {
-                says("the layout's `ttl`", Some(stated), "the service's `max-age`")
+                format!("layout ttl; the service allows {}", units::show(stated))
             }
             (_, Some(ttl), Some(stated)) if stated < ttl => {
-                says("the service's `max-age`", Some(ttl), "the layout's `ttl`")
+                format!("service max-age; the layout allows {}", units::show(ttl))
             }
-            (_, _, Some(_)) => "by the service's `max-age`".to_owned(),
-            (_, Some(_), None) => "by the layout's `ttl`; the service does not say".to_owned(),
-            (_, None, None) if self.by_manifest => "by the manifest's `cache.ttl`; the service does not say".to_owned(),
-            (_, None, None) => "by the settings' `fragment.ttl`; nobody else says".to_owned(),
+            (_, _, Some(_)) => "service max-age".to_owned(),
+            (_, Some(_), None) => "layout ttl; the service states no lifetime".to_owned(),
+            (_, None, None) if self.has_manifest_ttl => "manifest cache.ttl; the service states no lifetime".to_owned(),
+            (_, None, None) => "default fragment.ttl; nothing else states a lifetime".to_owned(),
         };
         match age {
-            _ if fresh.is_zero() => format!("not kept: {by}"),
-            Some(age) => format!("kept {} of {}: {by}", units::show(coarse(age)), units::show(fresh)),
-            None => format!("kept for {}: {by}", units::show(fresh)),
+            _ if fresh.is_zero() => format!("not cached ({reason})"),
+            Some(age) => format!("cached for {} of {} ({reason})", units::show(coarse(age)), units::show(fresh)),
+            None => format!("cached for {} ({reason})", units::show(fresh)),
         }
     }
 }
 
-/// In whole seconds, where it is longer than that.
+/// An age of a second or more in whole seconds.
 fn coarse(age: Duration) -> Duration {
     if age >= Duration::from_secs(1) { Duration::from_secs(age.as_secs()) } else { age }
 }
@@ -368,12 +388,12 @@ fn milliseconds(duration: Duration) -> f64 {
     rounded(duration.as_secs_f64() * 1e3)
 }
 
-/// To hundredths: more is noise.
+/// Rounds to hundredths of a millisecond: more digits are noise.
 fn rounded(ms: f64) -> f64 {
     (ms * 100.0).round() / 100.0
 }
 
-/// A name as a token (RFC 9110, 5.6.2).
+/// A name as a token (RFC 9110, 5.6.2): other characters become `-`.
 fn token(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '-' }).collect()
 }
