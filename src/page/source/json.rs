@@ -48,6 +48,14 @@ fn span(source: &Source, raw: &RawValue) -> Range<usize> {
     start..start + raw.get().len()
 }
 
+/// The key, with its quotation marks, between the end of what precedes it and the start of its value.
+fn key_between(source: &Source, from: usize, value: usize) -> Range<usize> {
+    let text = source.slice(from..value);
+    let start = text.find('"').unwrap_or_default();
+    let end = text.rfind('"').map_or(text.len(), |quote| quote + 1);
+    from + start..from + end
+}
+
 fn value(source: &Arc<Source>, raw: &RawValue, depth: usize) -> serde_json::Result<Option<Value>> {
     let at = SourceSpan::new(source, span(source, raw));
     let text = raw.get();
@@ -76,9 +84,13 @@ fn value(source: &Arc<Source>, raw: &RawValue, depth: usize) -> serde_json::Resu
 fn table(source: &Arc<Source>, raw: &RawValue, at: SourceSpan, depth: usize) -> serde_json::Result<Table> {
     let Members(members) = serde_json::from_str(raw.get())?;
     let mut entries = Vec::new();
+    let mut from = at.span.start;
     for (key, raw) in members {
+        let span = span(source, raw);
+        let key_at = SourceSpan::new(source, key_between(source, from, span.start));
+        from = span.end;
         if let Some(value) = value(source, raw, depth + 1)? {
-            entries.push(Entry { key, key_at: value.at.clone(), value });
+            entries.push(Entry { key, key_at, value });
         }
     }
     Ok(Table { entries, at })
@@ -143,6 +155,11 @@ mod tests {
         assert_eq!(table.to_json(), serde_json::json!({"a": {"b": [1, "zwölf", 2.5]}, "c": true}));
         let c = table.get("c").expect("it is there");
         assert_eq!((source.slice(c.at.span.clone()), source.position(c.at.span.start)), ("true", (3, 8)));
+        let source = Source::new("x", r#"{"n": null, "a\"b" : {"c": "\"", "d":1}}"#);
+        let table = object(&source, Code::Manifest).expect("an object");
+        let Data::Table(inner) = &table.entries[0].value.data else { panic!("a table") };
+        let keys = table.entries.iter().chain(&inner.entries).map(|entry| source.slice(entry.key_at.span.clone()));
+        assert_eq!(keys.collect::<Vec<_>>(), [r#""a\"b""#, r#""c""#, r#""d""#]);
     }
 
     #[test]

@@ -4,80 +4,85 @@ use crate::page::source::diagnostic::Diagnostic;
 
 use super::{Field, Kind, Schema};
 
-/// Feeds a parser of TOML a wrong value for each field, which it must report, and an example, which it must accept.
+/// Feeds a TOML parser wrong values for each field, which it must report, and an example, which it must accept.
 pub(crate) fn toml_fields(schema: &'static Schema, parse: impl Fn(&str) -> Vec<Diagnostic>) {
-    each_field(schema, &|value| value, "", &mut |field, file| {
-        let reported = |value: &str| {
+    each_field(schema, &|entry| entry, &mut |field, file| {
+        let error = |value: &str| {
             let text = file(format!("{} = {value}", field.name));
-            let start = text.rfind(value).expect("it was put there");
+            let start = text.rfind(value).expect("the file has the value");
             let inside = move |problem: &Diagnostic| {
                 let span = &problem.at.span;
                 problem.is_error() && span.start >= start && span.end <= start + value.len()
             };
             parse(&text).into_iter().find(inside).map(|problem| problem.message)
         };
-        if let Some(wrong) = wrong_toml(&field.kind) {
-            assert!(reported(&wrong).is_some(), "no parser reads `{}`: {}", field.name, file(String::new()));
+        for wrong in wrong_values(&field.kind) {
+            assert!(error(&wrong).is_some(), "nothing refuses `{} = {wrong}` in `{}`", field.name, file(String::new()));
         }
+        // An example of a secret names one that does not exist here.
         if !matches!(field.kind, Kind::Reference) {
-            let example = example_toml(field);
-            assert_eq!(reported(&example), None, "`{}` does not accept `{example}`", field.name);
+            let example = example(field);
+            assert_eq!(error(&example), None, "`{}` does not accept `{example}`", field.name);
         }
     });
 }
 
-/// Calls `visit` for each field of a schema and of the tables in it. What it is given makes a file of an entry.
+/// Calls `visit` for each field of a schema, and of the tables in it, with a function that makes a file of one entry.
 fn each_field(
     schema: &'static Schema,
     file: &dyn Fn(String) -> String,
-    siblings: &str,
     visit: &mut dyn FnMut(&'static Field, &dyn Fn(String) -> String),
 ) {
     for field in schema.fields {
-        visit(field, &|entry| file(format!("{siblings}{entry}")));
+        visit(field, file);
         let name = field.name;
-        let mut inner: Vec<(String, &'static str, &'static str, &'static Schema)> = Vec::new();
-        match &field.kind {
-            Kind::Table(schema) => inner.push((format!("{name} = {{ "), " }", "", schema)),
-            Kind::Tables(schema) => inner.push((format!("{name} = [{{ "), " }]", "", schema)),
-            Kind::Map(_, Kind::Table(schema)) => inner.push((format!("{name} = {{ a = {{ "), " } }", "", schema)),
+        let nested = match &field.kind {
+            Kind::Table(schema) => vec![(format!("{name} = {{ "), " }", *schema)],
+            Kind::Tables(schema) => vec![(format!("{name} = [{{ "), " }]", *schema)],
+            Kind::Map(_, Kind::Table(schema)) => vec![(format!("{name} = {{ a = {{ "), " } }", *schema)],
             Kind::Variant(variants) => {
-                for (word, schema) in *variants {
-                    inner.push((format!("{name} = \"{word}\", "), "", "", schema));
-                }
+                variants.iter().map(|(word, schema)| (format!("{name} = \"{word}\", "), "", *schema)).collect()
             }
-            _ => {}
-        }
-        for (before, after, siblings, schema) in inner {
-            let nested = |entry: String| file(format!("{before}{entry}{after}"));
-            each_field(schema, &nested, siblings, visit);
+            _ => Vec::new(),
+        };
+        for (before, after, schema) in nested {
+            each_field(schema, &|entry| file(format!("{before}{entry}{after}")), visit);
         }
     }
 }
 
-/// A value of another kind; `None` if every value is of this kind.
-fn wrong_toml(kind: &Kind) -> Option<String> {
-    Some(match kind {
-        Kind::Any => return None,
-        Kind::Boolean => "\"x\"".to_owned(),
-        Kind::Scalar => "[]".to_owned(),
-        Kind::List(kind) => format!("[{}]", wrong_toml(kind)?),
-        _ => "true".to_owned(),
-    })
-}
-
-fn example_toml(field: &Field) -> String {
-    let default = || field.default.value().map(|value| field.kind.toml(&value));
-    field.example.map(str::to_owned).or_else(default).unwrap_or_else(|| of_kind(&field.kind))
-}
-
-/// A value of a kind, for fields that have no example and no default.
-fn of_kind(kind: &Kind) -> String {
+/// Values that a kind does not allow: one of another type and, for most kinds, one of the right type.
+fn wrong_values(kind: &Kind) -> Vec<String> {
+    let all = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
     match kind {
+        Kind::Any => Vec::new(),
+        Kind::Boolean => all(&["\"x\""]),
+        Kind::Scalar => all(&["[]"]),
+        Kind::Integer(least, most) => vec!["true".to_owned(), (least - 1).to_string(), (most + 1).to_string()],
+        Kind::PositiveDuration => all(&["true", "\"soon\"", "\"0s\""]),
+        Kind::PositiveSize => all(&["true", "\"lots\"", "\"0\""]),
+        Kind::LogFilter => all(&["true", "\"a=loud\""]),
+        Kind::Text | Kind::LayoutPath | Kind::Table(_) | Kind::Tables(_) | Kind::Map(..) => all(&["true"]),
+        Kind::List(kind) => {
+            let items = wrong_values(kind).into_iter().map(|item| format!("[{item}]"));
+            items.chain(["true".to_owned()]).collect()
+        }
+        Kind::OneOrMore(kind) => {
+            let lists = wrong_values(kind).into_iter().map(|item| format!("[{item}]"));
+            lists.chain(wrong_values(kind)).collect()
+        }
+        _ => all(&["true", "\"((\""]),
+    }
+}
+
+/// The field's example, its default, or a value of its kind.
+fn example(field: &Field) -> String {
+    let default = || field.default.value().map(|value| field.kind.toml(&value));
+    field.example.map(str::to_owned).or_else(default).unwrap_or_else(|| match &field.kind {
         Kind::Word(words) => format!("\"{}\"", words[0]),
         Kind::Variant(variants) => format!("\"{}\"", variants[0].0),
         Kind::Table(_) | Kind::Map(..) => "{}".to_owned(),
         Kind::List(_) | Kind::Tables(_) => "[]".to_owned(),
         other => panic!("give an example of {other:?} in the schema"),
-    }
+    })
 }
