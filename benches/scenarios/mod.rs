@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use pasteup::page::esi::{self, expr::Expr, request::Values, text::EsiText, variables::Value};
 use pasteup::page::html::balance::balanced;
 use pasteup::page::http::http1::{Bodies, Read, Wire};
-use pasteup::page::layout::{FragmentSource, LayoutFile};
+use pasteup::page::layout::LayoutFile;
 use pasteup::page::output::headers::Headers;
 use pasteup::page::output::stitch::stitch;
 use pasteup::page::plan::{Outcomes, Plan, plan};
@@ -229,7 +229,7 @@ fn fetch() -> Work {
     let visit = Visit { pattern: "/news/{article}".to_owned(), parameters, reader, host: "www.example.org".to_owned() };
     let (fragment, defaults) = (Arc::clone(&template.html.fragments[0]), Defaults::default());
     over(move || {
-        let FragmentSource::Named(manifest) = &fragment.service else { panic!("it is named") };
+        let manifest = fragment.manifest().expect("it is named");
         Fetch::new(&fragment, Origin::Named(manifest), &visit, &defaults)
     })
 }

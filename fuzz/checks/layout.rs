@@ -157,14 +157,14 @@ fn holds_together(template: &Template) {
         values: vec![0; html.values.len()],
         assets: 0,
     };
-    places.count(html, &html.parts, false);
+    places.count(html, &html.segments, false);
     let each = places.fragments.iter().chain(&places.conditions).chain(&places.values);
     assert!(each.clone().all(|times| *times == 1), "{places:?}");
     assert!(places.assets <= 1, "the head has {} places for assets", places.assets);
     let mut ids: Vec<&str> = html.fragments.iter().map(|fragment| &*fragment.id).collect();
     ids.sort_unstable();
     assert!(ids.windows(2).all(|two| two[0] != two[1]), "two of {ids:?} are the same");
-    assert!(html.mistake.is_none(), "{:?} is for responses", html.mistake);
+    assert!(html.error.is_none(), "{:?} is for responses", html.error);
     assert!(template.dimensions.iter().all(|dimension| template.reads.contains(dimension)), "{:?}", template.reads);
 }
 
@@ -253,7 +253,7 @@ fn stays(file: &LayoutFile, template: &Template) {
         return;
     }
     let mut assembled = Vec::new();
-    from_parts(&template.html, &template.html.parts, &mut assembled);
+    from_parts(&template.html, &template.html.segments, &mut assembled);
     assert_eq!(written, assembled);
     // What no node holds are our own tags.
     let mut at = file.source.text.len();

@@ -26,12 +26,12 @@ pub(crate) fn check(text: &str) {
             composes: !composes.is_empty(),
             esi,
         };
-        reading.segments(&response.parts);
+        reading.segments(&response.segments);
         reading.left_out(html.len());
         assert_eq!(reading.placed.len(), response.fragments.len(), "a fragment has no place");
         assert!(esi || reading.composes || response.fragments.is_empty(), "it contains a fragment that is not allowed");
         assert!(esi || (response.conditions.is_empty() && response.values.is_empty() && !response.has_tries));
-        assert!(response.mistake.as_ref().is_none_or(|mistake| !mistake.is_empty()));
+        assert!(response.error.as_ref().is_none_or(|mistake| !mistake.is_empty()));
         assert!(response.size() < 4096 + 4096 * text.len(), "{} bytes for {}", response.size(), text.len());
     }
 }
@@ -56,8 +56,8 @@ impl Reading<'_> {
                 Segment::Fragment(index) => {
                     assert!(self.placed.insert(*index), "{index} has two places");
                     let fragment = &self.response.fragments[*index];
-                    assert!(match &fragment.service {
-                        FragmentSource::Wanted(name, _) => &**name == "weather" && self.composes,
+                    assert!(match &fragment.source {
+                        FragmentSource::Nested(name, _) => &**name == "weather" && self.composes,
                         FragmentSource::Included { .. } => self.esi,
                         _ => false,
                     });

@@ -64,13 +64,13 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
 
 /// Writes the page to standard output, and its degraded parts to standard error.
 fn print(page: &Page) -> Result<ExitCode, String> {
-    for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
+    for (part, outcome) in page.plan.parts.iter().zip(&page.outcomes) {
         if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
             && is_degraded(outcome.shown, outcome.reason)
         {
-            let at = &hole.fragment.at;
+            let at = &part.fragment.at;
             let (line, _) = at.source.position(at.span.start);
-            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", at.source.file, hole.id, outcome.shown);
+            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", at.source.file, part.id, outcome.shown);
         }
     }
     let mut output = std::io::stdout().lock();

@@ -311,7 +311,7 @@ impl Compositor {
 
 /// Logs one line for a page with degraded parts, each with its reason.
 fn log_degraded(page: &Page) {
-    let parts = page.plan.holes.iter().zip(&page.outcomes);
+    let parts = page.plan.parts.iter().zip(&page.outcomes);
     let degraded: Vec<String> = parts
         .filter_map(|(hole, outcome)| {
             let outcome = outcome.as_ref()?;

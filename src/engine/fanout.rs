@@ -11,7 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
-use crate::page::plan::{Outcomes, Plan, Slot};
+use crate::page::plan::{Outcomes, PartSource, Plan};
 use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
@@ -67,13 +67,13 @@ impl FanOut {
             ready: VecDeque::new(),
             pending: FuturesUnordered::new(),
         };
-        fan_out.request(fan_out.plan.needed_at_once());
+        fan_out.request(fan_out.plan.needed_first());
         fan_out
     }
 
     fn request(&mut self, holes: Vec<usize>) {
-        self.outcomes.resize(self.plan.holes.len(), None);
-        self.requested.resize(self.plan.holes.len(), false);
+        self.outcomes.resize(self.plan.parts.len(), None);
+        self.requested.resize(self.plan.parts.len(), false);
         self.lookups.resize_with(self.plan.fetches.len(), || None);
         if holes.is_empty() {
             return;
@@ -89,12 +89,12 @@ impl FanOut {
 
     /// Requests the outcome of one hole.
     fn request_one(&mut self, hole: usize, now: Instant) {
-        let has_fallback = !self.plan.holes[hole].fragment.fallback.is_empty();
-        let known = match &self.plan.holes[hole].slot {
+        let has_fallback = !self.plan.parts[hole].fragment.fallback.is_empty();
+        let known = match &self.plan.parts[hole].source {
             // A lazy fragment is never looked up here; its placeholder is shown.
-            Slot::Dropped | Slot::Lazy(_) => Outcome::nothing(Reason::Condition),
-            Slot::Refused(reason) => Outcome::missing(*reason, has_fallback),
-            Slot::Fetch(index) => match self.look_up(*index, now) {
+            PartSource::Dropped | PartSource::Lazy(_) => Outcome::nothing(Reason::Condition),
+            PartSource::Refused(reason) => Outcome::missing(*reason, has_fallback),
+            PartSource::Fetch(index) => match self.look_up(*index, now) {
                 Ok(result) => outcome(&result, has_fallback),
                 Err(pending) => {
                     let outcome = async move { (hole, outcome(&pending.await, has_fallback)) };
@@ -128,8 +128,8 @@ impl FanOut {
             None => self.pending.next().await,
         };
         let Some((hole, outcome)) = next else { return false };
-        self.plan.take(hole, &outcome);
-        self.request(self.plan.needed_then(hole, &outcome));
+        self.plan.fill(hole, &outcome);
+        self.request(self.plan.needed_after(hole, &outcome));
         let failed = !matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         self.outcomes[hole] = Some(outcome);
         if failed {
@@ -148,7 +148,7 @@ impl FanOut {
     pub(super) fn unshared_latency(&self) -> Option<Duration> {
         let is_pending = |hole: &usize| self.requested[*hole] && self.outcomes[*hole].is_none();
         let now = Instant::now();
-        let fetches = (0..self.requested.len()).filter(is_pending).filter_map(|hole| self.plan.of(hole));
+        let fetches = (0..self.requested.len()).filter(is_pending).filter_map(|hole| self.plan.fetch_of(hole));
         fetches.filter_map(|fetch| self.lookup.latency_if_unshared(fetch, now)).max()
     }
 

@@ -91,7 +91,7 @@ impl PartOutcome {
     /// The outcome of a hole of a plan.
     #[must_use]
     pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
-        let (label, nanoservice) = (plan.holes[hole].label(), plan.service_name(hole));
+        let (label, nanoservice) = (plan.parts[hole].label(), plan.nanoservice_of(hole));
         let cache = outcome.timing.as_ref().map(|timing| timing.cache);
         Self { label, nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
     }

@@ -217,7 +217,7 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
     let problems = parsed.problems.len();
     let files = Files { layouts: vec![source], ..Files::default() };
     let site = Site::build(&files, &SiteLimits::default(), None);
-    let parts = site.templates.iter().flat_map(|template| template.html.parts.iter());
+    let parts = site.templates.iter().flat_map(|template| template.html.segments.iter());
     let text = parts.flat_map(|part| match part {
         Segment::Assets | Segment::Late => Vec::new(),
         Segment::Text(text) => text.to_vec(),

@@ -216,7 +216,7 @@ fn what_cannot_be_lazy_is_told() {
         ("<svg><fragment name=a load=lazy /></svg>", "`load`: a late part is parsed as HTML, not as SVG or MathML"),
         (
             "<fragment name=a load=lazy><fragment slot=x name=a /></fragment>",
-            "a fragment that is given parts cannot be lazy: it is loaded without them",
+            "a fragment whose slots are filled cannot be lazy: it is loaded without them",
         ),
     ] {
         let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));

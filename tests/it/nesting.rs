@@ -222,7 +222,7 @@ async fn a_million_nested_ones_cost_a_bounded_number_of_fetches() {
     let page = site.get("/").await;
     let calls = site.calls("a") + site.calls("b") + site.calls("c");
     assert!(calls <= 50, "{calls} fetches");
-    assert!(page.0.plan.holes.len() <= 1050, "{} holes", page.0.plan.holes.len());
+    assert!(page.0.plan.parts.len() <= 1050, "{} holes", page.0.plan.parts.len());
     assert_eq!(page.header("cache-control"), "no-store", "a page that is cut is not whole");
 }
 

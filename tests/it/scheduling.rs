@@ -62,7 +62,7 @@ async fn a_schedule_is_rendered_at_any_time_and_its_mistakes_are_told() {
     site.write("layouts/xmas.html", "\n<fragment name=nobody />");
     let said = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
     assert!(said.contains("no nanoservice is called `nobody`") && said.contains("layouts/xmas.html:2:16"), "{said}");
-    for (name, says) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "takes its own place")] {
+    for (name, says) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "is scheduled in its own place")] {
         site.write("layouts/p.html", &format!("+++\nroute = \"/\"\nschedule = [{{ use = \"{name}\" }}]\n+++\nusual"));
         let said = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
         assert!(said.contains(says), "{said}");

@@ -201,7 +201,7 @@ fn routes(templates: &[Arc<Template>]) -> impl Iterator<Item = (&Template, Strin
 
 /// The nanoservices that a layout names, and those named by the layouts that take its place at times.
 fn named(template: &Template) -> BTreeSet<&str> {
-    template.with_takeovers().flat_map(|template| &template.html.fragments).map(|one| one.asks()).collect()
+    template.with_takeovers().flat_map(|template| &template.html.fragments).map(|one| one.nanoservice()).collect()
 }
 
 /// All nanoservices of the catalogue, and the hosts outside it that requests went to.

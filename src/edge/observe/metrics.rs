@@ -188,7 +188,7 @@ impl Observer for Metrics {
 
     fn page_composed(&self, page: &Page) {
         let mut counters = self.counters();
-        for (hole, outcome) in page.plan.holes.iter().zip(&page.outcomes) {
+        for (hole, outcome) in page.plan.parts.iter().zip(&page.outcomes) {
             let Some(outcome) = outcome else { continue };
             self.count(&mut counters, (hole.label(), outcome.shown, outcome.reason), 1);
         }

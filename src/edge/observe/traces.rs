@@ -171,7 +171,7 @@ impl Traces {
             attributes: attributes.into_iter().flatten().collect(),
             links: links(sender),
             status: reason.map_or(Status::Unset, |_| Status::error(detail)),
-            ..self.span(span, SpanKind::Client, page.plan.holes[part.number].label().to_string(), times)
+            ..self.span(span, SpanKind::Client, page.plan.parts[part.number].label().to_string(), times)
         }
     }
 }

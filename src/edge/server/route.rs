@@ -85,7 +85,7 @@ impl Pages {
         let host = if template.reads_host { host(request) } else { String::new() };
         let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 a client cannot distinguish a body that broke off from one that ended.
-        let stream = snapshot.stream && template.alone.is_none() && request.version >= Version::HTTP_11;
+        let stream = snapshot.stream && template.standalone.is_none() && request.version >= Version::HTTP_11;
         let (template, trace) = (Arc::clone(template), trace.clone());
         let request = PageRequest { template, visit, trace, at, changes_in };
         Some(PageVisit { request, assignment, stream })

@@ -160,7 +160,7 @@ impl PageCache {
         for (hole, outcome) in fixed() {
             // A part that is not stored, or is stale, or was fetched for this very page.
             let (Some(fetch), Some(response), Some(due), Some(fresh_until)) =
-                (page.plan.of(hole), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
+                (page.plan.fetch_of(hole), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
             else {
                 return;
             };
@@ -193,7 +193,7 @@ impl PageCache {
         // Each encoding has a head of its own, beside the headers here.
         let head: usize = page.headers.lasting.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let tag = holes.as_ref().map_or(0, |holes| holes.tag.size());
-        let parts_bytes = PART_OVERHEAD * page.plan.holes.len();
+        let parts_bytes = PART_OVERHEAD * page.plan.parts.len();
         let base_bytes = copied + PAGE_OVERHEAD + 4 * head + tag + parts_bytes + key.as_bytes().len();
         let mut headers = page.headers.clone();
         if holes.is_some() {

@@ -30,17 +30,17 @@ pub(super) fn open_holes(page: &Page) -> Option<Vec<usize>> {
     }
     // A response that was fetched for this very page will be found in the store next time.
     let is_stored = |hole: usize, outcome: &Outcome| {
-        let responded = plan.of(hole).zip(outcome.response.as_ref());
+        let responded = plan.fetch_of(hole).zip(outcome.response.as_ref());
         responded.is_some_and(|(fetch, response)| !response.lifetime(fetch).retention().is_zero())
     };
     let is_open =
-        |(hole, outcome): &(usize, &Outcome)| plan.holes[*hole].fragment.is_personal() || !is_stored(*hole, outcome);
+        |(hole, outcome): &(usize, &Outcome)| plan.parts[*hole].fragment.is_personal() || !is_stored(*hole, outcome);
     let open: Vec<usize> = requested(page).filter(is_open).map(|(hole, _)| hole).collect();
     let can_be_open = |hole: usize| {
         let response = page.outcomes[hole].as_ref().and_then(|outcome| outcome.response.as_deref());
-        Origin::of(&plan.holes[hole].fragment).is_some() && response.is_some_and(fits_hole)
+        Origin::of(&plan.parts[hole].fragment).is_some() && response.is_some_and(fits_hole)
     };
-    let mut on_page = vec![false; plan.holes.len()];
+    let mut on_page = vec![false; plan.parts.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);
     // A part that was requested but is not on the page would have to be fetched for each client all the same.
     let all_on_page = requested(page).all(|(hole, _)| on_page[hole]);
@@ -75,7 +75,7 @@ impl Skeleton {
         for (chunk, hole) in filled.into_iter().filter(|(_, hole)| open.binary_search(hole).is_ok()) {
             let chunks_before = gather(&chunks[from..chunk]);
             from = chunk + 1;
-            let fragment = *known.entry(Arc::as_ptr(page.plan.of(hole)?)).or_insert_with(|| {
+            let fragment = *known.entry(Arc::as_ptr(page.plan.fetch_of(hole)?)).or_insert_with(|| {
                 fragments.push(hole);
                 fragments.len() - 1
             });

@@ -1,4 +1,4 @@
-//! Layouts: what an editor writes, read into what a page is planned from.
+//! Layouts: what an editor writes, read and assembled into the templates that pages are planned from.
 //! All errors of a layout are reported at once, and a layout with an error does not go live.
 //!
 //! A file is read in two steps: [`syntax`] reads one file by itself, and [`assemble`] joins files with each other and
@@ -12,4 +12,6 @@ pub mod assemble;
 
 pub use syntax::file::LayoutFile;
 pub use template::Template;
-pub use template::composition::{Composition, FragmentSource, FragmentUse, Segment};
+pub use template::composition::Composition;
+pub use template::fragment::{Candidates, FragmentSource, FragmentUse};
+pub use template::segment::Segment;

@@ -42,7 +42,7 @@ impl Headers {
         if let Ok(keys) = HeaderValue::try_from(surrogate_keys(plan, outcomes, &order)) {
             headers.insert(SURROGATE_KEY, keys);
         }
-        if complete && !plan.is_cut && parts(outcomes).all(is_whole) {
+        if complete && !plan.is_truncated && parts(outcomes).all(is_whole) {
             headers.insert(header::ETAG, etag(plan, outcomes, &order));
         }
         // Of what was tried in vain nothing is on the page.
@@ -106,7 +106,7 @@ impl Downstream {
         if parts().any(|part| part.response.as_ref().is_some_and(|answer| answer.stated.is_private())) {
             return Self::Private;
         }
-        if !complete || plan.is_cut || !parts().all(is_whole) {
+        if !complete || plan.is_truncated || !parts().all(is_whole) {
             return Self::Never;
         }
         let answers = || parts().filter_map(|part| part.response.as_ref());
@@ -186,7 +186,7 @@ fn is_whole(outcome: &Outcome) -> bool {
 /// The union of the parts' names and keys, in document order; names first, should there be too many.
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
-    let names = needed.filter_map(|hole| plan.of(hole)).map(|fetch| &fetch.nanoservice);
+    let names = needed.filter_map(|hole| plan.fetch_of(hole)).map(|fetch| &fetch.nanoservice);
     let tags = parts(outcomes).filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.tags);
     let mut met = Set::default();
     let mut keys = String::new();
@@ -236,15 +236,15 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) 
     for script in [plan.template.scripts.late, plan.template.scripts.lazy].into_iter().flatten() {
         hash.update(script.path.as_bytes());
     }
-    for address in (0..plan.holes.len()).filter_map(|hole| plan.lazy(hole)) {
+    for address in (0..plan.parts.len()).filter_map(|hole| plan.lazy_address(hole)) {
         hash.update(address.as_bytes());
         hash.update(&[0]);
     }
     // By their order on the page: numbers of holes say in which order answers came in.
     for (place, hole) in order.iter().copied().enumerate() {
         hash.update(&place.to_le_bytes());
-        hash.update(&plan.parts_of(hole).to_le_bytes());
-        for asset in plan.service(hole).into_iter().flat_map(|manifest| &manifest.assets) {
+        hash.update(&plan.nested_digest(hole).to_le_bytes());
+        for asset in plan.manifest_of(hole).into_iter().flat_map(|manifest| &manifest.assets) {
             hash.update(asset.html().as_bytes());
         }
         decide(plan, Some(hole), hash);
@@ -260,7 +260,7 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) 
 
 /// What is decided for a reader in the layout, or in what a hole is filled with.
 fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl Fed) {
-    let (shown, values) = plan.decided(hole);
+    let (shown, values) = plan.decisions(hole);
     hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
     for value in values {
         hash.update(&value.len().to_le_bytes());

@@ -190,14 +190,14 @@ type Nested = HashMap<Option<usize>, Vec<usize>>;
 fn nested(plan: &Plan, order: &[usize]) -> Nested {
     let mut nested = Nested::new();
     for hole in order {
-        nested.entry(plan.within(*hole)).or_default().push(*hole);
+        nested.entry(plan.parent(*hole)).or_default().push(*hole);
     }
     nested
 }
 
 fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRecord {
-    let (one, fetch) = (&plan.holes[hole], plan.of(hole));
-    let (manifest, at) = (plan.service(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
+    let (one, fetch) = (&plan.parts[hole], plan.fetch_of(hole));
+    let (manifest, at) = (plan.manifest_of(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
     let outcome = outcomes[hole].as_ref().unwrap_or(&unknown);
     let (timing, response) = (outcome.timing.as_deref(), outcome.response.as_deref());
@@ -208,14 +208,14 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
     PartRecord {
         id: one.id.to_string(),
         number: hole,
-        fragment: plan.service_name(hole).to_string(),
+        fragment: plan.nanoservice_of(hole).to_string(),
         version: manifest.map(|manifest| manifest.version.to_string()),
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
         health: PartHealth::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
-        why: match plan.lazy(hole) {
+        why: match plan.lazy_address(hole) {
             Some(_) => "loaded when the reader scrolls near it".to_owned(),
             None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
         },
@@ -243,7 +243,7 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
             .filter(|_| outcome.reason != Some(Reason::CircuitOpen))
             .and_then(|attempt| attempt.failure.clone()),
         required: one.required,
-        lazy: plan.lazy(hole).map(str::to_owned),
+        lazy: plan.lazy_address(hole).map(str::to_owned),
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),

@@ -102,7 +102,7 @@ impl Stitcher {
     /// Begins a page whose parts all stand in their places.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let (parts, scope) = plan.page();
+        let (parts, scope) = plan.root();
         Self {
             open: vec![Place { parts, scope, at: 0 }],
             met: Set::default(),
@@ -162,7 +162,7 @@ impl Stitcher {
                     Some(failed) => Some(Place::start((if failed { &except } else { &attempt }, scope))),
                     None => break,
                 },
-                Segment::Slot(name, default) => Some(Place::start(plan.filling(scope, &name, &default))),
+                Segment::Slot(name, default) => Some(Place::start(plan.slot_content(scope, &name, &default))),
                 Segment::Assets => {
                     let assets = self.all_assets(plan, outcomes);
                     chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets).into()));
@@ -175,10 +175,10 @@ impl Stitcher {
                     }
                     None
                 }
-                Segment::Fragment(fragment) => match plan.hole(scope, fragment) {
+                Segment::Fragment(fragment) => match plan.part(scope, fragment) {
                     Err(fallback) => Some(Place::start((fallback, scope))),
-                    Ok(hole) if plan.lazy(hole).is_some() => {
-                        let (open, behind) = plan.around_lazy(hole).unwrap_or_default();
+                    Ok(hole) if plan.lazy_address(hole).is_some() => {
+                        let (open, behind) = plan.lazy_tags(hole).unwrap_or_default();
                         let (mark, end) = self.marks(hole).unzip();
                         chunks.extend(mark.map(Text::from));
                         chunks.push(open.into());
@@ -194,9 +194,9 @@ impl Stitcher {
                             }
                             self.shown(plan, hole, outcome, chunks)
                         }
-                        (None, Some(names)) if plan.holes[hole].fragment.load == Load::Defer => {
+                        (None, Some(names)) if plan.parts[hole].fragment.load == Load::Defer => {
                             chunks.push(names.begin(hole).into());
-                            plan.placeholder(hole, chunks);
+                            plan.write_placeholder(hole, chunks);
                             chunks.push(Names::end().into());
                             self.waiting.push(hole);
                             None
@@ -226,8 +226,8 @@ impl Stitcher {
             };
             // A fallback of bytes alone stands there already, and so does nothing in place of nothing.
             let stays = match outcome.shown {
-                Shown::Fallback => plan.is_plain(hole),
-                Shown::Omitted => plan.holes[hole].fragment.fallback.is_empty(),
+                Shown::Fallback => plan.has_plain_fallback(hole),
+                Shown::Omitted => plan.parts[hole].fragment.fallback.is_empty(),
                 Shown::Fresh | Shown::Stale => false,
             };
             if stays {
@@ -253,25 +253,26 @@ impl Stitcher {
         if let Some(answer) = outcome.response.as_ref().filter(|_| shown) {
             let late = self.new_assets(answer.assets.iter());
             chunks.extend((!late.is_empty()).then(|| Bytes::from(late).into()));
-            if let (Content::Fragment(html), None) = (&answer.content, plan.inside(hole, outcome)) {
+            if let (Content::Fragment(html), None) = (&answer.content, plan.content(hole, outcome)) {
                 if let Some(filled) = &mut self.filled {
                     filled.push((chunks.len(), hole));
                 }
                 chunks.push(html.clone());
             }
         }
-        plan.inside(hole, outcome).map(Place::start)
+        plan.content(hole, outcome).map(Place::start)
     }
 
     /// What the page needs in its head, as far as it is known, in document order: of shown fragments what
     /// they name, and of those that are still to come what their manifests do.
     fn all_assets(&mut self, plan: &Plan, outcomes: &Outcomes) -> String {
-        let lazy = plan.template.scripts.lazy.filter(|_| (0..plan.holes.len()).any(|hole| plan.lazy(hole).is_some()));
+        let lazy =
+            plan.template.scripts.lazy.filter(|_| (0..plan.parts.len()).any(|hole| plan.lazy_address(hole).is_some()));
         let mut html = lazy.map(lazy::loads).unwrap_or_default();
         for hole in plan.in_order(outcomes) {
             let outcome = outcomes[hole].as_ref();
             let shown = outcome.is_none_or(|outcome| matches!(outcome.shown, Shown::Fresh | Shown::Stale));
-            if let (true, Some(manifest)) = (shown, plan.service(hole)) {
+            if let (true, Some(manifest)) = (shown, plan.manifest_of(hole)) {
                 html.push_str(&self.new_assets(manifest.assets.iter()));
             }
             let answer = outcome.filter(|_| shown).and_then(|outcome| outcome.response.as_ref());

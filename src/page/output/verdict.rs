@@ -22,13 +22,13 @@ pub enum Verdict {
 /// Whether the verdict stands, whatever comes of the fragments that are not known yet.
 #[must_use]
 pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
-    plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_decide(hole))
+    plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_affect_head(hole))
 }
 
 /// Decides.
 #[must_use]
 pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
-    let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.holes[*hole].required);
+    let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.parts[*hole].required);
     required.filter_map(|hole| decides(outcomes[hole].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
 }
 

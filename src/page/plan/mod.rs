@@ -1,6 +1,8 @@
-//! From a layout and a visit to the holes of a page, and what each is filled with. It grows: an answer
-//! that asks for other fragments makes holes of its own.
+//! From a template and a visit to the parts of a page and their fetches. A plan grows: a response that requests other fragments
+//! adds parts.
+//! A part that must not be requested is refused with a reason; planning never fails.
 
+mod placeholder;
 mod walk;
 
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::page::browser::lazy;
 use crate::page::layout::syntax::node::Load;
-use crate::page::layout::template::composition::decide;
+use crate::page::layout::template::segment::evaluate;
 use crate::page::policy::cache::freshness::FreshnessRules;
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::fetch::{Fetch, Origin, parameters};
@@ -29,97 +31,99 @@ use super::esi::request::Values;
 use super::layout::{Composition, FragmentSource, FragmentUse};
 use super::manifest::Manifest;
 
-/// One outcome a hole, by its index in [`Plan::holes`]; `None` for one that is not known yet, or not
-/// needed, since it stands in a fallback that is not shown.
+/// One outcome per part, by its index in [`Plan::parts`]; `None`: it is not known yet, or not needed since it is in a fallback
+/// that is not shown.
 pub type Outcomes = Vec<Option<Outcome>>;
 
-/// What happens to a hole.
+/// What a part is filled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slot {
-    /// It is the answer to this fetch of [`Plan::fetches`].
+pub enum PartSource {
+    /// The response to this fetch of [`Plan::fetches`].
     Fetch(usize),
-    /// It is not asked for, and nothing stands in its place.
+    /// Nothing: its conditions do not hold.
     Dropped,
-    /// It cannot be asked for; its fallback stands in its place.
+    /// Its fallback: it must not be requested.
     Refused(Reason),
-    /// A reader asks for it by itself, from here.
+    /// What a script of the page fetches from this address later.
     Lazy(String),
 }
 
-/// Where parts stand: which holes and conditions of the plan their own numbers mean.
+/// The parts, conditions and values of the plan that the indices in a composition's segments refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// The first hole of their composition; `None` where the page has as many as it may have, and all
-    /// that the composition asks for shows its fallback.
-    holes: Option<usize>,
-    /// Its first condition.
+    /// The first part of the composition; `None`: the page has as many parts as are allowed, and all fragments of the composition
+    /// show their fallbacks.
+    parts: Option<usize>,
+    /// The first condition of the composition.
     conditions: usize,
-    /// Its first text with variables.
+    /// The first text with variables of the composition.
     values: usize,
-    /// The hole that the composition fills; `None` for the layout.
-    within: Option<usize>,
+    /// The part that the composition fills; `None` for the layout.
+    parent: Option<usize>,
 }
 
-/// A fragment's place on a page.
+/// One place on a page that a fragment fills.
 #[derive(Debug)]
-pub struct Hole {
-    /// The fragment, as it was written.
+pub struct Part {
+    /// The use of the fragment.
     pub fragment: Arc<FragmentUse>,
-    /// What explain, metrics and the overlay call it.
+    /// Its id in explain, metrics and the overlay.
     pub id: Name,
-    /// What happens to it.
-    pub slot: Slot,
-    /// The page is no page without it: so it is written, of it and of all that ask for it.
+    /// What it is filled with.
+    pub source: PartSource,
+    /// Without it the whole page fails: it is `required`, and so are all parts around it.
     pub required: bool,
     scope: Scope,
-    /// The layout's own are at depth 1.
+    /// How deep it is nested; the parts of the layout are at depth 1.
     depth: usize,
-    /// What it is filled with, where that asks for others.
-    grown: Option<(Arc<Composition>, Scope)>,
+    /// The composition that it is filled with, if its response requests other fragments.
+    nested: Option<(Arc<Composition>, Scope)>,
 }
 
-impl Hole {
-    /// What metrics call it: of names that answers give there is no end, so theirs is the nanoservice's.
+impl Part {
+    /// Its label in metrics. Responses can use any number of ids, so a part of a response has the nanoservice's name.
     #[must_use]
     pub fn label(&self) -> Name {
-        match &self.fragment.service {
-            FragmentSource::Wanted(name, _) => Arc::clone(name),
+        match &self.fragment.source {
+            FragmentSource::Nested(name, _) => Arc::clone(name),
             FragmentSource::Included { .. } => Arc::clone(&self.fragment.id),
             FragmentSource::Named(_) | FragmentSource::Source(_) => Arc::clone(&self.id),
         }
     }
 }
 
-/// What one page needs.
+/// What one page needs, and in which places.
 #[derive(Debug)]
 pub struct Plan {
-    /// The page's layout.
+    /// The page's template.
     pub template: Arc<BoundTemplate>,
-    /// The reader's request.
+    /// What is known of the request for the page.
     pub visit: Visit,
-    /// The layout's fragments, by their own numbers, and behind them those that were asked for since.
-    pub holes: Vec<Hole>,
-    /// What is fetched, each once.
+    /// The parts of the layout, by the indices of its fragments, and after them those that responses have added.
+    pub parts: Vec<Part>,
+    /// All fetches, each once.
     pub fetches: Vec<Arc<Fetch>>,
-    /// What the page varies on, as far as that is known, each once.
+    /// The dimensions that the page varies on, as far as they are known, each once.
     pub dimensions: Vec<Dimension>,
-    /// Longest time from the request to the last part.
+    /// Longest time from the request to the page's last part.
     pub budget: Duration,
-    /// Bytes of the page, at most.
+    /// Maximum number of bytes of the page.
     pub max_bytes: u64,
-    /// How long until a condition of time changes the page.
+    /// How long until time changes the page: a condition, or another layout in its place.
     pub changes_in: Option<Duration>,
-    /// More fragments were asked for than a page may have.
-    pub is_cut: bool,
+    /// More fragments were requested than a page may have.
+    pub is_truncated: bool,
     /// Whether each condition holds.
     shown: Vec<bool>,
-    /// What each text with variables is.
+    /// The values of the texts with variables.
     values: Vec<Bytes>,
-    /// Something is tried, for which there is something else.
+    /// Whether there is a segment that shows something else if an include fails.
     has_tries: bool,
+    /// The index of each fetch.
     known: Map<(Key, FreshnessRules, Duration), usize>,
-    /// How many holes each name has.
-    named: Map<Name, usize>,
+    /// The number of parts with each id; empty until a response adds a part.
+    ids: Map<Name, usize>,
+    /// The time at which conditions are evaluated.
     at: Timestamp,
 }
 
@@ -129,18 +133,18 @@ pub fn plan(template: &Arc<BoundTemplate>, visit: Visit, at: Timestamp) -> Plan 
     let mut plan = Plan {
         template: Arc::clone(template),
         visit,
-        holes: Vec::with_capacity(template.html.fragments.len()),
+        parts: Vec::with_capacity(template.html.fragments.len()),
         fetches: Vec::new(),
         dimensions: template.dimensions.clone(),
         budget: template.budget(),
         max_bytes: template.defaults.max_page_bytes,
         changes_in: None,
-        is_cut: false,
+        is_truncated: false,
         shown: Vec::new(),
         values: Vec::new(),
         has_tries: false,
         known: Map::with_capacity_and_hasher(template.html.fragments.len(), RandomState::default()),
-        named: Map::default(),
+        ids: Map::default(),
         at,
     };
     plan.add(&template.html, None);
@@ -148,103 +152,102 @@ pub fn plan(template: &Arc<BoundTemplate>, visit: Visit, at: Timestamp) -> Plan 
 }
 
 impl Plan {
-    /// Makes the holes of a composition that fills a hole, or of the layout.
-    fn add(&mut self, html: &Composition, within: Option<usize>) -> Scope {
-        let full = within.is_some() && self.holes.len() >= self.template.defaults.max_fragments;
+    /// Adds the parts of a composition that fills a part, or of the layout.
+    fn add(&mut self, html: &Composition, parent: Option<usize>) -> Scope {
+        let full = parent.is_some() && self.parts.len() >= self.template.defaults.max_fragments;
         let scope = Scope {
-            holes: (!full).then_some(self.holes.len()),
+            parts: (!full).then_some(self.parts.len()),
             conditions: self.shown.len(),
             values: self.values.len(),
-            within,
+            parent,
         };
-        let variables = self.variables(html, within);
-        let (shown, changes_in) = decide(&html.conditions, &self.visit.reader, &variables, self.at);
+        let variables = self.variables(html, parent);
+        let (shown, changes_in) = evaluate(&html.conditions, &self.visit.reader, &variables, self.at);
         self.changes_in = self.changes_in.into_iter().chain(changes_in).min();
         self.shown.extend(shown);
         self.values.extend(html.values.iter().map(|text| Bytes::from(text.render(&variables, esi::escape))));
         self.has_tries |= html.has_tries;
-        self.is_cut |= html.is_cut;
+        self.is_truncated |= html.is_truncated;
         let (depth, required) =
-            within.map_or((1, true), |hole| (self.holes[hole].depth + 1, self.holes[hole].required));
-        self.is_cut |= full && !html.fragments.is_empty();
+            parent.map_or((1, true), |part| (self.parts[part].depth + 1, self.parts[part].required));
+        self.is_truncated |= full && !html.fragments.is_empty();
         for (index, fragment) in html.fragments.iter().enumerate().filter(|_| !full) {
-            let slot = self.slot((index, fragment), depth, within, &variables);
-            let id = if within.is_some() { self.number(&fragment.id) } else { Arc::clone(&fragment.id) };
+            let source = self.source((index, fragment), depth, parent, &variables);
+            let id = if parent.is_some() { self.numbered(&fragment.id) } else { Arc::clone(&fragment.id) };
             let required = required && fragment.required;
             let fragment = Arc::clone(fragment);
-            self.holes.push(Hole { fragment, id, slot, required, scope, depth, grown: None });
+            self.parts.push(Part { fragment, id, source, required, scope, depth, nested: None });
         }
         scope
     }
 
-    /// What variables in a composition hold: of the reader what its layout names, or what its nanoservice
-    /// declares.
-    fn variables(&self, html: &Composition, within: Option<usize>) -> Values {
+    /// The values of variables in a composition: what the layout names of the client, or what the nanoservice declares.
+    fn variables(&self, html: &Composition, parent: Option<usize>) -> Values {
         if !html.has_variables() {
             return Values::new();
         }
-        match within {
+        match parent {
             None => {
                 let query = self.visit.parameters.iter().filter(|(name, _)| self.template.query.contains(name));
                 esi::request::variables(&self.template.dimensions, &self.visit, &query.cloned().collect::<Vec<_>>())
             }
-            Some(hole) => {
-                let context = self.service(hole).map(|manifest| manifest.context.as_slice()).unwrap_or_default();
-                let query = parameters(&self.holes[hole].fragment, &self.visit);
+            Some(part) => {
+                let context = self.manifest_of(part).map(|manifest| manifest.context.as_slice()).unwrap_or_default();
+                let query = parameters(&self.parts[part].fragment, &self.visit);
                 esi::request::variables(context, &self.visit, &query)
             }
         }
     }
 
-    /// Whether conditions hold; when they change by themselves is noted.
+    /// Whether conditions hold. Notes when time may change that.
     fn holds(&mut self, conditions: &Conditions) -> bool {
         self.changes_in = self.changes_in.into_iter().chain(conditions.window.changes_in(self.at)).min();
         conditions.hold(&self.visit.reader, self.at)
     }
 
-    /// A name of its own for a fragment that an answer asks for.
-    fn number(&mut self, name: &Name) -> Name {
-        if self.named.is_empty() {
-            for hole in &self.holes {
-                *self.named.entry(Arc::clone(&hole.id)).or_default() += 1;
+    /// A unique id for a fragment that a response requests.
+    fn numbered(&mut self, name: &Name) -> Name {
+        if self.ids.is_empty() {
+            for part in &self.parts {
+                *self.ids.entry(Arc::clone(&part.id)).or_default() += 1;
             }
         }
-        let count = self.named.entry(Arc::clone(name)).or_default();
+        let count = self.ids.entry(Arc::clone(name)).or_default();
         *count += 1;
         if *count == 1 { Arc::clone(name) } else { Name::from(format!("{name}-{count}")) }
     }
 
-    /// `index`: the fragment's in its composition.
-    fn slot(
+    /// What a fragment's part is filled with. `index`: that of the fragment in its composition.
+    fn source(
         &mut self,
         (index, fragment): (usize, &FragmentUse),
         depth: usize,
-        within: Option<usize>,
+        parent: Option<usize>,
         variables: &Values,
-    ) -> Slot {
-        if within.is_some() {
+    ) -> PartSource {
+        if parent.is_some() {
             self.vary(fragment.conditions.dimensions());
         }
         if !self.holds(&fragment.conditions) {
-            return Slot::Dropped;
+            return PartSource::Dropped;
         }
-        if within.is_some() && self.holes.len() >= self.template.defaults.max_fragments {
-            return Slot::Refused(Reason::TooMany);
+        if parent.is_some() && self.parts.len() >= self.template.defaults.max_fragments {
+            return PartSource::Refused(Reason::TooMany);
         }
         if depth > self.template.defaults.max_depth {
-            return Slot::Refused(Reason::Depth);
+            return PartSource::Refused(Reason::Depth);
         }
-        let fetch = match self.fetch((index, fragment), within, variables) {
+        let fetch = match self.fetch((index, fragment), parent, variables) {
             Ok(fetch) => fetch,
-            Err(reason) => return Slot::Refused(reason),
+            Err(reason) => return PartSource::Refused(reason),
         };
         if let (Load::Lazy, Some(manifest)) = (fragment.load, &fetch.manifest) {
-            return Slot::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit), &self.visit.pattern));
+            return PartSource::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit), &self.visit.pattern));
         }
-        if self.around(within).any(|above| above.key == fetch.key) {
-            return Slot::Refused(Reason::Cycle);
+        if self.ancestors(parent).any(|above| above.key == fetch.key) {
+            return PartSource::Refused(Reason::Cycle);
         }
-        if let (Some(manifest), true) = (&fetch.manifest, within.is_some()) {
+        if let (Some(manifest), true) = (&fetch.manifest, parent.is_some()) {
             let context = manifest.context.iter().filter(|dimension| **dimension != Dimension::Page);
             self.vary(context.cloned());
         }
@@ -252,34 +255,36 @@ impl Plan {
             self.fetches.push(fetch);
             self.fetches.len() - 1
         });
-        Slot::Fetch(index)
+        PartSource::Fetch(index)
     }
 
+    /// The fetch of a fragment.
     fn fetch(
         &self,
         (index, fragment): (usize, &FragmentUse),
-        within: Option<usize>,
+        parent: Option<usize>,
         variables: &Values,
     ) -> Result<Arc<Fetch>, Reason> {
         let defaults = &self.template.defaults;
-        match &fragment.service {
+        match &fragment.source {
             FragmentSource::Named(_) | FragmentSource::Source(_) => {
                 self.template.fetch(index, &self.visit).expect("only a layout names a nanoservice or a URL")
             }
-            FragmentSource::Wanted(name, range) => {
-                let wanted = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
-                let fetch = Fetch::new(fragment, Origin::Named(wanted), &self.visit, defaults)?;
-                // What answers call their fragments is no label for metrics: there is no end of such names.
+            FragmentSource::Nested(name, range) => {
+                let manifest = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
+                let fetch = Fetch::new(fragment, Origin::Named(manifest), &self.visit, defaults)?;
+                // Responses can use any number of ids, which must not become labels of metrics.
                 Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))
             }
             FragmentSource::Included { src, .. } => {
-                let parent = within.and_then(|hole| self.of(hole));
-                let by = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
-                by.fetch(fragment, src, variables, &self.visit, defaults).map(Arc::new)
+                let parent = parent.and_then(|part| self.fetch_of(part));
+                let includer = Includer { parent: parent.map(|fetch| &**fetch), allowed: &self.template.allowed };
+                includer.fetch(fragment, src, variables, &self.visit, defaults).map(Arc::new)
             }
         }
     }
 
+    /// Notes that the page varies on dimensions.
     fn vary(&mut self, dimensions: impl Iterator<Item = Dimension>) {
         for dimension in dimensions {
             if !self.dimensions.contains(&dimension) {
@@ -288,58 +293,59 @@ impl Plan {
         }
     }
 
-    /// The fetches whose answers stand around a hole, from the inside out.
-    fn around(&self, within: Option<usize>) -> impl Iterator<Item = &Arc<Fetch>> {
-        let mut next = within;
+    /// The fetches of the parts around a part, from the inside out.
+    fn ancestors(&self, parent: Option<usize>) -> impl Iterator<Item = &Arc<Fetch>> {
+        let mut next = parent;
         std::iter::from_fn(move || {
-            let hole = next?;
-            next = self.holes[hole].scope.within;
-            Some(hole)
+            let part = next?;
+            next = self.parts[part].scope.parent;
+            Some(part)
         })
-        .filter_map(|hole| self.of(hole))
+        .filter_map(|part| self.fetch_of(part))
     }
 
-    /// Whether all its holes are the layout's own, and none of them is there to be tried.
+    /// Whether all its parts are those of the layout, and no segment depends on whether an include fails.
     #[must_use]
     pub fn is_flat(&self) -> bool {
-        !self.has_tries && self.holes.iter().all(|hole| hole.scope.within.is_none() && hole.grown.is_none())
+        !self.has_tries && self.parts.iter().all(|part| part.scope.parent.is_none() && part.nested.is_none())
     }
 
-    /// The fetch that a hole is the answer to.
+    /// The fetch whose response fills a part.
     #[must_use]
-    pub fn of(&self, hole: usize) -> Option<&Arc<Fetch>> {
-        match self.holes[hole].slot {
-            Slot::Fetch(index) => self.fetches.get(index),
-            Slot::Dropped | Slot::Refused(_) | Slot::Lazy(_) => None,
+    pub fn fetch_of(&self, part: usize) -> Option<&Arc<Fetch>> {
+        match self.parts[part].source {
+            PartSource::Fetch(index) => self.fetches.get(index),
+            PartSource::Dropped | PartSource::Refused(_) | PartSource::Lazy(_) => None,
         }
     }
 
-    /// The hole whose answer asks for this one; `None`: the layout does.
+    /// The part whose response added this one; `None`: it is a part of the layout.
     #[must_use]
-    pub fn within(&self, hole: usize) -> Option<usize> {
-        self.holes[hole].scope.within
+    pub fn parent(&self, part: usize) -> Option<usize> {
+        self.parts[part].scope.parent
     }
 
-    /// The nanoservice that a hole is filled by.
+    /// The manifest of the nanoservice that fills a part.
     #[must_use]
-    pub fn service(&self, hole: usize) -> Option<&Arc<Manifest>> {
-        self.of(hole)?.manifest.as_ref()
+    pub fn manifest_of(&self, part: usize) -> Option<&Arc<Manifest>> {
+        self.fetch_of(part)?.manifest.as_ref()
     }
 
-    /// The nanoservice that a hole is filled by, or would be.
+    /// The name of the nanoservice that fills a part, or would fill it.
     #[must_use]
-    pub fn service_name(&self, hole: usize) -> Name {
-        self.of(hole).map_or_else(|| self.holes[hole].fragment.asks().into(), |fetch| Arc::clone(&fetch.nanoservice))
+    pub fn nanoservice_of(&self, part: usize) -> Name {
+        let planned = || self.parts[part].fragment.nanoservice().into();
+        self.fetch_of(part).map_or_else(planned, |fetch| Arc::clone(&fetch.nanoservice))
     }
 
-    /// Takes up what a hole is filled with. Where that asks for others, the plan grows.
-    pub fn take(&mut self, hole: usize, outcome: &Outcome) {
+    /// Notes the outcome of a part. If its response requests other fragments, the plan grows by their parts.
+    pub fn fill(&mut self, part: usize, outcome: &Outcome) {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
-        let Some(html) = outcome.response.as_ref().filter(|_| shown).and_then(|answer| answer.composition.clone())
+        let Some(html) = outcome.response.as_ref().filter(|_| shown).and_then(|response| response.composition.clone())
         else {
             return;
         };
-        let scope = self.add(&html, Some(hole));
-        self.holes[hole].grown = Some((html, scope));
+        let scope = self.add(&html, Some(part));
+        self.parts[part].nested = Some((html, scope));
     }
 }

@@ -1,39 +1,37 @@
-//! What stands where on a page, as far as that is known: in which order holes come, which of them are
-//! needed, and what fills what.
+//! What is where on a page, as far as that is known: the order of its parts, which of them are needed, and what fills what.
+//! An outcome that is not known yet leaves open what is inside its part.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::page::browser::lazy;
-use crate::page::html::text::Text;
 use crate::page::layout::{Composition, FragmentSource, Segment};
 use crate::page::manifest::Manifest;
 use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::source::reason::Reason;
 
-use super::{Outcomes, Plan, Scope, Slot};
+use super::{Outcomes, Plan, Scope};
 
 impl Plan {
-    /// The page, in order.
+    /// The segments of the layout, and their scope.
     #[must_use]
-    pub fn page(&self) -> (Arc<[Segment]>, Scope) {
-        (Arc::clone(&self.template.html.parts), Scope { holes: Some(0), conditions: 0, values: 0, within: None })
+    pub fn root(&self) -> (Arc<[Segment]>, Scope) {
+        (Arc::clone(&self.template.html.segments), Scope { parts: Some(0), conditions: 0, values: 0, parent: None })
     }
 
-    /// The hole that a fragment of some parts is.
+    /// The part of a fragment.
     ///
     /// # Errors
-    /// It is one too many: its fallback.
-    pub fn hole(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Segment]>> {
-        scope.holes.map(|first| first + fragment).ok_or_else(|| {
-            let asked = scope.within.and_then(|hole| self.holes[hole].grown.as_ref());
-            let (html, _) = asked.expect("only what an answer asks for is too many");
+    /// The page has no part for it: its fallback.
+    pub fn part(&self, scope: Scope, fragment: usize) -> Result<usize, &Arc<[Segment]>> {
+        scope.parts.map(|first| first + fragment).ok_or_else(|| {
+            let nested = scope.parent.and_then(|part| self.parts[part].nested.as_ref());
+            let (html, _) = nested.expect("a layout never has more fragments than a page may have");
             &html.fragments[fragment].fallback
         })
     }
 
-    /// Whether what is shown under a condition is shown.
+    /// Whether a condition holds.
     #[must_use]
     pub fn is_shown(&self, scope: Scope, condition: usize) -> bool {
         self.shown[scope.conditions + condition]
@@ -45,19 +43,19 @@ impl Plan {
         self.values[scope.values + value].clone()
     }
 
-    /// What was decided for this reader in the layout, or in what a hole is filled with: which conditions
-    /// hold, and what variables are.
+    /// What was decided for this visit in the layout, or in the composition that fills a part: whether each condition holds, and
+    /// the values of texts with variables.
     #[must_use]
-    pub fn decided(&self, hole: Option<usize>) -> (&[bool], &[Bytes]) {
+    pub fn decisions(&self, part: Option<usize>) -> (&[bool], &[Bytes]) {
         let html: &Composition;
-        let (conditions, values) = match hole {
+        let (conditions, values) = match part {
             None => {
                 html = &self.template.html;
                 (0, 0)
             }
-            Some(hole) => match &self.holes[hole].grown {
-                Some((grown, scope)) => {
-                    html = grown;
+            Some(part) => match &self.parts[part].nested {
+                Some((nested, scope)) => {
+                    html = nested;
                     (scope.conditions, scope.values)
                 }
                 None => return (&[], &[]),
@@ -67,211 +65,166 @@ impl Plan {
         (&self.shown[conditions], &self.values[values..values + html.values.len()])
     }
 
-    /// A hash over the parts of what a hole is filled with; 0 where it has none.
+    /// The digest of the composition that fills a part; 0 if none does.
     #[must_use]
-    pub fn parts_of(&self, hole: usize) -> u128 {
-        self.holes[hole].grown.as_ref().map_or(0, |(html, _)| html.digest)
+    pub fn nested_digest(&self, part: usize) -> u128 {
+        self.parts[part].nested.as_ref().map_or(0, |(html, _)| html.digest)
     }
 
-    /// What fills a slot of some parts: what the layout put there, or else its default.
+    /// The content of a slot: what the layout fills it with, or otherwise its default.
     #[must_use]
-    pub fn filling<'p>(&'p self, scope: Scope, name: &str, default: &'p Arc<[Segment]>) -> (&'p Arc<[Segment]>, Scope) {
-        let around = scope.within.map(|hole| &self.holes[hole]);
-        let filled = around.and_then(|hole| Some((hole.fragment.fills.get(name)?, hole.scope)));
+    pub fn slot_content<'p>(
+        &'p self,
+        scope: Scope,
+        name: &str,
+        default: &'p Arc<[Segment]>,
+    ) -> (&'p Arc<[Segment]>, Scope) {
+        let around = scope.parent.map(|part| &self.parts[part]);
+        let filled = around.and_then(|part| Some((part.fragment.fills.get(name)?, part.scope)));
         filled.unwrap_or((default, scope))
     }
 
-    /// What stands in a hole when nothing better can.
+    /// The fallback of a part.
     #[must_use]
-    pub fn fallback(&self, hole: usize) -> (&Arc<[Segment]>, Scope) {
-        let hole = &self.holes[hole];
-        (&hole.fragment.fallback, hole.scope)
+    pub fn fallback(&self, part: usize) -> (&Arc<[Segment]>, Scope) {
+        let part = &self.parts[part];
+        (&part.fragment.fallback, part.scope)
     }
 
-    /// What stands in a hole, where that is made of parts: its fallback, or an answer that asks for others.
+    /// The segments that a part with this outcome shows: its fallback, or a composition. `None`: it shows bytes, or nothing.
     #[must_use]
-    pub fn inside(&self, hole: usize, outcome: &Outcome) -> Option<(&Arc<[Segment]>, Scope)> {
+    pub fn content(&self, part: usize, outcome: &Outcome) -> Option<(&Arc<[Segment]>, Scope)> {
         match outcome.shown {
-            Shown::Fallback => Some(self.fallback(hole)),
-            Shown::Fresh | Shown::Stale => self.holes[hole].grown.as_ref().map(|(html, scope)| (&html.parts, *scope)),
+            Shown::Fallback => Some(self.fallback(part)),
+            Shown::Fresh | Shown::Stale => {
+                self.parts[part].nested.as_ref().map(|(html, scope)| (&html.segments, *scope))
+            }
             Shown::Omitted => None,
         }
     }
 
-    /// The holes that a page needs at once, and with each those that fill the slots of its HTML: those
-    /// are needed whatever comes of it.
+    /// The parts that a page needs from the start, and with each those that fill the slots of its HTML, which are needed whatever
+    /// its outcome.
     #[must_use]
-    pub fn needed_at_once(&self) -> Vec<usize> {
-        let (parts, scope) = self.page();
-        self.needed(&parts, scope)
+    pub fn needed_first(&self) -> Vec<usize> {
+        let (segments, scope) = self.root();
+        self.needed(&segments, scope)
     }
 
-    /// The holes that are needed since this one is filled as it is.
+    /// The parts that are needed because of the outcome of a part.
     #[must_use]
-    pub fn needed_then(&self, hole: usize, outcome: &Outcome) -> Vec<usize> {
-        self.inside(hole, outcome).map(|(parts, scope)| self.needed(parts, scope)).unwrap_or_default()
+    pub fn needed_after(&self, part: usize, outcome: &Outcome) -> Vec<usize> {
+        self.content(part, outcome).map(|(segments, scope)| self.needed(segments, scope)).unwrap_or_default()
     }
 
-    /// The holes that are needed since something that was tried has failed.
+    /// The parts that are needed because an include has failed, for which something else is shown.
     #[must_use]
     pub fn needed_instead(&self, outcomes: &Outcomes) -> Vec<usize> {
         if !self.has_tries {
             return Vec::new();
         }
-        let met = self.in_order(outcomes).into_iter();
-        met.filter(|hole| outcomes[*hole].is_none()).flat_map(|hole| self.with_fills(hole)).collect()
+        let shown = self.in_order(outcomes).into_iter();
+        shown.filter(|part| outcomes[*part].is_none()).flat_map(|part| self.with_fills(part)).collect()
     }
 
-    fn needed(&self, parts: &[Segment], scope: Scope) -> Vec<usize> {
+    fn needed(&self, segments: &[Segment], scope: Scope) -> Vec<usize> {
         let mut found = Vec::new();
-        self.walk(parts, scope, &Vec::new(), &mut |hole| found.extend(self.with_fills(hole)));
+        self.walk(segments, scope, &Vec::new(), &mut |part| found.extend(self.with_fills(part)));
         found
     }
 
-    /// A hole, and those that fill the slots of its HTML.
-    fn with_fills(&self, hole: usize) -> Vec<usize> {
-        let mut found = vec![hole];
-        let hole = &self.holes[hole];
-        for parts in hole.fragment.fills.values() {
-            found.extend(self.needed(parts, hole.scope));
+    /// A part, and those that fill the slots of its HTML.
+    fn with_fills(&self, part: usize) -> Vec<usize> {
+        let mut found = vec![part];
+        let part = &self.parts[part];
+        for segments in part.fragment.fills.values() {
+            found.extend(self.needed(segments, part.scope));
         }
         found
     }
 
-    /// Whether a hole and all that stands in it are filled.
+    /// Whether the outcomes of a part and of all parts in it are known.
     #[must_use]
-    pub fn is_known(&self, hole: usize, outcomes: &Outcomes) -> bool {
-        let Some((inside, scope)) = outcomes[hole].as_ref().and_then(|outcome| self.inside(hole, outcome)) else {
-            return outcomes[hole].is_some();
+    pub fn is_known(&self, part: usize, outcomes: &Outcomes) -> bool {
+        let Some((content, scope)) = outcomes[part].as_ref().and_then(|outcome| self.content(part, outcome)) else {
+            return outcomes[part].is_some();
         };
         let mut known = true;
-        self.walk(inside, scope, outcomes, &mut |hole| known &= outcomes[hole].is_some());
+        self.walk(content, scope, outcomes, &mut |part| known &= outcomes[part].is_some());
         known
     }
 
-    /// Whether a hole's fallback asks for nothing.
+    /// Whether a part's fallback has no parts.
     #[must_use]
-    pub fn is_plain(&self, hole: usize) -> bool {
-        let (parts, scope) = self.fallback(hole);
-        self.needed(parts, scope).is_empty()
+    pub fn has_plain_fallback(&self, part: usize) -> bool {
+        let (segments, scope) = self.fallback(part);
+        self.needed(segments, scope).is_empty()
     }
 
-    /// What stands in a hole until it is filled: its fallback, and of what that asks for the fallbacks.
-    pub fn placeholder(&self, hole: usize, chunks: &mut Vec<Text>) {
-        let (parts, scope) = self.fallback(hole);
-        self.plainly(parts, scope, chunks);
-    }
-
-    fn plainly(&self, parts: &[Segment], scope: Scope, chunks: &mut Vec<Text>) {
-        for part in parts {
-            match part {
-                Segment::Text(text) => chunks.push(text.clone().into()),
-                Segment::When(condition, inside) if self.is_shown(scope, *condition) => {
-                    self.plainly(inside, scope, chunks);
-                }
-                Segment::Slot(name, default) => {
-                    let (inside, scope) = self.filling(scope, name, default);
-                    self.plainly(inside, scope, chunks);
-                }
-                Segment::Fragment(fragment) => match self.hole(scope, *fragment) {
-                    Ok(hole) if self.holes[hole].slot == Slot::Dropped => {}
-                    Ok(hole) => {
-                        let (open, close) = self.around_lazy(hole).unzip();
-                        chunks.extend(open.map(Text::from));
-                        self.placeholder(hole, chunks);
-                        chunks.extend(close.map(Text::from));
-                    }
-                    Err(fallback) => self.plainly(fallback, scope, chunks),
-                },
-                Segment::Value(value) => chunks.push(self.value(scope, *value).into()),
-                Segment::Try(attempt, _) => self.plainly(attempt, scope, chunks),
-                Segment::When(..) | Segment::Assets | Segment::Late => {}
-            }
-        }
-    }
-
-    /// Where readers find what a hole is filled with by and by.
-    #[must_use]
-    pub fn lazy(&self, hole: usize) -> Option<&str> {
-        match &self.holes[hole].slot {
-            Slot::Lazy(address) => Some(address),
-            Slot::Fetch(_) | Slot::Dropped | Slot::Refused(_) => None,
-        }
-    }
-
-    /// Bytes before and behind what stands in a lazy hole.
-    #[must_use]
-    pub fn around_lazy(&self, hole: usize) -> Option<(Bytes, Bytes)> {
-        let (address, hole) = (self.lazy(hole)?, &self.holes[hole]);
-        let open = lazy::open(address);
-        let link = if hole.fragment.fallback.is_empty() { lazy::link(address, &hole.id) } else { Bytes::new() };
-        Some((open, Bytes::from([link, lazy::CLOSE].concat())))
-    }
-
-    /// The holes that stand on the page, as far as that is known, in document order. Those that readers ask
-    /// for by themselves are none of the page's own.
+    /// The parts on the page, as far as they are known, in document order. Lazy parts are not among them.
     #[must_use]
     pub fn in_order(&self, outcomes: &Outcomes) -> Vec<usize> {
-        let mut found = Vec::with_capacity(self.holes.len());
-        let (parts, scope) = self.page();
-        self.walk(&parts, scope, outcomes, &mut |hole| found.extend(self.lazy(hole).is_none().then_some(hole)));
+        let mut found = Vec::with_capacity(self.parts.len());
+        let (segments, scope) = self.root();
+        let mut add = |part| found.extend(self.lazy_address(part).is_none().then_some(part));
+        self.walk(&segments, scope, outcomes, &mut add);
         found
     }
 
-    /// The same, and among them those that readers ask for by themselves.
+    /// The parts on the page, as far as they are known, in document order. Lazy parts are among them.
     #[must_use]
     pub fn in_order_with_lazy(&self, outcomes: &Outcomes) -> Vec<usize> {
-        let mut found = Vec::with_capacity(self.holes.len());
-        let (parts, scope) = self.page();
-        self.walk(&parts, scope, outcomes, &mut |hole| found.push(hole));
+        let mut found = Vec::with_capacity(self.parts.len());
+        let (segments, scope) = self.root();
+        self.walk(&segments, scope, outcomes, &mut |part| found.push(part));
         found
     }
 
-    /// Meets the holes of some parts in document order, and goes into those whose outcomes are known.
-    fn walk(&self, parts: &[Segment], scope: Scope, outcomes: &Outcomes, meet: &mut impl FnMut(usize)) {
-        for part in parts {
-            match part {
+    /// Visits the parts of segments in document order, and what is inside those whose outcomes are known.
+    fn walk(&self, segments: &[Segment], scope: Scope, outcomes: &Outcomes, visit: &mut impl FnMut(usize)) {
+        for segment in segments {
+            match segment {
                 Segment::Text(_) | Segment::Value(_) | Segment::Assets | Segment::Late => {}
                 Segment::When(condition, inside) => {
                     if self.is_shown(scope, *condition) {
-                        self.walk(inside, scope, outcomes, meet);
+                        self.walk(inside, scope, outcomes, visit);
                     }
                 }
                 Segment::Try(attempt, except) => {
                     let failed = self.has_failed(attempt, scope, outcomes) == Some(true);
-                    self.walk(if failed { except } else { attempt }, scope, outcomes, meet);
+                    self.walk(if failed { except } else { attempt }, scope, outcomes, visit);
                 }
                 Segment::Slot(name, default) => {
-                    let (inside, scope) = self.filling(scope, name, default);
-                    self.walk(inside, scope, outcomes, meet);
+                    let (inside, scope) = self.slot_content(scope, name, default);
+                    self.walk(inside, scope, outcomes, visit);
                 }
                 Segment::Fragment(fragment) => {
-                    let inside = match self.hole(scope, *fragment) {
-                        Ok(hole) if self.lazy(hole).is_some() => {
-                            meet(hole);
-                            Some(self.fallback(hole))
+                    let inside = match self.part(scope, *fragment) {
+                        Ok(part) if self.lazy_address(part).is_some() => {
+                            visit(part);
+                            Some(self.fallback(part))
                         }
-                        Ok(hole) => {
-                            meet(hole);
-                            let outcome = outcomes.get(hole).and_then(Option::as_ref);
-                            outcome.and_then(|outcome| self.inside(hole, outcome))
+                        Ok(part) => {
+                            visit(part);
+                            let outcome = outcomes.get(part).and_then(Option::as_ref);
+                            outcome.and_then(|outcome| self.content(part, outcome))
                         }
                         Err(fallback) => Some((fallback, scope)),
                     };
                     if let Some((inside, scope)) = inside {
-                        self.walk(inside, scope, outcomes, meet);
+                        self.walk(inside, scope, outcomes, visit);
                     }
                 }
             }
         }
     }
 
-    /// Whether an include among some parts has failed. `None`: that is not known yet.
+    /// Whether an include in segments has failed. `None`: that is not known yet.
     #[must_use]
-    pub fn has_failed(&self, parts: &[Segment], scope: Scope, outcomes: &Outcomes) -> Option<bool> {
+    pub fn has_failed(&self, segments: &[Segment], scope: Scope, outcomes: &Outcomes) -> Option<bool> {
         let mut known = Some(false);
-        for part in parts {
-            let failed = match part {
+        for segment in segments {
+            let failed = match segment {
                 Segment::When(condition, inside) if self.is_shown(scope, *condition) => {
                     self.has_failed(inside, scope, outcomes)
                 }
@@ -280,11 +233,11 @@ impl Plan {
                     other => other,
                 },
                 Segment::Slot(name, default) => {
-                    let (inside, scope) = self.filling(scope, name, default);
+                    let (inside, scope) = self.slot_content(scope, name, default);
                     self.has_failed(inside, scope, outcomes)
                 }
-                Segment::Fragment(fragment) => match self.hole(scope, *fragment) {
-                    Ok(hole) => self.include_failed(hole, outcomes),
+                Segment::Fragment(fragment) => match self.part(scope, *fragment) {
+                    Ok(part) => self.include_failed(part, outcomes),
                     Err(_) => Some(true),
                 },
                 Segment::Text(_) | Segment::Value(_) | Segment::When(..) | Segment::Assets | Segment::Late => {
@@ -300,33 +253,35 @@ impl Plan {
         known
     }
 
-    /// Whether a hole is an include that failed, and its `alt` too.
-    fn include_failed(&self, hole: usize, outcomes: &Outcomes) -> Option<bool> {
-        let one = &self.holes[hole];
-        let FragmentSource::Included { goes_on: false, .. } = one.fragment.service else { return Some(false) };
-        let outcome = outcomes.get(hole).and_then(Option::as_ref)?;
+    /// Whether a part is an include that failed, and its `alt` too.
+    fn include_failed(&self, index: usize, outcomes: &Outcomes) -> Option<bool> {
+        let part = &self.parts[index];
+        let FragmentSource::Included { continue_on_error: false, .. } = part.fragment.source else {
+            return Some(false);
+        };
+        let outcome = outcomes.get(index).and_then(Option::as_ref)?;
         match outcome.shown {
             Shown::Fresh | Shown::Stale => Some(false),
             Shown::Omitted => Some(!matches!(outcome.reason, Some(Reason::Empty | Reason::Condition))),
-            Shown::Fallback => self.has_failed(&one.fragment.fallback, one.scope, outcomes),
+            Shown::Fallback => self.has_failed(&part.fragment.fallback, part.scope, outcomes),
         }
     }
 
-    /// Whether a hole that is not filled yet may decide what the head says: its status, and cookies,
-    /// which leave with the head or not at all.
+    /// Whether a part whose outcome is not known yet may affect the head of the page: its status, or cookies, which are sent with
+    /// the head or not at all.
     #[must_use]
-    pub fn may_decide(&self, hole: usize) -> bool {
-        let one = &self.holes[hole];
+    pub fn may_affect_head(&self, index: usize) -> bool {
+        let part = &self.parts[index];
         let sets_cookies = |manifest: &Arc<Manifest>| {
             !manifest.cookies.is_empty() || (!manifest.composes.is_empty() && self.template.nested_set_cookies())
         };
-        // What fills its slots stands inside it too.
+        // What fills its slots is inside it too.
         let inside = || {
-            let (parts, scope) = self.fallback(hole);
+            let (segments, scope) = self.fallback(index);
             let mut found = false;
-            self.walk(parts, scope, &Vec::new(), &mut |hole| found = found || self.may_decide(hole));
+            self.walk(segments, scope, &Vec::new(), &mut |part| found = found || self.may_affect_head(part));
             found
         };
-        one.required || self.service(hole).is_some_and(sets_cookies) || inside()
+        part.required || self.manifest_of(index).is_some_and(sets_cookies) || inside()
     }
 }

@@ -117,7 +117,7 @@ fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]
     }
     let routes = template.routes.iter().map(|route| &route.value).filter(|pattern| pattern.parameters().is_empty());
     let patterns = routes.map(|pattern| pattern.as_str().to_owned());
-    let pages = template.alone.iter().flat_map(|alone| alone.pages.iter().cloned());
+    let pages = template.standalone.iter().flat_map(|standalone| standalone.pages.iter().cloned());
     let visit = |pattern| Visit { pattern, ..Visit::default() };
     patterns
         .chain(pages)

@@ -81,11 +81,11 @@ pub enum Origin<'a> {
 impl<'a> Origin<'a> {
     /// Where the fetch of a fragment goes. `None`: that depends on variables, or on the catalogue of nested fragments.
     #[must_use]
-    pub const fn of(fragment: &'a FragmentUse) -> Option<Self> {
-        match &fragment.service {
-            FragmentSource::Named(manifest) => Some(Self::Named(manifest)),
+    pub fn of(fragment: &'a FragmentUse) -> Option<Self> {
+        match &fragment.source {
+            FragmentSource::Named(candidates) => Some(Self::Named(candidates.preferred())),
             FragmentSource::Source(url) => Some(Self::Source(url)),
-            FragmentSource::Wanted(..) | FragmentSource::Included { .. } => None,
+            FragmentSource::Nested(..) | FragmentSource::Included { .. } => None,
         }
     }
 }
@@ -255,6 +255,7 @@ pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::layout::Candidates;
     use crate::page::layout::syntax::node::ParameterPiece;
     use crate::page::source::diagnostic::{Source, SourceSpan};
     use crate::page::visit::context::{Device, Reader};
@@ -308,9 +309,10 @@ mod tests {
     }
 
     fn fragment(manifest: &Arc<Manifest>, path: String) -> FragmentUse {
-        let (service, at) = (FragmentSource::Named(Arc::clone(manifest)), SourceSpan::new(&Source::new("a", ""), 0..0));
+        let (source, at) =
+            (FragmentSource::Named(Candidates::one(manifest)), SourceSpan::new(&Source::new("a", ""), 0..0));
         let parameters = vec![("p".to_owned(), vec![ParameterPiece::Literal(path)])];
-        FragmentUse { parameters, ..FragmentUse::new(Name::from("a"), service, at) }
+        FragmentUse { parameters, ..FragmentUse::new(Name::from("a"), source, at) }
     }
 
     proptest! {

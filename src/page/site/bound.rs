@@ -107,7 +107,7 @@ impl BoundSite {
         let is_version = version.is_none_or(|version| version.parse::<Version>().is_ok());
         let page = exactly.or_else(|| versions.first().filter(|_| is_version))?;
         // Outside its windows it is on no page, and is not served by itself either.
-        let alone = page.template.alone.as_ref()?;
-        alone.windows.iter().any(|window| window.contains(now)).then_some(page)
+        let standalone = page.template.standalone.as_ref()?;
+        standalone.windows.iter().any(|window| window.contains(now)).then_some(page)
     }
 }

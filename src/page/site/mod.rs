@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use crate::page::layout::assemble::standalone::LazyUse;
+use crate::page::layout::assemble::standalone::{LazyUse, lazy_uses, standalone_template};
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
 use crate::page::source::diagnostic::{self, Code, Diagnostic, Located, Source, SourceSpan};
 use crate::page::visit::route::Pattern;
 use crate::page::visit::window::TimeWindow;
 
-use super::layout::assemble::{Surroundings, assemble};
+use super::layout::assemble::{AssemblyContext, assemble};
 use super::layout::{LayoutFile, Template};
 use super::manifest::Manifest;
 
@@ -83,7 +83,7 @@ impl Site {
         let broken_manifests = site.read_manifests(files, &limits.allowed, last_good);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
-        let surroundings = Surroundings {
+        let context = AssemblyContext {
             files: &layouts,
             catalogue: &site.catalogue,
             broken_manifests: &broken_manifests,
@@ -106,7 +106,7 @@ impl Site {
                 }
                 continue;
             }
-            let (template, mut problems) = assemble(file, &surroundings);
+            let (template, mut problems) = assemble(file, &context);
             problems.extend(duplicates.remove(file.path()).into_iter().flatten());
             if problems.iter().any(Diagnostic::is_error) {
                 bad.push(file.source.file.clone());
@@ -208,13 +208,14 @@ impl Site {
         let mut standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>> = BTreeMap::new();
         let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
         for template in &self.templates {
-            let takeovers = template.takeovers.iter().flat_map(|takeover| takeover.template.lazy(takeover.window));
-            for place in template.lazy(TimeWindow::default()).into_iter().chain(takeovers) {
+            let takeovers =
+                template.takeovers.iter().flat_map(|takeover| lazy_uses(&takeover.template, takeover.window));
+            for place in lazy_uses(template, TimeWindow::default()).into_iter().chain(takeovers) {
                 places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
             }
         }
         for ((name, Reverse(version)), places) in places {
-            let template = Arc::new(Template::lone(&places));
+            let template = Arc::new(standalone_template(&places));
             standalone.entry(name.to_owned()).or_default().push((version.clone(), template));
         }
         self.standalone = standalone;

@@ -432,7 +432,7 @@ impl Got {
 
     /// Outcome and reason of the fragment with this id.
     pub(crate) fn outcome(&self, id: &str) -> (Shown, Option<Reason>) {
-        let index = self.0.plan.holes.iter().position(|hole| &*hole.id == id).expect("a fragment");
+        let index = self.0.plan.parts.iter().position(|hole| &*hole.id == id).expect("a fragment");
         let outcome = self.0.outcomes[index].as_ref().expect("it was needed");
         (outcome.shown, outcome.reason)
     }

@@ -1,5 +1,5 @@
 //! A page and the frames around it: which file fills which slots of which other.
-//! A frame that is not there, a circle, or a slot that nobody has is a mistake.
+//! A missing frame, a cycle, and a slot that the frame does not have are errors.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,36 +7,36 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::page::layout::syntax::file::{LayoutFile, missing, without_effect};
 use crate::page::layout::syntax::node::Node;
-use crate::page::source::diagnostic::{Code, Diagnostic, Located};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names;
 
-/// Frames around each other, at most.
+/// Maximum number of frames around each other.
 const MAX_FRAMES: usize = 16;
 
 /// What one file puts into the frame around it.
 #[derive(Default)]
-pub(crate) struct Fills<'a> {
-    /// By the slot's name; empty for the one that takes all the rest.
-    pub(crate) slots: BTreeMap<&'a str, Vec<&'a Node>>,
+pub(super) struct Fills<'a> {
+    /// What fills each slot, by its name; empty for the slot that takes all the rest.
+    pub(super) slots: BTreeMap<&'a str, Vec<&'a Node>>,
     /// What is added to the head.
-    pub(crate) heads: Vec<&'a [Node]>,
+    pub(super) heads: Vec<&'a [Node]>,
 }
 
-/// A page and its frames, the outermost first, and what each puts into the one before it.
-pub(crate) struct Frames<'a> {
-    pub(crate) levels: Vec<&'a LayoutFile>,
-    pub(crate) fills: Vec<Fills<'a>>,
-    pub(crate) problems: Vec<Diagnostic>,
+/// A page and its frames, the outermost first, and what each puts into the frame before it.
+pub(super) struct Frames<'a> {
+    pub(super) levels: Vec<&'a LayoutFile>,
+    pub(super) fills: Vec<Fills<'a>>,
+    pub(super) problems: Vec<Diagnostic>,
 }
 
 impl<'a> Frames<'a> {
-    pub(crate) fn around(page: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> Self {
+    pub(super) fn around(page: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> Self {
         let mut levels = vec![page];
         let mut problems = Vec::new();
         while let Some(named) = &levels[0].front.frame {
             match next(named, &levels, files) {
                 Ok(frame) => {
-                    // One keeps the page from going live, and the file tells all of them itself.
+                    // One error keeps the page from going live; the file itself reports all of them.
                     problems.extend(frame.problems.iter().find(|problem| problem.is_error()).cloned());
                     problems.extend(without_effect(frame));
                     levels.insert(0, frame);
@@ -54,8 +54,8 @@ impl<'a> Frames<'a> {
         Self { levels, fills, problems }
     }
 
-    /// The headers of all of them; of one name that which is nearest to the page.
-    pub(crate) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+    /// The headers of all files. Of several with one name, the one nearest to the page counts.
+    pub(super) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let mut all = HeaderMap::new();
         for (name, value) in self.levels.iter().flat_map(|file| &file.front.headers) {
             all.insert(name.clone(), value.clone());
@@ -64,7 +64,7 @@ impl<'a> Frames<'a> {
     }
 
     /// The title that is nearest to the page.
-    pub(crate) fn title(&self) -> Option<&'a str> {
+    pub(super) fn title(&self) -> Option<&'a str> {
         self.levels.iter().rev().find_map(|file| file.front.title.as_deref())
     }
 }
@@ -77,14 +77,14 @@ fn next<'a>(
     let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
     let frame = files.get(&named.value).ok_or_else(|| missing(named, files))?;
     if levels.iter().any(|level| std::ptr::eq(*level, frame)) || levels.len() > MAX_FRAMES {
-        let mut circle: Vec<&str> = levels.iter().rev().map(|file| file.path()).collect();
-        circle.push(frame.path());
+        let mut cycle: Vec<&str> = levels.iter().rev().map(|file| file.path()).collect();
+        cycle.push(frame.path());
         let problem = problem(Code::IncludeCycle, format!("`{}` is a frame around itself", named.value));
-        return Err(problem.help(format!("it goes {}", circle.join(" → "))));
+        return Err(problem.help(format!("the cycle: {}", cycle.join(" → "))));
     }
     if frame.is_page() {
-        let message = format!("`{}` has a route of its own, so it is a page and no frame", named.value);
-        return Err(problem(Code::BadValue, message).help("take its route out, or name another file"));
+        let message = format!("`{}` has a route of its own, so it is a page, not a frame", named.value);
+        return Err(problem(Code::BadValue, message).help("remove its route, or name another file"));
     }
     Ok(frame)
 }
@@ -106,7 +106,7 @@ fn fills(file: &LayoutFile) -> Fills<'_> {
     fills
 }
 
-/// Holds what a file fills against the slots that its frame has.
+/// Checks what a file fills against the slots of its frame.
 fn check(
     frame: &LayoutFile,
     file: &LayoutFile,
@@ -115,32 +115,32 @@ fn check(
     problems: &mut Vec<Diagnostic>,
 ) {
     let slots = slots(frame, files);
-    // In one order, so that the same mistake is always told in the same words.
-    let mut met: BTreeSet<&str> = BTreeSet::new();
+    // Sorted, so that the same error is always reported in the same words.
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for slot in &slots {
-        if !met.insert(&slot.value) {
+        if !names.insert(&slot.value) {
             let name = if slot.value.is_empty() { "without a name".to_owned() } else { format!("`{}`", slot.value) };
             let problem =
                 Diagnostic::new(Code::DuplicateSlot, slot.at.clone(), format!("there is another slot {name}"));
             problems.push(problem.help("give one of them another name"));
         }
     }
-    for (name, nodes) in fills.slots.iter().filter(|(name, _)| !met.contains(*name)) {
+    for (name, nodes) in fills.slots.iter().filter(|(name, _)| !names.contains(*name)) {
         let at = nodes.iter().find_map(|node| match node {
             Node::Fill { slot, .. } => Some(slot.at.clone()),
             Node::Fragment(element) => Some(element.slot.as_ref().map_or(&element.at, |slot| &slot.at).clone()),
             Node::Text(span) if !file.source.slice(span.clone()).trim().is_empty() => {
-                Some(crate::page::source::diagnostic::SourceSpan::new(&file.source, first_line(file, span.clone())))
+                Some(SourceSpan::new(&file.source, first_line(file, span.clone())))
             }
             _ => None,
         });
-        // Blanks between elements go nowhere, and nobody minds.
+        // Whitespace between elements is not on the page, and needs no slot.
         let Some(at) = at else { continue };
         let (message, help) = if name.is_empty() {
-            let message = format!("the frame {} has no slot without a name, so this stands nowhere", frame.path());
+            let message = format!("the frame {} has no slot without a name, so this is not on the page", frame.path());
             (message, Some("put `slot=\"…\"` on the elements, or `<slot></slot>` into the frame".to_owned()))
         } else {
-            let known = met.iter().copied().filter(|name| !name.is_empty());
+            let known = names.iter().copied().filter(|name| !name.is_empty());
             (format!("the frame {} has no slot `{name}`", frame.path()), names::did_you_mean(name, known))
         };
         problems.push(Diagnostic::new(Code::UnknownSlot, at, message).maybe_help(help));
@@ -154,10 +154,10 @@ fn first_line(file: &LayoutFile, span: std::ops::Range<usize>) -> std::ops::Rang
     start..start + length
 }
 
-/// The slots of a frame and of its partials, in no order.
+/// The slots of a frame and of its partials, by their place in their file.
 fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> Vec<&'a Located<String>> {
     let mut found = Vec::new();
-    let mut met = HashSet::from([frame.path()]);
+    let mut visited = HashSet::from([frame.path()]);
     let mut open: Vec<&[Node]> = vec![&frame.nodes];
     while let Some(nodes) = open.pop() {
         for node in nodes {
@@ -166,7 +166,7 @@ fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> 
                     found.push(name);
                     open.push(inside);
                 }
-                Node::Include(named) if met.insert(&named.value) => {
+                Node::Include(named) if visited.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
                 Node::Fragment(element) => open.push(&element.inside),

@@ -1,5 +1,6 @@
-//! A fragment served by itself, for readers who scroll near it: a page of nothing else, so that it is
-//! planned, kept and judged as on any page.
+//! The pages of standalone fragments, which scripts fetch once a reader scrolls near: a page of nothing else, so that such a
+//! fragment is planned, cached and classified as on any page.
+//! A lazy fragment without a manifest is not served by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,43 +10,48 @@ use http::{HeaderName, HeaderValue};
 
 use crate::page::browser::csp::Scripts;
 use crate::page::layout::syntax::node::{Load, ParameterPiece};
-use crate::page::layout::template::Template;
-use crate::page::layout::template::composition::{Composition, Condition, FragmentSource, FragmentUse, Segment};
+use crate::page::layout::template::composition::Composition;
+use crate::page::layout::template::fragment::{Candidates, FragmentSource, FragmentUse};
+use crate::page::layout::template::segment::{Condition, Segment};
+use crate::page::layout::template::{Standalone, Template};
 use crate::page::manifest::Manifest;
-use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::window::TimeWindow;
 
-use super::reads;
+use super::dimensions::Dimensions;
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// A place on a page where a fragment is loaded lazily.
 #[derive(Debug, Clone, Copy)]
 pub struct LazyUse<'a> {
-    /// The page.
+    /// The page's template.
     pub template: &'a Template,
     /// The fragment.
     pub fragment: &'a FragmentUse,
     /// Its nanoservice.
     pub manifest: &'a Arc<Manifest>,
-    /// When it is there.
+    /// When it is shown.
     pub window: TimeWindow,
 }
 
-/// What is known of the places that a fragment by itself is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standalone {
-    /// The patterns of their pages.
-    pub pages: BTreeSet<String>,
-    /// When they are there.
-    pub windows: Vec<TimeWindow>,
+/// The fragments that a template loads lazily, if it is itself served in a window.
+#[must_use]
+pub fn lazy_uses(template: &Template, window: TimeWindow) -> Vec<LazyUse<'_>> {
+    let mut times = BTreeMap::new();
+    windows(&template.html, &template.html.segments, window, &mut times);
+    let lazy = template.html.fragments.iter().enumerate().filter(|(_, fragment)| fragment.load == Load::Lazy);
+    lazy.filter_map(|(index, fragment)| {
+        let window = times.get(&index).copied().unwrap_or(window);
+        Some(LazyUse { template, fragment, manifest: fragment.manifest()?, window })
+    })
+    .collect()
 }
 
-/// Finds the times in which each fragment is there.
-fn windows(html: &Composition, parts: &[Segment], window: TimeWindow, found: &mut BTreeMap<usize, TimeWindow>) {
-    for part in parts {
-        match part {
+/// Finds the window in which each fragment is shown, by its index.
+fn windows(html: &Composition, segments: &[Segment], window: TimeWindow, found: &mut BTreeMap<usize, TimeWindow>) {
+    for segment in segments {
+        match segment {
             Segment::When(condition, inside) => {
                 let window = match &html.conditions[*condition] {
                     Condition::When(conditions) => window.intersection(conditions.window),
@@ -69,78 +75,60 @@ fn windows(html: &Composition, parts: &[Segment], window: TimeWindow, found: &mu
     }
 }
 
-impl Template {
-    /// The fragments that it loads lazily, while it is itself there in a time.
-    #[must_use]
-    pub fn lazy(&self, window: TimeWindow) -> Vec<LazyUse<'_>> {
-        let mut times = BTreeMap::new();
-        windows(&self.html, &self.html.parts, window, &mut times);
-        let lazy = self.html.fragments.iter().enumerate().filter(|(_, fragment)| fragment.load == Load::Lazy);
-        lazy.filter_map(|(index, fragment)| {
-            let window = times.get(&index).copied().unwrap_or(window);
-            Some(LazyUse { template: self, fragment, manifest: fragment.manifest()?, window })
-        })
-        .collect()
+/// The template of a standalone fragment, for all places where it is loaded lazily: there is at least one. It accepts the
+/// parameters that they give, and is cached for as long as the strictest of them allows.
+#[must_use]
+pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
+    let LazyUse { template: page, fragment, manifest, .. } = places[0];
+    let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
+    let parameters = parameters(places);
+    let source = FragmentSource::Named(Candidates::one(manifest));
+    let only = FragmentUse {
+        ttl: shortest(|fragment| fragment.ttl),
+        stale: shortest(|fragment| fragment.stale),
+        timeout: places.iter().filter_map(|place| place.fragment.timeout).max(),
+        // Its outcome decides the page's status, by which the script knows it.
+        required: true,
+        parameters: parameters.clone(),
+        ..FragmentUse::new(Arc::clone(&manifest.name), source, fragment.at.clone())
+    };
+    let nested = page.nested.reachable([manifest].into_iter());
+    let html = Composition {
+        segments: Arc::from([Segment::Assets, Segment::Fragment(0)]),
+        fragments: vec![Arc::new(only)],
+        ..Composition::default()
     }
-
-    /// The page of one nanoservice alone, for all places where it is loaded lazily: there is at least one.
-    /// It takes what they give it, and is kept for as long as the strictest of them says.
-    #[must_use]
-    pub fn lone(places: &[LazyUse<'_>]) -> Self {
-        let LazyUse { template: page, fragment, manifest, .. } = places[0];
-        let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
-        let parameters = parameters(places);
-        let service = FragmentSource::Named(Arc::clone(manifest));
-        let alone = FragmentUse {
-            ttl: shortest(|fragment| fragment.ttl),
-            stale: shortest(|fragment| fragment.stale),
-            timeout: places.iter().filter_map(|place| place.fragment.timeout).max(),
-            // What becomes of it becomes of the page: a script is told by the status.
-            required: true,
-            parameters: parameters.clone(),
-            ..FragmentUse::new(Arc::clone(&manifest.name), service, fragment.at.clone())
-        };
-        let nested = page.nested.reachable([manifest].into_iter());
-        let html = Composition {
-            parts: Arc::from([Segment::Assets, Segment::Fragment(0)]),
-            fragments: vec![Arc::new(alone)],
-            ..Composition::default()
-        }
-        .digested();
-        let dimensions: Vec<Dimension> = html.dimensions().into_iter().collect();
-        let shared = html.shared().into_iter().collect();
-        let reads_host = html.reads_host(&nested);
-        let experiments = experiments(places);
-        let reads = reads(&dimensions, &nested, &experiments);
-        Self {
-            file: page.file.clone(),
-            routes: Vec::new(),
-            title: None,
-            owner: page.owner.clone(),
-            budget: page.budget,
-            query: parameters.into_iter().map(|(name, _)| name).collect(),
-            max_age: None,
-            headers: headers(places),
-            html,
-            allowed: page.allowed.clone(),
-            nested,
-            dimensions,
-            shared,
-            reads,
-            reads_host,
-            scripts: Scripts { late: None, lazy: None },
-            alone: Some(Standalone {
-                pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),
-                windows: places.iter().map(|place| place.window).collect(),
-            }),
-            experiments,
-            takeovers: Vec::new(),
-        }
+    .with_digest();
+    let experiments = experiments(places);
+    let Dimensions { all, shared, reads, reads_host } = Dimensions::of(&html, &nested, &experiments);
+    Template {
+        file: page.file.clone(),
+        routes: Vec::new(),
+        title: None,
+        owner: page.owner.clone(),
+        budget: page.budget,
+        query: parameters.into_iter().map(|(name, _)| name).collect(),
+        max_age: None,
+        headers: headers(places),
+        html,
+        allowed: page.allowed.clone(),
+        nested,
+        dimensions: all,
+        shared,
+        reads,
+        reads_host,
+        scripts: Scripts { late: None, lazy: None },
+        standalone: Some(Standalone {
+            pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),
+            windows: places.iter().map(|place| place.window).collect(),
+        }),
+        experiments,
+        takeovers: Vec::new(),
     }
 }
 
-/// What places give, and what the manifest declares. What all of them write out is one of what they write:
-/// readers choose nothing there.
+/// The parameters that places give, and those that the manifest declares. A parameter that is a literal in all places can have
+/// only these values: clients choose nothing there.
 fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<ParameterPiece>)> {
     let mut written: BTreeMap<&str, Option<BTreeSet<String>>> = BTreeMap::new();
     for (name, value) in places.iter().flat_map(|place| &place.fragment.parameters) {
@@ -164,7 +152,7 @@ fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<ParameterPiece>)> {
     written.into_iter().map(piece).collect()
 }
 
-/// Those of all pages, each once.
+/// The experiments of all pages, each once.
 fn experiments(places: &[LazyUse<'_>]) -> Vec<Experiment> {
     let mut all: Vec<Experiment> = Vec::new();
     for experiment in places.iter().flat_map(|place| &place.template.experiments) {
@@ -175,8 +163,8 @@ fn experiments(places: &[LazyUse<'_>]) -> Vec<Experiment> {
     all
 }
 
-/// What a page forbids its parts, they may not do by themselves either: all policies together count as the
-/// strictest. What else pages say is said as the first of them says it.
+/// The headers of the first page, and the content security policies of all: a fragment may not do by itself what a page forbids
+/// it, and several policies count as the strictest of each.
 fn headers(places: &[LazyUse<'_>]) -> Vec<(HeaderName, HeaderValue)> {
     let of_page = |place: &LazyUse<'_>| place.template.headers.clone();
     let is_policy = |(name, _): &(HeaderName, HeaderValue)| *name == CONTENT_SECURITY_POLICY;

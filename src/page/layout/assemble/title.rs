@@ -1,4 +1,4 @@
-//! A page's title: into its `<title>`, else into its `<head>`, else as far to the front as may be.
+//! Puts a page's title into its `<title>`, or if there is none into its `<head>`, or as near to its beginning as possible.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,11 @@ use crate::page::html::escape_text;
 use crate::page::layout::syntax::file::LayoutFile;
 use crate::page::layout::syntax::node::{InsertionPoint, Node};
 
+use super::best_place;
 use super::frames::Frames;
-use super::place;
 
-/// Puts a page's title where it belongs: into every `<title>`, of which conditions may show one or
-/// another, or else once.
-pub(crate) struct Title {
+/// A page's title and its place: every `<title>`, since conditions may show one or another, or otherwise one place.
+pub(super) struct Title {
     text: Option<String>,
     place: Place,
 }
@@ -19,15 +18,15 @@ pub(crate) struct Title {
 /// Places for a title, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
-    /// There is a `<title>`, whose text is replaced.
+    /// The text of each `<title>` is replaced.
     Title,
-    /// Behind `<head>`.
+    /// After `<head>`.
     Head,
-    /// Behind `<html>`.
+    /// After `<html>`.
     Html,
-    /// Behind the doctype.
+    /// After the doctype.
     Doctype,
-    /// Nothing says where: it comes first.
+    /// The beginning of a page without any of these.
     Front,
 }
 
@@ -49,23 +48,23 @@ const fn of(point: InsertionPoint) -> Option<Place> {
 }
 
 impl Title {
-    pub(crate) fn new(title: Option<&str>, frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
-        let place = title.and_then(|_| place::best(frames, files, rank)).unwrap_or(Place::Front);
+    pub(super) fn new(title: Option<&str>, frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
+        let place = title.and_then(|_| best_place::best(frames, files, rank)).unwrap_or(Place::Front);
         Self { text: title.map(escape_text), place }
     }
 
-    /// The text of the page's `<title>`.
-    pub(crate) fn replacement(&self) -> Option<&str> {
+    /// The text for each `<title>` of the page.
+    pub(super) fn replacement(&self) -> Option<&str> {
         self.text.as_deref().filter(|_| self.place == Place::Title)
     }
 
-    /// The element to add at an insertion point.
-    pub(crate) fn at(&mut self, point: InsertionPoint) -> Option<String> {
+    /// The element to add at an insertion point, once.
+    pub(super) fn at(&mut self, point: InsertionPoint) -> Option<String> {
         self.text.take_if(|_| of(point) == Some(self.place)).map(|text| element(&text))
     }
 
-    /// The title of a page without any place for one.
-    pub(crate) fn left_over(&mut self) -> Option<String> {
+    /// The element of a page that had no place for it.
+    pub(super) fn left_over(&mut self) -> Option<String> {
         self.text.take_if(|_| self.place != Place::Title).map(|text| element(&text))
     }
 }

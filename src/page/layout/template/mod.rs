@@ -1,7 +1,13 @@
-//! A layout, whole: what pages are planned from.
+//! Templates: assembled layouts, from which pages are planned.
+//! A template is valid: a layout with an error never becomes one that goes live.
+
+pub mod segment;
+
+pub mod fragment;
 
 pub mod composition;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,50 +25,48 @@ use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
 use crate::page::visit::window::TimeWindow;
 
-use super::assemble::standalone::Standalone;
-
 use self::composition::Composition;
 
-/// A layout, whole: its bytes, its fragments, and what it says of the page.
+/// An assembled layout: its HTML in segments, its fragments, and what it states of the page.
 #[derive(Debug)]
 pub struct Template {
     /// `layouts/front.html`
     pub file: String,
-    /// The paths it answers.
+    /// The paths that it answers.
     pub routes: Vec<Located<Pattern>>,
     /// Text of the page's `<title>`.
     pub title: Option<String>,
-    /// Who is told.
+    /// The team that is responsible for it.
     pub owner: Option<String>,
     /// Longest time from the request to the page's last part.
     pub budget: Option<Duration>,
-    /// Query parameters that it reads.
+    /// The query parameters that it reads.
     pub query: Vec<String>,
-    /// Caps the page's downstream freshness.
+    /// Longest time that caches may use the page for.
     pub max_age: Option<Duration>,
-    /// Headers that the page adds.
+    /// The headers that it adds to the page.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The page: its bytes and its fragments.
+    /// The page's HTML and its fragments.
     pub html: Composition,
-    /// The upstreams that ESI of its fragments may name.
+    /// The upstreams that ESI of its fragments may include from.
     pub allowed: Vec<Allowed>,
-    /// The nanoservices that its fragments may ask for, and those that these may.
+    /// The nanoservices that its fragments may request, those that these may request, and so on.
     pub nested: Catalogue,
-    /// What the page varies on, each once.
+    /// The dimensions that the page varies on, each once.
     pub dimensions: Vec<Dimension>,
-    /// What of that all but its personal parts depend on.
+    /// Those of them that its personal parts do not add.
     pub shared: Vec<Dimension>,
-    /// What has to be known of a reader: what the page varies on, or may come to.
+    /// What has to be known of a client: the dimensions that the page varies on, or may vary on once its fragments are there.
     pub reads: Vec<Dimension>,
-    /// Whether anything on it may depend on the host that is asked: ESI's variables can name it.
+    /// Whether anything on it may depend on the requested host, which variables of ESI can name.
     pub reads_host: bool,
-    /// The compositor's own scripts that it has; its policy allows them.
+    /// The compositor's own scripts on it, which its policy allows.
     pub scripts: Scripts,
-    /// It is a fragment by itself, which scripts take whole; what it is for.
-    pub alone: Option<Standalone>,
-    /// Tests on its readers.
+    /// It is the page of a standalone fragment, which scripts fetch as a whole: what is known of the places that it serves.
+    pub standalone: Option<Standalone>,
+    /// Its experiments.
     pub experiments: Vec<Experiment>,
-    /// Layouts that are served in its place for a time; the first one whose time it is.
+    /// The layouts that are served in its place for a time. If several are due, the first one is.
     pub takeovers: Vec<Takeover>,
 }
 
@@ -71,20 +75,29 @@ pub struct Template {
 pub struct Takeover {
     /// When it is served.
     pub window: TimeWindow,
-    /// The layout.
+    /// Its template.
     pub template: Arc<Template>,
+}
+
+/// What the page of a standalone fragment knows of the places that it serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standalone {
+    /// The patterns of the pages with such a place.
+    pub pages: BTreeSet<String>,
+    /// When those places are shown.
+    pub windows: Vec<TimeWindow>,
 }
 
 impl Template {
     /// Which of its takeovers is served in its place at a time, and how long until that changes.
     #[must_use]
     pub fn takeover_at(&self, now: Timestamp) -> (Option<usize>, Option<Duration>) {
-        let on = self.takeovers.iter().position(|takeover| takeover.window.contains(now));
+        let due = self.takeovers.iter().position(|takeover| takeover.window.contains(now));
         let changes_in = self.takeovers.iter().filter_map(|takeover| takeover.window.changes_in(now)).min();
-        (on, changes_in)
+        (due, changes_in)
     }
 
-    /// A visit to it by a path that a pattern matched. Who asks for a fragment by itself says for which page.
+    /// A visit by a path that matched a pattern. A request for a standalone fragment names the page that it is for.
     #[must_use]
     pub fn visit(
         &self,
@@ -94,26 +107,26 @@ impl Template {
         reader: Reader,
         host: String,
     ) -> Visit {
-        let page = self.alone.as_ref().and_then(|alone| {
-            let asked = form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == PAGE)?.1;
-            alone.pages.get(&*asked)
+        let page = self.standalone.as_ref().and_then(|standalone| {
+            let named = form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == PAGE)?.1;
+            standalone.pages.get(&*named)
         });
         let pattern = page.map_or(pattern, String::as_str);
         Visit { host, ..Visit::new(pattern, parameters, query, &self.query, reader) }
     }
 
-    /// The nanoservices that may fill its fragments, and theirs.
+    /// The nanoservices that may fill its fragments, and those that these may request.
     pub fn manifests(&self) -> impl Iterator<Item = &Arc<Manifest>> {
-        self.html.fragments.iter().filter_map(|fragment| fragment.manifest()).chain(self.nested.manifests())
+        self.html.fragments.iter().flat_map(|fragment| fragment.candidates()).chain(self.nested.manifests())
     }
 
-    /// Whether a fragment that its fragments may ask for may set cookies.
+    /// Whether a nested fragment may set cookies.
     #[must_use]
     pub fn nested_set_cookies(&self) -> bool {
         self.nested.manifests().iter().any(|manifest| !manifest.cookies.is_empty())
     }
 
-    /// It and all that takes its place at some time.
+    /// The template, and those that are served in its place at some time.
     pub fn with_takeovers(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.takeovers.iter().map(|takeover| &*takeover.template))
     }

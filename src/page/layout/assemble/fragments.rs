@@ -1,23 +1,22 @@
-//! Fragments in their places: who fills each, and whether he takes what he is asked for.
-//! A name that nobody has, or a parameter that nobody takes, is a mistake.
-
-use std::sync::Arc;
+//! The fragments of a layout: which nanoservice fills each, and whether it accepts the parameters that it is given.
+//! An unknown name, an unknown parameter and a value that the manifest does not allow are errors.
 
 use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, Node, Parameter, ParameterPiece};
-use crate::page::layout::template::composition::{FragmentSource, FragmentUse};
+use crate::page::layout::template::fragment::{Candidates, FragmentSource, FragmentUse};
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::{self, Name};
 use crate::page::source::units;
 use crate::page::visit::context::Conditions;
 
-use super::Assembler;
-use super::ids::Wish;
-use super::parts::Parts;
+use super::assembler::Assembler;
+use super::esi;
+use super::ids::IdSource;
+use super::segments::SegmentBuilder;
 
 impl<'a> Assembler<'a> {
-    /// Tells of variants that no experiment of the page has.
-    pub(crate) fn variants(&mut self, conditions: &Conditions, at: Option<&SourceSpan>) {
+    /// Reports variants that no experiment of the page has.
+    pub(super) fn variants(&mut self, conditions: &Conditions, at: Option<&SourceSpan>) {
         let known: Vec<String> = self
             .page
             .front
@@ -28,60 +27,65 @@ impl<'a> Assembler<'a> {
             })
             .collect();
         let (Some(choice), Some(at)) = (&conditions.variant, at) else { return };
-        // What has another form was told when the file was read.
-        for token in choice.tokens.iter().filter(|token| token.contains(':') && !known.contains(token)) {
-            let message = format!("no experiment of {} has `{token}`", self.page.source.file);
+        // A token without a colon was reported when the file was read.
+        let unknown = choice.tokens.iter().filter(|token| !known.contains(token));
+        for (token, (experiment, variant)) in unknown.filter_map(|token| Some((token, token.split_once(':')?))) {
+            let message = if self.page.front.experiments.iter().any(|known| known.name == experiment) {
+                format!("experiment `{experiment}` has no variant `{variant}`")
+            } else {
+                format!("`{token}`: the page has no experiment `{experiment}`")
+            };
             let help = names::did_you_mean(token, known.iter().map(String::as_str))
                 .unwrap_or_else(|| "add it to the front matter: `experiment.lead = { big = 1, small = 1 }`".to_owned());
             self.problems.push(Diagnostic::new(Code::BadValue, at.clone(), message).help(help));
         }
     }
 
-    /// Tells of a fragment's slot that is none.
-    fn slot_of(&mut self, slot: &Located<String>) {
-        // Inside a fragment it is for that one's HTML, which nobody has seen yet.
+    /// Reports a fragment's slot on a page without a frame.
+    fn check_slot(&mut self, slot: &Located<String>) {
+        // Inside a fragment it is a slot of that fragment's HTML, which is not known yet.
         if self.fallbacks == 0 && self.frames.levels.len() == 1 {
-            let message = format!("there is no frame that could have a slot `{}`", slot.value);
+            let message = format!("the page has no frame, and so no slot `{}`", slot.value);
             let problem = Diagnostic::new(Code::UnknownSlot, slot.at.clone(), message);
             self.problems.push(problem.help("name one in the front matter: `frame = \"frames/site.html\"`"));
         }
     }
 
-    /// The index of one more fragment. `None`: the page has as many as it may have.
-    pub(crate) fn room(&mut self, at: &SourceSpan) -> Option<usize> {
+    /// The index for another fragment. `None`: the page has as many as are allowed.
+    pub(super) fn next_index(&mut self, at: &SourceSpan) -> Option<usize> {
         let index = self.fragments.len();
-        if index == self.surroundings.max_fragments {
+        if index == self.context.max_fragments {
             let message = format!("the page has more than {index} fragments");
             let problem = Diagnostic::new(Code::BadValue, at.clone(), message);
             self.problems.push(problem.help("`page.max_fragments` in pasteup.toml is the limit"));
         }
-        if index >= self.surroundings.max_fragments {
+        if index >= self.context.max_fragments {
             return None;
         }
         self.fragments.push(None);
         Some(index)
     }
 
-    pub(crate) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
-        let index = self.room(&element.at)?;
+    pub(super) fn fragment(&mut self, element: &'a FragmentElement) -> Option<usize> {
+        let index = self.next_index(&element.at)?;
         if let Some(slot) = &element.slot {
-            self.slot_of(slot);
+            self.check_slot(slot);
             self.slots.insert(index, Name::from(slot.value.as_str()));
         }
         self.variants(&element.conditions, element.variants_at.as_ref());
-        let service = self.service(element);
+        let source = self.source(element);
         for parameter in &element.parameters {
-            self.placeholders(parameter);
+            self.check_placeholders(parameter);
         }
-        if let Some(FragmentSource::Named(manifest)) = &service {
-            self.declared(element, manifest);
+        if let Some(FragmentSource::Named(candidates)) = &source {
+            self.check_declared(element, candidates.preferred());
         }
         if element.load == Load::Lazy {
-            self.lazy(element);
+            self.check_lazy(element);
         }
-        let wish = service.as_ref().map(|service| wish(element, service));
-        self.wishes.extend(wish);
-        let mut fallback = Parts::default();
+        let id = source.as_ref().map(|source| id_source(element, source));
+        self.ids.extend(id);
+        let mut fallback = SegmentBuilder::default();
         self.fallbacks += 1;
         self.inside(&element.inside, &mut fallback);
         self.fallbacks -= 1;
@@ -93,21 +97,21 @@ impl<'a> Assembler<'a> {
                 problem.help("when it fails, readers see an error page; put what they should see instead inside it"),
             );
         }
-        let service = service?;
-        // Without a name until all of the page are known.
-        self.fragments[index] = Some(FragmentUse::of(element, Name::from(""), service, fallback, &self.slots));
+        let source = source?;
+        // Its id is assigned once all fragments of the page are known.
+        self.fragments[index] = Some(FragmentUse::from_element(element, Name::from(""), source, fallback, &self.slots));
         Some(index)
     }
 
-    /// Tells what cannot be loaded lazily.
-    fn lazy(&mut self, element: &FragmentElement) {
+    /// Reports a fragment that cannot be loaded lazily.
+    fn check_lazy(&mut self, element: &FragmentElement) {
         let (message, help) = if element.required {
             ("a `required` fragment cannot be lazy: the page waits for it", "remove one of the two")
         } else if element.inside.iter().any(|node| matches!(node, Node::Fragment(inner) if inner.slot.is_some())) {
-            ("a fragment that is given parts cannot be lazy: it is loaded without them", "remove `load`, or `slot`")
+            ("a fragment whose slots are filled cannot be lazy: it is loaded without them", "remove `load`, or `slot`")
         } else if matches!(element.target, FragmentTarget::Source(_)) {
             (
-                "a fragment named by `src` cannot be lazy: readers ask for it by its name",
+                "a fragment named by `src` cannot be lazy: browsers request it by its name",
                 "give it a manifest in fragments/",
             )
         } else {
@@ -116,31 +120,32 @@ impl<'a> Assembler<'a> {
         self.problems.push(Diagnostic::new(Code::BadValue, element.at.clone(), message).help(help));
     }
 
-    fn service(&mut self, element: &FragmentElement) -> Option<FragmentSource> {
+    /// What fills a fragment. `None`: nothing can, which is reported.
+    fn source(&mut self, element: &FragmentElement) -> Option<FragmentSource> {
         match &element.target {
             FragmentTarget::Missing => None,
             FragmentTarget::Source(url) => {
                 let refused = self.refused(&url.value, &url.at);
-                let service = refused.is_none().then(|| FragmentSource::Source(url.value.clone()));
+                let source = refused.is_none().then(|| FragmentSource::Source(url.value.clone()));
                 self.problems.extend(refused);
-                service
+                source
             }
             FragmentTarget::Named { name, version } => {
-                let catalogue = self.surroundings.catalogue;
+                let catalogue = self.context.catalogue;
                 if let Some(manifest) = catalogue.select(&name.value, &version.value) {
                     if manifest.lifecycle == Lifecycle::Deprecated {
                         let message = format!("`{}` {} is deprecated", manifest.name, manifest.version);
-                        let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what takes its place"));
+                        let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what replaces it"));
                         self.problems
                             .push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
                     }
-                    return Some(FragmentSource::Named(Arc::clone(manifest)));
+                    return Some(FragmentSource::Named(Candidates::one(manifest)));
                 }
                 let versions: Vec<String> = catalogue.versions(&name.value).map(|m| m.version.to_string()).collect();
                 let problem = if versions.is_empty() {
                     let message = format!("no nanoservice is called `{}`", name.value);
-                    let help = match self.surroundings.broken_manifests.get(&name.value) {
-                        Some(file) => Some(format!("its manifest has a mistake: see {file}")),
+                    let help = match self.context.broken_manifests.get(&name.value) {
+                        Some(file) => Some(format!("its manifest has an error: see {file}")),
                         None => names::did_you_mean(&name.value, catalogue.names()),
                     };
                     Diagnostic::new(Code::UnknownFragment, name.at.clone(), message).maybe_help(help)
@@ -149,9 +154,7 @@ impl<'a> Assembler<'a> {
                     let mut help = format!("available: {}", versions.join(", "));
                     if versions.iter().all(|version| version.contains('-')) {
                         let newest = &versions[0];
-                        help.push_str(&format!(
-                            "; a version that is not finished is chosen only by its own name: `={newest}`"
-                        ));
+                        help.push_str(&format!("; a pre-release is chosen only by its exact version: `={newest}`"));
                     }
                     Diagnostic::new(Code::NoSuchVersion, version.at.clone(), message).help(help)
                 };
@@ -161,7 +164,8 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn placeholders(&mut self, parameter: &Parameter) {
+    /// Reports placeholders that are neither parameters of the route nor of the query.
+    fn check_placeholders(&mut self, parameter: &Parameter) {
         let front = &self.page.front;
         let known = || {
             let routes = self.routes.iter().flat_map(|route| route.value.parameters());
@@ -181,16 +185,16 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Holds a fragment against what its nanoservice declares.
-    fn declared(&mut self, element: &FragmentElement, manifest: &Manifest) {
+    /// Checks a fragment against what its nanoservice declares.
+    fn check_declared(&mut self, element: &FragmentElement, manifest: &Manifest) {
         if let (Some(ttl), Some(max)) = (&element.ttl, manifest.cache.max_ttl)
             && ttl.value > max
         {
             let message = format!("`{}` allows at most {}", manifest.name, units::show(max));
             let problem = Diagnostic::new(Code::TtlTooLong, ttl.at.clone(), message);
-            self.problems.push(problem.help("that is what will be used"));
+            self.problems.push(problem.help("the page will use that"));
         }
-        // A nanoservice that declares none takes any.
+        // A nanoservice that declares no parameters accepts any.
         let checked = if manifest.params.is_empty() { &[][..] } else { &element.parameters };
         for parameter in checked {
             let name = &parameter.name.value;
@@ -221,15 +225,15 @@ impl<'a> Assembler<'a> {
     }
 }
 
-fn wish(element: &FragmentElement, service: &FragmentSource) -> Wish {
-    match (&element.id, service) {
-        (Some(id), _) => Wish::Written(id.clone()),
-        (None, FragmentSource::Named(manifest)) => Wish::Named(manifest.name.to_string()),
-        (None, FragmentSource::Wanted(name, _)) => Wish::Named(name.to_string()),
-        (None, FragmentSource::Included { .. }) => Wish::Named(super::esi::ID.to_owned()),
+fn id_source(element: &FragmentElement, source: &FragmentSource) -> IdSource {
+    match (&element.id, source) {
+        (Some(id), _) => IdSource::Written(id.clone()),
+        (None, FragmentSource::Named(candidates)) => IdSource::Name(candidates.preferred().name.to_string()),
+        (None, FragmentSource::Nested(name, _)) => IdSource::Name(name.to_string()),
+        (None, FragmentSource::Included { .. }) => IdSource::Name(esi::ID.to_owned()),
         (None, FragmentSource::Source(url)) => {
             let host = url.host_str().unwrap_or("src");
-            Wish::Named(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
+            IdSource::Name(host.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-"))
         }
     }
 }

@@ -1,16 +1,17 @@
-//! Where the head takes up what fragments need there: once, and as late in the head as may be.
+//! Where the assets of a page's fragments are added: once, and as late in the head as possible.
+//! On a page without any insertion point they are added at its beginning.
 
 use std::collections::BTreeMap;
 
 use crate::page::layout::syntax::file::LayoutFile;
 use crate::page::layout::syntax::node::{InsertionPoint, Node};
 
+use super::best_place;
 use super::frames::Frames;
-use super::place;
 
-/// Says at which of a page's marks its fragments' assets go.
-pub(crate) struct Needs {
-    /// `None` once it was met.
+/// At which insertion point of a page the assets of its fragments are added.
+pub(super) struct AssetsPlace {
+    /// `None` once the place was reached.
     place: Option<Place>,
 }
 
@@ -22,7 +23,7 @@ enum Place {
     Head,
     Html,
     Doctype,
-    /// Nothing says where: they come first.
+    /// The beginning of a page without any of these.
     Front,
 }
 
@@ -37,22 +38,22 @@ const fn of(point: InsertionPoint) -> Option<Place> {
     })
 }
 
-impl Needs {
-    pub(crate) fn new(frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
+impl AssetsPlace {
+    pub(super) fn new(frames: &Frames<'_>, files: &BTreeMap<String, LayoutFile>) -> Self {
         let rank = |node: &Node| match node {
             Node::InsertionPoint(point) => of(*point),
             _ => None,
         };
-        Self { place: Some(place::best(frames, files, rank).unwrap_or(Place::Front)) }
+        Self { place: Some(best_place::best(frames, files, rank).unwrap_or(Place::Front)) }
     }
 
-    /// Whether they go here.
-    pub(crate) fn at(&mut self, point: InsertionPoint) -> bool {
+    /// Whether the assets are added at an insertion point.
+    pub(super) fn is_at(&mut self, point: InsertionPoint) -> bool {
         self.place.take_if(|place| Some(*place) == of(point)).is_some()
     }
 
-    /// Whether no insertion point of the page was for them; one that is met later is not either.
-    pub(crate) fn left_over(&mut self) -> bool {
+    /// Whether the whole page had no insertion point for them. Later ones are ignored.
+    pub(super) fn is_left_over(&mut self) -> bool {
         self.place.take().is_some()
     }
 }

@@ -1,0 +1,44 @@
+//! What a template's pages depend on of their clients.
+
+use std::collections::BTreeSet;
+
+use crate::page::layout::template::composition::Composition;
+use crate::page::manifest::catalogue::Catalogue;
+use crate::page::visit::context::Dimension;
+use crate::page::visit::experiment::Experiment;
+
+/// What a template's pages depend on of their clients. Each list has a dimension once.
+pub(super) struct Dimensions {
+    /// What the page varies on.
+    pub(super) all: Vec<Dimension>,
+    /// Those that personal parts do not add.
+    pub(super) shared: Vec<Dimension>,
+    /// What the page varies on, or may vary on once its fragments are there.
+    pub(super) reads: Vec<Dimension>,
+    /// Whether the page may depend on the requested host.
+    pub(super) reads_host: bool,
+}
+
+impl Dimensions {
+    /// The dimensions of a composition whose fragments may request others.
+    pub(super) fn of(html: &Composition, nested: &Catalogue, experiments: &[Experiment]) -> Self {
+        let all = html.dimensions();
+        Self {
+            reads: reads(all.clone(), nested, experiments),
+            shared: html.shared_dimensions().into_iter().collect(),
+            reads_host: html.reads_host(nested),
+            all: all.into_iter().collect(),
+        }
+    }
+}
+
+/// Adds what nested nanoservices declare, and what nested fragments can have conditions on.
+fn reads(mut all: BTreeSet<Dimension>, nested: &Catalogue, experiments: &[Experiment]) -> Vec<Dimension> {
+    if !nested.manifests().is_empty() {
+        all.extend([Dimension::Device, Dimension::Region, Dimension::Locale]);
+        all.extend((!experiments.is_empty()).then_some(Dimension::Variant));
+        let declared = nested.manifests().iter().flat_map(|manifest| manifest.context.iter().cloned());
+        all.extend(declared.filter(|dimension| *dimension != Dimension::Page));
+    }
+    all.into_iter().collect()
+}

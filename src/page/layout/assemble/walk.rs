@@ -1,0 +1,167 @@
+//! Walks the nodes of a page's files and turns them into segments: text, slots, partials, conditions and insertion points.
+//! A missing partial, a partial that includes itself, and elements that are nested too deeply are errors.
+
+use std::ops::Range;
+
+use crate::page::layout::syntax::file::{LayoutFile, missing, without_effect};
+use crate::page::layout::syntax::markup::MAX_DEPTH;
+use crate::page::layout::syntax::node::{InsertionPoint, Node};
+use crate::page::layout::template::segment::{Condition, Segment};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
+
+use super::assembler::Assembler;
+use super::esi::EsiBuilder as _;
+use super::segments::SegmentBuilder;
+
+/// Maximum number of partials inside each other.
+const MAX_INCLUDES_DEEP: usize = 32;
+
+impl<'a> Assembler<'a> {
+    pub(super) fn nodes(&mut self, nodes: &'a [Node], segments: &mut SegmentBuilder) {
+        for node in nodes {
+            self.node(node, segments);
+        }
+    }
+
+    fn node(&mut self, node: &'a Node, segments: &mut SegmentBuilder) {
+        match node {
+            Node::Text(span) => segments.text(self.bytes(span.clone())),
+            Node::Fragment(element) => {
+                if let Some(index) = self.fragment(element) {
+                    segments.push(Segment::Fragment(index));
+                }
+            }
+            Node::When { conditions, variants_at, inside } => {
+                self.variants(conditions, variants_at.as_ref());
+                let index = self.tables.conditions.len();
+                self.tables.conditions.push(Condition::When(conditions.clone()));
+                let mut inner = SegmentBuilder::default();
+                self.inside(inside, &mut inner);
+                segments.push(Segment::When(index, inner.finish()));
+            }
+            Node::Esi(esi) => {
+                for segment in self.esi(esi) {
+                    segments.push(segment);
+                }
+            }
+            Node::Include(file) => self.include_file(file, segments),
+            Node::Slot { name, inside, .. } if self.level + 1 < self.frames.levels.len() => {
+                match self.frames.fills[self.level + 1].slots.get(name.value.as_str()).cloned() {
+                    Some(nodes) => self.filled(nodes, segments),
+                    None => self.inside(inside, segments),
+                }
+            }
+            Node::Slot { start, inside, end, .. } => {
+                segments.text(self.bytes(start.clone()));
+                self.inside(inside, segments);
+                segments.text(self.bytes(end.clone()));
+            }
+            Node::Fill { inside, .. } | Node::Head(inside) => self.inside(inside, segments),
+            Node::Title(span) => match self.title.replacement().filter(|_| self.fallbacks == 0) {
+                Some(text) => segments.text(text.as_bytes()),
+                None => segments.text(self.bytes(span.clone())),
+            },
+            Node::InsertionPoint(_) if self.fallbacks > 0 => {}
+            // After everything that a reader sees, and directly in the body.
+            Node::InsertionPoint(InsertionPoint::BodyEnd) => segments.push(Segment::Late),
+            Node::InsertionPoint(point) => {
+                if let Some(element) = self.title.at(*point) {
+                    segments.text(element.as_bytes());
+                }
+                if self.assets.is_at(*point) {
+                    self.heads(segments);
+                    segments.push(Segment::Assets);
+                }
+            }
+        }
+    }
+
+    /// Adds what the next file inside fills a slot with.
+    fn filled(&mut self, nodes: Vec<&'a Node>, segments: &mut SegmentBuilder) {
+        let file = self.frames.levels[self.level + 1];
+        if self.depth + 1 + file.depth > MAX_DEPTH {
+            let at = SourceSpan::new(&file.source, 0..0);
+            let message = format!("in its frames, more than {MAX_DEPTH} elements are nested");
+            let problem = Diagnostic::new(Code::BadValue, at, message);
+            self.problems.push(problem.help("nest fewer elements"));
+            return;
+        }
+        self.level += 1;
+        self.files.push(self.frames.levels[self.level]);
+        self.depth += 1;
+        for node in nodes {
+            self.node(node, segments);
+        }
+        self.depth -= 1;
+        self.files.pop();
+        self.level -= 1;
+    }
+
+    /// Adds what all files inside add to the head of the outermost frame.
+    pub(super) fn heads(&mut self, segments: &mut SegmentBuilder) {
+        let level = self.level;
+        for inside in 1..self.frames.levels.len() {
+            self.level = inside;
+            self.files.push(self.frames.levels[inside]);
+            for nodes in self.frames.fills[inside].heads.clone() {
+                self.nodes(nodes, segments);
+            }
+            self.files.pop();
+        }
+        self.level = level;
+    }
+
+    pub(super) fn inside(&mut self, nodes: &'a [Node], segments: &mut SegmentBuilder) {
+        self.depth += 1;
+        self.nodes(nodes, segments);
+        self.depth -= 1;
+    }
+
+    fn bytes(&self, span: Range<usize>) -> &'a [u8] {
+        let file: &'a LayoutFile = self.files.last().expect("the outermost file is never closed");
+        file.source.slice(span).as_bytes()
+    }
+
+    fn include_file(&mut self, named: &Located<String>, segments: &mut SegmentBuilder) {
+        let Some(file) = self.context.files.get(&named.value) else {
+            self.problems.push(missing(named, self.context.files));
+            return;
+        };
+        if let Some(start) = self.files.iter().position(|open| std::ptr::eq(*open, file)) {
+            let mut cycle: Vec<&str> = self.files[start..].iter().map(|file| file.path()).collect();
+            cycle.push(file.path());
+            let problem =
+                Diagnostic::new(Code::IncludeCycle, named.at.clone(), format!("`{}` includes itself", named.value));
+            self.problems.push(problem.help(format!("the cycle: {}", cycle.join(" → "))));
+            return;
+        }
+        self.includes += 1;
+        if self.includes > self.context.max_includes {
+            if self.includes == self.context.max_includes + 1 {
+                let message = format!("the page includes more than {} partials", self.context.max_includes);
+                let problem = Diagnostic::new(Code::IncludeCycle, named.at.clone(), message);
+                self.problems.push(problem.help("`page.max_includes` in pasteup.toml is the limit"));
+            }
+            return;
+        }
+        let too_deep = if self.files.len() > MAX_INCLUDES_DEEP {
+            let message = format!("`{}` is a partial inside {MAX_INCLUDES_DEEP} others", named.value);
+            Some(Diagnostic::new(Code::IncludeCycle, named.at.clone(), message))
+        } else if self.depth + file.depth > MAX_DEPTH {
+            let message = format!("with `{}`, more than {MAX_DEPTH} elements are nested", named.value);
+            Some(Diagnostic::new(Code::BadValue, named.at.clone(), message))
+        } else {
+            None
+        };
+        if let Some(problem) = too_deep {
+            self.problems.push(problem.help("nest fewer elements"));
+            return;
+        }
+        // One error keeps the page from going live; the file itself reports all of them.
+        self.problems.extend(file.problems.iter().find(|problem| problem.is_error()).cloned());
+        self.problems.extend(without_effect(file));
+        self.files.push(file);
+        self.nodes(&file.nodes, segments);
+        self.files.pop();
+    }
+}

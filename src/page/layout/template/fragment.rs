@@ -1,0 +1,202 @@
+//! The uses of fragments in a composition: which nanoservice may fill each, how it is requested, and what is shown instead.
+//! A use whose nanoservice is found only when a page is planned has no manifest here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use semver::VersionReq;
+use url::Url;
+
+use crate::page::esi::text::EsiText;
+use crate::page::layout::syntax::node::{FragmentElement, Load, ParameterPiece};
+use crate::page::manifest::Manifest;
+use crate::page::source::diagnostic::SourceSpan;
+use crate::page::source::names::Name;
+use crate::page::visit::context::{Conditions, Dimension};
+
+use super::segment::Segment;
+
+/// One use of a fragment.
+#[derive(Debug, PartialEq)]
+pub struct FragmentUse {
+    /// Its id in explain, metrics and the overlay; unique in a layout.
+    pub id: Name,
+    /// What fills it.
+    pub source: FragmentSource,
+    /// How long a response is fresh that states no lifetime, and the longest for one that does.
+    pub ttl: Option<Duration>,
+    /// How long a response may be used after it has become stale.
+    pub stale: Option<Duration>,
+    /// Longest time from the start of the fetch to the last byte of the response.
+    pub timeout: Option<Duration>,
+    /// Without it the whole page fails.
+    pub required: bool,
+    /// When it is loaded.
+    pub load: Load,
+    /// When it is shown.
+    pub conditions: Conditions,
+    /// Its parameters, in the layout's order.
+    pub parameters: Vec<(String, Vec<ParameterPiece>)>,
+    /// What is shown if it has no usable response.
+    pub fallback: Arc<[Segment]>,
+    /// What fills the slots of its HTML, by their names.
+    pub fills: BTreeMap<Name, Arc<[Segment]>>,
+    /// Its start tag.
+    pub at: SourceSpan,
+}
+
+/// What fills a fragment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FragmentSource {
+    /// A nanoservice of the catalogue.
+    Named(Candidates),
+    /// A nanoservice that a response requests: the best one of those that the template was assembled with.
+    Nested(Name, VersionReq),
+    /// A URL on an allowed upstream.
+    Source(Url),
+    /// A URL with variables, on an allowed upstream or on that of the nanoservice which includes it.
+    Included {
+        /// The URL.
+        src: Arc<EsiText>,
+        /// Whether `<esi:try>` ignores its failure.
+        continue_on_error: bool,
+    },
+}
+
+/// The versions of a nanoservice that a use may be filled by, the preferred one first. There is at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidates(Arc<[Arc<Manifest>]>);
+
+impl Candidates {
+    /// The only candidate.
+    #[must_use]
+    pub fn one(manifest: &Arc<Manifest>) -> Self {
+        Self(Arc::from([Arc::clone(manifest)]))
+    }
+
+    /// The candidate that is requested unless something decides for another one.
+    #[must_use]
+    pub fn preferred(&self) -> &Arc<Manifest> {
+        &self.0[0]
+    }
+
+    /// All candidates.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Manifest>> {
+        self.0.iter()
+    }
+}
+
+impl FragmentUse {
+    /// A use of which nothing else is stated.
+    #[must_use]
+    pub fn new(id: Name, source: FragmentSource, at: SourceSpan) -> Self {
+        Self {
+            id,
+            source,
+            ttl: None,
+            stale: None,
+            timeout: None,
+            required: false,
+            load: Load::Auto,
+            conditions: Conditions::default(),
+            parameters: Vec::new(),
+            fallback: Arc::default(),
+            fills: BTreeMap::new(),
+            at,
+        }
+    }
+
+    /// A use that is written as an element. `slots`: the slots that the fragments in its fallback fill, by their index.
+    #[must_use]
+    pub(crate) fn from_element(
+        element: &FragmentElement,
+        id: Name,
+        source: FragmentSource,
+        fallback: Arc<[Segment]>,
+        slots: &BTreeMap<usize, Name>,
+    ) -> Self {
+        Self {
+            id,
+            source,
+            ttl: element.ttl.as_ref().map(|ttl| ttl.value),
+            stale: element.stale,
+            timeout: element.timeout,
+            required: element.required,
+            load: element.load,
+            conditions: element.conditions.clone(),
+            parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
+            fills: fills(&fallback, slots),
+            fallback,
+            at: element.at.clone(),
+        }
+    }
+
+    /// Whether it requests the same for every reader of a layout.
+    #[must_use]
+    pub fn is_same_for_all(&self) -> bool {
+        let literal =
+            |pieces: &Vec<ParameterPiece>| pieces.iter().all(|piece| matches!(piece, ParameterPiece::Literal(_)));
+        let is_fixed = match &self.source {
+            FragmentSource::Named(candidates) => candidates.iter().all(|manifest| manifest.context.is_empty()),
+            FragmentSource::Source(_) => true,
+            FragmentSource::Nested(..) | FragmentSource::Included { .. } => false,
+        };
+        is_fixed && self.parameters.iter().all(|(_, pieces)| literal(pieces))
+    }
+
+    /// Whether its nanoservice is sent cookies or headers of its readers, whose values are without number.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        let is_personal = |dimension: &Dimension| matches!(dimension, Dimension::Cookie(_) | Dimension::Header(_));
+        self.candidates().any(|manifest| manifest.context.iter().any(is_personal))
+    }
+
+    /// The name of the nanoservice that it requests; the host if it is named by `src`.
+    #[must_use]
+    pub fn nanoservice(&self) -> &str {
+        match &self.source {
+            FragmentSource::Named(candidates) => &candidates.preferred().name,
+            FragmentSource::Nested(name, _) => name,
+            FragmentSource::Source(url) => url.host_str().unwrap_or_default(),
+            FragmentSource::Included { .. } => "esi:include",
+        }
+    }
+
+    /// The manifests that it may be filled by, if they are known before a page is planned.
+    pub fn candidates(&self) -> impl Iterator<Item = &Arc<Manifest>> {
+        let candidates = match &self.source {
+            FragmentSource::Named(candidates) => Some(candidates),
+            FragmentSource::Nested(..) | FragmentSource::Source(_) | FragmentSource::Included { .. } => None,
+        };
+        candidates.into_iter().flat_map(Candidates::iter)
+    }
+
+    /// The manifest of the nanoservice that fills it, if that is known before a page is planned.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Arc<Manifest>> {
+        self.candidates().next()
+    }
+}
+
+/// What of a fragment's content fills slots of its HTML, by their names. `slots`: the slots that fragments fill, by their index.
+fn fills(inside: &[Segment], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Segment]>> {
+    let mut found: BTreeMap<Name, Vec<Segment>> = BTreeMap::new();
+    for segment in inside {
+        match segment {
+            Segment::Fragment(index) => {
+                if let Some(slot) = slots.get(index) {
+                    found.entry(Arc::clone(slot)).or_default().push(segment.clone());
+                }
+            }
+            Segment::When(condition, inside) => {
+                for (slot, inside) in fills(inside, slots) {
+                    found.entry(slot).or_default().push(Segment::When(*condition, inside));
+                }
+            }
+            // Everything else is only part of the fallback.
+            _ => {}
+        }
+    }
+    found.into_iter().map(|(slot, segments)| (slot, segments.into())).collect()
+}

@@ -1,0 +1,71 @@
+//! The pieces that a template is made of, and the conditions under which some are shown.
+//! Indices in a segment always refer to the composition that holds it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::page::esi::expr::Expr;
+use crate::page::esi::variables::Variables;
+use crate::page::source::names::Name;
+use crate::page::visit::context::{Conditions, Reader};
+
+/// A piece of a composition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Segment {
+    /// Bytes that are the same for all readers.
+    Text(Bytes),
+    /// A fragment, by its index in `Composition::fragments`.
+    Fragment(usize),
+    /// What is shown under a condition, by its index in `Composition::conditions`.
+    When(usize, Arc<[Segment]>),
+    /// A text with variables, by its index in `Composition::values`.
+    Value(usize),
+    /// What is shown unless an include in it fails, and what is shown in that case.
+    Try(Arc<[Segment]>, Arc<[Segment]>),
+    /// A slot by its name, which the layout around a composing fragment may fill, and its default content.
+    Slot(Name, Arc<[Segment]>),
+    /// Where the assets of the fragments are added to the head.
+    Assets,
+    /// Where the late parts are sent, which a script moves to their places.
+    Late,
+}
+
+/// What decides whether something is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// `<when>`
+    When(Conditions),
+    /// Of these tests the one with this index is the first that holds; if the index is their number, none holds.
+    First(Arc<[Expr]>, usize),
+}
+
+/// Whether each condition holds for a reader at a time, and how long until time may change that.
+#[must_use]
+pub fn evaluate(
+    conditions: &[Condition],
+    reader: &Reader,
+    variables: &dyn Variables,
+    at: Timestamp,
+) -> (Vec<bool>, Option<Duration>) {
+    // The conditions of one choice are adjacent; its tests are evaluated once.
+    let mut chosen: Option<(&Arc<[Expr]>, usize)> = None;
+    let mut changes_in: Option<Duration> = None;
+    let hold = conditions.iter().map(|condition| match condition {
+        Condition::When(conditions) => {
+            changes_in = changes_in.into_iter().chain(conditions.window.changes_in(at)).min();
+            conditions.hold(reader, at)
+        }
+        Condition::First(tests, which) => {
+            let first = match chosen {
+                Some((same, first)) if Arc::ptr_eq(same, tests) => first,
+                _ => tests.iter().position(|test| test.holds(variables)).unwrap_or(tests.len()),
+            };
+            chosen = Some((tests, first));
+            first == *which
+        }
+    });
+    (hold.collect(), changes_in)
+}
