@@ -178,7 +178,10 @@ async fn check_warns_of_a_deprecated_nanoservice() {
     let output = site.run(&["check", "--format", "json"]).await;
     let warning: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&warning["code"], &warning["line"]), (&json!("deprecated"), &json!(5)));
-    assert_eq!(warning["message"], "`a` 1.0.0 announces that it is deprecated since 2026-01-01, gone from 2026-12-31 on");
+    assert_eq!(
+        warning["message"],
+        "`a` 1.0.0 announces that it is deprecated since 2026-01-01, gone from 2026-12-31 on"
+    );
     assert!(site.run(&["check", "--offline", "--format", "json"]).await.stdout.is_empty());
 }
 
