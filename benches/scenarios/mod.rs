@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use pasteup::page::esi::{self, expr::Expr, request::Values, text::EsiText, variables::Value};
 use pasteup::page::html::balance::balanced;
-use pasteup::page::http::http1::{Bodies, Read, Wire};
+use pasteup::page::http::http1::{Bodies, Framed, Framer};
 use pasteup::page::layout::LayoutFile;
 use pasteup::page::output::headers::Headers;
 use pasteup::page::output::stitch::stitch;
@@ -185,11 +185,11 @@ const HEAD: &[u8] = b"GET /news/uk/7?page=2 HTTP/1.1\r\nHost: www.example.org\r\
     Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nUpgrade-Insecure-Requests: 1\r\n\r\n";
 
 fn wire_head() -> Work {
-    let mut wire = Wire::new(16 * 1024, Bodies::Dropped);
+    let mut framer = Framer::new(16 * 1024, Bodies::Dropped);
     over(move || {
-        wire.take(HEAD);
-        let read = wire.request();
-        assert!(matches!(read, Ok(Read::Request(_))));
+        framer.push(HEAD);
+        let read = framer.next_request();
+        assert!(matches!(read, Ok(Framed::Request(_))));
         read
     })
 }

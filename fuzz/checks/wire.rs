@@ -1,6 +1,6 @@
 //! Properties of HTTP/1.1 parsing that hold for any bytes. Called by the fuzz target and by `tests/it/fuzzing.rs`.
 
-use pasteup::page::http::http1::{Bodies, Read, Wire};
+use pasteup::page::http::http1::{Bodies, Framed, Framer};
 
 /// Reads an input as the bytes that a client sends.
 pub(crate) fn check(input: &[u8]) {
@@ -21,15 +21,15 @@ pub(crate) fn check(input: &[u8]) {
 
 /// The requests in these bytes. `None` where any of them is refused.
 fn read(bytes: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
-    let mut wire = Wire::new(8192, Bodies::Dropped);
+    let mut framer = Framer::new(8192, Bodies::Dropped);
     let mut requests = Vec::new();
     for piece in bytes.chunks(piece) {
-        wire.take(piece);
+        framer.push(piece);
         loop {
-            match wire.request().ok()? {
-                Read::Request(request) => requests.push(request.to_vec()),
-                Read::More => break,
-                Read::TooLong(_) => return None,
+            match framer.next_request().ok()? {
+                Framed::Request(request) => requests.push(request.to_vec()),
+                Framed::Incomplete => break,
+                Framed::TooLong(_) => return None,
             }
         }
     }

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::page::http::http1::Wire;
+use crate::page::http::http1::Framer;
 
 use super::body::{SentBody, WriteTimeout};
 use super::state::{Answering, ConnectionState};
@@ -77,8 +77,8 @@ impl<A: Application> Server<A> {
 
     async fn http1(self: &Arc<Self>, stream: impl Stream, client: SocketAddr, watcher: Watcher) {
         let state = Arc::<ConnectionState<A::Reply>>::default();
-        let framing = Wire::new(self.limits.max_header_bytes.max(MIN_BUFFER), self.limits.bodies);
-        let stream = ConnectionStream::http1(stream, framing, self.timeouts(), Arc::clone(&state), self.direct(client));
+        let framer = Framer::new(self.limits.max_header_bytes.max(MIN_BUFFER), self.limits.bodies);
+        let stream = ConnectionStream::http1(stream, framer, self.timeouts(), Arc::clone(&state), self.direct(client));
         let connection = self.http1.serve_connection(TokioIo::new(stream), self.service(client, state, None));
         log_failure(watcher.watch(connection).await);
     }

@@ -14,7 +14,7 @@ use futures::future::Either;
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::page::http::http1::{Read, Wire};
+use crate::page::http::http1::{Framed, Framer};
 
 use super::direct::{self, Sending};
 use super::state::ConnectionState;
@@ -63,19 +63,19 @@ pub(super) struct ConnectionStream<S, R> {
 
 /// What is done with the requests of an HTTP/1.1 connection.
 struct Http1<R> {
-    framing: Wire,
+    framer: Framer,
     direct: Direct<R>,
 }
 
 impl<S, R: Reply> ConnectionStream<S, R> {
     pub(super) fn http1(
         stream: S,
-        framing: Wire,
+        framer: Framer,
         timeouts: Timeouts,
         state: Arc<ConnectionState<R>>,
         direct: Direct<R>,
     ) -> Self {
-        Self { http1: Some(Http1 { framing, direct }), ..Self::http2(stream, timeouts, state) }
+        Self { http1: Some(Http1 { framer, direct }), ..Self::http2(stream, timeouts, state) }
     }
 
     pub(super) fn http2(stream: S, timeouts: Timeouts, state: Arc<ConnectionState<R>>) -> Self {
@@ -98,17 +98,17 @@ impl<S, R: Reply> ConnectionStream<S, R> {
     /// Takes the next request out of what was read.
     fn next_request(&mut self) {
         let Some(http1) = self.http1.as_mut().filter(|_| !self.is_ended) else { return };
-        match http1.framing.request() {
-            Ok(Read::Request(bytes)) => {
+        match http1.framer.next_request() {
+            Ok(Framed::Request(bytes)) => {
                 self.is_greeted = true;
                 self.sending = self.answer(&bytes);
                 if self.sending.is_none() {
                     (self.passed_on, self.is_settled, self.readable) = (self.passed_on + 1, false, bytes);
                 }
             }
-            Ok(Read::More) => {}
+            Ok(Framed::Incomplete) => {}
             // hyper answers that it is too long.
-            Ok(Read::TooLong(bytes)) => (self.readable, self.is_ended, self.is_settled) = (bytes, true, false),
+            Ok(Framed::TooLong(bytes)) => (self.readable, self.is_ended, self.is_settled) = (bytes, true, false),
             Err(malformed) => {
                 tracing::debug!("a request was refused: {}", malformed.0);
                 (self.readable, self.is_ended, self.is_settled) = (REFUSED, true, false);
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
             if this.is_ended {
                 return Poll::Ready(Ok(()));
             }
-            let is_midway = this.http1.as_ref().is_some_and(|http1| http1.framing.is_midway());
+            let is_within_request = this.http1.as_ref().is_some_and(|http1| http1.framer.is_within_request());
             let mut space = [MaybeUninit::uninit(); 8 * 1024];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.stream).poll_read(context, &mut read) {
@@ -164,10 +164,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                 Poll::Ready(Ok(())) => match &mut this.http1 {
                     Some(http1) => {
                         // A request that has begun has one timeout for all of it.
-                        if !is_midway {
+                        if !is_within_request {
                             this.reading.stop();
                         }
-                        http1.framing.take(read.filled());
+                        http1.framer.push(read.filled());
                     }
                     None => {
                         this.reading.stop();
@@ -178,8 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     // A client that connects and sends nothing is like one that begins a request and does not end it.
-                    let is_within = is_midway || !this.is_greeted;
-                    let timeout = if is_within { this.timeouts.request } else { this.timeouts.idle };
+                    let is_expected = is_within_request || !this.is_greeted;
+                    let timeout = if is_expected { this.timeouts.request } else { this.timeouts.idle };
                     while this.reading.is_over(timeout, context) {
                         // hyper drops the body of a reply before all of it is sent: the rest waits to be written.
                         if !this.state.is_busy() && !this.writing.is_running() {

@@ -1,26 +1,30 @@
-//! Every way in which a request was ever read in two ways, and some more.
+//! Every way in which a request has been read differently by two programs, and some more.
 
-use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 
-/// What comes of bytes that arrive in pieces of a length.
+use super::byte_sets::{PLAIN_HOST, all};
+use super::*;
+
+/// The requests in some bytes that arrive in pieces of this length; or why they are refused.
 fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, &'static str> {
-    let mut wire = Wire::new(8192, Bodies::Dropped);
+    let mut framer = Framer::new(8192, Bodies::Dropped);
     let mut requests = Vec::new();
     for piece in bytes.chunks(piece) {
-        wire.take(piece);
+        framer.push(piece);
         loop {
-            match wire.request().map_err(|malformed| malformed.0)? {
-                Read::Request(request) => requests.push(String::from_utf8(request.to_vec()).expect("text")),
-                Read::More => break,
-                Read::TooLong(_) => return Err("too long"),
+            match framer.next_request().map_err(|malformed| malformed.0)? {
+                Framed::Request(request) => requests.push(String::from_utf8(request.to_vec()).expect("text")),
+                Framed::Incomplete => break,
+                Framed::TooLong(_) => return Err("too long"),
             }
         }
     }
-    if wire.is_midway() { Err("unfinished") } else { Ok(requests) }
+    if framer.is_within_request() { Err("unfinished") } else { Ok(requests) }
 }
 
-fn both(bytes: &[u8]) -> Result<Vec<String>, &'static str> {
+/// The same for bytes that arrive at once and one by one.
+fn read_both_ways(bytes: &[u8]) -> Result<Vec<String>, &'static str> {
     let whole = read(bytes, bytes.len().max(1));
     assert_eq!(read(bytes, 1), whole, "{}", String::from_utf8_lossy(bytes));
     whole
@@ -29,7 +33,7 @@ fn both(bytes: &[u8]) -> Result<Vec<String>, &'static str> {
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
 
 #[test]
-fn what_is_right_is_passed_on() {
+fn well_formed_requests_are_passed_on() {
     for (sent, passed) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -41,7 +45,7 @@ fn what_is_right_is_passed_on() {
         ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", "GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n"),
         ("OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: \u{e9}\r\n\r\n"),
-        // Bodies are dropped, and what speaks of them.
+        // Bodies are dropped, and the fields that describe them.
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "POST / HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("GET / HTTP/1.1\r\nContent-Length: 0\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (
@@ -54,14 +58,14 @@ fn what_is_right_is_passed_on() {
         ),
         ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
     ] {
-        assert_eq!(both(sent.as_bytes()), Ok(vec![passed.to_owned()]), "{sent:?}");
+        assert_eq!(read_both_ways(sent.as_bytes()), Ok(vec![passed.to_owned()]), "{sent:?}");
     }
     let three = format!("{GET}\r\nPOST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxy{GET}\r\n");
-    assert_eq!(both(three.as_bytes()).expect("three requests").len(), 3);
+    assert_eq!(read_both_ways(three.as_bytes()).expect("three requests").len(), 3);
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn ambiguous_requests_are_refused() {
     let body = |fields: &str, body: &str| format!("{GET}{fields}\r\n\r\n{body}");
     let chunked = |text: &str| body("Transfer-Encoding: chunked", text);
     let kinds: Vec<String> = [
@@ -210,35 +214,35 @@ fn what_could_be_read_in_two_ways_is_refused() {
     .collect();
     assert!(kinds.len() >= 80, "{}", kinds.len());
     for kind in &kinds {
-        let refused = both(kind.as_bytes());
+        let refused = read_both_ways(kind.as_bytes());
         assert!(refused.is_err_and(|why| why != "unfinished"), "{kind:?} is read");
     }
 }
 
 #[test]
-fn where_bodies_are_read_they_come_with_their_length() {
+fn a_body_that_is_passed_on_has_a_content_length() {
     for body in [
         "Content-Length: 3\r\n\r\nabc",
         "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
         "Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
     ] {
-        let mut wire = Wire::new(8192, Bodies::Passed);
-        wire.take(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}{GET}\r\n").as_bytes());
+        let mut framer = Framer::new(8192, Bodies::Passed);
+        framer.push(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}{GET}\r\n").as_bytes());
         let passed = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
-        assert_eq!(wire.request(), Ok(Read::Request(Bytes::from(passed))), "{body}");
-        assert_eq!(wire.request(), Ok(Read::Request(Bytes::from(format!("{GET}\r\n")))));
+        assert_eq!(framer.next_request(), Ok(Framed::Request(Bytes::from(passed))), "{body}");
+        assert_eq!(framer.next_request(), Ok(Framed::Request(Bytes::from(format!("{GET}\r\n")))));
     }
 }
 
 #[test]
-fn a_head_that_never_ends_is_told_when_it_is_too_long() {
-    assert_eq!(both(format!("{GET}X: {}", "x".repeat(9000)).as_bytes()), Err("too long"));
-    assert_eq!(both(GET.as_bytes()), Err("unfinished"));
+fn a_head_that_never_ends_is_too_long_at_some_point() {
+    assert_eq!(read_both_ways(format!("{GET}X: {}", "x".repeat(9000)).as_bytes()), Err("too long"));
+    assert_eq!(read_both_ways(GET.as_bytes()), Err("unfinished"));
 }
 
 proptest! {
     #[test]
-    fn bytes_of_any_kind_are_read_the_same_in_whatever_pieces(
+    fn requests_are_the_same_in_whatever_pieces_they_arrive(
         bytes in proptest::collection::vec(proptest::sample::select(b"GET / HTTP/1.1\r\n:Host a\x00;0x1chunkedTransfer-Encoding".to_vec()), 0..200),
         piece in 1_usize..20,
     ) {
@@ -248,7 +252,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn what_is_plain_is_an_authority(host in "[a-zA-Z0-9.-]{1,20}") {
-        prop_assert!(all(host.as_bytes(), &PLAIN) && host.parse::<http::uri::Authority>().is_ok());
+    fn a_plain_host_is_an_authority(host in "[a-zA-Z0-9.-]{1,20}") {
+        prop_assert!(all(host.as_bytes(), &PLAIN_HOST) && host.parse::<http::uri::Authority>().is_ok());
     }
 }

@@ -1,0 +1,225 @@
+//! Takes requests out of the bytes of a connection (RFC 9112, 6 and 7).
+//! After a malformed request nothing more can be read: it is not known where the next one begins.
+
+use bytes::{Bytes, BytesMut};
+
+use super::head::{self, BodyFraming, CheckedHead, Head};
+use super::{BARE_LINE_END, Bodies, Malformed};
+
+/// Longest body, in bytes. The connection of a client that sends more is closed.
+const MAX_BODY: u64 = 64 * 1024;
+/// Longest line of a chunked body, in bytes.
+const MAX_LINE: usize = 256;
+/// Why a longer body is refused.
+const BODY_TOO_LONG: Malformed = Malformed("the body is too long");
+
+/// Takes requests out of the bytes of a connection.
+#[derive(Debug)]
+pub struct Framer {
+    max_head: usize,
+    bodies: Bodies,
+    state: State,
+    unread: BytesMut,
+    /// How many unread bytes were searched for the end of a head.
+    searched: usize,
+    /// An empty line before the head was skipped.
+    has_skipped_line: bool,
+    /// The body that is being read, if it is passed on.
+    body: BytesMut,
+}
+
+/// What is read next.
+#[derive(Debug)]
+enum State {
+    /// A head.
+    Head,
+    /// This many bytes of the body of a head.
+    Body(Bytes, u64),
+    /// The line that begins a chunk, after this many bytes of the body.
+    ChunkSize(Bytes, u64),
+    /// The rest of a chunk and its line ending: the head, the bytes of the body with this chunk, the bytes to come.
+    Chunk(Bytes, u64, u64),
+    /// The fields behind the last chunk, after this many bytes of the body.
+    Trailers(Bytes, u64),
+}
+
+/// The result of reading.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Framed {
+    /// A request: its head, and its body if bodies are passed on.
+    Request(Bytes),
+    /// More bytes have to come in.
+    Incomplete,
+    /// The beginning of a head that is too long.
+    TooLong(Bytes),
+}
+
+impl Framer {
+    /// Creates a framer for heads of at most `max_head` bytes.
+    #[must_use]
+    pub fn new(max_head: usize, bodies: Bodies) -> Self {
+        Self {
+            max_head,
+            bodies,
+            state: State::Head,
+            unread: BytesMut::new(),
+            searched: 0,
+            has_skipped_line: false,
+            body: BytesMut::new(),
+        }
+    }
+
+    /// Adds bytes that came in.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+    }
+
+    /// Whether a request has begun and not ended.
+    pub fn is_within_request(&self) -> bool {
+        !self.unread.is_empty() || !matches!(self.state, State::Head)
+    }
+
+    /// Takes the next request.
+    ///
+    /// # Errors
+    /// The request is malformed; nothing that follows it can be read.
+    pub fn next_request(&mut self) -> Result<Framed, Malformed> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Head) {
+                State::Head => match self.next_head()? {
+                    None if self.unread.len() > self.max_head => {
+                        return Ok(Framed::TooLong(self.unread.split().freeze()));
+                    }
+                    None => return Ok(Framed::Incomplete),
+                    Some(head) => {
+                        // Here it is decided what is done with the body, with the whole head at hand.
+                        let Head { bytes, body } = head.with_body(self.bodies);
+                        match body {
+                            BodyFraming::None => return Ok(Framed::Request(bytes)),
+                            BodyFraming::Length(length) if length > MAX_BODY => return Err(BODY_TOO_LONG),
+                            BodyFraming::Length(length) => self.state = State::Body(bytes, length),
+                            BodyFraming::Chunked => self.state = State::ChunkSize(bytes, 0),
+                        }
+                    }
+                },
+                State::Body(head, left) => match self.read_body(left) {
+                    0 => return Ok(Framed::Request(self.with_body(head))),
+                    left => return self.wait(State::Body(head, left)),
+                },
+                State::ChunkSize(head, length) => {
+                    let Some(line) = self.next_line()? else { return self.wait(State::ChunkSize(head, length)) };
+                    let size = chunk_size(&line)?;
+                    let length = within_limit(length + size)?;
+                    self.state =
+                        if size == 0 { State::Trailers(head, length) } else { State::Chunk(head, length, size) };
+                }
+                State::Chunk(head, length, left) => match self.read_body(left) {
+                    0 => match self.next_line()? {
+                        Some(line) if line.is_empty() => self.state = State::ChunkSize(head, length),
+                        Some(_) => return Err(Malformed("a chunk is longer than its size states")),
+                        None => return self.wait(State::Chunk(head, length, 0)),
+                    },
+                    left => return self.wait(State::Chunk(head, length, left)),
+                },
+                State::Trailers(head, length) => {
+                    let Some(line) = self.next_line()? else { return self.wait(State::Trailers(head, length)) };
+                    if line.is_empty() {
+                        return Ok(Framed::Request(self.with_body(head)));
+                    }
+                    head::field(&line)?;
+                    self.state = State::Trailers(head, within_limit(length + line.len() as u64)?);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, state: State) -> Result<Framed, Malformed> {
+        self.state = state;
+        Ok(Framed::Incomplete)
+    }
+
+    /// Reads bytes of a body, and returns how many are still to come.
+    fn read_body(&mut self, left: u64) -> u64 {
+        let available = usize::try_from(left).unwrap_or(usize::MAX).min(self.unread.len());
+        let bytes = self.unread.split_to(available);
+        if self.bodies == Bodies::Passed {
+            self.body.extend_from_slice(&bytes);
+        }
+        left - available as u64
+    }
+
+    /// A request with its body, if bodies are passed on.
+    fn with_body(&mut self, head: Bytes) -> Bytes {
+        if self.body.is_empty() {
+            return head;
+        }
+        let mut request = BytesMut::from(&head[..head.len() - 2]);
+        request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        request.extend_from_slice(&self.body.split());
+        request.freeze()
+    }
+
+    /// The next line of a body, without its line ending. `None`: it is incomplete.
+    fn next_line(&mut self) -> Result<Option<Bytes>, Malformed> {
+        const TOO_LONG: Malformed = Malformed("a line of the body is too long");
+        match memchr::memchr2(b'\n', b'\r', &self.unread) {
+            Some(at) if at > MAX_LINE => Err(TOO_LONG),
+            None if self.unread.len() > MAX_LINE => Err(TOO_LONG),
+            Some(at) if self.unread[at] == b'\n' => Err(BARE_LINE_END),
+            Some(at) => match self.unread.get(at + 1) {
+                None => Ok(None),
+                Some(b'\n') => {
+                    let line = self.unread.split_to(at + 2).freeze();
+                    Ok(Some(line.slice(..at)))
+                }
+                Some(_) => Err(BARE_LINE_END),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The next head. `None`: it is incomplete or too long.
+    fn next_head(&mut self) -> Result<Option<CheckedHead>, Malformed> {
+        // One empty line before a request is skipped (RFC 9112, 2.2).
+        if !self.has_skipped_line && self.searched <= 1 && self.unread.starts_with(b"\r\n") {
+            let _skipped = self.unread.split_to(2);
+            (self.has_skipped_line, self.searched) = (true, 0);
+        }
+        let from = self.searched.saturating_sub(3);
+        let mut ends = memchr::memchr_iter(b'\n', &self.unread[from..]).map(|at| from + at + 1);
+        let Some(end) = ends.find(|end| self.unread[..*end].ends_with(b"\r\n\r\n")) else {
+            // A bare line ending is refused now: such a head might never end.
+            let lines = &self.unread[self.searched..];
+            if memchr::memchr_iter(b'\n', lines)
+                .any(|at| self.searched + at == 0 || self.unread[self.searched + at - 1] != b'\r')
+            {
+                return Err(BARE_LINE_END);
+            }
+            self.searched = self.unread.len();
+            return Ok(None);
+        };
+        if end > self.max_head {
+            return Ok(None);
+        }
+        (self.has_skipped_line, self.searched) = (false, 0);
+        head::check(self.unread.split_to(end).freeze()).map(Some)
+    }
+}
+
+/// The length of a body, if it is not too long.
+fn within_limit(length: u64) -> Result<u64, Malformed> {
+    if length > MAX_BODY { Err(BODY_TOO_LONG) } else { Ok(length) }
+}
+
+/// The size of a chunk, from the line that begins it (RFC 9112, 7.1). Extensions are ignored; whitespace before them is
+/// refused, since programs have read it in different ways.
+fn chunk_size(line: &[u8]) -> Result<u64, Malformed> {
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    let is_number = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_printable = line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    match u64::from_str_radix(text, 16) {
+        Ok(size) if is_number && is_printable => Ok(size),
+        _ => Err(Malformed("the size of a chunk is not a hexadecimal number")),
+    }
+}
