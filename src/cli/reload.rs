@@ -141,8 +141,8 @@ fn log(problems: &[Diagnostic], reported: &[Diagnostic], site: &Site) {
     for problem in &new {
         anstream::eprintln!("{}\n", report::human(problem));
     }
-    if !site.kept.is_empty() && new.iter().any(|problem| problem.is_error()) {
-        tracing::warn!(files = site.kept.join(", "), "keeping the last good version");
+    if !site.last_good.is_empty() && new.iter().any(|problem| problem.is_error()) {
+        tracing::warn!(files = site.last_good.join(", "), "keeping the last good version");
     }
     let pages = site.templates.len();
     match report::count(problems) {

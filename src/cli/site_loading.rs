@@ -80,7 +80,7 @@ pub(super) fn load(
     };
     let discovered = discover(&settings.discovery);
     let Discovered { documents, failures } = discovered.clone();
-    let files = Files { discovered: documents, silent: failures, ..folder.files() };
+    let files = Files { discovered: documents, unreachable: failures, ..folder.files() };
     let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
     let fingerprint = fingerprint(&files, source.as_deref());
     Loaded { settings, settings_problems, site, discovered, fingerprint }
@@ -93,7 +93,7 @@ fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     files.discovered.hash(&mut hasher);
     files.unreadable.hash(&mut hasher);
     files.ignored.hash(&mut hasher);
-    files.silent.hash(&mut hasher);
+    files.unreachable.hash(&mut hasher);
     settings.hash(&mut hasher);
     hasher.finish()
 }

@@ -154,7 +154,7 @@ async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> 
         _ => {
             let live = admin.live.now();
             let problems = live.problems.iter().map(|problem| (admin.render_diagnostic)(problem)).collect();
-            Problems { problems, last_good: live.site.kept.clone() }.render()
+            Problems { problems, last_good: live.site.last_good.clone() }.render()
         }
     }
 }

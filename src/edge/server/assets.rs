@@ -33,7 +33,7 @@ pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own
     let (Some(name), Some(version), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
         return error(StatusCode::NOT_FOUND);
     };
-    let manifest = snapshot.site.service(name, version);
+    let manifest = snapshot.site.nanoservice(name, version);
     let fetch = manifest.and_then(|m| asset(m, &format!("/{path}"), request.uri.query(), &snapshot.site.defaults));
     let Some(fetch) = fetch else { return error(StatusCode::NOT_FOUND) };
     let (response, fresh_for) = match pages.compositor.asset(fetch, trace).await.outcome {

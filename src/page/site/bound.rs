@@ -14,7 +14,7 @@ use crate::page::request::bound::BoundTemplate;
 use crate::page::request::defaults::Defaults;
 use crate::page::visit::route::Routes;
 
-use super::Site;
+use super::build::Site;
 
 /// A site with its templates bound to defaults. It is read like the site that it was made from.
 #[derive(Debug, Default)]

@@ -1,0 +1,221 @@
+//! Builds a site from the texts of its files: its templates and its catalogue.
+//! A file with an error does not go live; its last good version stays live.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use semver::Version;
+
+use crate::page::layout::assemble::standalone::{LazyUse, lazy_uses, standalone_template};
+use crate::page::layout::assemble::{AssemblyContext, assemble};
+use crate::page::layout::{LayoutFile, Template};
+use crate::page::manifest::Manifest;
+use crate::page::manifest::catalogue::Catalogue;
+use crate::page::manifest::upstreams::Allowed;
+use crate::page::source::diagnostic::{self, Code, Diagnostic, SourceSpan};
+use crate::page::visit::window::TimeWindow;
+
+use super::files::{Files, is_at};
+use super::routes::duplicate_routes;
+
+/// The settings for layouts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteLimits {
+    /// The upstreams that `src` may name.
+    pub allowed: Vec<Allowed>,
+    /// Maximum number of partials on a page.
+    pub max_includes: usize,
+    /// Maximum number of fragments on a page.
+    pub max_fragments: usize,
+}
+
+impl Default for SiteLimits {
+    fn default() -> Self {
+        Self { allowed: Vec::new(), max_includes: 1000, max_fragments: 1000 }
+    }
+}
+
+/// A site.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// The nanoservices.
+    pub catalogue: Catalogue,
+    /// The templates of pages, by file.
+    pub templates: Vec<Arc<Template>>,
+    /// The diagnostics of all files.
+    pub problems: Vec<Diagnostic>,
+    /// The files whose last good version is live because they have an error now.
+    pub last_good: Vec<String>,
+    /// Layouts that are good now come before those that stay live despite an error: a pattern that both have belongs to the
+    /// good one.
+    pub(super) by_precedence: Vec<Arc<Template>>,
+    /// The templates of standalone fragments by name, the highest version first.
+    pub(super) standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>>,
+}
+
+impl Site {
+    /// Builds a site. The last good versions of files with an error come from `before`.
+    #[must_use]
+    pub fn build(files: &Files, limits: &SiteLimits, before: Option<&Self>) -> Self {
+        let problems = [files.unreadable.as_slice(), &files.ignored, &files.unreachable].concat();
+        let mut site = Self { problems, ..Self::default() };
+        let broken_manifests = site.read_manifests(files, &limits.allowed, before);
+        let layouts: BTreeMap<String, LayoutFile> =
+            files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
+        let context = AssemblyContext {
+            files: &layouts,
+            catalogue: &site.catalogue,
+            broken_manifests: &broken_manifests,
+            allowed: &limits.allowed,
+            max_includes: limits.max_includes,
+            max_fragments: limits.max_fragments,
+        };
+        let mut duplicates = duplicate_routes(&layouts);
+        let mut good = Vec::new();
+        let mut bad = Vec::new();
+        for file in layouts.values() {
+            if !file.is_page() {
+                site.problems.extend(file.problems.iter().cloned());
+                // Programs empty a file before they write it, and on a full disk it stays empty.
+                if file.source.text.trim().is_empty() && was_page(file, before) {
+                    let message = "the file is empty, and was a page before";
+                    let problem = Diagnostic::new(Code::Unreadable, SourceSpan::new(&file.source, 0..0), message);
+                    site.problems.push(problem.help("remove the file to take the page away"));
+                    bad.push(file.source.file.clone());
+                }
+                continue;
+            }
+            let (template, mut problems) = assemble(file, &context);
+            problems.extend(duplicates.remove(file.path()).into_iter().flatten());
+            if problems.iter().any(Diagnostic::is_error) {
+                bad.push(file.source.file.clone());
+            } else {
+                good.push(Arc::new(template));
+            }
+            site.problems.extend(problems);
+        }
+        bad.extend(files.unreadable.iter().map(|problem| problem.at.source.file.clone()));
+        site.go_live(good, bad, before);
+        diagnostic::tidy(&mut site.problems);
+        site
+    }
+
+    /// Takes the good templates, and for each bad file the template that was live before.
+    fn go_live(&mut self, good: Vec<Arc<Template>>, bad: Vec<String>, before: Option<&Self>) {
+        self.by_precedence = good;
+        for file in bad {
+            let live = before.map(|site| site.templates.as_slice()).unwrap_or_default();
+            for template in live.iter().filter(|template| is_at(&template.file, &file)) {
+                self.by_precedence.push(Arc::clone(template));
+                self.last_good.push(template.file.clone());
+            }
+        }
+        self.templates.clone_from(&self.by_precedence);
+        self.templates.sort_by(|a, b| a.file.cmp(&b.file));
+        self.add_standalone();
+    }
+
+    /// Makes a page for each fragment that some page loads lazily.
+    fn add_standalone(&mut self) {
+        let mut standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>> = BTreeMap::new();
+        let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
+        for template in &self.templates {
+            let takeovers =
+                template.takeovers.iter().flat_map(|takeover| lazy_uses(&takeover.template, takeover.window));
+            for place in lazy_uses(template, TimeWindow::default()).into_iter().chain(takeovers) {
+                places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
+            }
+        }
+        for ((name, Reverse(version)), places) in places {
+            let template = Arc::new(standalone_template(&places));
+            standalone.entry(name.to_owned()).or_default().push((version.clone(), template));
+        }
+        self.standalone = standalone;
+    }
+
+    /// One version of a nanoservice, even if only a page that stays live despite an error uses it. If it is gone, the highest
+    /// version: pages in caches name assets by the version of their time.
+    #[must_use]
+    pub fn nanoservice(&self, name: &str, version: &str) -> Option<&Arc<Manifest>> {
+        let live = self.templates.iter().flat_map(|template| template.with_takeovers());
+        let used = live.flat_map(Template::manifests).filter(|manifest| *manifest.name == *name);
+        let exactly = |manifest: &&Arc<Manifest>| manifest.version.to_string() == version;
+        self.catalogue.versions(name).chain(used).find(exactly).or_else(|| self.catalogue.versions(name).next())
+    }
+
+    /// Whether any file has an error, which keeps it from going live.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Diagnostic::is_error)
+    }
+}
+
+/// Whether a file was a page before.
+fn was_page(file: &LayoutFile, before: Option<&Site>) -> bool {
+    before.is_some_and(|site| site.templates.iter().any(|template| template.file == file.source.file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bound::BoundSite;
+    use super::*;
+    use crate::page::source::diagnostic::Source;
+    use jiff::Timestamp;
+
+    /// Whether a site has a page at a path.
+    fn leads(site: &BoundSite, path: &str) -> bool {
+        site.find(path, Timestamp::UNIX_EPOCH).is_some()
+    }
+
+    fn bound(site: Site) -> BoundSite {
+        BoundSite::bind(site, Arc::default())
+    }
+
+    fn page(file: &str, route: &str) -> Arc<Source> {
+        Source::new(file, format!("+++\nroute = \"{route}\"\n+++\n"))
+    }
+
+    fn build(layouts: Vec<Arc<Source>>, unreadable: &[&str], before: Option<&Site>) -> Site {
+        let unreadable = unreadable.iter().map(|file| {
+            let source = Source::new(*file, "");
+            Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, 0..0), "it cannot be read")
+        });
+        let files = Files { layouts, unreadable: unreadable.collect(), ..Files::default() };
+        Site::build(&files, &SiteLimits::default(), before)
+    }
+
+    #[test]
+    fn files_in_a_folder_that_cannot_be_read_stay_live() {
+        let layouts =
+            || vec![page("layouts/a.html", "/a"), page("layouts/s/b.html", "/b"), page("layouts/sc.html", "/c")];
+        let before = build(layouts(), &[], None);
+        let after = bound(build(vec![page("layouts/a.html", "/a")], &["layouts/s"], Some(&before)));
+        assert!(leads(&after, "/a") && leads(&after, "/b"));
+        assert!(!leads(&after, "/c"), "it was removed");
+        assert_eq!(after.last_good, ["layouts/s/b.html"]);
+        let gone = bound(build(Vec::new(), &["layouts"], Some(&before)));
+        assert!(["/a", "/b", "/c"].iter().all(|path| leads(&gone, path)));
+    }
+
+    #[test]
+    fn an_emptied_page_stays_live_and_is_reported() {
+        let before = build(vec![page("layouts/a.html", "/a")], &[], None);
+        let emptied = || vec![Source::new("layouts/a.html", "\n")];
+        let mut after = build(emptied(), &[], Some(&before));
+        after = build(emptied(), &[], Some(&after));
+        let after = bound(after);
+        assert!(leads(&after, "/a"));
+        assert_eq!(after.problems.len(), 1);
+        assert!(build(emptied(), &[], None).problems.is_empty(), "an empty file may be a partial");
+    }
+
+    #[test]
+    fn a_route_of_very_many_layouts_names_a_few_of_them() {
+        let site = build((0..300).map(|n| page(&format!("layouts/{n}.html"), "/a")).collect(), &[], None);
+        assert_eq!(site.problems.len(), 300);
+        assert!(site.problems.iter().all(|problem| problem.message.ends_with("and 296 more")));
+        let twice = Source::new("layouts/a.html", "+++\nroute = [\"/{a}\", \"/{b}\"]\n+++\n");
+        assert!(build(vec![twice], &[], None).problems[0].message.contains("of this layout twice"));
+    }
+}
