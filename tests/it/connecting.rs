@@ -1,4 +1,4 @@
-//! Connections: what comes over them by the letter, within its time, in clear or over TLS.
+//! Connections: strict HTTP/1.1 parsing, timeouts, TLS, and replies with and without hyper.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn page() -> TestSite {
     TestSite::new().front("<p>page</p>")
 }
 
-/// All that comes back for some bytes, until the other side closes.
+/// Sends bytes, and returns everything that comes back until the server closes the connection.
 async fn sent(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -27,14 +27,14 @@ fn statuses(answer: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn what_could_be_read_in_two_ways_is_answered_with_400_and_closed() {
+async fn an_ambiguous_request_is_answered_with_400_and_the_connection_closes() {
     let server = page().serve().await;
     for (bytes, expected) in [
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", vec!["400"]),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", vec!["400"]),
         ("GET / HTTP/1.1\nHost: a\n\n", vec!["400"]),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", vec!["400"]),
-        // What came before it is answered, and what comes behind it is not.
+        // The request before the malformed one is answered, and the one behind it is not.
         (
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             vec!["200", "400"],
@@ -45,7 +45,7 @@ async fn what_could_be_read_in_two_ways_is_answered_with_400_and_closed() {
 }
 
 #[tokio::test]
-async fn a_body_is_dropped_and_what_follows_it_is_the_next_request() {
+async fn a_body_is_dropped_and_the_next_request_follows_it() {
     let server = page().serve().await;
     let body = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
     let fat = format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -56,7 +56,7 @@ async fn a_body_is_dropped_and_what_follows_it_is_the_next_request() {
 }
 
 #[tokio::test]
-async fn every_wait_of_a_connection_has_an_end() {
+async fn every_wait_on_a_connection_has_a_timeout() {
     let settings = "[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"600ms\"\n";
     let server = page().file("pasteup.toml", settings).serve().await;
     let kept = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -66,10 +66,10 @@ async fn every_wait_of_a_connection_has_an_end() {
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", vec![]),
         (kept, vec!["200"]),
     ] {
-        // The test ends since the connection does.
+        // The test ends only if the server closes the connection.
         assert_eq!(statuses(&sent(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
     }
-    // Who asks again in time is served on the same connection, for longer than a head may take.
+    // A client that sends another request in time is served on the same connection, for longer than a head may take.
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     for _ in 0..2 {
         stream.write_all(kept.as_bytes()).await.unwrap();
@@ -80,7 +80,7 @@ async fn every_wait_of_a_connection_has_an_end() {
 }
 
 #[tokio::test]
-async fn who_is_being_answered_is_not_idle() {
+async fn a_client_that_waits_for_its_reply_is_not_idle() {
     let service = RawService::html(Duration::from_millis(600), "", "<p>slow</p>").await;
     let settings = "[server]\nheader_timeout = \"100ms\"\nidle_timeout = \"100ms\"\n[page]\nbudget = \"9s\"\n[fragment]\ntimeout = \"9s\"\n";
     for front in ["<p>at once</p><fragment name=a />", "<fragment name=a required />"] {
@@ -92,7 +92,7 @@ async fn who_is_being_answered_is_not_idle() {
 }
 
 #[tokio::test]
-async fn a_reader_who_takes_nothing_is_let_go() {
+async fn the_connection_of_a_client_that_reads_nothing_is_closed() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
     let parts = "<fragment name=a />".repeat(15);
     let settings = "[server]\nwrite_timeout = \"300ms\"\nmax_in_flight = 1\n";
@@ -100,7 +100,7 @@ async fn a_reader_who_takes_nothing_is_let_go() {
         TestSite::new().front(&parts).service("a", service.address).file("pasteup.toml", settings).serve().await;
     let mut stuck = TcpStream::connect(server.address()).await.unwrap();
     stuck.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    // He fills his own window and is cut off; the end is an error.
+    // The client's window fills up, and the connection is reset.
     tokio::time::sleep(Duration::from_millis(900)).await;
     let mut taken = Vec::new();
     let _reset = stuck.read_to_end(&mut taken).await;
@@ -108,13 +108,13 @@ async fn a_reader_who_takes_nothing_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_reader_who_takes_a_page_slowly_is_not_idle() {
+async fn a_client_that_reads_a_page_slowly_is_not_idle() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
     let settings = "[server]\nidle_timeout = \"200ms\"\nheader_timeout = \"200ms\"\n";
     let parts = "<fragment name=a />".repeat(12);
     let server =
         TestSite::new().front(&parts).service("a", service.address).file("pasteup.toml", settings).serve().await;
-    // The last one is kept whole: hyper has all of it before the first byte is taken.
+    // The last page is cached: hyper has all of it before the first byte is read.
     for _ in 0..4 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 << 10).unwrap();
@@ -122,7 +122,7 @@ async fn a_reader_who_takes_a_page_slowly_is_not_idle() {
         reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         let (mut piece, mut taken) = (vec![0; 100_000], 0);
         loop {
-            // As slow as he likes, as long as he takes something.
+            // Slowly, but it reads something all the time.
             tokio::time::sleep(Duration::from_millis(5)).await;
             match reader.read(&mut piece).await.unwrap() {
                 0 => break,
@@ -134,7 +134,7 @@ async fn a_reader_who_takes_a_page_slowly_is_not_idle() {
 }
 
 #[tokio::test]
-async fn two_hundred_half_open_connections_keep_nobody_out() {
+async fn two_hundred_half_open_connections_block_nobody() {
     let server = page().file("pasteup.toml", "[server]\nheader_timeout = \"500ms\"\n").serve().await;
     let mut half_open = Vec::new();
     for _ in 0..200 {
@@ -148,12 +148,12 @@ async fn two_hundred_half_open_connections_keep_nobody_out() {
     }
 }
 
-/// A certificate for `localhost` with its key, put into the site; what clients have to trust.
+/// Puts a certificate for `localhost` and its key into the site, and returns what clients have to trust.
 fn certificate(site: &TestSite) -> reqwest::Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    // Each is there at once and whole, as from whoever renews them.
+    // Each file is replaced as a whole, as programs that renew certificates do.
     for (name, text) in [("key", key.serialize_pem()), ("cert", certificate.clone())] {
         site.write(&format!("{name}.new"), &text);
         std::fs::rename(site.path().join(format!("{name}.new")), site.path().join(format!("{name}.pem"))).unwrap();
@@ -171,7 +171,7 @@ fn trusting(certificate: &reqwest::Certificate, server: &Server, h2: bool) -> (r
 }
 
 #[tokio::test]
-async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_taken_up() {
+async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_used() {
     let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
     let first = certificate(&site);
     let mut server = site.serve().await;
@@ -188,14 +188,14 @@ async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_ta
     let (trusts_first, url) = trusting(&first, &server, true);
     assert!(trusts_first.get(&url).send().await.is_err());
     assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
-    // What is of no use changes nothing.
+    // An unusable file changes nothing.
     site.write("key.pem", "no key");
     server.process.line("keeping the previous certificate").await;
     assert_eq!(trusting(&second, &server, true).0.get(&url).send().await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_reader_over_http_2_who_takes_nothing_holds_nobodys_place() {
+async fn an_http_2_client_that_reads_nothing_does_not_hold_its_permit() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"x".repeat(900_000)).await;
     let settings = "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\nwrite_timeout = \"300ms\"\nmax_in_flight = 1\n";
     let site = TestSite::new()
@@ -205,7 +205,7 @@ async fn a_reader_over_http_2_who_takes_nothing_holds_nobodys_place() {
     let certificate = certificate(&site);
     let server = site.serve().await;
     let (client, url) = trusting(&certificate, &server, true);
-    // Its head came, and of its body he takes nothing.
+    // The head has arrived, and nothing of the body is read.
     let stuck = client.get(&url).send().await.unwrap();
     let (other, _) = trusting(&certificate, &server, false);
     while other.get(&url).send().await.unwrap().status() != StatusCode::OK {
@@ -215,7 +215,7 @@ async fn a_reader_over_http_2_who_takes_nothing_holds_nobodys_place() {
 }
 
 #[tokio::test]
-async fn without_its_certificate_nothing_is_started() {
+async fn without_its_certificate_the_server_does_not_start() {
     let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
     assert_eq!(output.status.code(), Some(2));
@@ -223,7 +223,7 @@ async fn without_its_certificate_nothing_is_started() {
     assert!(said.contains("server.tls: file:cert.pem"), "{said}");
 }
 
-/// Heads and bodies of answers on a connection that stays open.
+/// Reads replies from a connection that stays open: the lines of each head, and the body.
 pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     for number in 0..count {
@@ -245,19 +245,19 @@ pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<St
         }
         found.push((lines, body));
     }
-    assert!(read.is_empty(), "more than was asked for");
+    assert!(read.is_empty(), "there are more bytes than replies");
     found
 }
 
-/// So many bytes of what is read, within an answer of this number.
+/// Reads this many bytes of a reply. `number`: the number of the reply on its connection.
 async fn taken(stream: &mut TcpStream, read: &mut Vec<u8>, length: usize, number: usize) -> Vec<u8> {
     while read.len() < length {
-        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within answer {number}");
+        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within reply {number}");
     }
     read.drain(..length).collect()
 }
 
-/// What is read up to an end, which is left out.
+/// Reads up to an end, which is left out.
 async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number: usize) -> Vec<u8> {
     loop {
         if let Some(at) = read.windows(end.len()).position(|bytes| bytes == end) {
@@ -265,11 +265,11 @@ async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number
             before.truncate(at);
             return before;
         }
-        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within answer {number}");
+        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within reply {number}");
     }
 }
 
-/// One answer.
+/// Reads one reply.
 async fn answer(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
@@ -280,7 +280,7 @@ async fn answer(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_is_answered_past_hyper_is_what_hyper_would_send() {
+async fn a_reply_without_hyper_is_what_hyper_would_send() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"<p>part</p>".repeat(99)).await;
     let server =
         TestSite::new().front("<title>p</title><fragment name=a />").service("a", service.address).serve().await;
@@ -294,14 +294,14 @@ async fn what_is_answered_past_hyper_is_what_hyper_would_send() {
         "Accept-Encoding: zstd, br;q=0.5\r\n".to_owned(),
         format!("If-None-Match: {etag}\r\n"),
     ] {
-        // An option of a connection that nobody knows is for hyper.
+        // A request with an unknown connection option is left to hyper.
         let by_hyper = || async { answer(&server, &format!("{fields}Connection: keep-alive, other\r\n")).await };
         for _ in 0..5 {
-            // A form may be made better in the background meanwhile.
+            // A better encoding may be made in the background meanwhile.
             let (before, found, after) = (by_hyper().await, answer(&server, &fields).await, by_hyper().await);
             assert!(found.0.iter().any(|line| line.starts_with("HTTP/1.1 ")));
             let [before, found, after] = [before, found, after].map(|(mut head, body)| {
-                // A moment may have passed.
+                // A second may have passed.
                 head.retain(|line| !line.starts_with("cache-control: public, max-age="));
                 (head, body)
             });
@@ -312,7 +312,7 @@ async fn what_is_answered_past_hyper_is_what_hyper_would_send() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_their_order_be_it_at_once_or_not() {
+async fn pipelined_requests_are_answered_in_order_with_and_without_hyper() {
     let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", "kept").await;
     let slow = RawService::html(Duration::from_millis(100), "Cache-Control: no-store\r\n", "slow").await;
     let page = |route: &str, name: &str| format!("+++\nroute = \"{route}\"\n+++\n<fragment name={name} required />");
@@ -329,10 +329,10 @@ async fn pipelined_requests_are_answered_in_their_order_be_it_at_once_or_not() {
     let order = "kslkkslsskk";
     let mut all = String::new();
     for page in order.chars() {
-        // What closes nothing, and yet is for hyper.
         let (path, fields) = match page {
             'k' => ("kept", ""),
             's' => ("slow", ""),
+            // Left to hyper, although it does not close the connection.
             _ => ("kept", "Connection: keep-alive, other\r\n"),
         };
         all.push_str(&format!("GET /{path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
@@ -354,7 +354,7 @@ async fn pipelined_requests_are_answered_in_their_order_be_it_at_once_or_not() {
 }
 
 #[tokio::test]
-async fn who_takes_nothing_of_a_page_that_is_kept_whole_holds_nobodys_place() {
+async fn a_client_that_reads_nothing_of_a_cached_page_holds_no_permit() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"x".repeat(900_000)).await;
     let server = TestSite::new()
         .front(&"<fragment name=a />".repeat(12))
@@ -374,7 +374,7 @@ async fn who_takes_nothing_of_a_page_that_is_kept_whole_holds_nobodys_place() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_being_sent_past_hyper_is_sent_to_its_end_when_the_server_stops() {
+async fn a_page_that_is_sent_without_hyper_is_finished_when_the_server_stops() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", &"x".repeat(900_000)).await;
     let parts = "<fragment name=a />".repeat(12);
     let mut server = TestSite::new().front(&parts).service("a", service.address).serve().await;

@@ -36,7 +36,7 @@ fn is(told: &[(u64, String)], expected: &[(u64, &str)]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_late_holds_nothing_up_and_takes_its_place() {
+async fn a_late_part_delays_nothing_and_takes_its_place() {
     let site = TestCompositor::new()
         .front("<body>1<fragment name=late load=defer>wait</fragment>2<fragment name=slow />3</body>")
         .fragment("late", after(ms(500), html("<b>L</b>")))
@@ -65,7 +65,7 @@ async fn late_parts_are_sent_in_whatever_order_they_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_there_in_time_stands_in_its_place() {
+async fn a_deferred_part_that_is_ready_in_time_is_in_its_place() {
     let site = TestCompositor::new()
         .front("<body><fragment name=a load=defer>x</fragment>2</body>")
         .fragment("a", html("A"))
@@ -75,7 +75,7 @@ async fn what_is_there_in_time_stands_in_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_part_that_fails_leaves_what_stands_inside_it() {
+async fn a_late_part_that_fails_leaves_its_placeholder() {
     let site = TestCompositor::new()
         .front("<body><fragment name=a load=defer>sorry</fragment><fragment name=b load=defer><fragment name=c /></fragment>2</body>")
         .fragment("a", after(ms(100), fails(Reason::Connect)))
@@ -92,7 +92,7 @@ async fn a_late_part_that_fails_leaves_what_stands_inside_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_part_is_whole_with_all_that_it_is_made_of() {
+async fn a_late_part_arrives_with_all_its_nested_parts() {
     let site = TestCompositor::new()
         .front("<body><fragment name=a load=defer />2</body>")
         .fragment_with("a", "composes = [\"b\"]\n", after(ms(100), html("[<fragment name=b load=defer>no</fragment>]")))
@@ -108,7 +108,7 @@ async fn a_late_part_is_whole_with_all_that_it_is_made_of() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_late_by_the_budget_leaves_its_placeholder() {
+async fn a_part_that_is_not_ready_within_the_budget_leaves_its_placeholder() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n<body><fragment name=a load=defer timeout=9s>x</fragment></body>")
         .fragment("a", crate::support::compositor::hangs())
@@ -117,7 +117,7 @@ async fn a_part_that_is_late_by_the_budget_leaves_its_placeholder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_two_pages_name_a_place_alike() {
+async fn no_two_pages_use_the_same_name_for_a_place() {
     let site =
         TestCompositor::new().front("<fragment name=a load=defer />").fragment("a", after(ms(100), html("A"))).start();
     let first = seen(&site).await.unwrap();
@@ -125,7 +125,7 @@ async fn no_two_pages_name_a_place_alike() {
 }
 
 #[test]
-fn what_cannot_arrive_late_is_told() {
+fn parts_that_cannot_arrive_late_are_reported() {
     let site =
         TestCompositor::new().fragment("a", html("")).front("<template><fragment name=a load=defer /></template>");
     assert_eq!(
@@ -149,7 +149,7 @@ async fn article() -> (TestSite, Arc<Semaphore>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_placeholder_shows_nothing_that_is_not_for_this_reader() {
+async fn a_placeholder_shows_nothing_that_is_not_for_this_client() {
     let site = TestCompositor::new()
         .front("<body><fragment name=a load=defer>x<fragment name=b device=mobile>for mobiles</fragment></fragment></body>")
         .fragment("a", after(ms(100), html("A")))
@@ -200,6 +200,6 @@ async fn a_late_part_takes_its_place_in_a_browser_without_scripts() {
 }
 
 #[tokio::test]
-async fn a_late_part_takes_its_place_in_a_browser_of_yesterday_under_a_strict_policy() {
+async fn a_late_part_takes_its_place_in_an_older_browser_under_a_strict_policy() {
     arrives_late("older", &["--disable-blink-features=HTMLProcessingInstruction"], true).await;
 }

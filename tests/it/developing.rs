@@ -1,4 +1,4 @@
-//! `pasteup dev`: the page follows its files, tells their mistakes, and shows what would be if a part were slow or broken.
+//! `pasteup dev`: the page follows its files, reports their errors, and simulates slow and broken parts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ async fn fault(server: &Server, query: &str) -> u16 {
     post.send().await.unwrap().status().as_u16()
 }
 
-/// Outcome and reason of the first part.
+/// The outcome and the reason of the first part.
 async fn first(server: &Server) -> (String, String) {
     let part = overlay(&server.text("/").await)["record"]["parts"][0].clone();
     (part["outcome"].as_str().unwrap().to_owned(), part["reason"].as_str().unwrap_or("-").to_owned())
@@ -29,7 +29,7 @@ fn words(outcome: &str, reason: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_part_is_made_slow_failing_and_empty_and_well_again() {
+async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>here</b>").await;
     let site = TestSite::new()
         .front("<fragment name=a id=place timeout=300ms><i>as the editor wrote it</i></fragment><fragment name=b />")
@@ -60,7 +60,7 @@ async fn a_part_is_made_slow_failing_and_empty_and_well_again() {
     ] {
         assert_eq!(fault(&server, wrong).await, 400, "{wrong}");
     }
-    // Nobody else's page can do it: a form sends no such header, and a link is a GET.
+    // A page of another site cannot do it: a form cannot send this header, and a link is a GET.
     let url = format!("{}/_pasteup/dev/fault?fragment=a&what=fail", server.pages);
     let form = client().post(&url).header("origin", "https://evil.example").header("content-type", "text/plain");
     assert_eq!(form.send().await.unwrap().status(), 405);
@@ -75,7 +75,7 @@ async fn a_part_is_made_slow_failing_and_empty_and_well_again() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_those_who_listen() {
+async fn a_stop_does_not_wait_for_listeners_of_events() {
     let mut server = TestSite::new().front("x").dev().await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(b"GET /_pasteup/dev/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
@@ -97,7 +97,7 @@ async fn a_stop_does_not_wait_for_those_who_listen() {
 
 const SHADOW: &str = "document.querySelector('pasteup-overlay').shadowRoot";
 
-/// Waits until something is so, over reloads too.
+/// Waits until a condition holds, across reloads.
 async fn until(browser: &Browser, what: &str) {
     let began = Instant::now();
     while browser.client.execute(&format!("return !!({what})"), vec![]).await.unwrap_or(Value::Null) != true {
@@ -107,7 +107,7 @@ async fn until(browser: &Browser, what: &str) {
 }
 
 #[tokio::test]
-async fn the_page_follows_its_files_and_tells_their_mistakes() {
+async fn the_page_follows_its_files_and_reports_their_errors() {
     let page = |text: &str| {
         format!(
             "+++\nroute = \"/\"\n[headers]\nContent-Security-Policy = \"default-src 'none'; style-src 'unsafe-inline'\"\n+++\n\
@@ -126,7 +126,7 @@ async fn the_page_follows_its_files_and_tells_their_mistakes() {
     until(&browser, "document.querySelector('h1').textContent === 'two'").await;
     until(&browser, "scrollY === 1234").await;
 
-    // A mistake is told at its place, over the last good state.
+    // An error is reported at its place, over the last good version.
     site.write("layouts/front.html", &page("three <fragment name=nobody />"));
     until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
     let told = browser.says(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
@@ -139,14 +139,14 @@ async fn the_page_follows_its_files_and_tells_their_mistakes() {
     let media = serde_json::json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
     browser.cdp("Emulation.setEmulatedMedia", media).await;
     browser.screenshot("dev-mistake-dark.png").await;
-    // Who comes now is told too.
+    // A client that connects now gets it, too.
     browser.client.refresh().await.unwrap();
     until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
     site.write("layouts/front.html", &page("four"));
     until(&browser, "document.querySelector('h1').textContent === 'four'").await;
     until(&browser, &format!("{SHADOW}.querySelector('.mistakes').hidden")).await;
 
-    // Where there is no page, one may be made.
+    // A page may be added where there is none.
     browser.client.goto(&format!("{}/new", server.pages)).await.unwrap();
     until(&browser, "document.querySelector('pasteup-overlay')").await;
     site.write("layouts/new.html", "+++\nroute = \"/new\"\n+++\n<h1>new</h1>");
@@ -157,7 +157,7 @@ async fn the_page_follows_its_files_and_tells_their_mistakes() {
 }
 
 #[tokio::test]
-async fn an_editor_tries_by_sliders_what_readers_would_see() {
+async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let service = RawService::answering(move |_| {
@@ -187,7 +187,7 @@ async fn an_editor_tries_by_sliders_what_readers_would_see() {
     };
     browser.says(&format!("{SHADOW}.querySelector('input[value=fail]').click(), {try_it}")).await;
     until(&browser, &text("Back soon.")).await;
-    // The panel is open again, and says why and what is set.
+    // The panel is open again, and shows the reason and the fault that is simulated.
     assert_eq!(
         browser.says(&format!("{SHADOW}.querySelector('.panel dd').textContent")).await,
         "fallback (status), miss"

@@ -41,7 +41,7 @@ fn two(a: &str, b: &str) -> TestCompositor {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_asked_for_again_is_kept_whole_until_its_first_part_is_stale() {
+async fn a_page_that_is_requested_again_is_cached_until_its_first_part_is_stale() {
     let site = two("max-age=2", "max-age=60");
     let page = "<p>a</p>A<p>b</p>B".to_owned();
     assert_eq!(asked(&site).await, (page.clone(), false), "the first time it is only remembered");
@@ -59,7 +59,7 @@ async fn a_page_that_is_asked_for_again_is_kept_whole_until_its_first_part_is_st
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_one_readers_or_not_whole_is_never_kept_whole() {
+async fn a_private_or_incomplete_page_is_never_cached() {
     for cache_control in ["private, max-age=60", "no-store", "no-cache", "max-age=0"] {
         let site = two(cache_control, "max-age=60");
         for _ in 0..5 {
@@ -74,7 +74,7 @@ async fn what_is_one_readers_or_not_whole_is_never_kept_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_during_the_stitching_is_not_outlived() {
+async fn a_page_stitched_during_a_purge_is_not_cached() {
     let site = two("max-age=60", "max-age=60");
     for _ in 0..2 {
         asked(&site).await;
@@ -110,7 +110,7 @@ async fn asked_by(site: &TestCompositor, uid: &str) -> (String, Way) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lies_between_personal_parts_is_kept_for_all_readers() {
+async fn the_skeleton_around_personal_parts_is_cached_for_all_clients() {
     let site = personal(who);
     let page = |uid: &str| format!("<p>a</p>A<p>b</p>uid={uid}!");
     assert_eq!(asked_by(&site, "1").await, (page("1"), Way::Composed), "the first time it is only remembered");
@@ -128,7 +128,7 @@ async fn what_lies_between_personal_parts_is_kept_for_all_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_personal_part_that_is_more_than_bytes_is_asked_for_once_and_the_page_composed() {
+async fn a_personal_part_that_changes_the_page_is_fetched_once_and_the_page_composed() {
     let site = personal(who);
     for uid in ["1", "2", "3"] {
         asked_by(&site, uid).await;
@@ -167,7 +167,7 @@ async fn a_personal_part_that_is_more_than_bytes_is_asked_for_once_and_the_page_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_stands_in_for_a_gap_is_asked_for_before_the_others_are_filled() {
+async fn a_fallback_fragment_of_a_hole_is_fetched_before_the_other_holes_are_filled() {
     let own = "context = [\"cookie:uid\"]\n";
     let page = "+++\nroute = \"/\"\n+++\n<fragment name=a /><fragment name=own><fragment name=b /></fragment>-<fragment name=slow />";
     let site = TestCompositor::new()
@@ -189,7 +189,7 @@ async fn what_stands_in_for_a_gap_is_asked_for_before_the_others_are_filled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hosts_share_a_page_that_is_kept_unless_it_can_name_them() {
+async fn hosts_share_a_cached_page_unless_it_depends_on_the_host() {
     let page = |text: &str| format!("+++\nroute = \"/\"\nesi = true\n+++\n{text}<fragment name=a />");
     for (text, shared) in [("", true), ("<esi:vars>$(HTTP_HOST)</esi:vars>", false)] {
         let site =
@@ -206,7 +206,7 @@ async fn hosts_share_a_page_that_is_kept_unless_it_can_name_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_personal_part_does_not_hold_up_what_is_kept() {
+async fn a_slow_personal_part_does_not_delay_the_skeleton() {
     let site = personal(after(Duration::from_millis(500), who));
     for uid in ["1", "2"] {
         asked_by(&site, uid).await;
@@ -379,7 +379,7 @@ fn told(answer: &reqwest::Response) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_page_that_is_kept_whole_is_sent_like_any_other() {
+async fn a_cached_page_is_sent_like_any_other() {
     let text = "<p>a part of it</p>".repeat(100);
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=3600\r\nSurrogate-Key: k\r\n", &text).await;
     let site = TestSite::new()
@@ -460,7 +460,7 @@ async fn personal_site(compression: &str, parts: usize) -> (TestSite, RawService
 }
 
 #[tokio::test]
-async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
+async fn a_personalised_page_is_sent_like_any_other() {
     let (site, kept) = personal_site(r#"["br", "zstd", "gzip"]"#, 2_000).await;
     let server = site.serve().await;
     let ask = async |name: &str, value: &str, method: http::Method| {
@@ -525,7 +525,7 @@ async fn a_page_that_is_kept_but_for_its_readers_own_is_sent_like_any_other() {
 }
 
 #[tokio::test]
-async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that() {
+async fn no_client_gets_the_personal_parts_of_another() {
     let (site, _kept) = personal_site(r#"["br", "zstd", "gzip"]"#, 2_000).await;
     let server = site.serve().await;
     let readers = (0..12).map(async |reader: usize| {
@@ -554,7 +554,7 @@ async fn nobody_gets_what_is_another_readers_of_a_page_that_is_kept_but_for_that
 }
 
 #[tokio::test]
-async fn a_long_page_with_gaps_is_joined_once_its_pieces_are_made() {
+async fn a_long_skeleton_is_joined_once_its_spans_are_encoded() {
     let (site, _kept) = personal_site(r#"["zstd", "gzip"]"#, 10_000).await;
     let server = site.serve().await;
     for coding in ["gzip", "zstd"] {
@@ -576,7 +576,7 @@ async fn a_long_page_with_gaps_is_joined_once_its_pieces_are_made() {
 }
 
 #[tokio::test]
-async fn browsers_take_pages_that_are_joined_of_compressed_pieces() {
+async fn browsers_read_pages_that_are_joined_from_compressed_pieces() {
     let browser = Browser::start().await;
     for coding in ["gzip", "zstd"] {
         let (site, _kept) = personal_site(&format!("[{coding:?}]"), 2_000).await;

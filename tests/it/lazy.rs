@@ -19,7 +19,7 @@ fn script() -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lazy_part_is_not_asked_for_until_a_reader_does() {
+async fn a_lazy_part_is_not_fetched_until_a_client_requests_it() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -48,7 +48,7 @@ async fn a_lazy_part_is_not_asked_for_until_a_reader_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_placeholder_a_link_stands_for_readers_without_scripts() {
+async fn without_a_placeholder_a_link_is_shown_to_clients_without_scripts() {
     let site = TestCompositor::new().front("1<fragment name=a load=lazy />").fragment("a", html("A")).start();
     let address = "/_pasteup/fragment/a/1.0.0";
     assert_eq!(
@@ -61,7 +61,7 @@ async fn without_a_placeholder_a_link_stands_for_readers_without_scripts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_a_layout_loads_lazily_is_served_by_itself() {
+async fn only_fragments_that_a_layout_loads_lazily_are_served_standalone() {
     let site = TestCompositor::new()
         .front(
             "<fragment name=a load=lazy /><fragment name=b /><when device=mobile><fragment name=c load=lazy /></when>",
@@ -88,7 +88,7 @@ async fn only_what_a_layout_loads_lazily_is_served_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_becomes_of_a_lone_fragment_is_its_status() {
+async fn the_outcome_of_a_standalone_fragment_is_its_status() {
     let page = |html: &str, query: &str| format!("+++\nroute = \"/\"\nquery = [\"{query}\"]\n+++\n{html}");
     let site = TestCompositor::new()
         .layout("p.html", &page("<fragment name=gone load=lazy /><fragment name=down load=lazy /><fragment name=empty load=lazy /><fragment name=n load=lazy data-n={q} />", "q"))
@@ -145,7 +145,7 @@ async fn a_page_that_shows_other_bytes_for_a_lazy_part_has_another_etag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_by_itself_is_there_when_its_places_are() {
+async fn a_standalone_fragment_exists_while_its_places_do() {
     let start = 1_800_000_000;
     let time = |seconds: i64| jiff::Timestamp::from_second(start + seconds).unwrap();
     let site = TestCompositor::new()
@@ -172,7 +172,7 @@ async fn a_fragment_by_itself_is_there_when_its_places_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_by_itself_is_told_what_it_is_told_on_its_page() {
+async fn a_standalone_fragment_is_sent_what_it_is_sent_on_its_page() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/news/{x}\"\n+++\n<fragment name=a load=lazy data-mode=public />")
         .fragment_with("a", "context = [\"page\"]\n", html("A"))
@@ -189,7 +189,7 @@ async fn a_fragment_by_itself_is_told_what_it_is_told_on_its_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_by_itself_may_do_no_more_than_on_any_of_its_pages() {
+async fn a_standalone_fragment_may_do_no_more_than_on_any_of_its_pages() {
     let page =
         |route: &str, more: &str| format!("+++\nroute = \"{route}\"\n{more}\n+++\n<fragment name=a load=lazy />");
     let policy = |policy: &str| format!("headers = {{ Content-Security-Policy = \"{policy}\" }}");
@@ -206,7 +206,7 @@ async fn a_fragment_by_itself_may_do_no_more_than_on_any_of_its_pages() {
 }
 
 #[test]
-fn what_cannot_be_lazy_is_told() {
+fn parts_that_cannot_be_lazy_are_reported() {
     for (html, told) in [
         (
             "<fragment name=a load=lazy required>x</fragment>",
@@ -229,7 +229,7 @@ const TALL: &str = "+++\nroute = \"/\"\nheaders = { Content-Security-Policy = \"
     <body><main><h1>A long read</h1><div class=long>Scroll down.</div><div id=place><fragment name=a load=lazy /></div></main></body></html>";
 
 #[tokio::test]
-async fn a_lone_fragment_is_served_like_a_page() {
+async fn a_standalone_fragment_is_served_like_a_page() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"<p>lone</p>".repeat(100)).await;
     let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
     let server = site.serve().await;
@@ -253,7 +253,7 @@ async fn a_lone_fragment_is_served_like_a_page() {
 }
 
 #[tokio::test]
-async fn a_reader_who_scrolls_near_gets_it_under_a_strict_policy() {
+async fn a_lazy_part_is_loaded_under_a_strict_policy_when_scrolled_near() {
     let service = RawService::html(Duration::ZERO, "", "<p id=loaded>Worth the way.</p>").await;
     let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
     let server = site.serve().await;

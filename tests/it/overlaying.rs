@@ -1,4 +1,4 @@
-//! The overlay on a live page: who gets it, what it says, and that it moves nothing.
+//! The overlay on a live page: who gets it, what it shows, and that it moves nothing.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn html(headers: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Answers with the HTML for its path; where there is none, with an error.
+/// Responds with the HTML for the path, or with an error if there is none.
 async fn service(answers: &'static [(&'static str, &'static str)]) -> RawService {
     RawService::answering(move |asked| {
         let path = asked.target.split('?').next().unwrap().trim_start_matches('/');
@@ -37,7 +37,7 @@ async fn with_token(server: &Server, token: &str, path: &str) -> reqwest::Respon
 
 const CARD: &str = "composes = [\"list\"]\n";
 
-/// A page like many: a grid, a table, a list, a drawing, a combiner, a fallback, something that is not there.
+/// A page with a grid, a table, a list, a drawing, a composite fragment, a fallback and an empty part.
 const PAGE: &str = "+++
 route = \"/\"
 owner = \"team-front\"
@@ -87,19 +87,19 @@ fn manifest(site: TestSite, name: &str, service: &RawService, more: &str) -> Tes
     site.file(&format!("fragments/{name}/fragment.toml"), &text)
 }
 
-/// The site, and its page under another policy.
+/// The site, with its page also under another policy.
 fn paper(service: &RawService, headers: &str) -> TestSite {
     let page = PAGE.replacen("\n+++\n<!doctype", &format!("\n{headers}+++\n<!doctype"), 1);
     let site = TestSite::new().whole().file("layouts/front.html", &page);
     NAMES.into_iter().fold(site, |site, name| manifest(site, name, service, if name == "card" { CARD } else { "" }))
 }
 
-/// Every element of the page, where it is, and how far the page goes.
+/// Every element of the page with its position, and the size of the page.
 const PLACES: &str = "[...document.querySelectorAll('html, body, body *, head > style')].filter(e => e.localName !== 'pasteup-overlay' && e.localName !== 'script')\
     .map(e => { const r = e.getBoundingClientRect(), s = getComputedStyle(e); return [e.localName, r.x, r.y, r.width, r.height, s.color, s.backgroundColor] })\
     .concat([[document.documentElement.scrollWidth, document.documentElement.scrollHeight, document.body.scrollWidth, document.body.scrollHeight, innerWidth, document.documentElement.clientWidth]])";
 
-/// What the overlay draws: each label, and what its box is.
+/// The labels that the overlay draws, each with its box.
 const DRAWN: &str = "[...document.querySelector('pasteup-overlay').shadowRoot.querySelectorAll('.label')].map(l => [l.textContent, l.previousElementSibling.className.replace('box ', '').replace(' chosen', '')])";
 
 const SHADOW: &str = "document.querySelector('pasteup-overlay').shadowRoot";
@@ -110,7 +110,7 @@ async fn size(browser: &Browser, width: u32, height: u32) {
     browser.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn until(browser: &Browser, what: &str) {
     let wait = format!(
         "const d = arguments[arguments.length - 1]; (function f() {{ if ({what}) d(true); else requestAnimationFrame(f) }})()"
@@ -131,7 +131,7 @@ async fn enter(browser: &Browser, server: &Server, to: &str) {
     has_overlay(browser).await;
 }
 
-/// What the console holds, of which there should be nothing.
+/// The messages in the browser's console. There should be none.
 async fn complaints(browser: &Browser) -> Vec<String> {
     browser.complaints().await.into_iter().filter(|line| !line.contains("favicon")).collect()
 }
@@ -142,7 +142,7 @@ fn labels(drawn: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn no_element_moves_and_each_part_is_told() {
+async fn no_element_moves_and_each_part_is_explained() {
     let service = service(ANSWERS).await;
     let server = paper(&service, "").serve().await;
     let browser = Browser::start().await;
@@ -200,7 +200,7 @@ async fn no_element_moves_and_each_part_is_told() {
             browser.says(&format!("{SHADOW}.querySelector('.close').click()")).await;
         }
         assert_eq!(browser.says(PLACES).await, *plain, "after all that");
-        // They stay at their parts when the page is scrolled.
+        // Boxes stay at their parts when the page is scrolled.
         browser.says("scrollTo(0, 200)").await;
         until(&browser, &format!("scrollY > 0 && {around}({SHADOW})")).await;
         browser.client.delete_all_cookies().await.unwrap();
@@ -252,7 +252,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
         true,
         "who came by keyboard goes on there"
     );
-    // A degraded one says why.
+    // A degraded part shows its reason.
     browser
         .says(&format!(
             "[...{SHADOW}.querySelectorAll('.label')].find(l => l.textContent.startsWith('weather')).click()"
@@ -275,11 +275,11 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     key(&browser, "`", "Backquote").await;
     assert_eq!(browser.says(&hidden).await, false);
     assert!(!labels(&browser.says(DRAWN).await).is_empty());
-    // Where somebody types, it is a letter.
+    // In a text field, the key is a letter.
     browser.says("document.body.append(Object.assign(document.createElement('input'), { id: 'i' })), document.getElementById('i').focus()").await;
     key(&browser, "`", "Backquote").await;
     assert_eq!(browser.says(&hidden).await, false);
-    // What the page does in the meantime is followed.
+    // Changes of the page are followed.
     browser.says("document.querySelector('h1').style.marginTop = '300px'").await;
     let follows = format!(
         "Math.abs({label}.previousElementSibling.getBoundingClientRect().top - document.querySelector('article h2').getBoundingClientRect().top) < 5"
@@ -290,7 +290,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
 }
 
 #[tokio::test]
-async fn under_strict_policies_it_is_shown_without_a_complaint() {
+async fn under_strict_policies_the_overlay_is_shown_without_errors() {
     let service = service(ANSWERS).await;
     let browser = Browser::start().await;
     for policy in [
@@ -317,11 +317,11 @@ async fn under_strict_policies_it_is_shown_without_a_complaint() {
 }
 
 #[tokio::test]
-async fn what_parts_leave_open_or_imitate_does_not_hide_it() {
+async fn unclosed_elements_and_imitated_marks_of_parts_do_not_hide_the_overlay() {
     let seen = Arc::new(Mutex::new(String::new()));
     let trace = Arc::clone(&seen);
     let service = RawService::answering(move |asked: &Asked| {
-        // What it is told it may repeat.
+        // A nanoservice may repeat what it is sent.
         let parent = asked.header("traceparent").unwrap_or_default().to_owned();
         let id = parent.split('-').nth(1).unwrap_or_default()[..8].to_owned();
         let body = match asked.target.trim_start_matches('/') {
@@ -354,7 +354,7 @@ async fn what_parts_leave_open_or_imitate_does_not_hide_it() {
 }
 
 #[tokio::test]
-async fn a_lazy_part_is_drawn_before_and_after_it_came() {
+async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
     let service = service(ANSWERS).await;
     for headers in [
         "",
@@ -403,7 +403,7 @@ async fn a_lazy_part_is_drawn_before_and_after_it_came() {
     }
 }
 
-/// What readers are sent, but for what differs anyway.
+/// What clients are sent, without the headers that differ every time.
 async fn seen(request: reqwest::RequestBuilder) -> (StatusCode, Vec<String>, String) {
     let answer = request.send().await.unwrap();
     let mut headers: Vec<String> =
@@ -416,7 +416,7 @@ async fn seen(request: reqwest::RequestBuilder) -> (StatusCode, Vec<String>, Str
 }
 
 #[tokio::test]
-async fn only_who_holds_a_good_token_gets_it_and_no_cache_keeps_it() {
+async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() {
     let service = service(ANSWERS).await;
     let server =
         manifest(TestSite::new().whole().front("<p><fragment name=lead /></p>"), "lead", &service, "").serve().await;
@@ -457,7 +457,7 @@ async fn only_who_holds_a_good_token_gets_it_and_no_cache_keeps_it() {
             assert_eq!(seen(client().get(&server.pages)).await, plain, "a reader right after");
         }
     }
-    // A copy from before is none of this page.
+    // With the overlay, no copy of the page counts as current.
     let held = client().get(&server.pages).send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
     let asked = client().get(&server.pages).header("if-none-match", &held).header("pasteup-debug", &good);
     assert_eq!(asked.send().await.unwrap().status(), 200);
@@ -472,7 +472,7 @@ async fn only_who_holds_a_good_token_gets_it_and_no_cache_keeps_it() {
 }
 
 #[tokio::test]
-async fn a_token_is_taken_as_a_cookie_and_leads_nowhere_else() {
+async fn the_entrance_sets_the_token_as_a_cookie_and_redirects_to_this_site_only() {
     let server = TestSite::new().front("x").file("layouts/n.html", "+++\nroute = \"/news\"\n+++\nnews").serve().await;
     let token = token(&server).await;
     for (to, location) in [
@@ -537,7 +537,7 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
 }
 
 #[tokio::test]
-async fn error_pages_carry_it_and_redirects_and_other_answers_do_not() {
+async fn error_pages_have_the_overlay_and_redirects_and_other_replies_do_not() {
     let service = RawService::answering(|asked| {
         Some(match asked.target.as_str() {
             "/leads" => {
@@ -624,7 +624,7 @@ fn timing(text: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 #[tokio::test]
-async fn server_timing_and_cache_status_are_as_their_grammars_say() {
+async fn server_timing_and_cache_status_follow_their_grammars() {
     let service = service(ANSWERS).await;
     let mut many = String::from("<fragment name=lead /><fragment name=down>-</fragment>");
     for number in 0..200 {

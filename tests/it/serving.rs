@@ -1,4 +1,4 @@
-//! `pasteup serve` over real sockets.
+//! `pasteup serve` over real sockets: statuses, headers, encodings, the admin listener, start and stop.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn raw(server: &Server, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_page_of_real_services_and_its_headers() {
+async fn a_page_of_real_nanoservices_and_its_headers() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>12</b>").await;
     let site = TestSite::new()
         .file(
@@ -89,9 +89,9 @@ async fn other_methods_paths_and_sizes_are_refused_with_an_error_page() {
 }
 
 #[tokio::test]
-async fn five_hundred_readers_who_come_at_one_moment_are_let_in() {
+async fn five_hundred_simultaneous_connections_are_accepted() {
     let server = TestSite::new().front("page").serve().await;
-    // While it accepts nobody, the system has to keep room for them.
+    // While no connection is accepted, they wait in the backlog of the operating system.
     server.process.signal("-STOP");
     let connections = (0..500).map(|_| TcpStream::connect(server.address()));
     let connected = tokio::time::timeout(Duration::from_secs(30), futures::future::try_join_all(connections)).await;
@@ -101,7 +101,7 @@ async fn five_hundred_readers_who_come_at_one_moment_are_let_in() {
 }
 
 #[tokio::test]
-async fn a_header_that_never_ends_is_let_go() {
+async fn a_connection_whose_header_never_ends_is_closed() {
     let server =
         TestSite::new().front("x").file("pasteup.toml", "[server]\nheader_timeout = \"200ms\"\n").serve().await;
     let mut half_open = Vec::new();
@@ -122,7 +122,7 @@ async fn a_header_that_never_ends_is_let_go() {
 }
 
 #[tokio::test]
-async fn pages_are_compressed_in_what_the_browser_takes() {
+async fn pages_are_compressed_in_an_encoding_that_the_browser_accepts() {
     let server = TestSite::new().front(&"<p>again and again ".repeat(100)).serve().await;
     for coding in ["gzip", "br", "zstd"] {
         let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
@@ -130,7 +130,7 @@ async fn pages_are_compressed_in_what_the_browser_takes() {
         assert_eq!(answer.headers()["vary"], "accept-encoding");
         assert!(answer.bytes().await.unwrap().len() < 300);
     }
-    // Who takes nothing that there is gets the page as it is, and no 406.
+    // A client that accepts none of the offered encodings gets the page as it is, not a 406.
     for coding in ["identity;q=0", "identity;q=0, *;q=0.0", "gzip;q=0, * ; Q=0"] {
         let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers().get("content-encoding")), (200, None), "{coding}");
@@ -140,9 +140,9 @@ async fn pages_are_compressed_in_what_the_browser_takes() {
 }
 
 #[tokio::test]
-async fn two_hundred_simultaneous_readers_reach_a_service_once() {
+async fn two_hundred_simultaneous_clients_cause_one_request_to_a_nanoservice() {
     let service = RawService::html(Duration::from_millis(300), "Cache-Control: max-age=60\r\n", "once").await;
-    // Patient, since a busy machine takes its time for two hundred connections.
+    // A long timeout, since a busy machine is slow to open two hundred connections.
     let site = TestSite::new().file("pasteup.toml", "[page]\nbudget = \"30s\"\n[fragment]\ntimeout = \"30s\"\n");
     let server = site.front("<fragment name=a />").service("a", service.address).serve().await;
     let texts = join_all((0..200).map(|_| server.text("/"))).await;
@@ -151,7 +151,7 @@ async fn two_hundred_simultaneous_readers_reach_a_service_once() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_killed_costs_its_corner_and_comes_back_without_a_restart() {
+async fn a_killed_nanoservice_affects_only_its_part_and_recovers_without_a_restart() {
     let service = RawService::html(Duration::ZERO, "", "alive").await;
     let site = TestSite::new()
         .front("<fragment name=a timeout=300ms>away</fragment>, <fragment name=b>away</fragment>")
@@ -167,7 +167,7 @@ async fn a_service_that_is_killed_costs_its_corner_and_comes_back_without_a_rest
 }
 
 #[tokio::test]
-async fn the_admin_side_tells_health_and_metrics() {
+async fn the_admin_listener_reports_health_and_metrics() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
     let site = TestSite::new()
         .front("<fragment name=a /><fragment name=b id=dead>-</fragment>")
@@ -199,7 +199,7 @@ async fn the_admin_side_tells_health_and_metrics() {
 }
 
 #[tokio::test]
-async fn with_a_token_all_but_health_wants_it() {
+async fn with_a_token_everything_except_health_requires_it() {
     let site = TestSite::new().front("x");
     let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
     let get = |path: &str, token: &str| {
@@ -213,7 +213,7 @@ async fn with_a_token_all_but_health_wants_it() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_is_under_way_and_takes_nothing_new() {
+async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let service = RawService::html(Duration::from_millis(500), "", "late but whole").await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = site.serve().await;
@@ -231,7 +231,7 @@ async fn a_stop_answers_what_is_under_way_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn settings_with_mistakes_stop_the_start_and_are_all_told() {
+async fn invalid_settings_stop_the_start_and_are_all_reported() {
     let site = TestSite::new()
         .front("x")
         .file("pasteup.toml", "[upstreams]\nallow = [\"example.org\"]\n[page]\nbudget = \"soon\"\n");

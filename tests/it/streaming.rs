@@ -18,7 +18,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_does_not_wait_for_what_is_slow_and_would_not_let_the_page_be_kept() {
+async fn a_head_does_not_wait_for_a_slow_part_that_makes_the_page_uncacheable() {
     for (cache_control, pause, heads) in
         [("no-store", 30, [10, 0, 0]), ("no-store", 5, [5, 5, 5]), ("max-age=1", 30, [10, 10, 10])]
     {
@@ -58,7 +58,7 @@ async fn a_page_whose_parts_are_nearly_there_is_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_required_is_waited_for() {
+async fn a_head_waits_for_required_parts() {
     let front = "1<fragment name=must required />2<fragment name=may />";
     let site = |must: Result<&str, u16>| {
         let site = TestCompositor::new().front(front).fragment("may", after(ms(300), html("m")));
@@ -95,7 +95,7 @@ async fn a_required_fragment_in_a_fallback_is_waited_for_while_it_may_be_shown()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streamed_page_ends_by_its_budget() {
+async fn a_streamed_page_ends_within_its_budget() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n1<fragment name=a timeout=9s>late</fragment>2")
         .fragment("a", hangs())
@@ -123,7 +123,7 @@ async fn assets_that_manifests_declare_are_in_a_head_that_leaves_early() {
     seen_is(&seen(&site).await.unwrap(), &[(10, &head), (50, &late), (60, "B")]);
 }
 
-/// Text of the body up to where it holds `until`, undone as it comes in.
+/// The text of the body up to `until`, decoded as it comes in.
 async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> String {
     use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
     use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -146,8 +146,8 @@ async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> S
 }
 
 #[tokio::test]
-async fn what_is_ready_reaches_the_reader_in_every_coding_while_a_part_is_still_to_come() {
-    // A part that never comes: what is read before it was flushed for its own sake.
+async fn ready_parts_reach_the_client_in_every_encoding_while_a_part_is_still_to_come() {
+    // A part that never comes: everything that is read before it was flushed.
     let service = RawService::start(Duration::from_secs(3600), "").await;
     let settings = "[page]\nbudget = \"1h\"\n[fragment]\ntimeout = \"1h\"\n";
     let site = TestSite::new()
@@ -163,7 +163,7 @@ async fn what_is_ready_reaches_the_reader_in_every_coding_while_a_part_is_still_
 }
 
 #[tokio::test]
-async fn a_reader_who_leaves_midway_makes_room() {
+async fn a_client_that_leaves_midway_releases_its_permit() {
     let service = RawService::start(Duration::from_secs(3600), "").await;
     let settings = "[server]\nmax_in_flight = 1\n[page]\nbudget = \"1h\"\n[fragment]\ntimeout = \"1h\"\n";
     let site = TestSite::new()
@@ -181,7 +181,7 @@ async fn a_reader_who_leaves_midway_makes_room() {
 }
 
 #[tokio::test]
-async fn a_streamed_page_comes_to_its_end_in_every_coding() {
+async fn a_streamed_page_is_complete_in_every_encoding() {
     let service = RawService::html(ms(100), "", "<p>late</p>").await;
     let site = TestSite::new().front("<p>at once</p><fragment name=a /><p>end</p>").service("a", service.address);
     let server = site.serve().await;
@@ -190,13 +190,13 @@ async fn a_streamed_page_comes_to_its_end_in_every_coding() {
         assert!(!answer.headers().contains_key("content-length"), "it is streamed");
         assert_eq!(read_until(answer, coding, "end</p>").await, "<p>at once</p><p>late</p><p>end</p>", "{coding}");
     }
-    // An end that was none would be seen by whoever reads on.
+    // The end of the body is checked by a client that reads all of it.
     let whole = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
     whole.bytes().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_page_that_breaks_off_midway_ends_as_an_error_and_never_as_a_clean_end() {
+async fn a_page_that_breaks_off_ends_with_an_error_and_never_cleanly() {
     let service = RawService::html(ms(100), "", &"<p>far too long</p>".repeat(100)).await;
     let site = TestSite::new()
         .front("<p>at once</p><fragment name=a /><p>end</p>")
