@@ -90,7 +90,7 @@ impl Reloader {
         let settings = loaded.settings;
         // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
         self.live.swap(site_loading::snapshot(loaded.site, &settings, problems.clone()));
-        self.statistics.mark(event(&problems));
+        self.statistics.record_change(event(&problems));
         self.compositor.clear_pages();
         log(&problems, &self.reported, &self.live.now().site);
         self.reloaded.send_modify(|last| *last = change(last.version + 1, &problems));

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::engine::Purge;
 use crate::engine::inspection::CacheEntry;
-use crate::engine::statistics::{Keeping, Mark, PageSeen, ServiceSeen, Trouble};
+use crate::engine::statistics::{Caching, FailureGroup, NanoserviceStatistics, PageStatistics, SiteChange};
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
 use crate::page::source::diagnostic::{Diagnostic, Report};
@@ -39,7 +39,7 @@ pub(super) struct Page {
     pub(super) fragments: Vec<String>,
     /// Its statistics of the last minute.
     #[serde(rename = "seen")]
-    pub(super) statistics: PageSeen,
+    pub(super) statistics: PageStatistics,
 }
 
 /// A nanoservice of the catalogue, or a host that layouts name.
@@ -67,7 +67,7 @@ pub(super) struct Fragment {
     pub(super) manifest: Option<String>,
     /// Its statistics of the last minute, of all versions together.
     #[serde(rename = "seen")]
-    pub(super) statistics: ServiceSeen,
+    pub(super) statistics: NanoserviceStatistics,
 }
 
 /// One endpoint of a nanoservice.
@@ -86,9 +86,9 @@ pub(super) struct Endpoint {
 #[derive(Serialize)]
 pub(super) struct Errors {
     /// Grouped by cause, the latest first.
-    pub(super) errors: Vec<Trouble>,
+    pub(super) errors: Vec<FailureGroup>,
     /// The latest first.
-    pub(super) changes: Vec<Mark>,
+    pub(super) changes: Vec<SiteChange>,
 }
 
 /// What the cache holds, and why responses of nanoservices are stored or not.
@@ -111,7 +111,7 @@ pub(super) struct LastResponse {
     /// The share of its parts, among those that were looked up, that were filled from a fresh cached response: 0 to 1.
     pub(super) hits: f64,
     #[serde(flatten)]
-    pub(super) caching: Keeping,
+    pub(super) caching: Caching,
 }
 
 /// The number of responses that a purge would match.
@@ -159,13 +159,13 @@ async fn count(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> 
 pub(super) fn inspect_cache(admin: &Admin, text: &str, at_most: usize) -> CacheInspection {
     admin.compositor.flush_counters();
     let (entries, count) = admin.compositor.cache_entries(text, at_most);
-    let names = admin.statistics.services().into_iter().filter(|name| name.contains(text));
+    let names = admin.statistics.nanoservices().into_iter().filter(|name| name.contains(text));
     let last_response = |fragment: Name| {
-        let ServiceSeen { hits, keeping, .. } = admin.statistics.service(&fragment);
-        Some(LastResponse { fragment, hits, caching: keeping? })
+        let NanoserviceStatistics { hits, caching, .. } = admin.statistics.nanoservice(&fragment);
+        Some(LastResponse { fragment, hits, caching: caching? })
     };
     let mut services: Vec<LastResponse> = names.filter_map(last_response).collect();
-    services.sort_by_key(|one| one.caching.kept);
+    services.sort_by_key(|one| one.caching.cached);
     CacheInspection { count, entries, services }
 }
 
@@ -220,9 +220,9 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
     let declared = live.site.catalogue.manifests();
     let mut all: Vec<Fragment> = declared.iter().map(|manifest| fragment(admin, manifest, &used, &circuits)).collect();
     let known: BTreeSet<&str> = declared.iter().map(|manifest| &*manifest.name).collect();
-    let others = admin.statistics.services().into_iter().filter(|name| !known.contains(&**name));
+    let others = admin.statistics.nanoservices().into_iter().filter(|name| !known.contains(&**name));
     all.extend(others.map(|name| Fragment {
-        statistics: admin.statistics.service(&name),
+        statistics: admin.statistics.nanoservice(&name),
         pages: pages_of(&used, &name),
         name: name.to_string(),
         version: None,
@@ -266,12 +266,12 @@ fn fragment(
         composes: manifest.composes.clone(),
         params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),
         manifest: Some(manifest.at.source.file.clone()),
-        statistics: admin.statistics.service(&manifest.name),
+        statistics: admin.statistics.nanoservice(&manifest.name),
     }
 }
 
 /// The errors and changes since the start.
 pub(super) fn errors(admin: &Admin) -> Errors {
     admin.compositor.flush_counters();
-    Errors { errors: admin.statistics.troubles(), changes: admin.statistics.marks() }
+    Errors { errors: admin.statistics.failures(), changes: admin.statistics.changes() }
 }

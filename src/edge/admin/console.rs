@@ -20,7 +20,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRE
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::engine::statistics::{Mark, PageSeen, Trouble};
+use crate::engine::statistics::{FailureGroup, PageStatistics, SiteChange};
 use crate::page::output::record::{self, Record};
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms;
@@ -178,7 +178,7 @@ struct OnePage {
     path: String,
     device: String,
     locale: String,
-    statistics: PageSeen,
+    statistics: PageStatistics,
     record: Result<Record, String>,
 }
 
@@ -272,7 +272,7 @@ impl Fragments {
 }
 
 fn duplicates(admin: &Admin, fragments: &[Fragment]) -> Vec<(Vec<String>, &'static str)> {
-    let same_bytes = admin.statistics.same().into_iter();
+    let same_bytes = admin.statistics.same_content().into_iter();
     let mut duplicates: Vec<(Vec<String>, &'static str)> = same_bytes
         .map(|names| (names.iter().map(ToString::to_string).collect(), "their last responses were the same"))
         .collect();
@@ -312,8 +312,8 @@ impl Errors {
 
 /// A line of the timeline of errors and changes.
 enum Line {
-    Error(Trouble),
-    Change(Mark),
+    Error(FailureGroup),
+    Change(SiteChange),
 }
 
 impl Line {

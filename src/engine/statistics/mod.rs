@@ -1,0 +1,346 @@
+//! Statistics for operators: how pages and nanoservices did in the last minute, and what failed since the start.
+//! All of it comes from what the engine reports to its observer; nothing is measured here. Beyond a maximum number of pages or
+//! nanoservices, new ones are not counted.
+
+mod window;
+
+mod report;
+
+mod counts;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use sketches_ddsketch::DDSketch;
+use tokio::time::Instant;
+
+use crate::page::output::record::Keep;
+use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::request::fetch::Fetch;
+use crate::page::response::outcome::{Attempt, Cache, Outcome, Shown, is_degraded};
+use crate::page::response::parsed::{Content, Failure, ParsedResponse};
+use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
+
+use super::page::{CachedPageCounts, Page, PartOutcome};
+use super::port::{Clock, Observer};
+
+use counts::{Counts, HISTORY, MAX_COUNTED, PageCounts, RequestCounts, Requests, merge};
+pub use report::{Caching, FailureGroup, History, Latency, NanoserviceStatistics, PageStatistics, SiteChange};
+use report::{rate, share};
+use window::{MINUTE, SLOT};
+
+/// The number of shards that threads count requests in; with a single one, all threads would wait for its lock.
+const SHARDS: usize = 16;
+
+/// The statistics.
+pub struct Statistics {
+    clock: Arc<dyn Clock>,
+    began: Instant,
+    requests: [Mutex<Requests>; SHARDS],
+    counts: Mutex<Counts>,
+}
+
+impl Statistics {
+    /// Statistics without any counts.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, began: Instant::now(), requests: Default::default(), counts: Mutex::default() }
+    }
+
+    /// Records a change of layouts, manifests or settings.
+    pub fn record_change(&self, what: String) {
+        self.counts().add_change(SiteChange { at: self.clock.wall(), what });
+    }
+
+    /// The history of all pages together in the last quarter of an hour.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let (now, _) = self.now();
+        let mut requests: BTreeMap<u64, RequestCounts> = BTreeMap::new();
+        for shard in &self.requests {
+            for (slot, counts) in lock(shard).total.all() {
+                requests.entry(*slot).or_default().merge(counts);
+            }
+        }
+        let counts = self.counts();
+        let mut history = History::default();
+        let seconds = SLOT.as_secs_f64();
+        let none = RequestCounts::default();
+        // The present slot is left out, as it is not over.
+        for slot in now.saturating_sub(HISTORY)..now {
+            let requests = requests.get(&slot).unwrap_or(&none);
+            let took = Latency::of(&requests.took);
+            let degraded = counts.degraded.all().find(|(at, _)| *at == slot).map_or(0, |(_, count)| *count);
+            history.seconds_ago.push((now - slot) * SLOT.as_secs());
+            history.per_second.push(rate(requests.requests, seconds));
+            history.degraded_per_second.push(rate(degraded, seconds));
+            history.p50_ms.push(took.p50_ms);
+            history.p95_ms.push(took.p95_ms);
+            history.p99_ms.push(took.p99_ms);
+        }
+        history
+    }
+
+    /// The statistics of a page in the last minute, by the pattern of its route.
+    #[must_use]
+    pub fn page(&self, pattern: &str) -> PageStatistics {
+        let (slot, seconds) = self.now();
+        let mut all = RequestCounts::default();
+        for shard in &self.requests {
+            if let Some(window) = lock(shard).pages.get(pattern) {
+                window.recent(slot).for_each(|counts| all.merge(counts));
+            }
+        }
+        let counts = self.counts();
+        let sum = |of: fn(&PageCounts) -> u64| counts.pages.get(pattern).map_or(0, |window| window.sum(slot, of));
+        let composed = sum(|counts| counts.composed);
+        PageStatistics {
+            per_second: rate(all.requests, seconds),
+            errors: share(all.errors, all.requests),
+            hits: share(sum(|counts| counts.hits), composed),
+            degraded: share(sum(|counts| counts.degraded), composed),
+            took: Latency::of(&all.took),
+        }
+    }
+
+    /// The statistics of a nanoservice in the last minute.
+    #[must_use]
+    pub fn nanoservice(&self, name: &str) -> NanoserviceStatistics {
+        let (slot, seconds) = self.now();
+        let counts = self.counts();
+        let Some(nanoservice) = counts.nanoservices.get(name) else {
+            return NanoserviceStatistics { health: "unknown", ..NanoserviceStatistics::default() };
+        };
+        let window = &nanoservice.window;
+        let (parts, fetches) = (window.sum(slot, |counts| counts.parts), window.sum(slot, |counts| counts.fetches));
+        let failures = window.sum(slot, |counts| counts.failures);
+        let (hits, looked_up) = (window.sum(slot, |counts| counts.hits), window.sum(slot, |counts| counts.looked_up));
+        let bytes = window.sum(slot, |counts| counts.bytes);
+        let mut took = DDSketch::default();
+        window.recent(slot).for_each(|counts| merge(&mut took, &counts.took));
+        let caching = |keep: &Keep| Caching { cached: keep.is_kept(), why: keep.told(None) };
+        let statistics = NanoserviceStatistics {
+            health: "well",
+            latest: nanoservice.latest.map(|(shown, _)| shown.as_str()),
+            latest_reason: nanoservice.latest.and_then(|(_, reason)| reason).map(Reason::as_str),
+            per_second: rate(parts, seconds),
+            hits: share(hits, looked_up),
+            degraded: share(window.sum(slot, |counts| counts.degraded), parts),
+            fetches_per_second: rate(fetches, seconds),
+            failures: share(failures, fetches),
+            bytes: bytes.checked_div(fetches - failures).unwrap_or_default(),
+            caching: nanoservice.keep.as_ref().map(caching),
+            took: Latency::of(&took),
+        };
+        let health = match nanoservice.latest {
+            _ if parts + fetches == 0 => "unknown",
+            Some((Shown::Stale, reason)) if is_degraded(Shown::Stale, reason) => "degraded",
+            Some((shown, reason)) if is_degraded(shown, reason) => "failing",
+            _ if statistics.degraded > 0.0 || statistics.failures > 0.0 => "degraded",
+            _ => "well",
+        };
+        NanoserviceStatistics { health, ..statistics }
+    }
+
+    /// The names of all nanoservices that are counted, sorted.
+    #[must_use]
+    pub fn nanoservices(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = self.counts().nanoservices.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// Groups of nanoservices whose latest responses have the same content, each group sorted.
+    #[must_use]
+    pub fn same_content(&self) -> Vec<Vec<Name>> {
+        let mut groups: BTreeMap<u128, Vec<Name>> = BTreeMap::new();
+        for (name, nanoservice) in &self.counts().nanoservices {
+            if let Some(digest) = nanoservice.digest {
+                groups.entry(digest).or_default().push(Arc::clone(name));
+            }
+        }
+        let mut same: Vec<Vec<Name>> = groups.into_values().filter(|group| group.len() > 1).collect();
+        same.iter_mut().for_each(|group| group.sort());
+        same.sort();
+        same
+    }
+
+    /// The state of each circuit that has ever changed, by endpoint.
+    #[must_use]
+    pub fn circuits(&self) -> BTreeMap<String, &'static str> {
+        let counts = self.counts();
+        counts.circuits.iter().map(|(upstream, circuit)| (upstream.clone(), circuit.as_str())).collect()
+    }
+
+    /// The failures since the start, the latest first.
+    #[must_use]
+    pub fn failures(&self) -> Vec<FailureGroup> {
+        let mut failures: Vec<FailureGroup> = self.counts().failures.values().cloned().collect();
+        failures.sort_by(|a, b| b.last.cmp(&a.last).then_with(|| a.fragment.cmp(&b.fragment)));
+        failures
+    }
+
+    /// The changes since the start, the latest first.
+    #[must_use]
+    pub fn changes(&self) -> Vec<SiteChange> {
+        self.counts().changes.iter().rev().cloned().collect()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        lock(&self.counts)
+    }
+
+    /// The number of the present slot, and the length of the last minute in seconds, as far as it was counted.
+    fn now(&self) -> (u64, f64) {
+        let age = self.began.elapsed();
+        let slot = age.as_secs() / SLOT.as_secs();
+        let complete = u32::try_from(MINUTE - 1).unwrap_or(1) * SLOT;
+        let into_slot = age.saturating_sub(SLOT * u32::try_from(slot).unwrap_or(u32::MAX));
+        (slot, (complete.min(age.saturating_sub(into_slot)) + into_slot).as_secs_f64().max(1.0))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The shard in which the present thread counts requests.
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+    SHARD.with(|shard| *shard)
+}
+
+impl Observer for Statistics {
+    fn in_flight(&self, _: &str, _: bool) {}
+
+    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
+        let mut counts = self.counts();
+        if counts.circuits.len() < MAX_COUNTED || counts.circuits.contains_key(upstream) {
+            counts.circuits.insert(upstream.to_owned(), circuit);
+        }
+    }
+
+    fn page_composed(&self, page: &Page) {
+        let (slot, _) = self.now();
+        let pattern = page.plan.visit.pattern.as_str();
+        let mut counts = self.counts();
+        let cache = |outcome: &Outcome| outcome.timing.as_ref().map(|timing| timing.cache);
+        let is_degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
+        *counts.degraded.at(slot) += u64::from(is_degraded);
+        if counts.pages.len() < MAX_COUNTED || counts.pages.contains_key(pattern) {
+            let page_counts = counts.pages.entry(pattern.to_owned()).or_default().at(slot);
+            page_counts.composed += 1;
+            let is_hit = |outcome: &Outcome| matches!(cache(outcome), None | Some(Cache::Hit | Cache::Stale));
+            page_counts.hits += u64::from(page.known().all(|(_, outcome)| is_hit(outcome)));
+            page_counts.degraded += u64::from(is_degraded);
+        }
+        for (hole, outcome) in page.known() {
+            counts.add_part(slot, pattern, &PartOutcome::of(&page.plan, hole, outcome), 1, &*self.clock);
+        }
+    }
+
+    fn cached_page_served(&self, served: &CachedPageCounts<'_>) {
+        let (slot, _) = self.now();
+        let mut counts = self.counts();
+        if let Some(window) = counts.pages.get_mut(served.page) {
+            let page_counts = window.at(slot);
+            page_counts.composed += served.times;
+            page_counts.hits += served.without_fetch;
+        }
+        for (part, times) in served.parts {
+            counts.add_part(slot, served.page, part, *times, &*self.clock);
+        }
+    }
+
+    fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
+        let Some(page) = page else { return };
+        let (slot, _) = self.now();
+        let mut requests = lock(&self.requests[shard()]);
+        requests.total.at(slot).add(status, took, times);
+        let has_room = requests.pages.len() < MAX_COUNTED;
+        let window = match requests.pages.get_mut(page) {
+            Some(window) => window,
+            None if has_room => requests.pages.entry(page.to_owned()).or_default(),
+            None => return,
+        };
+        window.at(slot).add(status, took, times);
+    }
+
+    fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {
+        let (slot, _) = self.now();
+        let keep = result.ok().map(|response| Keep::of(response, fetch));
+        let mut counts = self.counts();
+        let Some(nanoservice) = counts.nanoservice(&fetch.nanoservice) else { return };
+        let fetches = nanoservice.window.at(slot);
+        fetches.fetches += 1;
+        fetches.took.add(attempt.ended.saturating_duration_since(attempt.began).as_secs_f64());
+        match result {
+            Ok(response) => {
+                fetches.bytes += response.content.length() as u64;
+                nanoservice.keep = keep;
+                if let Content::Fragment(_) | Content::Asset(..) = &response.content {
+                    nanoservice.digest = Some(response.digest);
+                }
+            }
+            Err(failure) => {
+                fetches.failures += 1;
+                counts.add_failure(&fetch.nanoservice, failure.reason, Some(&failure.detail), None, &*self.clock);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use tokio::time::advance;
+
+    struct Epoch;
+
+    impl Clock for Epoch {
+        fn wall(&self) -> Timestamp {
+            Timestamp::UNIX_EPOCH
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_are_reported_for_a_minute() {
+        let statistics = Statistics::new(Arc::new(Epoch));
+        for ms in 1..=100 {
+            statistics.responded(Some("/"), StatusCode::OK, Duration::from_millis(ms), 1);
+        }
+        statistics.responded(Some("/"), StatusCode::BAD_GATEWAY, Duration::from_millis(50), 1);
+        statistics.responded(None, StatusCode::NOT_FOUND, Duration::from_millis(50), 1);
+        advance(Duration::from_secs(10)).await;
+        let seen = statistics.page("/");
+        assert!((seen.per_second - 10.1).abs() < 0.01, "{seen:?}");
+        assert!((seen.errors - 0.0099).abs() < 0.0001, "{seen:?}");
+        let near = |quantile: Option<f64>, ms: f64| quantile.is_some_and(|found| (found / ms - 1.0).abs() < 0.03);
+        assert!(near(seen.took.p50_ms, 50.0) && near(seen.took.p95_ms, 95.0), "{seen:?}");
+        let history = statistics.history();
+        assert_eq!((history.seconds_ago.as_slice(), history.per_second.as_slice()), (&[10, 5][..], &[20.2, 0.0][..]));
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(statistics.page("/"), PageStatistics::default(), "a minute is over");
+        assert_eq!(statistics.history().per_second.iter().sum::<f64>(), 20.2, "the history of all pages is longer");
+        assert_eq!(statistics.page("/other"), PageStatistics::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counts_of_all_threads_are_added() {
+        let statistics = Arc::new(Statistics::new(Arc::new(Epoch)));
+        let count = |statistics: Arc<Statistics>| {
+            move || statistics.responded(Some("/"), StatusCode::OK, Duration::from_millis(1), 1)
+        };
+        for _ in 0..20 {
+            std::thread::spawn(count(Arc::clone(&statistics))).join().expect("the thread ends");
+        }
+        assert!((statistics.page("/").per_second - 20.0).abs() < 0.01, "{:?}", statistics.page("/"));
+    }
+}
