@@ -1,5 +1,5 @@
-//! Keeps answers in memory, by moka, up to a number of bytes, with an index of their surrogate keys.
-//! What does not fit is not kept; how fresh a kept answer is, is not decided here.
+//! Stores responses and cached pages in memory, in one moka cache with one budget of bytes, and indexes them by surrogate key.
+//! What does not fit is not stored. Freshness is decided elsewhere.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -9,65 +9,77 @@ use foldhash::fast::RandomState;
 use moka::Expiry;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use smallvec::SmallVec;
 
 use crate::engine::page_cache::{PageSlot, PageStore};
 use crate::engine::port::{ChangeListener, Store, StoredResponse};
 use crate::page::request::key::Key;
-use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 
-/// Bytes an entry costs beside its key and its answer: moka's node, the index, counted pointers, and
-/// what the allocator rounds up. Measured: 8,000 answers of 8 bytes grew a process by 1.4 KB each.
-const OVERHEAD: usize = 1_000;
-/// Bytes that one surrogate key of one entry costs in the index.
-const INDEXED: usize = 64;
-/// Locks for entries.
-const STRIPES: usize = 64;
-/// Answers of one URL that are kept for different context; another one takes the place of one of them.
-/// So no reader can fill the store by sending ever new values of a declared cookie.
-const MAX_VARIANTS: usize = 1_000;
+use super::index::Index;
 
-/// The store.
+/// Bytes that an entry costs beside its key and its value: moka's node, the index, reference counts, and what the allocator
+/// rounds up. Measured: 8,000 responses of 8 bytes made a process grow by 1.4 KB each.
+const ENTRY_OVERHEAD: usize = 1_000;
+/// Bytes that one surrogate key of one entry costs in the index.
+const TAG_OVERHEAD: usize = 64;
+/// The number of locks that entries share.
+const STRIPES: usize = 64;
+
+/// The memory store.
 pub struct MemoryStore {
     cache: Cache<Key, Entry, RandomState>,
     index: Arc<Index>,
-    changed: Arc<OnceLock<ChangeListener>>,
-    next: AtomicU64,
-    /// Held while an entry is put, changed or removed, by a hash of its key.
-    // moka's own computing excludes other computing, and neither insertion nor removal.
+    listener: Arc<OnceLock<ChangeListener>>,
+    next_number: AtomicU64,
+    /// Locks that are held while an entry is put, changed or removed, by the hash of its key.
+    // moka's own `compute` functions exclude each other, but neither insertion nor removal.
     stripes: [Mutex<()>; STRIPES],
 }
 
-/// What takes up room: answers and pages share one budget, and go by one order.
+/// What is stored. Responses and pages share one budget, and are evicted by one policy.
 #[derive(Clone)]
-enum Held {
-    Answer(StoredResponse),
+enum Value {
+    Response(StoredResponse),
     Page(Arc<PageSlot>),
+}
+
+impl Value {
+    const fn is_response(&self) -> bool {
+        matches!(self, Self::Response(_))
+    }
+
+    /// The tags that purge it. A page has none: it is invalidated with the responses that it is made of.
+    fn tags(&self) -> impl Iterator<Item = &Name> {
+        let stored = match self {
+            Self::Response(stored) => Some(stored),
+            Self::Page(_) => None,
+        };
+        stored.into_iter().flat_map(|stored| std::iter::once(&stored.nanoservice).chain(&stored.response.tags))
+    }
 }
 
 #[derive(Clone)]
 struct Entry {
-    held: Held,
+    value: Value,
     until: Instant,
-    /// Another one for each change of the entry.
+    /// A new one for each change of the entry.
     number: u64,
 }
 
 impl Entry {
     fn size(&self, key: &Key) -> usize {
-        let answer = match &self.held {
-            Held::Answer(stored) => stored.response.size() + INDEXED * (1 + stored.response.tags.len()),
-            Held::Page(place) => place.size(),
+        let value = match &self.value {
+            Value::Response(stored) => stored.response.size() + TAG_OVERHEAD * (1 + stored.response.tags.len()),
+            Value::Page(slot) => slot.size(),
         };
-        key.as_bytes().len() + answer + OVERHEAD
+        key.as_bytes().len() + value + ENTRY_OVERHEAD
     }
 }
 
-/// An entry goes when it is of no use to anybody.
-struct WhenUseless;
+/// Expires each entry at its own time.
+struct ExpireAtEnd;
 
-impl Expiry<Key, Entry> for WhenUseless {
+impl Expiry<Key, Entry> for ExpireAtEnd {
     fn expire_after_create(&self, _: &Key, entry: &Entry, now: Instant) -> Option<Duration> {
         Some(entry.until.saturating_duration_since(now))
     }
@@ -77,108 +89,40 @@ impl Expiry<Key, Entry> for WhenUseless {
     }
 }
 
-/// Which answers a tag meets, and how many variants a URL has. An entry comes in before moka knows it
-/// and goes when moka tells, in whatever order: its number says which of them is meant.
-// Not moka's invalidation predicates: each is asked at every get.
-#[derive(Default)]
-struct Index(Mutex<Tables>);
-
-#[derive(Default)]
-struct Tables {
-    by_tag: Map<Name, Map<Key, u64>>,
-    /// Mostly one.
-    variants: Map<u128, SmallVec<[(Key, u64); 1]>>,
-}
-
-impl Index {
-    fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The variant of the same URL that has to go for it, where there are too many.
-    fn add(&self, key: &Key, held: &Held, number: u64) -> Option<Key> {
-        let mut tables = self.tables();
-        let variants = tables.variants.entry(key.resource()).or_default();
-        let goes = match variants.iter_mut().find(|(known, _)| known == key) {
-            Some((_, known)) => {
-                *known = number;
-                None
-            }
-            None => {
-                let goes = variants.first().filter(|_| variants.len() >= MAX_VARIANTS).map(|(first, _)| first.clone());
-                variants.push((key.clone(), number));
-                goes
-            }
-        };
-        for tag in tags(held) {
-            tables.by_tag.entry(tag.clone()).or_default().insert(key.clone(), number);
-        }
-        goes
-    }
-
-    fn remove(&self, key: &Key, held: &Held, number: u64) {
-        let mut tables = self.tables();
-        if let Some(variants) = tables.variants.get_mut(&key.resource()) {
-            variants.retain(|(known, at)| known != key || *at != number);
-            if variants.is_empty() {
-                tables.variants.remove(&key.resource());
-            }
-        }
-        for tag in tags(held) {
-            let Some(keys) = tables.by_tag.get_mut(tag) else { continue };
-            if keys.get(key) == Some(&number) {
-                keys.remove(key);
-            }
-            if keys.is_empty() {
-                tables.by_tag.remove(tag);
-            }
-        }
-    }
-}
-
-fn tags(held: &Held) -> impl Iterator<Item = &Name> {
-    let stored = match held {
-        Held::Answer(stored) => Some(stored),
-        // It goes with its parts.
-        Held::Page(_) => None,
-    };
-    stored.into_iter().flat_map(|stored| std::iter::once(&stored.nanoservice).chain(&stored.response.tags))
-}
-
 impl MemoryStore {
-    /// A store of at most this many bytes.
+    /// A store with a budget of this many bytes.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        let index = Arc::new(Index::default());
-        let (told, changed) = (Arc::clone(&index), Arc::new(OnceLock::<ChangeListener>::new()));
-        let listener = Arc::clone(&changed);
+        let (index, listener) = (Arc::new(Index::default()), Arc::new(OnceLock::<ChangeListener>::new()));
+        let (indexed, notified) = (Arc::clone(&index), Arc::clone(&listener));
         let cache = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, entry: &Entry| u32::try_from(entry.size(key)).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::tiny_lfu())
-            .expire_after(WhenUseless)
+            .expire_after(ExpireAtEnd)
+            // moka calls this for replaced entries too, once the new one can be seen.
             .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
-                told.remove(&key, &entry.held, entry.number);
-                if let (Held::Answer(_), Some(listener)) = (&entry.held, listener.get()) {
+                indexed.remove(&key, entry.value.tags(), entry.number);
+                if let (true, Some(listener)) = (entry.value.is_response(), notified.get()) {
                     listener(&key);
                 }
             })
             .build_with_hasher(RandomState::default());
-        Self { cache, index, changed, next: AtomicU64::new(0), stripes: [const { Mutex::new(()) }; STRIPES] }
+        let stripes = [const { Mutex::new(()) }; STRIPES];
+        Self { cache, index, listener, next_number: AtomicU64::new(0), stripes }
     }
 
-    /// Bytes and entries that are kept.
+    /// The numbers of bytes and of entries that are stored.
     pub fn usage(&self) -> (u64, u64) {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
     }
 
-    /// Tags and URLs that the index knows.
+    /// The numbers of tags and of resources in the index.
     #[must_use]
     pub fn indexed(&self) -> (usize, usize) {
         self.cache.run_pending_tasks();
-        let tables = self.index.tables();
-        (tables.by_tag.len(), tables.variants.len())
+        self.index.size()
     }
 
     fn lock(&self, key: &Key) -> MutexGuard<'_, ()> {
@@ -187,94 +131,90 @@ impl MemoryStore {
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an entry in place, and says which other has to go for it. The key's lock is held.
-    fn insert(&self, key: &Key, held: Held, until: Instant) -> Option<Key> {
-        let number = self.number();
-        let goes = self.index.add(key, &held, number);
-        self.cache.insert(key.clone(), Entry { held, until, number });
-        goes
-    }
-
-    fn put_held(&self, key: &Key, held: Held, useful: Duration) {
+    fn put_value(&self, key: &Key, value: Value, useful: Duration) {
         let locked = self.lock(key);
         if useful.is_zero() {
             self.cache.invalidate(key);
             return;
         }
-        let goes = self.insert(key, held, Instant::now() + useful);
+        let surplus = self.insert(key, value, Instant::now() + useful);
         drop(locked);
-        if let Some(goes) = goes {
-            self.remove_held(&goes);
+        if let Some(surplus) = surplus {
+            self.remove_value(&surplus);
         }
     }
 
-    fn remove_held(&self, key: &Key) -> Option<Held> {
+    /// Inserts an entry whose lock is held, and returns the key of another one that must be removed for it.
+    fn insert(&self, key: &Key, value: Value, until: Instant) -> Option<Key> {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let surplus = self.index.add(key, value.tags(), number);
+        self.cache.insert(key.clone(), Entry { value, until, number });
+        surplus
+    }
+
+    fn remove_value(&self, key: &Key) -> Option<Value> {
         let _locked = self.lock(key);
-        self.cache.remove(key).map(|entry| entry.held)
+        self.cache.remove(key).map(|entry| entry.value)
     }
 
-    fn keys_of(&self, is_wanted: impl Fn(&Held) -> bool) -> Vec<Key> {
-        self.cache.iter().filter(|(_, entry)| is_wanted(&entry.held)).map(|(key, _)| Key::clone(&key)).collect()
-    }
-
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    fn keys_of(&self, is_wanted: impl Fn(&Value) -> bool) -> Vec<Key> {
+        self.cache.iter().filter(|(_, entry)| is_wanted(&entry.value)).map(|(key, _)| Key::clone(&key)).collect()
     }
 }
 
 impl Store for MemoryStore {
     fn get(&self, key: &Key) -> Option<StoredResponse> {
-        match self.cache.get(key)?.held {
-            Held::Answer(stored) => Some(stored),
-            Held::Page(_) => None,
+        match self.cache.get(key)?.value {
+            Value::Response(stored) => Some(stored),
+            Value::Page(_) => None,
         }
     }
 
     fn put(&self, key: &Key, stored: StoredResponse, useful: Duration) {
-        self.put_held(key, Held::Answer(stored), useful);
+        self.put_value(key, Value::Response(stored), useful);
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool {
         let _locked = self.lock(key);
-        let Some(Entry { held: Held::Answer(mut stored), until, .. }) = self.cache.get(key) else { return false };
+        let Some(Entry { value: Value::Response(mut stored), until, .. }) = self.cache.get(key) else { return false };
         change(&mut stored);
-        self.insert(key, Held::Answer(stored), until);
+        self.insert(key, Value::Response(stored), until);
         true
     }
 
     fn remove(&self, key: &Key) -> bool {
-        self.remove_held(key).is_some_and(|held| matches!(held, Held::Answer(_)))
+        self.remove_value(key).is_some_and(|value| value.is_response())
     }
 
     fn tagged(&self, tag: &str) -> Vec<Key> {
-        self.index.tables().by_tag.get(tag).into_iter().flatten().map(|(key, _)| key.clone()).collect()
+        self.index.tagged(tag)
     }
 
     fn keys(&self) -> Vec<Key> {
-        self.keys_of(|held| matches!(held, Held::Answer(_)))
+        self.keys_of(Value::is_response)
     }
 
     fn on_change(&self, listener: ChangeListener) {
-        // There is one engine a store.
-        let _first = self.changed.set(listener);
+        // A store has one compositor, and so one listener.
+        let _first = self.listener.set(listener);
     }
 }
 
 impl PageStore for MemoryStore {
     fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
-        match self.cache.get(key)?.held {
-            Held::Page(slot) => Some(slot),
-            Held::Answer(_) => None,
+        match self.cache.get(key)?.value {
+            Value::Page(slot) => Some(slot),
+            Value::Response(_) => None,
         }
     }
 
     fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration) {
-        self.put_held(key, Held::Page(slot), useful);
+        self.put_value(key, Value::Page(slot), useful);
     }
 
     fn clear(&self) {
-        for key in self.keys_of(|held| matches!(held, Held::Page(_))) {
-            self.remove_held(&key);
+        for key in self.keys_of(|value| !value.is_response()) {
+            self.remove_value(&key);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Where responses and pages are stored.
-//! A store decides nothing about freshness, and a full store evicts what is asked for least.
+//! A store decides nothing about freshness; when it is full, it evicts what is requested least.
 
+mod index;
 pub mod memory;
