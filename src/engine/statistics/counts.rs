@@ -9,7 +9,7 @@ use sketches_ddsketch::DDSketch;
 
 use crate::engine::page::PartOutcome;
 use crate::engine::port::Clock;
-use crate::page::output::record::Keep;
+use crate::page::output::record::CachingReason;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::response::outcome::{Cache, Shown, is_degraded};
 use crate::page::source::map::Map;
@@ -70,7 +70,7 @@ pub(super) struct Nanoservice {
     /// The digest of its latest response; equal for equal content.
     pub(super) digest: Option<u128>,
     /// Why its latest response was cached, or not.
-    pub(super) keep: Option<Keep>,
+    pub(super) caching: Option<CachingReason>,
 }
 
 #[derive(Default)]

@@ -17,7 +17,7 @@ use http::StatusCode;
 use sketches_ddsketch::DDSketch;
 use tokio::time::Instant;
 
-use crate::page::output::record::Keep;
+use crate::page::output::record::CachingReason;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Outcome, Shown, is_degraded};
@@ -122,7 +122,7 @@ impl Statistics {
         let bytes = window.sum(slot, |counts| counts.bytes);
         let mut took = DDSketch::default();
         window.recent(slot).for_each(|counts| merge(&mut took, &counts.took));
-        let caching = |keep: &Keep| Caching { cached: keep.is_kept(), why: keep.told(None) };
+        let caching = |reason: &CachingReason| Caching { cached: reason.is_cached(), why: reason.describe(None) };
         let statistics = NanoserviceStatistics {
             health: "well",
             latest: nanoservice.latest.map(|(shown, _)| shown.as_str()),
@@ -133,7 +133,7 @@ impl Statistics {
             fetches_per_second: rate(fetches, seconds),
             failures: share(failures, fetches),
             bytes: bytes.checked_div(fetches - failures).unwrap_or_default(),
-            caching: nanoservice.keep.as_ref().map(caching),
+            caching: nanoservice.caching.as_ref().map(caching),
             took: Latency::of(&took),
         };
         let health = match nanoservice.latest {
@@ -273,7 +273,7 @@ impl Observer for Statistics {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {
         let (slot, _) = self.now();
-        let keep = result.ok().map(|response| Keep::of(response, fetch));
+        let caching = result.ok().map(|response| CachingReason::of(response, fetch));
         let mut counts = self.counts();
         let Some(nanoservice) = counts.nanoservice(&fetch.nanoservice) else { return };
         let fetches = nanoservice.window.at(slot);
@@ -282,7 +282,7 @@ impl Observer for Statistics {
         match result {
             Ok(response) => {
                 fetches.bytes += response.content.length() as u64;
-                nanoservice.keep = keep;
+                nanoservice.caching = caching;
                 if let Content::Fragment(_) | Content::Asset(..) = &response.content {
                     nanoservice.digest = Some(response.digest);
                 }
