@@ -5,8 +5,6 @@ use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::secret::Reference;
 use crate::page::source::table::{self, TableReader, Value, ValueError};
 
-use super::schema::file;
-
 /// How requests to a nanoservice are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Auth {
@@ -150,38 +148,36 @@ impl Auth {
 }
 
 /// Reads `[auth]`.
-pub(super) fn auth(reader: &mut TableReader<'_>) -> Option<Auth> {
-    reader.table(&file::AUTH, |table| {
-        // A table without a kind is an error: a token that is written and never sent helps nobody.
-        if !table.is_empty() && table.entry(&fields::KIND).is_none() {
-            note_missing(table, &fields::KIND);
+pub(super) fn read(table: &mut TableReader<'_>) -> Option<Auth> {
+    // A table without a kind is an error: a token that is written and never sent helps nobody.
+    if !table.is_empty() && table.entry(&fields::KIND).is_none() {
+        note_missing(table, &fields::KIND);
+    }
+    match table.variant(&fields::KIND) {
+        Some(BEARER) => needed(table, &bearer::TOKEN, Reference::read).map(Auth::Bearer),
+        Some(BASIC) => {
+            let user = needed(table, &basic::USER, |value| {
+                let user = table::filled(value)?;
+                if user.contains(':') { Err(ValueError::new("must not contain a colon")) } else { Ok(user) }
+            });
+            user.zip(needed(table, &basic::PASSWORD, Reference::read))
+                .map(|(user, password)| Auth::Basic { user, password })
         }
-        match table.variant(&fields::KIND) {
-            Some(BEARER) => needed(table, &bearer::TOKEN, Reference::read).map(Auth::Bearer),
-            Some(BASIC) => {
-                let user = needed(table, &basic::USER, |value| {
-                    let user = table::filled(value)?;
-                    if user.contains(':') { Err(ValueError::new("must not contain a colon")) } else { Ok(user) }
-                });
-                user.zip(needed(table, &basic::PASSWORD, Reference::read))
-                    .map(|(user, password)| Auth::Basic { user, password })
-            }
-            Some(MTLS) => {
-                let ca = table.read(&mtls::CA, Reference::read);
-                needed(table, &mtls::CERT, Reference::read)
-                    .zip(needed(table, &mtls::KEY, Reference::read))
-                    .map(|(cert, key)| Auth::Mtls { cert, key, ca })
-            }
-            Some(SIGNATURE) => {
-                let algorithm = table::word_for(&Algorithm::KIND, &Algorithm::ALL, Algorithm::as_str);
-                let algorithm = table.read_or_default(&signature::ALGORITHM, algorithm);
-                needed(table, &signature::KEY_ID, key_id)
-                    .zip(needed(table, &signature::KEY, Reference::read))
-                    .map(|(key_id, key)| Auth::Signature { key_id, key, algorithm })
-            }
-            _ => None,
+        Some(MTLS) => {
+            let ca = table.read(&mtls::CA, Reference::read);
+            needed(table, &mtls::CERT, Reference::read)
+                .zip(needed(table, &mtls::KEY, Reference::read))
+                .map(|(cert, key)| Auth::Mtls { cert, key, ca })
         }
-    })
+        Some(SIGNATURE) => {
+            let algorithm = table::word_for(&Algorithm::KIND, &Algorithm::ALL, Algorithm::as_str);
+            let algorithm = table.read_or_default(&signature::ALGORITHM, algorithm);
+            needed(table, &signature::KEY_ID, key_id)
+                .zip(needed(table, &signature::KEY, Reference::read))
+                .map(|(key_id, key)| Auth::Signature { key_id, key, algorithm })
+        }
+        _ => None,
+    }
 }
 
 fn needed<T>(

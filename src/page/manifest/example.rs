@@ -6,7 +6,6 @@ use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, Data, TableReader, Value};
 
 use super::param::{self, Param};
-use super::schema::file;
 
 schema! {
     /// A request whose response has something to show.
@@ -72,36 +71,33 @@ fn missing<'d>(declared: &'d [Param], given: &[(String, String)]) -> Option<&'d 
     required.find(|param| given.iter().all(|(name, _)| *name != param.name)).map(|param| param.name.as_str())
 }
 
-/// Reads `[[examples]]`, and checks each against the parameters that the manifest declares.
-pub(super) fn examples(reader: &mut TableReader<'_>, declared: &[Param]) -> Vec<Example> {
-    reader.tables(&file::EXAMPLES, |example| {
-        let name = example.read(&fields::NAME, table::text).unwrap_or_default();
-        let at = example.at().clone();
-        let Some(entry) = example.entry(&fields::PARAMS) else {
-            if let Some(name) = missing(declared, &[]) {
-                example.note(at, Refusal::Missing(name.to_owned()).to_string(), help(name));
-            }
-            return Example { name, params: Vec::new() };
-        };
-        let Data::Table(given) = &entry.value.data else {
-            let message = format!("`params` must be a table, not {}", entry.value.data.kind());
-            example.note(entry.value.at.clone(), message, Some("write `params = { city = \"london\" }`".to_owned()));
-            return Example { name, params: Vec::new() };
-        };
-        let mut params = Vec::new();
-        for entry in &given.entries {
-            match value(declared, &entry.key, &entry.value) {
-                Ok(value) => params.push((entry.key.clone(), value)),
-                Err((message, help)) => example.note(entry.value.at.clone(), message, help),
-            }
+/// Reads one of `[[examples]]`, and checks it against the parameters that the manifest declares.
+pub(super) fn read(example: &mut TableReader<'_>, declared: &[Param]) -> Example {
+    let name = example.read(&fields::NAME, table::text).unwrap_or_default();
+    let at = example.at().clone();
+    let Some(entry) = example.entry(&fields::PARAMS) else {
+        if let Some(name) = missing(declared, &[]) {
+            example.note(at, Refusal::Missing(name.to_owned()).to_string(), help(name));
         }
-        let given: Vec<(String, String)> =
-            given.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect();
-        if let Some(name) = missing(declared, &given) {
-            example.note(entry.value.at.clone(), Refusal::Missing(name.to_owned()).to_string(), help(name));
+        return Example { name, params: Vec::new() };
+    };
+    let Data::Table(given) = &entry.value.data else {
+        let message = format!("`params` must be a table, not {}", entry.value.data.kind());
+        example.note(entry.value.at.clone(), message, Some("write `params = { city = \"london\" }`".to_owned()));
+        return Example { name, params: Vec::new() };
+    };
+    let mut params = Vec::new();
+    for entry in &given.entries {
+        match value(declared, &entry.key, &entry.value) {
+            Ok(value) => params.push((entry.key.clone(), value)),
+            Err((message, help)) => example.note(entry.value.at.clone(), message, help),
         }
-        Example { name, params }
-    })
+    }
+    let given: Vec<(String, String)> = given.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect();
+    if let Some(name) = missing(declared, &given) {
+        example.note(entry.value.at.clone(), Refusal::Missing(name.to_owned()).to_string(), help(name));
+    }
+    Example { name, params }
 }
 
 fn help(name: &str) -> Option<String> {

@@ -6,8 +6,6 @@ use crate::page::source::names;
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, Data, TableReader, Value, ValueError};
 
-use super::schema::file;
-
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
@@ -142,8 +140,8 @@ impl Param {
 }
 
 /// Reads `[params.*]`.
-pub(super) fn params(reader: &mut TableReader<'_>) -> Vec<Param> {
-    let Some(entry) = reader.entry(&file::PARAMS) else { return Vec::new() };
+pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field) -> Vec<Param> {
+    let Some(entry) = reader.entry(field) else { return Vec::new() };
     let Data::Table(declared) = &entry.value.data else {
         reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
         return Vec::new();

@@ -62,7 +62,7 @@ impl Manifest {
         let cookies = reader.read_or_default(&file::COOKIES, table::list(cookie));
         let esi = reader.read_or_default(&file::ESI, table::boolean);
         let html = reader.read_or_default(&file::HTML, Boundary::read);
-        let params = param::params(&mut reader);
+        let params = param::params(&mut reader, &file::PARAMS);
         undeclared(&mut reader, endpoint.as_deref().unwrap_or_default(), &params);
         let cache = reader.table(&file::CACHE, cache_rules);
         let limits = reader.table(&file::LIMITS, |table| Limits {
@@ -70,7 +70,7 @@ impl Manifest {
             max_bytes: table.read(&limits::MAX_BYTES, table::positive_size),
             concurrency: table.integer(&limits::CONCURRENCY),
         });
-        let auth = auth::auth(&mut reader);
+        let auth = reader.table(&file::AUTH, auth::read);
         if matches!(auth, Some(Auth::Mtls { .. }))
             && let Some(plain) = endpoint.iter().flatten().find(|endpoint| !endpoint.origin().starts_with("https:"))
         {
@@ -80,7 +80,7 @@ impl Manifest {
             reader.note(at, message, Some("write an https URL, or another `auth.kind`".to_owned()));
         }
         let assets = reader.tables(&file::ASSETS, assets::read);
-        let examples = example::examples(&mut reader, &params);
+        let examples = reader.tables(&file::EXAMPLES, |table| example::read(table, &params));
         let at = reader.entry(&file::NAME).map_or_else(|| head_of(table), |entry| entry.value.at.clone());
         let problems = reader.finish();
         let base = endpoint.iter().flatten().next().and_then(Endpoint::base);
