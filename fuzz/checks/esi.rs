@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use pasteup::page::esi::agent::agent;
+use pasteup::page::esi::error::EsiError;
 use pasteup::page::esi::expr::Expr;
-use pasteup::page::esi::mistake::Mistake;
 use pasteup::page::esi::text::{EsiText, Piece};
 use pasteup::page::esi::variables::{Value, Variables};
 
@@ -22,11 +22,11 @@ pub(crate) fn check(input: &str) {
     let known = Recording::new(input);
     match EsiText::parse(input) {
         Ok(text) => is_text(input, &text, &known),
-        Err(mistake) => is_helpful(input, &mistake),
+        Err(error) => is_helpful(input, &error),
     }
     match Expr::parse(input) {
         Ok(test) => is_test(input, &test, &known),
-        Err(mistake) => is_helpful(input, &mistake),
+        Err(error) => is_helpful(input, &error),
     }
 }
 
@@ -110,9 +110,9 @@ fn is_test(input: &str, test: &Expr, known: &Recording) {
                 assert_eq!(other.holds(known), expected, "{text}");
                 assert!(other.used().eq(used.iter().copied()), "{text}");
             }
-            Err(mistake) => {
-                let limit = mistake.message.contains("longer than") || mistake.message.contains("within each other");
-                assert!(limit, "{text}: {mistake}");
+            Err(error) => {
+                let limit = error.message.contains("longer than") || error.message.contains("within each other");
+                assert!(limit, "{text}: {error}");
             }
         }
     }
@@ -120,10 +120,10 @@ fn is_test(input: &str, test: &Expr, known: &Recording) {
 }
 
 /// Checks that an error is within the text, and says briefly what to do.
-fn is_helpful(input: &str, mistake: &Mistake) {
-    assert!(input.get(mistake.at.clone()).is_some(), "{mistake:?} is not within the {} bytes", input.len());
-    assert!(mistake.help.is_some(), "{mistake:?} has no help");
-    for text in [Some(&mistake.message), mistake.help.as_ref()].into_iter().flatten() {
+fn is_helpful(input: &str, error: &EsiError) {
+    assert!(input.get(error.at.clone()).is_some(), "{error:?} is not within the {} bytes", input.len());
+    assert!(error.help.is_some(), "{error:?} has no help");
+    for text in [Some(&error.message), error.help.as_ref()].into_iter().flatten() {
         assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
         assert!(text.chars().count() <= LONGEST_MESSAGE, "{text}");
         assert!(!text.contains(char::is_control), "{text:?}");

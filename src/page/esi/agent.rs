@@ -1,11 +1,11 @@
-//! `HTTP_USER_AGENT`: the browser, its version and its system, in the few words that the note has for them.
-//! Browsers of today are all `MOZILLA` 5.0: pages that depend on more ask for another variable.
+//! Parses `HTTP_USER_AGENT`: the browser, its version and its system, in the few values that the ESI 1.0 note defines.
+//! All current browsers are `MOZILLA` 5.0, so pages that depend on more need another variable.
 
 use super::variables::Value;
 
-/// What a `User-Agent` says of the system, in the order in which it is looked for.
+/// Texts in a `User-Agent` and the system that each stands for, in the order in which they are tried.
 const SYSTEMS: [(&str, &str); 13] = [
-    // Phones with Windows say that they are like iPhones and Androids.
+    // Windows phones also mention iPhone and Android.
     ("Win", "WIN"),
     ("Macintosh", "MAC"),
     ("Mac OS", "MAC"),
@@ -21,10 +21,10 @@ const SYSTEMS: [(&str, &str); 13] = [
     ("Unix", "UNIX"),
 ];
 
-/// What is known of a browser, by its key.
+/// The keys of `HTTP_USER_AGENT`.
 pub const KEYS: [&str; 3] = ["browser", "version", "os"];
 
-/// Reads the header `User-Agent`.
+/// Parses the header `User-Agent`.
 #[must_use]
 pub fn agent(header: &str) -> Value {
     let (browser, version) = browser(header);
@@ -39,7 +39,7 @@ fn browser(header: &str) -> (&'static str, &str) {
     if let Some(version) = after("MSIE ") {
         return ("MSIE", version);
     }
-    // The last Internet Explorer does not call itself so.
+    // Internet Explorer 11 does not contain `MSIE`.
     if header.contains("Trident/") {
         return ("MSIE", after("rv:").unwrap_or_default());
     }
@@ -49,7 +49,7 @@ fn browser(header: &str) -> (&'static str, &str) {
     }
 }
 
-/// The digits and points that a text begins with.
+/// The digits and points at the beginning of a text.
 fn number(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     text[..end].trim_end_matches('.')
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_are_told_apart_as_the_note_does() {
+    fn browsers_are_classified_as_in_the_note() {
         for (header, expected) in [
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36",

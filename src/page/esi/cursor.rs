@@ -1,11 +1,11 @@
-//! A place in a text that moves forward only, so that reading takes as long as the text is.
-//! Texts between quotes are read and written here, since variables and tests both have them.
+//! A cursor that moves forward only, so that parsing takes linear time.
+//! Quoted texts are parsed and written here, since variables and tests both contain them.
 
 use std::fmt;
 
-use super::mistake::Mistake;
+use super::error::EsiError;
 
-/// Where reading stands.
+/// A position in a text.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
@@ -13,17 +13,17 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The beginning of a text.
+    /// A cursor at the beginning of a text.
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    /// Bytes that were read.
+    /// The number of bytes that were read.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// What is still to be read.
+    /// The text that has not been read.
     pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -40,7 +40,7 @@ impl<'a> Cursor<'a> {
         Some(next)
     }
 
-    /// Takes exactly this, where it comes next.
+    /// Takes this text if it comes next; reports whether it did.
     pub(super) fn take(&mut self, expected: &str) -> bool {
         let there = self.rest().starts_with(expected);
         if there {
@@ -49,7 +49,7 @@ impl<'a> Cursor<'a> {
         there
     }
 
-    /// Takes all that comes before something.
+    /// Takes everything before this text, or the rest if it does not occur.
     pub(super) fn take_until(&mut self, end: &str) -> &'a str {
         let rest = self.rest();
         let taken = &rest[..rest.find(end).unwrap_or(rest.len())];
@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// Takes characters of a kind, perhaps none.
+    /// Takes the characters that match, possibly none.
     pub(super) fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let taken = &rest[..rest.find(|c| !wanted(c)).unwrap_or(rest.len())];
@@ -65,8 +65,8 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// Takes a text between single quotes, the first of which comes next. `\'` and `\\` are the only escapes.
-    pub(super) fn quoted(&mut self) -> Result<String, Mistake> {
+    /// Takes a text in single quotes, the first of which comes next. `\'` and `\\` are the only escapes.
+    pub(super) fn quoted(&mut self) -> Result<String, EsiError> {
         let start = self.at;
         self.take("'");
         let mut text = String::new();
@@ -79,18 +79,18 @@ impl<'a> Cursor<'a> {
                     if let Some(escaped @ ('\'' | '\\')) = self.bump() {
                         text.push(escaped);
                     } else {
-                        let problem = "`\\` between quotes stands only before `'` or another `\\`";
-                        return Err(Mistake::new(at..self.at, problem).help("write `\\\\` for one `\\`"));
+                        let problem = "`\\` between quotes is allowed only before `'` or another `\\`";
+                        return Err(EsiError::new(at..self.at, problem).help("write `\\\\` for one `\\`"));
                     }
                 }
-                // It would be compared with these very characters, which nobody wants.
+                // A quoted variable would be compared as the literal text, which is never intended.
                 Some(_) if self.peek() == Some('(') => {
                     let problem = "a variable is not read between quotes";
-                    return Err(Mistake::new(at..at + 2, problem).help("write `$(NAME)` without quotes around it"));
+                    return Err(EsiError::new(at..at + 2, problem).help("write `$(NAME)` without quotes around it"));
                 }
                 Some(other) => text.push(other),
                 None => {
-                    return Err(Mistake::new(start..self.at, "this text between quotes never ends")
+                    return Err(EsiError::new(start..self.at, "this text between quotes never ends")
                         .help("end it with `'`; a `'` that belongs to the text is written `\\'`"));
                 }
             }
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A text the way `Cursor::quoted` reads it.
+/// Writes a text as `Cursor::quoted` parses it.
 pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_texts_say_why() {
+    fn invalid_texts_are_reported() {
         for (text, at, says) in [
             ("'", 0..1, "never ends"),
             ("'ü", 0..3, "never ends"),
@@ -138,15 +138,15 @@ mod tests {
             (r"'a\", 2..3, r"`\\`"),
             ("'$(HTTP_HOST)'", 1..3, "without quotes"),
         ] {
-            let mistake = Cursor::new(text).quoted().expect_err(text);
-            assert_eq!(mistake.at, at, "{text}: {mistake:?}");
-            assert!(mistake.told().contains(says), "{text}: {mistake:?}");
+            let error = Cursor::new(text).quoted().expect_err(text);
+            assert_eq!(error.at, at, "{text}: {error:?}");
+            assert!(error.full_text().contains(says), "{text}: {error:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_quoted_is_read_back(text in any::<String>()) {
+        fn a_quoted_text_is_read_back(text in any::<String>()) {
             prop_assume!(!text.contains("$("));
             let quoted = Quoted(&text).to_string();
             let mut cursor = Cursor::new(&quoted);

@@ -1,10 +1,10 @@
 //! The test of `<esi:when>`: `$(HTTP_COOKIE{group}) == 'a' & !$(HTTP_ACCEPT_LANGUAGE{de})`.
-//! What is asked of an empty or undefined value never holds, whatever the operator.
+//! A comparison with an empty or undefined value is always false, whatever the operator.
 
 use std::fmt;
 
+use super::error::EsiError;
 use super::grammar;
-use super::mistake::Mistake;
 use super::node::Node;
 use super::variables::Variables;
 
@@ -14,27 +14,27 @@ use super::variables::Variables;
 pub struct Expr(Node);
 
 impl Expr {
-    /// Reads a test, as it stands in the attribute, after HTML's own escapes were undone.
+    /// Parses a test from the value of the attribute, after HTML entities were decoded.
     ///
     /// # Errors
-    /// The first mistake: of the words of the test, else of how they are put together.
-    pub fn parse(text: &str) -> Result<Self, Mistake> {
+    /// The first error: one of the tokens, otherwise one of the grammar.
+    pub fn parse(text: &str) -> Result<Self, EsiError> {
         grammar::parse(text).map(Self)
     }
 
-    /// One that holds for nobody.
+    /// A test that is always false.
     #[must_use]
     pub const fn never() -> Self {
         Self(Node::Truth(false))
     }
 
-    /// Whether it holds for a request.
+    /// Whether the test is true for a request.
     #[must_use]
     pub fn holds(&self, variables: &dyn Variables) -> bool {
         self.0.holds(variables)
     }
 
-    /// Names and keys of the variables that it reads, in order; one that is read twice comes twice.
+    /// The names and keys of the variables that the test reads, in order, with repetitions.
     pub fn used(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         let mut variables = Vec::new();
         self.0.variables(&mut variables);
@@ -90,7 +90,7 @@ mod tests {
             ("$(HTTP_COOKIE{big}) == 20000000000000000002", false),
             ("'a' < 'b' & 'B' < 'a' & 'z' < 'ü' & '' < 'a'", false),
             ("'a' < 'b' & 'B' < 'a' & 'z' < 'ü'", true),
-            // What is asked of nothing never holds.
+            // A comparison with a missing value is always false.
             ("$(HTTP_COOKIE{empty}) == ''", false),
             ("$(HTTP_COOKIE{empty}) != 'a'", false),
             ("$(HTTP_COOKIE{none}) < 1 | $(HTTP_COOKIE{none}) >= 1", false),
@@ -98,7 +98,7 @@ mod tests {
             ("'a' != ''", false),
             ("!($(NONE) == 'a')", true),
             ("$(NONE|'none') == 'none'", true),
-            // Alone, only what is true holds.
+            // Without an operator, only the value `true` is true.
             ("true", true),
             ("false", false),
             ("'true'", false),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_shown_in_one_way() {
+    fn a_test_has_one_canonical_form() {
         for (text, shown) in [
             ("((1)==(1))", "1 == 1"),
             ("!(1==1)&&!(true&false)", "!1 == 1 & !(true & false)"),

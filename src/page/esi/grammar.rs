@@ -1,7 +1,7 @@
 //! Reads the words of a test into a tree: comparisons bind before `!`, that before `&`, that before `|`.
 //! How deep and how long a test may be is bounded, so that no text exhausts the stack.
 
-use super::mistake::Mistake;
+use super::error::EsiError;
 use super::node::Node;
 use super::tokens::{self, Kind, Token};
 
@@ -19,21 +19,23 @@ struct Parser {
 }
 
 /// Reads a test.
-pub(super) fn parse(text: &str) -> Result<Node, Mistake> {
+pub(super) fn parse(text: &str) -> Result<Node, EsiError> {
     if text.len() > LONGEST {
         let rest = text.floor_char_boundary(LONGEST)..text.len();
-        return Err(Mistake::new(rest, "the test is longer than 8192 bytes").help("split it over several `<esi:when>`"));
+        return Err(
+            EsiError::new(rest, "the test is longer than 8192 bytes").help("split it over several `<esi:when>`")
+        );
     }
     let mut parser = Parser { tokens: tokens::read(text)?, at: 0, end: text.len() };
     if parser.tokens.is_empty() {
-        let problem = Mistake::new(0..text.len(), "there is nothing to test");
+        let problem = EsiError::new(0..text.len(), "there is nothing to test");
         return Err(problem.help("write it like `$(HTTP_COOKIE{group}) == 'a'`"));
     }
     let node = parser.any(0)?;
     match parser.peek() {
         None => Ok(node),
         Some(token) if token.kind == Kind::Close => {
-            Err(Mistake::new(token.at.clone(), "this `)` closes nothing").help("delete it, or write `(` before"))
+            Err(EsiError::new(token.at.clone(), "this `)` closes nothing").help("delete it, or write `(` before"))
         }
         Some(token) => Err(unjoined(token)),
     }
@@ -50,7 +52,7 @@ impl Parser {
         there
     }
 
-    fn any(&mut self, depth: usize) -> Result<Node, Mistake> {
+    fn any(&mut self, depth: usize) -> Result<Node, EsiError> {
         let mut nodes = vec![self.all(depth)?];
         while self.take(&Kind::Or) {
             nodes.push(self.all(depth)?);
@@ -58,7 +60,7 @@ impl Parser {
         Ok(one_or(nodes, Node::Any))
     }
 
-    fn all(&mut self, depth: usize) -> Result<Node, Mistake> {
+    fn all(&mut self, depth: usize) -> Result<Node, EsiError> {
         let mut nodes = vec![self.not(depth)?];
         while self.take(&Kind::And) {
             nodes.push(self.not(depth)?);
@@ -66,7 +68,7 @@ impl Parser {
         Ok(one_or(nodes, Node::All))
     }
 
-    fn not(&mut self, depth: usize) -> Result<Node, Mistake> {
+    fn not(&mut self, depth: usize) -> Result<Node, EsiError> {
         if self.take(&Kind::Not) {
             let depth = self.deeper(depth)?;
             return Ok(Node::Not(Box::new(self.not(depth)?)));
@@ -74,7 +76,7 @@ impl Parser {
         self.compared(depth)
     }
 
-    fn compared(&mut self, depth: usize) -> Result<Node, Mistake> {
+    fn compared(&mut self, depth: usize) -> Result<Node, EsiError> {
         let first = self.value(depth)?;
         let mut rest = Vec::new();
         while let Some(&Token { kind: Kind::Compare(comparison), ref at }) = self.peek() {
@@ -84,7 +86,7 @@ impl Parser {
             let truth = first.is_truth() || !rest.is_empty() || right.is_truth();
             if truth && comparison.orders() {
                 let problem = format!("`{}` cannot compare what is only true or false", comparison.as_str());
-                return Err(Mistake::new(at, problem)
+                return Err(EsiError::new(at, problem)
                     .help("compare two values at a time, and join comparisons with `&` (and) or `|` (or)"));
             }
             rest.push((comparison, right));
@@ -92,7 +94,7 @@ impl Parser {
         Ok(if rest.is_empty() { first } else { Node::Compare(Box::new(first), rest) })
     }
 
-    fn value(&mut self, depth: usize) -> Result<Node, Mistake> {
+    fn value(&mut self, depth: usize) -> Result<Node, EsiError> {
         let Some(token) = self.peek() else { return Err(self.missing()) };
         let node = match &token.kind {
             Kind::Truth(truth) => Node::Truth(*truth),
@@ -110,7 +112,7 @@ impl Parser {
                         Ok(node)
                     }
                     Some(token) => Err(unjoined(token)),
-                    None => Err(Mistake::new(open, "this `(` is never closed").help("write `)` where it ends")),
+                    None => Err(EsiError::new(open, "this `(` is never closed").help("write `)` where it ends")),
                 };
             }
             _ => return Err(self.missing()),
@@ -120,51 +122,51 @@ impl Parser {
     }
 
     /// One level more; the word that begins it was just read.
-    fn deeper(&self, depth: usize) -> Result<usize, Mistake> {
+    fn deeper(&self, depth: usize) -> Result<usize, EsiError> {
         if depth < DEEPEST {
             return Ok(depth + 1);
         }
         let at = self.tokens.get(self.at - 1).map_or(self.end..self.end, |token| token.at.clone());
-        Err(Mistake::new(at, format!("more than {DEEPEST} `(` and `!` stand within each other"))
+        Err(EsiError::new(at, format!("more than {DEEPEST} `(` and `!` stand within each other"))
             .help("split the test over several `<esi:when>`"))
     }
 
     /// A value should come next, and does not.
-    fn missing(&self) -> Mistake {
+    fn missing(&self) -> EsiError {
         let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
         match (before, self.peek()) {
             (Some(Token { kind: Kind::Open, at: open }), Some(Token { kind: Kind::Close, at: close })) => {
-                Mistake::new(open.start..close.end, "nothing stands between the parentheses").help("delete them")
+                EsiError::new(open.start..close.end, "there is nothing between the parentheses").help("delete them")
             }
             (Some(Token { kind: Kind::Open, at }), None) => {
-                Mistake::new(at.clone(), "nothing follows this `(`").help("delete it")
+                EsiError::new(at.clone(), "nothing follows this `(`").help("delete it")
             }
             (Some(Token { kind: Kind::Compare(comparison), .. }), Some(Token { kind: Kind::Not, at })) => {
                 let problem = format!("`!` cannot follow `{}`", comparison.as_str());
-                Mistake::new(at.clone(), problem).help("put the `!` and what it is for in parentheses")
+                EsiError::new(at.clone(), problem).help("put the `!` and what it is for in parentheses")
             }
             (None, Some(Token { kind: Kind::Close, at })) => {
-                Mistake::new(at.clone(), "this `)` closes nothing").help("delete it")
+                EsiError::new(at.clone(), "this `)` closes nothing").help("delete it")
             }
             (None | Some(Token { kind: Kind::Open, .. }), Some(token)) => {
-                Mistake::new(token.at.clone(), "nothing stands to the left of this operator").help(VALUES)
+                EsiError::new(token.at.clone(), "there is nothing to the left of this operator").help(VALUES)
             }
             (Some(token), _) => {
-                Mistake::new(token.at.clone(), "nothing stands to the right of this operator").help(VALUES)
+                EsiError::new(token.at.clone(), "there is nothing to the right of this operator").help(VALUES)
             }
-            (None, None) => Mistake::new(0..self.end, "there is nothing to test"),
+            (None, None) => EsiError::new(0..self.end, "there is nothing to test"),
         }
     }
 }
 
-const VALUES: &str = "on both sides of an operator stands a variable, a text, a number or something in parentheses";
+const VALUES: &str = "an operator needs a variable, a text, a number or parentheses on both sides";
 
 /// Two values without an operator between them.
-fn unjoined(second: &Token) -> Mistake {
-    let mistake = Mistake::new(second.at.clone(), "no operator joins this to what stands before");
+fn unjoined(second: &Token) -> EsiError {
+    let error = EsiError::new(second.at.clone(), "there is no operator between this and what precedes it");
     match second.kind {
-        Kind::Not => mistake.help("`!` negates only what follows it; write `!=`, `& !` or `| !`"),
-        _ => mistake.help("compare them with `==`, or join them with `&` (and) or `|` (or)"),
+        Kind::Not => error.help("`!` negates only what follows it; write `!=`, `& !` or `| !`"),
+        _ => error.help("compare them with `==`, or join them with `&` (and) or `|` (or)"),
     }
 }
 
@@ -189,23 +191,23 @@ mod tests {
         for (text, at, says) in [
             ("", 0..0, "nothing to test"),
             (" \n", 0..2, "nothing to test"),
-            ("1 ==", 2..4, "nothing stands to the right"),
-            ("== 1", 0..2, "nothing stands to the left"),
-            ("(== 1)", 1..3, "nothing stands to the left"),
-            ("true & | true", 5..6, "nothing stands to the right"),
-            ("true |", 5..6, "nothing stands to the right"),
-            ("(true |)", 6..7, "nothing stands to the right"),
-            ("!", 0..1, "nothing stands to the right"),
-            ("1 == == 1", 2..4, "nothing stands to the right"),
+            ("1 ==", 2..4, "there is nothing to the right"),
+            ("== 1", 0..2, "there is nothing to the left"),
+            ("(== 1)", 1..3, "there is nothing to the left"),
+            ("true & | true", 5..6, "there is nothing to the right"),
+            ("true |", 5..6, "there is nothing to the right"),
+            ("(true |)", 6..7, "there is nothing to the right"),
+            ("!", 0..1, "there is nothing to the right"),
+            ("1 == == 1", 2..4, "there is nothing to the right"),
             ("1 == !true", 5..6, "`!` cannot follow `==`"),
-            ("()", 0..2, "nothing stands between"),
-            ("true & (  )", 7..11, "nothing stands between"),
+            ("()", 0..2, "nothing between"),
+            ("true & (  )", 7..11, "nothing between"),
             ("(", 0..1, "nothing follows"),
             ("true & (true | true", 7..8, "never closed"),
             ("((true)", 0..1, "never closed"),
             ("true)", 4..5, "closes nothing"),
             (")", 0..1, "closes nothing"),
-            ("true & )", 5..6, "nothing stands to the right"),
+            ("true & )", 5..6, "there is nothing to the right"),
             ("'a' 'b'", 4..7, "no operator joins"),
             ("(true false)", 6..11, "no operator joins"),
             ("1 -2", 2..4, "no operator joins"),
@@ -215,9 +217,9 @@ mod tests {
             ("true > 1", 5..6, "true or false"),
             ("1 >= (!true)", 2..4, "true or false"),
         ] {
-            let mistake = parse(text).expect_err(text);
-            assert_eq!(mistake.at, at, "{text}: {mistake:?}");
-            assert!(mistake.told().contains(says), "{text}: {mistake:?}");
+            let error = parse(text).expect_err(text);
+            assert_eq!(error.at, at, "{text}: {error:?}");
+            assert!(error.full_text().contains(says), "{text}: {error:?}");
         }
     }
 
@@ -283,9 +285,9 @@ mod tests {
         #[test]
         fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), tests()]) {
             match parse(&text) {
-                Err(mistake) => {
-                    prop_assert!(text.get(mistake.at.clone()).is_some(), "{:?}", mistake);
-                    prop_assert!(mistake.help.is_some());
+                Err(error) => {
+                    prop_assert!(text.get(error.at.clone()).is_some(), "{:?}", error);
+                    prop_assert!(error.help.is_some());
                 }
                 Ok(node) => prop_assert_eq!(parse(&node.to_string()), Ok(node)),
             }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::html::tokens::{Token, tokens};
 
-pub mod mistake;
+pub mod error;
 
 mod cursor;
 mod number;
@@ -22,7 +22,7 @@ mod grammar;
 mod node;
 mod tokens;
 
-/// What stands in a comment `<!--esi … -->`; `None` where it is another one. `comment`: where that is.
+/// The content of a comment `<!--esi … -->`; `None` for any other comment. `comment` is its position.
 #[must_use]
 pub fn unwrapped(text: &str, comment: &Range<usize>) -> Option<Range<usize>> {
     const START: &str = "<!--esi";

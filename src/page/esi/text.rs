@@ -1,8 +1,8 @@
-//! Texts with variables in them: the `src` of `<esi:include>`, and what stands in `<esi:vars>`.
+//! Texts that contain variables: the `src` of `<esi:include>`, and the content of `<esi:vars>`.
 //! A `$` is a variable's only before `(`.
 
 use super::cursor::Cursor;
-use super::mistake::Mistake;
+use super::error::EsiError;
 use super::variables::{Variable, Variables};
 
 /// A part of a text.
@@ -25,7 +25,7 @@ impl EsiText {
     ///
     /// # Errors
     /// The first variable that is written wrongly.
-    pub fn parse(text: &str) -> Result<Self, Mistake> {
+    pub fn parse(text: &str) -> Result<Self, EsiError> {
         let mut cursor = Cursor::new(text);
         let mut pieces = Vec::new();
         loop {
@@ -46,7 +46,7 @@ impl EsiText {
         &self.pieces
     }
 
-    /// Names and keys of the variables that it reads, in order; one that is read twice comes twice.
+    /// The names and keys of the variables that the test reads, in order, with repetitions.
     pub fn used(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_escaped_and_what_stands_around_them_is_not() {
+    fn values_are_escaped_and_the_text_around_them_is_not() {
         for (text, rendered) in [
             ("", ""),
             ("<b>&", "<b>&"),
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn a_mistake_has_its_place_in_the_whole_text() {
-        let mistake = EsiText::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
-        assert_eq!(mistake.at, 25..36);
+        let error = EsiText::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
+        assert_eq!(error.at, 25..36);
     }
 
     /// Texts in which much looks like a variable.
@@ -132,7 +132,7 @@ mod tests {
         #[test]
         fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), texts()]) {
             match EsiText::parse(&text) {
-                Err(mistake) => prop_assert!(text.get(mistake.at.clone()).is_some(), "{:?}", mistake),
+                Err(error) => prop_assert!(text.get(error.at.clone()).is_some(), "{:?}", error),
                 Ok(parsed) => {
                     let written = |piece: &Piece| match piece {
                         Piece::Literal(literal) => literal.clone(),

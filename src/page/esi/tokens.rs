@@ -1,8 +1,8 @@
 //! The words of a test: texts, numbers, variables, operators, parentheses.
-//! Most mistakes are made here, in the habit of another language; each is answered with what to write instead.
+//! Most errors come from the syntax of other languages; each is reported with what to write instead.
 
 use super::cursor::Cursor;
-use super::mistake::{Mistake, shown};
+use super::error::{EsiError, shown};
 use super::node::Comparison;
 use super::number::is_number;
 use super::variables::{NAMES, Variable, no_function};
@@ -68,7 +68,7 @@ const ALLOWED: &str = "a test has variables, texts, numbers, `==` `!=` `<` `<=` 
                        and parentheses";
 
 /// Reads all words of a test.
-pub(super) fn read(text: &str) -> Result<Vec<Token>, Mistake> {
+pub(super) fn read(text: &str) -> Result<Vec<Token>, EsiError> {
     let mut cursor = Cursor::new(text);
     let mut tokens: Vec<Token> = Vec::new();
     loop {
@@ -93,7 +93,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Token>, Mistake> {
     }
 }
 
-fn read_number(cursor: &mut Cursor<'_>) -> Result<Kind, Mistake> {
+fn read_number(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
     let (start, rest) = (cursor.at(), cursor.rest());
     cursor.take("-");
     cursor.take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '_'));
@@ -102,11 +102,11 @@ fn read_number(cursor: &mut Cursor<'_>) -> Result<Kind, Mistake> {
         return Ok(Kind::Number(text.to_owned()));
     }
     let text = shown(text);
-    Err(Mistake::new(start..cursor.at(), format!("`{text}` is no number"))
-        .help(format!("write numbers like `7` or `7.5`; as a text it stands between single quotes: `'{text}'`")))
+    Err(EsiError::new(start..cursor.at(), format!("`{text}` is not a valid number"))
+        .help(format!("write numbers like `7` or `7.5`; a text needs single quotes: `'{text}'`")))
 }
 
-fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, Mistake> {
+fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, EsiError> {
     let start = cursor.at();
     let word = cursor.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     let at = start..cursor.at();
@@ -115,37 +115,37 @@ fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, Mistake> {
     Err(match (word, small.as_str()) {
         ("true", _) => return Ok(Kind::Truth(true)),
         ("false", _) => return Ok(Kind::Truth(false)),
-        _ if in_text => Mistake::new(at, format!("the text between quotes ends before `{}`", shown(word)))
+        _ if in_text => EsiError::new(at, format!("the text between quotes ends before `{}`", shown(word)))
             .help("a `'` that belongs to the text is written `\\'`"),
         (_, "true" | "false") => {
-            Mistake::new(at, format!("`{word}` is written in small letters")).help(format!("write `{small}`"))
+            EsiError::new(at, format!("`{word}` is written in small letters")).help(format!("write `{small}`"))
         }
-        (_, "has" | "has_i" | "matches" | "matches_i") => Mistake::new(at, format!("`{word}` is not part of ESI 1.0"))
+        (_, "has" | "has_i" | "matches" | "matches_i") => EsiError::new(at, format!("`{word}` is not part of ESI 1.0"))
             .help("some caches have it besides; here whole texts are compared, with `==` `!=` `<` `<=` `>` `>=`"),
         _ if foreign.is_some() => {
             let here = foreign.map_or("", |(_, here)| here);
-            Mistake::new(at, format!("`{word}` means nothing here")).help(format!("write `{here}`"))
+            EsiError::new(at, format!("`{word}` means nothing here")).help(format!("write `{here}`"))
         }
         _ if NAMES.contains(&small.to_ascii_uppercase().as_str()) || cursor.peek() == Some('{') => {
             let word = shown(&small.to_ascii_uppercase());
-            Mistake::new(at, format!("a variable is written with `$(` and `)`: `$({word})`"))
-                .help(format!("as a text it stands between single quotes: `'{word}'`"))
+            EsiError::new(at, format!("a variable is written with `$(` and `)`: `$({word})`"))
+                .help(format!("a text needs single quotes: `'{word}'`"))
         }
         _ if cursor.peek() == Some('(') => no_function(at),
         _ => {
             let word = shown(word);
-            Mistake::new(at, format!("`{word}` is neither a text nor a variable"))
-                .help(format!("a text stands between single quotes: `'{word}'`"))
+            EsiError::new(at, format!("`{word}` is neither a text nor a variable"))
+                .help(format!("a text needs single quotes: `'{word}'`"))
         }
     })
 }
 
-fn read_operator(cursor: &mut Cursor<'_>) -> Result<Kind, Mistake> {
+fn read_operator(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
     let start = cursor.at();
     for (foreign, here) in FOREIGN_SIGNS {
         if cursor.take(foreign) {
-            let problem = format!("`{foreign}` compares nothing");
-            return Err(Mistake::new(start..cursor.at(), problem).help(format!("write `{here}`")));
+            let problem = format!("`{foreign}` is not a comparison operator");
+            return Err(EsiError::new(start..cursor.at(), problem).help(format!("write `{here}`")));
         }
     }
     for (sign, kind) in OPERATORS {
@@ -156,23 +156,23 @@ fn read_operator(cursor: &mut Cursor<'_>) -> Result<Kind, Mistake> {
     let sign = cursor.bump().unwrap_or_default();
     let at = start..cursor.at();
     Err(match sign {
-        '=' if cursor.peek() == Some('~') => Mistake::new(start..cursor.at() + 1, "patterns are not part of ESI 1.0")
+        '=' if cursor.peek() == Some('~') => EsiError::new(start..cursor.at() + 1, "patterns are not part of ESI 1.0")
             .help("here whole texts are compared, with `==` `!=` `<` `<=` `>` `>=`"),
-        '=' => Mistake::new(at, "`=` compares nothing").help("write `==`"),
-        '"' => Mistake::new(at, "a text stands between single quotes, not double ones").help("write `'text'`"),
+        '=' => EsiError::new(at, "`=` is not a comparison operator").help("write `==`"),
+        '"' => EsiError::new(at, "a text needs single quotes, not double ones").help("write `'text'`"),
         '‘' | '’' | '‚' | '‛' | '“' | '”' | '„' | '‟' | '‹' | '›' | '«' | '»' | '´' | '`' | '′' => {
-            Mistake::new(at, "a text stands between straight single quotes").help("write `'text'`, as on a typewriter")
+            EsiError::new(at, "a text needs straight single quotes").help("write `'text'`, as on a typewriter")
         }
         '$' if cursor.peek().is_some_and(|c| c.is_ascii_lowercase()) => no_function(at),
-        '$' => Mistake::new(at, "a variable is written with `$(` and `)`").help("write it like `$(HTTP_HOST)`"),
+        '$' => EsiError::new(at, "a variable is written with `$(` and `)`").help("write it like `$(HTTP_HOST)`"),
         '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => invisible(at),
         c if c.is_control() => invisible(at),
-        c => Mistake::new(at, format!("`{c}` means nothing here")).help(ALLOWED),
+        c => EsiError::new(at, format!("`{c}` means nothing here")).help(ALLOWED),
     })
 }
 
-fn invisible(at: std::ops::Range<usize>) -> Mistake {
-    Mistake::new(at, "a sign that cannot be seen stands here").help("delete what is here and type it again")
+fn invisible(at: std::ops::Range<usize>) -> EsiError {
+    EsiError::new(at, "there is an invisible character here").help("delete what is here and type it again")
 }
 
 #[cfg(test)]
@@ -193,9 +193,9 @@ mod tests {
     }
 
     #[test]
-    fn habits_of_other_languages_are_answered_with_what_to_write() {
+    fn syntax_of_other_languages_is_reported_with_the_right_one() {
         for (text, at, says) in [
-            ("1 = 1", 2..3, "`=` compares nothing; write `==`"),
+            ("1 = 1", 2..3, "`=` is not a comparison operator; write `==`"),
             ("1 === 1", 2..5, "write `==`"),
             ("1 !== 1", 2..5, "write `!=`"),
             ("1 =< 1", 2..4, "write `<=`"),
@@ -229,21 +229,21 @@ mod tests {
             ("$(HTTP_HOST == 'a'", 11..12, "spaces"),
             ("'$(HTTP_HOST)' == 'a'", 1..3, "without quotes"),
             ("1.2.3 == 1", 0..5, "'1.2.3'"),
-            ("1. == 1", 0..2, "no number"),
-            (".5 == 1", 0..2, "no number"),
-            ("10px == 1", 0..4, "no number"),
-            ("1e3 == 1", 0..3, "no number"),
+            ("1. == 1", 0..2, "is not a valid number"),
+            (".5 == 1", 0..2, "is not a valid number"),
+            ("10px == 1", 0..4, "is not a valid number"),
+            ("1e3 == 1", 0..3, "is not a valid number"),
             ("1,5 == 1", 1..2, "`,` means nothing here"),
             ("1 + 1", 2..3, "`+` means nothing here"),
             ("1 - 1", 2..3, "`-` means nothing here"),
             ("[1]", 0..1, "`[` means nothing here"),
             ("ü == 'ü'", 0..2, "`ü` means nothing here"),
-            ("1\u{200b}== 1", 1..4, "cannot be seen"),
-            ("1 \0", 2..3, "cannot be seen"),
+            ("1\u{200b}== 1", 1..4, "invisible"),
+            ("1 \0", 2..3, "invisible"),
         ] {
-            let mistake = read(text).expect_err(text);
-            assert_eq!(mistake.at, at, "{text}: {mistake:?}");
-            assert!(mistake.told().contains(says), "{text}: {mistake:?}");
+            let error = read(text).expect_err(text);
+            assert_eq!(error.at, at, "{text}: {error:?}");
+            assert!(error.full_text().contains(says), "{text}: {error:?}");
         }
     }
 }

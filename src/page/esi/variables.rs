@@ -1,35 +1,35 @@
-//! Variables: what a request says, by name, and how a text asks for it: `$(NAME{key}|default)`.
-//! What is undefined or empty is its default, and without one the empty text.
+//! Variables: values of a request by name, and their use in a text: `$(NAME{key}|default)`.
+//! An undefined or empty variable has its default, or is the empty text if it has none.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::cursor::{Cursor, Quoted};
-use super::mistake::{Mistake, shown};
+use super::error::{EsiError, shown};
 
-/// The variables of the note. Others can be asked for, too; whether there are any is for the caller to say.
+/// The variables of the ESI 1.0 note. A text may use others too; the caller decides whether they exist.
 pub const NAMES: [&str; 6] =
     ["HTTP_ACCEPT_LANGUAGE", "HTTP_COOKIE", "HTTP_HOST", "HTTP_REFERER", "HTTP_USER_AGENT", "QUERY_STRING"];
 
-/// What a variable holds.
+/// The value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `HTTP_HOST`, `HTTP_REFERER`. It has no keys.
     Text(String),
-    /// `HTTP_ACCEPT_LANGUAGE`. With a key, whether that is on the list: `true` or `false`.
+    /// `HTTP_ACCEPT_LANGUAGE`. With a key: `true` or `false`, depending on whether the list contains it.
     List(Vec<String>),
     /// `HTTP_COOKIE`, `HTTP_USER_AGENT`, `QUERY_STRING`.
     Dictionary {
-        /// What it is without a key, as the request had it: `a=1&b=2`.
+        /// The value without a key, as in the request: `a=1&b=2`.
         whole: String,
-        /// What it is with one. Of two entries with one key the first counts.
+        /// The values by key. Of two entries with the same key the first counts.
         entries: Vec<(String, String)>,
     },
 }
 
 impl Value {
-    /// What it is with or without a key; empty where there is nothing.
+    /// The value with or without a key; empty if there is none.
     fn get(&self, key: Option<&str>) -> Cow<'_, str> {
         match (self, key) {
             (Self::Text(whole) | Self::Dictionary { whole, .. }, None) => Cow::Borrowed(whole),
@@ -46,9 +46,9 @@ impl Value {
     }
 }
 
-/// Where values come from.
+/// A source of values.
 pub trait Variables {
-    /// The value of this name, where it is defined.
+    /// The value of the variable of this name, if it is defined.
     fn value(&self, name: &str) -> Option<&Value>;
 }
 
@@ -58,7 +58,7 @@ impl<Name: Borrow<str> + Ord> Variables for BTreeMap<Name, Value> {
     }
 }
 
-/// A place where a value is put: `$(NAME{key}|default)`.
+/// A use of a variable: `$(NAME{key}|default)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     name: String,
@@ -83,7 +83,7 @@ impl Variable {
         self.key.as_deref()
     }
 
-    /// What it is for a request.
+    /// The value for a request.
     #[must_use]
     pub fn value<'a>(&'a self, variables: &'a dyn Variables) -> Cow<'a, str> {
         let found = variables.value(&self.name).map(|value| value.get(self.key())).unwrap_or_default();
@@ -91,7 +91,7 @@ impl Variable {
     }
 
     /// Takes a variable; `$(` comes next.
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Mistake> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, EsiError> {
         let start = cursor.at();
         cursor.take("$(");
         let name = cursor.take_while(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -105,13 +105,13 @@ impl Variable {
         }
         let at = cursor.at();
         Err(match cursor.bump() {
-            None => Mistake::new(start..at, "this `$(` is never closed").help("end the variable with `)`"),
-            Some(_) if default.is_some() => Mistake::new(at..cursor.at(), "the default ends here, but no `)` follows")
-                .help("a default that is more than a word stands between single quotes: `$(NAME|'two words')`"),
+            None => EsiError::new(start..at, "this `$(` is never closed").help("end the variable with `)`"),
+            Some(_) if default.is_some() => EsiError::new(at..cursor.at(), "the default ends here, but no `)` follows")
+                .help("a default of more than one word needs single quotes: `$(NAME|'two words')`"),
             Some('(') => no_function(start..cursor.at()),
             Some(c) if c.is_whitespace() => space(at..cursor.at()),
             Some(c) => {
-                Mistake::new(at..cursor.at(), format!("`{}` cannot stand here in a variable", shown(&c.to_string())))
+                EsiError::new(at..cursor.at(), format!("`{}` is not allowed here in a variable", shown(&c.to_string())))
                     .help(FORMS)
             }
         })
@@ -131,31 +131,31 @@ impl fmt::Display for Variable {
     }
 }
 
-/// What is said of the functions that Akamai and Fastly have.
-pub(super) fn no_function(at: std::ops::Range<usize>) -> Mistake {
-    Mistake::new(at, "functions are not part of ESI 1.0").help("compare variables with texts and numbers only")
+/// The error for functions, which Akamai and Fastly support.
+pub(super) fn no_function(at: std::ops::Range<usize>) -> EsiError {
+    EsiError::new(at, "functions are not part of ESI 1.0").help("compare variables with texts and numbers only")
 }
 
-fn space(at: std::ops::Range<usize>) -> Mistake {
-    Mistake::new(at, "a variable has no spaces in it").help("leave the space out: `$(HTTP_HOST)`")
+fn space(at: std::ops::Range<usize>) -> EsiError {
+    EsiError::new(at, "a variable has no spaces in it").help("leave the space out: `$(HTTP_HOST)`")
 }
 
-fn no_name(name: &str, start: usize, cursor: &Cursor<'_>) -> Mistake {
+fn no_name(name: &str, start: usize, cursor: &Cursor<'_>) -> EsiError {
     let (at, capitals) = (start..cursor.at(), name.to_ascii_uppercase());
     match cursor.peek() {
         _ if NAMES.contains(&capitals.as_str()) => {
-            Mistake::new(at, "names of variables are in capital letters").help(format!("write `{capitals}`"))
+            EsiError::new(at, "names of variables are in capital letters").help(format!("write `{capitals}`"))
         }
         Some('(') if !name.is_empty() => no_function(at),
-        None if name.is_empty() => Mistake::new(at, "this `$(` is never closed").help(FORMS),
+        None if name.is_empty() => EsiError::new(at, "this `$(` is never closed").help(FORMS),
         Some(c) if name.is_empty() && c.is_whitespace() => space(cursor.at()..cursor.at() + c.len_utf8()),
-        _ if name.is_empty() => Mistake::new(at, "no name of a variable follows `$(`").help(SCRIPTS),
-        _ => Mistake::new(at, format!("`{}` is no name of a variable", shown(name))).help(SCRIPTS),
+        _ if name.is_empty() => EsiError::new(at, "there is no name after `$(`").help(SCRIPTS),
+        _ => EsiError::new(at, format!("`{}` is not a valid variable name", shown(name))).help(SCRIPTS),
     }
 }
 
-/// Takes a key; what opens it is taken.
-fn read_key(cursor: &mut Cursor<'_>) -> Result<String, Mistake> {
+/// Takes a key; the `{` before it is already taken.
+fn read_key(cursor: &mut Cursor<'_>) -> Result<String, EsiError> {
     let start = cursor.at() - 1;
     let is_key = |c: char| !c.is_whitespace() && !c.is_control() && !"{}()'\"".contains(c);
     let key = cursor.take_while(is_key);
@@ -164,18 +164,16 @@ fn read_key(cursor: &mut Cursor<'_>) -> Result<String, Mistake> {
     }
     let at = cursor.at();
     Err(match cursor.bump() {
-        Some('}') => Mistake::new(start..cursor.at(), "no key stands between `{` and `}`").help(FORMS),
-        Some('\'' | '"') => Mistake::new(at..cursor.at(), "a key stands without quotes").help(FORMS),
-        Some(c) if c.is_whitespace() => Mistake::new(at..cursor.at(), "a key has no spaces in it").help(FORMS),
-        Some('(' | '{') => {
-            Mistake::new(at..cursor.at(), "a key is a plain word").help("no variable stands within another")
-        }
-        _ => Mistake::new(start..at, "the key that begins here never ends").help("end it with `}`"),
+        Some('}') => EsiError::new(start..cursor.at(), "there is no key between `{` and `}`").help(FORMS),
+        Some('\'' | '"') => EsiError::new(at..cursor.at(), "a key is written without quotes").help(FORMS),
+        Some(c) if c.is_whitespace() => EsiError::new(at..cursor.at(), "a key has no spaces in it").help(FORMS),
+        Some('(' | '{') => EsiError::new(at..cursor.at(), "a key is a plain word").help("variables cannot be nested"),
+        _ => EsiError::new(start..at, "the key that begins here never ends").help("end it with `}`"),
     })
 }
 
-/// Takes a default; what stands before it is taken.
-fn read_default(cursor: &mut Cursor<'_>) -> Result<String, Mistake> {
+/// Takes a default; the `|` before it is already taken.
+fn read_default(cursor: &mut Cursor<'_>) -> Result<String, EsiError> {
     let start = cursor.at() - 1;
     if cursor.peek() == Some('\'') {
         return cursor.quoted();
@@ -186,12 +184,12 @@ fn read_default(cursor: &mut Cursor<'_>) -> Result<String, Mistake> {
     }
     let at = cursor.at();
     Err(if cursor.take("$(") {
-        Mistake::new(at..cursor.at(), "a default is a text").help("no variable stands within another")
+        EsiError::new(at..cursor.at(), "a default is a text").help("variables cannot be nested")
     } else if cursor.take("\"") {
-        Mistake::new(at..cursor.at(), "a default stands between single quotes, not double ones")
+        EsiError::new(at..cursor.at(), "a default needs single quotes, not double ones")
             .help("write `$(NAME|'two words')`")
     } else {
-        Mistake::new(start..at, "no default follows `|`").help("write `$(NAME|default)`, or leave the `|` out")
+        EsiError::new(start..at, "no default follows `|`").help("write `$(NAME|default)`, or leave the `|` out")
     })
 }
 
@@ -199,7 +197,7 @@ fn read_default(cursor: &mut Cursor<'_>) -> Result<String, Mistake> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Variable, Mistake> {
+    fn read(text: &str) -> Result<Variable, EsiError> {
         Variable::read(&mut Cursor::new(text))
     }
 
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_variable_says_why() {
+    fn invalid_variables_are_reported() {
         for (text, at, says) in [
             ("$(", 0..2, "never closed"),
             ("$()", 0..2, "no name"),
@@ -259,24 +257,24 @@ mod tests {
             ("$( HTTP_HOST )", 2..3, "spaces"),
             ("$(\u{a0}HTTP_HOST )", 2..4, "spaces"),
             ("$(HTTP_HOST )", 11..12, "spaces"),
-            ("$(HTTP-HOST)", 6..7, "`-` cannot stand here"),
+            ("$(HTTP-HOST)", 6..7, "`-` is not allowed here"),
             ("$(HTTP_COOKIE{})", 13..15, "no key"),
             ("$(HTTP_COOKIE{a", 13..15, "never ends"),
             ("$(HTTP_COOKIE{a)", 13..15, "never ends"),
             ("$(HTTP_COOKIE{'a'})", 14..15, "without quotes"),
             ("$(HTTP_COOKIE{a b})", 15..16, "no spaces"),
             ("$(HTTP_COOKIE{$(A)})", 15..16, "plain word"),
-            ("$(HTTP_COOKIE{a}b)", 16..17, "`b` cannot stand here"),
+            ("$(HTTP_COOKIE{a}b)", 16..17, "`b` is not allowed here"),
             ("$(HTTP_HOST|two words)", 15..16, "single quotes"),
             ("$(HTTP_HOST|\"two words\")", 12..13, "single quotes"),
             ("$(HTTP_HOST|'a'b)", 15..16, "no `)` follows"),
             ("$(HTTP_HOST|'a)", 12..15, "never ends"),
-            ("$(HTTP_HOST|$(HTTP_REFERER))", 12..14, "within another"),
+            ("$(HTTP_HOST|$(HTTP_REFERER))", 12..14, "cannot be nested"),
             ("$(HTTP_HOST||a)", 11..12, "no default"),
         ] {
-            let mistake = read(text).expect_err(text);
-            assert_eq!(mistake.at, at, "{text}: {mistake:?}");
-            assert!(mistake.told().contains(says), "{text}: {mistake:?}");
+            let error = read(text).expect_err(text);
+            assert_eq!(error.at, at, "{text}: {error:?}");
+            assert!(error.full_text().contains(says), "{text}: {error:?}");
         }
     }
 }

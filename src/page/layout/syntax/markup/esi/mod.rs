@@ -6,8 +6,8 @@ mod values;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::page::esi::error::EsiError;
 use crate::page::esi::expr::Expr;
-use crate::page::esi::mistake::Mistake;
 use crate::page::esi::text::EsiText;
 use crate::page::esi::unwrapped;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
@@ -56,8 +56,8 @@ impl Parser<'_> {
     }
 
     /// Reports an error of ESI's own parsers.
-    fn report(&mut self, mistake: Mistake, at: Range<usize>) {
-        self.note(Code::BadValue, at, mistake.message).help = mistake.help;
+    fn report(&mut self, error: EsiError, at: Range<usize>) {
+        self.note(Code::BadValue, at, error.message).help = error.help;
     }
 
     /// The node of an element that has ended; `None` if nothing is left of it.
@@ -133,9 +133,9 @@ impl Parser<'_> {
         }
         match EsiText::parse(&attribute.value) {
             Ok(text) => Some(Located { value: Arc::new(text), at: self.value_at(attribute) }),
-            Err(mistake) => {
-                let at = self.within(attribute, &mistake.at);
-                self.report(mistake, at);
+            Err(error) => {
+                let at = self.within(attribute, &error.at);
+                self.report(error, at);
                 None
             }
         }
@@ -150,9 +150,9 @@ impl Parser<'_> {
                 Some("add `test=\"…\"`, or write `<esi:otherwise>`".to_owned());
             return Located { value: Expr::never(), at: self.span(element.span.clone()) };
         };
-        let value = Expr::parse(&test.value).unwrap_or_else(|mistake| {
-            let at = self.within(test, &mistake.at);
-            self.report(mistake, at);
+        let value = Expr::parse(&test.value).unwrap_or_else(|error| {
+            let at = self.within(test, &error.at);
+            self.report(error, at);
             Expr::never()
         });
         Located { value, at: self.value_at(test) }

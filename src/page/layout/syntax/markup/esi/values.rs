@@ -40,9 +40,9 @@ impl Parser<'_> {
         let parsed = EsiText::parse(text);
         let node = match parsed {
             Ok(text) => Node::Esi(Esi::Value(Located { value: Arc::new(text), at: self.span(span) })),
-            Err(mistake) => {
-                let at = span.start + mistake.at.start..span.start + mistake.at.end;
-                self.report(mistake, at);
+            Err(error) => {
+                let at = span.start + error.at.start..span.start + error.at.end;
+                self.report(error, at);
                 Node::Text(span)
             }
         };
