@@ -1,7 +1,7 @@
 //! `pasteup health`: checks whether a running compositor is ready, for containers that contain only the binary.
 //! No response, and any status except 200, exits with 1.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,6 +42,10 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
             let status = response.lines().next().unwrap_or_default();
             let status = status.strip_prefix("HTTP/1.1 ").unwrap_or(status);
             anstream::eprintln!("not ready: {address} answered `{status}`");
+            Ok(PROBLEMS_FOUND.into())
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            anstream::eprintln!("not ready: connection to {address} refused");
             Ok(PROBLEMS_FOUND.into())
         }
         Err(error) => {

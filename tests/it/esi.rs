@@ -448,7 +448,10 @@ fn each_mistake_in_a_layout_is_told() {
             "bad-value: a value cannot be put into a script or a style",
         ),
         ("<esi:choose></esi:choose>", "bad-value: `<esi:choose>` needs at least one `<esi:when>`"),
-        ("<esi:choose><esi:when test=\"1 = 1\">a</esi:when></esi:choose>", "bad-value: `=` is not a comparison operator"),
+        (
+            "<esi:choose><esi:when test=\"1 = 1\">a</esi:when></esi:choose>",
+            "bad-value: `=` is not a comparison operator",
+        ),
         ("<esi:choose><esi:when>a</esi:when></esi:choose>", "missing-name: `<esi:when>` has no test"),
         (
             "<esi:choose>a<esi:when test=true>a</esi:when></esi:choose>",

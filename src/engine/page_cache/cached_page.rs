@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::page::html::text::{Text, length};
 use crate::page::http::http1;
-use crate::page::output::headers::{Headers, OpenTag};
+use crate::page::output::headers::{Headers, SkeletonTag};
 use crate::page::output::stitch::gathered;
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::fetch::Fetch;
@@ -106,7 +106,7 @@ pub(super) struct Holes {
     pub(super) all: Box<[Hole]>,
     /// The fragments of the template that fill them, each once.
     pub(super) fragments: Box<[usize]>,
-    pub(super) tag: OpenTag,
+    pub(super) tag: SkeletonTag,
     /// Whether no cache downstream may store the page, whatever fills its holes.
     pub(super) is_private: bool,
 }

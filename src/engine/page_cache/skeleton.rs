@@ -6,7 +6,7 @@ use http::header::ETAG;
 
 use crate::engine::page::Page;
 use crate::page::html::text::Text;
-use crate::page::output::headers::OpenTag;
+use crate::page::output::headers::SkeletonTag;
 use crate::page::output::stitch::{gathered, stitch_open};
 use crate::page::request::fetch::{Fetch, Origin};
 use crate::page::response::outcome::Outcome;
@@ -86,7 +86,7 @@ impl Skeleton {
         let mut others = requested(page).filter(|(hole, _)| open.binary_search(hole).is_err());
         let is_private =
             others.any(|(_, outcome)| outcome.response.as_ref().is_some_and(|response| response.stated.is_private()));
-        let tag = OpenTag::of(&page.plan, &page.outcomes, open);
+        let tag = SkeletonTag::of(&page.plan, &page.outcomes, open);
         let holes = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
         (on_page.len() == open.len()).then_some(Self { pieces, copied, on_page, holes })
     }

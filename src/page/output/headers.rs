@@ -1,5 +1,5 @@
-//! What the parts of a page allow it to say about itself.
-//! A page that was not whole is never kept downstream.
+//! The response headers of a page, as its parts allow.
+//! An incomplete page is never cached downstream.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -14,27 +14,27 @@ use crate::page::source::map::Set;
 use crate::page::source::reason::Reason;
 use crate::page::source::units::hexadecimal;
 
-/// `Surrogate-Key` (space-separated): what caches downstream can purge the page by.
+/// `Surrogate-Key`: the space-separated keys by which downstream caches can purge the page.
 pub const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
-/// Bytes of `Surrogate-Key`, at most: caches and proxies take no more of one field.
+/// Most bytes of `Surrogate-Key`: caches and proxies refuse longer fields.
 const MAX_KEYS: usize = 16 * 1024;
 
-/// The `Cache-Control` of a page that is one reader's.
+/// The `Cache-Control` of a personalised page.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
-/// That of a page that nobody may keep.
-const NOBODY: HeaderValue = HeaderValue::from_static("no-store");
+/// The `Cache-Control` of a page that may not be stored.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// What a page says about itself.
+/// The headers of a page.
 #[derive(Debug, Clone)]
 pub struct Headers {
-    /// `ETag`, `Surrogate-Key` and `Set-Cookie`, and the headers that its layout adds.
+    /// The headers that do not change with time: `ETag`, `Surrogate-Key`, `Set-Cookie`, and those that the layout adds.
     pub lasting: HeaderMap,
-    /// How long it may be kept downstream.
+    /// How long the page may be cached downstream.
     pub downstream: Downstream,
 }
 
 impl Headers {
-    /// What a page says that is made of these parts. `complete`: all outcomes that it needs are known.
+    /// The headers of a page with these outcomes. `complete`: all outcomes that it needs are known.
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
@@ -45,7 +45,7 @@ impl Headers {
         if complete && !plan.is_truncated && parts(outcomes).all(is_whole) {
             headers.insert(header::ETAG, etag(plan, outcomes, &order));
         }
-        // Of what was tried in vain nothing is on the page.
+        // Only parts on the page set cookies, not those in a discarded `<esi:attempt>`.
         let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
         for cookie in on_page.filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.cookies) {
             headers.append(header::SET_COOKIE, cookie.clone());
@@ -53,17 +53,17 @@ impl Headers {
         Self { lasting: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
     }
 
-    /// What is left of them once a part is not what it should be: nobody may keep the page.
+    /// The headers once a part has changed for the worse: without `ETag`, and not to be stored.
     #[must_use]
     pub fn not_whole(&self) -> HeaderMap {
         let mut headers = self.lasting.clone();
         headers.remove(header::ETAG);
-        let nobody = if self.downstream == Downstream::Private { PRIVATE } else { NOBODY };
+        let nobody = if self.downstream == Downstream::Private { PRIVATE } else { NO_STORE };
         headers.insert(header::CACHE_CONTROL, nobody);
         headers
     }
 
-    /// All of them, as they read now.
+    /// All headers, with the `Cache-Control` for now.
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderMap {
         let mut headers = self.lasting.clone();
@@ -72,31 +72,31 @@ impl Headers {
     }
 }
 
-/// How long a page may be kept downstream: the strictest that its parts say.
+/// How long a page may be cached downstream: the strictest that its parts state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Downstream {
-    /// By nobody, and it is one reader's.
+    /// Not at all: it is personalised.
     Private,
-    /// By nobody.
+    /// Not at all.
     Never,
-    /// By all who ask about it each time.
+    /// It may be stored, but must be revalidated each time.
     Asked,
     /// For some time.
-    For(Freshness),
+    For(DownstreamLifetime),
 }
 
 /// Until when a page is fresh downstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
-    /// Its first part goes stale then.
+pub struct DownstreamLifetime {
+    /// When its first part becomes stale.
     until: Option<Instant>,
-    /// A condition of time changes it then.
+    /// When a condition of time changes it.
     changes: Option<Instant>,
-    /// In seconds, whatever is left.
+    /// The upper limit in seconds.
     most: Option<u64>,
-    /// In seconds, in browsers.
+    /// The upper limit in browsers, in seconds.
     in_browsers: Option<u64>,
-    /// Browsers may not show it any longer than that.
+    /// Whether browsers must revalidate it once it is stale.
     must_revalidate: bool,
 }
 
@@ -114,11 +114,10 @@ impl Downstream {
         if told().any(|told| told.no_cache) {
             return Self::Asked;
         }
-        // Where a part told caches downstream something else than the compositor (RFC 9213), not longer
-        // than that.
+        // A part may state another lifetime for downstream caches than for the compositor (RFC 9213).
         let targeted = answers().filter_map(|answer| answer.stated.downstream.as_ref()?.max_age);
         let most = targeted.chain(plan.template.max_age).map(|most| most.as_secs()).min();
-        Self::For(Freshness {
+        Self::For(DownstreamLifetime {
             until: parts().map(|part| part.fresh_until.unwrap_or(now)).min(),
             changes: plan.changes_in.map(|left| now + left),
             most,
@@ -127,7 +126,7 @@ impl Downstream {
         })
     }
 
-    /// What its `Cache-Control` depends on, beside itself: the same one says the same.
+    /// The numbers in its `Cache-Control` now, if it has any: equal numbers mean an equal header.
     #[must_use]
     pub fn seconds(&self, now: Instant) -> Option<(u64, u64)> {
         match self {
@@ -136,23 +135,23 @@ impl Downstream {
         }
     }
 
-    /// The `Cache-Control` that says so now.
+    /// The `Cache-Control` for now.
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderValue {
         match self {
             Self::Private => PRIVATE,
-            Self::Never => NOBODY,
+            Self::Never => NO_STORE,
             Self::Asked => HeaderValue::from_static("public, no-cache"),
             Self::For(freshness) => freshness.at(now),
         }
     }
 }
 
-impl Freshness {
-    /// In caches, and in browsers.
+impl DownstreamLifetime {
+    /// The lifetime in shared caches and in browsers, in seconds.
     fn seconds(&self, now: Instant) -> (u64, u64) {
         let left = |until: Instant| until.saturating_duration_since(now);
-        // Ages are whole seconds (RFC 9111, 1.2.2): a part that came in just now is as fresh as it says.
+        // Ages are whole seconds (RFC 9111, 1.2.2): a part that has just arrived has its full lifetime.
         let parts = self.until.map(&left).map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0));
         let changes = self.changes.map(|changes| left(changes).as_secs());
         let shared = [parts, changes, self.most].into_iter().flatten().min().unwrap_or_default();
@@ -173,17 +172,17 @@ impl Freshness {
     }
 }
 
-/// The parts that were asked for.
+/// The outcomes of the parts whose conditions hold.
 fn parts(outcomes: &Outcomes) -> impl Iterator<Item = &Outcome> {
     outcomes.iter().flatten().filter(|outcome| outcome.reason != Some(Reason::Condition))
 }
 
-/// Whether a part is what it should be.
+/// Whether a part is fresh, or validly empty.
 fn is_whole(outcome: &Outcome) -> bool {
     outcome.shown == Shown::Fresh || (outcome.reason == Some(Reason::Empty) && outcome.fresh_until.is_some())
 }
 
-/// The union of the parts' names and keys, in document order; names first, should there be too many.
+/// The names and surrogate keys of all parts, in document order. Names come first, since too many keys are cut off.
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
     let names = needed.filter_map(|hole| plan.fetch_of(hole)).map(|fetch| &fetch.nanoservice);
@@ -199,8 +198,8 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     keys
 }
 
-/// Weak, since the same page is sent in several content codings (RFC 9110, 8.8.1). Made of the
-/// hashes of the parts: the page's bytes are not read for it.
+/// The page's `ETag`: weak, since the page is sent in several content codings (RFC 9110, 8.8.1). It is a hash of the
+/// parts' digests, so the page's bytes are not read for it.
 fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> HeaderValue {
     let mut hash = Xxh3::new();
     feed(plan, outcomes, order, &mut hash);
@@ -213,23 +212,23 @@ fn tag(digest: u128) -> HeaderValue {
     HeaderValue::from_bytes(&tag).expect("hexadecimal digits are a value")
 }
 
-/// What an `ETag` is made of, piece by piece.
-trait Fed {
+/// Receives what the `ETag` is a hash of.
+trait TagHasher {
     fn update(&mut self, bytes: &[u8]);
 
-    /// The digest of what fills a hole.
+    /// Adds the digest of the response in a hole.
     fn digest(&mut self, _hole: usize, digest: u128) {
         self.update(&digest.to_le_bytes());
     }
 }
 
-impl Fed for Xxh3 {
+impl TagHasher for Xxh3 {
     fn update(&mut self, bytes: &[u8]) {
         self.update(bytes);
     }
 }
 
-fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) {
+fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl TagHasher) {
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.html.digest.to_le_bytes());
     decide(plan, None, hash);
@@ -240,7 +239,7 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) 
         hash.update(address.as_bytes());
         hash.update(&[0]);
     }
-    // By their order on the page: numbers of holes say in which order answers came in.
+    // In page order: the numbers of holes depend on the order in which responses arrived.
     for (place, hole) in order.iter().copied().enumerate() {
         hash.update(&place.to_le_bytes());
         hash.update(&plan.nested_digest(hole).to_le_bytes());
@@ -258,8 +257,8 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl Fed) 
     }
 }
 
-/// What is decided for a reader in the layout, or in what a hole is filled with.
-fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl Fed) {
+/// Adds what is decided for a client in the layout, or in the HTML of a hole.
+fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl TagHasher) {
     let (shown, values) = plan.decisions(hole);
     hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
     for value in values {
@@ -268,56 +267,56 @@ fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl Fed) {
     }
 }
 
-/// The `ETag` of a page but for some of its parts.
+/// The `ETag` of a skeleton: everything is known except the digests of what fills its holes.
 #[derive(Debug)]
-pub struct OpenTag {
-    /// What is hashed; where digests are to come it has room for them.
-    fed: Box<[u8]>,
-    /// Where that is.
-    room: Box<[usize]>,
+pub struct SkeletonTag {
+    /// The bytes to hash, with placeholders for the digests.
+    bytes: Box<[u8]>,
+    /// The positions of the placeholders.
+    placeholders: Box<[usize]>,
 }
 
-impl OpenTag {
-    /// That of a page, but for what fills these holes, which are sorted; all of them are filled.
+impl SkeletonTag {
+    /// The tag of a page without the digests of these holes, which are sorted and have outcomes.
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, open: &[usize]) -> Self {
-        let mut fed = Open { open, fed: Vec::new(), room: Vec::new() };
-        feed(plan, outcomes, &plan.in_order(outcomes), &mut fed);
-        Self { fed: fed.fed.into(), room: fed.room.into() }
+        let mut builder = SkeletonTagBuilder { open, bytes: Vec::new(), placeholders: Vec::new() };
+        feed(plan, outcomes, &plan.in_order(outcomes), &mut builder);
+        Self { bytes: builder.bytes.into(), placeholders: builder.placeholders.into() }
     }
 
-    /// The tag, once the digests are known of what fills the holes, in document order.
+    /// The complete tag, given the digests of what fills the holes, in document order.
     #[must_use]
     pub fn filled(&self, digests: impl Iterator<Item = u128>) -> HeaderValue {
-        let mut fed = self.fed.clone();
-        for (room, digest) in self.room.iter().zip(digests) {
-            fed[*room..room + size_of::<u128>()].copy_from_slice(&digest.to_le_bytes());
+        let mut bytes = self.bytes.clone();
+        for (at, digest) in self.placeholders.iter().zip(digests) {
+            bytes[*at..at + size_of::<u128>()].copy_from_slice(&digest.to_le_bytes());
         }
-        tag(xxh3_128(&fed))
+        tag(xxh3_128(&bytes))
     }
 
-    /// Bytes that it takes in memory.
+    /// Its size in memory, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.fed.len() + size_of_val(&*self.room)
+        self.bytes.len() + size_of_val(&*self.placeholders)
     }
 }
 
-/// It is told what is hashed, and keeps it.
-struct Open<'a> {
+/// Records what is to be hashed.
+struct SkeletonTagBuilder<'a> {
     open: &'a [usize],
-    fed: Vec<u8>,
-    room: Vec<usize>,
+    bytes: Vec<u8>,
+    placeholders: Vec<usize>,
 }
 
-impl Fed for Open<'_> {
+impl TagHasher for SkeletonTagBuilder<'_> {
     fn update(&mut self, bytes: &[u8]) {
-        self.fed.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
     }
 
     fn digest(&mut self, hole: usize, digest: u128) {
         if self.open.binary_search(&hole).is_ok() {
-            self.room.push(self.fed.len());
+            self.placeholders.push(self.bytes.len());
         }
         self.update(&digest.to_le_bytes());
     }

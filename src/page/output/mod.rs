@@ -1,5 +1,5 @@
-//! A page, as it leaves: its status, its bytes, its headers, and the record of what happened.
-//! A page that is not whole is never cacheable downstream.
+//! Makes a response of a plan and its outcomes: status, body, headers, and the record of what happened.
+//! An incomplete page is never cacheable downstream.
 
 pub mod verdict;
 

@@ -1,5 +1,5 @@
-//! Which status a page gets: 200, unless a `required` fragment decides otherwise.
-//! The first one in document order that decides, decides.
+//! Decides the status of a page: 200, unless a `required` fragment has no content.
+//! If several required fragments decide the status, the first in document order wins.
 
 use http::StatusCode;
 
@@ -8,24 +8,24 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
-/// What the page is.
+/// The kind and status of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The stitched page, under this status.
+    /// The stitched page, with this status.
     Page(StatusCode),
-    /// An error page.
+    /// An error page with this status.
     Error(StatusCode),
     /// A redirect without a body.
     Redirect(StatusCode, String),
 }
 
-/// Whether the verdict stands, whatever comes of the fragments that are not known yet.
+/// Whether the verdict is final, whatever the outcomes that are not known yet.
 #[must_use]
 pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
     plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_affect_head(hole))
 }
 
-/// Decides.
+/// The verdict on a page whose outcomes are known.
 #[must_use]
 pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
     let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.parts[*hole].required);
@@ -34,14 +34,16 @@ pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
 
 fn decides(outcome: &Outcome) -> Option<Verdict> {
     match (outcome.response.as_ref().map(|answer| &answer.content), outcome.shown) {
-        (Some(Content::Redirect(status, location)), _) => Some(match location.as_deref().filter(|to| may_go(to)) {
-            Some(location) => Verdict::Redirect(*status, location.to_owned()),
-            None => Verdict::Error(StatusCode::BAD_GATEWAY),
-        }),
+        (Some(Content::Redirect(status, location)), _) => {
+            Some(match location.as_deref().filter(|to| is_allowed_location(to)) {
+                Some(location) => Verdict::Redirect(*status, location.to_owned()),
+                None => Verdict::Error(StatusCode::BAD_GATEWAY),
+            })
+        }
         (Some(Content::Gone(status)), Shown::Fallback) => Some(Verdict::Page(*status)),
         (Some(Content::Gone(status)), _) => Some(Verdict::Error(*status)),
         (None, Shown::Omitted) => Some(Verdict::Error(match outcome.reason? {
-            // It was not to be shown, or there is nothing to show: no failure.
+            // The part was not to be shown, or has nothing to show: that is not a failure.
             Reason::Condition | Reason::Empty => return None,
             Reason::Timeout | Reason::Budget => StatusCode::GATEWAY_TIMEOUT,
             Reason::Incomplete | Reason::TooLarge | Reason::NotHtml | Reason::Encoding => StatusCode::BAD_GATEWAY,
@@ -51,8 +53,8 @@ fn decides(outcome: &Outcome) -> Option<Verdict> {
     }
 }
 
-/// Whether a `Location` may be passed on: a path, or `http` and `https`.
-fn may_go(location: &str) -> bool {
+/// Whether a `Location` may be sent to clients: only a path, or a URL with `http` or `https`.
+fn is_allowed_location(location: &str) -> bool {
     let clean = !location.is_empty() && !location.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\');
     let path = location.starts_with('/') && !location.starts_with("//");
     clean && (path || crate::page::manifest::upstreams::source(location).is_ok())
@@ -65,7 +67,7 @@ mod tests {
     #[test]
     fn a_location_is_a_path_or_http() {
         for location in ["/", "/a?b#c", "https://example.org/x", "http://example.org"] {
-            assert!(may_go(location), "{location}");
+            assert!(is_allowed_location(location), "{location}");
         }
         for location in [
             "",
@@ -78,7 +80,7 @@ mod tests {
             "/a\r\nb",
             "a b",
         ] {
-            assert!(!may_go(location), "{location}");
+            assert!(!is_allowed_location(location), "{location}");
         }
     }
 }
