@@ -261,7 +261,7 @@ async fn flush_counters(compositor: Compositor) {
 fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) + Send + Sync> {
     Box::new(move |Fault { fragment, delay, what }| {
         let instead = match what {
-            Instead::Answer => None,
+            Instead::Unchanged => None,
             Instead::Fail => Some(StatusCode::INTERNAL_SERVER_ERROR),
             Instead::Empty => Some(StatusCode::NO_CONTENT),
         };

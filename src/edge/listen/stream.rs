@@ -178,10 +178,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     // A client that connects and sends nothing is like one that begins a request and does not end it.
-                    let is_expected = is_within_request || !this.is_greeted;
-                    let timeout = if is_expected { this.timeouts.request } else { this.timeouts.idle };
+                    let awaits_request = is_within_request || !this.is_greeted;
+                    let timeout = if awaits_request { this.timeouts.request } else { this.timeouts.idle };
                     while this.reading.is_over(timeout, context) {
-                        // hyper drops the body of a reply before all of it is sent: the rest waits to be written.
+                        // hyper drops the body of a reply before all of it is written: a running write counts as busy, too.
                         if !this.state.is_busy() && !this.writing.is_running() {
                             this.is_ended = true;
                             return Poll::Ready(Ok(()));

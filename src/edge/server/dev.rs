@@ -59,7 +59,7 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
     /// Its own response.
-    Answer,
+    Unchanged,
     /// An error.
     Fail,
     /// A response without content.
@@ -132,12 +132,12 @@ fn missing(own: &Own) -> Reply {
 
 /// Reads a fault from a query. `None`: it is malformed.
 fn read_fault(query: &str) -> Option<Fault> {
-    let (mut fragment, mut delay, mut what) = (None, 0, Instead::Answer);
+    let (mut fragment, mut delay, mut what) = (None, 0, Instead::Unchanged);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*name, &*value) {
             ("fragment", value) => fragment = Some(value.to_owned()),
             ("delay_ms", value) => delay = value.parse::<u64>().ok().filter(|delay| *delay <= MAX_DELAY)?,
-            ("what", "answer") => what = Instead::Answer,
+            ("what", "answer") => what = Instead::Unchanged,
             ("what", "fail") => what = Instead::Fail,
             ("what", "empty") => what = Instead::Empty,
             _ => return None,

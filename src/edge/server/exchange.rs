@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{ACCEPT_ENCODING, COOKIE, IF_NONE_MATCH};
+use http::header::{ACCEPT_ENCODING, COOKIE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 
@@ -47,6 +47,11 @@ impl Exchange {
             || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
         let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref().map(Dev::version)));
         Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
+    }
+
+    /// Whether the client holds the page with these headers already.
+    pub(super) fn holds_etag_of(&self, headers: &HeaderMap) -> bool {
+        self.is_conditional && headers.get(ETAG).is_some_and(|tag| self.holds(tag))
     }
 
     /// Whether the client holds the page with this `ETag` already (RFC 9110, 13.1.2).

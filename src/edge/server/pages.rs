@@ -40,7 +40,6 @@ impl Pages {
         // A client that is assigned to a variant now holds no copy of the page of that variant.
         exchange.is_conditional &= !visit.assignment.is_drawn;
         let PageVisit { request, assignment, stream } = visit;
-        let pages = Arc::clone(self);
         let skeleton = if exchange.drawing.is_none() && !assignment.is_drawn {
             match self.compositor.ready(&request, exchange.began) {
                 Some(CacheHit::Whole(page)) => {
@@ -54,6 +53,7 @@ impl Pages {
         } else {
             None
         };
+        let pages = Arc::clone(self);
         later(async move {
             let pattern = request.visit.pattern.clone();
             let reads = request.template.reads.clone();
@@ -99,7 +99,7 @@ impl Pages {
         let is_encoded = stored.is_some();
         let encoded = stored.as_ref().unwrap_or(&page.plain);
         let head = self.stored_head(page, encoded, &exchange.snapshot, exchange.began);
-        let is_held = head.headers.get(ETAG).is_some_and(|tag| exchange.holds(tag));
+        let is_held = exchange.holds_etag_of(&head.headers);
         let body = || ReplyBody::InMemory(Chunks::new(Arc::clone(&encoded.chunks), Some(permit)));
         let reply = Reply::unless_held(is_held, Head::Cached(head), body).encodable(!is_encoded);
         page.count_response(is_held, exchange.began.elapsed());
@@ -137,7 +137,7 @@ impl Pages {
                     let reply = Reply::new(*status, headers, ReplyBody::default());
                     return drawing.draw(reply, drawing.marked(page), Some(&page.record()), Some(permit));
                 }
-                let is_held = *status == StatusCode::OK && headers.get(ETAG).is_some_and(|tag| exchange.holds(tag));
+                let is_held = *status == StatusCode::OK && exchange.holds_etag_of(&headers);
                 let body = || ReplyBody::InMemory(Chunks::new(gathered(&page.chunks).pieces.into(), Some(permit)));
                 return Reply::unless_held(is_held, Head::Own(*status, headers), body);
             }
