@@ -24,7 +24,7 @@ pub struct Experiment {
 
 impl Experiment {
     /// The variant that the client's cookie names.
-    fn from_cookie(&self, headers: &HeaderMap) -> Option<&str> {
+    fn variant_in_cookie(&self, headers: &HeaderMap) -> Option<&str> {
         let value = cookies(headers).find(|(name, _)| name.strip_prefix(COOKIE_PREFIX) == Some(&self.name))?.1;
         self.variants.iter().map(|(variant, _)| variant.as_str()).find(|variant| *variant == value)
     }
@@ -77,7 +77,7 @@ pub fn assign_variants(
     let agent = agent.to_ascii_lowercase();
     let is_bot = BOT_WORDS.iter().any(|word| agent.contains(word));
     for experiment in experiments {
-        let known = experiment.from_cookie(headers);
+        let known = experiment.variant_in_cookie(headers);
         assignment.is_drawn |= known.is_none();
         let variant = match known {
             Some(variant) => Some(variant),
