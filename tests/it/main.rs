@@ -1,5 +1,4 @@
-//! The specification made runnable: one file a capability, each in its own way.
-//! Pure parts are tested below their code; here are the storeys together.
+//! Integration tests: one file per capability. Unit tests of the pure code are beside that code.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -10,38 +9,38 @@ mod support;
 
 mod architecture;
 
-mod authenticating;
+mod authentication;
 mod boundaries;
+mod caching;
 mod collapsing;
 mod composing;
-mod conforming;
-mod connecting;
+mod conform;
+mod connections;
 mod deadlines;
-mod declaring;
+mod declarations;
 mod deferring;
-mod discovering;
+mod discovery;
 mod esi;
-mod faulting;
-mod framing;
+mod faults;
+mod frames;
 mod fuzzing;
-mod heating;
-mod keeping;
 mod layouts;
 mod lazy;
 mod nesting;
+mod page_cache;
 mod purging;
-mod scheduling;
-mod storing;
-mod validating;
-mod withstanding;
+mod resilience;
+mod schedules;
+mod store;
+mod validation;
 
 mod console;
-mod developing;
-mod explaining;
-mod living;
-mod mistakes;
-mod observing;
-mod overlaying;
+mod dev;
+mod diagnostics;
+mod explain;
+mod lifecycle;
+mod observability;
+mod overlay;
 mod reloading;
 mod rendering;
 mod serving;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::connecting::answers as answers_over;
+use crate::connections::answers as answers_over;
 use crate::support::browser::Browser;
 use crate::support::compositor::{Answer, TestCompositor, Way, after, answers, html_kept};
 use crate::support::process::{TestSite, client};

@@ -1,6 +1,6 @@
 //! What overload, hung services, floods and readers who leave cost, in figures.
 //!
-//! `cargo bench --bench withstand` measures all of it in some minutes, `-- hung`, `tenfold`, `leavers`,
+//! `cargo bench --bench resilience` measures all of it in some minutes, `-- hung`, `tenfold`, `leavers`,
 //! `reloads` or `flood` one. The compositor has the last core for itself; its services and its readers share the others:
 //! `taskset -c 0 cargo bench …` keeps them off it.
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::explaining::overlay;
+use crate::explain::overlay;
 use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;

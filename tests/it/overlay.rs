@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use crate::explaining::{overlay, token};
+use crate::explain::{overlay, token};
 use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::{Asked, RawService};
