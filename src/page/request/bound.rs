@@ -23,6 +23,9 @@ const FIELDS: usize = 16;
 /// What the keys of pages begin with.
 const PAGE: &[u8] = b"page";
 
+/// A fetch that is the same for all readers, or the reason why it must not be sent.
+type FixedFetch = Result<Arc<Fetch>, Reason>;
+
 /// A template bound to defaults. It is read like the template that it was made from.
 ///
 /// Each snapshot binds its templates anew, so that a template which outlives its defaults never uses what was computed with
@@ -33,7 +36,7 @@ pub struct BoundTemplate {
     pub defaults: Arc<Defaults>,
     template: Arc<Template>,
     /// The fetches of the fragments that request the same for all readers, by their index in the template.
-    fetches: Box<[Option<Result<Arc<Fetch>, Reason>>]>,
+    fetches: Box<[Option<FixedFetch>]>,
     /// The keys of the pages that depend on nothing of their client, by their pattern.
     keys: Box<[(String, Key)]>,
     /// The bound templates of [`Template::takeovers`], by their index.

@@ -36,7 +36,7 @@ impl<'a> Frames<'a> {
         while let Some(named) = &levels[0].front.frame {
             match next(named, &levels, files) {
                 Ok(frame) => {
-                    // One error keeps the page from going live; the file itself reports all of them.
+                    // One error is enough to keep the page from going live; the file itself reports all of them.
                     problems.extend(frame.problems.iter().find(|problem| problem.is_error()).cloned());
                     problems.extend(without_effect(frame));
                     levels.insert(0, frame);

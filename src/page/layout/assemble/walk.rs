@@ -157,7 +157,7 @@ impl<'a> Assembler<'a> {
             self.problems.push(problem.help("nest fewer elements"));
             return;
         }
-        // One error keeps the page from going live; the file itself reports all of them.
+        // One error is enough to keep the page from going live; the file itself reports all of them.
         self.problems.extend(file.problems.iter().find(|problem| problem.is_error()).cloned());
         self.problems.extend(without_effect(file));
         self.files.push(file);
