@@ -139,7 +139,7 @@ fn front_matter() -> String {
 fn elements() -> String {
     let mut page = format!("{NOTICE}{ELEMENTS_INTRO}");
     let add = |page: &mut String, element: &Element| {
-        page.push_str(&format!("\n## `<{}>`\n\n{}\n", element.name, element.schema.about.trim()));
+        page.push_str(&format!("\n## `<{}>`\n\n{}\n", element.name, element.schema.about));
         if !element.schema.fields.is_empty() {
             table(page, element.schema, "attribute", "");
         }
@@ -159,7 +159,7 @@ fn section(page: &mut String, field: &Field, path: &str) {
         _ => (format!("[{path}]"), path),
     };
     let schema = field.kind.schema().expect("only fields that hold tables have a section");
-    page.push_str(&format!("\n## `{title}`\n\n{}\n", schema.about.trim()));
+    page.push_str(&format!("\n## `{title}`\n\n{}\n", schema.about));
     table(page, schema, "key", &format!("{path}."));
 }
 
@@ -170,7 +170,7 @@ fn table(page: &mut String, schema: &Schema, what: &str, path: &str) {
     for field in schema.fields {
         if let Kind::Variant(variants) = &field.kind {
             for (word, schema) in *variants {
-                page.push_str(&format!("\n### `{} = \"{word}\"`\n\n{}\n", field.name, schema.about.trim()));
+                page.push_str(&format!("\n### `{} = \"{word}\"`\n\n{}\n", field.name, schema.about));
                 if !schema.fields.is_empty() {
                     table(page, schema, what, path);
                 }
@@ -192,7 +192,7 @@ fn row(page: &mut String, field: &Field) {
             format!("`{}`", field.kind.toml(&value))
         }
     };
-    let mut meaning = field.doc.trim().to_owned();
+    let mut meaning = field.doc.to_owned();
     if let Some(example) = field.example {
         meaning.push_str(&format!(" Example: `{example}`."));
     }

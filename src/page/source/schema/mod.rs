@@ -51,7 +51,7 @@ pub struct Field {
     pub required: bool,
     /// Whether this version acts on it. If not, it is read and checked only.
     pub acted_on: bool,
-    /// A value, as it is written in a file, where the example of its kind does not suit.
+    /// An example of a value, as it is written in a file.
     pub example: Option<&'static str>,
     /// What it does, in one or two sentences.
     pub doc: &'static str,
@@ -119,7 +119,7 @@ impl Field {
     /// Sets the documentation.
     #[must_use]
     pub const fn documented(mut self, doc: &'static str) -> Self {
-        self.doc = doc;
+        self.doc = doc.trim_ascii();
         self
     }
 }
@@ -170,7 +170,7 @@ macro_rules! schema {
 
             /// All fields.
             pub(crate) static SCHEMA: $crate::page::source::schema::Schema =
-                $crate::page::source::schema::Schema { about: concat!($($about),+), fields: &[$(&$FIELD),*] };
+                $crate::page::source::schema::Schema { about: concat!($($about),+).trim_ascii(), fields: &[$(&$FIELD),*] };
         }
     };
 }
