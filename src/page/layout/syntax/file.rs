@@ -48,7 +48,7 @@ impl LayoutFile {
                 "the very first line must be `+++` and nothing else, and another such line must end the front matter",
             ));
             // The file was not meant to be a partial, so its last good version stays live as a page.
-            front.route_was_wrong = true;
+            front.has_invalid_route = true;
         }
         let body = body.unwrap_or_else(|| {
             let at = SourceSpan::new(source, 0..source.text.lines().next().map_or(0, str::len));
@@ -76,7 +76,7 @@ impl LayoutFile {
     /// Whether it is the layout of a page rather than a frame or a partial.
     #[must_use]
     pub fn is_page(&self) -> bool {
-        !self.front.routes.is_empty() || self.front.route_was_wrong
+        !self.front.routes.is_empty() || self.front.has_invalid_route
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn without_effect(file: &LayoutFile) -> impl Iterator<Item = Diagnost
 }
 
 /// The error that a file which another one names does not exist.
-pub(crate) fn missing(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
+pub(crate) fn missing_file(named: &Located<String>, files: &BTreeMap<String, LayoutFile>) -> Diagnostic {
     let help = names::did_you_mean(&named.value, files.keys().map(String::as_str));
     let message = format!("there is no file `{}` below layouts/", named.value);
     Diagnostic::new(Code::MissingFile, named.at.clone(), message).maybe_help(help)

@@ -22,7 +22,7 @@ pub struct FrontMatter {
     /// The paths that the page serves. If there are none, the file is a frame or a partial.
     pub routes: Vec<Located<Pattern>>,
     /// Whether there is a `route` that has an error.
-    pub route_was_wrong: bool,
+    pub has_invalid_route: bool,
     /// The text of the page's `<title>`.
     pub title: Option<String>,
     /// The frame that the file fills.
@@ -141,7 +141,7 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
     let (mut front, more) = read(&table, problems);
     if broken {
         // What is missing from half a table is not an error. But the file was probably meant to be a page.
-        front.route_was_wrong |= source.text.contains("route");
+        front.has_invalid_route |= source.text.contains("route");
     } else {
         problems.extend(more);
     }
@@ -156,7 +156,7 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
     let schedule = reader.tables(&file::SCHEDULE, scheduled_file);
     let experiments = experiments(&mut reader);
     let mut front = FrontMatter {
-        route_was_wrong: reader.entry(&file::ROUTE).is_some() && routes.is_empty(),
+        has_invalid_route: reader.entry(&file::ROUTE).is_some() && routes.is_empty(),
         routes,
         title: reader.read(&file::TITLE, table::text),
         frame,
