@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::page::layout::syntax::file::{LayoutFile, missing, without_effect};
+use crate::page::layout::syntax::file::{LayoutFile, missing_file, without_effect};
 use crate::page::layout::syntax::node::Node;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names;
@@ -75,7 +75,7 @@ fn next<'a>(
     files: &'a BTreeMap<String, LayoutFile>,
 ) -> Result<&'a LayoutFile, Diagnostic> {
     let problem = |code, message: String| Diagnostic::new(code, named.at.clone(), message);
-    let frame = files.get(&named.value).ok_or_else(|| missing(named, files))?;
+    let frame = files.get(&named.value).ok_or_else(|| missing_file(named, files))?;
     if levels.iter().any(|level| std::ptr::eq(*level, frame)) || levels.len() > MAX_FRAMES {
         let mut cycle: Vec<&str> = levels.iter().rev().map(|file| file.path()).collect();
         cycle.push(frame.path());

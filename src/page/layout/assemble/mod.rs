@@ -32,7 +32,7 @@ use crate::page::browser::csp;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located};
 use crate::page::visit::route::Pattern;
 
-use super::syntax::file::{LayoutFile, missing};
+use super::syntax::file::{LayoutFile, missing_file};
 use super::syntax::node::Load;
 use super::template::composition::Composition;
 use super::template::fragment::FragmentUse;
@@ -54,7 +54,7 @@ pub fn assemble(file: &LayoutFile, context: &AssemblyContext<'_>) -> (Template, 
     for takeover in &file.front.schedule {
         let named = &takeover.file;
         let Some(other) = context.files.get(&named.value) else {
-            problems.push(missing(named, context.files));
+            problems.push(missing_file(named, context.files));
             continue;
         };
         if std::ptr::eq(other, file) {

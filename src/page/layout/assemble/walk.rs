@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::page::layout::syntax::file::{LayoutFile, missing, without_effect};
+use crate::page::layout::syntax::file::{LayoutFile, missing_file, without_effect};
 use crate::page::layout::syntax::markup::MAX_DEPTH;
 use crate::page::layout::syntax::node::{InsertionPoint, Node};
 use crate::page::layout::template::segment::{Condition, Segment};
@@ -124,7 +124,7 @@ impl<'a> Assembler<'a> {
 
     fn include_file(&mut self, named: &Located<String>, segments: &mut SegmentBuilder) {
         let Some(file) = self.context.files.get(&named.value) else {
-            self.problems.push(missing(named, self.context.files));
+            self.problems.push(missing_file(named, self.context.files));
             return;
         };
         if let Some(start) = self.files.iter().position(|open| std::ptr::eq(*open, file)) {
