@@ -313,10 +313,10 @@ impl Compositor {
 fn log_degraded(page: &Page) {
     let parts = page.plan.parts.iter().zip(&page.outcomes);
     let degraded: Vec<String> = parts
-        .filter_map(|(hole, outcome)| {
+        .filter_map(|(part, outcome)| {
             let outcome = outcome.as_ref()?;
             let reason = outcome.reason?;
-            is_degraded(outcome.shown, outcome.reason).then(|| format!("{}={} ({reason})", hole.id, outcome.shown))
+            is_degraded(outcome.shown, outcome.reason).then(|| format!("{}={} ({reason})", part.id, outcome.shown))
         })
         .collect();
     if !degraded.is_empty() {

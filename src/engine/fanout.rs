@@ -19,16 +19,16 @@ use crate::page::source::reason::Reason;
 use super::lookup::{Lookup, LookupOutcome, LookupResult, StartedLookups};
 use super::trace::Trace;
 
-/// A result that is known, or a future that all holes with the same fetch wait for.
+/// A result that is known, or a future that all parts with the same fetch wait for.
 type ReadyOrShared = Result<LookupResult, Shared<BoxFuture<'static, LookupResult>>>;
 
 /// A plan whose outcomes are being collected.
 pub(super) struct FanOut {
     lookup: Arc<Lookup>,
     plan: Plan,
-    /// The outcomes so far, by hole.
+    /// The outcomes so far, by part.
     outcomes: Outcomes,
-    /// The holes whose outcomes were requested.
+    /// The parts whose outcomes were requested.
     requested: Vec<bool>,
     /// Lookups that were started before the plan was made.
     started: StartedLookups,
@@ -71,42 +71,42 @@ impl FanOut {
         fan_out
     }
 
-    fn request(&mut self, holes: Vec<usize>) {
+    fn request(&mut self, parts: Vec<usize>) {
         self.outcomes.resize(self.plan.parts.len(), None);
         self.requested.resize(self.plan.parts.len(), false);
         self.lookups.resize_with(self.plan.fetches.len(), || None);
-        if holes.is_empty() {
+        if parts.is_empty() {
             return;
         }
         // One instant for all lookups that start together.
         let now = Instant::now();
-        for hole in holes {
-            if !std::mem::replace(&mut self.requested[hole], true) {
-                self.request_one(hole, now);
+        for part in parts {
+            if !std::mem::replace(&mut self.requested[part], true) {
+                self.request_one(part, now);
             }
         }
     }
 
-    /// Requests the outcome of one hole.
-    fn request_one(&mut self, hole: usize, now: Instant) {
-        let has_fallback = !self.plan.parts[hole].fragment.fallback.is_empty();
-        let known = match &self.plan.parts[hole].source {
+    /// Requests the outcome of one part.
+    fn request_one(&mut self, part: usize, now: Instant) {
+        let has_fallback = !self.plan.parts[part].fragment.fallback.is_empty();
+        let known = match &self.plan.parts[part].source {
             // A lazy fragment is never looked up here; its placeholder is shown.
             PartSource::Dropped | PartSource::Lazy(_) => Outcome::nothing(Reason::Condition),
             PartSource::Refused(reason) => Outcome::missing(*reason, has_fallback),
             PartSource::Fetch(index) => match self.look_up(*index, now) {
                 Ok(result) => outcome(&result, has_fallback),
                 Err(pending) => {
-                    let outcome = async move { (hole, outcome(&pending.await, has_fallback)) };
+                    let outcome = async move { (part, outcome(&pending.await, has_fallback)) };
                     self.pending.push(unconstrained(outcome).boxed());
                     return;
                 }
             },
         };
-        self.ready.push_back((hole, known));
+        self.ready.push_back((part, known));
     }
 
-    /// Looks up a fetch of the plan, once for all holes that it fills.
+    /// Looks up a fetch of the plan, once for all parts that it fills.
     fn look_up(&mut self, index: usize, now: Instant) -> ReadyOrShared {
         let lookup = &mut self.lookups[index];
         if lookup.is_none() {
@@ -127,11 +127,11 @@ impl FanOut {
             Some(known) => Some(known),
             None => self.pending.next().await,
         };
-        let Some((hole, outcome)) = next else { return false };
-        self.plan.fill(hole, &outcome);
-        self.request(self.plan.needed_after(hole, &outcome));
+        let Some((part, outcome)) = next else { return false };
+        self.plan.fill(part, &outcome);
+        self.request(self.plan.needed_after(part, &outcome));
         let failed = !matches!(outcome.shown, Shown::Fresh | Shown::Stale);
-        self.outcomes[hole] = Some(outcome);
+        self.outcomes[part] = Some(outcome);
         if failed {
             self.request(self.plan.needed_instead(&self.outcomes));
         }
@@ -146,9 +146,9 @@ impl FanOut {
     /// The longest usual latency of the pending parts that make the page uncacheable downstream. `None`: there is no such
     /// part, or its latency is unknown.
     pub(super) fn unshared_latency(&self) -> Option<Duration> {
-        let is_pending = |hole: &usize| self.requested[*hole] && self.outcomes[*hole].is_none();
+        let is_pending = |part: &usize| self.requested[*part] && self.outcomes[*part].is_none();
         let now = Instant::now();
-        let fetches = (0..self.requested.len()).filter(is_pending).filter_map(|hole| self.plan.fetch_of(hole));
+        let fetches = (0..self.requested.len()).filter(is_pending).filter_map(|part| self.plan.fetch_of(part));
         fetches.filter_map(|fetch| self.lookup.latency_if_unshared(fetch, now)).max()
     }
 
@@ -178,7 +178,7 @@ impl FanOut {
     }
 }
 
-/// The outcome of a hole with this lookup result.
+/// The outcome of a part with this lookup result.
 fn outcome(result: &LookupResult, has_fallback: bool) -> Outcome {
     let timing = Some(Arc::clone(&result.timing));
     let (response, fresh, lead) = match &result.outcome {

@@ -46,7 +46,7 @@ pub struct Page {
     pub headers: Headers,
     /// The plan that it was composed from.
     pub plan: Plan,
-    /// The outcome of each hole of the plan, where it is known.
+    /// The outcome of each part of the plan, where it is known.
     pub outcomes: Outcomes,
     /// When it was requested, and when its last part was known.
     pub times: (std::time::Instant, std::time::Instant),
@@ -55,9 +55,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// The holes whose outcomes are known, with these outcomes.
+    /// The parts whose outcomes are known, with these outcomes.
     pub fn known(&self) -> impl Iterator<Item = (usize, &Outcome)> {
-        self.outcomes.iter().enumerate().filter_map(|(hole, outcome)| Some((hole, outcome.as_ref()?)))
+        self.outcomes.iter().enumerate().filter_map(|(part, outcome)| Some((part, outcome.as_ref()?)))
     }
 
     /// The record of the page and of each of its parts.
@@ -88,10 +88,10 @@ pub struct PartOutcome {
 }
 
 impl PartOutcome {
-    /// The outcome of a hole of a plan.
+    /// The outcome of a part of a plan.
     #[must_use]
-    pub fn of(plan: &Plan, hole: usize, outcome: &Outcome) -> Self {
-        let (label, nanoservice) = (plan.parts[hole].label(), plan.nanoservice_of(hole));
+    pub fn of(plan: &Plan, part: usize, outcome: &Outcome) -> Self {
+        let (label, nanoservice) = (plan.parts[part].label(), plan.nanoservice_of(part));
         let cache = outcome.timing.as_ref().map(|timing| timing.cache);
         Self { label, nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
     }

@@ -39,7 +39,7 @@ use cached_page::{CachedPart, milliseconds};
 use dependents::Dependents;
 pub use encodings::{EncodedPage, Encoding, ResponseHead};
 pub(super) use key::PageKey;
-use skeleton::{Skeleton, open_holes, requested};
+use skeleton::{Skeleton, parts_to_open, requested};
 pub use store::PageStore;
 use tally::Tally;
 
@@ -142,25 +142,25 @@ impl PageCache {
         }
         if !is_private {
             self.put(key, None, request, page);
-        } else if let Some(open) = open_holes(page) {
+        } else if let Some(open) = parts_to_open(page) {
             self.put(key, Some(&open), request, page);
         }
     }
 
-    /// Caches a page, as a skeleton if holes stay open.
+    /// Caches a page, as a skeleton if some of its parts are open.
     fn put(&self, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
         let began = *began;
         let changes = page.plan.changes_in.map(|left| began + left);
         let window_end = page.plan.changes_in.and_then(|left| at.checked_add(left).ok());
         let window = window_end.map(|until| TimeWindow { from: Some(*at), until: Some(until) }).unwrap_or_default();
-        let is_open = |hole: usize| open.is_some_and(|open| open.binary_search(&hole).is_ok());
-        let fixed = || requested(page).filter(|(hole, _)| !is_open(*hole));
+        let is_open = |part: usize| open.is_some_and(|open| open.binary_search(&part).is_ok());
+        let fixed = || requested(page).filter(|(part, _)| !is_open(*part));
         let mut until = [Some(began + MAX_AGE), changes].into_iter().flatten().min().unwrap_or(began);
         let (mut made_of, mut parts) = (Vec::new(), Vec::new());
-        for (hole, outcome) in fixed() {
+        for (part, outcome) in fixed() {
             // A part that is not stored, or is stale, or was fetched for this very page.
             let (Some(fetch), Some(response), Some(due), Some(fresh_until)) =
-                (page.plan.fetch_of(hole), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
+                (page.plan.fetch_of(part), outcome.response.as_ref(), outcome.unchanged_until, outcome.fresh_until)
             else {
                 return;
             };
@@ -179,10 +179,10 @@ impl PageCache {
         if useful.is_zero() {
             return;
         }
-        let (chunks, copied, on_page, holes) = match open {
+        let (chunks, copied, hole_parts, holes) = match open {
             Some(open) => {
-                let Some(Skeleton { pieces, copied, on_page, holes }) = Skeleton::new(page, open) else { return };
-                (pieces, copied, on_page, Some(holes))
+                let Some(Skeleton { pieces, copied, open, holes }) = Skeleton::new(page, open) else { return };
+                (pieces, copied, open, Some(holes))
             }
             None => {
                 let Gathered { pieces, copied } = gathered(&page.chunks);
@@ -216,7 +216,7 @@ impl PageCache {
             touched: AtomicU64::new(0),
             next_refresh_check: AtomicU64::new(due.map_or(u64::MAX, |due| milliseconds(began, due))),
             _made_from: Arc::clone(&page.plan.template),
-            tally: Tally::new(page, &on_page, &self.observer),
+            tally: Tally::new(page, &hole_parts, &self.observer),
             parts,
             id,
             dependents: Arc::clone(&self.dependents),

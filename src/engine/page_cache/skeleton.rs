@@ -15,36 +15,36 @@ use crate::page::source::reason::Reason;
 
 use super::cached_page::{Hole, Holes, fits_hole};
 
-/// The holes of a page that were looked up or failed, with their outcomes: all except those whose condition does not hold.
+/// The parts of a page that were requested, with their outcomes: all except those whose condition does not hold.
 pub(super) fn requested(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> {
     page.known().filter(|(_, outcome)| outcome.reason != Some(Reason::Condition))
 }
 
-/// The holes that stay open in the skeleton of a page, sorted: those whose nanoservices are sent personal context, and those
+/// The parts that are holes in the skeleton of a page, sorted: those whose nanoservices are sent personal context, and those
 /// whose responses are not stored. `None`: the page has no skeleton.
-pub(super) fn open_holes(page: &Page) -> Option<Vec<usize>> {
+pub(super) fn parts_to_open(page: &Page) -> Option<Vec<usize>> {
     let plan = &page.plan;
     // A page without an `ETag` has a part that is missing, which will hardly be missing for long.
     if !plan.is_flat() || !page.headers.lasting.contains_key(ETAG) {
         return None;
     }
     // A response that was fetched for this very page will be found in the store next time.
-    let is_stored = |hole: usize, outcome: &Outcome| {
-        let responded = plan.fetch_of(hole).zip(outcome.response.as_ref());
+    let is_stored = |part: usize, outcome: &Outcome| {
+        let responded = plan.fetch_of(part).zip(outcome.response.as_ref());
         responded.is_some_and(|(fetch, response)| !response.lifetime(fetch).retention().is_zero())
     };
     let is_open =
-        |(hole, outcome): &(usize, &Outcome)| plan.parts[*hole].fragment.is_personal() || !is_stored(*hole, outcome);
-    let open: Vec<usize> = requested(page).filter(is_open).map(|(hole, _)| hole).collect();
-    let can_be_open = |hole: usize| {
-        let response = page.outcomes[hole].as_ref().and_then(|outcome| outcome.response.as_deref());
-        Origin::of(&plan.parts[hole].fragment).is_some() && response.is_some_and(fits_hole)
+        |(part, outcome): &(usize, &Outcome)| plan.parts[*part].fragment.is_personal() || !is_stored(*part, outcome);
+    let open: Vec<usize> = requested(page).filter(is_open).map(|(part, _)| part).collect();
+    let can_be_open = |part: usize| {
+        let response = page.outcomes[part].as_ref().and_then(|outcome| outcome.response.as_deref());
+        Origin::of(&plan.parts[part].fragment).is_some() && response.is_some_and(fits_hole)
     };
     let mut on_page = vec![false; plan.parts.len()];
-    plan.in_order(&page.outcomes).into_iter().for_each(|hole| on_page[hole] = true);
+    plan.in_order(&page.outcomes).into_iter().for_each(|part| on_page[part] = true);
     // A part that was requested but is not on the page would have to be fetched for each client all the same.
-    let all_on_page = requested(page).all(|(hole, _)| on_page[hole]);
-    (all_on_page && open.iter().all(|hole| can_be_open(*hole))).then_some(open)
+    let all_on_page = requested(page).all(|(part, _)| on_page[part]);
+    (all_on_page && open.iter().all(|part| can_be_open(*part))).then_some(open)
 }
 
 /// A page except the content of its open holes.
@@ -53,13 +53,13 @@ pub(super) struct Skeleton {
     pub(super) pieces: Vec<Text>,
     /// How many bytes of it were copied, and are not shared with stored responses.
     pub(super) copied: usize,
-    /// The holes, by their indices in the plan, in the order in which they are on the page.
-    pub(super) on_page: Vec<usize>,
+    /// The parts that fill the holes, in the order in which they are on the page.
+    pub(super) open: Vec<usize>,
     pub(super) holes: Holes,
 }
 
 impl Skeleton {
-    /// The skeleton of a page with these holes open, which are sorted. `None`: the page does not show all of them.
+    /// The skeleton of a page with these parts as holes, which are sorted. `None`: the page does not show all of them.
     pub(super) fn new(page: &Page, open: &[usize]) -> Option<Self> {
         let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
         let (mut pieces, mut copied, mut from) = (Vec::new(), 0, 0);
@@ -69,25 +69,25 @@ impl Skeleton {
             pieces.extend(gathered.pieces);
             pieces.len()
         };
-        // Holes that share a fetch of the plan share its response.
+        // Parts that share a fetch of the plan share its response.
         let mut known: Map<*const Fetch, usize> = Map::default();
-        let (mut all, mut fragments, mut on_page) = (Vec::new(), Vec::new(), Vec::new());
-        for (chunk, hole) in filled.into_iter().filter(|(_, hole)| open.binary_search(hole).is_ok()) {
+        let (mut all, mut fragments, mut open_on_page) = (Vec::new(), Vec::new(), Vec::new());
+        for (chunk, part) in filled.into_iter().filter(|(_, part)| open.binary_search(part).is_ok()) {
             let chunks_before = gather(&chunks[from..chunk]);
             from = chunk + 1;
-            let fragment = *known.entry(Arc::as_ptr(page.plan.fetch_of(hole)?)).or_insert_with(|| {
-                fragments.push(hole);
+            let fragment = *known.entry(Arc::as_ptr(page.plan.fetch_of(part)?)).or_insert_with(|| {
+                fragments.push(part);
                 fragments.len() - 1
             });
             all.push(Hole { chunks_before, fragment });
-            on_page.push(hole);
+            open_on_page.push(part);
         }
         gather(&chunks[from..]);
-        let mut others = requested(page).filter(|(hole, _)| open.binary_search(hole).is_err());
+        let mut others = requested(page).filter(|(part, _)| open.binary_search(part).is_err());
         let is_private =
             others.any(|(_, outcome)| outcome.response.as_ref().is_some_and(|response| response.stated.is_private()));
         let tag = SkeletonTag::of(&page.plan, &page.outcomes, open);
         let holes = Holes { all: all.into(), fragments: fragments.into(), tag, is_private };
-        (on_page.len() == open.len()).then_some(Self { pieces, copied, on_page, holes })
+        (open_on_page.len() == open.len()).then_some(Self { pieces, copied, open: open_on_page, holes })
     }
 }

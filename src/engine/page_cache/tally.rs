@@ -70,22 +70,22 @@ impl std::fmt::Debug for Tally {
 }
 
 impl Tally {
-    /// The tally of a page that is cached with these holes of its plan open.
+    /// The tally of a page that is cached with these parts as holes.
     pub(super) fn new(page: &Page, open: &[usize], observer: &Arc<dyn Observer>) -> Self {
-        let part = |hole: usize, outcome: &Outcome| {
-            let part = PartOutcome::of(&page.plan, hole, outcome);
+        let outcome_of = |part: usize, outcome: &Outcome| {
+            let part = PartOutcome::of(&page.plan, part, outcome);
             // For this page it may have been fetched; from the cache it is a hit.
             PartOutcome { cache: part.cache.map(|_| Cache::Hit), ..part }
         };
-        let fixed = page.known().filter(|(hole, _)| !open.contains(hole));
-        let fixed = fixed.map(|(hole, outcome)| FixedPart {
-            outcome: part(hole, outcome),
+        let fixed = page.known().filter(|(part, _)| !open.contains(part));
+        let fixed = fixed.map(|(part, outcome)| FixedPart {
+            outcome: outcome_of(part, outcome),
             stale_from: outcome.fresh_until,
             stale: AtomicU64::new(0),
         });
         let mut fixed: Vec<FixedPart> = fixed.collect();
         fixed.sort_by_key(|part| (part.stale_from.is_none(), part.stale_from));
-        let holes = open.iter().filter_map(|hole| Some(part(*hole, page.outcomes[*hole].as_ref()?)));
+        let holes = open.iter().filter_map(|part| Some(outcome_of(*part, page.outcomes[*part].as_ref()?)));
         Self {
             served: AtomicU64::new(0),
             fetched: AtomicU64::new(0),

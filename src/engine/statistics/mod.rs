@@ -239,8 +239,8 @@ impl Observer for Statistics {
             page_counts.hits += u64::from(page.known().all(|(_, outcome)| is_hit(outcome)));
             page_counts.degraded += u64::from(is_degraded);
         }
-        for (hole, outcome) in page.known() {
-            counts.add_part(slot, pattern, &PartOutcome::of(&page.plan, hole, outcome), 1, &*self.clock);
+        for (part, outcome) in page.known() {
+            counts.add_part(slot, pattern, &PartOutcome::of(&page.plan, part, outcome), 1, &*self.clock);
         }
     }
 
