@@ -1,4 +1,4 @@
-//! The cache and collapsed fetches: one fetch where one is enough, never another's answer.
+//! The cache: how long responses and pages are fresh, and when they are shown stale.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ const fn s(seconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_survives_the_reader_who_started_it() {
+async fn a_fetch_outlives_the_client_that_started_it() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=1m />")
         .fragment("a", after(Duration::from_millis(100), html("kept")))
         .start();
     let left = tokio::time::timeout(Duration::from_millis(10), site.get("/")).await;
-    assert!(left.is_err(), "the first reader leaves");
+    assert!(left.is_err(), "the first client leaves");
     assert_eq!(site.flights(), 1);
     assert_eq!(site.get("/").await.html(), "kept");
     assert_eq!(site.calls("a"), 1);
@@ -29,7 +29,7 @@ async fn a_fetch_survives_the_reader_who_started_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_outlives_the_pages_budget_is_there_for_the_next_reader() {
+async fn a_fetch_that_outlives_the_budget_of_its_page_is_cached_for_the_next_client() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -44,7 +44,7 @@ async fn a_fetch_that_outlives_the_pages_budget_is_there_for_the_next_reader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_are_answered_when_the_one_fetch_fails_or_panics() {
+async fn waiters_get_an_outcome_when_their_fetch_fails_or_panics() {
     let site = TestCompositor::new()
         .front("<fragment name=a>x</fragment>")
         .fragment("a", after(Duration::from_millis(10), fails(Reason::Connect)))
@@ -61,7 +61,7 @@ async fn waiters_are_answered_when_the_one_fetch_fails_or_panics() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layouts_ttl_on_a_private_answer_is_two_readers_and_two_fetches() {
+async fn a_private_response_is_not_shared_whatever_the_layout_says() {
     for cache_control in ["private", "no-store", "private, max-age=600"] {
         let site =
             TestCompositor::new().front("<fragment name=a ttl=600s />").fragment("a", counts(cache_control)).start();
@@ -73,7 +73,7 @@ async fn a_layouts_ttl_on_a_private_answer_is_two_readers_and_two_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn freshness_is_the_shorter_of_answer_and_layout_and_capped_by_the_manifest() {
+async fn freshness_is_the_shorter_of_response_and_layout_capped_by_the_manifest() {
     let kept_for = |layout: &'static str, manifest: &'static str, answer: &'static str| async move {
         let site = TestCompositor::new()
             .front(&format!("<fragment name=a {layout} />"))
@@ -100,7 +100,7 @@ async fn freshness_is_the_shorter_of_answer_and_layout_and_capped_by_the_manifes
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_copy_is_shown_at_once_while_one_refresh_runs() {
+async fn a_stale_response_is_shown_at_once_while_one_refresh_runs() {
     let site =
         TestCompositor::new().front("<fragment name=a ttl=10s stale=1m />").fragment("a", counts("public")).start();
     site.get("/").await;
@@ -118,7 +118,7 @@ async fn a_stale_copy_is_shown_at_once_while_one_refresh_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_copy_is_shown_when_its_refresh_fails_within_its_allowance() {
+async fn a_stale_response_is_shown_when_its_refresh_fails_within_its_allowance() {
     let manifest = "[cache]\nttl = \"10s\"\nstale_if_error = \"1h\"\n";
     let site = TestCompositor::new()
         .front("<fragment name=a timeout=100ms>fallback</fragment>")
@@ -130,7 +130,7 @@ async fn an_old_copy_is_shown_when_its_refresh_fails_within_its_allowance() {
     let page = site.get("/").await;
     assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Connect))));
     site.becomes("a", hangs());
-    assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Connect)), "it is left alone for a while");
+    assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Connect)), "the refresh backs off");
     advance(s(1)).await;
     assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Timeout)));
     advance(s(3600)).await;
@@ -138,7 +138,7 @@ async fn an_old_copy_is_shown_when_its_refresh_fails_within_its_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_404_is_kept_by_its_own_word_and_not_by_the_layouts() {
+async fn a_404_is_cached_only_if_it_states_a_lifetime_itself() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m>none</fragment>")
         .fragment("a", answers(404, &[("cache-control", "max-age=5")], ""))
@@ -154,7 +154,7 @@ async fn a_404_is_kept_by_its_own_word_and_not_by_the_layouts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_is_the_key_and_nothing_undeclared_is_sent() {
+async fn the_key_is_what_is_sent_and_nothing_undeclared_is_sent() {
     let site = TestCompositor::new()
         .front("<fragment name=plain /><fragment name=own />")
         .fragment("plain", html_kept("p", "max-age=60"))
@@ -174,7 +174,7 @@ async fn what_is_sent_is_the_key_and_nothing_undeclared_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_say_how_long_they_are_good_by_their_strictest_part() {
+async fn a_page_is_fresh_for_as_long_as_its_strictest_part() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\nmax_age = \"30s\"\n+++\n<fragment name=a /><fragment name=b />")
         .fragment("a", html_kept("a", "max-age=60"))
@@ -186,7 +186,7 @@ async fn pages_say_how_long_they_are_good_by_their_strictest_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_tells_browsers_and_shared_caches_what_its_parts_tell_them() {
+async fn a_page_states_the_lifetimes_of_its_parts_to_browsers_and_to_shared_caches() {
     for (answer, page) in [
         ("max-age=0, s-maxage=600", "public, max-age=0, s-maxage=600"),
         ("max-age=60, s-maxage=600", "public, max-age=60, s-maxage=600"),
@@ -202,7 +202,7 @@ async fn a_page_tells_browsers_and_shared_caches_what_its_parts_tell_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_waits_for_a_slower_one_grows_older_meanwhile() {
+async fn a_part_that_waits_for_a_slower_one_ages_meanwhile() {
     let site = TestCompositor::new()
         .front("<fragment name=a timeout=9s /><fragment name=slow timeout=9s />")
         .fragment("a", html_kept("x", "max-age=5"))
@@ -213,7 +213,7 @@ async fn a_part_that_waits_for_a_slower_one_grows_older_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_nothing_is_no_whole_page() {
+async fn a_page_with_a_stale_empty_response_is_not_cacheable_downstream() {
     let empty = answers(204, &[("cache-control", "max-age=5, stale-while-revalidate=60")], "");
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", empty).start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=5");

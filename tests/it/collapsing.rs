@@ -1,4 +1,4 @@
-//! One fetch for all who wait for the same thing, and never at anybody's cost.
+//! Collapsed fetches: one fetch for all who wait for the same response, to nobody's disadvantage.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_thousand_simultaneous_misses_are_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_misses_are_one_fetch_when_the_first_reader_leaves() {
+async fn a_thousand_misses_are_one_fetch_even_if_the_first_client_leaves() {
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", after(ms(100), html("once"))).start();
     let (first, others) = futures::join!(
         tokio::time::timeout(ms(50), site.get("/")),
@@ -38,13 +38,13 @@ async fn a_thousand_misses_are_one_fetch_when_the_first_reader_leaves() {
             site.get("/").await
         }))
     );
-    assert!(first.is_err(), "the first reader leaves");
+    assert!(first.is_err(), "the first client leaves");
     assert!(others.iter().all(|page| page.html() == "once"));
     assert_eq!(site.calls("a"), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn uncacheable_answers_are_fetched_side_by_side() {
+async fn uncacheable_responses_are_fetched_side_by_side() {
     let site =
         TestCompositor::new().front("<fragment name=a />").fragment("a", after(ms(100), counts("no-store"))).start();
     let ask = async |readers: usize| {
@@ -53,17 +53,17 @@ async fn uncacheable_answers_are_fetched_side_by_side() {
             join_all((0..readers).map(|_| site.get("/"))).await.iter().map(Got::html).collect();
         texts.sort();
         texts.dedup();
-        assert_eq!(texts.len(), readers, "each has an answer of its own");
+        assert_eq!(texts.len(), readers, "each has a response of its own");
         began.elapsed()
     };
-    // Nothing is known of the service yet: the first one tells.
+    // Nothing is known of the nanoservice yet; the first response shows it.
     assert_eq!(ask(100).await, ms(200));
     assert_eq!(ask(100).await, ms(100));
     assert_eq!(site.calls("a"), 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_may_be_shared_ends_the_side_by_side() {
+async fn a_shareable_response_ends_hit_for_miss() {
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", counts("no-store")).start();
     site.get("/").await;
     site.becomes("a", after(ms(10), html_kept("shared", "max-age=1")));
@@ -75,7 +75,7 @@ async fn an_answer_that_may_be_shared_ends_the_side_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_gives_little_time_does_not_cost_another_its_own() {
+async fn a_page_with_a_short_timeout_does_not_shorten_that_of_another() {
     let site = TestCompositor::new()
         .layout("hasty.html", "+++\nroute = \"/hasty\"\n+++\n<fragment name=a timeout=50ms>late</fragment>")
         .layout("calm.html", "+++\nroute = \"/calm\"\n+++\n<fragment name=a timeout=500ms>late</fragment>")
@@ -86,7 +86,7 @@ async fn a_page_that_gives_little_time_does_not_cost_another_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_in_at_once_is_refreshed_before_it_is_stale() {
+async fn responses_that_arrived_together_are_refreshed_before_they_are_stale() {
     let mut site = TestCompositor::new().front("<fragment name=a ttl=100s />").fragment("a", counts("public"));
     site = site.chance(|| 0.99).start();
     site.get("/").await;
@@ -95,14 +95,14 @@ async fn what_came_in_at_once_is_refreshed_before_it_is_stale() {
     assert_eq!(site.calls("a"), 1);
     advance(s(2)).await;
     let page = site.get("/").await;
-    assert_eq!((page.html().as_str(), page.outcome("a")), ("1", (Shown::Fresh, None)), "the reader does not wait");
+    assert_eq!((page.html().as_str(), page.outcome("a")), ("1", (Shown::Fresh, None)), "the client does not wait");
     site.drain().await;
     assert_eq!(site.calls("a"), 2);
     assert_eq!(site.get("/").await.html(), "2");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_dead_for_ten_minutes_is_not_seen_within_the_allowance() {
+async fn an_outage_of_ten_minutes_is_invisible_within_the_stale_allowance() {
     let site = TestCompositor::new()
         .front("<fragment name=a timeout=100ms>fallback</fragment>")
         .fragment(
@@ -125,7 +125,7 @@ async fn a_service_that_is_dead_for_ten_minutes_is_not_seen_within_the_allowance
     }
     let calls = site.calls("a") - 1;
     assert!((20..60).contains(&calls), "refreshes back off: {calls} in ten minutes, and not 5,900");
-    assert_eq!(waited, calls, "only the reader who asks waits");
+    assert_eq!(waited, calls, "only the client that asks waits");
     advance(s(60)).await;
     assert_eq!(site.get("/").await.html(), "fallback");
     site.becomes("a", html("well again"));
@@ -133,7 +133,7 @@ async fn a_service_that_is_dead_for_ten_minutes_is_not_seen_within_the_allowance
     assert_eq!(site.get("/").await.html(), "well again");
 }
 
-/// A service that answers with the cookie that it was told, after a while.
+/// A nanoservice that responds with the cookie that it was sent, after a while.
 fn marker(request: UpstreamRequest) -> Answer {
     let cookie = request.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let (pause, cache) = match cookie.len() % 3 {
@@ -145,7 +145,7 @@ fn marker(request: UpstreamRequest) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_thousand_mixed_readers_nobody_sees_what_is_anothers() {
+async fn none_of_a_thousand_mixed_clients_sees_the_response_of_another() {
     let site = TestCompositor::new()
         .front("<fragment name=own /><fragment name=shared />")
         .fragment_with("own", "context = [\"cookie:user\"]\n", marker)
@@ -163,7 +163,7 @@ async fn of_a_thousand_mixed_readers_nobody_sees_what_is_anothers() {
         async move {
             tokio::time::sleep(ms(number as u64 % 50)).await;
             let page = site.get_as("/", reader(number));
-            // Half of them hang up midway.
+            // Half of them disconnect while they wait.
             let patience = if number % 2 == 0 { ms(5 + number as u64 % 40) } else { s(10) };
             (number, tokio::time::timeout(patience, page).await.ok())
         }

@@ -1,4 +1,4 @@
-//! Purges: by key, by name, of everything, hard and soft, in the engine and by the admin side.
+//! Purges: by key, by name, of everything, hard and soft, in the engine and over the admin API.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const fn s(seconds: u64) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_go_by_any_of_their_keys_and_by_their_services_name() {
+async fn responses_are_purged_by_any_of_their_keys_and_by_the_name_of_their_nanoservice() {
     for (header, value) in [("surrogate-key", "x article-7"), ("cache-tag", "x, article-7"), ("xkey", "article-7 x")] {
         let site = TestCompositor::new()
             .front("<fragment name=a /><fragment name=b />")
@@ -42,7 +42,7 @@ async fn answers_go_by_any_of_their_keys_and_by_their_services_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soft_purge_keeps_each_answers_allowance() {
+async fn a_soft_purge_keeps_the_stale_allowance_of_each_response() {
     let site = TestCompositor::new()
         .front("<fragment name=a>no</fragment>")
         .fragment("a", answers(200, &[HTML, KEPT], "old"))
@@ -61,7 +61,7 @@ async fn a_soft_purge_keeps_each_answers_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_during_a_fetch_keeps_the_old_body_out() {
+async fn a_response_to_a_request_from_before_a_purge_is_not_stored() {
     for manner in [PurgeMode::Hard, PurgeMode::Soft] {
         let site = TestCompositor::new()
             .front("<fragment name=a ttl=10m />")
@@ -77,14 +77,14 @@ async fn a_purge_during_a_fetch_keeps_the_old_body_out() {
             site.get("/").await
         };
         let (before, since) = futures::join!(site.get("/"), purged_midway);
-        assert_eq!(before.html(), "old", "who asked before may see it");
-        assert_eq!(since.html(), "new", "who asks after a purge never does");
-        assert_eq!(site.get("/").await.html(), "new", "and it is not kept");
+        assert_eq!(before.html(), "old", "a client that asked before the purge may see it");
+        assert_eq!(since.html(), "new", "a client that asks after the purge never does");
+        assert_eq!(site.get("/").await.html(), "new", "and it is not stored");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_purge_met_midway_is_kept_nowhere_downstream() {
+async fn a_response_that_was_purged_during_its_fetch_is_not_cached_downstream() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
         .fragment("a", after(Duration::from_millis(100), answers(200, &[HTML, KEPT], "old")))
@@ -98,7 +98,7 @@ async fn what_a_purge_met_midway_is_kept_nowhere_downstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_midway_is_no_stampede() {
+async fn a_purge_during_a_fetch_causes_one_new_fetch() {
     let site = TestCompositor::new()
         .front("<fragment name=a timeout=10s ttl=1m />")
         .fragment("a", after(Duration::from_millis(100), counts("public")))
@@ -109,11 +109,11 @@ async fn a_purge_midway_is_no_stampede() {
     };
     let (pages, _) = futures::join!(futures::future::join_all((0..40).map(|_| site.get("/"))), purge);
     assert!(pages.iter().all(|page| matches!(page.html().as_str(), "1" | "2")));
-    assert_eq!(site.calls("a"), 2, "all who waited share one new fetch");
+    assert_eq!(site.calls("a"), 2, "all waiters share one new fetch");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_a_304_takes_off_still_purges_while_it_is_under_way() {
+async fn a_key_that_a_304_removes_still_purges_during_that_fetch() {
     let tagged =
         [HTML, ("etag", "\"1\""), ("cache-control", "max-age=5, stale-while-revalidate=60"), ("surrogate-key", "x")];
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", answers(200, &tagged, "old")).start();
@@ -129,7 +129,7 @@ async fn a_key_that_a_304_takes_off_still_purges_while_it_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_refresh_does_not_bring_back_what_was_purged_meanwhile() {
+async fn a_failing_refresh_does_not_restore_a_purged_response() {
     let site = TestCompositor::new()
         .front("<fragment name=a>no</fragment>")
         .fragment("a", answers(200, &[HTML, KEPT], "old"))
@@ -144,7 +144,7 @@ async fn a_failing_refresh_does_not_bring_back_what_was_purged_meanwhile() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_tags_purge_does_not_keep_a_fetch_out() {
+async fn a_purge_of_another_tag_does_not_affect_a_fetch() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m />")
         .fragment("a", after(Duration::from_millis(100), counts("public")))
@@ -158,7 +158,7 @@ async fn another_tags_purge_does_not_keep_a_fetch_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_64_keys_of_an_answer_count() {
+async fn at_most_64_surrogate_keys_of_a_response_are_used() {
     let keys: Vec<String> = (0..70).map(|number| format!("k{number}")).collect();
     let site = TestCompositor::new()
         .front("<fragment name=a />")
@@ -170,7 +170,7 @@ async fn at_most_64_keys_of_an_answer_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_purge_ends_a_negative_answer_too() {
+async fn a_purge_removes_a_stored_404_too() {
     let site = TestCompositor::new()
         .front("<fragment name=a>none</fragment>")
         .fragment("a", answers(404, &[KEPT], ""))
@@ -182,8 +182,8 @@ async fn a_purge_ends_a_negative_answer_too() {
     assert_eq!(site.get("/").await.html(), "there");
 }
 
-/// A site whose one service keeps its answers.
-async fn kept() -> (RawService, TestSite) {
+/// A site whose one nanoservice has cacheable responses.
+async fn cacheable() -> (RawService, TestSite) {
     let headers = "Cache-Control: max-age=600, stale-while-revalidate=600\r\nSurrogate-Key: article-7\r\n";
     let service = RawService::html(Duration::ZERO, headers, "text").await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
@@ -191,8 +191,8 @@ async fn kept() -> (RawService, TestSite) {
 }
 
 #[tokio::test]
-async fn the_admin_side_purges_on_post() {
-    let (service, site) = kept().await;
+async fn the_admin_api_purges_on_post() {
+    let (service, site) = cacheable().await;
     let server = site.serve().await;
     let client = crate::support::process::client();
     let url = format!("{}/api/purge", server.admin);
@@ -217,12 +217,12 @@ async fn the_admin_side_purges_on_post() {
         "a GET changes nothing"
     );
     let form = client.post(&url).header("content-type", "text/plain").body("{\"all\":true}").send().await.unwrap();
-    assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "another site's form is not taken");
+    assert_eq!(form.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "a form on another site cannot purge");
 }
 
 #[tokio::test]
 async fn the_command_purges_a_running_compositor() {
-    let (service, site) = kept().await;
+    let (service, site) = cacheable().await;
     let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
     let admin = server.admin.strip_prefix("http://").unwrap();
     server.text("/").await;
@@ -239,7 +239,7 @@ async fn the_command_purges_a_running_compositor() {
     assert_eq!(server.text("/").await, "text", "a stale copy is shown at once");
     assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "purged 1 response");
     assert_eq!(run(&["--all"], Some("hush")).await.1, "nothing to purge");
-    assert_eq!(run(&[], Some("hush")).await.0, 2, "nothing to purge is no purge of everything");
+    assert_eq!(run(&[], Some("hush")).await.0, 2, "without tags and without --all nothing is purged");
     assert!(service.asked() >= 1);
     let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(nobody.status.code(), Some(2));

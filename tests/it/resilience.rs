@@ -1,5 +1,5 @@
-//! Services in trouble: they are asked less, readers wait no longer than they must, and no other service
-//! is touched by it.
+//! Resilience: nanoservices that fail get fewer requests, clients wait no longer than they must, and no other nanoservice is
+//! affected.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A page of one service, asked for anew by each reader.
+/// A page of one nanoservice, which each client requests anew.
 fn one(behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .layout(
@@ -32,7 +32,7 @@ fn one(behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed() {
+async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_and_is_then_probed() {
     for behaviour in [
         Box::new(fails(Reason::Connect)) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
         Box::new(answers(500, &[], "")),
@@ -48,7 +48,7 @@ async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed(
         let page = site.get("/?n=5").await;
         assert_eq!((page.html().as_str(), page.outcome("a")), ("F", (Shown::Fallback, Some(Reason::CircuitOpen))));
         assert_eq!((site.calls("a"), began.elapsed()), (5, ms(0)), "nobody waits for it");
-        // Ten minutes with a reader each 100 ms: probes only.
+        // Ten minutes with a client every 100 ms: only probes are sent.
         for number in 0..6_000 {
             advance(ms(100)).await;
             site.get(&format!("/?n={number}")).await;
@@ -59,7 +59,7 @@ async fn a_service_that_only_fails_is_shut_out_after_five_calls_and_then_probed(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_trouble_of_a_service_shuts_nobody_out() {
+async fn responses_that_are_no_failure_of_the_nanoservice_open_no_circuit() {
     for behaviour in [
         Box::new(answers(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
         Box::new(answers(302, &[("location", "/")], "")),
@@ -75,7 +75,7 @@ async fn what_is_no_trouble_of_a_service_shuts_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_well_again_is_asked_again_by_all() {
+async fn a_nanoservice_that_has_recovered_gets_all_requests_again() {
     let site = one(fails(Reason::Connect)).start();
     for number in 0..10 {
         site.get(&format!("/?n={number}")).await;
@@ -88,10 +88,10 @@ async fn a_service_that_is_well_again_is_asked_again_by_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_who_leave_do_not_shut_anybody_out() {
+async fn clients_that_leave_open_no_circuit() {
     let slow = after(ms(500), answers(200, &[("content-type", "text/html"), ("cache-control", "private")], "A"));
     let site = one(slow).start();
-    // That answers are private has to be known, for a reader's leaving to end the fetch.
+    // Once it is known that responses are private, a client that leaves ends its fetch.
     site.get("/?n=0").await;
     for _ in 0..20 {
         let _left = tokio::time::timeout(ms(100), site.get("/?n=0")).await;
@@ -100,7 +100,7 @@ async fn readers_who_leave_do_not_shut_anybody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
+async fn a_request_on_a_broken_connection_is_retried_once_within_its_deadline() {
     let breaks = |times: usize| {
         let (count, broken, well) = (Mutex::new(0), fails(Reason::Connect), html("A"));
         move |request: UpstreamRequest| {
@@ -122,13 +122,13 @@ async fn a_broken_connection_is_tried_again_once_within_the_one_deadline() {
         let site = one(behaviour).defaults(retried).start();
         let began = Instant::now();
         site.get("/").await;
-        assert_eq!(site.calls("a"), calls, "what got an answer, or no time, is not asked again");
+        assert_eq!(site.calls("a"), calls, "a request with a response, or without time left, is not retried");
         assert!(began.elapsed() <= ms(1_000));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_and_hedges_are_a_tenth_of_what_is_asked() {
+async fn retries_and_hedges_are_a_tenth_of_all_requests() {
     let count = Mutex::new(0_u32);
     let site = one(move |request| {
         let mut count = count.lock().unwrap();
@@ -144,7 +144,7 @@ async fn retries_and_hedges_are_a_tenth_of_what_is_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_slow_answer_among_fast_ones_is_asked_for_a_second_time() {
+async fn one_slow_response_among_fast_ones_is_hedged() {
     let count = Mutex::new(0_u32);
     let site = one(move |request| {
         let mut count = count.lock().unwrap();
@@ -165,7 +165,7 @@ async fn one_slow_answer_among_fast_ones_is_asked_for_a_second_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_asked_for_twice_when_all_is_slow() {
+async fn nothing_is_hedged_when_all_responses_are_slow() {
     let site = one(after(ms(20), html("A"))).start();
     for number in 0..100 {
         advance(ms(100)).await;
@@ -182,10 +182,10 @@ async fn nothing_is_asked_for_twice_when_all_is_slow() {
     for number in 0..100 {
         site.get(&format!("/?n={number}")).await;
     }
-    assert!(site.calls("a") - before <= 101, "what is slow is what is usual now");
+    assert!(site.calls("a") - before <= 101, "slow responses are normal now");
 }
 
-/// Services behind two endpoints, each of which does something.
+/// A nanoservice with two endpoints, each with its own behaviour.
 fn two(
     first: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
     second: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
@@ -204,7 +204,7 @@ fn two(
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
+async fn of_two_endpoints_a_dead_one_spoils_no_page() {
     let site = two(fails(Reason::Connect), html("two"), fastrand::f64)
         .defaults(|defaults| defaults.resilience.retries = 1)
         .start();
@@ -218,18 +218,18 @@ async fn of_two_endpoints_a_dead_one_costs_nobody_his_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_endpoints_the_faster_one_is_asked_more() {
+async fn of_two_endpoints_the_faster_one_gets_more_requests() {
     let site = two(after(ms(200), html("one")), after(ms(10), html("two")), fastrand::f64).start();
     for number in 0..200 {
         advance(ms(20)).await;
         site.get(&format!("/?n={number}")).await;
     }
     assert!(site.calls("two") > 5 * site.calls("one"), "{} and {}", site.calls("one"), site.calls("two"));
-    assert!(site.calls("one") > 0, "and the other one is known");
+    assert!(site.calls("one") > 0, "and the other one is measured too");
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_endpoints_that_fail_no_more_than_one_is_shut_out() {
+async fn of_two_failing_endpoints_only_one_is_left_out() {
     let site = two(fails(Reason::Connect), fails(Reason::Connect), fastrand::f64).start();
     for number in 0..100 {
         site.get(&format!("/?n={number}")).await;
@@ -262,7 +262,7 @@ async fn one_healthy_endpoint_of_several_serves_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_an_endpoint_that_is_shut_out_meanwhile_asks_another() {
+async fn a_request_that_waits_while_the_circuit_opens_goes_to_another_endpoint() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -283,7 +283,7 @@ async fn who_waits_for_an_endpoint_that_is_shut_out_meanwhile_asks_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_asked_beside_a_slow_answer_never_ends_it() {
+async fn a_failing_hedge_does_not_end_the_slow_request() {
     let count = Mutex::new(0_u32);
     let site = one(move |request| {
         let mut count = count.lock().unwrap();
@@ -304,7 +304,7 @@ async fn what_is_asked_beside_a_slow_answer_never_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layout_without_patience_shuts_nobody_out() {
+async fn a_layout_with_a_short_timeout_opens_no_circuit() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -323,7 +323,7 @@ async fn a_layout_without_patience_shuts_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_hangs_is_shut_out_though_layouts_have_less_patience() {
+async fn the_circuit_of_a_nanoservice_that_hangs_opens_even_if_layouts_have_shorter_timeouts() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -336,7 +336,7 @@ async fn a_service_that_hangs_is_shut_out_though_layouts_have_less_patience() {
         assert_eq!(site.get(&format!("/?n={number}")).await.html(), "F");
         most = most.max(site.in_flight().values().sum());
     }
-    // Five of them were heard out, one after the other, and took a second each.
+    // Five requests were observed to the declared timeout, one after the other, a second each.
     let asked = site.calls("a");
     assert!((100..=110).contains(&asked), "{asked}");
     assert!(most <= 2, "one beside the page's own, not {most}");
@@ -346,7 +346,7 @@ async fn a_service_that_hangs_is_shut_out_though_layouts_have_less_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_gives_up_when_it_is_told_to_is_not_shut_out() {
+async fn a_nanoservice_that_gives_up_at_the_timeout_it_was_sent_stays_available() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -361,7 +361,7 @@ async fn a_service_that_gives_up_when_it_is_told_to_is_not_shut_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_page_with_many_slow_parts_shuts_nobody_out() {
+async fn one_page_with_many_slow_parts_opens_no_circuit() {
     let parts: String =
         (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();
     let (well, ill) = (after(ms(20), html("A")), hangs());
@@ -377,7 +377,7 @@ async fn one_page_with_many_slow_parts_shuts_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_versions_of_a_service_are_each_known_by_themselves() {
+async fn two_versions_of_a_nanoservice_have_their_own_circuits() {
     let version = |version: &str, concurrency: u32| {
         format!(
             "name = \"a\"\nversion = \"{version}\"\nendpoint = \"http://a.test/{version}\"\n[params.n]\n[limits]\nconcurrency = {concurrency}\n"
@@ -400,7 +400,7 @@ async fn two_versions_of_a_service_are_each_known_by_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_one_whichever_endpoint_gave_it() {
+async fn a_response_is_the_same_whichever_endpoint_sent_it() {
     let site = two(counts("max-age=60"), counts("max-age=60"), fastrand::f64).start();
     for _ in 0..20 {
         assert_eq!(site.get("/?n=1").await.html(), "1");
@@ -409,7 +409,7 @@ async fn an_answer_is_one_whichever_endpoint_gave_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_with_twenty_hung_parts_is_there_by_its_budget() {
+async fn a_page_with_twenty_hanging_parts_is_sent_within_its_budget() {
     let parts: String =
         (0..20).map(|number| format!("<fragment name=a timeout=9s data-n={number}>F</fragment>")).collect();
     let site = TestCompositor::new()
@@ -423,7 +423,7 @@ async fn a_page_with_twenty_hung_parts_is_there_by_its_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_hangs_holds_its_own_lanes_and_nobody_elses() {
+async fn a_nanoservice_that_hangs_occupies_only_its_own_permits() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/slow\"\nquery = [\"n\"]\n+++\n<fragment name=slow data-n={n}>F</fragment>")
         .layout("q.html", "+++\nroute = \"/fast\"\nquery = [\"n\"]\n+++\n<fragment name=fast data-n={n}>F</fragment>")
@@ -445,9 +445,9 @@ async fn a_service_that_hangs_holds_its_own_lanes_and_nobody_elses() {
     assert!(site.calls("slow") <= 16, "{}", site.calls("slow"));
 }
 
-/// A service that comes and goes, for up to half an hour of simulated time. `PASTEUP_SEEDS=1000` tries that many.
+/// A nanoservice that comes and goes, for up to half an hour of simulated time. `PASTEUP_SEEDS=1000` simulates that many.
 #[test]
-fn whatever_a_service_does_its_readers_are_answered_in_time() {
+fn whatever_a_nanoservice_does_its_clients_get_their_pages_in_time() {
     let cases = std::env::var("PASTEUP_SEEDS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(cases));
     let moods = proptest::collection::vec((0_u8..6, 1_u64..120), 1..12);
@@ -498,9 +498,9 @@ fn whatever_a_service_does_its_readers_are_answered_in_time() {
         .unwrap();
 }
 
-/// What is in flight, by upstream: what is under way is ended, however it ends.
+/// Requests in flight, by upstream: each that began also ends, however it ends.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_left_behind_by_readers_who_leave() {
+async fn clients_that_leave_leave_no_request_in_flight() {
     let site = one(|_| {
         async {
             sleep(ms(50)).await;

@@ -1,4 +1,4 @@
-//! The store in memory: bounded by bytes, with an index that forgets what the store forgets.
+//! The memory store: bounded by bytes, with an index that never outlives its entries.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -71,14 +71,14 @@ fn memory_is_bounded_by_bytes_and_the_index_follows() {
     assert_eq!(store.indexed(), (0, 0), "nothing is left behind");
 }
 
-/// So pages that are kept whole do not hold in memory what the store has let go.
+/// So cached pages do not keep responses in memory that the store has evicted.
 #[test]
-fn an_answer_that_has_to_go_is_told_of() {
+fn an_evicted_response_is_reported() {
     let store = MemoryStore::new(1 << 20);
     let gone = Arc::new(Mutex::new(HashSet::new()));
-    let told = Arc::clone(&gone);
+    let reported = Arc::clone(&gone);
     store.on_change(Box::new(move |key| {
-        told.lock().unwrap().insert(key.clone());
+        reported.lock().unwrap().insert(key.clone());
     }));
     for number in 0..1_000 {
         store.put(&key(number), stored(10_000, "all"), MINUTE);
@@ -90,7 +90,7 @@ fn an_answer_that_has_to_go_is_told_of() {
 }
 
 #[test]
-fn an_answer_that_is_replaced_leaves_its_old_tags() {
+fn a_replaced_response_loses_its_old_tags() {
     let store = MemoryStore::new(1 << 20);
     store.put(&key(1), stored(10, "old both"), MINUTE);
     store.put(&key(1), stored(10, "both new"), MINUTE);
@@ -105,7 +105,7 @@ fn an_answer_that_is_replaced_leaves_its_old_tags() {
 }
 
 #[test]
-fn what_is_of_no_use_goes() {
+fn a_response_without_a_lifetime_is_not_stored() {
     let store = MemoryStore::new(1 << 20);
     store.put(&key(1), stored(10, "x"), Duration::ZERO);
     assert!(store.get(&key(1)).is_none());
@@ -122,6 +122,6 @@ fn variants_of_one_url_are_bounded() {
     assert_eq!((store.tagged("x").len(), store.tagged("y").len()), (1_000, 1));
     let new = Key::new(["url"], ["new"]);
     store.put(&new, stored(10, "x"), MINUTE);
-    assert!(store.get(&new).is_some(), "another one goes for it: nobody is shut out");
+    assert!(store.get(&new).is_some(), "another one is removed for it: a new variant always fits");
     assert_eq!((store.tagged("x").len(), store.indexed().1), (1_000, 2));
 }

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 pub(crate) type Answer = BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 type Behaviour = Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>;
 
-/// Builds one: layouts, then nanoservices, then requests.
+/// A compositor for tests: first layouts, then nanoservices, then [`TestCompositor::start`], then requests.
 #[derive(Default)]
 pub(crate) struct TestCompositor {
     files: Files,
@@ -67,7 +67,7 @@ impl Upstream for Services {
     }
 }
 
-/// Keeps everything for as long as it is of use.
+/// A table that stores each value for its lifetime.
 struct Table<T>(Mutex<HashMap<Key, (T, Instant)>>);
 
 impl<T> Default for Table<T> {
@@ -87,7 +87,7 @@ impl<T: Clone> Table<T> {
     }
 }
 
-/// Keeps everything, and tells of each answer that changes.
+/// Stores everything, and reports each response that changes.
 #[derive(Default)]
 struct Everything {
     answers: Table<StoredResponse>,
@@ -151,7 +151,7 @@ impl PageStore for Everything {
     }
 }
 
-/// Counts requests under way, and what became of parts.
+/// Counts requests in flight, and the outcomes of parts.
 #[derive(Default)]
 struct Counts {
     in_flight: Mutex<HashMap<String, i64>>,
@@ -200,7 +200,7 @@ impl Clock for PausedClock {
 }
 
 impl TestCompositor {
-    /// One that asks each service once: what is asked twice is for the tests of that.
+    /// A compositor without retries, which have tests of their own.
     pub(crate) fn new() -> Self {
         Self::default().defaults(|defaults| defaults.resilience.retries = 0)
     }
@@ -216,7 +216,7 @@ impl TestCompositor {
         self.layout("front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))
     }
 
-    /// Adds a nanoservice of this name that does this.
+    /// Adds a nanoservice of this name with this behaviour.
     pub(crate) fn fragment(
         self,
         name: &str,
@@ -225,13 +225,13 @@ impl TestCompositor {
         self.fragment_with(name, "", behaviour)
     }
 
-    /// Adds a manifest's file.
+    /// Adds a manifest file.
     pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
         self.files.manifests.push(Source::new(name, text));
         self
     }
 
-    /// Adds a manifest of these lines, and a name and version.
+    /// Adds a manifest with a name, a version and these lines.
     pub(crate) fn manifest(mut self, name: &str, lines: &str) -> Self {
         let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\n{lines}");
         self.files.manifests.push(Source::new(format!("fragments/{name}/fragment.toml"), text));
@@ -261,19 +261,19 @@ impl TestCompositor {
         self
     }
 
-    /// What comes of chance; 0, where nothing is said.
+    /// Sets the source of random numbers; without it they are 0.
     pub(crate) fn chance(mut self, chance: fn() -> f64) -> Self {
         self.chance = Some(chance);
         self
     }
 
-    /// From now on a nanoservice does something else.
+    /// Changes the behaviour of a nanoservice.
     pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) {
         let behaviour: Behaviour = Box::new(behaviour);
         self.services.behaviours.lock().unwrap().insert(format!("{name}.test"), Arc::new(behaviour));
     }
 
-    /// Ends the building. Mistakes are not expected.
+    /// Builds the site, which must have no errors.
     pub(crate) fn start(mut self) -> Self {
         let site = Site::build(&self.files, &self.limits, None);
         let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
@@ -291,36 +291,36 @@ impl TestCompositor {
         self
     }
 
-    /// All that is wrong with the files: `CODE: MESSAGE`.
+    /// The diagnostics of the files: `CODE: MESSAGE`.
     pub(crate) fn problems(&self) -> Vec<String> {
         let site = Site::build(&self.files, &self.limits, None);
         site.problems.iter().map(|problem| format!("{}: {}", problem.code.as_str(), problem.message)).collect()
     }
 
-    /// Whether a path leads anywhere.
+    /// Whether a path has a page.
     pub(crate) fn leads(&self, path: &str) -> bool {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         site.find(path, engine.now()).is_some()
     }
 
-    /// Asks for a page.
+    /// Composes a page.
     pub(crate) async fn get(&self, target: &str) -> Got {
         self.get_as(target, Reader::default()).await
     }
 
-    /// Asks for a page as some reader.
+    /// Composes a page for a client.
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
         let page = self.ask(target, reader, async |engine, request| engine.compose(request).await).await;
         let headers = page.headers.at(Instant::now().into_std());
         Got(page, headers)
     }
 
-    /// Asks for a page, and takes it as soon as its head is known.
+    /// Composes a page as far as its head.
     pub(crate) async fn begin(&self, target: &str) -> Served {
         self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
     }
 
-    /// Asks for a page as the server does: as it is kept, where it is. Its headers, its bytes, and where they came from.
+    /// Serves a page as the server does, from the cache if it is there: its headers, its bytes, and where they came from.
     pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
@@ -337,7 +337,7 @@ impl TestCompositor {
         }
     }
 
-    /// The same, as it comes. `stream`: it may come before all of it is known.
+    /// The same, as it is served. `stream`: it may be sent before all of it is known.
     pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Served {
         self.ask(target, reader, async |engine, request| engine.serve(request, stream).await).await
     }
@@ -349,7 +349,7 @@ impl TestCompositor {
         how: impl AsyncFnOnce(&Compositor, pasteup::engine::PageRequest) -> T,
     ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
-        // `//HOST/PATH` is asked of another host.
+        // `//HOST/PATH` is a request to another host.
         let (host, target) = match target.strip_prefix("//").and_then(|rest| rest.find('/').map(|at| rest.split_at(at)))
         {
             Some((host, target)) => (host, target),
@@ -363,7 +363,7 @@ impl TestCompositor {
         how(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await
     }
 
-    /// How often a nanoservice was asked.
+    /// The number of requests to a nanoservice.
     pub(crate) fn calls(&self, name: &str) -> usize {
         self.services.calls.lock().unwrap().get(&format!("{name}.test")).copied().unwrap_or_default()
     }
@@ -373,25 +373,25 @@ impl TestCompositor {
         self.services.requests.lock().unwrap().clone()
     }
 
-    /// Requests under way, by upstream, where there are any.
+    /// The numbers of requests in flight by upstream, without zeros.
     pub(crate) fn in_flight(&self) -> HashMap<String, i64> {
         let mut counts = self.counts.in_flight.lock().unwrap().clone();
         counts.retain(|_, count| *count != 0);
         counts
     }
 
-    /// What became of parts of pages that were sent, and how often.
+    /// The outcomes of parts of pages that were served, and how often each occurred.
     pub(crate) fn parts(&self) -> HashMap<PartOutcome, u64> {
         self.engine.as_ref().expect("start comes first").0.flush_counters();
         self.counts.parts.lock().unwrap().clone()
     }
 
-    /// Fetches that are in the air.
+    /// The number of collapsed fetches in flight.
     pub(crate) fn flights(&self) -> usize {
         self.engine.as_ref().expect("start comes first").0.fetches_in_flight()
     }
 
-    /// Purges, and says how many answers it met.
+    /// Purges, and returns how many responses matched.
     pub(crate) fn purge(&self, tags: &[&str], manner: PurgeMode) -> usize {
         let tags = tags.iter().map(|tag| Name::from(*tag)).collect();
         self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), manner)
@@ -407,13 +407,13 @@ impl TestCompositor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Composed,
-    /// It was kept whole.
+    /// It was cached as a whole.
     Whole,
-    /// It was kept but for what is its reader's own.
+    /// It was cached as a skeleton.
     Open,
 }
 
-/// A page that was composed, and its headers as they read then.
+/// A composed page, and its headers at that moment.
 pub(crate) struct Got(pub(crate) Page, pub(crate) HeaderMap);
 
 impl Got {
@@ -421,7 +421,7 @@ impl Got {
         String::from_utf8(concat(&self.0.chunks)).unwrap()
     }
 
-    /// A header of it; empty where it has none.
+    /// The value of a header; empty without it.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.1.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
@@ -438,12 +438,12 @@ impl Got {
     }
 }
 
-/// Answers with this HTML at once.
+/// Responds with this HTML at once.
 pub(crate) fn html(text: &str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
     answers(200, &[("content-type", "text/html")], text)
 }
 
-/// Answers with this status, these headers and this body at once.
+/// Responds with this status, these headers and this body at once.
 pub(crate) fn answers(
     status: u16,
     headers: &[(&'static str, &str)],
@@ -454,7 +454,7 @@ pub(crate) fn answers(
     answers_with(status, headers, body)
 }
 
-/// The same, with headers that may stand more than once.
+/// The same, with headers that may occur more than once.
 pub(crate) fn answers_with(
     status: u16,
     headers: HeaderMap,
@@ -467,7 +467,7 @@ pub(crate) fn answers_with(
     }
 }
 
-/// HTML that says how it may be kept.
+/// Responds with HTML and this `Cache-Control`.
 pub(crate) fn html_kept(
     text: &str,
     cache_control: &str,
@@ -475,7 +475,7 @@ pub(crate) fn html_kept(
     answers(200, &[("content-type", "text/html"), ("cache-control", cache_control)], text)
 }
 
-/// Does something else after a while.
+/// Delays another behaviour.
 pub(crate) fn after(
     pause: Duration,
     then: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
@@ -491,7 +491,7 @@ pub(crate) fn after(
     }
 }
 
-/// Never answers.
+/// Never responds.
 pub(crate) fn hangs() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     |_| futures::future::pending().boxed()
 }
@@ -510,7 +510,7 @@ pub(crate) fn fails(reason: Reason) -> impl Fn(UpstreamRequest) -> Answer + Send
     move |_| async move { Err(Failure::new(reason, "as the test wants it")) }.boxed()
 }
 
-/// Answers with how often it was asked, starting with 1.
+/// Responds with the number of the request, starting with 1.
 pub(crate) fn counts(cache_control: &'static str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
     let count = AtomicUsize::new(0);
     move |request| {
@@ -519,7 +519,7 @@ pub(crate) fn counts(cache_control: &'static str) -> impl Fn(UpstreamRequest) ->
     }
 }
 
-/// What comes of a page, and when: its chunks, joined as they came, each with its time.
+/// The chunks of a page, joined as they came, each with its time.
 pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
     let began = Instant::now();
     let mut seen: Vec<(u64, String)> = Vec::new();
