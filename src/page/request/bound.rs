@@ -55,12 +55,12 @@ impl BoundTemplate {
     /// Binds a template, and those that take its place at some time.
     #[must_use]
     pub fn bind(template: &Arc<Template>, defaults: &Arc<Defaults>) -> Arc<Self> {
-        let anybody = Visit::default();
+        let any_visit = Visit::default();
         let fetch = |fragment: &Arc<_>| {
             let origin = Origin::of(fragment).filter(|_| fragment.is_same_for_all())?;
-            Some(Fetch::new(fragment, origin, &anybody, defaults).map(Arc::new))
+            Some(Fetch::new(fragment, origin, &any_visit, defaults).map(Arc::new))
         };
-        // The page cache tells bound templates apart by their addresses, which the keys hold.
+        // The keys hold the bound template's address: it distinguishes the pages of different templates and of different defaults.
         Arc::new_cyclic(|bound| Self {
             defaults: Arc::clone(defaults),
             fetches: template.html.fragments.iter().map(fetch).collect(),
@@ -95,18 +95,19 @@ impl BoundTemplate {
         (takeover.map_or(self, |index| &self.takeovers[index]), changes_in)
     }
 
-    /// What tells a page from all others: its template, its defaults, and everything of its visit that it may depend on.
+    /// The key of a page: its template, its defaults, and everything of its visit that it may depend on.
     #[must_use]
     pub fn page_key(&self, visit: &Visit) -> Key {
         // A page with parameters depends on its client.
-        let made = visit.parameters.is_empty().then(|| self.keys.iter().find(|(pattern, _)| *pattern == visit.pattern));
-        match made.flatten() {
+        let fixed =
+            visit.parameters.is_empty().then(|| self.keys.iter().find(|(pattern, _)| *pattern == visit.pattern));
+        match fixed.flatten() {
             Some((_, key)) => key.clone(),
             None => key(PAGE, self, self, visit, &self.reads),
         }
     }
 
-    /// What tells a page from all others, except for its personal parts.
+    /// The key of a skeleton: that of its page, without what only its personal parts depend on.
     #[must_use]
     pub fn skeleton_key(&self, visit: &Visit) -> Key {
         key(b"open", self, self, visit, &self.shared)
@@ -131,7 +132,7 @@ fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]
 
 /// The key of a page: everything that it is planned from, except the time. These dimensions are what it reads of its client.
 fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Visit, dimensions: &[Dimension]) -> Key {
-    // Its address: whatever changes, a snapshot binds all its templates anew.
+    // The address is unique to a snapshot: each one binds all its templates anew.
     let bound = bound.addr().to_le_bytes();
     let Visit { pattern, parameters, reader, host } = visit;
     let fixed: [&[u8]; 3] = [kind, &bound, pattern.as_bytes()];
@@ -151,7 +152,7 @@ fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Vi
                 let all = reader.variants.iter();
                 context.extend(all.flat_map(|(name, value)| [b"variant", name.as_bytes(), value.as_bytes()]));
             }
-            // Its pattern is in each key.
+            // The pattern of the page is in every key.
             Dimension::Page => {}
             Dimension::Cookie(name) => {
                 let all = reader.cookies.iter().filter(|(known, _)| known == name);

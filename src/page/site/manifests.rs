@@ -18,11 +18,11 @@ impl Site {
         &mut self,
         files: &Files,
         allowed: &[Allowed],
-        last_good: Option<&Self>,
+        before: Option<&Self>,
     ) -> BTreeMap<String, String> {
         let mut manifests: Vec<Arc<Manifest>> = Vec::new();
         let mut broken = BTreeMap::new();
-        let live = last_good.map(|site| site.catalogue.manifests()).unwrap_or_default();
+        let live = before.map(|site| site.catalogue.manifests()).unwrap_or_default();
         let unreadable = files.unreadable.iter().map(|problem| (&problem.at.source, None));
         let read = files.manifests.iter().map(|source| {
             let (manifest, problems) = Manifest::parse(source);
@@ -64,9 +64,9 @@ impl Site {
             if problems.iter().any(Diagnostic::is_error) {
                 let live = live.iter().filter(|manifest| manifest.at.source.file == source.file);
                 let missing = live.filter(|manifest| !found.iter().any(|other| other.name == manifest.name));
-                let before = manifests.len();
+                let count = manifests.len();
                 manifests.extend(missing.cloned());
-                if manifests.len() > before {
+                if manifests.len() > count {
                     self.last_good.push(source.file.clone());
                 }
             }

@@ -1,4 +1,5 @@
 //! Checks that each route belongs to one layout.
+//! Of several layouts with equal patterns none goes live.
 
 use std::collections::BTreeMap;
 

@@ -76,18 +76,20 @@ fn may_compose(html: &[u8], esi: bool) -> bool {
     })
 }
 
+/// An error with its place, for the log.
 fn describe(problem: &Diagnostic) -> Box<str> {
     let (line, column) = problem.at.source.position(problem.at.span.start);
     format!("line {line}, column {column}: {}", problem.message).into()
 }
 
-/// Segments of one text; adjacent bytes become one segment.
+/// Segments in order, and the span of the text that follows them: adjacent spans become one segment.
 #[derive(Default)]
 struct Pieces {
     done: Vec<Segment>,
     text: Range<usize>,
 }
 
+/// A response's HTML while it is split into segments.
 struct ResponseAssembler<'a> {
     html: &'a Bytes,
     manifest: &'a Manifest,
