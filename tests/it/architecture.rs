@@ -43,17 +43,17 @@ fn check(folder: &str, allowed: impl Fn(&Path, &str, &str) -> bool) {
 }
 
 #[test]
-fn a_page_sees_nothing_but_pages() {
+fn page_imports_nothing_above_it() {
     check("page", |_, storey, _| storey == "page");
 }
 
 #[test]
-fn the_engine_sees_pages_and_itself() {
+fn engine_imports_only_page_and_engine() {
     check("engine", |_, storey, _| matches!(storey, "page" | "engine"));
 }
 
 #[test]
-fn adapters_do_not_know_each_other() {
+fn adapters_do_not_import_each_other() {
     check("edge", |file, storey, module| {
         let below = file.strip_prefix(root().join("src/edge")).unwrap();
         let own = below.iter().next().unwrap().to_string_lossy().replace(".rs", "");
@@ -62,7 +62,7 @@ fn adapters_do_not_know_each_other() {
 }
 
 #[test]
-fn pages_read_no_clock_and_touch_no_world() {
+fn page_code_has_no_clock_randomness_or_io() {
     let mut files = Vec::new();
     sources(&root().join("src/page"), &mut files);
     for file in files {

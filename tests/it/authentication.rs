@@ -15,7 +15,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::support::process::TestSite;
-use crate::support::service::served;
+use crate::support::service::serve_router;
 
 // RFC 9421, B.1.4.
 const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\n-----END PRIVATE KEY-----\n";
@@ -38,7 +38,7 @@ async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 1], String)
 
 #[tokio::test]
 async fn a_token_and_a_password_are_sent() {
-    let address = served(Router::new().route("/part", get(echo))).await;
+    let address = serve_router(Router::new().route("/part", get(echo))).await;
     let url = format!("http://{address}");
     let bearer = site(&url, "kind = \"bearer\"\ntoken = \"file:secrets/token\"\n").file("secrets/token", "hush\n");
     let server = bearer.serve().await;
@@ -50,7 +50,7 @@ async fn a_token_and_a_password_are_sent() {
 
 #[tokio::test]
 async fn without_its_secret_no_request_is_sent_and_no_secret_is_shown() {
-    let address = served(Router::new().route("/part", get(|| async { "never requested" }))).await;
+    let address = serve_router(Router::new().route("/part", get(|| async { "never requested" }))).await;
     let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:NO_SUCH_SECRET\"\n");
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "refused");
@@ -58,13 +58,13 @@ async fn without_its_secret_no_request_is_sent_and_no_secret_is_shown() {
     let line = server.process.line("fetch failed").await;
     assert!(line.contains("there is no environment variable `NO_SUCH_SECRET`"), "{line}");
 
-    let address = served(Router::new().route("/part", get(|| async { http::StatusCode::UNAUTHORIZED }))).await;
+    let address = serve_router(Router::new().route("/part", get(|| async { http::StatusCode::UNAUTHORIZED }))).await;
     let auth = "kind = \"signature\"\nkey_id = \"k\"\nkey = \"env:A_KEY\"\n";
     let site = self::site(&format!("http://{address}"), auth);
     let mut server = site.serve_with(&[("A_KEY", "not base64: hush"), ("PASTEUP_TELEMETRY__LOG", "trace")]).await;
     assert_eq!(server.text("/").await, "refused");
     server.process.line("cannot be signed").await;
-    assert!(!server.process.said().contains("hush"));
+    assert!(!server.process.output().contains("hush"));
     for command in [vec!["check"], vec!["catalog", "--format", "json"], vec!["render", "/"]] {
         let output = site.run_with(&command, "A_KEY", Some("hush")).await;
         let output = [output.stdout, output.stderr].concat();
@@ -110,7 +110,7 @@ async fn a_signature_covers_the_request_and_the_declared_headers() {
             *record.lock().unwrap() = Some(headers);
             ([("content-type", "text/html")], "in")
         });
-        let address = served(Router::new().route("/part", handler)).await;
+        let address = serve_router(Router::new().route("/part", handler)).await;
         let auth = format!("kind = \"signature\"\nkey_id = \"the-compositor\"\nkey = \"file:key\"\n{algorithm}");
         let server = site(&format!("http://{address}"), &auth).file("key", key).serve().await;
         assert_eq!(server.text("/").await, "in");
@@ -145,7 +145,7 @@ async fn a_public_request_for_an_asset_sends_no_credentials() {
         assert!(!headers.contains_key("authorization"));
         ([("content-type", "text/css")], "p {}")
     });
-    let address = served(Router::new().route("/a.css", handler)).await;
+    let address = serve_router(Router::new().route("/a.css", handler)).await;
     let site = site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:A_TOKEN\"\n");
     let server = site.serve_with(&[("A_TOKEN", "hush")]).await;
     assert_eq!(server.text("/_pasteup/assets/a/1.0.0/a.css").await, "p {}");

@@ -135,7 +135,7 @@ pub(crate) fn broken(random: &mut fastrand::Rng) -> String {
 }
 
 #[test]
-fn what_broken_fragments_open_ends_with_them() {
+fn elements_opened_by_a_broken_fragment_end_with_it() {
     let mut random = fastrand::Rng::with_seed(7);
     let mut tried = 0;
     for _ in 0..FRAGMENTS {

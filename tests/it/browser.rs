@@ -33,7 +33,7 @@ fn sample_site(services: &[(&str, &str)]) -> TestSite {
 }
 
 #[tokio::test]
-async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
+async fn the_front_page_loses_one_part_and_recovers() {
     let (_headlines, headlines_at) = sample("headlines", 0).await;
     let (mut weather, weather_at) = sample("weather", 0).await;
     let (_scores, scores_at) = sample("scores", 0).await;
@@ -48,7 +48,7 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
     assert_eq!(browser.count("h1").await, 1);
     assert_eq!(browser.count("main").await, 1);
     for corner in ["hl-", "wx-", "sc-"] {
-        assert!(browser.count(&format!("[class^={corner}]")).await > 0, "{corner}: {}", server.process.said());
+        assert!(browser.count(&format!("[class^={corner}]")).await > 0, "{corner}: {}", server.process.output());
     }
     assert_eq!(browser.count("fragment, include").await, 0, "nothing of the layout's own language is left");
     assert_eq!(browser.count("main .notice").await, 0, "no fallback is shown");
@@ -88,7 +88,7 @@ async fn the_front_page_is_whole_loses_one_corner_and_is_whole_again() {
         assert_eq!(browser.count("main .notice").await, 0, "{path} is whole");
     }
     client.goto(&format!("{}/sport", server.pages)).await.unwrap();
-    browser.says("scrollTo(0, 99999)").await;
+    browser.evaluate("scrollTo(0, 99999)").await;
     for part in ["first", "last"] {
         browser.wait_for(&format!(".columns-two > .sc:{part}-child")).await;
     }
@@ -112,7 +112,7 @@ async fn wait_until(browser: &Browser, url: &str, wanted: impl Fn(usize) -> bool
 }
 
 #[tokio::test]
-async fn a_fragment_that_closes_what_is_not_its_own_leaves_the_page_standing() {
+async fn a_fragment_that_closes_foreign_elements_does_not_break_the_page() {
     let broken = "</main><textarea><!--";
     let service = RawService::html(Duration::ZERO, "", broken).await;
     let page = "<!doctype html><title>t</title><body><main><h1>Before</h1><fragment name=a /><p id=after>After</p></main><footer>End</footer>";

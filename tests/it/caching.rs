@@ -8,7 +8,7 @@ use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::Reader;
 use tokio::time::{Instant, advance};
 
-use crate::support::compositor::{TestCompositor, after, answers, counts, fails, hangs, html, html_kept};
+use crate::support::compositor::{TestCompositor, after, counts, fails, hangs, html, html_cached, responds};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -52,11 +52,11 @@ async fn waiters_get_an_outcome_when_their_fetch_fails_or_panics() {
     let pages = join_all((0..20).map(|_| site.get("/"))).await;
     assert!(pages.iter().all(|page| page.outcome("a") == (Shown::Fallback, Some(Reason::Connect))));
     assert_eq!(site.calls("a"), 1);
-    site.becomes("a", after(Duration::from_millis(10), |_| panic!("a fault of the compositor")));
+    site.set_behaviour("a", after(Duration::from_millis(10), |_| panic!("a fault of the compositor")));
     let pages = join_all((0..20).map(|_| site.get("/"))).await;
     assert!(pages.iter().all(|page| page.outcome("a") == (Shown::Fallback, Some(Reason::Internal))));
     assert_eq!(site.flights(), 0);
-    site.becomes("a", html("well again"));
+    site.set_behaviour("a", html("well again"));
     assert_eq!(site.get("/").await.html(), "well again");
 }
 
@@ -74,10 +74,10 @@ async fn a_private_response_is_not_shared_whatever_the_layout_says() {
 
 #[tokio::test(start_paused = true)]
 async fn freshness_is_the_shorter_of_response_and_layout_capped_by_the_manifest() {
-    let kept_for = |layout: &'static str, manifest: &'static str, answer: &'static str| async move {
+    let kept_for = |layout: &'static str, manifest: &'static str, response: &'static str| async move {
         let site = TestCompositor::new()
             .front(&format!("<fragment name=a {layout} />"))
-            .fragment_with("a", manifest, counts(answer))
+            .fragment_with("a", manifest, counts(response))
             .start();
         let mut seconds = 0;
         while site.get("/").await.html() == "1" {
@@ -105,7 +105,7 @@ async fn a_stale_response_is_shown_at_once_while_one_refresh_runs() {
         TestCompositor::new().front("<fragment name=a ttl=10s stale=1m />").fragment("a", counts("public")).start();
     site.get("/").await;
     advance(s(11)).await;
-    site.becomes("a", after(Duration::from_millis(100), html("new")));
+    site.set_behaviour("a", after(Duration::from_millis(100), html("new")));
     let began = Instant::now();
     let pages = join_all((0..50).map(|_| site.get("/"))).await;
     assert!(pages.iter().all(|page| page.html() == "1"));
@@ -126,10 +126,10 @@ async fn a_stale_response_is_shown_when_its_refresh_fails_within_its_allowance()
         .start();
     site.get("/").await;
     advance(s(60)).await;
-    site.becomes("a", fails(Reason::Connect));
+    site.set_behaviour("a", fails(Reason::Connect));
     let page = site.get("/").await;
     assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Connect))));
-    site.becomes("a", hangs());
+    site.set_behaviour("a", hangs());
     assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Connect)), "the refresh backs off");
     advance(s(1)).await;
     assert_eq!(site.get("/").await.outcome("a"), (Shown::Stale, Some(Reason::Timeout)));
@@ -141,13 +141,13 @@ async fn a_stale_response_is_shown_when_its_refresh_fails_within_its_allowance()
 async fn a_404_is_cached_only_if_it_states_a_lifetime_itself() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m>none</fragment>")
-        .fragment("a", answers(404, &[("cache-control", "max-age=5")], ""))
+        .fragment("a", responds(404, &[("cache-control", "max-age=5")], ""))
         .start();
     site.get("/").await;
     site.get("/").await;
     assert_eq!(site.calls("a"), 1);
     advance(s(5)).await;
-    site.becomes("a", answers(404, &[], ""));
+    site.set_behaviour("a", responds(404, &[], ""));
     site.get("/").await;
     site.get("/").await;
     assert_eq!(site.calls("a"), 3);
@@ -157,8 +157,8 @@ async fn a_404_is_cached_only_if_it_states_a_lifetime_itself() {
 async fn the_key_is_what_is_sent_and_nothing_undeclared_is_sent() {
     let site = TestCompositor::new()
         .front("<fragment name=plain /><fragment name=own />")
-        .fragment("plain", html_kept("p", "max-age=60"))
-        .fragment_with("own", "context = [\"cookie:units\", \"header:X-Plan\"]\n", html_kept("o", "max-age=60"))
+        .fragment("plain", html_cached("p", "max-age=60"))
+        .fragment_with("own", "context = [\"cookie:units\", \"header:X-Plan\"]\n", html_cached("o", "max-age=60"))
         .start();
     let reader = |cookies: &[(&str, &str)]| Reader {
         cookies: cookies.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
@@ -177,8 +177,8 @@ async fn the_key_is_what_is_sent_and_nothing_undeclared_is_sent() {
 async fn a_page_is_fresh_for_as_long_as_its_strictest_part() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\nmax_age = \"30s\"\n+++\n<fragment name=a /><fragment name=b />")
-        .fragment("a", html_kept("a", "max-age=60"))
-        .fragment("b", html_kept("b", "max-age=40"))
+        .fragment("a", html_cached("a", "max-age=60"))
+        .fragment("b", html_cached("b", "max-age=40"))
         .start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=30");
     advance(s(15)).await;
@@ -187,7 +187,7 @@ async fn a_page_is_fresh_for_as_long_as_its_strictest_part() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_states_the_lifetimes_of_its_parts_to_browsers_and_to_shared_caches() {
-    for (answer, page) in [
+    for (response, page) in [
         ("max-age=0, s-maxage=600", "public, max-age=0, s-maxage=600"),
         ("max-age=60, s-maxage=600", "public, max-age=60, s-maxage=600"),
         ("s-maxage=600", "public, max-age=0, s-maxage=600"),
@@ -196,8 +196,8 @@ async fn a_page_states_the_lifetimes_of_its_parts_to_browsers_and_to_shared_cach
         ("max-age=60, proxy-revalidate", "public, max-age=60"),
         ("max-age=60", "public, max-age=60"),
     ] {
-        let site = TestCompositor::new().front("<fragment name=a />").fragment("a", html_kept("x", answer)).start();
-        assert_eq!(site.get("/").await.header("cache-control"), page, "{answer}");
+        let site = TestCompositor::new().front("<fragment name=a />").fragment("a", html_cached("x", response)).start();
+        assert_eq!(site.get("/").await.header("cache-control"), page, "{response}");
     }
 }
 
@@ -205,8 +205,8 @@ async fn a_page_states_the_lifetimes_of_its_parts_to_browsers_and_to_shared_cach
 async fn a_part_that_waits_for_a_slower_one_ages_meanwhile() {
     let site = TestCompositor::new()
         .front("<fragment name=a timeout=9s /><fragment name=slow timeout=9s />")
-        .fragment("a", html_kept("x", "max-age=5"))
-        .fragment("slow", after(s(2), html_kept("y", "max-age=60")))
+        .fragment("a", html_cached("x", "max-age=5"))
+        .fragment("slow", after(s(2), html_cached("y", "max-age=60")))
         .defaults(|defaults| defaults.budget = s(9))
         .start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=3");
@@ -214,7 +214,7 @@ async fn a_part_that_waits_for_a_slower_one_ages_meanwhile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_with_a_stale_empty_response_is_not_cacheable_downstream() {
-    let empty = answers(204, &[("cache-control", "max-age=5, stale-while-revalidate=60")], "");
+    let empty = responds(204, &[("cache-control", "max-age=5, stale-while-revalidate=60")], "");
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", empty).start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=5");
     advance(s(6)).await;

@@ -8,7 +8,9 @@ use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::Reader;
 use tokio::time::{Instant, advance};
 
-use crate::support::compositor::{Answer, Got, TestCompositor, after, answers, counts, fails, html, html_kept};
+use crate::support::compositor::{
+    ComposedPage, ResponseFuture, TestCompositor, after, counts, fails, html, html_cached, responds,
+};
 use pasteup::engine::port::UpstreamRequest;
 
 const fn s(seconds: u64) -> Duration {
@@ -50,7 +52,7 @@ async fn uncacheable_responses_are_fetched_side_by_side() {
     let ask = async |readers: usize| {
         let began = Instant::now();
         let mut texts: Vec<String> =
-            join_all((0..readers).map(|_| site.get("/"))).await.iter().map(Got::html).collect();
+            join_all((0..readers).map(|_| site.get("/"))).await.iter().map(ComposedPage::html).collect();
         texts.sort();
         texts.dedup();
         assert_eq!(texts.len(), readers, "each has a response of its own");
@@ -66,7 +68,7 @@ async fn uncacheable_responses_are_fetched_side_by_side() {
 async fn a_shareable_response_ends_hit_for_miss() {
     let site = TestCompositor::new().front("<fragment name=a />").fragment("a", counts("no-store")).start();
     site.get("/").await;
-    site.becomes("a", after(ms(10), html_kept("shared", "max-age=1")));
+    site.set_behaviour("a", after(ms(10), html_cached("shared", "max-age=1")));
     site.get("/").await;
     advance(s(2)).await;
     let before = site.calls("a");
@@ -107,12 +109,16 @@ async fn an_outage_of_ten_minutes_is_invisible_within_the_stale_allowance() {
         .front("<fragment name=a timeout=100ms>fallback</fragment>")
         .fragment(
             "a",
-            answers(200, &[("content-type", "text/html"), ("cache-control", "max-age=10, stale-if-error=600")], "kept"),
+            responds(
+                200,
+                &[("content-type", "text/html"), ("cache-control", "max-age=10, stale-if-error=600")],
+                "kept",
+            ),
         )
         .start();
     site.get("/").await;
     advance(s(10)).await;
-    site.becomes("a", after(ms(30), fails(Reason::Connect)));
+    site.set_behaviour("a", after(ms(30), fails(Reason::Connect)));
     let mut waited = 0;
     for _ in 0..5_900 {
         advance(ms(100)).await;
@@ -128,20 +134,20 @@ async fn an_outage_of_ten_minutes_is_invisible_within_the_stale_allowance() {
     assert_eq!(waited, calls, "only the client that asks waits");
     advance(s(60)).await;
     assert_eq!(site.get("/").await.html(), "fallback");
-    site.becomes("a", html("well again"));
+    site.set_behaviour("a", html("well again"));
     advance(s(60)).await;
     assert_eq!(site.get("/").await.html(), "well again");
 }
 
 /// A nanoservice that responds with the cookie that it was sent, after a while.
-fn marker(request: UpstreamRequest) -> Answer {
+fn marker(request: UpstreamRequest) -> ResponseFuture {
     let cookie = request.headers.get("cookie").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     let (pause, cache) = match cookie.len() % 3 {
         0 => (20, "max-age=60"),
         1 => (40, "private"),
         _ => (60, "max-age=0"),
     };
-    after(ms(pause), html_kept(&format!("[{cookie}]"), cache))(request)
+    after(ms(pause), html_cached(&format!("[{cookie}]"), cache))(request)
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +155,7 @@ async fn none_of_a_thousand_mixed_clients_sees_the_response_of_another() {
     let site = TestCompositor::new()
         .front("<fragment name=own /><fragment name=shared />")
         .fragment_with("own", "context = [\"cookie:user\"]\n", marker)
-        .fragment("shared", after(ms(30), html_kept("s", "max-age=60")))
+        .fragment("shared", after(ms(30), html_cached("s", "max-age=60")))
         .start();
     let reader = |number: usize| Reader {
         cookies: vec![

@@ -8,7 +8,7 @@ use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
 
-use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html};
+use crate::support::compositor::{TestCompositor, after, fails, hangs, html, responds};
 
 const OK: Verdict = Verdict::Page(StatusCode::OK);
 
@@ -61,7 +61,7 @@ async fn parameters_come_from_route_and_declared_query_in_the_layouts_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_reader_sends_is_held_against_the_manifest() {
+async fn parameters_are_checked_against_the_manifest() {
     let site = TestCompositor::new()
         .layout(
             "p.html",
@@ -76,7 +76,7 @@ async fn what_a_reader_sends_is_held_against_the_manifest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_fragment_costs_its_own_corner() {
+async fn a_broken_fragment_affects_only_its_own_part() {
     for (reason, name) in
         [(Reason::Connect, "connect"), (Reason::Incomplete, "incomplete"), (Reason::Encoding, "encoding")]
     {
@@ -96,27 +96,27 @@ async fn a_broken_fragment_costs_its_own_corner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallbacks_fragment_is_asked_for_when_the_fallback_is_shown() {
+async fn a_fallbacks_fragment_is_fetched_when_the_fallback_is_shown() {
     let site = TestCompositor::new()
         .front("<fragment name=best>or <fragment name=second>or this</fragment></fragment>")
         .fragment("best", fails(Reason::Connect))
         .fragment("second", html("plan b"))
         .start();
     assert_eq!(site.get("/").await.html(), "or plan b");
-    site.becomes("best", html("plan a"));
+    site.set_behaviour("best", html("plan a"));
     assert_eq!(site.get("/").await.html(), "plan a");
     assert_eq!(site.calls("second"), 1);
-    site.becomes("best", fails(Reason::Connect));
-    site.becomes("second", fails(Reason::Connect));
+    site.set_behaviour("best", fails(Reason::Connect));
+    site.set_behaviour("second", fails(Reason::Connect));
     assert_eq!(site.get("/").await.html(), "or or this");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_to_show_is_no_error() {
+async fn an_empty_response_is_not_an_error() {
     let site = TestCompositor::new()
         .front("[<fragment name=none>fallback</fragment><fragment name=empty>fallback</fragment>]")
-        .fragment("none", answers(204, &[("cache-control", "max-age=9")], ""))
-        .fragment("empty", answers(200, &[("content-type", "text/html"), ("cache-control", "max-age=9")], ""))
+        .fragment("none", responds(204, &[("cache-control", "max-age=9")], ""))
+        .fragment("empty", responds(200, &[("content-type", "text/html"), ("cache-control", "max-age=9")], ""))
         .start();
     let page = site.get("/").await;
     assert_eq!(page.html(), "[]");
@@ -129,16 +129,16 @@ async fn nothing_to_show_is_no_error() {
 fn status_of(fallback: &str, behaviour: u8) -> impl Future<Output = (Verdict, String)> {
     let site = TestCompositor::new().front(&format!("<fragment name=a required timeout=50ms>{fallback}</fragment>"));
     let site = match behaviour {
-        0 => site.fragment("a", answers(302, &[("location", "/elsewhere")], "")),
-        1 => site.fragment("a", answers(301, &[("location", "javascript:alert(1)")], "")),
-        2 => site.fragment("a", answers(404, &[("content-type", "text/html")], "their page")),
-        3 => site.fragment("a", answers(410, &[], "")),
+        0 => site.fragment("a", responds(302, &[("location", "/elsewhere")], "")),
+        1 => site.fragment("a", responds(301, &[("location", "javascript:alert(1)")], "")),
+        2 => site.fragment("a", responds(404, &[("content-type", "text/html")], "their page")),
+        3 => site.fragment("a", responds(410, &[], "")),
         4 => site.fragment("a", hangs()),
         5 => site.fragment("a", fails(Reason::Connect)),
-        6 => site.fragment("a", answers(200, &[("content-type", "text/plain")], "x")),
+        6 => site.fragment("a", responds(200, &[("content-type", "text/plain")], "x")),
         7 => site.fragment("a", fails(Reason::Incomplete)),
-        8 => site.fragment("a", answers(500, &[("content-type", "text/html")], "their error")),
-        9 => site.fragment("a", answers(204, &[], "")),
+        8 => site.fragment("a", responds(500, &[("content-type", "text/html")], "their error")),
+        9 => site.fragment("a", responds(204, &[], "")),
         _ => site.fragment("a", html("fine")),
     };
     let site = site.start();
@@ -177,9 +177,9 @@ async fn a_required_fragment_decides_the_status() {
 async fn the_first_required_fragment_in_document_order_decides() {
     let site = TestCompositor::new()
         .front("<fragment name=optional /><fragment name=slow required timeout=1s /><fragment name=gone required />")
-        .fragment("optional", answers(410, &[], ""))
+        .fragment("optional", responds(410, &[], ""))
         .fragment("slow", after(Duration::from_millis(500), fails(Reason::Connect)))
-        .fragment("gone", answers(404, &[], ""))
+        .fragment("gone", responds(404, &[], ""))
         .start();
     assert_eq!(site.get("/").await.verdict(), &Verdict::Error(StatusCode::SERVICE_UNAVAILABLE));
 }
@@ -189,7 +189,7 @@ async fn a_failed_fragment_that_is_not_required_never_changes_the_status() {
     for status in [302, 404, 410, 400, 500] {
         let site = TestCompositor::new()
             .front("<fragment name=a>instead</fragment>")
-            .fragment("a", answers(status, &[("content-type", "text/html"), ("location", "/x")], "theirs"))
+            .fragment("a", responds(status, &[("content-type", "text/html"), ("location", "/x")], "theirs"))
             .start();
         let page = site.get("/").await;
         assert_eq!((page.verdict(), page.html().as_str()), (&OK, "instead"), "{status}");
@@ -199,7 +199,7 @@ async fn a_failed_fragment_that_is_not_required_never_changes_the_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conditions_of_time_are_judged_once_a_request() {
+async fn conditions_of_time_are_evaluated_once_per_request() {
     let site = TestCompositor::new()
         .front("<when until=\"2027-01-15T08:00:01Z\">before</when><fragment name=a from=\"2027-01-15T08:00:01Z\">x</fragment>")
         .fragment("a", html("after"))

@@ -17,13 +17,13 @@ fn page() -> TestSite {
 async fn sent(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    let _reset = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    let _reset = stream.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-fn statuses(answer: &str) -> Vec<&str> {
-    answer.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]).collect()
+fn statuses(response: &str) -> Vec<&str> {
+    response.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]).collect()
 }
 
 #[tokio::test]
@@ -73,8 +73,8 @@ async fn every_wait_on_a_connection_has_a_timeout() {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     for _ in 0..2 {
         stream.write_all(kept.as_bytes()).await.unwrap();
-        let mut answer = [0; 4096];
-        assert!(stream.read(&mut answer).await.unwrap() > 0);
+        let mut response = [0; 4096];
+        assert!(stream.read(&mut response).await.unwrap() > 0);
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 }
@@ -86,8 +86,8 @@ async fn a_client_that_waits_for_its_reply_is_not_idle() {
     for front in ["<p>at once</p><fragment name=a />", "<fragment name=a required />"] {
         let server =
             TestSite::new().front(front).service("a", service.address).file("pasteup.toml", settings).serve().await;
-        let answer = sent(&server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-        assert!(answer.contains("slow"), "{answer}");
+        let response = sent(&server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(response.contains("slow"), "{response}");
     }
 }
 
@@ -178,9 +178,9 @@ async fn pages_are_served_over_tls_with_http_1_and_2_and_a_new_certificate_is_us
     assert!(server.pages.starts_with("https://"));
     for (h2, version) in [(true, http::Version::HTTP_2), (false, http::Version::HTTP_11)] {
         let (client, url) = trusting(&first, &server, h2);
-        let answer = client.get(url).send().await.unwrap();
-        assert_eq!((answer.status(), answer.version()), (StatusCode::OK, version));
-        assert_eq!(answer.text().await.unwrap(), "<p>page</p>");
+        let response = client.get(url).send().await.unwrap();
+        assert_eq!((response.status(), response.version()), (StatusCode::OK, version));
+        assert_eq!(response.text().await.unwrap(), "<p>page</p>");
     }
     assert!(client().get(format!("http://{}", server.pages.trim_start_matches("https://"))).send().await.is_err());
     let second = certificate(&site);
@@ -224,7 +224,7 @@ async fn without_its_certificate_the_server_does_not_start() {
 }
 
 /// Reads replies from a connection that stays open: the lines of each head, and the body.
-pub(crate) async fn answers(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
+pub(crate) async fn responds(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     for number in 0..count {
         let head = String::from_utf8(taken_to(stream, &mut read, b"\r\n\r\n", number).await).unwrap();
@@ -270,10 +270,10 @@ async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number
 }
 
 /// Reads one reply.
-async fn answer(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
+async fn response(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
-    let (mut head, body) = answers(&mut stream, 1).await.remove(0);
+    let (mut head, body) = responds(&mut stream, 1).await.remove(0);
     head.retain(|line| !line.starts_with("date: ") && !line.starts_with("x-request-id: "));
     head.sort();
     (head, body)
@@ -295,10 +295,10 @@ async fn a_reply_without_hyper_is_what_hyper_would_send() {
         format!("If-None-Match: {etag}\r\n"),
     ] {
         // A request with an unknown connection option is left to hyper.
-        let by_hyper = || async { answer(&server, &format!("{fields}Connection: keep-alive, other\r\n")).await };
+        let by_hyper = || async { response(&server, &format!("{fields}Connection: keep-alive, other\r\n")).await };
         for _ in 0..5 {
             // A better encoding may be made in the background meanwhile.
-            let (before, found, after) = (by_hyper().await, answer(&server, &fields).await, by_hyper().await);
+            let (before, found, after) = (by_hyper().await, response(&server, &fields).await, by_hyper().await);
             assert!(found.0.iter().any(|line| line.starts_with("HTTP/1.1 ")));
             let [before, found, after] = [before, found, after].map(|(mut head, body)| {
                 // A second may have passed.
@@ -308,7 +308,7 @@ async fn a_reply_without_hyper_is_what_hyper_would_send() {
             assert!(found == before || found == after, "{fields}: {found:?}, and not {before:?}");
         }
     }
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
 }
 
 #[tokio::test]
@@ -343,7 +343,7 @@ async fn pipelined_requests_are_answered_in_order_with_and_without_hyper() {
         for piece in all.as_bytes().chunks(all.len().div_ceil(pieces)) {
             stream.write_all(piece).await.unwrap();
         }
-        let bodies: Vec<String> = answers(&mut stream, order.len())
+        let bodies: Vec<String> = responds(&mut stream, order.len())
             .await
             .into_iter()
             .map(|(_, body)| String::from_utf8(body).unwrap())
@@ -394,5 +394,5 @@ async fn a_page_that_is_sent_without_hyper_is_finished_when_the_server_stops() {
     reader.read_to_end(&mut taken).await.unwrap();
     let head = taken.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
     assert_eq!(taken.len() - head, length);
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
 }

@@ -15,7 +15,7 @@ use crate::support::service::RawService;
 async fn switchable() -> (RawService, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let chosen = Arc::clone(&status);
-    let service = RawService::answering(move |_| {
+    let service = RawService::responding(move |_| {
         let (status, body) = (chosen.load(Ordering::SeqCst), "<p>score</p>");
         let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/html\r\nConnection: close\r\n");
         Some(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
@@ -99,7 +99,11 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
             for wanted in &expected {
                 assert!(text.contains(wanted), "{path} shows no `{wanted}`:\n{text}");
             }
-            assert_eq!(browser.barriers("html").await, Vec::<String>::new(), "{path}, {width}, {scheme}");
+            assert_eq!(
+                browser.accessibility_violations("html").await,
+                Vec::<String>::new(),
+                "{path}, {width}, {scheme}"
+            );
             browser.screenshot(&format!("console-{picture}-{scheme}.png")).await;
         }
     }
@@ -115,18 +119,18 @@ async fn the_map_draws_what_depends_on_what() {
     browser.client.goto(&format!("{}/map", server.admin)).await.unwrap();
     let lines = "document.querySelectorAll('.map path').length";
     // Four uses on pages, one endpoint and one team for each nanoservice; `unused` is on no page.
-    assert_eq!(browser.says(lines).await, json!(4 + 4 + 4));
+    assert_eq!(browser.evaluate(lines).await, json!(4 + 4 + 4));
     let endpoint = format!("http://{}", switchable.address);
     let point = |name: &str| format!("document.querySelector('[data-name=\"{name}\"]').focus()");
-    browser.says(&point(&endpoint)).await;
+    browser.evaluate(&point(&endpoint)).await;
     // From the front page to `score`, on to its endpoint, and to its team.
-    assert_eq!(browser.says(lines).await, json!(3));
+    assert_eq!(browser.evaluate(lines).await, json!(3));
     let linked = "[...document.querySelectorAll('.map .linked')].map((one) => one.dataset.name)";
-    assert_eq!(browser.says(linked).await, json!(["/", "score", endpoint, "team-score"]));
+    assert_eq!(browser.evaluate(linked).await, json!(["/", "score", endpoint, "team-score"]));
     browser.screenshot("console-map-pointing.png").await;
     browser.client.set_window_size(390, 900).await.unwrap();
-    browser.says("new Promise(requestAnimationFrame)").await;
-    assert_eq!(browser.says(lines).await, json!(0), "columns that are below each other have no lines");
+    browser.evaluate("new Promise(requestAnimationFrame)").await;
+    assert_eq!(browser.evaluate(lines).await, json!(0), "columns that are below each other have no lines");
     browser.stop().await;
 }
 
@@ -144,7 +148,7 @@ async fn a_screen_is_updated_without_a_reload() {
     let filter = browser.client.find(Locator::Css("[data-filter]")).await.unwrap();
     filter.send_keys("weather").await.unwrap();
     let shown = "[...document.querySelectorAll('#live tbody tr')].filter((row) => !row.hidden).length";
-    assert_eq!(browser.says(shown).await, json!(1));
+    assert_eq!(browser.evaluate(shown).await, json!(1));
     browser.client.goto(&format!("{}/problems", server.admin)).await.unwrap();
     site.write("layouts/town.html", "+++\nroute = \"/town/{name}\"\n+++\n<fragment name=wether />");
     shows(&browser, "did you mean `weather`?").await;
@@ -159,7 +163,7 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
     let (site, steady, _switchable, _status) = site().await;
     let server = site.serve().await;
     request(&server, 3).await;
-    let asked = steady.asked();
+    let asked = steady.requests();
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/cache", server.admin)).await.unwrap();
     let form = browser.client.form(Locator::Css("[data-purge]")).await.unwrap();
@@ -172,11 +176,11 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
     };
     form_shows("Purge 2 responses").await;
     server.text("/").await;
-    assert_eq!(steady.asked(), asked, "nothing was purged yet");
+    assert_eq!(steady.requests(), asked, "nothing was purged yet");
     button.click().await.unwrap();
     form_shows("Purged 2 responses.").await;
     server.text("/").await;
-    assert_eq!(steady.asked(), asked + 1, "the front page holds one of the two responses");
+    assert_eq!(steady.requests(), asked + 1, "the front page holds one of the two responses");
     browser.stop().await;
 }
 
@@ -217,5 +221,5 @@ async fn an_open_screen_does_not_delay_the_stop() {
     assert!(open.chunk().await.unwrap().is_some());
     server.process.terminate();
     while open.chunk().await.is_ok_and(|chunk| chunk.is_some()) {}
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
 }

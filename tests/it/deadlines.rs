@@ -23,7 +23,7 @@ async fn a_stalled_body_is_a_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_budget_of_the_page_is_over_every_timeout() {
+async fn the_pages_budget_limits_every_timeout() {
     let hung = "<fragment name=a timeout=5s>x</fragment>".repeat(20);
     let site = TestCompositor::new()
         .layout("p.html", &format!("+++\nroute = \"/\"\nbudget = \"800ms\"\n+++\n{hung}<fragment name=quick />"))
@@ -50,7 +50,7 @@ async fn a_fallbacks_own_fragment_cannot_outlast_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_layouts_timeout_is_over_the_manifests_and_that_over_the_settings() {
+async fn the_layouts_timeout_overrides_the_manifests_and_that_the_settings() {
     let site = TestCompositor::new()
         .layout("a.html", "+++\nroute = \"/layout\"\n+++\n<fragment name=a timeout=100ms />")
         .layout("b.html", "+++\nroute = \"/manifest\"\n+++\n<fragment name=a data-x=1 />")
@@ -67,7 +67,7 @@ async fn the_layouts_timeout_is_over_the_manifests_and_that_over_the_settings() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_past_the_concurrency_waits_but_not_beyond_its_deadline() {
+async fn a_fetch_beyond_the_concurrency_limit_waits_until_its_deadline() {
     let fragments: String =
         (0..3).map(|n| format!("<fragment name=a timeout=250ms data-n={n}>late</fragment>")).collect();
     let site = TestCompositor::new()
@@ -80,7 +80,7 @@ async fn a_fetch_past_the_concurrency_waits_but_not_beyond_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_asked_for_want_of_a_lane_is_overloaded_and_no_fault_of_the_service() {
+async fn a_request_that_gets_no_permit_is_overloaded_and_does_not_count_as_a_failure() {
     let fragments: String =
         (0..4).map(|n| format!("<fragment name=a timeout=200ms data-n={n}>late</fragment>")).collect();
     let site = TestCompositor::new()
@@ -100,7 +100,7 @@ async fn what_was_never_asked_for_want_of_a_lane_is_overloaded_and_no_fault_of_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_over_the_limit_is_never_a_part_of_a_fragment() {
+async fn a_body_over_the_limit_is_never_shown_in_part() {
     let site = TestCompositor::new()
         .front("<fragment name=a>too much</fragment><fragment name=b>too much</fragment>")
         .fragment_with("a", "[limits]\nmax_bytes = \"9B\"\n", html("123456789"))

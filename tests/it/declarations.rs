@@ -11,9 +11,9 @@ use http::{HeaderMap, StatusCode};
 use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
 
-use crate::support::compositor::{TestCompositor, answers, fails, html};
+use crate::support::compositor::{TestCompositor, fails, html, responds};
 use crate::support::process::{TestSite, client};
-use crate::support::service::{RawService, served};
+use crate::support::service::{RawService, serve_router};
 
 const HTML: (&str, &str) = ("content-type", "text/html");
 
@@ -35,8 +35,8 @@ fn manifest(address: std::net::SocketAddr, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_nanoservice_is_told_what_it_declares_and_the_page_varies_on_that() {
-    let address = served(Router::new().route("/", get(echo))).await;
+async fn a_nanoservice_is_sent_the_context_it_declares_and_the_page_varies_on_it() {
+    let address = serve_router(Router::new().route("/", get(echo))).await;
     let declared = "context = [\"locale\", \"device\", \"region\", \"page\", \"cookie:units\", \"header:X-Plan\", \"header:X-Forwarded-For\"]\n";
     let settings = |trusted: &str| {
         format!("[context]\nlocales = [\"en\", \"de\"]\nregion_header = \"CF-IPCountry\"\ntrust_proxy = [{trusted}]\n")
@@ -68,9 +68,9 @@ async fn a_nanoservice_is_told_what_it_declares_and_the_page_varies_on_that() {
         for (name, value) in sent {
             request = request.header(name, value);
         }
-        let answer = request.send().await.unwrap();
+        let response = request.send().await.unwrap();
         let vary = "accept-language, cookie, sec-ch-ua-mobile, user-agent, cf-ipcountry, x-forwarded-for, x-plan";
-        let mut named: Vec<String> = answer
+        let mut named: Vec<String> = response
             .headers()
             .get_all("vary")
             .iter()
@@ -80,12 +80,12 @@ async fn a_nanoservice_is_told_what_it_declares_and_the_page_varies_on_that() {
         named.sort();
         expected.sort_unstable();
         assert_eq!(named, expected);
-        assert_eq!(answer.text().await.unwrap(), told);
+        assert_eq!(response.text().await.unwrap(), told);
     }
 }
 
 #[tokio::test]
-async fn conditions_are_decided_by_what_is_known_of_the_reader() {
+async fn conditions_depend_on_device_locale_and_region_of_the_client() {
     let layout = "<when device=mobile>phone</when><when device=\"not mobile\">larger</when> \
                   <when locale=de>Guten Tag</when><when locale=\"not de\">Hello</when> <when region=\"not US\">abroad</when>";
     let settings =
@@ -104,31 +104,31 @@ async fn conditions_are_decided_by_what_is_known_of_the_reader() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.unwrap();
-        let vary: Vec<_> = answer.headers().get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
+        let response = request.send().await.unwrap();
+        let vary: Vec<_> = response.headers().get_all("vary").iter().map(|line| line.to_str().unwrap()).collect();
         assert!(vary.contains(&"accept-language, sec-ch-ua-mobile, user-agent, x-country"), "{vary:?}");
-        assert_eq!(answer.text().await.unwrap(), text);
+        assert_eq!(response.text().await.unwrap(), text);
     }
     let output = site.run(&["render", "/", "--device", "tablet", "--region", "US", "--locale", "de"]).await;
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "larger Guten Tag ");
 }
 
 #[tokio::test]
-async fn a_page_that_is_held_is_not_sent_again() {
+async fn if_none_match_with_the_pages_etag_gets_a_304() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\nSurrogate-Key: x\r\n", "text").await;
-    let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address).whole();
+    let site = TestSite::new().front("<p><fragment name=a /></p>").service("a", service.address).without_streaming();
     let server = site.serve().await;
     let first = server.get("/").await;
     let tag = first.headers()["etag"].clone();
     assert_eq!(first.headers()["surrogate-key"], "a x");
     let ask = async |held: &str| client().get(&server.pages).header("if-none-match", held).send().await.unwrap();
     for held in [tag.to_str().unwrap().to_owned(), format!("\"other\", {}", tag.to_str().unwrap()), "*".to_owned()] {
-        let answer = ask(&held).await;
-        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED, "{held}");
-        assert_eq!(answer.headers()["etag"], tag);
-        assert!(answer.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
-        assert!(!answer.headers().contains_key("content-type"));
-        assert_eq!(answer.text().await.unwrap(), "");
+        let response = ask(&held).await;
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{held}");
+        assert_eq!(response.headers()["etag"], tag);
+        assert!(response.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
+        assert!(!response.headers().contains_key("content-type"));
+        assert_eq!(response.text().await.unwrap(), "");
     }
     assert_eq!(ask("\"other\"").await.status(), StatusCode::OK);
     let compressed = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
@@ -138,27 +138,27 @@ async fn a_page_that_is_held_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pages_tag_changes_with_its_parts_and_is_only_that_of_a_whole_page() {
+async fn an_etag_changes_with_each_part_and_only_a_complete_page_has_one() {
     let site = TestCompositor::new()
         .front("<fragment name=a>x</fragment><fragment name=b />")
         .fragment("a", html("one"))
-        .fragment("b", answers(204, &[], ""))
+        .fragment("b", responds(204, &[], ""))
         .start();
     let tag = async || site.get("/").await.header("etag").to_owned();
     let first = tag().await;
     assert!(first.starts_with("W/\"") && first == tag().await);
-    site.becomes("a", html("two"));
+    site.set_behaviour("a", html("two"));
     let second = tag().await;
     assert_ne!(first, second);
-    site.becomes("b", html("there"));
+    site.set_behaviour("b", html("there"));
     assert_ne!(second, tag().await);
-    site.becomes("a", fails(Reason::Connect));
+    site.set_behaviour("a", fails(Reason::Connect));
     let page = site.get("/").await;
     assert_eq!((page.header("etag"), page.header("cache-control")), ("", "no-store"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn vary_may_name_declared_context_only() {
+async fn a_response_that_varies_on_undeclared_context_is_not_cached() {
     for (vary, calls) in [
         ("Accept-Language", 1),
         ("Cookie, accept-encoding", 1),
@@ -172,7 +172,7 @@ async fn vary_may_name_declared_context_only() {
             .fragment_with(
                 "a",
                 "context = [\"locale\", \"cookie:u\"]\n",
-                answers(200, &[HTML, ("cache-control", "max-age=60"), ("vary", vary)], "x"),
+                responds(200, &[HTML, ("cache-control", "max-age=60"), ("vary", vary)], "x"),
             )
             .start();
         let page = site.get("/").await;
@@ -183,7 +183,7 @@ async fn vary_may_name_declared_context_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cookies_that_a_manifest_names_pass_and_nobody_else_gets_the_answer() {
+async fn declared_cookies_are_set_and_make_the_response_uncacheable() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m />")
         .fragment_with("a", "cookies = [\"basket\"]\n", |request| {
@@ -191,7 +191,7 @@ async fn cookies_that_a_manifest_names_pass_and_nobody_else_gets_the_answer() {
             headers.insert("content-type", "text/html".parse().unwrap());
             headers.append("set-cookie", "basket=7; Path=/".parse().unwrap());
             headers.append("set-cookie", "tracker=1".parse().unwrap());
-            crate::support::compositor::answers_with(200, headers, "x")(request)
+            crate::support::compositor::responds_with(200, headers, "x")(request)
         })
         .start();
     let page = site.get("/").await;
@@ -203,7 +203,7 @@ async fn cookies_that_a_manifest_names_pass_and_nobody_else_gets_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_readers_credentials_are_shared_with_nobody_unless_the_answer_says_so() {
+async fn a_response_to_an_authorised_request_is_shared_only_if_it_says_so() {
     for (cache, calls) in
         [("max-age=60", 2), ("max-age=60, public", 1), ("s-maxage=60", 1), ("max-age=60, must-revalidate", 1)]
     {
@@ -213,7 +213,7 @@ async fn a_readers_credentials_are_shared_with_nobody_unless_the_answer_says_so(
             .fragment_with(
                 "a",
                 "context = [\"header:Authorization\"]\n",
-                answers(200, &[HTML, ("cache-control", cache)], "x"),
+                responds(200, &[HTML, ("cache-control", cache)], "x"),
             )
             .start();
         let reader = || pasteup::page::visit::context::Reader {
@@ -227,21 +227,21 @@ async fn a_readers_credentials_are_shared_with_nobody_unless_the_answer_says_so(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_compositor_alone_is_told_by_a_targeted_field() {
+async fn fragment_cache_control_applies_to_the_compositor_only() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
         .fragment(
             "a",
-            answers(200, &[HTML, ("cache-control", "max-age=5"), ("fragment-cache-control", "max-age=60")], "x"),
+            responds(200, &[HTML, ("cache-control", "max-age=5"), ("fragment-cache-control", "max-age=60")], "x"),
         )
         .start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=5");
     tokio::time::advance(Duration::from_secs(58)).await;
     let page = site.get("/").await;
     assert_eq!((site.calls("a"), page.header("cache-control")), (1, "public, max-age=2"));
-    site.becomes(
+    site.set_behaviour(
         "a",
-        answers(200, &[HTML, ("cache-control", "private"), ("fragment-cache-control", "max-age=60")], "y"),
+        responds(200, &[HTML, ("cache-control", "private"), ("fragment-cache-control", "max-age=60")], "y"),
     );
     tokio::time::advance(Duration::from_secs(3)).await;
     let page = site.get("/").await;
@@ -251,10 +251,10 @@ async fn the_compositor_alone_is_told_by_a_targeted_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_is_good_downstream_until_time_changes_it() {
+async fn a_page_is_fresh_downstream_until_a_condition_of_time_changes_it() {
     let site = TestCompositor::new()
         .front("<fragment name=a /><when from=\"2027-01-15T08:00:30Z\">later</when>")
-        .fragment("a", answers(200, &[HTML, ("cache-control", "max-age=600")], "x"))
+        .fragment("a", responds(200, &[HTML, ("cache-control", "max-age=600")], "x"))
         .start();
     assert_eq!(site.get("/").await.header("cache-control"), "public, max-age=30");
     tokio::time::advance(Duration::from_secs(30)).await;
@@ -262,15 +262,15 @@ async fn a_page_is_good_downstream_until_time_changes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stylesheets_and_hints_stand_once_in_the_head_in_order() {
+async fn stylesheets_and_hints_appear_once_in_the_head_in_order() {
     let link = "</one.css>; rel=stylesheet; media=\"screen, print\", <https://cdn.test/two.js>; rel=\"modulepreload\"; \
                 crossorigin, <three.woff2>; rel=preload; as=font, </doc>; rel=next, <javascript:x>; rel=preload, \
                 </\"><script>>; rel=stylesheet";
     let site = TestCompositor::new()
         .front("<!doctype html><html><head><title>t</title></head><body><fragment name=a /><fragment name=b /><fragment name=c>no</fragment></body>")
-        .fragment("a", answers(200, &[HTML, ("link", link)], "A"))
-        .fragment("b", answers(200, &[HTML, ("link", "<https://cdn.test/two.js>; rel=modulepreload, </b.css>; rel=stylesheet")], "B"))
-        .fragment("c", answers(500, &[HTML, ("link", "</c.css>; rel=stylesheet")], "C"))
+        .fragment("a", responds(200, &[HTML, ("link", link)], "A"))
+        .fragment("b", responds(200, &[HTML, ("link", "<https://cdn.test/two.js>; rel=modulepreload, </b.css>; rel=stylesheet")], "B"))
+        .fragment("c", responds(500, &[HTML, ("link", "</c.css>; rel=stylesheet")], "C"))
         .start();
     let page = site.get("/").await;
     let head = page.html().split("</title>").nth(1).unwrap().split("<body>").next().unwrap().to_owned();
@@ -279,7 +279,7 @@ async fn stylesheets_and_hints_stand_once_in_the_head_in_order() {
 }
 
 #[tokio::test]
-async fn assets_come_through_the_compositor_and_nothing_else_does() {
+async fn only_assets_are_served_through_the_compositor() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let of = |media_type: &'static str, body: &'static str| {
@@ -297,7 +297,7 @@ async fn assets_come_through_the_compositor_and_nothing_else_does() {
         .route("/icon.svg", of("image/svg+xml", "<svg/>"));
     let site = TestSite::new()
         .front("<fragment name=a />")
-        .file("fragments/a/fragment.toml", &manifest(served(router).await, ""));
+        .file("fragments/a/fragment.toml", &manifest(serve_router(router).await, ""));
     let server = site.serve().await;
     let ask = async |path: &str| {
         let url = format!("{}/_pasteup/assets/{path}", server.pages);
@@ -315,16 +315,16 @@ async fn assets_come_through_the_compositor_and_nothing_else_does() {
     let held = client().get(url).header("if-none-match", &tag).send().await.unwrap();
     assert_eq!((held.status(), held.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
     for path in ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "b/1.0.0/icon.svg", "a", "a/1.0.0"] {
-        let answer = ask(path).await;
-        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
-        assert!(!answer.text().await.unwrap().contains("secret"));
+        let response = ask(path).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        assert!(!response.text().await.unwrap().contains("secret"));
     }
     assert_eq!(ask("a/1.0.0/..%2f..%2fmetrics").await.status(), StatusCode::BAD_REQUEST);
     assert!(ask("a/1.0.0/icon.svg").await.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn assets_have_a_place_on_any_page() {
+async fn assets_are_inserted_into_pages_with_and_without_a_head() {
     for (layout, expected) in [
         ("<head><p></head>x<fragment name=a />", "<head><p>+</head>xA"),
         ("<html><body><fragment name=a />", "<html>+<body>A"),
@@ -333,7 +333,7 @@ async fn assets_have_a_place_on_any_page() {
     ] {
         let site = TestCompositor::new()
             .front(layout)
-            .fragment("a", answers(200, &[HTML, ("link", "<https://x.test/a>; rel=preconnect")], "A"))
+            .fragment("a", responds(200, &[HTML, ("link", "<https://x.test/a>; rel=preconnect")], "A"))
             .start();
         let html = site.get("/").await.html();
         assert_eq!(html.replace("<link rel=\"preconnect\" href=\"https://x.test/a\">", "+"), expected);
@@ -341,42 +341,42 @@ async fn assets_have_a_place_on_any_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_service_says_of_its_end_is_read() {
+async fn deprecation_and_sunset_headers_are_read() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
         .fragment(
             "a",
-            answers(200, &[HTML, ("deprecation", "@1767225600"), ("sunset", "Thu, 31 Dec 2026 23:59:59 GMT")], "x"),
+            responds(200, &[HTML, ("deprecation", "@1767225600"), ("sunset", "Thu, 31 Dec 2026 23:59:59 GMT")], "x"),
         )
         .start();
     let page = site.get("/").await;
     assert_eq!(page.outcome("a"), (Shown::Fresh, None));
-    let answer = page.0.outcomes[0].as_ref().unwrap().response.as_ref().unwrap();
-    assert_eq!(answer.deprecation.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
+    let response = page.0.outcomes[0].as_ref().unwrap().response.as_ref().unwrap();
+    assert_eq!(response.deprecation.as_deref(), Some("deprecated since 2026-01-01, gone from 2026-12-31 on"));
 }
 
 #[tokio::test]
-async fn readers_are_split_once_and_stay_in_their_variant() {
-    let address = served(Router::new().route("/", get(echo))).await;
+async fn clients_are_assigned_a_variant_once_and_keep_it() {
+    let address = serve_router(Router::new().route("/", get(echo))).await;
     let front =
         "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\nexperiment.foot = { a = 0, b = 1 }\n+++\n";
     let body = "<when variant=\"lead:big\">BIG</when><when variant=\"lead:small\">small</when><fragment name=a />";
     let site = TestSite::new()
         .file("layouts/p.html", &format!("{front}{body}"))
         .file("fragments/a/fragment.toml", &manifest(address, "context = [\"variant\"]\n"))
-        .whole();
+        .without_streaming();
     let server = site.serve().await;
     let ask = async |headers: &[(&str, &str)]| {
         let mut request = client().get(&server.pages);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = request.send().await.unwrap();
+        let response = request.send().await.unwrap();
         let header = |name: &str| -> Vec<String> {
-            answer.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+            response.headers().get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
         };
         let (cookies, cache, vary) = (header("set-cookie"), header("cache-control"), header("vary").join(", "));
-        (cookies, cache, vary, answer.text().await.unwrap())
+        (cookies, cache, vary, response.text().await.unwrap())
     };
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 2 {
@@ -406,7 +406,7 @@ async fn readers_are_split_once_and_stay_in_their_variant() {
 }
 
 #[test]
-fn two_that_disagree_about_the_bytes_of_an_asset_are_told() {
+fn different_integrity_values_for_one_asset_are_reported() {
     let asset =
         |integrity: &str| format!("[[assets]]\nrel = \"stylesheet\"\nhref = \"https://cdn.test/a.css\"\n{integrity}");
     let site = TestCompositor::new()

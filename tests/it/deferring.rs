@@ -9,9 +9,9 @@ use pasteup::page::source::reason::Reason;
 use tokio::sync::Semaphore;
 
 use crate::support::browser::Browser;
-use crate::support::compositor::{TestCompositor, after, fails, html, seen};
+use crate::support::compositor::{TestCompositor, after, fails, html, timed_chunks};
 use crate::support::process::TestSite;
-use crate::support::service::served;
+use crate::support::service::serve_router;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -20,7 +20,7 @@ const fn ms(milliseconds: u64) -> Duration {
 /// What comes of a page, and when, with places' names and the script in words.
 async fn told(site: &TestCompositor) -> Vec<(u64, String)> {
     let script = pasteup::page::browser::scripts::late(false).text;
-    let mut told = seen(site).await.unwrap();
+    let mut told = timed_chunks(site).await.unwrap();
     for (_, text) in &mut told {
         *text = text.replace(&format!("<script>{script}</script>"), "<script>…</script>");
         while let Some(at) = text.find("pasteup:") {
@@ -120,8 +120,8 @@ async fn a_part_that_is_not_ready_within_the_budget_leaves_its_placeholder() {
 async fn no_two_pages_use_the_same_name_for_a_place() {
     let site =
         TestCompositor::new().front("<fragment name=a load=defer />").fragment("a", after(ms(100), html("A"))).start();
-    let first = seen(&site).await.unwrap();
-    assert_ne!(first[0].1, seen(&site).await.unwrap()[0].1, "else a fragment could take another's place");
+    let first = timed_chunks(&site).await.unwrap();
+    assert_ne!(first[0].1, timed_chunks(&site).await.unwrap()[0].1, "else a fragment could take another's place");
 }
 
 #[test]
@@ -143,7 +143,7 @@ async fn article() -> (TestSite, Arc<Semaphore>) {
         held.acquire().await.unwrap().forget();
         Html("<table class=scores><caption>Final scores</caption><tr><th>Saltmarsh<td>2<tr><th>Harrow<td>1</table>")
     };
-    let address = served(axum::Router::new().route("/scores", get(slow))).await;
+    let address = serve_router(axum::Router::new().route("/scores", get(slow))).await;
     let settings = "[page]\nbudget = \"1m\"\n[fragment]\ntimeout = \"1m\"\n";
     (TestSite::new().file("layouts/article.html", PAGE).service("scores", address).file("pasteup.toml", settings), gate)
 }
@@ -170,7 +170,7 @@ const AFTER: [&str; 2] = ["More sport", "The Daily Courier"];
 async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
     let (site, gate) = article().await;
     let server = site.serve().await;
-    let browser = Browser::start_impatient(flags).await;
+    let browser = Browser::start_without_waiting(flags).await;
     if !scripts {
         browser.forbid_scripts().await;
     }
@@ -187,7 +187,7 @@ async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
     assert_eq!(browser.count(".wait").await, 0, "its placeholder is gone");
     assert_eq!(browser.text("main > div").await, "Final scores\nSaltmarsh 2\nHarrow 1", "and it stands where that was");
     assert_eq!(browser.count("template").await, 0, "nothing is left of how it came");
-    let said = browser.read_aloud().await;
+    let said = browser.screen_reader_text().await;
     let scores = ["Final scores", "Saltmarsh", "2", "Harrow", "1"];
     assert_eq!(said, [&BEFORE[..], &scores, &AFTER].concat(), "screen readers meet it in its place");
     assert_ne!(browser.screenshot(&format!("deferred-{name}-at-last.png")).await, waiting);

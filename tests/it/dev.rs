@@ -91,7 +91,7 @@ async fn a_stop_does_not_wait_for_listeners_of_events() {
     assert!(!head.contains("content-encoding"), "{head}");
     let began = Instant::now();
     server.process.terminate();
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
@@ -121,7 +121,7 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     browser.client.set_window_size(1000, 800).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
     until(&browser, &format!("{SHADOW}.querySelector('.bar')")).await;
-    browser.says("scrollTo(0, 1234)").await;
+    browser.evaluate("scrollTo(0, 1234)").await;
     site.write("layouts/front.html", &page("two"));
     until(&browser, "document.querySelector('h1').textContent === 'two'").await;
     until(&browser, "scrollY === 1234").await;
@@ -129,7 +129,7 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     // An error is reported at its place, over the last good version.
     site.write("layouts/front.html", &page("three <fragment name=nobody />"));
     until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
-    let told = browser.says(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
+    let told = browser.evaluate(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
     let told = told.as_str().unwrap();
     for part in ["An error in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
         assert!(told.contains(part), "no `{part}` in {told}");
@@ -151,7 +151,7 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     until(&browser, "document.querySelector('pasteup-overlay')").await;
     site.write("layouts/new.html", "+++\nroute = \"/new\"\n+++\n<h1>new</h1>");
     until(&browser, "document.querySelector('h1').textContent === 'new'").await;
-    let said: Vec<String> = browser.complaints().await.into_iter().filter(|line| !line.contains("404")).collect();
+    let said: Vec<String> = browser.console_messages().await.into_iter().filter(|line| !line.contains("404")).collect();
     assert_eq!(said, Vec::<String>::new());
     browser.stop().await;
 }
@@ -160,7 +160,7 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
 async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let service = RawService::answering(move |_| {
+    let service = RawService::responding(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
         Some(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 11\r\nConnection: close\r\n\r\n<p>here</p>"
@@ -178,26 +178,26 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     browser.client.set_window_size(1000, 800).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
     until(&browser, &format!("{SHADOW}.querySelector('.label')")).await;
-    browser.says(&format!("{SHADOW}.querySelector('.label').click()")).await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('.label').click()")).await;
     browser.screenshot("dev-sliders.png").await;
     let try_it =
         format!("[...{SHADOW}.querySelectorAll('.panel button')].find(b => b.textContent === 'Try it').click()");
     let text = |wanted: &str| {
         format!("document.querySelector('main').textContent === '{wanted}' && {SHADOW}.querySelector('.panel dt')")
     };
-    browser.says(&format!("{SHADOW}.querySelector('input[value=fail]').click(), {try_it}")).await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('input[value=fail]').click(), {try_it}")).await;
     until(&browser, &text("Back soon.")).await;
     // The panel is open again, and shows the reason and the fault that is simulated.
     assert_eq!(
-        browser.says(&format!("{SHADOW}.querySelector('.panel dd').textContent")).await,
+        browser.evaluate(&format!("{SHADOW}.querySelector('.panel dd').textContent")).await,
         "fallback (status), miss"
     );
-    assert_eq!(browser.says(&format!("{SHADOW}.querySelector('input[value=fail]').checked")).await, true);
+    assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelector('input[value=fail]').checked")).await, true);
     browser.screenshot("dev-fault.png").await;
-    browser.says(&format!("{SHADOW}.querySelector('input[value=empty]').click(), {try_it}")).await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('input[value=empty]').click(), {try_it}")).await;
     until(&browser, &text("")).await;
     let slider = format!("{SHADOW}.querySelector('input[type=range]')");
-    browser.says(&format!("{SHADOW}.querySelector('input[value=answer]').click(), {slider}.value = 2000, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('input[value=answer]').click(), {slider}.value = 2000, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
     until(
         &browser,
         &format!(
@@ -206,7 +206,7 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
         ),
     )
     .await;
-    browser.says(&format!("{slider}.value = 0, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
+    browser.evaluate(&format!("{slider}.value = 0, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
     until(&browser, &text("here")).await;
     browser.stop().await;
 }

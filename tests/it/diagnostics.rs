@@ -26,7 +26,7 @@ fn eleven_mistakes() -> TestSite {
 }
 
 #[tokio::test]
-async fn eleven_mistakes_in_four_files_each_at_its_place() {
+async fn eleven_errors_in_four_files_are_each_reported_at_their_place() {
     let site = eleven_mistakes();
     let output = site.run(&["check", "--format", "json"]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -52,7 +52,7 @@ async fn eleven_mistakes_in_four_files_each_at_its_place() {
 }
 
 #[tokio::test]
-async fn people_see_the_line_and_a_caret() {
+async fn the_human_format_shows_the_line_and_a_caret() {
     let site = eleven_mistakes();
     let output = site.run(&["check"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
@@ -63,14 +63,14 @@ async fn people_see_the_line_and_a_caret() {
 }
 
 #[tokio::test]
-async fn github_gets_annotations() {
+async fn the_github_format_has_annotations() {
     let site = TestSite::new().file("layouts/a.html", "+++\nroute = \"/\"\n+++\n<fragment name=a,b />\n");
     let output = site.run(&["check", "--format", "github"]).await;
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
 }
 
 #[tokio::test]
-async fn every_code_of_the_reference_has_its_mistake() {
+async fn every_code_in_the_reference_can_be_caused() {
     let deprecated = "name = \"old\"\nversion = \"1.0.0\"\nowner = \"team-old\"\nendpoint = \"http://127.0.0.1:1/\"\nlifecycle = \"deprecated\"\n";
     for (layout, code, line, column) in [
         ("+++\nroute = \"/\"\nbuget = \"1s\"\n+++\n", "front-matter", 3, 1),
@@ -155,7 +155,7 @@ async fn one_pattern_in_two_files_is_an_error_in_both() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_read_are_mistakes_too() {
+async fn files_that_cannot_be_read_are_errors() {
     let site = TestSite::new()
         .file("layouts/big.html", &"x".repeat((1 << 20) + 1))
         .file("layouts/ok.html", "+++\nroute = \"/\"\n+++\n");
@@ -178,7 +178,7 @@ async fn files_that_cannot_be_read_are_mistakes_too() {
 }
 
 #[tokio::test]
-async fn a_pipe_among_the_files_is_a_mistake_and_nobody_waits_for_it() {
+async fn a_named_pipe_among_the_files_is_an_error_and_does_not_block() {
     let site = TestSite::new().front("x").file("fragments/a/x", "");
     for name in ["layouts/pipe.html", "fragments/a/fragment.toml", "pasteup.toml"] {
         assert!(std::process::Command::new("mkfifo").arg(site.path().join(name)).status().unwrap().success());
@@ -188,7 +188,7 @@ async fn a_pipe_among_the_files_is_a_mistake_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn folders_that_are_passed_over_are_told() {
+async fn ignored_folders_are_reported() {
     let site = TestSite::new().front("x").file("other/a.html", "+++\nroute = \"/a\"\n+++\n");
     std::os::unix::fs::symlink(site.path().join("other"), site.path().join("layouts/linked")).unwrap();
     site.write(&format!("layouts/{}a.html", "d/".repeat(34)), "x");
@@ -199,7 +199,7 @@ async fn folders_that_are_passed_over_are_told() {
 }
 
 #[tokio::test]
-async fn a_secret_is_not_drawn() {
+async fn a_line_with_a_secret_is_not_quoted() {
     let site = TestSite::new().file("pasteup.toml", "[server]\nadmin_token = \"hush\"\n").file(
         "fragments/a/fragment.toml",
         "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\nauth = { kind = \"barer\", token = \"hush\" }\n",
@@ -212,7 +212,7 @@ async fn a_secret_is_not_drawn() {
 }
 
 #[tokio::test]
-async fn the_sample_site_has_no_mistakes() {
+async fn the_sample_site_has_no_errors() {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_pasteup"))
         .args(["check", "--strict", "--site"])
         .arg(root())
@@ -223,7 +223,7 @@ async fn the_sample_site_has_no_mistakes() {
 }
 
 #[tokio::test]
-async fn what_cannot_run_is_exit_2() {
+async fn a_command_that_cannot_run_exits_with_2() {
     let site = TestSite::new();
     assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
     assert_eq!(site.run(&["chek"]).await.status.code(), Some(2));
@@ -235,7 +235,7 @@ async fn what_cannot_run_is_exit_2() {
 }
 
 #[tokio::test]
-async fn a_variant_that_no_experiment_has_is_a_mistake() {
+async fn a_variant_that_no_experiment_has_is_an_error() {
     let site = TestSite::new().file(
         "layouts/p.html",
         "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\n+++\n<when variant=\"lead:big lead:smal\">x</when>\n\

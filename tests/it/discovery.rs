@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::process::TestSite;
-use crate::support::service::served;
+use crate::support::service::serve_router;
 
 /// A nanoservice that publishes what a test chooses, and whose HTML is its version.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ impl Publisher {
                 }),
             )
             .with_state(publisher.clone());
-        let address = served(router).await;
+        let address = serve_router(router).await;
         (publisher, format!("http://{address}"))
     }
 
@@ -76,7 +76,7 @@ async fn published_manifests_are_found_followed_and_still_used_when_their_source
         200,
         json!({"fragments": [manifest(&url, "published", "1.0.0"), manifest(&url, "published", "10.2.0")]}),
     );
-    server.becomes("/", "10.2.0").await;
+    server.wait_for_text("/", "10.2.0").await;
     // Wait for two conditional requests.
     while publisher.not_modified.load(Ordering::SeqCst) < 2 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -93,7 +93,7 @@ async fn published_manifests_are_found_followed_and_still_used_when_their_source
         assert_eq!(server.text("/").await, "10.2.0", "{message}");
     }
     publisher.publish(200, json!({"fragments": [manifest(&url, "published", "11.0.0")]}));
-    server.becomes("/", "11.0.0").await;
+    server.wait_for_text("/", "11.0.0").await;
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn check_warns_of_a_deprecated_nanoservice() {
             ([("content-type", "text/html")], ending, "x").into_response()
         }),
     );
-    let site = TestSite::new().front("\n<fragment name=a />").service("a", served(router).await);
+    let site = TestSite::new().front("\n<fragment name=a />").service("a", serve_router(router).await);
     let output = site.run(&["check", "--format", "json"]).await;
     let warning: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&warning["code"], &warning["line"]), (&json!("deprecated"), &json!(5)));
@@ -253,6 +253,6 @@ async fn a_broken_or_hostile_document_is_reported_and_changes_nothing() {
     publisher.publish(200, json!({"fragments": [large]}));
     server.process.line("pattern").await;
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
-    server.becomes("/other", "other").await;
+    server.wait_for_text("/other", "other").await;
     assert_eq!(server.text("/").await, "1.0.0");
 }

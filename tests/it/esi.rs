@@ -8,7 +8,9 @@ use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::{Dimension, Reader};
 use tokio::time::Instant;
 
-use crate::support::compositor::{TestCompositor, after, answers, fails, html, html_kept, seen, seen_is};
+use crate::support::compositor::{
+    TestCompositor, after, assert_chunks, fails, html, html_cached, responds, timed_chunks,
+};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -28,8 +30,8 @@ const ESI: [(&str, &str); 2] = [("content-type", "text/html"), ("surrogate-contr
 /// A service `s` whose answers are ESI, as its manifest says, and more lines for that.
 fn service(text: &str, manifest: &str) -> TestCompositor {
     let text = text.to_owned();
-    let other = answers(200, &[("content-type", "text/html")], "other");
-    let first = answers(200, &ESI, &text);
+    let other = responds(200, &[("content-type", "text/html")], "other");
+    let first = responds(200, &ESI, &text);
     TestCompositor::new().front("[<fragment name=s data-q=1 />]").fragment_with(
         "s",
         &format!("esi = true\n{manifest}"),
@@ -44,7 +46,7 @@ async fn is(site: TestCompositor, expected: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn off_it_is_bytes_like_any_other() {
+async fn without_opt_in_esi_is_sent_unchanged() {
     let text = "<esi:include src=\"http://a.test/\"/><!--esi x--><esi:vars>$(HTTP_HOST)</esi:vars></esi:try><esi:odd>";
     is(TestCompositor::new().front(text), text).await;
     for (manifest, control) in
@@ -52,13 +54,13 @@ async fn off_it_is_bytes_like_any_other() {
     {
         let headers = [("content-type", "text/html"), ("surrogate-control", control)];
         let site = TestCompositor::new().front("<fragment name=s />");
-        let site = site.fragment_with("s", &format!("html = \"raw\"\n{manifest}\n"), answers(200, &headers, text));
+        let site = site.fragment_with("s", &format!("html = \"raw\"\n{manifest}\n"), responds(200, &headers, text));
         is(site, text).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_leaves_out_and_unwraps() {
+async fn comments_and_removed_content_disappear_and_esi_comments_are_unwrapped() {
     for (text, shown) in [
         ("1<esi:comment>a note</esi:comment>2", "12"),
         ("<esi:choose><!-- a note --> <esi:when test=true>x</esi:when></esi:choose>", "x"),
@@ -75,7 +77,7 @@ async fn what_it_leaves_out_and_unwraps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_test_that_holds_decides() {
+async fn the_first_true_test_decides() {
     let choose = "<esi:choose>\n<esi:when test=\"$(QUERY_STRING{q}) == 'a'\">A<fragment name=a /></esi:when>\
                   <esi:when test=\"$(QUERY_STRING{q}) &lt; 5 | $(QUERY_STRING{q}) == 'a'\">B</esi:when> \
                   <esi:otherwise>C<esi:choose><esi:when test=\"true\">D</esi:when></esi:choose></esi:otherwise></esi:choose>";
@@ -88,7 +90,7 @@ async fn the_first_test_that_holds_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_are_escaped_wherever_they_are_put() {
+async fn values_are_escaped_everywhere() {
     let site = page(
         "$(HTTP_HOST) <esi:vars>$(HTTP_HOST) <a title=$(QUERY_STRING{q}) href='/?$(QUERY_STRING)'>$(QUERY_STRING{q}|'no <b>')</a>\
          <script>$(document)</script></esi:vars>",
@@ -106,7 +108,7 @@ async fn values_are_escaped_wherever_they_are_put() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layout_declares_what_it_reads_by_naming_it() {
+async fn variables_in_a_layout_are_its_declared_context() {
     let site = page(
         "<esi:vars>$(HTTP_COOKIE{name}|nobody) $(HTTP_ACCEPT_LANGUAGE) $(HTTP_REFERER) $(HTTP_USER_AGENT{os})</esi:vars>",
     )
@@ -133,7 +135,7 @@ async fn a_layout_declares_what_it_reads_by_naming_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn includes_are_fetched_side_by_side() {
+async fn includes_are_fetched_concurrently() {
     let began = Instant::now();
     let site = page("<esi:include src=\"http://a.test/1\"/>-<esi:include src=\"http://b.test/2?x=1&amp;y=2#z\"/>")
         .fragment("a", after(ms(100), html("A")))
@@ -146,7 +148,7 @@ async fn includes_are_fetched_side_by_side() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_is_one_part_of_a_url() {
+async fn a_value_stays_within_one_component_of_a_url() {
     let site = page("<esi:include src=\"http://a.test/$(QUERY_STRING{q}|none)/x?to=$(QUERY_STRING{to})\"/>")
         .fragment("a", html("A"))
         .start();
@@ -166,11 +168,11 @@ async fn a_value_is_one_part_of_a_url() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alternative_is_asked_for_when_the_first_fails() {
+async fn an_alternative_is_fetched_when_the_first_fails() {
     let text = "1<esi:include src=\"http://a.test/\" alt=\"http://b.test/\" onerror=\"continue\"/>2";
     is(page(text).fragment("a", html("A")).fragment("b", html("B")), "1A2").await;
     for failure in [500, 404, 302] {
-        is(page(text).fragment("a", answers(failure, &[], "")).fragment("b", html("B")), "1B2").await;
+        is(page(text).fragment("a", responds(failure, &[], "")).fragment("b", html("B")), "1B2").await;
     }
     let both = page(text).fragment("a", fails(Reason::Connect)).fragment("b", fails(Reason::Connect)).start();
     assert_eq!(both.get("/").await.html(), "12");
@@ -178,7 +180,7 @@ async fn an_alternative_is_asked_for_when_the_first_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_tried_is_shown_unless_an_include_in_it_fails() {
+async fn an_attempt_is_shown_unless_an_include_in_it_fails() {
     let tried = |include: &str| {
         format!(
             "1<esi:try>\n<esi:attempt>[{include}<fragment name=b />]</esi:attempt>\
@@ -189,7 +191,7 @@ async fn what_is_tried_is_shown_unless_an_include_in_it_fails() {
     let a = "<esi:include src=\"http://a.test/\"/>";
     let site = |include: &str| page(&tried(include)).fragment("b", html("B")).fragment("c", html("C"));
     is(site(a).fragment("a", html("A")), "1[AB]2").await;
-    is(site(a).fragment("a", answers(204, &[], "")), "1[B]2").await;
+    is(site(a).fragment("a", responds(204, &[], "")), "1[B]2").await;
     is(site(a).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
     let goes_on = "<esi:include src=\"http://a.test/\" onerror=\"continue\"/>";
     is(site(goes_on).fragment("a", fails(Reason::Connect)), "1[B]2").await;
@@ -197,7 +199,7 @@ async fn what_is_tried_is_shown_unless_an_include_in_it_fails() {
     is(site(alt).fragment("a", fails(Reason::Connect)), "1[BB]2").await;
     // A fragment that fails has a fallback of its own.
     let broken = site("");
-    broken.becomes("b", fails(Reason::Connect));
+    broken.set_behaviour("b", fails(Reason::Connect));
     is(broken, "1[]2").await;
     let inner = format!("<esi:try><esi:attempt>{a}</esi:attempt><esi:except>inner</esi:except></esi:try>");
     is(site(&inner).fragment("a", fails(Reason::Connect)), "1[innerB]2").await;
@@ -206,7 +208,7 @@ async fn what_is_tried_is_shown_unless_an_include_in_it_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_streamed_page_waits_for_what_it_tries_and_asks_for_the_rest_at_once() {
+async fn a_streamed_page_waits_for_an_attempt_and_fetches_the_rest_meanwhile() {
     let site = page(
         "1<esi:try><esi:attempt>a<esi:include src=\"http://a.test/\"/></esi:attempt>\
          <esi:except>c<esi:include src=\"http://c.test/\"/></esi:except></esi:try>2<fragment name=b />",
@@ -215,11 +217,11 @@ async fn a_streamed_page_waits_for_what_it_tries_and_asks_for_the_rest_at_once()
     .fragment("b", after(ms(50), html("B")))
     .fragment("c", after(ms(100), html("C")))
     .start();
-    seen_is(&seen(&site).await.unwrap(), &[(10, "1"), (100, "c"), (200, "C2B")]);
+    assert_chunks(&timed_chunks(&site).await.unwrap(), &[(10, "1"), (100, "c"), (200, "C2B")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_includes_by_urls_of_its_own() {
+async fn a_response_includes_urls_relative_to_its_own() {
     for (src, url) in [
         ("/one", "http://s.test/one"),
         ("two?x=$(QUERY_STRING{q})", "http://s.test/two?x=1"),
@@ -236,7 +238,7 @@ async fn an_answer_includes_by_urls_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_includes_nothing_from_where_it_may_not() {
+async fn a_response_includes_nothing_from_upstreams_that_are_not_allowed() {
     let text =
         "<esi:include src=\"http://a.test/\"/><esi:include src=\"//a.test/\"/><esi:include src=\"ftp://a.test/\"/>";
     let site = service(text, "").fragment("a", html("A")).start();
@@ -247,7 +249,7 @@ async fn an_answer_includes_nothing_from_where_it_may_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_learns_no_more_of_a_reader_than_its_manifest_declares() {
+async fn esi_in_a_response_can_read_only_declared_context() {
     let text = "<esi:vars>$(HTTP_COOKIE{a}|no),$(HTTP_COOKIE{b}|no),$(HTTP_COOKIE),$(HTTP_REFERER|no),$(QUERY_STRING),$(HTTP_ACCEPT_LANGUAGE|no)</esi:vars>";
     let site = service(text, "context = [\"cookie:a\"]\n");
     let site = site
@@ -263,17 +265,17 @@ async fn an_answer_learns_no_more_of_a_reader_than_its_manifest_declares() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_unwraps_stays_in_its_place() {
+async fn unwrapped_html_of_a_response_is_balanced() {
     is(service("<b>x</b><!--esi </div><i>-->", ""), "[<b>x</b> <i></i>]").await;
     is(service("<!--esi-->", ""), "[<!--esi-->]").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_includes_itself_ends() {
+async fn a_response_that_includes_itself_terminates() {
     let text = "(<esi:include src=\"/x?q=1\"/>)";
     is(service(text, ""), "[()]").await;
     let deeper = |request: pasteup::engine::port::UpstreamRequest| {
-        answers(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.address))(request)
+        responds(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.address))(request)
     };
     let site = TestCompositor::new().front("<fragment name=s />").fragment_with("s", "esi = true\n", deeper).start();
     assert_eq!(site.get("/").await.html(), "((()))");
@@ -281,11 +283,11 @@ async fn an_answer_that_includes_itself_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_of_an_answer_is_kept_for_its_own_time() {
-    let part = html_kept("part", "max-age=1");
+async fn an_included_part_is_cached_for_its_own_lifetime() {
+    let part = html_cached("part", "max-age=1");
     let whole = {
         let headers = [ESI[0], ESI[1], ("cache-control", "max-age=60")];
-        answers(200, &headers, "<esi:include src=\"/part\"/>")
+        responds(200, &headers, "<esi:include src=\"/part\"/>")
     };
     let site = TestCompositor::new()
         .front("<fragment name=s />")
@@ -301,7 +303,7 @@ async fn a_part_of_an_answer_is_kept_for_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_writes_wrongly_costs_its_own_corner() {
+async fn invalid_esi_in_a_response_affects_only_its_own_part() {
     for (text, shown) in [
         ("a<esi:odd>b</esi:odd>", "a<esi:odd>b</esi:odd>"),
         ("a<esi:when test=\"1\">b</esi:when>c", "ac"),
@@ -317,7 +319,7 @@ async fn what_an_answer_writes_wrongly_costs_its_own_corner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_chosen_is_not_shown_however_the_html_around_it_is_nested() {
+async fn an_unchosen_branch_is_not_shown_whatever_html_it_contains() {
     for (text, shown) in [
         (
             "<p>Price: <esi:choose><esi:when test=\"$(QUERY_STRING{x}) == 'gold'\"><div>GOLD</div></esi:when>\
@@ -333,7 +335,7 @@ async fn what_is_not_chosen_is_not_shown_however_the_html_around_it_is_nested() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_value_becomes_code() {
+async fn no_value_is_put_where_it_would_be_code() {
     let told = |what: &str| vec![format!("bad-value: {what}")];
     let script = "a value cannot be put into a script or a style";
     let url = "a URL cannot begin with a value";
@@ -363,21 +365,21 @@ async fn no_value_becomes_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_choice_is_made_once() {
+async fn a_long_choice_is_evaluated_in_linear_time() {
     let whens = "<esi:when test=\"1==2\">a</esi:when>".repeat(20_000);
     let text = format!("<esi:choose>{whens}<esi:otherwise>b</esi:otherwise></esi:choose>");
     is(service(&text, "[limits]\nmax_bytes = \"10MiB\"\n"), "[b]").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_included_keeps_within_its_place_too() {
+async fn included_html_is_balanced() {
     let broken = "</main></div><!-- swallow";
     let site = service("<b><esi:include src=\"http://z.test/\"/></b>", "").allow("http://z.test");
     is(site.fragment("z", html(broken)), "[<b></b>]").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_than_may_be_included_is_told_and_kept_nowhere() {
+async fn a_page_that_exceeds_the_limits_of_esi_is_not_cached() {
     let site = service(&"<esi:include src=\"/y\" alt=\"/z\"/>".repeat(600), "").start();
     let page = site.get("/").await;
     assert_eq!(page.html(), format!("[{}]", "other".repeat(500)));
@@ -388,10 +390,10 @@ async fn more_than_may_be_included_is_told_and_kept_nowhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_tried_in_vain_decides_nothing() {
+async fn a_failed_attempt_has_no_effect_on_the_page() {
     let text = "<esi:try><esi:attempt><esi:include src=\"http://a.test/\"/><fragment name=b required /></esi:attempt>\
                 <esi:except>plan B</esi:except></esi:try>";
-    for elsewhere in [answers(302, &[("location", "/x"), ("set-cookie", "c=1")], ""), answers(404, &[], "")] {
+    for elsewhere in [responds(302, &[("location", "/x"), ("set-cookie", "c=1")], ""), responds(404, &[], "")] {
         let site = page(text)
             .fragment("a", fails(Reason::Connect))
             .fragment_with("b", "cookies = [\"c\"]\n", elsewhere)
@@ -403,12 +405,12 @@ async fn what_was_tried_in_vain_decides_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_answer_acted_on_and_not_has_two_etags() {
+async fn the_same_response_with_and_without_esi_has_different_etags() {
     let etag = async |manifest: &str| {
         let headers = [ESI[0], ESI[1], ("cache-control", "max-age=60")];
         let site = TestCompositor::new()
             .front("<fragment name=a />")
-            .fragment_with("a", manifest, answers(200, &headers, "x<esi:remove>draft</esi:remove>y"))
+            .fragment_with("a", manifest, responds(200, &headers, "x<esi:remove>draft</esi:remove>y"))
             .start();
         site.get("/").await.header("etag").to_owned()
     };
@@ -416,7 +418,7 @@ async fn one_answer_acted_on_and_not_has_two_etags() {
 }
 
 #[test]
-fn each_mistake_in_a_layout_is_told() {
+fn each_error_in_a_layout_is_reported() {
     for (text, told) in [
         ("<esi:odd/>", "bad-value: `<esi:odd>` is not an element of ESI 1.0"),
         ("<esi:include/>", "missing-name: `<esi:include>` does not name what it includes"),

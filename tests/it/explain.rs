@@ -8,37 +8,37 @@ use pasteup::page::response::outcome::PartHealth;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
-use crate::support::compositor::{TestCompositor, hangs, html as shows, html_kept};
+use crate::support::compositor::{TestCompositor, hangs, html as shows, html_cached};
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
 /// A whole answer.
-fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
 }
 
 fn html(headers: &str, body: &str) -> Vec<u8> {
-    answer("200 OK", &format!("Content-Type: text/html\r\n{headers}"), body)
+    response("200 OK", &format!("Content-Type: text/html\r\n{headers}"), body)
 }
 
 /// Answers by its path, in every way that a part can go.
 async fn service() -> RawService {
-    RawService::answering(|asked| {
+    RawService::responding(|asked| {
         Some(match asked.target.trim_start_matches('/') {
             "by-layout" | "by-service" => html("Cache-Control: max-age=60\r\n", "x"),
             "by-manifest" => html("Cache-Control: max-age=3600\r\n", "x"),
             "no-store" => html("Cache-Control: no-store\r\n", "x"),
             "private" => html("Cache-Control: private\r\n", "x"),
             "slow" => return None,
-            "broken" => answer(
+            "broken" => response(
                 "500 Internal Server Error",
                 "Content-Type: application/problem+json\r\n",
                 "{\"title\":\"Out of paper\",\"detail\":\"tray 2\"}",
             ),
-            "empty" => answer("204 No Content", "", ""),
-            "gone" => answer("404 Not Found", "", ""),
-            "json" => answer("200 OK", "Content-Type: application/json\r\n", "{}"),
+            "empty" => response("204 No Content", "", ""),
+            "gone" => response("404 Not Found", "", ""),
+            "json" => response("200 OK", "Content-Type: application/json\r\n", "{}"),
             "coded" => html("Content-Encoding: zip\r\n", "x"),
             "large" => html("", &"x".repeat(3000)),
             "cut" => b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\nConnection: close\r\n\r\nx"
@@ -85,7 +85,7 @@ budget = \"1s\"
 ";
 
 async fn site(service: &RawService) -> TestSite {
-    let site = TestSite::new().whole().file("layouts/front.html", LAYOUT);
+    let site = TestSite::new().without_streaming().file("layouts/front.html", LAYOUT);
     let site = ["by-layout", "by-service", "no-store", "nobody", "slow", "broken", "empty", "gone", "leaf"]
         .into_iter()
         .fold(site, |site, name| manifest(site, name, service, ""));
@@ -127,16 +127,16 @@ async fn explained(site: &TestSite, more: &[&str]) -> Value {
 }
 
 async fn api(server: &Server, path: &str) -> Value {
-    let answer = client().get(format!("{}{path}", server.admin)).send().await.unwrap();
+    let response = client().get(format!("{}{path}", server.admin)).send().await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+        (response.status().as_u16(), response.headers()["content-type"].to_str().unwrap()),
         (200, "application/json")
     );
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
 }
 
 #[tokio::test]
-async fn a_page_is_told_as_a_tree_with_its_times() {
+async fn a_page_is_explained_as_a_tree_with_times() {
     let service = service().await;
     let site = site(&service).await;
     let output = site.run(&["explain", "/"]).await;
@@ -152,7 +152,7 @@ async fn a_page_is_told_as_a_tree_with_its_times() {
 }
 
 #[tokio::test]
-async fn why_each_part_is_as_it_is_and_for_how_long_it_is_kept() {
+async fn each_part_has_its_outcome_reason_and_lifetime() {
     let service = service().await;
     let site = site(&service).await;
     let record = explained(&site, &["/"]).await;
@@ -211,7 +211,7 @@ async fn why_each_part_is_as_it_is_and_for_how_long_it_is_kept() {
 }
 
 #[tokio::test]
-async fn every_word_for_what_went_wrong() {
+async fn every_reason_of_a_failed_part_is_explained() {
     let service = service().await;
     let names = ["json", "coded", "cut", "gone", "slow", "leaf"];
     let site = TestSite::new()
@@ -254,7 +254,7 @@ async fn every_word_for_what_went_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn words_for_what_is_no_fault_of_a_service() {
+async fn reasons_that_no_nanoservice_causes_are_explained() {
     let cards = "<fragment name=leaf data-n=1 /><fragment name=leaf data-n=2 /><fragment name=leaf data-n=3 />";
     let site = TestCompositor::new()
         .layout("many", "+++\nroute = \"/many\"\n+++\n<fragment name=many />")
@@ -263,7 +263,7 @@ async fn words_for_what_is_no_fault_of_a_service() {
         .fragment("leaf", shows("leaf"))
         .fragment_with("many", "composes = [\"leaf\"]\n", shows(cards))
         .fragment_with("odd", "composes = [\"leaf\"]\n", shows("<fragment name=leaf version=\"^9\" />"))
-        .fragment("old", html_kept("old", "max-age=5, stale-while-revalidate=60"))
+        .fragment("old", html_cached("old", "max-age=5, stale-while-revalidate=60"))
         .defaults(|defaults| defaults.max_fragments = 3)
         .start();
     let of = async |path: &str, id: &str| {
@@ -281,14 +281,14 @@ async fn words_for_what_is_no_fault_of_a_service() {
     let renewed = "a stale response, while a new one is fetched";
     assert_eq!(of("/old", "old").await, ("stale", "revalidating", PartHealth::Old, renewed.to_owned()));
     site.drain().await;
-    site.becomes("old", |_| panic!("a fault of the compositor"));
+    site.set_behaviour("old", |_| panic!("a fault of the compositor"));
     tokio::time::advance(Duration::from_secs(100)).await;
     let fault = "nothing shown, no fallback: internal error of the compositor";
     assert_eq!(of("/old", "old").await, ("omitted", "internal", PartHealth::Missing, fault.to_owned()));
 }
 
 #[tokio::test]
-async fn who_only_looks_is_not_counted_among_readers() {
+async fn explained_pages_are_not_counted() {
     let service = service().await;
     let server = site(&service).await.serve().await;
     assert!(server.text("/").await.contains("sorry"));
@@ -302,7 +302,7 @@ async fn who_only_looks_is_not_counted_among_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_request_that_took_too_long_it_is_known_whom_it_asked() {
+async fn a_timed_out_request_names_its_endpoint() {
     let site = TestCompositor::new().front("<fragment name=a timeout=100ms />").fragment("a", hangs()).start();
     let record = site.get("/").await.0.record();
     let [slow] = &record.parts[..] else { panic!("{record:?}") };
@@ -312,7 +312,7 @@ async fn of_a_request_that_took_too_long_it_is_known_whom_it_asked() {
 }
 
 #[tokio::test]
-async fn the_api_tells_what_the_command_does() {
+async fn the_api_and_the_command_report_the_same() {
     let service = service().await;
     let site = site(&service).await;
     let server = site.serve().await;
@@ -348,7 +348,7 @@ async fn the_api_tells_what_the_command_does() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_explained_is_a_problem_that_names_the_cure() {
+async fn invalid_requests_get_problem_details_that_name_the_fix() {
     let server = TestSite::new().front("x").serve().await;
     for (query, status, cure) in [
         ("", 400, "the page's path is missing: add `?path=/`"),
@@ -365,19 +365,19 @@ async fn what_cannot_be_explained_is_a_problem_that_names_the_cure() {
         ("?path=*", 400, "paths begin with `/`"),
         ("?path=/nowhere", 404, "no layout has a route for it"),
     ] {
-        let answer = client().get(format!("{}/api/explain{query}", server.admin)).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), status, "{query}");
-        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{query}");
-        let problem: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let response = client().get(format!("{}/api/explain{query}", server.admin)).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{query}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{query}");
+        let problem: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
         assert_eq!(problem["status"], status);
         assert!(problem["detail"].as_str().unwrap().contains(cure), "{query}: {problem}");
     }
-    let answer = client().post(format!("{}/api/explain?path=/", server.admin)).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let response = client().post(format!("{}/api/explain?path=/", server.admin)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]
-async fn with_a_token_every_api_wants_it() {
+async fn with_a_token_every_api_requires_it() {
     let site = TestSite::new().front("x");
     let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
     for path in ["explain?path=/", "pages", "fragments", "errors", "problems"] {
@@ -410,7 +410,7 @@ async fn with_a_token_every_api_wants_it() {
 }
 
 #[tokio::test]
-async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
+async fn the_api_lists_live_pages_nanoservices_and_errors() {
     let service = service().await;
     let site = site(&service).await;
     let server = site.serve().await;
@@ -500,7 +500,7 @@ async fn pages_and_nanoservices_that_are_live_and_how_they_are() {
 }
 
 #[tokio::test]
-async fn a_breaker_that_is_open_is_told_and_a_change_of_files_marked() {
+async fn open_circuits_and_file_changes_are_reported() {
     let site =
         TestSite::new().file("pasteup.toml", "[fragment]\nbreaker_failures = 2\nretries = 0\nbreaker_open = \"30s\"\n");
     let site = site.front("<fragment name=refused>away</fragment>").service("refused", "127.0.0.1:1".parse().unwrap());
@@ -526,7 +526,7 @@ async fn a_breaker_that_is_open_is_told_and_a_change_of_files_marked() {
     assert_eq!(api(&server, "/api/problems").await, json!(lines));
     assert_eq!(lines[0]["line"], 4);
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nright");
-    server.becomes("/", "right").await;
+    server.wait_for_text("/", "right").await;
     assert_eq!(api(&server, "/api/problems").await, json!([]));
     assert_eq!(api(&server, "/api/fragments").await[0]["pages"], json!([]), "an orphan");
 }
@@ -540,18 +540,18 @@ pub(crate) fn overlay(page: &str) -> Value {
 /// A debug token.
 pub(crate) async fn token(server: &Server) -> String {
     let post = client().post(format!("{}/api/debug-token", server.admin)).header("content-type", "application/json");
-    let answer: Value = serde_json::from_str(&post.body("{}").send().await.unwrap().text().await.unwrap()).unwrap();
-    answer["token"].as_str().unwrap().to_owned()
+    let response: Value = serde_json::from_str(&post.body("{}").send().await.unwrap().text().await.unwrap()).unwrap();
+    response["token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn slow_then_failing_then_gone_is_the_same_words_everywhere_within_two_seconds() {
-    let manner = Arc::new(Mutex::new("well"));
-    let asked = Arc::clone(&manner);
-    let service = RawService::answering(move |_| match *asked.lock().unwrap() {
+async fn every_view_reports_the_same_reason_within_two_seconds() {
+    let mode = Arc::new(Mutex::new("well"));
+    let asked = Arc::clone(&mode);
+    let service = RawService::responding(move |_| match *asked.lock().unwrap() {
         "well" => Some(html("", "well")),
         "slow" => None,
-        "failing" => Some(answer("500 Internal Server Error", "", "")),
+        "failing" => Some(response("500 Internal Server Error", "", "")),
         // The line is cut.
         _ => Some(Vec::new()),
     })
@@ -564,7 +564,7 @@ async fn slow_then_failing_then_gone_is_the_same_words_everywhere_within_two_sec
     let token = token(&server).await;
     assert_eq!(server.text("/").await, "well");
     for (next, reason) in [("slow", "timeout"), ("failing", "status"), ("gone", "connect")] {
-        *manner.lock().unwrap() = next;
+        *mode.lock().unwrap() = next;
         let changed = std::time::Instant::now();
         let page = client().get(&server.pages).header("pasteup-debug", &token).send().await.unwrap();
         let timing = page.headers()["server-timing"].to_str().unwrap().to_owned();
@@ -588,7 +588,7 @@ async fn slow_then_failing_then_gone_is_the_same_words_everywhere_within_two_sec
         let by_command = explained(&site, &["/"]).await;
         assert_eq!(words(&part(&by_command, "a")), wanted, "the command");
     }
-    *manner.lock().unwrap() = "well";
+    *mode.lock().unwrap() = "well";
     assert_eq!(server.text("/").await, "well");
     assert_eq!(api(&server, "/api/fragments").await[0]["seen"]["latest"], "fresh");
 }

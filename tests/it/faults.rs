@@ -30,12 +30,12 @@ enum Fault {
     Flap(Vec<u8>),
 }
 
-fn answer(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+fn response(head: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n").as_bytes(), body.as_ref()].concat()
 }
 
 fn html(more: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
-    answer(&format!("200 OK\r\nContent-Type: text/html{more}"), body)
+    response(&format!("200 OK\r\nContent-Type: text/html{more}"), body)
 }
 
 async fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -67,16 +67,16 @@ async fn faults() -> Vec<(&'static str, Fault)> {
         ("states a shorter length than it sends", Send(length(11, "<p>part</p><p>and more</p>"))),
         ("states two lengths", Send(html("\r\nContent-Length: 11\r\nContent-Length: 12", "<p>part</p>"))),
         ("sends something that is not HTTP", Send(b"<p>hello\r\n\r\n".to_vec())),
-        ("sends early hints first", Send(answer(early, "<p>part</p>"))),
-        ("answers 304 without a condition", Send(answer("304 Not Modified", ""))),
-        ("answers 206 without a range", Send(answer("206 Partial Content\r\nContent-Type: text/html", "<p>half"))),
-        ("redirects", Send(answer("302 Found\r\nLocation: http://169.254.169.254/", ""))),
-        ("answers 404 with HTML", Send(answer("404 Not Found\r\nContent-Type: text/html", "<p>no"))),
-        ("answers 403 with HTML", Send(answer("403 Forbidden\r\nContent-Type: text/html", "<p>no"))),
-        ("answers 500 with HTML", Send(answer("500 Oh No\r\nContent-Type: text/html", "<p>trace of the stack"))),
-        ("answers 204", Send(answer("204 No Content", ""))),
-        ("sends another type", Send(answer("200 OK\r\nContent-Type: application/json", "{}"))),
-        ("sends no type", Send(answer("200 OK", "<p>x"))),
+        ("sends early hints first", Send(response(early, "<p>part</p>"))),
+        ("answers 304 without a condition", Send(response("304 Not Modified", ""))),
+        ("answers 206 without a range", Send(response("206 Partial Content\r\nContent-Type: text/html", "<p>half"))),
+        ("redirects", Send(response("302 Found\r\nLocation: http://169.254.169.254/", ""))),
+        ("answers 404 with HTML", Send(response("404 Not Found\r\nContent-Type: text/html", "<p>no"))),
+        ("answers 403 with HTML", Send(response("403 Forbidden\r\nContent-Type: text/html", "<p>no"))),
+        ("answers 500 with HTML", Send(response("500 Oh No\r\nContent-Type: text/html", "<p>trace of the stack"))),
+        ("answers 204", Send(response("204 No Content", ""))),
+        ("sends another type", Send(response("200 OK\r\nContent-Type: application/json", "{}"))),
+        ("sends no type", Send(response("200 OK", "<p>x"))),
         ("never ends its body", Endless(html("", ""), vec![b'x'; 64 * 1024])),
         ("floods with headers", Send(html(&flood, "<p>x"))),
         ("sends bytes that are not text", Send(html("; charset=utf-8", b"<p>\xff\xfe"))),
@@ -187,7 +187,7 @@ fn documented() -> Vec<(String, String, String)> {
 }
 
 #[tokio::test]
-async fn each_fault_costs_its_corner_and_is_told_as_the_docs_say() {
+async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
     let mut site = TestSite::new().file("pasteup.toml", "[page]\nstream = false\n[fragment]\ntimeout = \"400ms\"\n");
     let mut kept = Vec::new();
     let faults = faults().await;
@@ -203,9 +203,9 @@ async fn each_fault_costs_its_corner_and_is_told_as_the_docs_say() {
     let server = site.serve().await;
     let mut seen = Vec::new();
     for (number, (fault, _)) in faults.iter().enumerate() {
-        let answer = server.get(&format!("/f{number}")).await;
-        assert_eq!(answer.status(), 200, "{fault}");
-        let html = answer.text().await.unwrap();
+        let response = server.get(&format!("/f{number}")).await;
+        assert_eq!(response.status(), 200, "{fault}");
+        let html = response.text().await.unwrap();
         let part = html.strip_prefix("<main>").and_then(|html| html.strip_suffix("</main><p>rest"));
         let part = part.unwrap_or_else(|| panic!("{fault}: the page around it is broken"));
         let sees = match part {

@@ -3,7 +3,7 @@
 use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
 
-use crate::support::compositor::{TestCompositor, answers, html};
+use crate::support::compositor::{TestCompositor, html, responds};
 
 const SITE: &str = "<!doctype html>\n<html>\n<head>\n<title>Site</title>\n</head>\n<body>\n<header><slot name=\"alert\"><p>No news.</p></slot></header>\n\
                     <main><slot></slot></main>\n<footer><slot name=foot>(c)</slot></footer>\n</body>\n</html>\n";
@@ -23,7 +23,7 @@ async fn a_layout_fills_the_slots_of_its_frame() {
         .fragment("tags", html("<meta name=tags>"))
         .fragment(
             "breaking",
-            answers(
+            responds(
                 200,
                 &[("content-type", "text/html"), ("link", "<https://c.test/b.css>; rel=stylesheet")],
                 "<p>News!</p>",
@@ -34,7 +34,7 @@ async fn a_layout_fills_the_slots_of_its_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_have_frames() {
+async fn frames_can_be_nested() {
     let site = TestCompositor::new()
         .layout("frames/site.html", "<html><head><title>S</title></head><body><slot name=top>t</slot>|<slot></slot></body></html>")
         .layout(
@@ -55,7 +55,7 @@ async fn frames_have_frames() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_a_frames_slot_stays() {
+async fn slots_outside_frames_stay_unchanged() {
     let site = TestCompositor::new()
         .layout("frame.html", "<slot></slot><template><slot name=browsers></slot></template>")
         .layout(
@@ -75,7 +75,7 @@ async fn what_is_not_a_frames_slot_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frame_may_be_made_of_partials_and_conditions() {
+async fn a_frame_may_contain_partials_and_conditions() {
     let site = TestCompositor::new()
         .layout("frame.html", "<include file=\"top.html\" /><when device=\"not mobile\"><slot></slot></when>")
         .layout("top.html", "[<slot name=top>default</slot>]")
@@ -98,7 +98,7 @@ fn mistakes(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)
 }
 
 #[test]
-fn each_mistake_about_frames_has_its_code_and_place() {
+fn each_error_in_frames_has_its_code_and_place() {
     let layout = |frame: &str, body: &str| page(&format!("frame = \"{frame}\""), body);
     let frame = "<slot name=top></slot>";
     for (files, expected) in [
@@ -149,7 +149,7 @@ fn each_mistake_about_frames_has_its_code_and_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_optional_end_tag_ends_what_fills_a_slot() {
+async fn an_omitted_end_tag_ends_the_content_of_a_slot() {
     let site = TestCompositor::new()
         .layout("frame.html", "[<slot name=a></slot>|<slot name=b></slot>|<slot></slot>]")
         .layout("p.html", &page("frame = \"frame.html\"", "<p slot=a>A<p slot=b>B<div>rest</div>"))
@@ -190,7 +190,7 @@ async fn a_frame_may_set_headers_for_all_its_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_in_a_default_that_is_not_shown_is_no_place_for_a_title() {
+async fn a_title_is_not_put_into_a_head_that_is_not_shown() {
     let frame = "<slot name=top><head></head></slot><html><slot></slot></html>";
     let site = TestCompositor::new()
         .layout("frame.html", frame)
@@ -202,7 +202,7 @@ async fn a_head_in_a_default_that_is_not_shown_is_no_place_for_a_title() {
 }
 
 #[test]
-fn settings_of_a_page_that_stand_elsewhere_are_told() {
+fn page_settings_in_frames_and_partials_are_reported_as_ignored() {
     let site = TestCompositor::new()
         .layout(
             "frame.html",

@@ -35,26 +35,26 @@ fn text(input: &[u8]) -> &str {
 }
 
 #[test]
-fn all_that_fuzzed_layouts_taught_still_holds() {
+fn the_corpus_of_layouts_passes() {
     replay("layout", |input| layout::check(text(input), report::human));
 }
 
 #[test]
-fn all_that_fuzzed_fragments_taught_still_holds() {
+fn the_corpus_of_fragments_passes() {
     replay("balance", |input| balance::check(text(input)));
 }
 
 #[test]
-fn all_that_fuzzed_esi_taught_still_holds() {
+fn the_corpus_of_esi_passes() {
     replay("esi", |input| esi::check(text(input)));
 }
 
 #[test]
-fn all_that_fuzzed_connections_taught_still_holds() {
+fn the_corpus_of_connections_passes() {
     replay("wire", wire::check);
 }
 
 #[test]
-fn all_that_fuzzed_headers_taught_still_holds() {
+fn the_corpus_of_headers_passes() {
     replay("policy", policy::check);
 }

@@ -16,7 +16,7 @@ const ODD: &str = "<!DOCTYPE html>\r\n<!-- <fragment name=\"a\"> --><HTML lang=e
 <template><slot name=x></slot></template><!--> <![CDATA[ x ]]> </p >&bogus; < > & \"";
 
 #[tokio::test]
-async fn odd_html_comes_back_byte_for_byte_around_its_fragments() {
+async fn unusual_html_around_fragments_is_sent_unchanged() {
     let layout = format!(
         "{ODD}<FRAGMENT NAME='a'\r\n  data-x=1 >fall\r\nback</Fragment >{ODD}<fragment name=a data-x=1 />{ODD}"
     );
@@ -67,7 +67,7 @@ async fn a_title_is_replaced_added_and_escaped() {
 }
 
 #[tokio::test]
-async fn partials_stand_for_their_html_and_may_hold_fragments() {
+async fn partials_are_replaced_by_their_html_and_may_contain_fragments() {
     let site = TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/{x}\"\n+++\n[<include file=\"partials/a.html\" />|<include file=\"partials/a.html\"></include>]")
         .layout("partials/a.html", "a<include file=\"partials/b.html\" />")
@@ -95,7 +95,7 @@ fn codes(layouts: &[(&str, &str)]) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn elements_as_deep_as_may_be_are_composed() {
+async fn elements_nested_to_the_limit_are_composed() {
     let site =
         TestCompositor::new().front(&nested("fragment name=a", 64)).fragment("a", fails(Reason::Connect)).start();
     assert_eq!(site.get("/").await.html(), "x");
@@ -154,7 +154,7 @@ fn large_layouts_are_read_in_linear_time() {
 }
 
 #[test]
-fn the_example_of_the_reference_is_understood_whole() {
+fn the_example_in_the_reference_has_no_diagnostics() {
     let layout = r#"+++
 route    = "/news/{section}"
 title    = "News - The Daily Courier"
@@ -228,7 +228,7 @@ fn bytes(text: &str) -> (Vec<u8>, usize) {
 
 proptest! {
     #[test]
-    fn any_html_without_our_elements_comes_back_byte_for_byte(
+    fn html_without_our_elements_is_sent_unchanged(
         text in "([a-zé\r\n\t &<>!/='\"-]|<!--|-->|<script>|</script>|<style>|</title>|<title>|</p>|<svg>|<template>|<!doctype|<head>|\\]\\]>|<!\\[CDATA\\[){0,40}"
     ) {
         prop_assume!(!text.contains("<fragment"));
@@ -238,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_reader_panic(text in "(<|</|>|/|fragment|when|include|slot|include file=|name=|\"|'|=| |\\{|\\}|\\+\\+\\+\n|title|<!--|é){0,40}") {
+    fn no_text_makes_the_parser_panic(text in "(<|</|>|/|fragment|when|include|slot|include file=|name=|\"|'|=| |\\{|\\}|\\+\\+\\+\n|title|<!--|é){0,40}") {
         let source = Source::new("layouts/p.html", text);
         for problem in LayoutFile::parse(&source).problems {
             prop_assert!(source.text.get(problem.at.span).is_some(), "each mistake has its place");

@@ -9,7 +9,7 @@ use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
 
 use crate::support::browser::Browser;
-use crate::support::compositor::{TestCompositor, answers, counts, fails, html};
+use crate::support::compositor::{TestCompositor, counts, fails, html, responds};
 use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
@@ -83,7 +83,7 @@ async fn only_fragments_that_a_layout_loads_lazily_are_served_standalone() {
         ("/_pasteup/fragment/", false),
         ("/_pasteup/fragment/..", false),
     ] {
-        assert_eq!(site.leads(path), leads, "{path}");
+        assert_eq!(site.has_route(path), leads, "{path}");
     }
 }
 
@@ -92,9 +92,9 @@ async fn the_outcome_of_a_standalone_fragment_is_its_status() {
     let page = |html: &str, query: &str| format!("+++\nroute = \"/\"\nquery = [\"{query}\"]\n+++\n{html}");
     let site = TestCompositor::new()
         .layout("p.html", &page("<fragment name=gone load=lazy /><fragment name=down load=lazy /><fragment name=empty load=lazy /><fragment name=n load=lazy data-n={q} />", "q"))
-        .fragment("gone", answers(404, &[], ""))
+        .fragment("gone", responds(404, &[], ""))
         .fragment("down", fails(Reason::Connect))
-        .fragment("empty", answers(204, &[], ""))
+        .fragment("empty", responds(204, &[], ""))
         .fragment_with("n", "[params.n]\ntype = \"integer\"\n", html("N"))
         .start();
     for (path, verdict) in [
@@ -165,7 +165,7 @@ async fn a_standalone_fragment_exists_while_its_places_do() {
         .start();
     let mut seen = Vec::new();
     for _ in 0..4 {
-        seen.push((site.leads("/_pasteup/fragment/a"), site.leads("/_pasteup/fragment/b")));
+        seen.push((site.has_route("/_pasteup/fragment/a"), site.has_route("/_pasteup/fragment/b")));
         tokio::time::advance(Duration::from_secs(100)).await;
     }
     assert_eq!(seen, [(false, false), (true, false), (false, false), (false, true)]);
@@ -234,9 +234,9 @@ async fn a_standalone_fragment_is_served_like_a_page() {
     let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
     let server = site.serve().await;
     let url = format!("{}/_pasteup/fragment/a", server.pages);
-    let answer = client().get(&url).header("accept-encoding", "gzip").send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    let response = client().get(&url).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(header("content-encoding"), "gzip");
     assert_eq!(header("cache-control"), "public, max-age=60");
     assert_eq!(header("x-robots-tag"), "noindex");
@@ -249,7 +249,7 @@ async fn a_standalone_fragment_is_served_like_a_page() {
     assert_eq!(script.headers()["cache-control"], "public, max-age=31536000, immutable");
     assert_eq!(script.text().await.unwrap(), scripts::lazy(false).text);
     assert_eq!(server.get("/_pasteup/lazy-0000000000000000.js").await.status(), StatusCode::NOT_FOUND);
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
 }
 
 #[tokio::test]
@@ -260,16 +260,16 @@ async fn a_lazy_part_is_loaded_under_a_strict_policy_when_scrolled_near() {
     let browser = Browser::start().await;
     browser.client.set_window_size(800, 600).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
-    assert_eq!(browser.says("customElements.get('pasteup-lazy') != null").await, true);
-    assert_eq!((browser.count("#loaded").await, service.asked()), (0, 0));
+    assert_eq!(browser.evaluate("customElements.get('pasteup-lazy') != null").await, true);
+    assert_eq!((browser.count("#loaded").await, service.requests()), (0, 0));
     browser.screenshot("lazy-at-first.png").await;
-    browser.says("scrollTo(0, 4000)").await;
+    browser.evaluate("scrollTo(0, 4000)").await;
     browser.wait_for("#loaded").await;
-    browser.says("scrollTo(0, 9000)").await;
+    browser.evaluate("scrollTo(0, 9000)").await;
     browser.screenshot("lazy-at-last.png").await;
     assert_eq!(browser.text("#place").await, "Worth the way.");
     assert_eq!(browser.count("pasteup-lazy").await, 0);
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
     browser.stop().await;
 }
 

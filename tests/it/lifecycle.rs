@@ -12,7 +12,7 @@ use crate::support::process::{Process, TestSite, client};
 use crate::support::service::RawService;
 
 #[tokio::test]
-async fn systemd_is_told_how_far_things_are() {
+async fn systemd_is_notified_of_start_and_stop() {
     let site = TestSite::new().front("page");
     let path = site.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -40,7 +40,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 ";
 
 #[tokio::test]
-async fn a_socket_that_systemd_holds_is_served() {
+async fn a_socket_passed_by_systemd_is_used() {
     if Command::new("python3").arg("--version").output().await.is_err() {
         eprintln!("not tried: there is no python3 on this machine");
         return;
@@ -52,8 +52,8 @@ async fn a_socket_that_systemd_holds_is_served() {
     let mut process = Process::start(command);
     let port = process.line("handed over ").await;
     process.line("admin on ").await;
-    let answer = client().get(format!("http://127.0.0.1:{port}/")).send().await.unwrap();
-    assert_eq!(answer.text().await.unwrap(), "page");
+    let response = client().get(format!("http://127.0.0.1:{port}/")).send().await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "page");
 }
 
 #[tokio::test]
@@ -68,12 +68,12 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
             tokio::spawn(async move {
                 let client = client();
                 loop {
-                    let answer = match client.get(&url).send().await {
+                    let response = match client.get(&url).send().await {
                         Err(error) if over.load(Ordering::Relaxed) && error.is_connect() => return,
-                        answer => answer.unwrap(),
+                        response => response.unwrap(),
                     };
-                    assert_eq!(answer.status(), StatusCode::OK);
-                    let text = answer.text().await.unwrap();
+                    assert_eq!(response.status(), StatusCode::OK);
+                    let text = response.text().await.unwrap();
                     assert!(text.starts_with("<p>") && text.ends_with("</p>part"), "{text}");
                     asked.fetch_add(1, Ordering::Relaxed);
                 }
@@ -86,7 +86,7 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
             // Now and then it is wrong for a moment.
             site.write("layouts/front.html", "+++\nroute = \n+++\n");
             site.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n<p>{number}</p><fragment name=a />"));
-            server.becomes("/", &format!("<p>{number}</p>part")).await;
+            server.wait_for_text("/", &format!("<p>{number}</p>part")).await;
         }
     }
     // They ask on, until nobody is there to connect to.
@@ -96,11 +96,11 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
         reader.await.unwrap();
     }
     assert!(asked.load(Ordering::Relaxed) > 100);
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
 }
 
 #[tokio::test]
-async fn no_more_file_descriptors_is_a_pause_and_no_end() {
+async fn running_out_of_file_descriptors_pauses_the_server_and_does_not_end_it() {
     let site = TestSite::new().front("page");
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pasteup"), "--site"]).arg(site.path());
@@ -114,7 +114,7 @@ async fn no_more_file_descriptors_is_a_pause_and_no_end() {
     }
     process.line("cannot accept a connection").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let tries = process.said().matches("cannot accept a connection").count();
+    let tries = process.output().matches("cannot accept a connection").count();
     assert!(tries <= 20, "it does not spin: {tries} tries in half a second");
     drop(open);
     assert_eq!(client().get(&pages).send().await.unwrap().text().await.unwrap(), "page");

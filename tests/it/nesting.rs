@@ -9,7 +9,9 @@ use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::{Device, Reader};
 use tokio::time::advance;
 
-use crate::support::compositor::{Answer, TestCompositor, after, answers, counts, fails, hangs, html, html_kept};
+use crate::support::compositor::{
+    ResponseFuture, TestCompositor, after, counts, fails, hangs, html, html_cached, responds,
+};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -18,7 +20,7 @@ const fn ms(milliseconds: u64) -> Duration {
 const COMBINES: &str = "composes = [\"a\", \"b\", \"c\", \"card\"]\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_may_be_made_of_others() {
+async fn a_fragment_may_contain_others() {
     let site = TestCompositor::new()
         .front("[<fragment name=card />]")
         .fragment_with(
@@ -37,7 +39,7 @@ async fn a_fragment_may_be_made_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_manifest_does_not_list_is_passed_on_as_it_stands() {
+async fn fragments_that_the_manifest_does_not_list_are_passed_on_unchanged() {
     let asks = "<fragment name=\"a\" ttl='5s'>x<fragment name=b>y</fragment></fragment><fragment src=\"http://a.test/\"/>\
                 <fragment>z</fragment><!-- <fragment name=b /> --><script>'<fragment name=b />'</script><slot>s</slot>";
     let site = TestCompositor::new()
@@ -54,13 +56,13 @@ async fn what_a_manifest_does_not_list_is_passed_on_as_it_stands() {
 
 /// A page of a combiner that holds three fragments, two of them cached for different times.
 #[tokio::test(start_paused = true)]
-async fn each_is_refetched_on_its_own_schedule() {
+async fn each_nested_fragment_has_its_own_lifetime() {
     let site = TestCompositor::new()
         .front("<fragment name=card />")
         .fragment_with(
             "card",
             COMBINES,
-            html_kept("<fragment name=a /> <fragment name=b /> <fragment name=c />", "max-age=60"),
+            html_cached("<fragment name=a /> <fragment name=b /> <fragment name=c />", "max-age=60"),
         )
         .fragment("a", counts("max-age=2"))
         .fragment("b", counts("max-age=5"))
@@ -75,7 +77,7 @@ async fn each_is_refetched_on_its_own_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_that_an_answer_asks_for_is_asked_for_at_once() {
+async fn nested_fragments_of_one_response_are_fetched_concurrently() {
     let site = TestCompositor::new()
         .front("<fragment name=card />")
         .fragment_with(
@@ -113,7 +115,7 @@ async fn a_nested_failure_shows_its_own_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_listed_and_that_nobody_provides_shows_its_fallback() {
+async fn a_listed_fragment_without_a_manifest_shows_its_fallback() {
     let site = TestCompositor::new()
         .front("<fragment name=card />")
         .fragment_with(
@@ -132,7 +134,9 @@ async fn one_that_is_listed_and_that_nobody_provides_shows_its_fallback() {
 const TABS: &str = "<fragment name=card>plain <fragment slot=left name=a>x</fragment>, \
                     <when device=mobile><fragment slot=right name=b /></when></fragment>";
 
-fn tabs(card: impl Fn(pasteup::engine::port::UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn tabs(
+    card: impl Fn(pasteup::engine::port::UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
+) -> TestCompositor {
     TestCompositor::new()
         .front(TABS)
         .fragment_with("card", COMBINES, card)
@@ -142,7 +146,7 @@ fn tabs(card: impl Fn(pasteup::engine::port::UpstreamRequest) -> Answer + Send +
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_layout_fills_the_slots_of_a_combiner() {
+async fn a_layout_fills_the_slots_of_a_composite_fragment() {
     let site =
         tabs(after(ms(100), html("<i><slot name=left>l</slot></i><u><slot name=right>r</slot></u><slot name=left />")));
     let began = tokio::time::Instant::now();
@@ -153,13 +157,13 @@ async fn a_layout_fills_the_slots_of_a_combiner() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_that_nobody_fills_keeps_its_default_and_one_that_is_missing_shows_nothing() {
+async fn an_unfilled_slot_shows_its_default_and_content_for_a_missing_slot_is_dropped() {
     let site = tabs(html("<slot name=other>d<fragment name=c>e</fragment></slot>"));
     assert_eq!(site.get("/").await.html(), "de");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_combiner_shows_what_is_inside_it_plainly() {
+async fn a_failed_composite_fragment_shows_its_content_without_slots() {
     let site = tabs(fails(Reason::Connect));
     assert_eq!(site.get("/").await.html(), "plain A, ");
     let mobile = Reader { device: Some(Device::Mobile), ..Reader::default() };
@@ -168,7 +172,7 @@ async fn a_failed_combiner_shows_what_is_inside_it_plainly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_combines_nothing_may_have_slots_too() {
+async fn a_fragment_that_composes_nothing_may_have_slots() {
     let site = TestCompositor::new()
         .front("<fragment name=card><fragment slot=left name=a /></fragment>")
         .fragment("card", html("<slot name=left>l</slot><slot name=right>r</slot>"))
@@ -193,7 +197,7 @@ async fn depth_is_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circle_shows_its_fallback() {
+async fn a_cycle_shows_its_fallback() {
     let site = TestCompositor::new()
         .front("<fragment name=a /><fragment name=b />")
         .fragment_with("a", COMBINES, html("a<fragment name=a>again</fragment>"))
@@ -209,7 +213,7 @@ async fn a_circle_shows_its_fallback() {
 
 /// Each answer asks for 1,024 others, with parameters of their own, two levels deep.
 #[tokio::test(start_paused = true)]
-async fn a_million_nested_ones_cost_a_bounded_number_of_fetches() {
+async fn a_million_nested_fragments_cause_a_bounded_number_of_fetches() {
     let asks: String = (0..1024).map(|n| format!("<fragment name=\"b\" data-n=\"{n}\">.</fragment>")).collect();
     let asks_more: String = (0..1024).map(|n| format!("<fragment name=\"c\" data-n=\"{n}\">.</fragment>")).collect();
     let site = TestCompositor::new()
@@ -227,12 +231,12 @@ async fn a_million_nested_ones_cost_a_bounded_number_of_fetches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_one_is_as_required_as_all_that_ask_for_it() {
+async fn a_nested_fragment_is_required_only_if_all_its_ancestors_are() {
     let site = |layout: &str| {
         TestCompositor::new()
             .front(layout)
             .fragment_with("card", COMBINES, html("x<fragment name=a required />"))
-            .fragment("a", answers(404, &[], ""))
+            .fragment("a", responds(404, &[], ""))
             .start()
     };
     let page = site("<fragment name=card required />").get("/").await;
@@ -242,7 +246,7 @@ async fn a_nested_one_is_as_required_as_all_that_ask_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nested_one_is_told_what_it_declares_and_the_page_varies_on_it() {
+async fn a_nested_fragment_is_sent_the_context_it_declares_and_the_page_varies_on_it() {
     let says = |request: pasteup::engine::port::UpstreamRequest| {
         let device = request.headers.get("fragment-device").map_or("none", |value| value.to_str().unwrap()).to_owned();
         html(&device)(request)
@@ -266,11 +270,11 @@ async fn a_nested_one_is_told_what_it_declares_and_the_page_varies_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_tell_their_etag_by_all_that_is_on_them() {
+async fn the_etag_depends_on_nested_fragments() {
     let site = TestCompositor::new()
         .front("<fragment name=card />")
-        .fragment_with("card", COMBINES, html_kept("<fragment name=a /><fragment name=b />", "max-age=60"))
-        .fragment("a", html_kept("A", "max-age=60"))
+        .fragment_with("card", COMBINES, html_cached("<fragment name=a /><fragment name=b />", "max-age=60"))
+        .fragment("a", html_cached("A", "max-age=60"))
         .fragment("b", after(ms(5), counts("max-age=1")))
         .start();
     let first = site.get("/").await;
@@ -284,7 +288,7 @@ async fn pages_tell_their_etag_by_all_that_is_on_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_that_ends_a_paragraph_is_no_more_than_a_fallback() {
+async fn a_fallback_that_would_end_a_paragraph_is_removed_completely() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
         .fragment_with(
@@ -298,7 +302,7 @@ async fn a_fallback_that_ends_a_paragraph_is_no_more_than_a_fallback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deep_nests_of_slots_are_settled_at_once() {
+async fn deeply_nested_slots_are_resolved_in_linear_time() {
     let deep = format!("{}{}", "<fragment name=leaf slot=a>".repeat(60), "</fragment>".repeat(60));
     let site = TestCompositor::new()
         .front("<fragment name=a />")

@@ -28,11 +28,11 @@ async fn a_degraded_page_is_one_line_of_json_without_a_secret() {
     let mut server = site.serve_with(&environment).await;
     let response = server.get("/").await;
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-    assert_eq!((response.text().await.unwrap().as_str(), fails.asked()), ("--", 1));
+    assert_eq!((response.text().await.unwrap().as_str(), fails.requests()), ("--", 1));
     server.process.line("page degraded").await;
     server.process.terminate();
-    server.process.ended().await;
-    let log = server.process.said();
+    server.process.exit_status().await;
+    let log = server.process.output();
     assert!(!log.contains("hushhush"), "{log}");
     let lines: Vec<Value> =
         log.lines().filter(|line| line.starts_with('{')).map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -10,7 +10,7 @@ use sfv::{BareItem, List, ListEntry, Parser};
 use crate::explain::{overlay, token};
 use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
-use crate::support::service::{Asked, RawService};
+use crate::support::service::{RawService, ReceivedRequest};
 
 fn html(headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
@@ -19,10 +19,10 @@ fn html(headers: &str, body: &str) -> Vec<u8> {
 }
 
 /// Responds with the HTML for the path, or with an error if there is none.
-async fn service(answers: &'static [(&'static str, &'static str)]) -> RawService {
-    RawService::answering(move |asked| {
+async fn service(responses: &'static [(&'static str, &'static str)]) -> RawService {
+    RawService::responding(move |asked| {
         let path = asked.target.split('?').next().unwrap().trim_start_matches('/');
-        let known = answers.iter().find(|(name, _)| *name == path);
+        let known = responses.iter().find(|(name, _)| *name == path);
         Some(match known {
             Some((_, body)) => html("Cache-Control: max-age=60\r\n", body),
             None => b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
@@ -63,7 +63,7 @@ aside > * + * { margin-top: 1rem } table { border-collapse: collapse; width: 100
 <footer>End.</footer></body></html>
 ";
 
-const ANSWERS: &[(&str, &str)] = &[
+const RESPONSES: &[(&str, &str)] = &[
     ("head", "<meta name=theme-color content=\"#222\">"),
     ("menu", "<a href=\"/\">Home</a> <a href=\"/sport\">Sport</a> <a href=\"/weather\">Weather</a>"),
     (
@@ -90,7 +90,7 @@ fn manifest(site: TestSite, name: &str, service: &RawService, more: &str) -> Tes
 /// The site, with its page also under another policy.
 fn paper(service: &RawService, headers: &str) -> TestSite {
     let page = PAGE.replacen("\n+++\n<!doctype", &format!("\n{headers}+++\n<!doctype"), 1);
-    let site = TestSite::new().whole().file("layouts/front.html", &page);
+    let site = TestSite::new().without_streaming().file("layouts/front.html", &page);
     NAMES.into_iter().fold(site, |site, name| manifest(site, name, service, if name == "card" { CARD } else { "" }))
 }
 
@@ -117,7 +117,7 @@ async fn until(browser: &Browser, what: &str) {
     );
     let done = tokio::time::timeout(Duration::from_secs(20), browser.client.execute_async(&wait, vec![])).await;
     if !matches!(done, Ok(Ok(_))) {
-        panic!("never `{what}`: {done:?} {:?}", browser.complaints().await);
+        panic!("never `{what}`: {done:?} {:?}", browser.console_messages().await);
     }
 }
 
@@ -132,8 +132,8 @@ async fn enter(browser: &Browser, server: &Server, to: &str) {
 }
 
 /// The messages in the browser's console. There should be none.
-async fn complaints(browser: &Browser) -> Vec<String> {
-    browser.complaints().await.into_iter().filter(|line| !line.contains("favicon")).collect()
+async fn console_messages(browser: &Browser) -> Vec<String> {
+    browser.console_messages().await.into_iter().filter(|line| !line.contains("favicon")).collect()
 }
 
 fn labels(drawn: &Value) -> Vec<(String, String)> {
@@ -143,21 +143,21 @@ fn labels(drawn: &Value) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn no_element_moves_and_each_part_is_explained() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     let server = paper(&service, "").serve().await;
     let browser = Browser::start().await;
     let mut plain = Vec::new();
     for width in [1280, 390] {
         size(&browser, width, 900).await;
         browser.client.goto(&server.pages).await.unwrap();
-        assert_eq!(browser.says("document.querySelector('pasteup-overlay')").await, Value::Null);
-        plain.push(browser.says(PLACES).await);
+        assert_eq!(browser.evaluate("document.querySelector('pasteup-overlay')").await, Value::Null);
+        plain.push(browser.evaluate(PLACES).await);
     }
     for (width, plain, name) in [(1280, &plain[0], "wide"), (390, &plain[1], "narrow")] {
         size(&browser, width, 900).await;
         enter(&browser, &server, "/").await;
-        assert_eq!(browser.says(PLACES).await, *plain, "at {width} px");
-        let drawn = labels(&browser.says(DRAWN).await);
+        assert_eq!(browser.evaluate(PLACES).await, *plain, "at {width} px");
+        let drawn = labels(&browser.evaluate(DRAWN).await);
         let mut told: Vec<(&str, &str)> =
             drawn.iter().map(|(label, kind)| (label.split(" · ").next().unwrap(), kind.as_str())).collect();
         told.sort_unstable();
@@ -180,32 +180,32 @@ async fn no_element_moves_and_each_part_is_explained() {
         // Each box is where its part is, and no label is over another.
         let around = "(s => [...document.querySelectorAll('article h2, aside table td, svg circle')].every(e => { const r = e.getBoundingClientRect();\
             return [...s.querySelectorAll('.box')].some(b => { const o = b.getBoundingClientRect(); return o.left <= r.left && o.top <= r.top && o.right >= r.right && o.bottom >= r.bottom }) }))";
-        assert_eq!(browser.says(&format!("{around}({SHADOW})")).await, true);
+        assert_eq!(browser.evaluate(&format!("{around}({SHADOW})")).await, true);
         let over = "(s => { const all = [...s.querySelectorAll('.label')].map(l => l.getBoundingClientRect());\
             return all.filter((a, i) => all.some((b, j) => i < j && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length\
             + all.filter(a => a.left < 0 || a.right > innerWidth || a.width < 40).length })";
-        assert_eq!(browser.says(&format!("{over}({SHADOW})")).await, 0, "labels at {width} px");
+        assert_eq!(browser.evaluate(&format!("{over}({SHADOW})")).await, 0, "labels at {width} px");
         browser.screenshot(&format!("overlay-{name}.png")).await;
         for (scheme, suffix) in [("dark", "-dark"), ("light", "")] {
             let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
             browser.cdp("Emulation.setEmulatedMedia", media).await;
-            browser.says(&format!("[...{SHADOW}.querySelectorAll('.bar button')][0].click()")).await;
+            browser.evaluate(&format!("[...{SHADOW}.querySelectorAll('.bar button')][0].click()")).await;
             browser.screenshot(&format!("overlay-list-{name}{suffix}.png")).await;
             browser
-                .says(&format!(
+                .evaluate(&format!(
                     "[...{SHADOW}.querySelectorAll('.label')].find(l => l.textContent.startsWith('weather')).click()"
                 ))
                 .await;
             browser.screenshot(&format!("overlay-part-{name}{suffix}.png")).await;
-            browser.says(&format!("{SHADOW}.querySelector('.close').click()")).await;
+            browser.evaluate(&format!("{SHADOW}.querySelector('.close').click()")).await;
         }
-        assert_eq!(browser.says(PLACES).await, *plain, "after all that");
+        assert_eq!(browser.evaluate(PLACES).await, *plain, "after all that");
         // Boxes stay at their parts when the page is scrolled.
-        browser.says("scrollTo(0, 200)").await;
+        browser.evaluate("scrollTo(0, 200)").await;
         until(&browser, &format!("scrollY > 0 && {around}({SHADOW})")).await;
         browser.client.delete_all_cookies().await.unwrap();
     }
-    assert_eq!(complaints(&browser).await, Vec::<String>::new());
+    assert_eq!(console_messages(&browser).await, Vec::<String>::new());
     browser.stop().await;
 }
 
@@ -217,7 +217,7 @@ async fn key(browser: &Browser, key: &str, code: &str) {
 
 #[tokio::test]
 async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     let site = paper(&service, "");
     let site = manifest(site, "lead", &service, "runbook = \"https://example.org/run\"\n");
     let server = site.serve().await;
@@ -225,18 +225,22 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     size(&browser, 1280, 900).await;
     enter(&browser, &server, "/").await;
     let label = format!("[...{SHADOW}.querySelectorAll('.label')].find(l => l.textContent.startsWith('lead'))");
-    let at = browser.says(&format!("(r => [r.left + 8, r.top + 8])({label}.getBoundingClientRect())")).await;
+    let at = browser.evaluate(&format!("(r => [r.left + 8, r.top + 8])({label}.getBoundingClientRect())")).await;
     for kind in ["mousePressed", "mouseReleased"] {
         let click = json!({ "type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1 });
         browser.cdp("Input.dispatchMouseEvent", click).await;
     }
     let rows = "Object.fromEntries([...document.querySelector('pasteup-overlay').shadowRoot.querySelectorAll('.panel dt')].map(t => [t.textContent, t.nextElementSibling.textContent]))";
-    let panel = browser.says(rows).await;
+    let panel = browser.evaluate(rows).await;
     for (width, scheme) in [(1280, "light"), (390, "dark"), (1280, "dark")] {
         size(&browser, width, 900).await;
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         browser.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
-        assert_eq!(browser.barriers("pasteup-overlay").await, Vec::<String>::new(), "{width}, {scheme}");
+        assert_eq!(
+            browser.accessibility_violations("pasteup-overlay").await,
+            Vec::<String>::new(),
+            "{width}, {scheme}"
+        );
     }
     assert_eq!(panel["outcome"], "fresh, miss");
     assert_eq!(panel["nanoservice"], "lead 1.2.0");
@@ -244,54 +248,57 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     assert_eq!(panel["cached"], "cached for 1m (service max-age)");
     assert_eq!(panel["layout"], "layouts/front.html:16");
     assert!(panel["time"].as_str().unwrap().ends_with(" of 1 s"), "{panel}");
-    assert_eq!(browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await, "the service answered");
-    key(&browser, "Escape", "Escape").await;
-    assert_eq!(browser.says(&format!("{SHADOW}.querySelector('.panel')")).await, Value::Null);
     assert_eq!(
-        browser.says(&format!("{SHADOW}.activeElement === {label}")).await,
+        browser.evaluate(&format!("{SHADOW}.querySelector('.panel p').textContent")).await,
+        "the service answered"
+    );
+    key(&browser, "Escape", "Escape").await;
+    assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelector('.panel')")).await, Value::Null);
+    assert_eq!(
+        browser.evaluate(&format!("{SHADOW}.activeElement === {label}")).await,
         true,
         "who came by keyboard goes on there"
     );
     // A degraded part shows its reason.
     browser
-        .says(&format!(
+        .evaluate(&format!(
             "[...{SHADOW}.querySelectorAll('.label')].find(l => l.textContent.startsWith('weather')).click()"
         ))
         .await;
     assert_eq!(
-        browser.says(&format!("{SHADOW}.querySelector('.panel p').textContent")).await,
+        browser.evaluate(&format!("{SHADOW}.querySelector('.panel p').textContent")).await,
         "fallback: the service answered with an error"
     );
-    assert_eq!(browser.says(rows).await["detail"], "it answered 500");
+    assert_eq!(browser.evaluate(rows).await["detail"], "it answered 500");
     key(&browser, "Escape", "Escape").await;
 
     let hidden = format!("getComputedStyle({SHADOW}.querySelector('.layer')).display === 'none'");
-    assert_eq!(browser.says(&hidden).await, false);
+    assert_eq!(browser.evaluate(&hidden).await, false);
     key(&browser, "`", "Backquote").await;
-    assert_eq!(browser.says(&hidden).await, true);
+    assert_eq!(browser.evaluate(&hidden).await, true);
     browser.client.refresh().await.unwrap();
     has_overlay(&browser).await;
-    assert_eq!(browser.says(&hidden).await, true, "it stays hidden");
+    assert_eq!(browser.evaluate(&hidden).await, true, "it stays hidden");
     key(&browser, "`", "Backquote").await;
-    assert_eq!(browser.says(&hidden).await, false);
-    assert!(!labels(&browser.says(DRAWN).await).is_empty());
+    assert_eq!(browser.evaluate(&hidden).await, false);
+    assert!(!labels(&browser.evaluate(DRAWN).await).is_empty());
     // In a text field, the key is a letter.
-    browser.says("document.body.append(Object.assign(document.createElement('input'), { id: 'i' })), document.getElementById('i').focus()").await;
+    browser.evaluate("document.body.append(Object.assign(document.createElement('input'), { id: 'i' })), document.getElementById('i').focus()").await;
     key(&browser, "`", "Backquote").await;
-    assert_eq!(browser.says(&hidden).await, false);
+    assert_eq!(browser.evaluate(&hidden).await, false);
     // Changes of the page are followed.
-    browser.says("document.querySelector('h1').style.marginTop = '300px'").await;
+    browser.evaluate("document.querySelector('h1').style.marginTop = '300px'").await;
     let follows = format!(
         "Math.abs({label}.previousElementSibling.getBoundingClientRect().top - document.querySelector('article h2').getBoundingClientRect().top) < 5"
     );
     until(&browser, &follows).await;
-    assert_eq!(complaints(&browser).await, Vec::<String>::new());
+    assert_eq!(console_messages(&browser).await, Vec::<String>::new());
     browser.stop().await;
 }
 
 #[tokio::test]
 async fn under_strict_policies_the_overlay_is_shown_without_errors() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     let browser = Browser::start().await;
     for policy in [
         "default-src 'none'; style-src 'none'",
@@ -305,12 +312,13 @@ async fn under_strict_policies_the_overlay_is_shown_without_errors() {
         let site = ["menu", "down"].into_iter().fold(site, |site, name| manifest(site, name, &service, ""));
         let server = site.serve().await;
         enter(&browser, &server, "/").await;
-        assert_eq!(labels(&browser.says(DRAWN).await).len(), 2, "{policy}");
-        let colour = browser.says(&format!("getComputedStyle({SHADOW}.querySelector('.box')).borderTopColor")).await;
+        assert_eq!(labels(&browser.evaluate(DRAWN).await).len(), 2, "{policy}");
+        let colour =
+            browser.evaluate(&format!("getComputedStyle({SHADOW}.querySelector('.box')).borderTopColor")).await;
         assert_eq!(colour, "rgb(10, 122, 51)", "its style counts: {policy}");
-        browser.says(&format!("{SHADOW}.querySelector('.label').click()")).await;
-        assert_eq!(browser.says(&format!("{SHADOW}.querySelectorAll('.panel').length")).await, 1);
-        assert_eq!(complaints(&browser).await, Vec::<String>::new(), "{policy}");
+        browser.evaluate(&format!("{SHADOW}.querySelector('.label').click()")).await;
+        assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelectorAll('.panel').length")).await, 1);
+        assert_eq!(console_messages(&browser).await, Vec::<String>::new(), "{policy}");
         browser.client.delete_all_cookies().await.unwrap();
     }
     browser.stop().await;
@@ -320,7 +328,7 @@ async fn under_strict_policies_the_overlay_is_shown_without_errors() {
 async fn unclosed_elements_and_imitated_marks_of_parts_do_not_hide_the_overlay() {
     let seen = Arc::new(Mutex::new(String::new()));
     let trace = Arc::clone(&seen);
-    let service = RawService::answering(move |asked: &Asked| {
+    let service = RawService::responding(move |asked: &ReceivedRequest| {
         // A nanoservice may repeat what it is sent.
         let parent = asked.header("traceparent").unwrap_or_default().to_owned();
         let id = parent.split('-').nth(1).unwrap_or_default()[..8].to_owned();
@@ -345,17 +353,17 @@ async fn unclosed_elements_and_imitated_marks_of_parts_do_not_hide_the_overlay()
     let server = site.serve().await;
     let browser = Browser::start().await;
     enter(&browser, &server, "/").await;
-    let drawn: Vec<String> = labels(&browser.says(DRAWN).await).into_iter().map(|(label, _)| label).collect();
+    let drawn: Vec<String> = labels(&browser.evaluate(DRAWN).await).into_iter().map(|(label, _)| label).collect();
     for name in ["poser", "open", "after"] {
         assert_eq!(drawn.iter().filter(|label| label.starts_with(&format!("{name}: fresh"))).count(), 1, "{drawn:?}");
     }
-    assert_eq!(browser.says("document.querySelectorAll('pasteup-overlay').length").await, 1);
+    assert_eq!(browser.evaluate("document.querySelectorAll('pasteup-overlay').length").await, 1);
     browser.stop().await;
 }
 
 #[tokio::test]
 async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     for headers in [
         "",
         "[headers]\nContent-Security-Policy = \"script-src 'self'; require-trusted-types-for 'script'; trusted-types pasteup\"\n",
@@ -371,26 +379,26 @@ async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
         let browser = Browser::start().await;
         size(&browser, 1280, 900).await;
         enter(&browser, &server, "/").await;
-        let drawn = labels(&browser.says(DRAWN).await);
+        let drawn = labels(&browser.evaluate(DRAWN).await);
         assert_eq!(drawn[1].0, "below: loads when scrolled to");
-        browser.says("scrollTo(0, 99999)").await;
+        browser.evaluate("scrollTo(0, 99999)").await;
         browser.wait_for("section h3").await;
         until(&browser, &format!("{SHADOW}.querySelectorAll('.label').length === 3")).await;
-        let drawn = labels(&browser.says(DRAWN).await);
+        let drawn = labels(&browser.evaluate(DRAWN).await);
         let told: Vec<(&str, &str)> =
             drawn.iter().map(|(label, kind)| (label.split(", ").next().unwrap(), kind.as_str())).collect();
         for (label, kind) in [("below: fresh", "combines"), ("list: fresh", "service")] {
             assert!(told.contains(&(label, kind)), "{told:?}");
         }
-        assert_eq!(browser.says("document.querySelectorAll('pasteup-overlay').length").await, 1);
+        assert_eq!(browser.evaluate("document.querySelectorAll('pasteup-overlay').length").await, 1);
         assert_eq!(
-            browser.says("document.querySelectorAll('section script').length").await,
+            browser.evaluate("document.querySelectorAll('section script').length").await,
             0,
             "nothing is left behind"
         );
         assert_eq!(
             browser
-                .says("document.querySelector('section').textContent")
+                .evaluate("document.querySelector('section').textContent")
                 .await
                 .as_str()
                 .unwrap()
@@ -398,30 +406,32 @@ async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
                 .count(),
             1
         );
-        assert_eq!(complaints(&browser).await, Vec::<String>::new(), "{headers}");
+        assert_eq!(console_messages(&browser).await, Vec::<String>::new(), "{headers}");
         browser.stop().await;
     }
 }
 
 /// What clients are sent, without the headers that differ every time.
 async fn seen(request: reqwest::RequestBuilder) -> (StatusCode, Vec<String>, String) {
-    let answer = request.send().await.unwrap();
+    let response = request.send().await.unwrap();
     let mut headers: Vec<String> =
-        answer.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     headers.retain(|line| {
         !line.starts_with("date:") && !line.starts_with("x-request-id:") && !line.starts_with("cache-control: public")
     });
     headers.sort();
-    (answer.status(), headers, answer.text().await.unwrap())
+    (response.status(), headers, response.text().await.unwrap())
 }
 
 #[tokio::test]
 async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     let server =
-        manifest(TestSite::new().whole().front("<p><fragment name=lead /></p>"), "lead", &service, "").serve().await;
+        manifest(TestSite::new().without_streaming().front("<p><fragment name=lead /></p>"), "lead", &service, "")
+            .serve()
+            .await;
     let plain = seen(client().get(&server.pages)).await;
-    assert_eq!(plain.2, format!("<p>{}</p>", ANSWERS[2].1));
+    assert_eq!(plain.2, format!("<p>{}</p>", RESPONSES[2].1));
     let good = token(&server).await;
     let (until, signature) = good.split_once('.').unwrap();
     let later: i64 = until.parse::<i64>().unwrap() + 60;
@@ -441,13 +451,13 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
     }
     for (header, value) in [("pasteup-debug", good.clone()), ("cookie", format!("a=b; pasteup-debug={good}; c=d"))] {
         for method in [http::Method::GET, http::Method::HEAD] {
-            let answer = client().request(method.clone(), &server.pages).header(header, &value).send().await.unwrap();
-            assert_eq!(answer.headers()["cache-control"], "private, no-store");
-            assert!(!answer.headers().contains_key("etag"));
-            let length: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
-            let timing = answer.headers()["server-timing"].to_str().unwrap();
+            let response = client().request(method.clone(), &server.pages).header(header, &value).send().await.unwrap();
+            assert_eq!(response.headers()["cache-control"], "private, no-store");
+            assert!(!response.headers().contains_key("etag"));
+            let length: usize = response.headers()["content-length"].to_str().unwrap().parse().unwrap();
+            let timing = response.headers()["server-timing"].to_str().unwrap();
             assert!(timing.starts_with("total;dur=") && timing.contains(", lead;dur="), "{timing}");
-            let text = answer.text().await.unwrap();
+            let text = response.text().await.unwrap();
             if method == http::Method::GET {
                 assert_eq!(text.len(), length);
                 assert!(text.contains("<!--pasteup:") && overlay(&text)["dev"] == false);
@@ -466,7 +476,7 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
         304,
         "it stays hot"
     );
-    assert_eq!(service.asked(), 1, "and its part is asked for once");
+    assert_eq!(service.requests(), 1, "and its part is asked for once");
     let kept = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
     assert!(kept.contains("pasteup_cache_entries 2\n"), "the answer and the page: {kept}");
 }
@@ -488,12 +498,12 @@ async fn the_entrance_sets_the_token_as_a_cookie_and_redirects_to_this_site_only
         ("/%0D%0ASet-Cookie:x=y", "/Set-Cookie:x=y"),
         ("/.//evil.example", "/"),
     ] {
-        let answer = server.get(&format!("/_pasteup/debug?token={token}&to={to}").replace('\\', "%5C")).await;
-        assert_eq!(answer.status(), 303, "{to}");
-        assert_eq!(answer.headers()["location"], location, "{to}");
-        assert_eq!(answer.headers()["cache-control"], "private, no-store");
-        assert_eq!(answer.headers().get_all("set-cookie").iter().count(), 1);
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        let response = server.get(&format!("/_pasteup/debug?token={token}&to={to}").replace('\\', "%5C")).await;
+        assert_eq!(response.status(), 303, "{to}");
+        assert_eq!(response.headers()["location"], location, "{to}");
+        assert_eq!(response.headers()["cache-control"], "private, no-store");
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 1);
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
         assert!(cookie.starts_with(&format!("pasteup-debug={token}; ")), "{cookie}");
         assert!(cookie.contains("Path=/") && cookie.contains("HttpOnly") && cookie.contains("SameSite="), "{cookie}");
     }
@@ -505,9 +515,9 @@ async fn the_entrance_sets_the_token_as_a_cookie_and_redirects_to_this_site_only
 
 #[tokio::test]
 async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
-    let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+    let asked: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
     let all = Arc::clone(&asked);
-    let service = RawService::answering(move |request| {
+    let service = RawService::responding(move |request| {
         all.lock().unwrap().push(request.clone());
         Some(html("", "<p>$(HTTP_COOKIE)</p>"))
     })
@@ -518,9 +528,9 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
     let server = site.serve().await;
     let token = token(&server).await;
     let cookies = format!("units=metric; pasteup-debug={token}");
-    let answer =
+    let response =
         client().get(&server.pages).header("cookie", &cookies).header("pasteup-debug", &token).send().await.unwrap();
-    let text = answer.text().await.unwrap();
+    let text = response.text().await.unwrap();
     assert!(overlay(&text)["record"].is_object());
     let (_, signature) = token.split_once('.').unwrap();
     assert!(!text.contains(signature), "nor is it in the page");
@@ -538,7 +548,7 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
 
 #[tokio::test]
 async fn error_pages_have_the_overlay_and_redirects_and_other_replies_do_not() {
-    let service = RawService::answering(|asked| {
+    let service = RawService::responding(|asked| {
         Some(match asked.target.as_str() {
             "/leads" => {
                 b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
@@ -583,12 +593,12 @@ async fn error_pages_have_the_overlay_and_redirects_and_other_replies_do_not() {
     }
     let browser = Browser::start().await;
     enter(&browser, &server, "/down").await;
-    let bar = browser.says(&format!("{SHADOW}.querySelector('.bar').textContent")).await;
+    let bar = browser.evaluate(&format!("{SHADOW}.querySelector('.bar').textContent")).await;
     assert!(bar.as_str().unwrap().starts_with("/down 503"), "{bar}");
     browser.screenshot("overlay-error.png").await;
-    browser.says(&format!("{SHADOW}.querySelector('.bar button').click()")).await;
-    assert_eq!(browser.says(&format!("{SHADOW}.querySelectorAll('.panel li').length")).await, 1);
-    assert!(complaints(&browser).await.iter().all(|line| line.contains("503")));
+    browser.evaluate(&format!("{SHADOW}.querySelector('.bar button').click()")).await;
+    assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelectorAll('.panel li').length")).await, 1);
+    assert!(console_messages(&browser).await.iter().all(|line| line.contains("503")));
     browser.stop().await;
 }
 
@@ -625,7 +635,7 @@ fn timing(text: &str) -> Vec<(String, Vec<(String, String)>)> {
 
 #[tokio::test]
 async fn server_timing_and_cache_status_follow_their_grammars() {
-    let service = service(ANSWERS).await;
+    let service = service(RESPONSES).await;
     let mut many = String::from("<fragment name=lead /><fragment name=down>-</fragment>");
     for number in 0..200 {
         many.push_str(&format!("<fragment name=lead id=\"part-{number}\" data-n={number} />"));
@@ -638,9 +648,9 @@ async fn server_timing_and_cache_status_follow_their_grammars() {
     let server = site.serve().await;
     let token = token(&server).await;
     let status = async |path: &str| {
-        let answer = with_token(&server, &token, path).await;
-        let timing = timing(answer.headers()["server-timing"].to_str().unwrap());
-        let list: List = Parser::new(answer.headers()["cache-status"].as_bytes()).parse().unwrap();
+        let response = with_token(&server, &token, path).await;
+        let timing = timing(response.headers()["server-timing"].to_str().unwrap());
+        let list: List = Parser::new(response.headers()["cache-status"].as_bytes()).parse().unwrap();
         assert_eq!(list.len(), 1);
         let ListEntry::Item(item) = list.into_iter().next().unwrap() else { panic!("no item") };
         assert!(matches!(&item.bare_item, BareItem::Token(name) if name.as_str() == "pasteup"));

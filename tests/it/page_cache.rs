@@ -18,25 +18,25 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::connections::answers as answers_over;
+use crate::connections::responds as responses_over;
 use crate::support::browser::Browser;
-use crate::support::compositor::{Answer, TestCompositor, Way, after, answers, html_kept};
+use crate::support::compositor::{ResponseFuture, ServedFrom, TestCompositor, after, html_cached, responds};
 use crate::support::process::{TestSite, client};
-use crate::support::service::{RawService, served};
+use crate::support::service::{RawService, serve_router};
 
 const PAGE: &str = "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=b />";
 
 /// Bytes and headers, and whether it was kept whole.
 async fn asked(site: &TestCompositor) -> (String, bool) {
     let (_, bytes, way) = site.serve("/", Reader::default()).await;
-    (String::from_utf8(bytes.to_vec()).unwrap(), way == Way::Whole)
+    (String::from_utf8(bytes.to_vec()).unwrap(), way == ServedFrom::CachedPage)
 }
 
 fn two(a: &str, b: &str) -> TestCompositor {
     TestCompositor::new()
         .layout("p.html", PAGE)
-        .fragment("a", html_kept("A", a))
-        .fragment("b", html_kept("B", b))
+        .fragment("a", html_cached("A", a))
+        .fragment("b", html_cached("B", b))
         .start()
 }
 
@@ -47,7 +47,7 @@ async fn a_page_that_is_requested_again_is_cached_until_its_first_part_is_stale(
     assert_eq!(asked(&site).await, (page.clone(), false), "the first time it is only remembered");
     assert_eq!(asked(&site).await, (page.clone(), false), "the second time it is kept");
     assert_eq!(asked(&site).await, (page.clone(), true));
-    site.becomes("a", html_kept("AA", "max-age=2"));
+    site.set_behaviour("a", html_cached("AA", "max-age=2"));
     sleep(Duration::from_millis(1_999)).await;
     assert_eq!(asked(&site).await, (page.clone(), true));
     sleep(Duration::from_millis(1)).await;
@@ -67,7 +67,7 @@ async fn a_private_or_incomplete_page_is_never_cached() {
         }
     }
     let site = two("max-age=60", "max-age=60");
-    site.becomes("b", answers(500, &[], ""));
+    site.set_behaviour("b", responds(500, &[], ""));
     for _ in 0..5 {
         assert!(!asked(&site).await.1, "a part is missing");
     }
@@ -79,10 +79,10 @@ async fn a_page_stitched_during_a_purge_is_not_cached() {
     for _ in 0..2 {
         asked(&site).await;
     }
-    site.becomes("a", html_kept("new", "max-age=60"));
-    for manner in [PurgeMode::Hard, PurgeMode::Soft] {
+    site.set_behaviour("a", html_cached("new", "max-age=60"));
+    for mode in [PurgeMode::Hard, PurgeMode::Soft] {
         assert!(asked(&site).await.1);
-        assert_eq!(site.purge(&["a"], manner), 1);
+        assert_eq!(site.purge(&["a"], mode), 1);
         assert_eq!(asked(&site).await, ("<p>a</p>new<p>b</p>B".to_owned(), false));
         asked(&site).await;
         asked(&site).await;
@@ -90,20 +90,20 @@ async fn a_page_stitched_during_a_purge_is_not_cached() {
 }
 
 /// A page with a part of its reader's own.
-fn personal(own: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn personal(own: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .layout("p.html", "+++\nroute = \"/\"\n+++\n<p>a</p><fragment name=a /><p>b</p><fragment name=own />!")
-        .fragment("a", html_kept("A", "max-age=60"))
+        .fragment("a", html_cached("A", "max-age=60"))
         .fragment_with("own", "context = [\"cookie:uid\"]\n", own)
         .start()
 }
 
-fn who(request: UpstreamRequest) -> Answer {
+fn who(request: UpstreamRequest) -> ResponseFuture {
     let cookie = request.headers.get("cookie").map_or("uid=nobody", |cookie| cookie.to_str().unwrap());
-    html_kept(cookie, "private")(request.clone())
+    html_cached(cookie, "private")(request.clone())
 }
 
-async fn asked_by(site: &TestCompositor, uid: &str) -> (String, Way) {
+async fn asked_by(site: &TestCompositor, uid: &str) -> (String, ServedFrom) {
     let reader = Reader { cookies: vec![("uid".to_owned(), uid.to_owned())], ..Reader::default() };
     let (_, bytes, way) = site.serve("/", reader).await;
     (String::from_utf8(bytes.to_vec()).unwrap(), way)
@@ -113,18 +113,26 @@ async fn asked_by(site: &TestCompositor, uid: &str) -> (String, Way) {
 async fn the_skeleton_around_personal_parts_is_cached_for_all_clients() {
     let site = personal(who);
     let page = |uid: &str| format!("<p>a</p>A<p>b</p>uid={uid}!");
-    assert_eq!(asked_by(&site, "1").await, (page("1"), Way::Composed), "the first time it is only remembered");
-    assert_eq!(asked_by(&site, "2").await, (page("2"), Way::Composed), "the second time it is kept");
+    assert_eq!(
+        asked_by(&site, "1").await,
+        (page("1"), ServedFrom::Composition),
+        "the first time it is only remembered"
+    );
+    assert_eq!(asked_by(&site, "2").await, (page("2"), ServedFrom::Composition), "the second time it is kept");
     for uid in ["3", "1", "2"] {
-        assert_eq!(asked_by(&site, uid).await, (page(uid), Way::Open));
+        assert_eq!(asked_by(&site, uid).await, (page(uid), ServedFrom::Skeleton));
     }
     assert_eq!((site.calls("a"), site.calls("own")), (1, 5));
     // With a part that is for all it goes.
-    site.becomes("a", html_kept("AA", "max-age=60"));
+    site.set_behaviour("a", html_cached("AA", "max-age=60"));
     assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
-    assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed));
-    assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), Way::Composed), "it came in just now");
-    assert_eq!(asked_by(&site, "2").await, (page("2").replace('A', "AA"), Way::Open));
+    assert_eq!(asked_by(&site, "1").await, (page("1").replace('A', "AA"), ServedFrom::Composition));
+    assert_eq!(
+        asked_by(&site, "1").await,
+        (page("1").replace('A', "AA"), ServedFrom::Composition),
+        "it came in just now"
+    );
+    assert_eq!(asked_by(&site, "2").await, (page("2").replace('A', "AA"), ServedFrom::Skeleton));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,27 +150,27 @@ async fn a_personal_part_that_changes_the_page_is_fetched_once_and_the_page_comp
         (500, vec![], ""),
     ];
     for (times, (status, fields, body)) in (1..).zip(&kinds) {
-        site.becomes("own", answers(*status, fields, body));
+        site.set_behaviour("own", responds(*status, fields, body));
         let uid = format!("kind {times}");
         let (page, way) = asked_by(&site, &uid).await;
-        assert_eq!(way, Way::Composed, "{status} {fields:?}");
+        assert_eq!(way, ServedFrom::Composition, "{status} {fields:?}");
         assert!(page.ends_with(&format!("<p>b</p>{body}!")), "{page}");
         assert_eq!(site.calls("own"), calls + times);
     }
     // What is tried in vain is tried seldom, and when it is of use again, always.
     let (status, fields, body) = &kinds[0];
-    site.becomes("own", answers(*status, fields, body));
+    site.set_behaviour("own", responds(*status, fields, body));
     for _ in 0..20 {
-        assert_eq!(asked_by(&site, "1").await.1, Way::Composed);
+        assert_eq!(asked_by(&site, "1").await.1, ServedFrom::Composition);
     }
-    site.becomes("own", who);
+    site.set_behaviour("own", who);
     let mut tries = 1;
-    while asked_by(&site, "1").await.1 == Way::Composed && tries < 100 {
+    while asked_by(&site, "1").await.1 == ServedFrom::Composition && tries < 100 {
         tries += 1;
     }
     assert!((2..=64).contains(&tries), "{tries}");
     for _ in 0..5 {
-        assert_eq!(asked_by(&site, "1").await.1, Way::Open);
+        assert_eq!(asked_by(&site, "1").await.1, ServedFrom::Skeleton);
     }
 }
 
@@ -172,18 +180,18 @@ async fn a_fallback_fragment_of_a_hole_is_fetched_before_the_other_holes_are_fil
     let page = "+++\nroute = \"/\"\n+++\n<fragment name=a /><fragment name=own><fragment name=b /></fragment>-<fragment name=slow />";
     let site = TestCompositor::new()
         .layout("p.html", page)
-        .fragment("a", html_kept("A", "max-age=60"))
-        .fragment("b", after(Duration::from_millis(150), html_kept("B", "max-age=60")))
+        .fragment("a", html_cached("A", "max-age=60"))
+        .fragment("b", after(Duration::from_millis(150), html_cached("B", "max-age=60")))
         .fragment_with("own", own, after(Duration::from_millis(5), who))
         .fragment_with("slow", own, after(Duration::from_millis(100), who))
         .start();
     for uid in ["1", "2"] {
         asked_by(&site, uid).await;
     }
-    assert_eq!(asked_by(&site, "3").await, ("Auid=3-uid=3".to_owned(), Way::Open));
-    site.becomes("own", after(Duration::from_millis(5), answers(500, &[], "")));
+    assert_eq!(asked_by(&site, "3").await, ("Auid=3-uid=3".to_owned(), ServedFrom::Skeleton));
+    site.set_behaviour("own", after(Duration::from_millis(5), responds(500, &[], "")));
     let began = tokio::time::Instant::now();
-    assert_eq!(asked_by(&site, "4").await, ("AB-uid=4".to_owned(), Way::Composed));
+    assert_eq!(asked_by(&site, "4").await, ("AB-uid=4".to_owned(), ServedFrom::Composition));
     assert_eq!(began.elapsed(), Duration::from_millis(155));
     assert_eq!((site.calls("own"), site.calls("slow")), (4, 4));
 }
@@ -193,14 +201,14 @@ async fn hosts_share_a_cached_page_unless_it_depends_on_the_host() {
     let page = |text: &str| format!("+++\nroute = \"/\"\nesi = true\n+++\n{text}<fragment name=a />");
     for (text, shared) in [("", true), ("<esi:vars>$(HTTP_HOST)</esi:vars>", false)] {
         let site =
-            TestCompositor::new().layout("p.html", &page(text)).fragment("a", html_kept("A", "max-age=60")).start();
+            TestCompositor::new().layout("p.html", &page(text)).fragment("a", html_cached("A", "max-age=60")).start();
         let ask = async |target: &str| site.serve(target, Reader::default()).await;
         for _ in 0..2 {
             ask("//one.test/").await;
         }
-        assert_eq!(ask("//one.test/").await.2, Way::Whole);
+        assert_eq!(ask("//one.test/").await.2, ServedFrom::CachedPage);
         let (_, bytes, way) = ask("//two.test/").await;
-        let expected = if shared { ("A", Way::Whole) } else { ("two.testA", Way::Composed) };
+        let expected = if shared { ("A", ServedFrom::CachedPage) } else { ("two.testA", ServedFrom::Composition) };
         assert_eq!((std::str::from_utf8(&bytes).unwrap(), way), expected);
     }
 }
@@ -251,27 +259,27 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "own"];
 
 /// What a nanoservice says to one reader: mostly bytes that are nobody else's, and sometimes something out of the ordinary.
-fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+fn own(versions: &Arc<[AtomicU64; 5]>) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     let versions = Arc::clone(versions);
-    let answer = move |request: UpstreamRequest| {
+    let response = move |request: UpstreamRequest| {
         let version = versions[4].load(Ordering::Relaxed);
         let who = request.headers.get("cookie").map_or("nobody", |cookie| cookie.to_str().unwrap());
         let text = format!("<b>{who} {version}</b>");
         let html = |fields: &[(&'static str, &str)]| {
             let kind = [("content-type", "text/html")];
-            answers(200, &[&kind[..], fields].concat(), &text)(request.clone())
+            responds(200, &[&kind[..], fields].concat(), &text)(request.clone())
         };
         match version % 9 {
             4 => html(&[("cache-control", "max-age=7"), ("vary", "cookie")]),
             5 => html(&[("cache-control", "no-store"), ("surrogate-key", who.split('=').next().unwrap())]),
             6 => html(&[("cache-control", "private"), ("link", "</own.css>; rel=stylesheet")]),
-            7 => answers(204, &[("cache-control", "private")], "")(request.clone()),
-            8 => answers(500, &[], "")(request.clone()),
+            7 => responds(204, &[("cache-control", "private")], "")(request.clone()),
+            8 => responds(500, &[], "")(request.clone()),
             even if even % 2 == 0 => html(&[("cache-control", "private, max-age=60")]),
             _ => html(&[("cache-control", "no-store")]),
         }
     };
-    after(Duration::from_millis(5), answer)
+    after(Duration::from_millis(5), response)
 }
 
 fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
@@ -281,7 +289,7 @@ fn world(versions: &Arc<[AtomicU64; 5]>) -> TestCompositor {
             let version = versions[index].load(Ordering::Relaxed);
             let locale = request.headers.get("accept-language").map_or("", |locale| locale.to_str().unwrap());
             let text = format!("<i>{}{version}{locale}{}</i>", NAMES[index], "x".repeat(index * 5_000));
-            html_kept(&text, cache_control)(request)
+            html_cached(&text, cache_control)(request)
         })
     };
     TestCompositor::new()
@@ -322,7 +330,7 @@ proptest! {
 
     /// The engine beside one that stitches each page anew.
     #[test]
-    fn a_page_that_is_kept_is_what_stitching_makes(steps in steps()) {
+    fn cached_pages_equal_stitched_pages(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let versions = Arc::new([const { AtomicU64::new(0) }; 5]);
@@ -345,9 +353,9 @@ proptest! {
                     Step::Pause(ms) => sleep(Duration::from_millis(ms)).await,
                     Step::Change(which) => _ = versions[usize::from(which)].fetch_add(1, Ordering::Relaxed),
                     Step::Purge(which, soft) => {
-                        let manner = if soft { PurgeMode::Soft } else { PurgeMode::Hard };
+                        let mode = if soft { PurgeMode::Soft } else { PurgeMode::Hard };
                         let tag = NAMES[usize::from(which)];
-                        assert_eq!(plain.purge(&[tag], manner), kept.purge(&[tag], manner));
+                        assert_eq!(plain.purge(&[tag], mode), kept.purge(&[tag], mode));
                     }
                 }
             }
@@ -367,8 +375,8 @@ fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 /// What a page says of itself, but for what each answer has its own of.
-fn told(answer: &reqwest::Response) -> Vec<(String, String)> {
-    let mut told = sorted(answer.headers());
+fn told(response: &reqwest::Response) -> Vec<(String, String)> {
+    let mut told = sorted(response.headers());
     told.retain(|(name, _)| !["x-request-id", "date", "content-length", "transfer-encoding"].contains(&name.as_str()));
     // In one field or in several, and in whatever order.
     let (vary, mut told): (Vec<_>, Vec<_>) = told.into_iter().partition(|(name, _)| name == "vary");
@@ -388,12 +396,12 @@ async fn a_cached_page_is_sent_like_any_other() {
             "+++\nroute = \"/\"\nquery = [\"n\"]\nmax_age = \"60s\"\nheaders = { x-own = \"yes\" }\n+++\n<!doctype html><title>p</title><fragment name=a locale=\"en de\">F</fragment>",
         )
         .service("a", service.address)
-        .whole();
+        .without_streaming();
     let server = site.serve().await;
     let ask = async |number: usize, name: &str, value: &str, method: http::Method| {
         let asked = client().request(method, format!("{}/?n={number}", server.pages)).header("accept-language", "de");
-        let answer = asked.header(name, value).send().await.unwrap();
-        (answer.status(), told(&answer), answer.content_length(), answer.bytes().await.unwrap())
+        let response = asked.header(name, value).send().await.unwrap();
+        (response.status(), told(&response), response.content_length(), response.bytes().await.unwrap())
     };
     let etag = client().get(format!("{}/?n=0", server.pages)).header("accept-language", "de").send().await.unwrap();
     let etag = etag.headers()["etag"].to_str().unwrap().to_owned();
@@ -428,7 +436,7 @@ async fn a_cached_page_is_sent_like_any_other() {
     let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
     let line = format!("pasteup_fragment_outcomes_total{{fragment=\"a\",outcome=\"fresh\",reason=\"\"}} {asked}\n");
     assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
 }
 
 /// A nanoservice that says nothing but who asks, some sooner than others.
@@ -440,7 +448,7 @@ async fn personal_service() -> SocketAddr {
         let more = if who == "uid=more" { "<p>more</p>".repeat(7_000) } else { String::new() };
         ([("cache-control", "private"), ("content-type", "text/html")], format!("{more}<b>{who}</b>"))
     });
-    served(router).await
+    serve_router(router).await
 }
 
 /// A site with a page that is kept but for a part of its reader's own.
@@ -455,7 +463,7 @@ async fn personal_site(compression: &str, parts: usize) -> (TestSite, RawService
         .file("fragments/kept/fragment.toml", &manifest("kept", kept.address, ""))
         .file("fragments/own/fragment.toml", &manifest("own", own, "context = [\"cookie:uid\"]\n"))
         .file("pasteup.toml", &format!("[page]\nstream = false\ncompression = {compression}\n"))
-        .whole();
+        .without_streaming();
     (site, kept)
 }
 
@@ -465,8 +473,8 @@ async fn a_personalised_page_is_sent_like_any_other() {
     let server = site.serve().await;
     let ask = async |name: &str, value: &str, method: http::Method| {
         let asked = client().request(method, format!("{}/", server.pages)).header("cookie", "uid=7; other=x");
-        let answer = asked.header(name, value).send().await.unwrap();
-        (answer.status(), told(&answer), answer.content_length(), answer.bytes().await.unwrap())
+        let response = asked.header(name, value).send().await.unwrap();
+        (response.status(), told(&response), response.content_length(), response.bytes().await.unwrap())
     };
     // The first two are composed.
     let stitched = ask("accept", "text/html", http::Method::GET).await;
@@ -521,7 +529,7 @@ async fn a_personalised_page_is_sent_like_any_other() {
             format!("pasteup_fragment_outcomes_total{{fragment=\"{name}\",outcome=\"fresh\",reason=\"\"}} {asked}\n");
         assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
     }
-    assert_eq!(kept.asked(), 1);
+    assert_eq!(kept.requests(), 1);
 }
 
 #[tokio::test]
@@ -542,7 +550,7 @@ async fn no_client_gets_the_personal_parts_of_another() {
         if reader.is_multiple_of(3) {
             return;
         }
-        for (uid, (head, body)) in uids.iter().zip(answers_over(&mut stream, uids.len()).await) {
+        for (uid, (head, body)) in uids.iter().zip(responses_over(&mut stream, uids.len()).await) {
             let is_coded = head.iter().any(|line| line.starts_with("content-encoding: "));
             let page = decoded(coding.filter(|_| is_coded), &body).await;
             assert!(page.ends_with(&format!("<i><b>uid={uid}</b>!</i>")), "{uid}: {}", &page[page.len() - 60..]);
@@ -560,11 +568,11 @@ async fn a_long_skeleton_is_joined_once_its_spans_are_encoded() {
     for coding in ["gzip", "zstd"] {
         for who in 0.. {
             let asked = client().get(format!("{}/", server.pages)).header("cookie", format!("uid={who}"));
-            let answer = asked.header("accept-encoding", coding).send().await.unwrap();
-            assert_eq!(answer.headers()["content-encoding"].as_bytes(), coding.as_bytes());
+            let response = asked.header("accept-encoding", coding).send().await.unwrap();
+            assert_eq!(response.headers()["content-encoding"].as_bytes(), coding.as_bytes());
             // What is joined has a length.
-            let is_joined = answer.content_length().is_some();
-            let page = decoded(Some(coding), &answer.bytes().await.unwrap()).await;
+            let is_joined = response.content_length().is_some();
+            let page = decoded(Some(coding), &response.bytes().await.unwrap()).await;
             assert!(
                 page.ends_with(&format!("<i><b>uid={who}</b>!</i>")) && page.matches("<p>kept</p>").count() == 10_000
             );
@@ -576,7 +584,7 @@ async fn a_long_skeleton_is_joined_once_its_spans_are_encoded() {
 }
 
 #[tokio::test]
-async fn browsers_read_pages_that_are_joined_from_compressed_pieces() {
+async fn browsers_decode_pages_joined_from_compressed_pieces() {
     let browser = Browser::start().await;
     for coding in ["gzip", "zstd"] {
         let (site, _kept) = personal_site(&format!("[{coding:?}]"), 2_000).await;
@@ -584,14 +592,14 @@ async fn browsers_read_pages_that_are_joined_from_compressed_pieces() {
         for visit in 0..5 {
             browser.client.goto(&server.pages).await.unwrap();
             let sizes = "performance.getEntriesByType('navigation').flatMap(page => [page.encodedBodySize, page.decodedBodySize])";
-            let sizes: [usize; 2] = serde_json::from_value(browser.says(sizes).await).unwrap();
+            let sizes: [usize; 2] = serde_json::from_value(browser.evaluate(sizes).await).unwrap();
             assert!(sizes[0] * 10 < sizes[1], "{coding} is not what it was sent in: {sizes:?}");
             let who = if visit == 0 { "nobody" } else { "uid=7" };
             assert_eq!(browser.text("i").await, format!("{who}!"), "{coding}");
             assert_eq!(browser.count("p").await, 2_000, "{coding}: the page is whole");
-            browser.says("document.cookie = 'uid=7'").await;
+            browser.evaluate("document.cookie = 'uid=7'").await;
         }
-        browser.says("document.cookie = 'uid=; max-age=0'").await;
+        browser.evaluate("document.cookie = 'uid=; max-age=0'").await;
     }
     browser.stop().await;
 }

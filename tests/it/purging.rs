@@ -9,12 +9,12 @@ use pasteup::page::source::reason::Reason;
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-use crate::support::compositor::{TestCompositor, after, answers, counts, fails, html, html_kept};
+use crate::support::compositor::{TestCompositor, after, counts, fails, html, html_cached, responds};
 use crate::support::process::TestSite;
 use crate::support::service::RawService;
 
 const HTML: (&str, &str) = ("content-type", "text/html");
-const KEPT: (&str, &str) = ("cache-control", "max-age=600, stale-while-revalidate=60, stale-if-error=120");
+const CACHED: (&str, &str) = ("cache-control", "max-age=600, stale-while-revalidate=60, stale-if-error=120");
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -25,8 +25,8 @@ async fn responses_are_purged_by_any_of_their_keys_and_by_the_name_of_their_nano
     for (header, value) in [("surrogate-key", "x article-7"), ("cache-tag", "x, article-7"), ("xkey", "article-7 x")] {
         let site = TestCompositor::new()
             .front("<fragment name=a /><fragment name=b />")
-            .fragment("a", answers(200, &[HTML, KEPT, (header, value)], "a"))
-            .fragment("b", answers(200, &[HTML, KEPT], "b"))
+            .fragment("a", responds(200, &[HTML, CACHED, (header, value)], "a"))
+            .fragment("b", responds(200, &[HTML, CACHED], "b"))
             .start();
         let purge = async |tags: &[&str]| {
             site.get("/").await;
@@ -45,12 +45,12 @@ async fn responses_are_purged_by_any_of_their_keys_and_by_the_name_of_their_nano
 async fn a_soft_purge_keeps_the_stale_allowance_of_each_response() {
     let site = TestCompositor::new()
         .front("<fragment name=a>no</fragment>")
-        .fragment("a", answers(200, &[HTML, KEPT], "old"))
+        .fragment("a", responds(200, &[HTML, CACHED], "old"))
         .start();
     site.get("/").await;
     advance(s(5)).await;
     assert_eq!(site.purge(&["a"], PurgeMode::Soft), 1);
-    site.becomes("a", fails(Reason::Connect));
+    site.set_behaviour("a", fails(Reason::Connect));
     let page = site.get("/").await;
     assert_eq!((page.html().as_str(), page.outcome("a")), ("old", (Shown::Stale, Some(Reason::Revalidating))));
     site.drain().await;
@@ -62,18 +62,18 @@ async fn a_soft_purge_keeps_the_stale_allowance_of_each_response() {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_to_a_request_from_before_a_purge_is_not_stored() {
-    for manner in [PurgeMode::Hard, PurgeMode::Soft] {
+    for mode in [PurgeMode::Hard, PurgeMode::Soft] {
         let site = TestCompositor::new()
             .front("<fragment name=a ttl=10m />")
             .fragment(
                 "a",
-                after(Duration::from_millis(100), answers(200, &[HTML, KEPT, ("surrogate-key", "x")], "old")),
+                after(Duration::from_millis(100), responds(200, &[HTML, CACHED, ("surrogate-key", "x")], "old")),
             )
             .start();
         let purged_midway = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            site.becomes("a", after(Duration::from_millis(100), html("new")));
-            site.purge(&["x"], manner);
+            site.set_behaviour("a", after(Duration::from_millis(100), html("new")));
+            site.purge(&["x"], mode);
             site.get("/").await
         };
         let (before, since) = futures::join!(site.get("/"), purged_midway);
@@ -87,7 +87,7 @@ async fn a_response_to_a_request_from_before_a_purge_is_not_stored() {
 async fn a_response_that_was_purged_during_its_fetch_is_not_cached_downstream() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
-        .fragment("a", after(Duration::from_millis(100), answers(200, &[HTML, KEPT], "old")))
+        .fragment("a", after(Duration::from_millis(100), responds(200, &[HTML, CACHED], "old")))
         .start();
     let purge = async {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -116,14 +116,14 @@ async fn a_purge_during_a_fetch_causes_one_new_fetch() {
 async fn a_key_that_a_304_removes_still_purges_during_that_fetch() {
     let tagged =
         [HTML, ("etag", "\"1\""), ("cache-control", "max-age=5, stale-while-revalidate=60"), ("surrogate-key", "x")];
-    let site = TestCompositor::new().front("<fragment name=a />").fragment("a", answers(200, &tagged, "old")).start();
+    let site = TestCompositor::new().front("<fragment name=a />").fragment("a", responds(200, &tagged, "old")).start();
     site.get("/").await;
     advance(s(6)).await;
-    let unchanged = answers(304, &[("cache-control", "max-age=600"), ("surrogate-key", "y")], "");
-    site.becomes("a", after(Duration::from_millis(100), unchanged));
+    let unchanged = responds(304, &[("cache-control", "max-age=600"), ("surrogate-key", "y")], "");
+    site.set_behaviour("a", after(Duration::from_millis(100), unchanged));
     site.get("/").await;
     assert_eq!(site.purge(&["x"], PurgeMode::Hard), 1);
-    site.becomes("a", html("new"));
+    site.set_behaviour("a", html("new"));
     site.drain().await;
     assert_eq!(site.get("/").await.html(), "new");
 }
@@ -132,11 +132,11 @@ async fn a_key_that_a_304_removes_still_purges_during_that_fetch() {
 async fn a_failing_refresh_does_not_restore_a_purged_response() {
     let site = TestCompositor::new()
         .front("<fragment name=a>no</fragment>")
-        .fragment("a", answers(200, &[HTML, KEPT], "old"))
+        .fragment("a", responds(200, &[HTML, CACHED], "old"))
         .start();
     site.get("/").await;
     advance(s(601)).await;
-    site.becomes("a", after(Duration::from_millis(100), fails(Reason::Connect)));
+    site.set_behaviour("a", after(Duration::from_millis(100), fails(Reason::Connect)));
     site.get("/").await;
     assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
     site.drain().await;
@@ -162,7 +162,7 @@ async fn at_most_64_surrogate_keys_of_a_response_are_used() {
     let keys: Vec<String> = (0..70).map(|number| format!("k{number}")).collect();
     let site = TestCompositor::new()
         .front("<fragment name=a />")
-        .fragment("a", answers(200, &[HTML, KEPT, ("surrogate-key", &keys.join(" "))], "a"))
+        .fragment("a", responds(200, &[HTML, CACHED, ("surrogate-key", &keys.join(" "))], "a"))
         .start();
     site.get("/").await;
     assert_eq!(site.purge(&["k64"], PurgeMode::Hard), 0);
@@ -173,10 +173,10 @@ async fn at_most_64_surrogate_keys_of_a_response_are_used() {
 async fn a_purge_removes_a_stored_404_too() {
     let site = TestCompositor::new()
         .front("<fragment name=a>none</fragment>")
-        .fragment("a", answers(404, &[KEPT], ""))
+        .fragment("a", responds(404, &[CACHED], ""))
         .start();
     assert_eq!(site.get("/").await.html(), "none");
-    site.becomes("a", html_kept("there", "max-age=5"));
+    site.set_behaviour("a", html_cached("there", "max-age=5"));
     assert_eq!(site.get("/").await.html(), "none");
     assert_eq!(site.purge(&["a"], PurgeMode::Hard), 1);
     assert_eq!(site.get("/").await.html(), "there");
@@ -198,14 +198,14 @@ async fn the_admin_api_purges_on_post() {
     let url = format!("{}/api/purge", server.admin);
     let post = async |order: Value| {
         let request = client.post(&url).header("content-type", "application/json").body(order.to_string());
-        let answer = request.send().await.unwrap();
-        (answer.status(), serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+        let response = request.send().await.unwrap();
+        (response.status(), serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
     };
     server.text("/").await;
     assert_eq!(post(json!({"keys": ["article-8"]})).await, (StatusCode::OK, json!({"purged": 0})));
     assert_eq!(post(json!({"keys": ["article-7"], "soft": false})).await.1, json!({"purged": 1}));
     server.text("/").await;
-    assert_eq!(service.asked(), 2);
+    assert_eq!(service.requests(), 2);
     assert_eq!(post(json!({"all": true})).await.1, json!({"purged": 1}));
     for bad in [json!({}), json!({"keys": []}), json!({"keys": ["a"], "all": true}), json!({"key": "a"}), json!([])] {
         let (status, problem) = post(bad.clone()).await;
@@ -240,7 +240,7 @@ async fn the_command_purges_a_running_compositor() {
     assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "purged 1 response");
     assert_eq!(run(&["--all"], Some("hush")).await.1, "nothing to purge");
     assert_eq!(run(&[], Some("hush")).await.0, 2, "without tags and without --all nothing is purged");
-    assert!(service.asked() >= 1);
+    assert!(service.requests() >= 1);
     let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(nobody.status.code(), Some(2));
     assert!(String::from_utf8(nobody.stderr).unwrap().contains("no compositor responds on 127.0.0.1:1"));

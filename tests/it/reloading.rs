@@ -14,25 +14,25 @@ async fn layouts_manifests_and_settings_are_reloaded() {
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "one");
     site.write("layouts/front.html", "+++\nroute = [\"/\", \"/two\"]\n+++\ntwo");
-    server.becomes("/two", "two").await;
+    server.wait_for_text("/two", "two").await;
     let site = site.service("a", service.address);
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a>late</fragment>");
-    server.becomes("/", "slow").await;
-    server.loses("/two").await;
+    server.wait_for_text("/", "slow").await;
+    server.wait_for_404("/two").await;
     site.write("pasteup.toml", "[fragment]\ntimeout = \"50ms\"\n");
-    server.becomes("/", "late").await;
+    server.wait_for_text("/", "late").await;
     std::fs::remove_file(site.path().join("layouts/front.html")).unwrap();
-    server.loses("/").await;
+    server.wait_for_404("/").await;
 }
 
 #[tokio::test]
-async fn an_editor_that_replaces_files_is_seen() {
+async fn files_that_an_editor_replaces_are_reloaded() {
     let site = TestSite::new().front("one");
     let mut server = site.serve().await;
     for text in ["two", "three"] {
         site.write("layouts/.front.html.swp", &format!("+++\nroute = \"/\"\n+++\n{text}"));
         std::fs::rename(site.path().join("layouts/.front.html.swp"), site.path().join("layouts/front.html")).unwrap();
-        server.becomes("/", text).await;
+        server.wait_for_text("/", text).await;
     }
 }
 
@@ -50,7 +50,9 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
                 let client = client();
                 while !stop.load(Ordering::Relaxed) {
                     let whole = match client.get(&url).send().await {
-                        Ok(answer) => answer.status() == 200 && answer.text().await.is_ok_and(|text| text == "good"),
+                        Ok(response) => {
+                            response.status() == 200 && response.text().await.is_ok_and(|text| text == "good")
+                        }
                         Err(_) => false,
                     };
                     asked.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +69,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     server.process.line("reloaded").await;
     // Another change: the mistake is not told again, and other files go live.
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
-    server.becomes("/other", "changed").await;
+    server.wait_for_text("/other", "changed").await;
     let before = asked.load(Ordering::Relaxed);
     while asked.load(Ordering::Relaxed) < before + 50 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -77,9 +79,9 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
         reader.await.unwrap();
     }
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
-    assert_eq!(server.process.said().matches("no nanoservice is called").count(), 1);
+    assert_eq!(server.process.output().matches("no nanoservice is called").count(), 1);
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nbetter");
-    server.becomes("/", "better").await;
+    server.wait_for_text("/", "better").await;
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn a_bad_manifest_or_setting_keeps_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn folders_that_are_made_or_replaced_while_it_runs_are_seen() {
+async fn folders_that_are_created_or_replaced_are_reloaded() {
     let service = RawService::html(Duration::ZERO, "", "here").await;
     let site = TestSite::new().front("one");
     std::fs::remove_dir(site.path().join("fragments")).unwrap();
@@ -110,13 +112,13 @@ async fn folders_that_are_made_or_replaced_while_it_runs_are_seen() {
     site.write("next/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=a />");
     std::fs::rename(site.path().join("layouts"), site.path().join("previous")).unwrap();
     std::fs::rename(site.path().join("next"), site.path().join("layouts")).unwrap();
-    server.becomes("/", "here").await;
+    server.wait_for_text("/", "here").await;
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nthree");
-    server.becomes("/", "three").await;
+    server.wait_for_text("/", "three").await;
 }
 
 #[tokio::test]
-async fn a_link_that_is_turned_to_another_folder_is_seen_as_kubernetes_does_it() {
+async fn a_symbolic_link_that_changes_its_target_is_reloaded() {
     use std::os::unix::fs::symlink;
     let site = TestSite::new();
     for version in ["..one", "..two"] {
@@ -129,11 +131,11 @@ async fn a_link_that_is_turned_to_another_folder_is_seen_as_kubernetes_does_it()
     assert_eq!(server.text("/").await, "..one");
     symlink("..two", layouts.join("..next")).unwrap();
     std::fs::rename(layouts.join("..next"), layouts.join("..data")).unwrap();
-    server.becomes("/", "..two").await;
+    server.wait_for_text("/", "..two").await;
 }
 
 #[tokio::test]
-async fn a_folder_that_is_gone_and_a_page_that_is_emptied_keep_their_last_good_state() {
+async fn a_removed_folder_and_an_emptied_page_keep_their_last_good_state() {
     let site = TestSite::new().front("one").file("layouts/s/b.html", "+++\nroute = \"/b\"\n+++\nb");
     let mut server = site.serve().await;
     site.write("layouts/s/b.html", "");
@@ -146,9 +148,9 @@ async fn a_folder_that_is_gone_and_a_page_that_is_emptied_keep_their_last_good_s
     assert_eq!((server.text("/").await, server.text("/b").await), ("one".into(), "b".into()));
     site.write("away/front.html", "+++\nroute = \"/\"\n+++\ntwo");
     std::fs::rename(site.path().join("away"), site.path().join("layouts")).unwrap();
-    server.becomes("/", "two").await;
+    server.wait_for_text("/", "two").await;
     std::fs::remove_file(site.path().join("layouts/s/b.html")).unwrap();
-    server.loses("/b").await;
+    server.wait_for_404("/b").await;
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn a_layout_that_is_too_deep_does_not_end_the_server() {
     let site = TestSite::new().front("one").service("a", service.address);
     let mut server = site.serve().await;
     site.write("layouts/front.html", &nested(64));
-    server.becomes("/", "x").await;
+    server.wait_for_text("/", "x").await;
     site.write("layouts/front.html", &nested(20_000));
     server.process.line("stands inside 64 others").await;
     server.process.line("reloaded").await;

@@ -6,7 +6,7 @@ use crate::support::process::TestSite;
 use crate::support::service::RawService;
 
 #[tokio::test]
-async fn a_page_goes_to_standard_output_and_talk_to_standard_error() {
+async fn the_page_goes_to_standard_output_and_messages_go_to_standard_error() {
     let service = RawService::html(Duration::ZERO, "", "<b>12&deg;</b>").await;
     let site = TestSite::new()
         .front("<p><fragment name=weather />\n<fragment name=gone>none</fragment></p>\n")
@@ -19,7 +19,7 @@ async fn a_page_goes_to_standard_output_and_talk_to_standard_error() {
 }
 
 #[tokio::test]
-async fn flags_say_who_reads_and_when() {
+async fn flags_set_the_client_and_the_time() {
     let site = TestSite::new().file(
         "layouts/p.html",
         "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\n+++\n<when device=mobile>mobile </when><when region=\"not US\">abroad </when><when locale=\"de fr\">de </when>\
@@ -46,7 +46,7 @@ async fn flags_say_who_reads_and_when() {
 }
 
 #[tokio::test]
-async fn a_path_without_a_page_is_exit_1() {
+async fn a_path_without_a_page_exits_with_1() {
     let site = TestSite::new().front("x");
     let output = site.run(&["render", "/nowhere"]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -55,7 +55,7 @@ async fn a_path_without_a_page_is_exit_1() {
 }
 
 #[tokio::test]
-async fn the_catalogue_lists_services_and_who_uses_them() {
+async fn the_catalogue_lists_nanoservices_and_the_layouts_that_use_them() {
     let site = TestSite::new()
         .front("<fragment name=weather version=^1 />")
         .file("layouts/b.html", "+++\nroute = [\"/b\", \"/c\"]\n+++\n<fragment name=weather />")
@@ -70,7 +70,7 @@ async fn the_catalogue_lists_services_and_who_uses_them() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_fault() {
+fn a_closed_standard_output_is_not_an_error() {
     let site = TestSite::new().front(&"x".repeat(500_000));
     let command = format!(
         "{} --site {} render / | true; echo ${{PIPESTATUS[0]}}",

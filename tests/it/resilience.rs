@@ -15,14 +15,14 @@ use pasteup::page::source::reason::Reason;
 use proptest::prelude::*;
 use tokio::time::{Instant, advance, sleep};
 
-use crate::support::compositor::{Answer, TestCompositor, after, answers, counts, fails, hangs, html, stalls};
+use crate::support::compositor::{ResponseFuture, TestCompositor, after, counts, fails, hangs, html, responds, stalls};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
 /// A page of one nanoservice, which each client requests anew.
-fn one(behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) -> TestCompositor {
+fn one(behaviour: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static) -> TestCompositor {
     TestCompositor::new()
         .layout(
             "p.html",
@@ -34,9 +34,9 @@ fn one(behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) ->
 #[tokio::test(start_paused = true)]
 async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_and_is_then_probed() {
     for behaviour in [
-        Box::new(fails(Reason::Connect)) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
-        Box::new(answers(500, &[], "")),
-        Box::new(answers(503, &[("content-type", "text/html")], "<p>busy")),
+        Box::new(fails(Reason::Connect)) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>,
+        Box::new(responds(500, &[], "")),
+        Box::new(responds(503, &[("content-type", "text/html")], "<p>busy")),
         Box::new(hangs()),
         Box::new(stalls()),
     ] {
@@ -61,10 +61,10 @@ async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_
 #[tokio::test(start_paused = true)]
 async fn responses_that_are_no_failure_of_the_nanoservice_open_no_circuit() {
     for behaviour in [
-        Box::new(answers(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>,
-        Box::new(answers(302, &[("location", "/")], "")),
-        Box::new(answers(400, &[], "")),
-        Box::new(answers(200, &[("content-type", "text/plain")], "no HTML")),
+        Box::new(responds(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>,
+        Box::new(responds(302, &[("location", "/")], "")),
+        Box::new(responds(400, &[], "")),
+        Box::new(responds(200, &[("content-type", "text/plain")], "no HTML")),
     ] {
         let site = one(behaviour).start();
         for number in 0..50 {
@@ -80,7 +80,7 @@ async fn a_nanoservice_that_has_recovered_gets_all_requests_again() {
     for number in 0..10 {
         site.get(&format!("/?n={number}")).await;
     }
-    site.becomes("a", html("A"));
+    site.set_behaviour("a", html("A"));
     advance(ms(1_300)).await;
     for number in 0..10 {
         assert_eq!(site.get(&format!("/?n={number}")).await.html(), "A");
@@ -89,7 +89,7 @@ async fn a_nanoservice_that_has_recovered_gets_all_requests_again() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_leave_open_no_circuit() {
-    let slow = after(ms(500), answers(200, &[("content-type", "text/html"), ("cache-control", "private")], "A"));
+    let slow = after(ms(500), responds(200, &[("content-type", "text/html"), ("cache-control", "private")], "A"));
     let site = one(slow).start();
     // Once it is known that responses are private, a client that leaves ends its fetch.
     site.get("/?n=0").await;
@@ -102,11 +102,11 @@ async fn clients_that_leave_open_no_circuit() {
 #[tokio::test(start_paused = true)]
 async fn a_request_on_a_broken_connection_is_retried_once_within_its_deadline() {
     let breaks = |times: usize| {
-        let (count, broken, well) = (Mutex::new(0), fails(Reason::Connect), html("A"));
+        let (count, broken, healthy) = (Mutex::new(0), fails(Reason::Connect), html("A"));
         move |request: UpstreamRequest| {
             let mut count = count.lock().unwrap();
             *count += 1;
-            if *count <= times { broken(request) } else { well(request) }
+            if *count <= times { broken(request) } else { healthy(request) }
         }
     };
     let retried = |defaults: &mut pasteup::page::request::defaults::Defaults| defaults.resilience.retries = 1;
@@ -115,7 +115,7 @@ async fn a_request_on_a_broken_connection_is_retried_once_within_its_deadline() 
     let site = one(breaks(2)).defaults(retried).start();
     assert_eq!((site.get("/").await.html().as_str(), site.calls("a")), ("F", 2));
     for (behaviour, calls) in [
-        (Box::new(answers(500, &[], "")) as Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>, 1),
+        (Box::new(responds(500, &[], "")) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>, 1),
         (Box::new(stalls()), 1),
         (Box::new(after(ms(1_000), fails(Reason::Connect))), 1),
     ] {
@@ -171,7 +171,7 @@ async fn nothing_is_hedged_when_all_responses_are_slow() {
         advance(ms(100)).await;
         site.get(&format!("/?n={number}")).await;
     }
-    site.becomes("a", after(ms(600), html("A")));
+    site.set_behaviour("a", after(ms(600), html("A")));
     for number in 0..100 {
         advance(ms(100)).await;
         site.get(&format!("/?n={number}")).await;
@@ -187,8 +187,8 @@ async fn nothing_is_hedged_when_all_responses_are_slow() {
 
 /// A nanoservice with two endpoints, each with its own behaviour.
 fn two(
-    first: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
-    second: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+    first: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
+    second: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
     chance: fn() -> f64,
 ) -> TestCompositor {
     let site = TestCompositor::new()
@@ -198,8 +198,8 @@ fn two(
         )
         .manifest("a", "endpoint = [\"http://one.test/{n}\", \"http://two.test/{n}\"]\n[params.n]\n")
         .chance(chance);
-    site.becomes("one", first);
-    site.becomes("two", second);
+    site.set_behaviour("one", first);
+    site.set_behaviour("two", second);
     site
 }
 
@@ -249,9 +249,9 @@ async fn one_healthy_endpoint_of_several_serves_all() {
         .manifest("a", &format!("endpoint = [{}]\n[params.n]\n", endpoints.join(", ")))
         .chance(fastrand::f64);
     for host in &hosts[..3] {
-        site.becomes(host, fails(Reason::Connect));
+        site.set_behaviour(host, fails(Reason::Connect));
     }
-    site.becomes("four", after(ms(20), html("well")));
+    site.set_behaviour("four", after(ms(20), html("well")));
     let site = site.defaults(|defaults| defaults.resilience.retries = 1).start();
     let mut fallbacks = 0;
     for number in 0..1_000 {
@@ -273,8 +273,8 @@ async fn a_request_that_waits_while_the_circuit_opens_goes_to_another_endpoint()
             "endpoint = [\"http://one.test/{n}\", \"http://two.test/{n}\"]\n[params.n]\n[limits]\nconcurrency = 8\n",
         )
         .chance(fastrand::f64);
-    site.becomes("one", after(ms(200), answers(503, &[], "")));
-    site.becomes("two", after(ms(20), html("two")));
+    site.set_behaviour("one", after(ms(200), responds(503, &[], "")));
+    site.set_behaviour("two", after(ms(20), html("two")));
     let site = site.start();
     let site = &site;
     let pages = join_all((0..300).map(|number| async move { site.get(&format!("/?n={number}")).await.html() })).await;
@@ -352,7 +352,7 @@ async fn a_nanoservice_that_gives_up_at_the_timeout_it_was_sent_stays_available(
             "p.html",
             "+++\nroute = \"/\"\nquery = [\"n\"]\n+++\n<fragment name=a timeout=50ms data-n={n}>F</fragment>",
         )
-        .fragment_with("a", "[limits]\ntimeout = \"1s\"\n", after(ms(60), answers(503, &[], "")))
+        .fragment_with("a", "[limits]\ntimeout = \"1s\"\n", after(ms(60), responds(503, &[], "")))
         .start();
     for number in 0..100 {
         assert_eq!(site.get(&format!("/?n={number}")).await.html(), "F");
@@ -364,10 +364,11 @@ async fn a_nanoservice_that_gives_up_at_the_timeout_it_was_sent_stays_available(
 async fn one_page_with_many_slow_parts_opens_no_circuit() {
     let parts: String =
         (0..6).map(|number| format!("<fragment name=a timeout=1s data-n=hang{number}>F</fragment>")).collect();
-    let (well, ill) = (after(ms(20), html("A")), hangs());
-    let site = one(move |request| if request.address.as_str().contains("hang") { ill(request) } else { well(request) })
-        .layout("slow.html", &format!("+++\nroute = \"/slow\"\n+++\n{parts}"))
-        .start();
+    let (healthy, failing) = (after(ms(20), html("A")), hangs());
+    let site =
+        one(move |request| if request.address.as_str().contains("hang") { failing(request) } else { healthy(request) })
+            .layout("slow.html", &format!("+++\nroute = \"/slow\"\n+++\n{parts}"))
+            .start();
     for round in 0..10 {
         site.get("/slow").await;
         for number in 0..20 {
@@ -391,7 +392,7 @@ async fn two_versions_of_a_nanoservice_have_their_own_circuits() {
         )
         .file("fragments/a1/fragment.toml", &version("1.0.0", 8))
         .file("fragments/a2/fragment.toml", &version("2.0.0", 7));
-    site.becomes("a", hangs());
+    site.set_behaviour("a", hangs());
     let site = site.start();
     for number in 0..20 {
         site.get(&format!("/?n={number}")).await;
@@ -460,18 +461,17 @@ fn whatever_a_nanoservice_does_its_clients_get_their_pages_in_time() {
                 let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
                 for (mood, seconds) in moods {
                     match mood {
-                        0 => site.becomes("a", html("A")),
-                        1 => site.becomes("a", fails(Reason::Connect)),
-                        2 => site.becomes("a", hangs()),
-                        3 => site.becomes("a", stalls()),
-                        4 => site.becomes("a", answers(503, &[], "")),
+                        0 => site.set_behaviour("a", html("A")),
+                        1 => site.set_behaviour("a", fails(Reason::Connect)),
+                        2 => site.set_behaviour("a", hangs()),
+                        3 => site.set_behaviour("a", stalls()),
+                        4 => site.set_behaviour("a", responds(503, &[], "")),
                         _ => {
                             let random = Arc::clone(&random);
-                            let (well, ill) = (html("A"), fails(Reason::Connect));
-                            site.becomes(
-                                "a",
-                                move |request| if random.lock().unwrap().bool() { well(request) } else { ill(request) },
-                            );
+                            let (healthy, failing) = (html("A"), fails(Reason::Connect));
+                            site.set_behaviour("a", move |request| {
+                                if random.lock().unwrap().bool() { healthy(request) } else { failing(request) }
+                            });
                         }
                     }
                     let until = Instant::now() + Duration::from_secs(seconds);

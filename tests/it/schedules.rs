@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::advance;
 
-use crate::support::compositor::{TestCompositor, html_kept};
+use crate::support::compositor::{TestCompositor, html_cached};
 use crate::support::process::TestSite;
 
 const fn s(seconds: u64) -> Duration {
@@ -17,7 +17,7 @@ const SCHEDULE: &str = "+++\nroute = \"/in/{place}\"\nquery = [\"page\"]\nschedu
     { use = \"second.html\", from = 2027-01-15T08:00:15Z, until = 2027-01-15T08:00:30Z },\n]\n+++\nusual <fragment name=a />";
 
 #[tokio::test(start_paused = true)]
-async fn a_layout_takes_over_and_gives_back_to_the_second() {
+async fn a_scheduled_layout_starts_and_ends_to_the_second() {
     let site = TestCompositor::new()
         .layout("p.html", SCHEDULE)
         .layout(
@@ -25,7 +25,7 @@ async fn a_layout_takes_over_and_gives_back_to_the_second() {
             "+++\nquery = [\"only\"]\n+++\nfirst <fragment name=a data-place=\"{place}\" data-only=\"{only}\" />",
         )
         .layout("second.html", "second <fragment name=a />")
-        .fragment("a", html_kept("A", "max-age=600"))
+        .fragment("a", html_cached("A", "max-age=600"))
         .start();
     let mut seen = Vec::new();
     for second in 0..32 {
@@ -48,7 +48,7 @@ async fn a_layout_takes_over_and_gives_back_to_the_second() {
 }
 
 #[tokio::test]
-async fn a_schedule_is_rendered_at_any_time_and_its_mistakes_are_told() {
+async fn a_schedule_can_be_rendered_for_any_time_and_its_errors_are_reported() {
     let site = TestSite::new()
         .file(
             "layouts/p.html",

@@ -13,9 +13,9 @@ use crate::support::service::RawService;
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
-    String::from_utf8(answer).unwrap()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.unwrap();
+    String::from_utf8(response).unwrap()
 }
 
 #[tokio::test]
@@ -27,19 +27,19 @@ async fn a_page_of_real_nanoservices_and_its_headers() {
             "+++\nroute = \"/\"\n[headers]\nX-Frame-Options = \"DENY\"\n+++\n<p><fragment name=a /></p>",
         )
         .service("a", service.address)
-        .whole();
+        .without_streaming();
     let server = site.serve().await;
-    let answer = server.get("/").await;
-    assert_eq!(answer.status(), 200);
-    let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let response = server.get("/").await;
+    assert_eq!(response.status(), 200);
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(header("content-type").as_deref(), Some("text/html; charset=utf-8"));
     assert_eq!(header("cache-control").as_deref(), Some("public, max-age=60"));
     assert_eq!(header("x-frame-options").as_deref(), Some("DENY"));
     assert_eq!(header("content-length").as_deref(), Some("16"));
     assert_eq!(header("x-request-id").map(|id| id.len()), Some(32));
-    assert_eq!(answer.text().await.unwrap(), "<p><b>12</b></p>");
+    assert_eq!(response.text().await.unwrap(), "<p><b>12</b></p>");
     server.get("/").await;
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
 }
 
 #[tokio::test]
@@ -48,8 +48,8 @@ async fn head_is_get_without_a_body() {
     let request = |method: &str, coding: &str| {
         format!("{method} / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\nConnection: close\r\n\r\n").into_bytes()
     };
-    let headers = |answer: &str| {
-        let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+    let headers = |response: &str| {
+        let head = response.split("\r\n\r\n").next().unwrap().to_lowercase();
         let mut lines: Vec<String> = head.lines().map(str::to_owned).collect();
         lines.retain(|line| !line.starts_with("date:") && !line.starts_with("x-request-id:"));
         lines.sort();
@@ -77,10 +77,10 @@ async fn other_methods_paths_and_sizes_are_refused_with_an_error_page() {
         ("GET /a/../b HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", "<title>"),
         ("GET /%00 HTTP/1.1\r\nHost: x\r\n", "400 Bad Request", "<title>"),
     ] {
-        let answer = raw(&server, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {answer}");
-        assert!(answer.contains(more), "{request}: {answer}");
-        assert!(!answer.contains("nope") && !answer.contains("nowhere"), "nothing is repeated: {answer}");
+        let response = raw(&server, format!("{request}Connection: close\r\n\r\n").as_bytes()).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{request}: {response}");
+        assert!(response.contains(more), "{request}: {response}");
+        assert!(!response.contains("nope") && !response.contains("nowhere"), "nothing is repeated: {response}");
     }
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a".repeat(9000));
     assert!(raw(&server, long.as_bytes()).await.starts_with("HTTP/1.1 414 "));
@@ -125,18 +125,18 @@ async fn a_connection_whose_header_never_ends_is_closed() {
 async fn pages_are_compressed_in_an_encoding_that_the_browser_accepts() {
     let server = TestSite::new().front(&"<p>again and again ".repeat(100)).serve().await;
     for coding in ["gzip", "br", "zstd"] {
-        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
-        assert_eq!(answer.headers()["content-encoding"], coding);
-        assert_eq!(answer.headers()["vary"], "accept-encoding");
-        assert!(answer.bytes().await.unwrap().len() < 300);
+        let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(response.headers()["content-encoding"], coding);
+        assert_eq!(response.headers()["vary"], "accept-encoding");
+        assert!(response.bytes().await.unwrap().len() < 300);
     }
     // A client that accepts none of the offered encodings gets the page as it is, not a 406.
     for coding in ["identity;q=0", "identity;q=0, *;q=0.0", "gzip;q=0, * ; Q=0"] {
-        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), answer.headers().get("content-encoding")), (200, None), "{coding}");
+        let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.headers().get("content-encoding")), (200, None), "{coding}");
     }
-    let answer = client().get(&server.pages).header("accept-encoding", "gzip, identity;q=0").send().await.unwrap();
-    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    let response = client().get(&server.pages).header("accept-encoding", "gzip, identity;q=0").send().await.unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn two_hundred_simultaneous_clients_cause_one_request_to_a_nanoservice() {
     let server = site.front("<fragment name=a />").service("a", service.address).serve().await;
     let texts = join_all((0..200).map(|_| server.text("/"))).await;
     assert!(texts.iter().all(|text| text == "once"));
-    assert_eq!(service.asked(), 1);
+    assert_eq!(service.requests(), 1);
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = site.serve().await;
     let under_way = tokio::spawn(client().get(&server.pages).send());
-    while service.asked() == 0 {
+    while service.requests() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     server.process.terminate();
@@ -226,7 +226,7 @@ async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let ready = client().get(format!("{}/readyz", server.admin)).send().await.unwrap();
     assert_eq!(ready.status(), 503, "not ready while draining");
     assert_eq!(under_way.await.unwrap().unwrap().text().await.unwrap(), "late but whole");
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
     assert!(TcpStream::connect(server.address()).await.is_err());
 }
 

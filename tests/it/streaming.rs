@@ -9,7 +9,9 @@ use pasteup::page::output::verdict::Verdict;
 use pasteup::page::source::reason::Reason;
 use tokio::time::Instant;
 
-use crate::support::compositor::{TestCompositor, after, answers, fails, hangs, html, html_kept, seen, seen_is};
+use crate::support::compositor::{
+    TestCompositor, after, assert_chunks, fails, hangs, html, html_cached, responds, timed_chunks,
+};
 use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
@@ -24,10 +26,10 @@ async fn a_head_does_not_wait_for_a_slow_part_that_makes_the_page_uncacheable() 
     {
         let site = TestCompositor::new()
             .front("<head></head><fragment name=a />")
-            .fragment("a", after(ms(pause), html_kept("A", cache_control)))
+            .fragment("a", after(ms(pause), html_cached("A", cache_control)))
             .start();
         for head in heads {
-            let seen = seen(&site).await.unwrap();
+            let seen = timed_chunks(&site).await.unwrap();
             assert_eq!(seen[0].0, head, "{cache_control} {pause}");
             tokio::time::sleep(ms(3_600_000 * u64::from(cache_control != "no-store"))).await;
         }
@@ -42,14 +44,14 @@ async fn the_head_leaves_at_once_and_parts_follow_in_document_order() {
         .fragment("slow", after(ms(100), html("S")))
         .fragment("slower", after(ms(200), fails(Reason::Connect)))
         .start();
-    seen_is(&seen(&site).await.unwrap(), &[(10, "<head></head>1"), (100, "S2Q3"), (200, "x4")]);
+    assert_chunks(&timed_chunks(&site).await.unwrap(), &[(10, "<head></head>1"), (100, "S2Q3"), (200, "x4")]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_whose_parts_are_nearly_there_is_whole() {
+async fn a_page_whose_parts_arrive_within_the_flush_deadline_is_not_streamed() {
     let site = TestCompositor::new()
         .front("1<fragment name=a />2")
-        .fragment("a", after(ms(8), html_kept("A", "max-age=60")))
+        .fragment("a", after(ms(8), html_cached("A", "max-age=60")))
         .start();
     let Served::Whole(page) = site.begin("/").await else { panic!("it is streamed") };
     let headers = page.headers.at(Instant::now().into_std());
@@ -64,17 +66,17 @@ async fn a_head_waits_for_required_parts() {
         let site = TestCompositor::new().front(front).fragment("may", after(ms(300), html("m")));
         match must {
             Ok(text) => site.fragment("must", after(ms(100), html(text))).start(),
-            Err(status) => site.fragment("must", after(ms(100), answers(status, &[("location", "/x")], ""))).start(),
+            Err(status) => site.fragment("must", after(ms(100), responds(status, &[("location", "/x")], ""))).start(),
         }
     };
-    seen_is(&seen(&site(Ok("M"))).await.unwrap(), &[(100, "1M2"), (300, "m")]);
+    assert_chunks(&timed_chunks(&site(Ok("M"))).await.unwrap(), &[(100, "1M2"), (300, "m")]);
     for (status, verdict) in [
         (404, Verdict::Error(StatusCode::NOT_FOUND)),
         (302, Verdict::Redirect(StatusCode::FOUND, "/x".to_owned())),
         (500, Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
     ] {
         let began = Instant::now();
-        assert_eq!(seen(&site(Err(status))).await, Err(verdict));
+        assert_eq!(timed_chunks(&site(Err(status))).await, Err(verdict));
         assert_eq!(began.elapsed(), ms(100), "nobody waits for parts that nobody will see");
     }
 }
@@ -85,12 +87,12 @@ async fn a_required_fragment_in_a_fallback_is_waited_for_while_it_may_be_shown()
         TestCompositor::new()
             .front("1<fragment name=outer><fragment name=must required /></fragment><fragment name=may />")
             .fragment("outer", after(ms(outer), fails(Reason::Connect)))
-            .fragment("must", after(ms(50), answers(410, &[], "")))
+            .fragment("must", after(ms(50), responds(410, &[], "")))
             .fragment("may", after(ms(500), html("m")))
             .start()
     };
     let began = Instant::now();
-    assert_eq!(seen(&site(100)).await, Err(Verdict::Error(StatusCode::GONE)));
+    assert_eq!(timed_chunks(&site(100)).await, Err(Verdict::Error(StatusCode::GONE)));
     assert_eq!(began.elapsed(), ms(150));
 }
 
@@ -100,7 +102,7 @@ async fn a_streamed_page_ends_within_its_budget() {
         .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n1<fragment name=a timeout=9s>late</fragment>2")
         .fragment("a", hangs())
         .start();
-    seen_is(&seen(&site).await.unwrap(), &[(10, "1"), (300, "late2")]);
+    assert_chunks(&timed_chunks(&site).await.unwrap(), &[(10, "1"), (300, "late2")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +114,7 @@ async fn assets_that_manifests_declare_are_in_a_head_that_leaves_early() {
         .fragment_with(
             "a",
             &asset("/a.css"),
-            after(ms(50), answers(200, &[("content-type", "text/html"), ("link", link)], "A")),
+            after(ms(50), responds(200, &[("content-type", "text/html"), ("link", link)], "A")),
         )
         .fragment_with("b", &asset("https://cdn.test/b.css"), after(ms(60), html("B")))
         .fragment_with("c", &asset("/c.css"), html("C"))
@@ -120,7 +122,7 @@ async fn assets_that_manifests_declare_are_in_a_head_that_leaves_early() {
     let style = |href: &str| format!("<link rel=\"stylesheet\" href=\"{href}\">");
     let head = format!("<head>{}{}</head>", style("/_pasteup/assets/a/1.0.0/a.css"), style("https://cdn.test/b.css"));
     let late = format!("{}A", style("https://cdn.test/late.css"));
-    seen_is(&seen(&site).await.unwrap(), &[(10, &head), (50, &late), (60, "B")]);
+    assert_chunks(&timed_chunks(&site).await.unwrap(), &[(10, &head), (50, &late), (60, "B")]);
 }
 
 /// The text of the body up to `until`, decoded as it comes in.
@@ -156,9 +158,9 @@ async fn ready_parts_reach_the_client_in_every_encoding_while_a_part_is_still_to
         .file("pasteup.toml", settings);
     let server = site.serve().await;
     for coding in ["identity", "gzip", "br", "zstd"] {
-        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
-        assert_eq!(answer.headers()["cache-control"], "no-store");
-        assert_eq!(read_until(answer, coding, "at once").await, "<p>at once</p>", "{coding}");
+        let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(read_until(response, coding, "at once").await, "<p>at once</p>", "{coding}");
     }
 }
 
@@ -186,9 +188,9 @@ async fn a_streamed_page_is_complete_in_every_encoding() {
     let site = TestSite::new().front("<p>at once</p><fragment name=a /><p>end</p>").service("a", service.address);
     let server = site.serve().await;
     for coding in ["identity", "gzip", "br", "zstd"] {
-        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
-        assert!(!answer.headers().contains_key("content-length"), "it is streamed");
-        assert_eq!(read_until(answer, coding, "end</p>").await, "<p>at once</p><p>late</p><p>end</p>", "{coding}");
+        let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert!(!response.headers().contains_key("content-length"), "it is streamed");
+        assert_eq!(read_until(response, coding, "end</p>").await, "<p>at once</p><p>late</p><p>end</p>", "{coding}");
     }
     // The end of the body is checked by a client that reads all of it.
     let whole = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
@@ -205,9 +207,9 @@ async fn a_page_that_breaks_off_ends_with_an_error_and_never_cleanly() {
         .file("pasteup.toml", "[page]\nmax_bytes = \"1KiB\"\n");
     let server = site.serve().await;
     for coding in ["identity", "gzip", "br", "zstd"] {
-        let answer = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert!(answer.bytes().await.is_err(), "{coding}: half a page is none");
+        let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert!(response.bytes().await.is_err(), "{coding}: half a page is none");
     }
     assert_eq!(
         server.get("/whole").await.status(),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::support::process::{Server, TestSite, client};
-use crate::support::service::{RawService, served};
+use crate::support::service::{RawService, serve_router};
 
 /// The trace id that a trusted client sends.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -41,7 +41,7 @@ impl Collector {
                 sender.send_modify(|known| known.extend(spans));
             }
         };
-        let address = served(axum::Router::new().route("/v1/traces", post(receive))).await;
+        let address = serve_router(axum::Router::new().route("/v1/traces", post(receive))).await;
         Self { address: format!("http://{address}"), spans, services }
     }
 
@@ -72,7 +72,7 @@ async fn get(server: &Server, trace: &str, sampled: bool) -> String {
 async fn recording(headers: &str, pause: Duration) -> (RawService, Arc<Mutex<Vec<String>>>) {
     let parents = Arc::<Mutex<Vec<String>>>::default();
     let (recorded, headers) = (Arc::clone(&parents), headers.to_owned());
-    let service = RawService::answering(move |request| {
+    let service = RawService::responding(move |request| {
         recorded.lock().unwrap().push(request.header("traceparent").unwrap().to_owned());
         std::thread::sleep(pause);
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n";
@@ -109,7 +109,7 @@ async fn a_page_and_its_parts_are_spans_and_nanoservices_receive_theirs() {
     let (silent_parent, silent) = {
         let parent = Arc::<Mutex<String>>::default();
         let recorded = Arc::clone(&parent);
-        let silent = RawService::answering(move |request| {
+        let silent = RawService::responding(move |request| {
             *recorded.lock().unwrap() = request.header("traceparent").unwrap().to_owned();
             None
         });
@@ -231,12 +231,12 @@ async fn a_background_refresh_has_a_span_of_its_own() {
 
 #[tokio::test]
 async fn a_hanging_collector_delays_neither_pages_nor_the_stop() {
-    let hangs = RawService::answering(|_| None).await;
+    let hangs = RawService::responding(|_| None).await;
     let (service, _) = recording("", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = serve(site, &format!("http://{}", hangs.address)).await;
     get(&server, TRACE, true).await;
-    while hangs.asked() == 0 {
+    while hangs.requests() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let began = Instant::now();
@@ -247,7 +247,7 @@ async fn a_hanging_collector_delays_neither_pages_nor_the_stop() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let began = Instant::now();
     server.process.terminate();
-    assert!(server.process.ended().await.success());
+    assert!(server.process.exit_status().await.success());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     server.process.line("dropped spans").await;
 }
@@ -263,7 +263,7 @@ async fn an_unreachable_collector_is_logged_once() {
     }
     server.process.line("dropped spans").await;
     server.process.terminate();
-    assert!(server.process.ended().await.success());
-    let log = server.process.said();
+    assert!(server.process.exit_status().await.success());
+    let log = server.process.output();
     assert_eq!(log.matches("dropped spans").count(), 1, "{log}");
 }

@@ -7,7 +7,7 @@ use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
 use tokio::time::{Instant, advance};
 
-use crate::support::compositor::{Answer, TestCompositor, after, answers, fails};
+use crate::support::compositor::{ResponseFuture, TestCompositor, after, fails, responds};
 use pasteup::engine::port::UpstreamRequest;
 
 const HTML: (&str, &str) = ("content-type", "text/html");
@@ -21,19 +21,19 @@ fn tagged(
     text: &'static str,
     tag: &'static str,
     cache: &'static str,
-) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync {
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync {
     move |request| {
         let held = request.headers.get("if-none-match").is_some_and(|held| held == tag);
         if held {
-            answers(304, &[("etag", tag), ("cache-control", cache)], "")(request)
+            responds(304, &[("etag", tag), ("cache-control", cache)], "")(request)
         } else {
-            answers(200, &[HTML, ("etag", tag), ("cache-control", cache)], text)(request)
+            responds(200, &[HTML, ("etag", tag), ("cache-control", cache)], text)(request)
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_makes_what_is_held_fresh_again() {
+async fn a_304_makes_the_stored_response_fresh() {
     let site =
         TestCompositor::new().front("<fragment name=a />").fragment("a", tagged("one", "\"1\"", "max-age=10")).start();
     assert_eq!(site.get("/").await.html(), "one");
@@ -45,22 +45,22 @@ async fn a_304_makes_what_is_held_fresh_again() {
     let asked: Vec<_> = site.requests().iter().map(|r| r.headers.get("if-none-match").cloned()).collect();
     assert_eq!(asked, [None, Some("\"1\"".parse().unwrap())]);
     advance(s(11)).await;
-    site.becomes("a", tagged("two", "\"2\"", "max-age=10"));
+    site.set_behaviour("a", tagged("two", "\"2\"", "max-age=10"));
     assert_eq!(site.get("/").await.html(), "two");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_brings_lifetime_and_keys_up_to_date() {
+async fn a_304_updates_lifetime_and_keys() {
     let site = TestCompositor::new()
         .front("<fragment name=a />")
         .fragment(
             "a",
-            answers(200, &[HTML, ("etag", "\"1\""), ("cache-control", "max-age=5"), ("surrogate-key", "x")], "one"),
+            responds(200, &[HTML, ("etag", "\"1\""), ("cache-control", "max-age=5"), ("surrogate-key", "x")], "one"),
         )
         .start();
     site.get("/").await;
     advance(s(6)).await;
-    site.becomes("a", answers(304, &[("cache-control", "max-age=60"), ("surrogate-key", "y")], ""));
+    site.set_behaviour("a", responds(304, &[("cache-control", "max-age=60"), ("surrogate-key", "y")], ""));
     let page = site.get("/").await;
     assert_eq!((page.header("cache-control"), page.header("surrogate-key")), ("public, max-age=60", "a y"));
     advance(s(50)).await;
@@ -69,21 +69,21 @@ async fn a_304_brings_lifetime_and_keys_up_to_date() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_can_be_asked_about_by_its_date() {
+async fn a_response_can_be_revalidated_by_its_date() {
     const DATE: &str = "Sat, 21 Nov 2026 12:00:00 GMT";
     let site = TestCompositor::new()
         .front("<fragment name=a />")
-        .fragment("a", answers(200, &[HTML, ("last-modified", DATE), ("cache-control", "max-age=5")], "one"))
+        .fragment("a", responds(200, &[HTML, ("last-modified", DATE), ("cache-control", "max-age=5")], "one"))
         .start();
     site.get("/").await;
     advance(s(6)).await;
-    site.becomes("a", answers(304, &[], ""));
+    site.set_behaviour("a", responds(304, &[], ""));
     assert_eq!(site.get("/").await.html(), "one");
     assert_eq!(site.requests()[1].headers["if-modified-since"], DATE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_cache_is_kept_and_never_shown_without_asking() {
+async fn a_no_cache_response_is_stored_and_revalidated_each_time() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m stale=10m>gone</fragment>")
         .fragment("a", after(Duration::from_millis(100), tagged("one", "\"1\"", "no-cache")))
@@ -96,21 +96,21 @@ async fn no_cache_is_kept_and_never_shown_without_asking() {
     assert_eq!(site.calls("a"), 21, "each reader's request is asked about");
     assert!(site.requests()[1..].iter().all(|request| request.headers.contains_key("if-none-match")));
     assert_eq!(pages[0].header("cache-control"), "public, no-cache");
-    site.becomes("a", fails(Reason::Connect));
+    site.set_behaviour("a", fails(Reason::Connect));
     assert_eq!(site.get("/").await.html(), "gone");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_about_something_else_is_asked_again_without_a_condition() {
+async fn after_a_304_for_another_etag_the_request_is_repeated_without_a_condition() {
     let site =
         TestCompositor::new().front("<fragment name=a />").fragment("a", tagged("one", "\"1\"", "max-age=5")).start();
     site.get("/").await;
     advance(s(6)).await;
-    site.becomes("a", |request: UpstreamRequest| {
+    site.set_behaviour("a", |request: UpstreamRequest| {
         if request.headers.contains_key("if-none-match") {
-            answers(304, &[("etag", "\"other\"")], "")(request)
+            responds(304, &[("etag", "\"other\"")], "")(request)
         } else {
-            answers(200, &[HTML], "new")(request)
+            responds(200, &[HTML], "new")(request)
         }
     });
     assert_eq!(site.get("/").await.html(), "new");
@@ -118,9 +118,9 @@ async fn a_304_about_something_else_is_asked_again_without_a_condition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_that_nobody_asked_for_is_a_failure() {
+async fn a_304_to_an_unconditional_request_is_a_failure() {
     let site =
-        TestCompositor::new().front("<fragment name=a>x</fragment>").fragment("a", answers(304, &[], "")).start();
+        TestCompositor::new().front("<fragment name=a>x</fragment>").fragment("a", responds(304, &[], "")).start();
     assert_eq!(site.get("/").await.outcome("a"), (Shown::Fallback, Some(Reason::Status)));
 }
 
@@ -134,7 +134,7 @@ async fn must_revalidate_is_never_shown_stale() {
             .start();
         site.get("/").await;
         advance(s(6)).await;
-        site.becomes("a", fails(Reason::Connect));
+        site.set_behaviour("a", fails(Reason::Connect));
         assert_eq!(site.get("/").await.html(), "fallback", "{directive}");
     }
 }

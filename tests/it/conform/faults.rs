@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{DECLARED, Response, findings, good, site};
-use crate::support::service::{Asked, RawService};
+use crate::support::service::{RawService, ReceivedRequest};
 
 /// Checks that a service that keeps the contract except in one thing breaks this rule and no other.
 async fn breaks(
     rule: &'static str,
     expected: &'static str,
     manifest: &'static str,
-    fault: impl Fn(&Asked, &mut Response) + Send + Sync + 'static,
+    fault: impl Fn(&ReceivedRequest, &mut Response) + Send + Sync + 'static,
 ) {
-    let service = RawService::answering(move |asked| {
+    let service = RawService::responding(move |asked| {
         let mut response = good(asked);
         fault(asked, &mut response);
         Some(response.bytes())
@@ -28,7 +28,9 @@ async fn breaks(
 }
 
 /// Changes responses that are a fragment, and no others.
-fn fragment(change: impl Fn(&mut Response) + Send + Sync + 'static) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+fn fragment(
+    change: impl Fn(&mut Response) + Send + Sync + 'static,
+) -> impl Fn(&ReceivedRequest, &mut Response) + Send + Sync {
     move |_, response| {
         if response.status == 200 {
             change(response);
@@ -36,11 +38,11 @@ fn fragment(change: impl Fn(&mut Response) + Send + Sync + 'static) -> impl Fn(&
     }
 }
 
-fn header(name: &'static str, value: &'static str) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+fn header(name: &'static str, value: &'static str) -> impl Fn(&ReceivedRequest, &mut Response) + Send + Sync {
     fragment(move |response| response.set(name, value))
 }
 
-fn body(text: &'static [u8]) -> impl Fn(&Asked, &mut Response) + Send + Sync {
+fn body(text: &'static [u8]) -> impl Fn(&ReceivedRequest, &mut Response) + Send + Sync {
     fragment(move |response| response.body = text.to_vec())
 }
 
@@ -124,7 +126,7 @@ async fn each_error_in_caching_breaks_its_rule() {
     breaks("validation", "not in double quotes", "", header("ETag", "v1")).await;
     breaks("validation", "answered with 200, not 304", "", |asked, response| {
         if response.status == 304 {
-            *response = good(&Asked::clone(asked).without("if-none-match"));
+            *response = good(&ReceivedRequest::clone(asked).without("if-none-match"));
         }
     })
     .await;

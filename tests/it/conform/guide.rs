@@ -32,7 +32,7 @@ fn command(folder: &Path, words: &[&str]) -> Command {
 }
 
 #[tokio::test]
-async fn the_services_of_the_guide_keep_the_contract() {
+async fn the_nanoservices_of_the_guide_pass_every_rule() {
     let guide = std::fs::read_to_string(root().join("fragments/README.md")).unwrap();
     for (language, file, build, run) in SERVICES {
         let text = code(&guide, language);

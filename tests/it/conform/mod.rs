@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use crate::support::process::{TestSite, root, sample};
-use crate::support::service::{Asked, RawService};
+use crate::support::service::{RawService, ReceivedRequest};
 
 /// What the services below declare.
 const DECLARED: &str = "[params.days]\ntype = \"integer\"\nminimum = 1\nmaximum = 7\n\
@@ -51,7 +51,7 @@ impl Response {
 }
 
 /// The response of a service that keeps the contract.
-fn good(asked: &Asked) -> Response {
+fn good(asked: &ReceivedRequest) -> Response {
     let city = asked.param("city").unwrap_or_default();
     let days = asked.param("days").map_or(Some(1), |days| days.parse().ok());
     let known = !city.is_empty() && city.bytes().all(|b| b.is_ascii_lowercase());
@@ -117,9 +117,9 @@ async fn the_samples_pass_every_rule() {
 }
 
 #[tokio::test]
-async fn a_service_that_keeps_the_contract_passes_and_gets_the_documented_requests() {
+async fn a_conforming_nanoservice_passes_and_gets_the_documented_requests() {
     let (sender, asked) = std::sync::mpsc::channel();
-    let service = RawService::answering(move |request| {
+    let service = RawService::responding(move |request| {
         sender.send(request.clone()).unwrap();
         Some(good(request).bytes())
     })
@@ -130,7 +130,7 @@ async fn a_service_that_keeps_the_contract_passes_and_gets_the_documented_reques
     for verdict in ["failed", "advice", "skipped"] {
         assert_eq!(findings(&site, "a", verdict).await, (Vec::new(), 0));
     }
-    let asked: Vec<Asked> = asked.try_iter().collect();
+    let asked: Vec<ReceivedRequest> = asked.try_iter().collect();
     for request in &asked {
         for (name, value) in [
             ("accept", "text/html"),
@@ -169,8 +169,8 @@ async fn a_missing_response_breaks_a_rule_and_is_not_a_failed_run() {
     let quick = format!("[limits]\ntimeout = \"50ms\"\n{DECLARED}");
     let half = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\nhalf".to_vec();
     for (rule, expected, service) in [
-        ("reachable", "not HTTP", RawService::answering(|_| Some(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec())).await),
-        ("in-time", "no complete response after", RawService::answering(|_| None).await),
+        ("reachable", "not HTTP", RawService::responding(|_| Some(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec())).await),
+        ("in-time", "no complete response after", RawService::responding(|_| None).await),
         ("in-time", "no complete response after", RawService::stalling(half).await),
     ] {
         let (failed, code) = findings(&site(service.address, &quick), "a", "failed").await;
@@ -199,7 +199,7 @@ async fn requests_that_cannot_be_sent_are_reported() {
 
 #[tokio::test]
 async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
-    let service = RawService::answering(|asked| Some(good(asked).bytes())).await;
+    let service = RawService::responding(|asked| Some(good(asked).bytes())).await;
     let url = format!("http://{}/a?city=oslo", service.address);
     let (skipped, code) = findings(&TestSite::new(), &url, "skipped").await;
     let skipped: Vec<_> = skipped.iter().map(|(rule, _)| rule.as_str()).collect();
@@ -208,7 +208,7 @@ async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
 
 #[tokio::test]
 async fn advice_is_not_a_failure() {
-    let service = RawService::answering(|asked| {
+    let service = RawService::responding(|asked| {
         let mut response = good(asked);
         for name in ["Cache-Control", "ETag"] {
             response.remove(name);
@@ -233,7 +233,7 @@ async fn advice_is_not_a_failure() {
 #[tokio::test]
 async fn a_response_that_always_changes_does_not_break_the_context_rule() {
     let count = AtomicUsize::new(0);
-    let service = RawService::answering(move |asked| {
+    let service = RawService::responding(move |asked| {
         let mut response = good(asked);
         if response.status == 200 {
             let number = count.fetch_add(1, Ordering::SeqCst);
@@ -250,7 +250,7 @@ async fn a_response_that_always_changes_does_not_break_the_context_rule() {
 
 #[tokio::test]
 async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
-    let service = RawService::answering(|asked| {
+    let service = RawService::responding(|asked| {
         let mut response = good(asked);
         response.set("Content-Type", "text/plain; note=\"<&>\"");
         Some(response.bytes())

@@ -49,7 +49,7 @@ impl WebDriverCompatibleCommand for Log {
 
 impl Browser {
     /// What is seriously wrong with an element of the page for people who cannot see, or use no mouse.
-    pub(crate) async fn barriers(&self, selector: &str) -> Vec<String> {
+    pub(crate) async fn accessibility_violations(&self, selector: &str) -> Vec<String> {
         self.client.execute(AXE, vec![]).await.unwrap();
         let script = "const done = arguments[arguments.length - 1]; axe.run(arguments[0]).then(done)";
         let found = self.client.execute_async(script, vec![json!(selector)]).await.unwrap();
@@ -65,7 +65,7 @@ impl Browser {
     }
 
     /// Starts one that waits for nothing.
-    pub(crate) async fn start_impatient(more: &[&str]) -> Self {
+    pub(crate) async fn start_without_waiting(more: &[&str]) -> Self {
         Self::start_with("none", more).await
     }
 
@@ -78,7 +78,7 @@ impl Browser {
             if let Some(port) = driver.line_or_end("started successfully on port ").await {
                 break (driver, port);
             }
-            assert!(driver.said().contains("Address already in use"), "{}", driver.said());
+            assert!(driver.output().contains("Address already in use"), "{}", driver.output());
         };
         let profile = tempfile::tempdir().unwrap();
         let folder = format!("--user-data-dir={}", profile.path().display());
@@ -122,7 +122,7 @@ impl Browser {
     }
 
     /// What a script says of the page.
-    pub(crate) async fn says(&self, script: &str) -> Value {
+    pub(crate) async fn evaluate(&self, script: &str) -> Value {
         self.client.execute(&format!("return {script}"), vec![]).await.unwrap()
     }
 
@@ -137,7 +137,7 @@ impl Browser {
     }
 
     /// What a screen reader has to say, in its order: names of what is neither empty nor passed over.
-    pub(crate) async fn read_aloud(&self) -> Vec<String> {
+    pub(crate) async fn screen_reader_text(&self) -> Vec<String> {
         let tree = self.cdp("Accessibility.getFullAXTree", json!({})).await;
         let nodes = tree["nodes"].as_array().unwrap();
         let find = |id: &Value| nodes.iter().find(|node| node["nodeId"] == *id);
@@ -154,7 +154,7 @@ impl Browser {
     }
 
     /// What the console holds since it was last looked at.
-    pub(crate) async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn console_messages(&self) -> Vec<String> {
         let entries = self.client.issue_cmd(Log).await.unwrap();
         entries
             .as_array()

@@ -32,14 +32,14 @@ use pasteup::page::source::reason::Reason;
 use pasteup::page::visit::context::Reader;
 use tokio::time::Instant;
 
-pub(crate) type Answer = BoxFuture<'static, Result<UpstreamResponse, Failure>>;
-type Behaviour = Box<dyn Fn(UpstreamRequest) -> Answer + Send + Sync>;
+pub(crate) type ResponseFuture = BoxFuture<'static, Result<UpstreamResponse, Failure>>;
+type Behaviour = Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>;
 
 /// A compositor for tests: first layouts, then nanoservices, then [`TestCompositor::start`], then requests.
 #[derive(Default)]
 pub(crate) struct TestCompositor {
     files: Files,
-    services: Services,
+    services: InProcessServices,
     defaults: Arc<Defaults>,
     limits: SiteLimits,
     chance: Option<fn() -> f64>,
@@ -48,13 +48,13 @@ pub(crate) struct TestCompositor {
 }
 
 #[derive(Default, Clone)]
-struct Services {
+struct InProcessServices {
     behaviours: Arc<Mutex<HashMap<String, Arc<Behaviour>>>>,
     calls: Arc<Mutex<HashMap<String, usize>>>,
     requests: Arc<Mutex<Vec<UpstreamRequest>>>,
 }
 
-impl Upstream for Services {
+impl Upstream for InProcessServices {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         let host = request.address.base().host_str().unwrap().to_owned();
         *self.calls.lock().unwrap().entry(host.clone()).or_default() += 1;
@@ -89,47 +89,47 @@ impl<T: Clone> Table<T> {
 
 /// Stores everything, and reports each response that changes.
 #[derive(Default)]
-struct Everything {
-    answers: Table<StoredResponse>,
+struct UnboundedStore {
+    responses: Table<StoredResponse>,
     pages: Table<Arc<PageSlot>>,
     listener: OnceLock<ChangeListener>,
 }
 
-impl Everything {
+impl UnboundedStore {
     fn changed(&self, key: &Key) {
         self.listener.get().expect("the compositor listens")(key);
     }
 }
 
-impl Store for Everything {
+impl Store for UnboundedStore {
     fn get(&self, key: &Key) -> Option<StoredResponse> {
-        self.answers.get(key)
+        self.responses.get(key)
     }
 
     fn put(&self, key: &Key, stored: StoredResponse, useful: Duration) {
-        self.answers.put(key, stored, useful);
+        self.responses.put(key, stored, useful);
         self.changed(key);
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool {
-        let is_there = self.answers.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
+        let is_there = self.responses.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
         self.changed(key);
         is_there
     }
 
     fn remove(&self, key: &Key) -> bool {
-        let was_there = self.answers.0.lock().unwrap().remove(key).is_some();
+        let was_there = self.responses.0.lock().unwrap().remove(key).is_some();
         self.changed(key);
         was_there
     }
 
     fn tagged(&self, tag: &str) -> Vec<Key> {
-        let answers = self.answers.0.lock().unwrap();
-        answers.iter().filter(|(_, (stored, _))| stored.is_tagged(tag)).map(|(key, _)| key.clone()).collect()
+        let responses = self.responses.0.lock().unwrap();
+        responses.iter().filter(|(_, (stored, _))| stored.is_tagged(tag)).map(|(key, _)| key.clone()).collect()
     }
 
     fn keys(&self) -> Vec<Key> {
-        self.answers.0.lock().unwrap().keys().cloned().collect()
+        self.responses.0.lock().unwrap().keys().cloned().collect()
     }
 
     fn on_change(&self, listener: ChangeListener) {
@@ -137,7 +137,7 @@ impl Store for Everything {
     }
 }
 
-impl PageStore for Everything {
+impl PageStore for UnboundedStore {
     fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
         self.pages.get(key)
     }
@@ -220,7 +220,7 @@ impl TestCompositor {
     pub(crate) fn fragment(
         self,
         name: &str,
-        behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+        behaviour: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
         self.fragment_with(name, "", behaviour)
     }
@@ -243,10 +243,10 @@ impl TestCompositor {
         self,
         name: &str,
         manifest: &str,
-        behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
+        behaviour: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
     ) -> Self {
         let site = self.manifest(name, &format!("endpoint = \"http://{name}.test/x\"\n{manifest}"));
-        site.becomes(name, behaviour);
+        site.set_behaviour(name, behaviour);
         site
     }
 
@@ -268,7 +268,11 @@ impl TestCompositor {
     }
 
     /// Changes the behaviour of a nanoservice.
-    pub(crate) fn becomes(&self, name: &str, behaviour: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static) {
+    pub(crate) fn set_behaviour(
+        &self,
+        name: &str,
+        behaviour: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
+    ) {
         let behaviour: Behaviour = Box::new(behaviour);
         self.services.behaviours.lock().unwrap().insert(format!("{name}.test"), Arc::new(behaviour));
     }
@@ -278,7 +282,7 @@ impl TestCompositor {
         let site = Site::build(&self.files, &self.limits, None);
         let errors: Vec<_> = site.problems.iter().filter(|p| p.is_error()).map(|p| &p.message).collect();
         assert!(errors.is_empty(), "{errors:#?}");
-        let store = Arc::new(Everything::default());
+        let store = Arc::new(UnboundedStore::default());
         let ports = Ports {
             upstream: Arc::new(self.services.clone()),
             store: Arc::clone(&store) as Arc<dyn Store>,
@@ -298,21 +302,21 @@ impl TestCompositor {
     }
 
     /// Whether a path has a page.
-    pub(crate) fn leads(&self, path: &str) -> bool {
+    pub(crate) fn has_route(&self, path: &str) -> bool {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         site.find(path, engine.now()).is_some()
     }
 
     /// Composes a page.
-    pub(crate) async fn get(&self, target: &str) -> Got {
+    pub(crate) async fn get(&self, target: &str) -> ComposedPage {
         self.get_as(target, Reader::default()).await
     }
 
     /// Composes a page for a client.
-    pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> Got {
+    pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> ComposedPage {
         let page = self.ask(target, reader, async |engine, request| engine.compose(request).await).await;
         let headers = page.headers.at(Instant::now().into_std());
-        Got(page, headers)
+        ComposedPage(page, headers)
     }
 
     /// Composes a page as far as its head.
@@ -321,18 +325,18 @@ impl TestCompositor {
     }
 
     /// Serves a page as the server does, from the cache if it is there: its headers, its bytes, and where they came from.
-    pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, Way) {
+    pub(crate) async fn serve(&self, target: &str, reader: Reader) -> (HeaderMap, Bytes, ServedFrom) {
         let now = || Instant::now().into_std();
         match self.serve_as(target, reader, false).await {
-            Served::Cached(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), Way::Whole),
+            Served::Cached(whole) => (whole.headers(now()), concat(&whole.plain.chunks).into(), ServedFrom::CachedPage),
             Served::Personalised(filled) => {
                 let bytes = concat(&filled.chunks()).into();
                 let PersonalisedPage { skeleton, etag, .. } = filled;
                 let mut headers = skeleton.headers(now());
                 headers.extend(etag.map(|tag| (ETAG, tag)));
-                (headers, bytes, Way::Open)
+                (headers, bytes, ServedFrom::Skeleton)
             }
-            Served::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), Way::Composed),
+            Served::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), ServedFrom::Composition),
             Served::Streaming { .. } => unreachable!("it was not asked for so"),
         }
     }
@@ -392,9 +396,9 @@ impl TestCompositor {
     }
 
     /// Purges, and returns how many responses matched.
-    pub(crate) fn purge(&self, tags: &[&str], manner: PurgeMode) -> usize {
+    pub(crate) fn purge(&self, tags: &[&str], mode: PurgeMode) -> usize {
         let tags = tags.iter().map(|tag| Name::from(*tag)).collect();
-        self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), manner)
+        self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), mode)
     }
 
     /// Waits for the fetches that outlived their requests.
@@ -405,18 +409,18 @@ impl TestCompositor {
 
 /// Where a page came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    Composed,
+pub(crate) enum ServedFrom {
+    Composition,
     /// It was cached as a whole.
-    Whole,
+    CachedPage,
     /// It was cached as a skeleton.
-    Open,
+    Skeleton,
 }
 
 /// A composed page, and its headers at that moment.
-pub(crate) struct Got(pub(crate) Page, pub(crate) HeaderMap);
+pub(crate) struct ComposedPage(pub(crate) Page, pub(crate) HeaderMap);
 
-impl Got {
+impl ComposedPage {
     pub(crate) fn html(&self) -> String {
         String::from_utf8(concat(&self.0.chunks)).unwrap()
     }
@@ -439,27 +443,27 @@ impl Got {
 }
 
 /// Responds with this HTML at once.
-pub(crate) fn html(text: &str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
-    answers(200, &[("content-type", "text/html")], text)
+pub(crate) fn html(text: &str) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static + use<> {
+    responds(200, &[("content-type", "text/html")], text)
 }
 
 /// Responds with this status, these headers and this body at once.
-pub(crate) fn answers(
+pub(crate) fn responds(
     status: u16,
     headers: &[(&'static str, &str)],
     body: &str,
-) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static + use<> {
     let headers: HeaderMap =
         headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
-    answers_with(status, headers, body)
+    responds_with(status, headers, body)
 }
 
 /// The same, with headers that may occur more than once.
-pub(crate) fn answers_with(
+pub(crate) fn responds_with(
     status: u16,
     headers: HeaderMap,
     body: &str,
-) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static + use<> {
     let body = Bytes::from(body.to_owned());
     move |_| {
         let (status, headers, body) = (StatusCode::from_u16(status).unwrap(), headers.clone(), body.clone());
@@ -468,18 +472,18 @@ pub(crate) fn answers_with(
 }
 
 /// Responds with HTML and this `Cache-Control`.
-pub(crate) fn html_kept(
+pub(crate) fn html_cached(
     text: &str,
     cache_control: &str,
-) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static + use<> {
-    answers(200, &[("content-type", "text/html"), ("cache-control", cache_control)], text)
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static + use<> {
+    responds(200, &[("content-type", "text/html"), ("cache-control", cache_control)], text)
 }
 
 /// Delays another behaviour.
 pub(crate) fn after(
     pause: Duration,
-    then: impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static,
-) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+    then: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static,
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     let then = Arc::new(then);
     move |request| {
         let then = Arc::clone(&then);
@@ -492,12 +496,12 @@ pub(crate) fn after(
 }
 
 /// Never responds.
-pub(crate) fn hangs() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+pub(crate) fn hangs() -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     |_| futures::future::pending().boxed()
 }
 
 /// Sends a head and half of a body, and then nothing more.
-pub(crate) fn stalls() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+pub(crate) fn stalls() -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     |_| {
         let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, "text/html".parse().unwrap())]);
         let body = stream::iter([Ok(Bytes::from_static(b"<p>half"))]).chain(stream::pending()).boxed();
@@ -506,21 +510,23 @@ pub(crate) fn stalls() -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'st
 }
 
 /// Fails for this reason.
-pub(crate) fn fails(reason: Reason) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+pub(crate) fn fails(reason: Reason) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     move |_| async move { Err(Failure::new(reason, "as the test wants it")) }.boxed()
 }
 
 /// Responds with the number of the request, starting with 1.
-pub(crate) fn counts(cache_control: &'static str) -> impl Fn(UpstreamRequest) -> Answer + Send + Sync + 'static {
+pub(crate) fn counts(
+    cache_control: &'static str,
+) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
     let count = AtomicUsize::new(0);
     move |request| {
         let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-        html_kept(&number.to_string(), cache_control)(request)
+        html_cached(&number.to_string(), cache_control)(request)
     }
 }
 
 /// The chunks of a page, joined as they came, each with its time.
-pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
+pub(crate) async fn timed_chunks(site: &TestCompositor) -> Result<Vec<(u64, String)>, Verdict> {
     let began = Instant::now();
     let mut seen: Vec<(u64, String)> = Vec::new();
     let at = || u64::try_from(began.elapsed().as_millis()).unwrap();
@@ -546,7 +552,7 @@ pub(crate) async fn seen(site: &TestCompositor) -> Result<Vec<(u64, String)>, Ve
     Ok(seen)
 }
 
-pub(crate) fn seen_is(seen: &[(u64, String)], expected: &[(u64, &str)]) {
+pub(crate) fn assert_chunks(seen: &[(u64, String)], expected: &[(u64, &str)]) {
     let seen: Vec<(u64, &str)> = seen.iter().map(|(at, text)| (*at, text.as_str())).collect();
     assert_eq!(seen, expected);
 }

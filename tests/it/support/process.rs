@@ -58,7 +58,7 @@ impl TestSite {
     }
 
     /// Its pages are sent whole, and say so in their headers, however busy the machine is.
-    pub(crate) fn whole(self) -> Self {
+    pub(crate) fn without_streaming(self) -> Self {
         self.file("pasteup.toml", "[page]\nstream = false\n")
     }
 
@@ -143,14 +143,14 @@ impl Server {
     }
 
     /// Waits until a page reads so. One change on disk may be seen in several steps, so one line is not enough.
-    pub(crate) async fn becomes(&mut self, path: &str, text: &str) {
+    pub(crate) async fn wait_for_text(&mut self, path: &str, text: &str) {
         while self.text(path).await != text {
             self.process.line("reloaded").await;
         }
     }
 
     /// Waits until a page is no more.
-    pub(crate) async fn loses(&mut self, path: &str) {
+    pub(crate) async fn wait_for_404(&mut self, path: &str) {
         while self.get(path).await.status() != 404 {
             self.process.line("reloaded").await;
         }
@@ -179,7 +179,7 @@ pub(crate) fn client() -> reqwest::Client {
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
-    said: Vec<String>,
+    output: Vec<String>,
 }
 
 impl Process {
@@ -189,15 +189,15 @@ impl Process {
         let (output, error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         forward(output, sender.clone());
         forward(error, sender);
-        Self { child, lines, said: Vec::new() }
+        Self { child, lines, output: Vec::new() }
     }
 
     /// Waits for a line that holds a text, and returns what stands behind it.
     pub(crate) async fn line(&mut self, text: &str) -> String {
         loop {
             let next = timeout(PATIENCE, self.lines.recv()).await;
-            let Ok(Some(line)) = next else { panic!("it never said `{text}`, but:\n{}", self.said.join("\n")) };
-            self.said.push(line.clone());
+            let Ok(Some(line)) = next else { panic!("it never said `{text}`, but:\n{}", self.output.join("\n")) };
+            self.output.push(line.clone());
             if let Some((_, behind)) = line.split_once(text) {
                 return behind.trim().to_owned();
             }
@@ -208,7 +208,7 @@ impl Process {
     pub(crate) async fn line_or_end(&mut self, text: &str) -> Option<String> {
         loop {
             let line = timeout(PATIENCE, self.lines.recv()).await.expect("it says something, or ends")?;
-            self.said.push(line.clone());
+            self.output.push(line.clone());
             if let Some((_, behind)) = line.split_once(text) {
                 return Some(behind.trim().to_owned());
             }
@@ -216,11 +216,11 @@ impl Process {
     }
 
     /// What it has said so far.
-    pub(crate) fn said(&mut self) -> String {
+    pub(crate) fn output(&mut self) -> String {
         while let Ok(line) = self.lines.try_recv() {
-            self.said.push(line);
+            self.output.push(line);
         }
-        self.said.join("\n")
+        self.output.join("\n")
     }
 
     pub(crate) fn terminate(&self) {
@@ -233,7 +233,7 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
+    pub(crate) async fn exit_status(&mut self) -> std::process::ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
     }
 

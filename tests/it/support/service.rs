@@ -16,13 +16,13 @@ pub(crate) struct RawService {
 
 /// A request, as far as tests want to know.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     /// Path and query.
     pub(crate) target: String,
     headers: Vec<(String, String)>,
 }
 
-impl Asked {
+impl ReceivedRequest {
     fn parse(request: &[u8]) -> Self {
         let text = String::from_utf8_lossy(request).into_owned();
         let mut lines = text.lines();
@@ -51,35 +51,37 @@ impl Asked {
 
 impl RawService {
     /// Sends these bytes this long after each request, and closes.
-    pub(crate) async fn start(pause: Duration, answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        Self::listen(pause, false, move |_| Some(answer.clone())).await
+    pub(crate) async fn start(pause: Duration, response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::listen(pause, false, move |_| Some(response.clone())).await
     }
 
     /// Sends these bytes after each request, and then nothing more.
-    pub(crate) async fn stalling(answer: impl Into<Vec<u8>>) -> Self {
-        let answer = answer.into();
-        Self::listen(Duration::ZERO, true, move |_| Some(answer.clone())).await
+    pub(crate) async fn stalling(response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::listen(Duration::ZERO, true, move |_| Some(response.clone())).await
     }
 
     /// Sends at once what a closure makes of each request, and closes. On `None` it says nothing and keeps the line.
-    pub(crate) async fn answering(answer: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
-        Self::listen(Duration::ZERO, false, answer).await
+    pub(crate) async fn responding(
+        response: impl Fn(&ReceivedRequest) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Duration::ZERO, false, response).await
     }
 
     async fn listen(
         pause: Duration,
         stalls: bool,
-        answer: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
+        response: impl Fn(&ReceivedRequest) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
-        let (count, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let (count, response) = (Arc::clone(&asked), Arc::new(response));
         tokio::spawn(async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
-                let (count, answer) = (Arc::clone(&count), Arc::clone(&answer));
+                let (count, response) = (Arc::clone(&count), Arc::clone(&response));
                 tokio::spawn(async move {
                     let mut request = Vec::new();
                     while !request.ends_with(b"\r\n\r\n") {
@@ -90,9 +92,9 @@ impl RawService {
                     }
                     count.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(pause).await;
-                    let answer = answer(&Asked::parse(&request));
-                    let silent = answer.is_none();
-                    let _gone = stream.write_all(&answer.unwrap_or_default()).await;
+                    let response = response(&ReceivedRequest::parse(&request));
+                    let silent = response.is_none();
+                    let _gone = stream.write_all(&response.unwrap_or_default()).await;
                     if silent || stalls {
                         // Until the other side is tired of it.
                         let _gone = stream.read_u8().await;
@@ -112,13 +114,13 @@ impl RawService {
         Self::start(pause, head + body).await
     }
 
-    pub(crate) fn asked(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
 /// A nanoservice of axum's on a real socket. Returns its address.
-pub(crate) async fn served(router: axum::Router) -> SocketAddr {
+pub(crate) async fn serve_router(router: axum::Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
