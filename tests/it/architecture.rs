@@ -1,4 +1,4 @@
-//! The storeys hold: nothing imports what is above it, and adapters do not know each other.
+//! Checks the imports between the storeys: none points upward, and adapters do not import each other.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ fn imports(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The files below `src/FOLDER` and what they import.
+/// Checks every import of the files below `src/FOLDER`.
 fn check(folder: &str, allowed: impl Fn(&Path, &str, &str) -> bool) {
     let folder = root().join("src").join(folder);
     let mut files = Vec::new();
@@ -78,7 +78,7 @@ fn page_code_has_no_clock_randomness_or_io() {
             "fastrand",
             "async ",
         ] {
-            assert!(!code.contains(word), "{} holds `{word}`", file.display());
+            assert!(!code.contains(word), "{} contains `{word}`", file.display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The front page in a real browser, with three real services, with one of them down, and back.
+//! The front page in a real browser: with three real nanoservices, with one of them down, and after its recovery.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::support::browser::Browser;
 use crate::support::process::{TestSite, root, sample};
 use crate::support::service::RawService;
 
-/// The sample site with its services at other addresses.
+/// The sample site with its nanoservices at other addresses.
 fn sample_site(services: &[(&str, &str)]) -> TestSite {
     fn copy(from: &std::path::Path, to: &std::path::Path) {
         std::fs::create_dir_all(to).unwrap();
@@ -25,7 +25,7 @@ fn sample_site(services: &[(&str, &str)]) -> TestSite {
     for (name, address) in services {
         let file = format!("fragments/{name}/fragment.toml");
         let manifest = std::fs::read_to_string(root().join(&file)).unwrap();
-        let at = manifest.find("127.0.0.1:").expect("a sample is on this machine");
+        let at = manifest.find("127.0.0.1:").expect("a sample nanoservice is on this machine");
         let end = at + manifest[at..].find('/').unwrap();
         site.write(&file, &format!("{}{address}{}", &manifest[..at], &manifest[end..]));
     }
@@ -50,7 +50,7 @@ async fn the_front_page_loses_one_part_and_recovers() {
     for corner in ["hl-", "wx-", "sc-"] {
         assert!(browser.count(&format!("[class^={corner}]")).await > 0, "{corner}: {}", server.process.output());
     }
-    assert_eq!(browser.count("fragment, include").await, 0, "nothing of the layout's own language is left");
+    assert_eq!(browser.count("fragment, include").await, 0, "no element of the layout language is left");
     assert_eq!(browser.count("main .notice").await, 0, "no fallback is shown");
     let whole = browser.text("main").await;
     browser.screenshot("front-wide.png").await;
@@ -58,10 +58,10 @@ async fn the_front_page_loses_one_part_and_recovers() {
         client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap(),
     )
     .unwrap();
-    assert!(wide, "nothing sticks out");
+    assert!(wide, "nothing overflows");
 
     weather.kill().await;
-    // The corner's two seconds of freshness pass; everything else is as it was.
+    // The part's two seconds of freshness pass; everything else is unchanged.
     wait_until(&browser, &server.pages, |count| count == 1).await;
     assert_eq!(browser.text("main .notice").await, "No word from the weather station. See all towns");
     assert_eq!(browser.count("[class^=wx-]").await, 0);
@@ -80,12 +80,12 @@ async fn the_front_page_loses_one_part_and_recovers() {
         client.execute("return document.documentElement.scrollWidth <= innerWidth", vec![]).await.unwrap(),
     )
     .unwrap();
-    assert!(narrow, "nothing sticks out of a narrow window");
+    assert!(narrow, "nothing overflows a narrow window");
 
     for (path, heading) in [("/sport/north.1", 1), ("/sport", 1), ("/weather", 1), ("/weather/saltmarsh", 1)] {
         client.goto(&format!("{}{path}", server.pages)).await.unwrap();
         assert_eq!(browser.count("h1").await, heading, "{path}");
-        assert_eq!(browser.count("main .notice").await, 0, "{path} is whole");
+        assert_eq!(browser.count("main .notice").await, 0, "{path} is complete");
     }
     client.goto(&format!("{}/sport", server.pages)).await.unwrap();
     browser.evaluate("scrollTo(0, 99999)").await;
@@ -99,7 +99,7 @@ async fn the_front_page_loses_one_part_and_recovers() {
     browser.stop().await;
 }
 
-/// Loads the page until its fallbacks are as many as wanted.
+/// Reloads the page until it has the wanted number of fallbacks.
 async fn wait_until(browser: &Browser, url: &str, wanted: impl Fn(usize) -> bool) {
     for _ in 0..200 {
         browser.client.goto(url).await.unwrap();
@@ -108,7 +108,7 @@ async fn wait_until(browser: &Browser, url: &str, wanted: impl Fn(usize) -> bool
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("the page never changed");
+    panic!("the number of fallbacks never changed");
 }
 
 #[tokio::test]

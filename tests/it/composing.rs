@@ -1,4 +1,4 @@
-//! From a layout to a page: what fills each part, and which status it makes.
+//! From a layout to a page: what fills each part, and which status the page has.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ async fn an_empty_response_is_not_an_error() {
     assert_eq!(page.header("cache-control"), "public, max-age=9");
 }
 
-/// A page whose fragment is `required`, with or without a fallback, and what its status is.
+/// The verdict and the HTML of a page whose fragment is `required`, with or without a fallback.
 #[track_caller]
 fn status_of(fallback: &str, behaviour: u8) -> impl Future<Output = (Verdict, String)> {
     let site = TestCompositor::new().front(&format!("<fragment name=a required timeout=50ms>{fallback}</fragment>"));
@@ -169,7 +169,7 @@ async fn a_required_fragment_decides_the_status() {
         assert_eq!(status_of("", behaviour).await.0, without, "behaviour {behaviour} without a fallback");
         let (verdict, html) = status_of("instead", behaviour).await;
         assert_eq!(verdict, with, "behaviour {behaviour} with a fallback");
-        assert!(!html.contains("their"), "a body that is no fragment is never shown");
+        assert!(!html.contains("their"), "the body of an error is never shown");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whatever hangs, the page answers in time.
+//! Deadlines: whatever hangs, the page is sent in time.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ async fn a_stalled_body_is_a_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pages_budget_limits_every_timeout() {
-    let hung = "<fragment name=a timeout=5s>x</fragment>".repeat(20);
+    let hanging = "<fragment name=a timeout=5s>x</fragment>".repeat(20);
     let site = TestCompositor::new()
-        .layout("p.html", &format!("+++\nroute = \"/\"\nbudget = \"800ms\"\n+++\n{hung}<fragment name=quick />"))
+        .layout("p.html", &format!("+++\nroute = \"/\"\nbudget = \"800ms\"\n+++\n{hanging}<fragment name=quick />"))
         .fragment("a", hangs())
         .fragment("quick", html("here"))
         .start();
@@ -76,7 +76,11 @@ async fn a_fetch_beyond_the_concurrency_limit_waits_until_its_deadline() {
         .start();
     let page = site.get("/").await;
     assert_eq!(page.html(), "okoklate");
-    assert_eq!(page.outcome("a-3"), (Shown::Fallback, Some(Reason::Timeout)), "it was asked, 50 ms before the end");
+    assert_eq!(
+        page.outcome("a-3"),
+        (Shown::Fallback, Some(Reason::Timeout)),
+        "its request was sent 50 ms before the deadline"
+    );
 }
 
 #[tokio::test(start_paused = true)]

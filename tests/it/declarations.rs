@@ -1,5 +1,5 @@
-//! What a nanoservice declares: the context that it is told, over real sockets, and what follows for
-//! the page; the cookies that it may set; what it needs in the head.
+//! What a nanoservice declares: the context that it is sent, over real sockets, and its effect on the page; the cookies
+//! that it may set; the assets that it needs in the head.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ use crate::support::service::{RawService, serve_router};
 
 const HTML: (&str, &str) = ("content-type", "text/html");
 
-/// Answers with what it was told: every header but those that each request has.
+/// Responds with every header that it received, except those that every request has.
 async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 2], String) {
     let usual =
         ["host", "accept", "accept-encoding", "user-agent", "fragment-name", "fragment-timeout-ms", "traceparent"];
@@ -132,9 +132,9 @@ async fn if_none_match_with_the_pages_etag_gets_a_304() {
     }
     assert_eq!(ask("\"other\"").await.status(), StatusCode::OK);
     let compressed = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
-    assert_eq!(compressed.headers()["etag"], tag, "weak: the same page in another coding");
+    assert_eq!(compressed.headers()["etag"], tag, "weak: the same page in another encoding");
     let again = site.copy().serve().await;
-    assert_eq!(again.get("/").await.headers()["etag"], tag, "another machine says the same");
+    assert_eq!(again.get("/").await.headers()["etag"], tag, "another server computes the same");
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +245,7 @@ async fn fragment_cache_control_applies_to_the_compositor_only() {
     );
     tokio::time::advance(Duration::from_secs(3)).await;
     let page = site.get("/").await;
-    assert_eq!(page.header("cache-control"), "private, no-store", "downstream it is as private as it says");
+    assert_eq!(page.header("cache-control"), "private, no-store", "downstream it is private, as it states");
     site.get("/").await;
     assert_eq!(site.calls("a"), 2);
 }
@@ -286,7 +286,7 @@ async fn only_assets_are_served_through_the_compositor() {
         let count = Arc::clone(&count);
         get(move |headers: HeaderMap| async move {
             count.fetch_add(1, Ordering::SeqCst);
-            assert!(!headers.contains_key("cookie"), "nothing of a reader goes with it");
+            assert!(!headers.contains_key("cookie"), "nothing of the client is passed on");
             ([("content-type", media_type), ("cache-control", "max-age=60")], body)
         })
     };
@@ -310,10 +310,10 @@ async fn only_assets_are_served_through_the_compositor() {
     let tag = css.headers()["etag"].clone();
     assert_eq!(css.text().await.unwrap(), "p {}");
     assert_eq!(ask("a/1.0.0/css/part%20one.css").await.status(), StatusCode::OK);
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "it is kept");
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "it is cached");
     let url = format!("{}/_pasteup/assets/a/1.0.0/css/part%20one.css", server.pages);
-    let held = client().get(url).header("if-none-match", &tag).send().await.unwrap();
-    assert_eq!((held.status(), held.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
+    let unchanged = client().get(url).header("if-none-match", &tag).send().await.unwrap();
+    assert_eq!((unchanged.status(), unchanged.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
     for path in ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "b/1.0.0/icon.svg", "a", "a/1.0.0"] {
         let response = ask(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
@@ -382,7 +382,7 @@ async fn clients_are_assigned_a_variant_once_and_keep_it() {
     while seen.len() < 2 {
         let (cookies, cache, vary, text) = ask(&[]).await;
         let lead = if text.starts_with("BIG") { "big" } else { "small" };
-        // In the order of names, as they stand in the file or not.
+        // The cookies may come in any order.
         let expected = |name: &str| cookies.iter().any(|cookie| cookie.starts_with(name));
         assert!(expected(&format!("pasteup-lead={lead}; Path=/; Max-Age=31536000; SameSite=Lax; HttpOnly")));
         assert!(expected("pasteup-foot=b;") && cookies.len() == 2);
@@ -392,16 +392,16 @@ async fn clients_are_assigned_a_variant_once_and_keep_it() {
         let cookie = format!("x=1; pasteup-lead={lead}; pasteup-foot=b");
         ask(&[("cookie", &cookie)]).await;
         let (cookies, cache, _, again) = ask(&[("cookie", &cookie)]).await;
-        assert_eq!((cookies.len(), &again), (0, &text), "who is in a variant stays there");
+        assert_eq!((cookies.len(), &again), (0, &text), "a client stays in its variant");
         assert!(cache[0].starts_with("public, max-age="));
         seen.insert(lead);
     }
     let (cookies, _, _, text) = ask(&[("cookie", "pasteup-lead=huge; pasteup-foot=b")]).await;
-    assert_eq!(cookies.len(), 1, "a variant that is none is drawn again: {text}");
+    assert_eq!(cookies.len(), 1, "an unknown variant is drawn again: {text}");
     for _ in 0..3 {
         let (cookies, cache, _, text) = ask(&[("user-agent", "Examplebot/1.0")]).await;
-        assert_eq!((cookies.len(), cache[0].as_str()), (0, "private, no-store"), "no cache shows it to readers");
-        assert!(text.starts_with("BIG"), "programs that keep no cookies all see one page");
+        assert_eq!((cookies.len(), cache[0].as_str()), (0, "private, no-store"), "no cache may show it to readers");
+        assert!(text.starts_with("BIG"), "programs that store no cookies all get the same page");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pasteup check`: every mistake at once, each at its place, with what to do about it.
+//! `pasteup check`: reports all errors at once, each at its place, with a hint.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::process::{TestSite, root};
 const WEATHER: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"http://127.0.0.1:1/\"\n\n[params.city]\nrequired = true\n\
 [params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
-/// Four files, eleven mistakes.
+/// Four files with eleven errors.
 fn eleven_mistakes() -> TestSite {
     TestSite::new()
         .file(
@@ -134,7 +134,7 @@ async fn every_code_in_the_reference_can_be_caused() {
         let problems: Vec<Value> =
             String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let found = problems.iter().any(|p| p["code"] == code && p["line"] == line && p["column"] == column);
-        assert!(found, "{layout}\nhas no {code} at {line}:{column}, but {problems:#?}");
+        assert!(found, "{layout}\ncauses no {code} at {line}:{column}: {problems:#?}");
         let warning = matches!(code, "ttl-too-long" | "deprecated" | "no-fallback");
         assert_eq!(output.status.code(), Some(i32::from(!warning)), "{code}");
         if warning {
@@ -174,7 +174,7 @@ async fn files_that_cannot_be_read_are_errors() {
     ] {
         assert!(text.lines().any(|line| line.contains(file) && line.contains(why)), "{file}: {text}");
     }
-    assert!(text.contains("\"line\":4,\"column\":1"), "the bad byte has its place: {text}");
+    assert!(text.contains("\"line\":4,\"column\":1"), "the invalid byte is located: {text}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! ESI 1.0 (W3C Note), in layouts and in answers of services that say so on both sides.
+//! ESI 1.0 (W3C Note), in layouts and in responses whose manifest and headers both opt in.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A page with `esi = true` at `/`, and services at `http://NAME.test/x`.
+/// A page with `esi = true` at `/`, and nanoservices at `http://NAME.test/x`.
 fn page(text: &str) -> TestCompositor {
     ["a", "b", "c"].iter().fold(
         TestCompositor::new()
@@ -27,7 +27,7 @@ fn page(text: &str) -> TestCompositor {
 
 const ESI: [(&str, &str); 2] = [("content-type", "text/html"), ("surrogate-control", "content=\"ESI/1.0\"")];
 
-/// A service `s` whose answers are ESI, as its manifest says, and more lines for that.
+/// A nanoservice `s` whose responses are ESI, as its manifest states, with more lines for the manifest.
 fn service(text: &str, manifest: &str) -> TestCompositor {
     let text = text.to_owned();
     let other = responds(200, &[("content-type", "text/html")], "other");
@@ -85,7 +85,7 @@ async fn the_first_true_test_decides() {
     for (target, shown) in [("/?q=a", "A!"), ("/?q=4", "B"), ("/?q=40", "CD"), ("/", "CD")] {
         assert_eq!(site.get(target).await.html(), shown, "{target}");
     }
-    assert_eq!(site.calls("a"), 1, "what is not chosen is not asked for");
+    assert_eq!(site.calls("a"), 1, "branches that are not chosen are not fetched");
     assert_ne!(site.get("/?q=4").await.header("etag"), site.get("/").await.header("etag"));
 }
 
@@ -230,10 +230,10 @@ async fn a_response_includes_urls_relative_to_its_own() {
         let site = service(&format!("<b><esi:include src=\"{src}\"/></b>"), "context = [\"locale\"]\n").start();
         let reader = Reader { locale: Some("de".to_owned()), ..Reader::default() };
         assert_eq!(site.get_as("/", reader).await.html(), "[<b>other</b>]");
-        let asked = site.requests().pop().unwrap();
-        assert_eq!(asked.address.as_str(), url);
-        assert_eq!(asked.headers["accept-language"], "de", "a service is told what it declares");
-        assert_eq!(asked.headers["surrogate-capability"], "pasteup=\"ESI/1.0\"");
+        let request = site.requests().pop().unwrap();
+        assert_eq!(request.address.as_str(), url);
+        assert_eq!(request.headers["accept-language"], "de", "a nanoservice is sent the context it declares");
+        assert_eq!(request.headers["surrogate-capability"], "pasteup=\"ESI/1.0\"");
     }
 }
 

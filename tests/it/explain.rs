@@ -1,4 +1,4 @@
-//! What became of each part of a page, and why: `pasteup explain` and the admin side's APIs.
+//! The outcome of each part of a page, and its reason: `pasteup explain` and the admin API.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::compositor::{TestCompositor, hangs, html as shows, html_cach
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
-/// A whole answer.
+/// A complete response.
 fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
@@ -22,7 +22,7 @@ fn html(headers: &str, body: &str) -> Vec<u8> {
     response("200 OK", &format!("Content-Type: text/html\r\n{headers}"), body)
 }
 
-/// Answers by its path, in every way that a part can go.
+/// A nanoservice whose response depends on the path, with every kind of response.
 async fn service() -> RawService {
     RawService::responding(|asked| {
         Some(match asked.target.trim_start_matches('/') {
@@ -143,7 +143,7 @@ async fn a_page_is_explained_as_a_tree_with_times() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(!text.contains('\u{1b}'), "NO_COLOR is respected");
-    // What differs from one time to the next.
+    // Times and addresses differ in each run.
     let masked = Regex::new(r" *[▒█]+ [0-9.]+ m?s").unwrap().replace_all(&text, " [bar]");
     let masked = Regex::new(r"─+ [0-9.]+ m?s").unwrap().replace_all(&masked, "── [time]");
     let masked = Regex::new(r"\d[0-9.]* m?s of").unwrap().replace_all(&masked, "[time] of");
@@ -181,7 +181,7 @@ async fn each_part_has_its_outcome_reason_and_lifetime() {
         assert_eq!(part["kept"].as_str().unwrap_or("-"), kept, "{id}");
         assert!(part["why"].as_str().is_some_and(|why| !why.is_empty()), "{id}");
     }
-    // Each stands where its tag does.
+    // The place of each part is that of its tag.
     for (number, line) in LAYOUT.lines().enumerate().filter(|(_, line)| line.starts_with("<fragment")) {
         let of = |name: &str| Some(line.split_once(name)?.1.split([' ', '>']).next().unwrap().to_owned());
         let part = part(&record, &of("id=").or_else(|| of("name=")).unwrap());
@@ -195,7 +195,11 @@ async fn each_part_has_its_outcome_reason_and_lifetime() {
     assert_eq!(broken["owner"], "team-broken");
     assert_eq!(broken["endpoint"], format!("http://{}", service.address));
     let mobile = part(&record, "mobile");
-    assert_eq!((&mobile["fragment"], &mobile["version"]), (&json!("leaf"), &json!("1.0.0")), "who would fill it");
+    assert_eq!(
+        (&mobile["fragment"], &mobile["version"]),
+        (&json!("leaf"), &json!("1.0.0")),
+        "the nanoservice that would fill it"
+    );
     assert_eq!(part(&record, "by-manifest")["runbook"], "https://example.org/run");
     let refused = part(&record, "away");
     assert!(refused["detail"].as_str().unwrap().contains("refused") && refused["tries"] == 2, "{refused}");
@@ -298,7 +302,7 @@ async fn explained_pages_are_not_counted() {
     }
     let errors = api(&server, "/api/errors").await;
     let seen: u64 = errors["errors"].as_array().unwrap().iter().map(|one| one["count"].as_u64().unwrap()).sum();
-    assert_eq!(seen, 5, "what one reader would have seen, `broken` in two places: {errors:#}");
+    assert_eq!(seen, 5, "only those of the one client's page, `broken` in two places: {errors:#}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,7 +312,7 @@ async fn a_timed_out_request_names_its_endpoint() {
     let [slow] = &record.parts[..] else { panic!("{record:?}") };
     assert_eq!((slow.reason, slow.tries, slow.endpoint.as_deref()), (Some("timeout"), 1, Some("http://a.test")));
     assert_eq!(slow.detail.as_deref(), Some("no complete response within 100ms"));
-    assert_eq!((slow.timeout_ms, slow.end_ms), (Some(100.0), Some(100.0)), "nobody waited longer than that");
+    assert_eq!((slow.timeout_ms, slow.end_ms), (Some(100.0), Some(100.0)), "the page waited no longer");
 }
 
 #[tokio::test]
@@ -339,7 +343,7 @@ async fn the_api_and_the_command_report_the_same() {
         let shown = words(&part(&by_api, "mobile"));
         assert_eq!(shown.0, if query.contains("mobile") { "fresh" } else { "omitted" });
     }
-    // What is kept is told with its age.
+    // A cached response is reported with its age.
     let kept = part(&api(&server, "/api/explain?path=/").await, "by-layout");
     assert_eq!(kept["cache"], "hit");
     assert!(kept["age_ms"].as_f64().unwrap() < 5000.0 && kept["ttl_ms"].as_f64().unwrap() <= 5000.0);
@@ -400,7 +404,11 @@ async fn with_a_token_every_api_requires_it() {
         post.header("authorization", format!("Bearer {token}")).header("content-type", media_type).send()
     };
     assert_eq!(order("", "application/json", "{}").await.unwrap().status(), 401);
-    assert_eq!(order("hush", "text/plain", "{}").await.unwrap().status(), 415, "no form of another site");
+    assert_eq!(
+        order("hush", "text/plain", "{}").await.unwrap().status(),
+        415,
+        "a form on another site cannot request one"
+    );
     for wrong in ["", "{\"hours\":1}", "{\"minutes\":0}", "{\"minutes\":10081}", "{\"minutes\":-1}"] {
         assert_eq!(order("hush", "application/json", wrong).await.unwrap().status(), 400, "{wrong}");
     }
@@ -424,7 +432,7 @@ async fn the_api_lists_live_pages_nanoservices_and_errors() {
     assert_eq!((&front["layout"], &front["owner"]), (&json!("layouts/front.html"), &json!("team-front")));
     assert!(front["fragments"].as_array().unwrap().contains(&json!("leaf")));
     assert!(front["seen"]["per_second"].as_f64().unwrap() > 0.0 && front["seen"]["degraded"] == 1.0, "{front}");
-    assert!(front["seen"]["p50_ms"].as_f64().unwrap() >= 100.0, "it waited for the slow one: {front}");
+    assert!(front["seen"]["p50_ms"].as_f64().unwrap() >= 100.0, "it waited for the slow part: {front}");
     assert_eq!(pages[1]["seen"]["per_second"], 0.0);
 
     let fragments = api(&server, "/api/fragments").await;
@@ -456,7 +464,7 @@ async fn the_api_lists_live_pages_nanoservices_and_errors() {
     assert_eq!(find("by-layout")["pages"], json!(["/", "/town/{town}"]));
     assert_eq!(find("card")["composes"], json!(["leaf", "broken"]));
     assert_eq!(find("by-manifest")["runbook"], "https://example.org/run");
-    // Only nanoservices, whatever the places are called that they are put in.
+    // The list has the names of nanoservices, and not the ids of parts.
     let mut names: Vec<&str> = fragments.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(
@@ -485,10 +493,10 @@ async fn the_api_lists_live_pages_nanoservices_and_errors() {
             .iter()
             .filter(|one| one["fragment"] == fragment && one["reason"] == reason);
         let first = found.next().unwrap_or_else(|| panic!("no `{fragment}` for `{reason}` in {errors:#}"));
-        assert!(found.next().is_none(), "one a cause");
+        assert!(found.next().is_none(), "one entry per cause");
         first
     };
-    // It stands on the page itself, and in `card`.
+    // It is on the page itself, and in `card`.
     let broken = find("broken", "status");
     assert_eq!((&broken["count"], &broken["page"]), (&json!(6), &json!("/")));
     assert_eq!(broken["detail"], "it answered 500, and says: Out of paper: tray 2");
@@ -528,12 +536,12 @@ async fn open_circuits_and_file_changes_are_reported() {
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\nright");
     server.wait_for_text("/", "right").await;
     assert_eq!(api(&server, "/api/problems").await, json!([]));
-    assert_eq!(api(&server, "/api/fragments").await[0]["pages"], json!([]), "an orphan");
+    assert_eq!(api(&server, "/api/fragments").await[0]["pages"], json!([]), "a fragment that no page uses");
 }
 
 /// The record in a page with the overlay.
 pub(crate) fn overlay(page: &str) -> Value {
-    let (_, behind) = page.split_once("data-pasteup-overlay>").expect("it has the overlay");
+    let (_, behind) = page.split_once("data-pasteup-overlay>").expect("the page has the overlay");
     serde_json::from_str(behind.split_once("</script>").unwrap().0).unwrap()
 }
 
@@ -552,7 +560,7 @@ async fn every_view_reports_the_same_reason_within_two_seconds() {
         "well" => Some(html("", "well")),
         "slow" => None,
         "failing" => Some(response("500 Internal Server Error", "", "")),
-        // The line is cut.
+        // Closes the connection without a response.
         _ => Some(Vec::new()),
     })
     .await;

@@ -1,4 +1,4 @@
-//! Whatever a nanoservice does, and what a reader sees of it: the table of `docs/faults.md`, row by row.
+//! Faults of nanoservices, and what a reader sees of them: the table in `docs/faults.md`, row by row.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::process::{TestSite, root};
 
-/// What a service does with each connection, once it was asked.
+/// What a nanoservice does with each connection after it has received a request.
 #[derive(Debug, Clone)]
 enum Fault {
-    /// Nobody listens.
+    /// Refuses connections.
     Refuse,
-    /// Nobody takes connections up.
+    /// Never accepts a connection.
     HangAtConnect,
-    /// Sends this, and then nothing more.
+    /// Sends these bytes, and then nothing more.
     Stall(Vec<u8>),
-    /// Sends this, and closes.
+    /// Sends these bytes, and closes the connection.
     Send(Vec<u8>),
-    /// Sends this, and resets the connection.
+    /// Sends these bytes, and resets the connection.
     Reset(Vec<u8>),
-    /// Sends this, a byte each ten milliseconds.
+    /// Sends these bytes, one every ten milliseconds.
     Drip(Vec<u8>),
-    /// Sends this, and this again and again.
+    /// Sends the first bytes once, and the second ones without end.
     Endless(Vec<u8>, Vec<u8>),
-    /// One of two connections is reset at once.
+    /// Resets every other connection at once, and sends these bytes on the others.
     Flap(Vec<u8>),
 }
 
@@ -44,7 +44,7 @@ async fn gzip(bytes: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// Each fault by its name in the docs.
+/// Each fault with its name in the docs.
 async fn faults() -> Vec<(&'static str, Fault)> {
     use Fault::{Drip, Endless, Flap, HangAtConnect, Refuse, Reset, Send, Stall};
     let packed = gzip(b"<p>part</p>").await;
@@ -89,7 +89,7 @@ async fn faults() -> Vec<(&'static str, Fault)> {
     ]
 }
 
-/// Starts a service that does this; what has to live as long comes with it.
+/// Starts a nanoservice with this fault. Returns its address, and connections that have to stay open meanwhile.
 async fn start(fault: Fault) -> (SocketAddr, Vec<TcpStream>) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     match fault {
@@ -130,14 +130,14 @@ async fn start(fault: Fault) -> (SocketAddr, Vec<TcpStream>) {
 }
 
 async fn act(mut stream: TcpStream, fault: Fault, number: usize) {
-    let mut asked = Vec::new();
-    while !asked.ends_with(b"\r\n\r\n") {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
-            Ok(byte) => asked.push(byte),
+            Ok(byte) => request.push(byte),
             Err(_) => return,
         }
     }
-    // Whoever asked may be gone: that is his right.
+    // The compositor may have closed the connection.
     let _gone = match fault {
         Fault::Refuse | Fault::HangAtConnect => Ok(()),
         Fault::Stall(bytes) => {
@@ -174,7 +174,7 @@ async fn act(mut stream: TcpStream, fault: Fault, number: usize) {
     };
 }
 
-/// The rows of the table in the docs: what a service does, what a reader sees, and why.
+/// The rows of the table in the docs: the fault, what a reader sees, and the reason.
 fn documented() -> Vec<(String, String, String)> {
     let text = std::fs::read_to_string(root().join("docs/faults.md")).unwrap();
     let rows =

@@ -1,4 +1,4 @@
-//! Frames and slots: a layout fills the holes of the file around it.
+//! Frames and slots: a layout fills the slots of the file around it.
 
 use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
@@ -85,7 +85,7 @@ async fn a_frame_may_contain_partials_and_conditions() {
     assert_eq!(site.get("/").await.html(), "[<p>{bit}</p>]rest");
 }
 
-/// Code, line and message of each mistake.
+/// Code, file, line and message of each diagnostic.
 fn mistakes(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)> {
     let layouts = files.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
     let site = Site::build(&Files { layouts, ..Files::default() }, &SiteLimits::default(), None);

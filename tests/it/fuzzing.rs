@@ -1,4 +1,4 @@
-//! What fuzzing found, and what it needs to find more, is read again by ordinary tests: `fuzz/README.md`.
+//! Runs the checks of the fuzz targets on their corpora, which contain every input that was a bug (`fuzz/README.md`).
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ mod layout;
 #[path = "../../fuzz/checks/policy.rs"]
 mod policy;
 #[path = "../../src/cli/report.rs"]
-#[allow(dead_code, reason = "only what draws is called")]
+#[allow(dead_code, reason = "only the human format is used")]
 mod report;
 #[path = "../../fuzz/checks/wire.rs"]
 mod wire;
 
-/// Hands each file of a target's corpus to its check, and names those that fail.
+/// Runs a target's check on each file of its corpus, and lists those that fail.
 fn replay(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();

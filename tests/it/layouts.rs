@@ -1,4 +1,4 @@
-//! What a layout is made of reaches the browser byte for byte around its fragments.
+//! Layouts: their HTML is sent to the browser byte for byte around the fragments.
 
 use pasteup::page::layout::{LayoutFile, Segment};
 use pasteup::page::site::{BoundSite, Files, Site, SiteLimits};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::support::compositor::{TestCompositor, fails, html};
 
-/// Everything that fools a reader of tags.
+/// HTML with everything that can mislead a parser of tags.
 const ODD: &str = "<!DOCTYPE html>\r\n<!-- <fragment name=\"a\"> --><HTML lang=en>\r\n<head><title>&lt;fragment&gt; <fragment> é</title>\
 <script>var s = '</fragment>' + \"<fragment name='a'>\"; if (a<b && c>d) {}</script><style>a:before{content:'<fragment>'}</style></head>\
 <BODY class='x' onload=\"alert('<fragment>')\">\t<P>zwölf &amp; &#x20AC; 日本 <br/><unknown-element a=b>\
@@ -85,7 +85,7 @@ fn nested(element: &str, count: usize) -> String {
     format!("{}x{}", format!("<{element}>").repeat(count), format!("</{name}>").repeat(count))
 }
 
-/// The codes of a site's mistakes.
+/// The codes of a site's diagnostics.
 fn codes(layouts: &[(&str, &str)]) -> Vec<&'static str> {
     let manifest =
         Source::new("fragments/a/fragment.toml", "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://a/\"\n");
@@ -148,7 +148,7 @@ fn large_layouts_are_read_in_linear_time() {
     }
     let layouts: Vec<(&str, &str)> = layouts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let told = codes(&layouts).len();
-    // What was quadratic took minutes.
+    // Quadratic code took minutes.
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(told < 500, "{told}");
 }
@@ -241,7 +241,7 @@ proptest! {
     fn no_text_makes_the_parser_panic(text in "(<|</|>|/|fragment|when|include|slot|include file=|name=|\"|'|=| |\\{|\\}|\\+\\+\\+\n|title|<!--|é){0,40}") {
         let source = Source::new("layouts/p.html", text);
         for problem in LayoutFile::parse(&source).problems {
-            prop_assert!(source.text.get(problem.at.span).is_some(), "each mistake has its place");
+            prop_assert!(source.text.get(problem.at.span).is_some(), "each diagnostic has its place");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A life of a process: how it begins, what it withstands, how it ends.
+//! The life cycle of the process: start, notification of systemd, load, exhausted file descriptors, stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ async fn systemd_is_notified_of_start_and_stop() {
     assert_eq!(said().await, "STOPPING=1\n");
 }
 
-/// Hands a socket over as systemd does, and becomes the compositor.
+/// Passes a listening socket as systemd does, and executes the compositor.
 const HANDS_OVER: &str = "
 import os, socket, sys
 s = socket.create_server(('127.0.0.1', 0))
@@ -42,7 +42,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 #[tokio::test]
 async fn a_socket_passed_by_systemd_is_used() {
     if Command::new("python3").arg("--version").output().await.is_err() {
-        eprintln!("not tried: there is no python3 on this machine");
+        eprintln!("skipped: there is no python3 on this machine");
         return;
     }
     let site = TestSite::new().front("page");
@@ -83,13 +83,13 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
     for number in 1..=100 {
         site.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n<p>{number}</p><fragment name=a />"));
         if number % 10 == 0 {
-            // Now and then it is wrong for a moment.
+            // Every tenth time the file is invalid for a moment.
             site.write("layouts/front.html", "+++\nroute = \n+++\n");
             site.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n<p>{number}</p><fragment name=a />"));
             server.wait_for_text("/", &format!("<p>{number}</p>part")).await;
         }
     }
-    // They ask on, until nobody is there to connect to.
+    // The clients continue until they can no longer connect.
     over.store(true, Ordering::Relaxed);
     server.process.terminate();
     for reader in readers {

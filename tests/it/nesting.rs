@@ -1,4 +1,4 @@
-//! Fragments that are made of others: who may ask for whom, what is kept for how long, and every limit.
+//! Nested fragments: which ones a response may contain, how long each is cached, and every limit.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ async fn a_fragment_may_contain_others() {
     let page = site.get("/").await;
     assert_eq!(page.html(), "[<b>A</b>-B]");
     assert_eq!((page.outcome("a").0, page.outcome("b").0), (Shown::Fresh, Shown::Fresh));
-    let asked: Vec<String> = site.requests().into_iter().map(|request| request.address.to_string()).collect();
-    assert!(asked.contains(&"http://a.test/x?q=%7Bx%7D".to_owned()), "braces mean nothing there: {asked:?}");
+    let urls: Vec<String> = site.requests().into_iter().map(|request| request.address.to_string()).collect();
+    assert!(urls.contains(&"http://a.test/x?q=%7Bx%7D".to_owned()), "braces have no meaning there: {urls:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +54,7 @@ async fn fragments_that_the_manifest_does_not_list_are_passed_on_unchanged() {
     assert_eq!((site.calls("a"), site.calls("b")), (0, 1));
 }
 
-/// A page of a combiner that holds three fragments, two of them cached for different times.
+/// A page with a composite fragment of three fragments, two of which are cached for different times.
 #[tokio::test(start_paused = true)]
 async fn each_nested_fragment_has_its_own_lifetime() {
     let site = TestCompositor::new()
@@ -91,7 +91,7 @@ async fn nested_fragments_of_one_response_are_fetched_concurrently() {
     let began = tokio::time::Instant::now();
     assert_eq!(site.get("/").await.html(), "ABA");
     assert_eq!(began.elapsed(), ms(250));
-    assert_eq!(site.calls("a"), 1, "one that is asked for twice is fetched once");
+    assert_eq!(site.calls("a"), 1, "a fragment that occurs twice is fetched once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +151,7 @@ async fn a_layout_fills_the_slots_of_a_composite_fragment() {
         tabs(after(ms(100), html("<i><slot name=left>l</slot></i><u><slot name=right>r</slot></u><slot name=left />")));
     let began = tokio::time::Instant::now();
     assert_eq!(site.get("/").await.html(), "<i>A</i><u></u>");
-    assert_eq!(began.elapsed(), ms(100), "what fills the slots is asked for together with the combiner");
+    assert_eq!(began.elapsed(), ms(100), "the content of slots is fetched together with the composite fragment");
     let mobile = Reader { device: Some(Device::Mobile), ..Reader::default() };
     assert_eq!(site.get_as("/", mobile).await.html(), "<i>A</i><u>B</u>");
 }
@@ -211,7 +211,7 @@ async fn a_cycle_shows_its_fallback() {
     assert_eq!([site.calls("a"), site.calls("b"), site.calls("c")], [1, 1, 1]);
 }
 
-/// Each answer asks for 1,024 others, with parameters of their own, two levels deep.
+/// Each response contains 1,024 fragments with different parameters, two levels deep.
 #[tokio::test(start_paused = true)]
 async fn a_million_nested_fragments_cause_a_bounded_number_of_fetches() {
     let asks: String = (0..1024).map(|n| format!("<fragment name=\"b\" data-n=\"{n}\">.</fragment>")).collect();
@@ -227,7 +227,7 @@ async fn a_million_nested_fragments_cause_a_bounded_number_of_fetches() {
     let calls = site.calls("a") + site.calls("b") + site.calls("c");
     assert!(calls <= 50, "{calls} fetches");
     assert!(page.0.plan.parts.len() <= 1050, "{} holes", page.0.plan.parts.len());
-    assert_eq!(page.header("cache-control"), "no-store", "a page that is cut is not whole");
+    assert_eq!(page.header("cache-control"), "no-store", "a page that was cut is incomplete");
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,14 +259,14 @@ async fn a_nested_fragment_is_sent_the_context_it_declares_and_the_page_varies_o
         .fragment_with("c", "context = [\"cookie:never\"]\n", html("C"))
         .start();
     let template = &site.get("/").await.0.plan.template.clone();
-    assert_eq!(template.dimensions, [], "before any answer");
+    assert_eq!(template.dimensions, [], "before any response");
     let mobile = Reader { device: Some(Device::Mobile), ..Reader::default() };
     let page = site.get_as("/", mobile).await;
     assert_eq!(page.html(), "mobile");
     assert_eq!(page.outcome("b"), (Shown::Omitted, Some(Reason::Condition)));
     let varies: Vec<&str> =
         page.0.plan.dimensions.iter().map(pasteup::page::visit::context::Dimension::header).collect();
-    assert_eq!(varies, ["fragment-device"], "b is not shown, and c nobody asked for");
+    assert_eq!(varies, ["fragment-device"], "b is not shown, and c is not on the page");
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +311,7 @@ async fn deeply_nested_slots_are_resolved_in_linear_time() {
         .start();
     let began = std::time::Instant::now();
     let _streaming = site.begin("/").await;
-    assert!(began.elapsed() < Duration::from_secs(5), "it used to take longer than anybody lives");
+    assert!(began.elapsed() < Duration::from_secs(5), "it used to take exponential time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Files are read again as they change; a bad change keeps the last good state and is told once.
+//! Reloading: files are read again when they change; an error keeps the last good version and is reported once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -67,7 +67,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     server.process.line("error[").await;
     server.process.line("keeping the last good version").await;
     server.process.line("reloaded").await;
-    // Another change: the mistake is not told again, and other files go live.
+    // After another change, the error is not reported again, and other files go live.
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
     server.wait_for_text("/other", "changed").await;
     let before = asked.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A layout that takes over for a time, and gives back, to the second.
+//! Schedules: another layout replaces a page's own for a time, to the second.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-// The tests' clock begins at 2027-01-15T08:00:00Z.
+// The clock of the tests starts at 2027-01-15T08:00:00Z.
 const SCHEDULE: &str = "+++\nroute = \"/in/{place}\"\nquery = [\"page\"]\nschedule = [\n\
     { use = \"first.html\", from = 2027-01-15T08:00:10Z, until = \"2027-01-15T09:00:20+01:00\" },\n\
     { use = \"second.html\", from = 2027-01-15T08:00:15Z, until = 2027-01-15T08:00:30Z },\n]\n+++\nusual <fragment name=a />";

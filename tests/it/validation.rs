@@ -1,4 +1,4 @@
-//! Asking whether a kept answer still holds, instead of for a new one (RFC 9111, 4.3).
+//! Validation: conditional requests for stored responses, instead of new fetches (RFC 9111, 4.3).
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A service that holds one version under one tag, and says 304 to who has it already.
+/// A nanoservice with one version and its `ETag`; it responds with 304 to a request that names this tag.
 fn tagged(
     text: &'static str,
     tag: &'static str,
     cache: &'static str,
 ) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync {
     move |request| {
-        let held = request.headers.get("if-none-match").is_some_and(|held| held == tag);
-        if held {
+        let is_current = request.headers.get("if-none-match").is_some_and(|named| named == tag);
+        if is_current {
             responds(304, &[("etag", tag), ("cache-control", cache)], "")(request)
         } else {
             responds(200, &[HTML, ("etag", tag), ("cache-control", cache)], text)(request)
@@ -42,8 +42,8 @@ async fn a_304_makes_the_stored_response_fresh() {
     assert_eq!((page.html().as_str(), page.outcome("a")), ("one", (Shown::Fresh, None)));
     assert_eq!(page.header("cache-control"), "public, max-age=10");
     site.get("/").await;
-    let asked: Vec<_> = site.requests().iter().map(|r| r.headers.get("if-none-match").cloned()).collect();
-    assert_eq!(asked, [None, Some("\"1\"".parse().unwrap())]);
+    let conditions: Vec<_> = site.requests().iter().map(|r| r.headers.get("if-none-match").cloned()).collect();
+    assert_eq!(conditions, [None, Some("\"1\"".parse().unwrap())]);
     advance(s(11)).await;
     site.set_behaviour("a", tagged("two", "\"2\"", "max-age=10"));
     assert_eq!(site.get("/").await.html(), "two");
@@ -92,8 +92,8 @@ async fn a_no_cache_response_is_stored_and_revalidated_each_time() {
     let began = Instant::now();
     let pages = join_all((0..20).map(|_| site.get("/"))).await;
     assert!(pages.iter().all(|page| page.html() == "one"));
-    assert_eq!(began.elapsed(), Duration::from_millis(100), "side by side");
-    assert_eq!(site.calls("a"), 21, "each reader's request is asked about");
+    assert_eq!(began.elapsed(), Duration::from_millis(100), "concurrently");
+    assert_eq!(site.calls("a"), 21, "the response is validated for each client");
     assert!(site.requests()[1..].iter().all(|request| request.headers.contains_key("if-none-match")));
     assert_eq!(pages[0].header("cache-control"), "public, no-cache");
     site.set_behaviour("a", fails(Reason::Connect));
