@@ -1,13 +1,13 @@
-//! Whatever a nanoservice sends stays in its place: held against html5ever, which builds trees as browsers do.
+//! Balancing: broken HTML of a nanoservice stays in its place. Compared with html5ever, which builds trees as browsers do.
 
 use pasteup::page::html::balance::balanced;
 
 use super::fuzzing::balance::{is_for_browsers, tree};
 
-/// How many fragments are tried.
+/// The number of broken fragments that are checked.
 const FRAGMENTS: usize = 10_000;
 
-/// HTML as nanoservices send it.
+/// Valid HTML as nanoservices send it.
 const WHOLE: [&str; 8] = [
     "<article class=card><h2><a href='/x'>Title &amp; more</a></h2><p>First.<p>Second, <em>with <b>stress</b></em>.\
      <ul><li>one<li>two <i>words</i></ul><!-- end --></article>",
@@ -25,7 +25,7 @@ const WHOLE: [&str; 8] = [
     "<h1>Head</h1><nav><ol><li><a href=1>1</a><ul><li><nobr>1.1</nobr></ul><li><button>2</button></ol></nav><pre>\n x</pre>",
 ];
 
-/// Tags that change what is open around them.
+/// Tags that open or close elements around them.
 const TAGS: [&str; 64] = [
     "<p>",
     "</p>",
@@ -93,7 +93,7 @@ const TAGS: [&str; 64] = [
     "<![CDATA[",
 ];
 
-/// Where the tags and texts of HTML begin and end, roughly.
+/// Splits HTML roughly into tags and texts.
 fn pieces(html: &str) -> Vec<&str> {
     html.split_inclusive('>')
         .flat_map(|piece| {
@@ -104,19 +104,21 @@ fn pieces(html: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A fragment as it comes from a template with a mistake, from an editor's hand, or through a broken line.
+/// A randomly broken fragment, as from a template with an error, from an editor's hand, or through a broken connection.
 pub(crate) fn broken(random: &mut fastrand::Rng) -> String {
-    let mut all = pieces(random.choice(WHOLE).expect("there are some"));
+    let mut all = pieces(random.choice(WHOLE).expect("the list is not empty"));
     for _ in 0..random.usize(1..6) {
         let at = random.usize(..=all.len());
         match random.u8(..8) {
-            0..=2 => all.insert(at, random.choice(TAGS).expect("there are some")),
+            0..=2 => all.insert(at, random.choice(TAGS).expect("the list is not empty")),
             3 | 4 if at < all.len() => drop(all.remove(at)),
             5 if at < all.len() => {
                 let other = random.usize(..all.len());
                 all.swap(at, other);
             }
-            6 => drop(all.splice(at..at, pieces(random.choice(WHOLE).expect("there are some")).into_iter().take(4))),
+            6 => drop(
+                all.splice(at..at, pieces(random.choice(WHOLE).expect("the list is not empty")).into_iter().take(4)),
+            ),
             _ => {}
         }
     }
@@ -127,7 +129,7 @@ pub(crate) fn broken(random: &mut fastrand::Rng) -> String {
         1 => drop(html.remove(random.usize(..html.len().max(1)))),
         2 => html.insert_str(
             random.usize(..=html.len()),
-            random.choice(["<", ">", "'", "\"", "/", "</", "<!", "&", " x='"]).expect("there are some"),
+            random.choice(["<", ">", "'", "\"", "/", "</", "<!", "&", " x='"]).expect("the list is not empty"),
         ),
         _ => {}
     }
@@ -145,5 +147,5 @@ fn elements_opened_by_a_broken_fragment_end_with_it() {
             tried += 1;
         }
     }
-    assert!(tried > FRAGMENTS * 9 / 10, "only {tried} were tried");
+    assert!(tried > FRAGMENTS * 9 / 10, "only {tried} fragments were checked");
 }

@@ -49,7 +49,7 @@ async fn a_thousand_misses_are_one_fetch_even_if_the_first_client_leaves() {
 async fn uncacheable_responses_are_fetched_side_by_side() {
     let site =
         TestCompositor::new().front("<fragment name=a />").fragment("a", after(ms(100), counts("no-store"))).start();
-    let ask = async |readers: usize| {
+    let load_pages = async |readers: usize| {
         let began = Instant::now();
         let mut texts: Vec<String> =
             join_all((0..readers).map(|_| site.get("/"))).await.iter().map(ComposedPage::html).collect();
@@ -59,8 +59,8 @@ async fn uncacheable_responses_are_fetched_side_by_side() {
         began.elapsed()
     };
     // Nothing is known of the nanoservice yet; the first response shows it.
-    assert_eq!(ask(100).await, ms(200));
-    assert_eq!(ask(100).await, ms(100));
+    assert_eq!(load_pages(100).await, ms(200));
+    assert_eq!(load_pages(100).await, ms(100));
     assert_eq!(site.calls("a"), 200);
 }
 
@@ -170,13 +170,13 @@ async fn none_of_a_thousand_mixed_clients_sees_the_response_of_another() {
             tokio::time::sleep(ms(number as u64 % 50)).await;
             let page = site.get_as("/", reader(number));
             // Half of them disconnect while they wait.
-            let patience = if number % 2 == 0 { ms(5 + number as u64 % 40) } else { s(10) };
-            (number, tokio::time::timeout(patience, page).await.ok())
+            let client_timeout = if number % 2 == 0 { ms(5 + number as u64 % 40) } else { s(10) };
+            (number, tokio::time::timeout(client_timeout, page).await.ok())
         }
     }))
     .await;
-    let whole = pages.iter().filter(|(_, page)| page.is_some()).count();
-    assert!((500..900).contains(&whole), "{whole}");
+    let complete = pages.iter().filter(|(_, page)| page.is_some()).count();
+    assert!((500..900).contains(&complete), "{complete}");
     for (number, page) in pages.iter().filter_map(|(number, page)| Some((number, page.as_ref()?))) {
         let user = &reader(*number).cookies[1].1;
         assert_eq!(page.html(), format!("[user={user}]s"));

@@ -51,12 +51,12 @@ async fn parameters_come_from_route_and_declared_query_in_the_layouts_order() {
     site.get("/news/uk?page=2&page=3&secret=1").await;
     let request = &site.requests()[0];
     assert_eq!(request.address.as_str(), "http://a.test/x?page=2&of=in+uk+%7Bnow%7D&fixed=%C3%A4+%26+b");
-    let sent = |name: &str| request.headers.get(name).unwrap().to_str().unwrap().to_owned();
-    assert_eq!(sent("accept"), "text/html");
-    assert_eq!(sent("fragment-name"), "a");
-    assert_eq!(sent("fragment-timeout-ms"), "1000");
-    assert!(sent("user-agent").starts_with("pasteup/"));
-    assert!(sent("traceparent").starts_with("00-") && sent("traceparent").len() == 55);
+    let header = |name: &str| request.headers.get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(header("accept"), "text/html");
+    assert_eq!(header("fragment-name"), "a");
+    assert_eq!(header("fragment-timeout-ms"), "1000");
+    assert!(header("user-agent").starts_with("pasteup/"));
+    assert!(header("traceparent").starts_with("00-") && header("traceparent").len() == 55);
     assert_eq!(request.headers.len(), 6, "nothing else is sent: {:?}", request.headers);
 }
 

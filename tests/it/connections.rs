@@ -14,7 +14,7 @@ fn page() -> TestSite {
 }
 
 /// Sends bytes, and returns everything that comes back until the server closes the connection.
-async fn sent(server: &Server, bytes: &[u8]) -> String {
+async fn send(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut response = Vec::new();
@@ -34,13 +34,13 @@ async fn an_ambiguous_request_is_answered_with_400_and_the_connection_closes() {
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", vec!["400"]),
         ("GET / HTTP/1.1\nHost: a\n\n", vec!["400"]),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", vec!["400"]),
-        // The request before the malformed one is answered, and the one behind it is not.
+        // The request before the malformed one gets a response; the request after it gets none.
         (
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             vec!["200", "400"],
         ),
     ] {
-        assert_eq!(statuses(&sent(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
+        assert_eq!(statuses(&send(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
     }
 }
 
@@ -50,29 +50,29 @@ async fn a_body_is_dropped_and_the_next_request_follows_it() {
     let body = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n";
     let fat = format!("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    assert_eq!(statuses(&sent(&server, format!("{fat}{last}").as_bytes()).await), ["200", "200"]);
+    assert_eq!(statuses(&send(&server, format!("{fat}{last}").as_bytes()).await), ["200", "200"]);
     let waits = "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
-    assert_eq!(statuses(&sent(&server, waits.as_bytes()).await), ["200"], "nothing is waited for");
+    assert_eq!(statuses(&send(&server, waits.as_bytes()).await), ["200"], "the server does not wait for the body");
 }
 
 #[tokio::test]
 async fn every_wait_on_a_connection_has_a_timeout() {
     let settings = "[server]\nheader_timeout = \"300ms\"\nidle_timeout = \"600ms\"\n";
     let server = page().file("pasteup.toml", settings).serve().await;
-    let kept = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let cached = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for (bytes, expected) in [
         ("", vec![]),
         ("GET / HT", vec![]),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", vec![]),
-        (kept, vec!["200"]),
+        (cached, vec!["200"]),
     ] {
         // The test ends only if the server closes the connection.
-        assert_eq!(statuses(&sent(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
+        assert_eq!(statuses(&send(&server, bytes.as_bytes()).await), expected, "{bytes:?}");
     }
     // A client that sends another request in time is served on the same connection, for longer than a head may take.
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     for _ in 0..2 {
-        stream.write_all(kept.as_bytes()).await.unwrap();
+        stream.write_all(cached.as_bytes()).await.unwrap();
         let mut response = [0; 4096];
         assert!(stream.read(&mut response).await.unwrap() > 0);
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -86,7 +86,7 @@ async fn a_client_that_waits_for_its_reply_is_not_idle() {
     for front in ["<p>at once</p><fragment name=a />", "<fragment name=a required />"] {
         let server =
             TestSite::new().front(front).service("a", service.address).file("pasteup.toml", settings).serve().await;
-        let response = sent(&server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let response = send(&server, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(response.contains("slow"), "{response}");
     }
 }
@@ -102,9 +102,9 @@ async fn the_connection_of_a_client_that_reads_nothing_is_closed() {
     stuck.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // The client's window fills up, and the connection is reset.
     tokio::time::sleep(Duration::from_millis(900)).await;
-    let mut taken = Vec::new();
-    let _reset = stuck.read_to_end(&mut taken).await;
-    assert!(taken.len() < 15 * 900_000, "{} bytes", taken.len());
+    let mut read_exactly = Vec::new();
+    let _reset = stuck.read_to_end(&mut read_exactly).await;
+    assert!(read_exactly.len() < 15 * 900_000, "{} bytes", read_exactly.len());
 }
 
 #[tokio::test]
@@ -120,16 +120,16 @@ async fn a_client_that_reads_a_page_slowly_is_not_idle() {
         socket.set_recv_buffer_size(16 << 10).unwrap();
         let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
         reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-        let (mut piece, mut taken) = (vec![0; 100_000], 0);
+        let (mut piece, mut read_exactly) = (vec![0; 100_000], 0);
         loop {
             // Slowly, but it reads something all the time.
             tokio::time::sleep(Duration::from_millis(5)).await;
             match reader.read(&mut piece).await.unwrap() {
                 0 => break,
-                more => taken += more,
+                more => read_exactly += more,
             }
         }
-        assert!(taken > 12 * 900_000, "{taken} bytes");
+        assert!(read_exactly > 12 * 900_000, "{read_exactly} bytes");
     }
 }
 
@@ -148,12 +148,12 @@ async fn two_hundred_half_open_connections_block_nobody() {
     }
 }
 
-/// Puts a certificate for `localhost` and its key into the site, and returns what clients have to trust.
+/// Writes a certificate for `localhost` and its key into the site, and returns the certificate for clients to trust.
 fn certificate(site: &TestSite) -> reqwest::Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    // Each file is replaced as a whole, as programs that renew certificates do.
+    // Each file is replaced atomically, as programs that renew certificates do.
     for (name, text) in [("key", key.serialize_pem()), ("cert", certificate.clone())] {
         site.write(&format!("{name}.new"), &text);
         std::fs::rename(site.path().join(format!("{name}.new")), site.path().join(format!("{name}.pem"))).unwrap();
@@ -211,7 +211,7 @@ async fn an_http_2_client_that_reads_nothing_does_not_hold_its_permit() {
     while other.get(&url).send().await.unwrap().status() != StatusCode::OK {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(stuck.bytes().await.is_err(), "he is let go");
+    assert!(stuck.bytes().await.is_err(), "the connection is reset");
 }
 
 #[tokio::test]
@@ -219,21 +219,22 @@ async fn without_its_certificate_the_server_does_not_start() {
     let site = page().file("pasteup.toml", "[server]\ntls = { cert = \"file:cert.pem\", key = \"file:key.pem\" }\n");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("server.tls: file:cert.pem"), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("server.tls: file:cert.pem"), "{stderr}");
 }
 
 /// Reads replies from a connection that stays open: the lines of each head, and the body.
-pub(crate) async fn responds(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
+pub(crate) async fn read_replies(stream: &mut TcpStream, count: usize) -> Vec<(Vec<String>, Vec<u8>)> {
     let (mut read, mut found) = (Vec::new(), Vec::new());
     for number in 0..count {
-        let head = String::from_utf8(taken_to(stream, &mut read, b"\r\n\r\n", number).await).unwrap();
+        let head = String::from_utf8(read_to(stream, &mut read, b"\r\n\r\n", number).await).unwrap();
         let lines: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
         let mut body = Vec::new();
         if lines.iter().any(|line| line == "transfer-encoding: chunked") {
             loop {
-                let size = String::from_utf8(taken_to(stream, &mut read, b"\r\n", number).await).unwrap();
-                let chunk = taken(stream, &mut read, usize::from_str_radix(&size, 16).unwrap() + 2, number).await;
+                let size = String::from_utf8(read_to(stream, &mut read, b"\r\n", number).await).unwrap();
+                let chunk =
+                    read_exactly(stream, &mut read, usize::from_str_radix(&size, 16).unwrap() + 2, number).await;
                 body.extend_from_slice(&chunk[..chunk.len() - 2]);
                 if size == "0" {
                     break;
@@ -241,7 +242,7 @@ pub(crate) async fn responds(stream: &mut TcpStream, count: usize) -> Vec<(Vec<S
             }
         } else {
             let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-            body = taken(stream, &mut read, length.parse().unwrap(), number).await;
+            body = read_exactly(stream, &mut read, length.parse().unwrap(), number).await;
         }
         found.push((lines, body));
     }
@@ -250,22 +251,22 @@ pub(crate) async fn responds(stream: &mut TcpStream, count: usize) -> Vec<(Vec<S
 }
 
 /// Reads this many bytes of a reply. `number`: the number of the reply on its connection.
-async fn taken(stream: &mut TcpStream, read: &mut Vec<u8>, length: usize, number: usize) -> Vec<u8> {
+async fn read_exactly(stream: &mut TcpStream, read: &mut Vec<u8>, length: usize, number: usize) -> Vec<u8> {
     while read.len() < length {
-        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within reply {number}");
+        assert!(stream.read_buf(read).await.unwrap() > 0, "the connection was closed within reply {number}");
     }
     read.drain(..length).collect()
 }
 
-/// Reads up to an end, which is left out.
-async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number: usize) -> Vec<u8> {
+/// Reads up to a delimiter, and returns the bytes before it.
+async fn read_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number: usize) -> Vec<u8> {
     loop {
         if let Some(at) = read.windows(end.len()).position(|bytes| bytes == end) {
-            let mut before = taken(stream, read, at + end.len(), number).await;
+            let mut before = read_exactly(stream, read, at + end.len(), number).await;
             before.truncate(at);
             return before;
         }
-        assert!(stream.read_buf(read).await.unwrap() > 0, "closed within reply {number}");
+        assert!(stream.read_buf(read).await.unwrap() > 0, "the connection was closed within reply {number}");
     }
 }
 
@@ -273,7 +274,7 @@ async fn taken_to(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8], number
 async fn response(server: &Server, fields: &str) -> (Vec<String>, Vec<u8>) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes()).await.unwrap();
-    let (mut head, body) = responds(&mut stream, 1).await.remove(0);
+    let (mut head, body) = read_replies(&mut stream, 1).await.remove(0);
     head.retain(|line| !line.starts_with("date: ") && !line.starts_with("x-request-id: "));
     head.sort();
     (head, body)
@@ -313,13 +314,13 @@ async fn a_reply_without_hyper_is_what_hyper_would_send() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order_with_and_without_hyper() {
-    let kept = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", "kept").await;
+    let cached = RawService::html(Duration::ZERO, "Cache-Control: max-age=600\r\n", "kept").await;
     let slow = RawService::html(Duration::from_millis(100), "Cache-Control: no-store\r\n", "slow").await;
     let page = |route: &str, name: &str| format!("+++\nroute = \"{route}\"\n+++\n<fragment name={name} required />");
     let server = TestSite::new()
         .file("layouts/kept.html", &page("/kept", "kept"))
         .file("layouts/slow.html", &page("/slow", "slow"))
-        .service("kept", kept.address)
+        .service("kept", cached.address)
         .service("slow", slow.address)
         .serve()
         .await;
@@ -343,7 +344,7 @@ async fn pipelined_requests_are_answered_in_order_with_and_without_hyper() {
         for piece in all.as_bytes().chunks(all.len().div_ceil(pieces)) {
             stream.write_all(piece).await.unwrap();
         }
-        let bodies: Vec<String> = responds(&mut stream, order.len())
+        let bodies: Vec<String> = read_replies(&mut stream, order.len())
             .await
             .into_iter()
             .map(|(_, body)| String::from_utf8(body).unwrap())
@@ -386,13 +387,13 @@ async fn a_page_that_is_sent_without_hyper_is_finished_when_the_server_stops() {
     socket.set_recv_buffer_size(16 << 10).unwrap();
     let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
     reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    let mut taken = vec![0; 1000];
-    reader.read_exact(&mut taken).await.unwrap();
+    let mut read_exactly = vec![0; 1000];
+    reader.read_exact(&mut read_exactly).await.unwrap();
     server.process.terminate();
     let stopping = server.process.line("stopping").await;
     assert!(!stopping.is_empty());
-    reader.read_to_end(&mut taken).await.unwrap();
-    let head = taken.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(taken.len() - head, length);
+    reader.read_to_end(&mut read_exactly).await.unwrap();
+    let head = read_exactly.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(read_exactly.len() - head, length);
     assert!(server.process.exit_status().await.success());
 }

@@ -1,5 +1,5 @@
-//! The console in a real browser while pages are requested: what it shows, that it is updated, that it is accessible,
-//! and that nobody gets in without the token.
+//! The console in a real browser while pages are requested: its screens, their updates, accessibility, and access only
+//! with the token.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,7 +11,7 @@ use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
-/// A service that answers with the status that a test chooses.
+/// A nanoservice that responds with the status that a test chooses.
 async fn switchable() -> (RawService, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let chosen = Arc::clone(&status);

@@ -21,13 +21,13 @@ const HTML: (&str, &str) = ("content-type", "text/html");
 async fn echo(headers: HeaderMap) -> ([(&'static str, &'static str); 2], String) {
     let usual =
         ["host", "accept", "accept-encoding", "user-agent", "fragment-name", "fragment-timeout-ms", "traceparent"];
-    let mut told: Vec<String> = headers
+    let mut received: Vec<String> = headers
         .iter()
         .filter(|(name, _)| !usual.contains(&name.as_str()))
         .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    told.sort();
-    ([("content-type", "text/html"), ("cache-control", "max-age=60")], format!("[{}]", told.join("|")))
+    received.sort();
+    ([("content-type", "text/html"), ("cache-control", "max-age=60")], format!("[{}]", received.join("|")))
 }
 
 fn manifest(address: std::net::SocketAddr, more: &str) -> String {
@@ -55,7 +55,7 @@ async fn a_nanoservice_is_sent_the_context_it_declares_and_the_page_varies_on_it
         ("fragment-device", "tablet"),
         ("authorization", "Bearer secret"),
     ];
-    for (trusted, told) in [
+    for (trusted, received) in [
         ("", "[accept-language=de|cookie=units=metric|fragment-device=mobile|fragment-page=/in/{place}|x-plan=gold]"),
         (
             "\"127.0.0.0/8\"",
@@ -80,7 +80,7 @@ async fn a_nanoservice_is_sent_the_context_it_declares_and_the_page_varies_on_it
         named.sort();
         expected.sort_unstable();
         assert_eq!(named, expected);
-        assert_eq!(response.text().await.unwrap(), told);
+        assert_eq!(response.text().await.unwrap(), received);
     }
 }
 
@@ -121,16 +121,16 @@ async fn if_none_match_with_the_pages_etag_gets_a_304() {
     let first = server.get("/").await;
     let tag = first.headers()["etag"].clone();
     assert_eq!(first.headers()["surrogate-key"], "a x");
-    let ask = async |held: &str| client().get(&server.pages).header("if-none-match", held).send().await.unwrap();
-    for held in [tag.to_str().unwrap().to_owned(), format!("\"other\", {}", tag.to_str().unwrap()), "*".to_owned()] {
-        let response = ask(&held).await;
-        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{held}");
+    let send = async |etag: &str| client().get(&server.pages).header("if-none-match", etag).send().await.unwrap();
+    for etag in [tag.to_str().unwrap().to_owned(), format!("\"other\", {}", tag.to_str().unwrap()), "*".to_owned()] {
+        let response = send(&etag).await;
+        assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{etag}");
         assert_eq!(response.headers()["etag"], tag);
         assert!(response.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
         assert!(!response.headers().contains_key("content-type"));
         assert_eq!(response.text().await.unwrap(), "");
     }
-    assert_eq!(ask("\"other\"").await.status(), StatusCode::OK);
+    assert_eq!(send("\"other\"").await.status(), StatusCode::OK);
     let compressed = client().get(&server.pages).header("accept-encoding", "gzip").send().await.unwrap();
     assert_eq!(compressed.headers()["etag"], tag, "weak: the same page in another encoding");
     let again = site.copy().serve().await;
@@ -280,8 +280,8 @@ async fn stylesheets_and_hints_appear_once_in_the_head_in_order() {
 
 #[tokio::test]
 async fn only_assets_are_served_through_the_compositor() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
     let of = |media_type: &'static str, body: &'static str| {
         let count = Arc::clone(&count);
         get(move |headers: HeaderMap| async move {
@@ -299,28 +299,28 @@ async fn only_assets_are_served_through_the_compositor() {
         .front("<fragment name=a />")
         .file("fragments/a/fragment.toml", &manifest(serve_router(router).await, ""));
     let server = site.serve().await;
-    let ask = async |path: &str| {
+    let send = async |path: &str| {
         let url = format!("{}/_pasteup/assets/{path}", server.pages);
         client().get(url).header("cookie", "session=1").send().await.unwrap()
     };
-    let css = ask("a/1.0.0/css/part%20one.css").await;
+    let css = send("a/1.0.0/css/part%20one.css").await;
     assert_eq!((css.status(), &css.headers()["content-type"]), (StatusCode::OK, &"text/css".parse().unwrap()));
     assert_eq!(css.headers()["x-content-type-options"], "nosniff");
     assert!(css.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
     let tag = css.headers()["etag"].clone();
     assert_eq!(css.text().await.unwrap(), "p {}");
-    assert_eq!(ask("a/1.0.0/css/part%20one.css").await.status(), StatusCode::OK);
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "it is cached");
+    assert_eq!(send("a/1.0.0/css/part%20one.css").await.status(), StatusCode::OK);
+    assert_eq!(requests.load(Ordering::SeqCst), 1, "it is cached");
     let url = format!("{}/_pasteup/assets/a/1.0.0/css/part%20one.css", server.pages);
     let unchanged = client().get(url).header("if-none-match", &tag).send().await.unwrap();
     assert_eq!((unchanged.status(), unchanged.text().await.unwrap().as_str()), (StatusCode::NOT_MODIFIED, ""));
     for path in ["a/1.0.0/metrics", "a/1.0.0/admin", "a/1.0.0/none", "b/1.0.0/icon.svg", "a", "a/1.0.0"] {
-        let response = ask(path).await;
+        let response = send(path).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(!response.text().await.unwrap().contains("secret"));
     }
-    assert_eq!(ask("a/1.0.0/..%2f..%2fmetrics").await.status(), StatusCode::BAD_REQUEST);
-    assert!(ask("a/1.0.0/icon.svg").await.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
+    assert_eq!(send("a/1.0.0/..%2f..%2fmetrics").await.status(), StatusCode::BAD_REQUEST);
+    assert!(send("a/1.0.0/icon.svg").await.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,7 +366,7 @@ async fn clients_are_assigned_a_variant_once_and_keep_it() {
         .file("fragments/a/fragment.toml", &manifest(address, "context = [\"variant\"]\n"))
         .without_streaming();
     let server = site.serve().await;
-    let ask = async |headers: &[(&str, &str)]| {
+    let send = async |headers: &[(&str, &str)]| {
         let mut request = client().get(&server.pages);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -380,7 +380,7 @@ async fn clients_are_assigned_a_variant_once_and_keep_it() {
     };
     let mut seen = std::collections::BTreeSet::new();
     while seen.len() < 2 {
-        let (cookies, cache, vary, text) = ask(&[]).await;
+        let (cookies, cache, vary, text) = send(&[]).await;
         let lead = if text.starts_with("BIG") { "big" } else { "small" };
         // The cookies may come in any order.
         let expected = |name: &str| cookies.iter().any(|cookie| cookie.starts_with(name));
@@ -390,16 +390,16 @@ async fn clients_are_assigned_a_variant_once_and_keep_it() {
         assert!(vary.contains("cookie"));
         assert!(text.contains(&format!("lead:{lead}")) && text.contains("foot:b"), "{text}");
         let cookie = format!("x=1; pasteup-lead={lead}; pasteup-foot=b");
-        ask(&[("cookie", &cookie)]).await;
-        let (cookies, cache, _, again) = ask(&[("cookie", &cookie)]).await;
+        send(&[("cookie", &cookie)]).await;
+        let (cookies, cache, _, again) = send(&[("cookie", &cookie)]).await;
         assert_eq!((cookies.len(), &again), (0, &text), "a client stays in its variant");
         assert!(cache[0].starts_with("public, max-age="));
         seen.insert(lead);
     }
-    let (cookies, _, _, text) = ask(&[("cookie", "pasteup-lead=huge; pasteup-foot=b")]).await;
+    let (cookies, _, _, text) = send(&[("cookie", "pasteup-lead=huge; pasteup-foot=b")]).await;
     assert_eq!(cookies.len(), 1, "an unknown variant is drawn again: {text}");
     for _ in 0..3 {
-        let (cookies, cache, _, text) = ask(&[("user-agent", "Examplebot/1.0")]).await;
+        let (cookies, cache, _, text) = send(&[("user-agent", "Examplebot/1.0")]).await;
         assert_eq!((cookies.len(), cache[0].as_str()), (0, "private, no-store"), "no cache may show it to readers");
         assert!(text.starts_with("BIG"), "programs that store no cookies all get the same page");
     }
@@ -413,6 +413,7 @@ fn different_integrity_values_for_one_asset_are_reported() {
         .fragment_with("a", &asset("integrity = \"sha256-a\"\n"), html("A"))
         .fragment_with("b", &asset("integrity = \"sha256-b\"\n"), html("B"))
         .fragment_with("c", &asset(""), html("C"));
-    let told = "integrity: its `integrity` for https://cdn.test/a.css differs from that in fragments/a/fragment.toml";
-    assert_eq!(site.problems(), [told]);
+    let received =
+        "integrity: its `integrity` for https://cdn.test/a.css differs from that in fragments/a/fragment.toml";
+    assert_eq!(site.problems(), [received]);
 }

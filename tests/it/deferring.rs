@@ -1,4 +1,4 @@
-//! A slow part that does not hold up what follows it: it arrives late, and takes its place.
+//! Deferred parts: a slow part does not delay what follows it; it arrives late and takes its place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,22 +17,22 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// What comes of a page, and when, with places' names and the script in words.
-async fn told(site: &TestCompositor) -> Vec<(u64, String)> {
+/// The chunks of a page, each with its time; the random names of places and the script are replaced by short texts.
+async fn masked_chunks(site: &TestCompositor) -> Vec<(u64, String)> {
     let script = pasteup::page::browser::scripts::late(false).text;
-    let mut told = timed_chunks(site).await.unwrap();
-    for (_, text) in &mut told {
+    let mut chunks = timed_chunks(site).await.unwrap();
+    for (_, text) in &mut chunks {
         *text = text.replace(&format!("<script>{script}</script>"), "<script>…</script>");
         while let Some(at) = text.find("pasteup:") {
             text.replace_range(at..at + "pasteup:0123456789abcdef:".len(), "place ");
         }
     }
-    told
+    chunks
 }
 
-fn is(told: &[(u64, String)], expected: &[(u64, &str)]) {
-    let told: Vec<(u64, &str)> = told.iter().map(|(at, text)| (*at, text.as_str())).collect();
-    assert_eq!(told, expected);
+fn assert_masked(chunks: &[(u64, String)], expected: &[(u64, &str)]) {
+    let chunks: Vec<(u64, &str)> = chunks.iter().map(|(at, text)| (*at, text.as_str())).collect();
+    assert_eq!(chunks, expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,7 +43,10 @@ async fn a_late_part_delays_nothing_and_takes_its_place() {
         .fragment("slow", after(ms(100), html("S")))
         .start();
     let late = "<dialog></dialog><template for=\"place 0\"><b>L</b></template><script>…</script></body>";
-    is(&told(&site).await, &[(10, "<body>1<?start name=\"place 0\">wait<?end>2"), (100, "S3"), (500, late)]);
+    assert_masked(
+        &masked_chunks(&site).await,
+        &[(10, "<body>1<?start name=\"place 0\">wait<?end>2"), (100, "S3"), (500, late)],
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,8 +57,8 @@ async fn late_parts_are_sent_in_whatever_order_they_come() {
         .fragment("b", after(ms(200), html("B")))
         .start();
     let late = |place: u32, text: &str| format!("<template for=\"place {place}\">{text}</template><script>…</script>");
-    is(
-        &told(&site).await,
+    assert_masked(
+        &masked_chunks(&site).await,
         &[
             (10, "<?start name=\"place 0\"><?end><?start name=\"place 1\"><?end><p>end"),
             (200, &format!("<dialog></dialog>{}", late(1, "B"))),
@@ -70,8 +73,8 @@ async fn a_deferred_part_that_is_ready_in_time_is_in_its_place() {
         .front("<body><fragment name=a load=defer>x</fragment>2</body>")
         .fragment("a", html("A"))
         .start();
-    is(&told(&site).await, &[(0, "<body>A2</body>")]);
-    assert_eq!(site.get("/").await.html(), "<body>A2</body>", "whoever takes no stream waits for it");
+    assert_masked(&masked_chunks(&site).await, &[(0, "<body>A2</body>")]);
+    assert_eq!(site.get("/").await.html(), "<body>A2</body>", "a page that is not streamed waits for it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,8 +85,8 @@ async fn a_late_part_that_fails_leaves_its_placeholder() {
         .fragment("b", after(ms(200), fails(Reason::Connect)))
         .fragment("c", after(ms(100), html("C")))
         .start();
-    is(
-        &told(&site).await,
+    assert_masked(
+        &masked_chunks(&site).await,
         &[
             (10, "<body><?start name=\"place 0\">sorry<?end><?start name=\"place 1\"><?end>2"),
             (300, "<dialog></dialog><template for=\"place 1\">C</template><script>…</script></body>"),
@@ -98,8 +101,8 @@ async fn a_late_part_arrives_with_all_its_nested_parts() {
         .fragment_with("a", "composes = [\"b\"]\n", after(ms(100), html("[<fragment name=b load=defer>no</fragment>]")))
         .fragment("b", after(ms(100), html("B")))
         .start();
-    is(
-        &told(&site).await,
+    assert_masked(
+        &masked_chunks(&site).await,
         &[
             (10, "<body><?start name=\"place 0\"><?end>2"),
             (200, "<dialog></dialog><template for=\"place 0\">[B]</template><script>…</script></body>"),
@@ -113,7 +116,7 @@ async fn a_part_that_is_not_ready_within_the_budget_leaves_its_placeholder() {
         .layout("p.html", "+++\nroute = \"/\"\nbudget = \"300ms\"\n+++\n<body><fragment name=a load=defer timeout=9s>x</fragment></body>")
         .fragment("a", crate::support::compositor::hangs())
         .start();
-    is(&told(&site).await, &[(10, "<body><?start name=\"place 0\">x<?end>"), (300, "</body>")]);
+    assert_masked(&masked_chunks(&site).await, &[(10, "<body><?start name=\"place 0\">x<?end>"), (300, "</body>")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +124,7 @@ async fn no_two_pages_use_the_same_name_for_a_place() {
     let site =
         TestCompositor::new().front("<fragment name=a load=defer />").fragment("a", after(ms(100), html("A"))).start();
     let first = timed_chunks(&site).await.unwrap();
-    assert_ne!(first[0].1, timed_chunks(&site).await.unwrap()[0].1, "else a fragment could take another's place");
+    assert_ne!(first[0].1, timed_chunks(&site).await.unwrap()[0].1, "otherwise a fragment could take another's place");
 }
 
 #[test]
@@ -134,13 +137,13 @@ fn parts_that_cannot_arrive_late_are_reported() {
     );
 }
 
-/// The page of an article whose middle takes as long as the test wants.
+/// The page of an article whose middle part arrives when the test permits it.
 async fn article() -> (TestSite, Arc<Semaphore>) {
     const PAGE: &str = include_str!("deferring/article.html");
     let gate = Arc::new(Semaphore::new(0));
-    let held = Arc::clone(&gate);
+    let waiting = Arc::clone(&gate);
     let slow = async move || {
-        held.acquire().await.unwrap().forget();
+        waiting.acquire().await.unwrap().forget();
         Html("<table class=scores><caption>Final scores</caption><tr><th>Saltmarsh<td>2<tr><th>Harrow<td>1</table>")
     };
     let address = serve_router(axum::Router::new().route("/scores", get(slow))).await;
@@ -155,8 +158,8 @@ async fn a_placeholder_shows_nothing_that_is_not_for_this_client() {
         .fragment("a", after(ms(100), html("A")))
         .fragment("b", html("B"))
         .start();
-    is(
-        &told(&site).await,
+    assert_masked(
+        &masked_chunks(&site).await,
         &[
             (10, "<body><?start name=\"place 0\">x<?end>"),
             (100, "<dialog></dialog><template for=\"place 0\">A</template><script>…</script></body>"),
@@ -176,8 +179,7 @@ async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
     }
     browser.client.set_window_size(800, 600).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
-    // The end of the page is there, and its middle is not.
-    // Its last paragraph is not closed.
+    // The end of the page has arrived, and its middle has not. Its last paragraph is not closed.
     browser.wait_for("body > p").await;
     assert_eq!(browser.text(".wait").await, "The scores are on their way.");
     assert_eq!(browser.count("table").await, 0);
@@ -185,11 +187,15 @@ async fn arrives_late(name: &str, flags: &[&str], scripts: bool) {
     gate.add_permits(1);
     browser.wait_for("table").await;
     assert_eq!(browser.count(".wait").await, 0, "its placeholder is gone");
-    assert_eq!(browser.text("main > div").await, "Final scores\nSaltmarsh 2\nHarrow 1", "and it stands where that was");
-    assert_eq!(browser.count("template").await, 0, "nothing is left of how it came");
-    let said = browser.screen_reader_text().await;
+    assert_eq!(
+        browser.text("main > div").await,
+        "Final scores\nSaltmarsh 2\nHarrow 1",
+        "and the part is where the placeholder was"
+    );
+    assert_eq!(browser.count("template").await, 0, "no trace of the late arrival is left");
+    let spoken = browser.screen_reader_text().await;
     let scores = ["Final scores", "Saltmarsh", "2", "Harrow", "1"];
-    assert_eq!(said, [&BEFORE[..], &scores, &AFTER].concat(), "screen readers meet it in its place");
+    assert_eq!(spoken, [&BEFORE[..], &scores, &AFTER].concat(), "screen readers read it in its place");
     assert_ne!(browser.screenshot(&format!("deferred-{name}-at-last.png")).await, waiting);
     browser.stop().await;
 }

@@ -24,7 +24,7 @@ async fn first(server: &Server) -> (String, String) {
     (part["outcome"].as_str().unwrap().to_owned(), part["reason"].as_str().unwrap_or("-").to_owned())
 }
 
-fn words(outcome: &str, reason: &str) -> (String, String) {
+fn pair(outcome: &str, reason: &str) -> (String, String) {
     (outcome.to_owned(), reason.to_owned())
 }
 
@@ -36,7 +36,7 @@ async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
         .service("a", service.address)
         .service("b", service.address);
     let server = site.dev().await;
-    assert_eq!(first(&server).await, words("fresh", "-"));
+    assert_eq!(first(&server).await, pair("fresh", "-"));
     for (query, outcome, reason) in [
         ("fragment=a&what=fail", "fallback", "status"),
         ("fragment=a&what=empty", "omitted", "empty"),
@@ -45,7 +45,7 @@ async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
         ("fragment=a", "fresh", "-"),
     ] {
         assert_eq!(fault(&server, query).await, 204, "{query}");
-        assert_eq!(first(&server).await, words(outcome, reason), "{query}");
+        assert_eq!(first(&server).await, pair(outcome, reason), "{query}");
         assert_eq!(server.text("/").await.contains("<i>as the editor wrote it</i>"), outcome == "fallback");
         let other = overlay(&server.text("/").await)["record"]["parts"][1].clone();
         assert_eq!(other["outcome"], "fresh", "the others are as they were");
@@ -71,7 +71,7 @@ async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
     let preflight = preflight.header("access-control-request-headers", "pasteup-dev").send().await.unwrap();
     assert_eq!(preflight.status(), 405);
     assert!(!preflight.headers().contains_key("access-control-allow-origin"));
-    assert_eq!(first(&server).await, words("fresh", "-"));
+    assert_eq!(first(&server).await, pair("fresh", "-"));
 }
 
 #[tokio::test]
@@ -79,14 +79,14 @@ async fn a_stop_does_not_wait_for_listeners_of_events() {
     let mut server = TestSite::new().front("x").dev().await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(b"GET /_pasteup/dev/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let mut said = Vec::new();
-    while !String::from_utf8_lossy(&said).contains("data: ") {
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains("data: ") {
         let mut bytes = [0; 1000];
         let length = stream.read(&mut bytes).await.unwrap();
         assert!(length > 0);
-        said.extend_from_slice(&bytes[..length]);
+        received.extend_from_slice(&bytes[..length]);
     }
-    let head = String::from_utf8_lossy(&said).to_lowercase();
+    let head = String::from_utf8_lossy(&received).to_lowercase();
     assert!(head.contains("content-type: text/event-stream") && head.contains("cache-control: no-store"), "{head}");
     assert!(!head.contains("content-encoding"), "{head}");
     let began = Instant::now();
@@ -129,10 +129,10 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     // An error is reported at its place, over the last good version.
     site.write("layouts/front.html", &page("three <fragment name=nobody />"));
     until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
-    let told = browser.evaluate(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
-    let told = told.as_str().unwrap();
+    let message = browser.evaluate(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
+    let message = message.as_str().unwrap();
     for part in ["An error in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
-        assert!(told.contains(part), "no `{part}` in {told}");
+        assert!(message.contains(part), "no `{part}` in {message}");
     }
     assert_eq!(browser.text("h1").await, "two");
     browser.screenshot("dev-mistake.png").await;
@@ -151,15 +151,16 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     until(&browser, "document.querySelector('pasteup-overlay')").await;
     site.write("layouts/new.html", "+++\nroute = \"/new\"\n+++\n<h1>new</h1>");
     until(&browser, "document.querySelector('h1').textContent === 'new'").await;
-    let said: Vec<String> = browser.console_messages().await.into_iter().filter(|line| !line.contains("404")).collect();
-    assert_eq!(said, Vec::<String>::new());
+    let messages: Vec<String> =
+        browser.console_messages().await.into_iter().filter(|line| !line.contains("404")).collect();
+    assert_eq!(messages, Vec::<String>::new());
     browser.stop().await;
 }
 
 #[tokio::test]
 async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&asked);
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
     let service = RawService::responding(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
         Some(

@@ -243,9 +243,9 @@ async fn a_variant_that_no_experiment_has_is_an_error() {
     );
     let output = site.run(&["check", "--format", "json"]).await;
     let lines = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), 2, "{lines}");
-    assert_eq!((&told[0]["code"], &told[0]["line"]), (&"bad-value".into(), &5.into()));
-    assert!(told[0]["help"].as_str().unwrap().contains("did you mean `lead:small`?"));
-    assert!(told[1]["message"].as_str().unwrap().contains("`foot:a`"));
+    let problems: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(problems.len(), 2, "{lines}");
+    assert_eq!((&problems[0]["code"], &problems[0]["line"]), (&"bad-value".into(), &5.into()));
+    assert!(problems[0]["help"].as_str().unwrap().contains("did you mean `lead:small`?"));
+    assert!(problems[1]["message"].as_str().unwrap().contains("`foot:a`"));
 }

@@ -41,21 +41,21 @@ fn service(text: &str, manifest: &str) -> TestCompositor {
     )
 }
 
-async fn is(site: TestCompositor, expected: &str) {
+async fn assert_page(site: TestCompositor, expected: &str) {
     assert_eq!(site.start().get("/").await.html(), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_opt_in_esi_is_sent_unchanged() {
     let text = "<esi:include src=\"http://a.test/\"/><!--esi x--><esi:vars>$(HTTP_HOST)</esi:vars></esi:try><esi:odd>";
-    is(TestCompositor::new().front(text), text).await;
+    assert_page(TestCompositor::new().front(text), text).await;
     for (manifest, control) in
         [("esi = true", "no-store"), ("esi = false", "content=\"ESI/1.0\""), ("esi = true", "content=\"ESI/1.1\"")]
     {
         let headers = [("content-type", "text/html"), ("surrogate-control", control)];
         let site = TestCompositor::new().front("<fragment name=s />");
         let site = site.fragment_with("s", &format!("html = \"raw\"\n{manifest}\n"), responds(200, &headers, text));
-        is(site, text).await;
+        assert_page(site, text).await;
     }
 }
 
@@ -72,7 +72,7 @@ async fn comments_and_removed_content_disappear_and_esi_comments_are_unwrapped()
         ("<ESI:Include SRC='http://a.test/x' />.", "A."),
         ("<script>'<esi:remove>'</script>", "<script>'<esi:remove>'</script>"),
     ] {
-        is(page(text).fragment("a", html("A")), shown).await;
+        assert_page(page(text).fragment("a", html("A")), shown).await;
     }
 }
 
@@ -170,9 +170,9 @@ async fn a_value_stays_within_one_component_of_a_url() {
 #[tokio::test(start_paused = true)]
 async fn an_alternative_is_fetched_when_the_first_fails() {
     let text = "1<esi:include src=\"http://a.test/\" alt=\"http://b.test/\" onerror=\"continue\"/>2";
-    is(page(text).fragment("a", html("A")).fragment("b", html("B")), "1A2").await;
+    assert_page(page(text).fragment("a", html("A")).fragment("b", html("B")), "1A2").await;
     for failure in [500, 404, 302] {
-        is(page(text).fragment("a", responds(failure, &[], "")).fragment("b", html("B")), "1B2").await;
+        assert_page(page(text).fragment("a", responds(failure, &[], "")).fragment("b", html("B")), "1B2").await;
     }
     let both = page(text).fragment("a", fails(Reason::Connect)).fragment("b", fails(Reason::Connect)).start();
     assert_eq!(both.get("/").await.html(), "12");
@@ -181,7 +181,7 @@ async fn an_alternative_is_fetched_when_the_first_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_is_shown_unless_an_include_in_it_fails() {
-    let tried = |include: &str| {
+    let attempt = |include: &str| {
         format!(
             "1<esi:try>\n<esi:attempt>[{include}<fragment name=b />]</esi:attempt>\
              <esi:except>({}<fragment name=c />)</esi:except> </esi:try>2",
@@ -189,22 +189,22 @@ async fn an_attempt_is_shown_unless_an_include_in_it_fails() {
         )
     };
     let a = "<esi:include src=\"http://a.test/\"/>";
-    let site = |include: &str| page(&tried(include)).fragment("b", html("B")).fragment("c", html("C"));
-    is(site(a).fragment("a", html("A")), "1[AB]2").await;
-    is(site(a).fragment("a", responds(204, &[], "")), "1[B]2").await;
-    is(site(a).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
-    let goes_on = "<esi:include src=\"http://a.test/\" onerror=\"continue\"/>";
-    is(site(goes_on).fragment("a", fails(Reason::Connect)), "1[B]2").await;
+    let site = |include: &str| page(&attempt(include)).fragment("b", html("B")).fragment("c", html("C"));
+    assert_page(site(a).fragment("a", html("A")), "1[AB]2").await;
+    assert_page(site(a).fragment("a", responds(204, &[], "")), "1[B]2").await;
+    assert_page(site(a).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
+    let with_onerror = "<esi:include src=\"http://a.test/\" onerror=\"continue\"/>";
+    assert_page(site(with_onerror).fragment("a", fails(Reason::Connect)), "1[B]2").await;
     let alt = "<esi:include src=\"http://a.test/\" alt=\"http://b.test/\"/>";
-    is(site(alt).fragment("a", fails(Reason::Connect)), "1[BB]2").await;
+    assert_page(site(alt).fragment("a", fails(Reason::Connect)), "1[BB]2").await;
     // A fragment that fails has a fallback of its own.
     let broken = site("");
     broken.set_behaviour("b", fails(Reason::Connect));
-    is(broken, "1[]2").await;
+    assert_page(broken, "1[]2").await;
     let inner = format!("<esi:try><esi:attempt>{a}</esi:attempt><esi:except>inner</esi:except></esi:try>");
-    is(site(&inner).fragment("a", fails(Reason::Connect)), "1[innerB]2").await;
+    assert_page(site(&inner).fragment("a", fails(Reason::Connect)), "1[innerB]2").await;
     let inner = format!("<esi:try><esi:attempt>{a}</esi:attempt><esi:except>{a}</esi:except></esi:try>");
-    is(site(&inner).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
+    assert_page(site(&inner).fragment("a", fails(Reason::Connect)), "1(CC)2").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,14 +266,14 @@ async fn esi_in_a_response_can_read_only_declared_context() {
 
 #[tokio::test(start_paused = true)]
 async fn unwrapped_html_of_a_response_is_balanced() {
-    is(service("<b>x</b><!--esi </div><i>-->", ""), "[<b>x</b> <i></i>]").await;
-    is(service("<!--esi-->", ""), "[<!--esi-->]").await;
+    assert_page(service("<b>x</b><!--esi </div><i>-->", ""), "[<b>x</b> <i></i>]").await;
+    assert_page(service("<!--esi-->", ""), "[<!--esi-->]").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_includes_itself_terminates() {
     let text = "(<esi:include src=\"/x?q=1\"/>)";
-    is(service(text, ""), "[()]").await;
+    assert_page(service(text, ""), "[()]").await;
     let deeper = |request: pasteup::engine::port::UpstreamRequest| {
         responds(200, &ESI, &format!("(<esi:include src=\"{}1\"/>)", request.address))(request)
     };
@@ -314,7 +314,7 @@ async fn invalid_esi_in_a_response_affects_only_its_own_part() {
         ("a<esi:remove>b", "a"),
         ("a</esi:remove>b", "ab"),
     ] {
-        is(service(text, ""), &format!("[{shown}]")).await;
+        assert_page(service(text, ""), &format!("[{shown}]")).await;
     }
 }
 
@@ -330,34 +330,34 @@ async fn an_unchosen_branch_is_not_shown_whatever_html_it_contains() {
         ("<ul><li>a<esi:remove><li>hidden</esi:remove></ul>", "<ul><li>a</ul>"),
         ("<a href=/>a<esi:remove><a href=/x>hidden</a></esi:remove></a>", "<a href=/>a</a>"),
     ] {
-        is(service(text, ""), &format!("[{shown}]")).await;
+        assert_page(service(text, ""), &format!("[{shown}]")).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_value_is_put_where_it_would_be_code() {
-    let told = |what: &str| vec![format!("bad-value: {what}")];
+    let bad_value = |what: &str| vec![format!("bad-value: {what}")];
     let script = "a value cannot be put into a script or a style";
     let url = "a URL cannot begin with a value";
     for (text, problems) in [
-        ("<a href=\"$(HTTP_REFERER)\">back</a>", told(url)),
-        ("<iframe srcdoc=\"$(QUERY_STRING{q})\"></iframe>", told(script)),
-        ("<b onclick=\"f('$(QUERY_STRING{q})')\">x</b>", told(script)),
-        ("<b style=\"width: $(QUERY_STRING{q})\">x</b>", told(script)),
-        ("<style>$(HTTP_HOST)</style>", told(script)),
-        ("<script src=\"/js/$(QUERY_STRING{q})\"></script>", told(script)),
-        ("<a href=\"/$(QUERY_STRING{q})\">x</a>", told(url)),
-        ("<img src=\"https://$(HTTP_HOST)/\">", told(url)),
-        ("<svg><set to=\"$(QUERY_STRING{q})\"/></svg>", told(script)),
-        ("<meta name=refresh content=\"0;url=$(QUERY_STRING{q})\">", told(script)),
-        ("<div $(HTTP_HOST)>x</div>", told("a value cannot be put into a tag")),
-        ("a <$(HTTP_HOST)>x", told("a value cannot be put into a tag")),
+        ("<a href=\"$(HTTP_REFERER)\">back</a>", bad_value(url)),
+        ("<iframe srcdoc=\"$(QUERY_STRING{q})\"></iframe>", bad_value(script)),
+        ("<b onclick=\"f('$(QUERY_STRING{q})')\">x</b>", bad_value(script)),
+        ("<b style=\"width: $(QUERY_STRING{q})\">x</b>", bad_value(script)),
+        ("<style>$(HTTP_HOST)</style>", bad_value(script)),
+        ("<script src=\"/js/$(QUERY_STRING{q})\"></script>", bad_value(script)),
+        ("<a href=\"/$(QUERY_STRING{q})\">x</a>", bad_value(url)),
+        ("<img src=\"https://$(HTTP_HOST)/\">", bad_value(url)),
+        ("<svg><set to=\"$(QUERY_STRING{q})\"/></svg>", bad_value(script)),
+        ("<meta name=refresh content=\"0;url=$(QUERY_STRING{q})\">", bad_value(script)),
+        ("<div $(HTTP_HOST)>x</div>", bad_value("a value cannot be put into a tag")),
+        ("a <$(HTTP_HOST)>x", bad_value("a value cannot be put into a tag")),
         ("<img src=\"https://a.test/$(QUERY_STRING{q})\">", vec![]),
         ("<a href=\"/to?q=$(QUERY_STRING{q})\" title='$(QUERY_STRING{q})'>x</a>", vec![]),
     ] {
         assert_eq!(page(&format!("<esi:vars>{text}</esi:vars>")).problems(), problems, "{text}");
     }
-    is(
+    assert_page(
         service("<esi:vars><a href=\"$(QUERY_STRING{q})\">x</a></esi:vars>", ""),
         "[<a href=\"$(QUERY_STRING{q})\">x</a>]",
     )
@@ -368,14 +368,14 @@ async fn no_value_is_put_where_it_would_be_code() {
 async fn a_long_choice_is_evaluated_in_linear_time() {
     let whens = "<esi:when test=\"1==2\">a</esi:when>".repeat(20_000);
     let text = format!("<esi:choose>{whens}<esi:otherwise>b</esi:otherwise></esi:choose>");
-    is(service(&text, "[limits]\nmax_bytes = \"10MiB\"\n"), "[b]").await;
+    assert_page(service(&text, "[limits]\nmax_bytes = \"10MiB\"\n"), "[b]").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn included_html_is_balanced() {
     let broken = "</main></div><!-- swallow";
     let site = service("<b><esi:include src=\"http://z.test/\"/></b>", "").allow("http://z.test");
-    is(site.fragment("z", html(broken)), "[<b></b>]").await;
+    assert_page(site.fragment("z", html(broken)), "[<b></b>]").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,7 +419,7 @@ async fn the_same_response_with_and_without_esi_has_different_etags() {
 
 #[test]
 fn each_error_in_a_layout_is_reported() {
-    for (text, told) in [
+    for (text, expected) in [
         ("<esi:odd/>", "bad-value: `<esi:odd>` is not an element of ESI 1.0"),
         ("<esi:include/>", "missing-name: `<esi:include>` does not name what it includes"),
         ("<esi:include src=\"\"/>", "bad-value: `src`: a URL is missing"),
@@ -475,6 +475,6 @@ fn each_error_in_a_layout_is_reported() {
         ("<esi:remove>", "unclosed: `<esi:remove>` is not closed"),
         ("</esi:remove>", "unexpected-close: `</esi:remove>` closes nothing"),
     ] {
-        assert_eq!(page(text).problems(), [told], "{text}");
+        assert_eq!(page(text).problems(), [expected], "{text}");
     }
 }

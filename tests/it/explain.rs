@@ -24,8 +24,8 @@ fn html(headers: &str, body: &str) -> Vec<u8> {
 
 /// A nanoservice whose response depends on the path, with every kind of response.
 async fn service() -> RawService {
-    RawService::responding(|asked| {
-        Some(match asked.target.trim_start_matches('/') {
+    RawService::responding(|request| {
+        Some(match request.target.trim_start_matches('/') {
             "by-layout" | "by-service" => html("Cache-Control: max-age=60\r\n", "x"),
             "by-manifest" => html("Cache-Control: max-age=3600\r\n", "x"),
             "no-store" => html("Cache-Control: no-store\r\n", "x"),
@@ -115,7 +115,7 @@ fn part(record: &Value, id: &str) -> Value {
 }
 
 /// Outcome and reason.
-fn words(part: &Value) -> (String, String) {
+fn outcome_and_reason(part: &Value) -> (String, String) {
     let text = |name: &str| part[name].as_str().unwrap_or("-").to_owned();
     (text("outcome"), text("reason"))
 }
@@ -161,7 +161,7 @@ async fn each_part_has_its_outcome_reason_and_lifetime() {
     assert_eq!(record["owner"], "team-front");
     assert_eq!((&record["status"], &record["budget_ms"]), (&json!(200), &json!(1000.0)));
     assert_eq!(record["varies_on"], json!(["device"]));
-    for (id, outcome, reason, kept) in [
+    for (id, outcome, reason, cached) in [
         ("by-layout", "fresh", "-", "cached for 5s (layout ttl; the service allows 1m)"),
         ("by-service", "fresh", "-", "cached for 1m (service max-age)"),
         ("by-manifest", "fresh", "-", "cached for 10m (manifest max_ttl; the service allows 1h)"),
@@ -177,8 +177,8 @@ async fn each_part_has_its_outcome_reason_and_lifetime() {
         ("late", "fresh", "-", "not cached (default fragment.ttl; nothing else states a lifetime)"),
     ] {
         let part = part(&record, id);
-        assert_eq!(words(&part), (outcome.to_owned(), reason.to_owned()), "{id}");
-        assert_eq!(part["kept"].as_str().unwrap_or("-"), kept, "{id}");
+        assert_eq!(outcome_and_reason(&part), (outcome.to_owned(), reason.to_owned()), "{id}");
+        assert_eq!(part["kept"].as_str().unwrap_or("-"), cached, "{id}");
         assert!(part["why"].as_str().is_some_and(|why| !why.is_empty()), "{id}");
     }
     // The place of each part is that of its tag.
@@ -249,11 +249,11 @@ async fn every_reason_of_a_failed_part_is_explained() {
         ("deep/deeper/leaf", "depth"),
     ] {
         let part = part(&record, id);
-        assert_eq!(words(&part), ("omitted".to_owned(), reason.to_owned()), "{id}");
+        assert_eq!(outcome_and_reason(&part), ("omitted".to_owned(), reason.to_owned()), "{id}");
         assert!(part["why"].as_str().unwrap().starts_with("nothing shown, no fallback: "), "{part}");
     }
     let slow = part(&record, "slow");
-    assert_eq!(words(&slow), ("fallback".to_owned(), "budget".to_owned()));
+    assert_eq!(outcome_and_reason(&slow), ("fallback".to_owned(), "budget".to_owned()));
     assert_eq!(slow["why"], "fallback: the page's budget of 150ms was over before the service responded");
 }
 
@@ -320,7 +320,7 @@ async fn the_api_and_the_command_report_the_same() {
     let service = service().await;
     let site = site(&service).await;
     let server = site.serve().await;
-    let told = |record: &Value| -> Vec<(String, Value)> {
+    let comparable = |record: &Value| -> Vec<(String, Value)> {
         let same =
             ["fragment", "version", "owner", "outcome", "reason", "why", "kept", "endpoint", "file", "line", "lazy"];
         let only = |part: &Value| same.iter().map(|name| ((*name).to_owned(), part[*name].clone())).collect();
@@ -336,19 +336,19 @@ async fn the_api_and_the_command_report_the_same() {
         assert_eq!(purge().await.unwrap().status(), 200);
         let (by_command, by_api) =
             (explained(&site, flags).await, api(&server, &format!("/api/explain?{query}")).await);
-        assert_eq!(told(&by_command), told(&by_api));
+        assert_eq!(comparable(&by_command), comparable(&by_api));
         for same in ["route", "layout", "owner", "status", "varies_on"] {
             assert_eq!(by_command[same], by_api[same]);
         }
-        let shown = words(&part(&by_api, "mobile"));
+        let shown = outcome_and_reason(&part(&by_api, "mobile"));
         assert_eq!(shown.0, if query.contains("mobile") { "fresh" } else { "omitted" });
     }
     // A cached response is reported with its age.
-    let kept = part(&api(&server, "/api/explain?path=/").await, "by-layout");
-    assert_eq!(kept["cache"], "hit");
-    assert!(kept["age_ms"].as_f64().unwrap() < 5000.0 && kept["ttl_ms"].as_f64().unwrap() <= 5000.0);
-    assert!(kept["kept"].as_str().unwrap().contains(" of 5s (layout ttl"), "{kept}");
-    assert_eq!(kept["why"], "a cached response that is still fresh");
+    let cached = part(&api(&server, "/api/explain?path=/").await, "by-layout");
+    assert_eq!(cached["cache"], "hit");
+    assert!(cached["age_ms"].as_f64().unwrap() < 5000.0 && cached["ttl_ms"].as_f64().unwrap() <= 5000.0);
+    assert!(cached["kept"].as_str().unwrap().contains(" of 5s (layout ttl"), "{cached}");
+    assert_eq!(cached["why"], "a cached response that is still fresh");
 }
 
 #[tokio::test]
@@ -399,21 +399,22 @@ async fn with_a_token_every_api_requires_it() {
         assert_eq!(get("husk").await.unwrap().status(), 401, "{path}");
         assert_eq!(get("hush").await.unwrap().status(), 200, "{path}");
     }
-    let order = |token: &str, media_type: &str, body: &'static str| {
+    let request_token = |token: &str, media_type: &str, body: &'static str| {
         let post = client().post(format!("{}/api/debug-token", server.admin)).body(body);
         post.header("authorization", format!("Bearer {token}")).header("content-type", media_type).send()
     };
-    assert_eq!(order("", "application/json", "{}").await.unwrap().status(), 401);
+    assert_eq!(request_token("", "application/json", "{}").await.unwrap().status(), 401);
     assert_eq!(
-        order("hush", "text/plain", "{}").await.unwrap().status(),
+        request_token("hush", "text/plain", "{}").await.unwrap().status(),
         415,
         "a form on another site cannot request one"
     );
     for wrong in ["", "{\"hours\":1}", "{\"minutes\":0}", "{\"minutes\":10081}", "{\"minutes\":-1}"] {
-        assert_eq!(order("hush", "application/json", wrong).await.unwrap().status(), 400, "{wrong}");
+        assert_eq!(request_token("hush", "application/json", wrong).await.unwrap().status(), 400, "{wrong}");
     }
     let token: Value =
-        serde_json::from_str(&order("hush", "application/json", "{}").await.unwrap().text().await.unwrap()).unwrap();
+        serde_json::from_str(&request_token("hush", "application/json", "{}").await.unwrap().text().await.unwrap())
+            .unwrap();
     assert_eq!(token["path"], format!("/_pasteup/debug?token={}", token["token"].as_str().unwrap()));
 }
 
@@ -521,7 +522,7 @@ async fn open_circuits_and_file_changes_are_reported() {
     assert_eq!(circuit(&server).await[0]["circuit"], "open");
     let seen = &api(&server, "/api/fragments").await[0]["seen"];
     assert_eq!((&seen["latest"], &seen["latest_reason"]), (&json!("fallback"), &json!("circuit-open")));
-    assert_eq!(words(&part(&api(&server, "/api/explain?path=/").await, "refused")).1, "circuit-open");
+    assert_eq!(outcome_and_reason(&part(&api(&server, "/api/explain?path=/").await, "refused")).1, "circuit-open");
 
     site.write("layouts/front.html", "+++\nroute = \"/\"\n+++\n<fragment name=nope />");
     server.process.line("reloaded: 1 error").await;
@@ -555,8 +556,8 @@ pub(crate) async fn token(server: &Server) -> String {
 #[tokio::test]
 async fn every_view_reports_the_same_reason_within_two_seconds() {
     let mode = Arc::new(Mutex::new("well"));
-    let asked = Arc::clone(&mode);
-    let service = RawService::responding(move |_| match *asked.lock().unwrap() {
+    let current = Arc::clone(&mode);
+    let service = RawService::responding(move |_| match *current.lock().unwrap() {
         "well" => Some(html("", "well")),
         "slow" => None,
         "failing" => Some(response("500 Internal Server Error", "", "")),
@@ -578,8 +579,8 @@ async fn every_view_reports_the_same_reason_within_two_seconds() {
         let timing = page.headers()["server-timing"].to_str().unwrap().to_owned();
         assert!(timing.contains(&format!("desc=\"fallback, {reason}")), "{timing}");
         let record = overlay(&page.text().await.unwrap())["record"].clone();
-        let wanted = ("fallback".to_owned(), reason.to_owned());
-        assert_eq!(words(&part(&record, "a")), wanted, "overlay");
+        let expected = ("fallback".to_owned(), reason.to_owned());
+        assert_eq!(outcome_and_reason(&part(&record, "a")), expected, "overlay");
         server.process.line(&format!("parts=\"a=fallback ({reason})\"")).await;
         let fragment = api(&server, "/api/fragments").await[0].clone();
         assert_eq!(
@@ -591,10 +592,10 @@ async fn every_view_reports_the_same_reason_within_two_seconds() {
         let line =
             format!("pasteup_fragment_outcomes_total{{fragment=\"a\",outcome=\"fallback\",reason=\"{reason}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
-        assert_eq!(words(&part(&api(&server, "/api/explain?path=/").await, "a")), wanted, "explain");
+        assert_eq!(outcome_and_reason(&part(&api(&server, "/api/explain?path=/").await, "a")), expected, "explain");
         assert!(changed.elapsed() < Duration::from_secs(2), "{:?}", changed.elapsed());
         let by_command = explained(&site, &["/"]).await;
-        assert_eq!(words(&part(&by_command, "a")), wanted, "the command");
+        assert_eq!(outcome_and_reason(&part(&by_command, "a")), expected, "the command");
     }
     *mode.lock().unwrap() = "well";
     assert_eq!(server.text("/").await, "well");

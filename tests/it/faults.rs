@@ -189,11 +189,11 @@ fn documented() -> Vec<(String, String, String)> {
 #[tokio::test]
 async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
     let mut site = TestSite::new().file("pasteup.toml", "[page]\nstream = false\n[fragment]\ntimeout = \"400ms\"\n");
-    let mut kept = Vec::new();
+    let mut connections = Vec::new();
     let faults = faults().await;
     for (number, (_, fault)) in faults.iter().enumerate() {
-        let (address, open) = start(fault.clone()).await;
-        kept.push(open);
+        let (address, streams) = start(fault.clone()).await;
+        connections.push(streams);
         let name = format!("f{number}");
         site = site.service(&name, address).file(
             &format!("layouts/{name}.html"),
@@ -201,7 +201,7 @@ async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
         );
     }
     let server = site.serve().await;
-    let mut seen = Vec::new();
+    let mut observed = Vec::new();
     for (number, (fault, _)) in faults.iter().enumerate() {
         let response = server.get(&format!("/f{number}")).await;
         assert_eq!(response.status(), 200, "{fault}");
@@ -214,7 +214,7 @@ async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
             "<p>part</p>" => "the part",
             other => panic!("{fault}: {} bytes of {:?}", other.len(), &other[..other.len().min(50)]),
         };
-        seen.push((number, (*fault).to_owned(), sees.to_owned()));
+        observed.push((number, (*fault).to_owned(), sees.to_owned()));
     }
     let metrics = reqwest::get(format!("{}/metrics", server.admin)).await.unwrap().text().await.unwrap();
     let reason = |number: usize| {
@@ -222,6 +222,6 @@ async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
             metrics.lines().find(|line| line.contains(&format!("outcomes_total{{fragment=\"f{number}\""))).unwrap();
         line.split("reason=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
     };
-    let seen: Vec<_> = seen.into_iter().map(|(number, fault, sees)| (fault, sees, reason(number))).collect();
-    assert_eq!(documented(), seen, "{seen:#?}");
+    let observed: Vec<_> = observed.into_iter().map(|(number, fault, sees)| (fault, sees, reason(number))).collect();
+    assert_eq!(documented(), observed, "{observed:#?}");
 }

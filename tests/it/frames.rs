@@ -86,15 +86,15 @@ async fn a_frame_may_contain_partials_and_conditions() {
 }
 
 /// Code, file, line and message of each diagnostic.
-fn mistakes(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)> {
+fn diagnostics(files: &[(&str, &str)]) -> Vec<(&'static str, String, usize, String)> {
     let layouts = files.iter().map(|(name, text)| Source::new(format!("layouts/{name}"), *text)).collect();
     let site = Site::build(&Files { layouts, ..Files::default() }, &SiteLimits::default(), None);
-    let told = |problem: &Diagnostic| {
+    let fields = |problem: &Diagnostic| {
         let (line, _) = problem.at.source.position(problem.at.span.start);
         let help = problem.help.clone().unwrap_or_default();
         (problem.code.as_str(), problem.at.source.file.clone(), line, format!("{}; {help}", problem.message))
     };
-    site.problems.iter().map(told).collect()
+    site.problems.iter().map(fields).collect()
 }
 
 #[test]
@@ -139,10 +139,10 @@ fn each_error_in_frames_has_its_code_and_place() {
         ),
     ] {
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-        let found = mistakes(&files);
-        let (code, file, line, says) = expected;
+        let found = diagnostics(&files);
+        let (code, file, line, message) = expected;
         assert!(
-            found.iter().any(|(c, f, l, m)| *c == code && f == file && *l == line && m.contains(says)),
+            found.iter().any(|(c, f, l, m)| *c == code && f == file && *l == line && m.contains(message)),
             "{expected:?}: {found:#?}"
         );
     }
@@ -175,8 +175,11 @@ fn no_depth_of_frames_overflows_the_stack() {
         files.push((format!("f{number}.html"), format!("{next}{open}<slot></slot>{close}")));
     }
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let found = mistakes(&files);
-    assert!(found.iter().any(|(code, _, _, says)| *code == "bad-value" && says.contains("more than 64")), "{found:#?}");
+    let found = diagnostics(&files);
+    assert!(
+        found.iter().any(|(code, _, _, message)| *code == "bad-value" && message.contains("more than 64")),
+        "{found:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,6 +214,6 @@ fn page_settings_in_frames_and_partials_are_reported_as_ignored() {
         .layout("part.html", "+++\nmax_age = \"1s\"\ntitle = \"t\"\n+++\npart")
         .layout("p.html", &page("frame = \"frame.html\"\nschedule = [{ use = \"other.html\" }]", "x"))
         .layout("other.html", "+++\nbudget = \"1s\"\n+++\nother");
-    let told = |key: &str| format!("ignored: `{key}` has no effect here: the page that uses this file decides it");
-    assert_eq!(site.problems(), [told("budget"), told("experiment"), told("max_age")]);
+    let ignored = |key: &str| format!("ignored: `{key}` has no effect here: the page that uses this file decides it");
+    assert_eq!(site.problems(), [ignored("budget"), ignored("experiment"), ignored("max_age")]);
 }

@@ -1,4 +1,4 @@
-//! Parts that are loaded once a reader scrolls near, and the pages of one fragment that they come from.
+//! Lazy parts: loaded when a reader scrolls near them, from standalone fragments.
 
 use std::time::Duration;
 
@@ -37,13 +37,13 @@ async fn a_lazy_part_is_not_fetched_until_a_client_requests_it() {
     assert_eq!(site.get("/x?q=1&q=2").await.html().matches("?town=x&amp;q=1&amp;x=%3C%26\"").count(), 1);
     assert_eq!(site.calls("a"), 0);
     for _ in 0..2 {
-        assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is kept as on any page");
+        assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is cached as on any page");
     }
     assert!(site.requests().last().unwrap().address.as_str().ends_with("?town=%C3%84+%26&x=%3C%26"));
     assert_eq!(site.get("/_pasteup/fragment/a?town=y&q=1&x=1&other=2").await.html(), "2");
     assert!(
         site.requests().last().unwrap().address.as_str().ends_with("?q=1&town=y"),
-        "it takes what layouts leave to readers"
+        "its query has only the parameters that layouts leave to clients"
     );
 }
 
@@ -73,7 +73,7 @@ async fn only_fragments_that_a_layout_loads_lazily_are_served_standalone() {
     for (path, leads) in [
         ("/_pasteup/fragment/a", true),
         ("/_pasteup/fragment/a/1.0.0", true),
-        // A page that is kept elsewhere names a version that may be gone.
+        // A page in a downstream cache may name a version that no longer exists.
         ("/_pasteup/fragment/a/0.9.0", true),
         ("/_pasteup/fragment/c", true),
         ("/_pasteup/fragment/b", false),
@@ -163,12 +163,12 @@ async fn a_standalone_fragment_exists_while_its_places_do() {
         .fragment("a", html("A"))
         .fragment("b", html("B"))
         .start();
-    let mut seen = Vec::new();
+    let mut routes = Vec::new();
     for _ in 0..4 {
-        seen.push((site.has_route("/_pasteup/fragment/a"), site.has_route("/_pasteup/fragment/b")));
+        routes.push((site.has_route("/_pasteup/fragment/a"), site.has_route("/_pasteup/fragment/b")));
         tokio::time::advance(Duration::from_secs(100)).await;
     }
-    assert_eq!(seen, [(false, false), (true, false), (false, false), (false, true)]);
+    assert_eq!(routes, [(false, false), (true, false), (false, false), (false, true)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,11 +181,11 @@ async fn a_standalone_fragment_is_sent_what_it_is_sent_on_its_page() {
     assert!(site.get("/news/uk").await.html().contains(&address.replace('&', "&amp;")));
     site.get(address).await;
     assert_eq!(site.requests().last().unwrap().headers["fragment-page"], "/news/{x}");
-    // What a layout writes out is for no reader to choose, and neither is the page.
+    // Clients can choose neither what a layout states literally nor the page.
     site.get("/_pasteup/fragment/a/1.0.0?mode=draft&pasteup%3Apage=%2Fadmin").await;
-    let asked = site.requests().pop().unwrap();
-    assert_eq!(asked.address.as_str(), "http://a.test/x");
-    assert_eq!(asked.headers["fragment-page"], "/_pasteup/fragment/a");
+    let request = site.requests().pop().unwrap();
+    assert_eq!(request.address.as_str(), "http://a.test/x");
+    assert_eq!(request.headers["fragment-page"], "/_pasteup/fragment/a");
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +207,7 @@ async fn a_standalone_fragment_may_do_no_more_than_on_any_of_its_pages() {
 
 #[test]
 fn parts_that_cannot_be_lazy_are_reported() {
-    for (html, told) in [
+    for (html, message) in [
         (
             "<fragment name=a load=lazy required>x</fragment>",
             "a `required` fragment cannot be lazy: the page waits for it",
@@ -220,7 +220,7 @@ fn parts_that_cannot_be_lazy_are_reported() {
         ),
     ] {
         let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
-        assert_eq!(site.problems(), [format!("bad-value: {told}")]);
+        assert_eq!(site.problems(), [format!("bad-value: {message}")]);
     }
 }
 

@@ -17,15 +17,15 @@ async fn systemd_is_notified_of_start_and_stop() {
     let path = site.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     let server = site.serve_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
-    let said = async || {
+    let notification = async || {
         let mut bytes = [0; 100];
         let length = socket.recv(&mut bytes).await.unwrap();
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     };
-    assert_eq!(said().await, "READY=1\n");
+    assert_eq!(notification().await, "READY=1\n");
     assert_eq!(server.text("/").await, "page");
     server.process.terminate();
-    assert_eq!(said().await, "STOPPING=1\n");
+    assert_eq!(notification().await, "STOPPING=1\n");
 }
 
 /// Passes a listening socket as systemd does, and executes the compositor.
@@ -61,10 +61,10 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=1\r\n", "part").await;
     let site = TestSite::new().front("<p>0</p><fragment name=a />").service("a", service.address);
     let mut server = site.serve().await;
-    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (over, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = (0..4)
         .map(|_| {
-            let (over, asked, url) = (Arc::clone(&over), Arc::clone(&asked), server.pages.clone());
+            let (over, requests, url) = (Arc::clone(&over), Arc::clone(&requests), server.pages.clone());
             tokio::spawn(async move {
                 let client = client();
                 loop {
@@ -75,7 +75,7 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
                     assert_eq!(response.status(), StatusCode::OK);
                     let text = response.text().await.unwrap();
                     assert!(text.starts_with("<p>") && text.ends_with("</p>part"), "{text}");
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    requests.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
@@ -95,7 +95,7 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
     for reader in readers {
         reader.await.unwrap();
     }
-    assert!(asked.load(Ordering::Relaxed) > 100);
+    assert!(requests.load(Ordering::Relaxed) > 100);
     assert!(server.process.exit_status().await.success());
 }
 
@@ -108,14 +108,14 @@ async fn running_out_of_file_descriptors_pauses_the_server_and_does_not_end_it()
     let mut process = Process::start(command);
     let pages = process.line("listening on ").await;
     process.line("admin on ").await;
-    let mut open = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..80 {
-        open.push(TcpStream::connect(pages.trim_start_matches("http://")).await.unwrap());
+        connections.push(TcpStream::connect(pages.trim_start_matches("http://")).await.unwrap());
     }
     process.line("cannot accept a connection").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let tries = process.output().matches("cannot accept a connection").count();
     assert!(tries <= 20, "it does not spin: {tries} tries in half a second");
-    drop(open);
+    drop(connections);
     assert_eq!(client().get(&pages).send().await.unwrap().text().await.unwrap(), "page");
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-// `src/cli/report.rs`, which is read again for what fuzzing found, is below it.
+// `src/cli/report.rs`, which `fuzzing.rs` includes, refers to `crate::page`.
 use pasteup::page;
 
 mod support;

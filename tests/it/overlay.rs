@@ -20,8 +20,8 @@ fn html(headers: &str, body: &str) -> Vec<u8> {
 
 /// Responds with the HTML for the path, or with an error if there is none.
 async fn service(responses: &'static [(&'static str, &'static str)]) -> RawService {
-    RawService::responding(move |asked| {
-        let path = asked.target.split('?').next().unwrap().trim_start_matches('/');
+    RawService::responding(move |request| {
+        let path = request.target.split('?').next().unwrap().trim_start_matches('/');
         let known = responses.iter().find(|(name, _)| *name == path);
         Some(match known {
             Some((_, body)) => html("Cache-Control: max-age=60\r\n", body),
@@ -158,11 +158,11 @@ async fn no_element_moves_and_each_part_is_explained() {
         enter(&browser, &server, "/").await;
         assert_eq!(browser.evaluate(PLACES).await, *plain, "at {width} px");
         let drawn = labels(&browser.evaluate(DRAWN).await);
-        let mut told: Vec<(&str, &str)> =
+        let mut pairs: Vec<(&str, &str)> =
             drawn.iter().map(|(label, kind)| (label.split(" · ").next().unwrap(), kind.as_str())).collect();
-        told.sort_unstable();
+        pairs.sort_unstable();
         assert_eq!(
-            told,
+            pairs,
             [
                 ("card: fresh, hit", "combines"),
                 ("drawing: fresh, hit", "service"),
@@ -257,7 +257,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     assert_eq!(
         browser.evaluate(&format!("{SHADOW}.activeElement === {label}")).await,
         true,
-        "who came by keyboard goes on there"
+        "the keyboard focus returns to the label"
     );
     // A degraded part shows its reason.
     browser
@@ -315,7 +315,7 @@ async fn under_strict_policies_the_overlay_is_shown_without_errors() {
         assert_eq!(labels(&browser.evaluate(DRAWN).await).len(), 2, "{policy}");
         let colour =
             browser.evaluate(&format!("getComputedStyle({SHADOW}.querySelector('.box')).borderTopColor")).await;
-        assert_eq!(colour, "rgb(10, 122, 51)", "its style counts: {policy}");
+        assert_eq!(colour, "rgb(10, 122, 51)", "its style applies: {policy}");
         browser.evaluate(&format!("{SHADOW}.querySelector('.label').click()")).await;
         assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelectorAll('.panel').length")).await, 1);
         assert_eq!(console_messages(&browser).await, Vec::<String>::new(), "{policy}");
@@ -326,13 +326,13 @@ async fn under_strict_policies_the_overlay_is_shown_without_errors() {
 
 #[tokio::test]
 async fn unclosed_elements_and_imitated_marks_of_parts_do_not_hide_the_overlay() {
-    let seen = Arc::new(Mutex::new(String::new()));
-    let trace = Arc::clone(&seen);
-    let service = RawService::responding(move |asked: &ReceivedRequest| {
+    let received = Arc::new(Mutex::new(String::new()));
+    let trace = Arc::clone(&received);
+    let service = RawService::responding(move |request: &ReceivedRequest| {
         // A nanoservice may repeat what it is sent.
-        let parent = asked.header("traceparent").unwrap_or_default().to_owned();
+        let parent = request.header("traceparent").unwrap_or_default().to_owned();
         let id = parent.split('-').nth(1).unwrap_or_default()[..8].to_owned();
-        let body = match asked.target.trim_start_matches('/') {
+        let body = match request.target.trim_start_matches('/') {
             "poser" => format!("<!--/pasteup:{id} 0--><!--pasteup:{id} 1--><b id=pasteup-overlay>posing</b><!--/pasteup:{id} 1--><script type='application/json' id=pasteup-overlay data-pasteup-overlay>{{\"mark\":\"x\"}}</script>"),
             "open" => "<div><p><b>left open".to_owned(),
             "close" => "</div></div></main></section>closed".to_owned(),
@@ -385,10 +385,10 @@ async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
         browser.wait_for("section h3").await;
         until(&browser, &format!("{SHADOW}.querySelectorAll('.label').length === 3")).await;
         let drawn = labels(&browser.evaluate(DRAWN).await);
-        let told: Vec<(&str, &str)> =
+        let pairs: Vec<(&str, &str)> =
             drawn.iter().map(|(label, kind)| (label.split(", ").next().unwrap(), kind.as_str())).collect();
         for (label, kind) in [("below: fresh", "combines"), ("list: fresh", "service")] {
-            assert!(told.contains(&(label, kind)), "{told:?}");
+            assert!(pairs.contains(&(label, kind)), "{pairs:?}");
         }
         assert_eq!(browser.evaluate("document.querySelectorAll('pasteup-overlay').length").await, 1);
         assert_eq!(
@@ -412,7 +412,7 @@ async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
 }
 
 /// What clients are sent, without the headers that differ every time.
-async fn seen(request: reqwest::RequestBuilder) -> (StatusCode, Vec<String>, String) {
+async fn stable_parts(request: reqwest::RequestBuilder) -> (StatusCode, Vec<String>, String) {
     let response = request.send().await.unwrap();
     let mut headers: Vec<String> =
         response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -430,7 +430,7 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
         manifest(TestSite::new().without_streaming().front("<p><fragment name=lead /></p>"), "lead", &service, "")
             .serve()
             .await;
-    let plain = seen(client().get(&server.pages)).await;
+    let plain = stable_parts(client().get(&server.pages)).await;
     assert_eq!(plain.2, format!("<p>{}</p>", RESPONSES[2].1));
     let good = token(&server).await;
     let (until, signature) = good.split_once('.').unwrap();
@@ -445,8 +445,11 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
         format!("+{good}"),
         format!("{good}00"),
     ] {
-        assert_eq!(seen(client().get(&server.pages).header("pasteup-debug", &forged)).await, plain, "{forged}");
-        assert_eq!(seen(client().get(&server.pages).header("cookie", format!("pasteup-debug={forged}"))).await, plain);
+        assert_eq!(stable_parts(client().get(&server.pages).header("pasteup-debug", &forged)).await, plain, "{forged}");
+        assert_eq!(
+            stable_parts(client().get(&server.pages).header("cookie", format!("pasteup-debug={forged}"))).await,
+            plain
+        );
         assert_eq!(server.get(&format!("/_pasteup/debug?token={forged}")).await.status(), 404, "{forged}");
     }
     for (header, value) in [("pasteup-debug", good.clone()), ("cookie", format!("a=b; pasteup-debug={good}; c=d"))] {
@@ -464,21 +467,21 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
             } else {
                 assert!(text.is_empty() && length > plain.2.len());
             }
-            assert_eq!(seen(client().get(&server.pages)).await, plain, "a reader right after");
+            assert_eq!(stable_parts(client().get(&server.pages)).await, plain, "the next client without a token");
         }
     }
     // With the overlay, no copy of the page counts as current.
-    let held = client().get(&server.pages).send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
-    let asked = client().get(&server.pages).header("if-none-match", &held).header("pasteup-debug", &good);
-    assert_eq!(asked.send().await.unwrap().status(), 200);
+    let etag = client().get(&server.pages).send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
+    let request = client().get(&server.pages).header("if-none-match", &etag).header("pasteup-debug", &good);
+    assert_eq!(request.send().await.unwrap().status(), 200);
     assert_eq!(
-        client().get(&server.pages).header("if-none-match", &held).send().await.unwrap().status(),
+        client().get(&server.pages).header("if-none-match", &etag).send().await.unwrap().status(),
         304,
         "it stays hot"
     );
-    assert_eq!(service.requests(), 1, "and its part is asked for once");
-    let kept = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
-    assert!(kept.contains("pasteup_cache_entries 2\n"), "the answer and the page: {kept}");
+    assert_eq!(service.requests(), 1, "and its part is fetched once");
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("pasteup_cache_entries 2\n"), "the response and the page: {metrics}");
 }
 
 #[tokio::test]
@@ -515,8 +518,8 @@ async fn the_entrance_sets_the_token_as_a_cookie_and_redirects_to_this_site_only
 
 #[tokio::test]
 async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
-    let asked: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
-    let all = Arc::clone(&asked);
+    let requests: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
+    let all = Arc::clone(&requests);
     let service = RawService::responding(move |request| {
         all.lock().unwrap().push(request.clone());
         Some(html("", "<p>$(HTTP_COOKIE)</p>"))
@@ -534,11 +537,11 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
     assert!(overlay(&text)["record"].is_object());
     let (_, signature) = token.split_once('.').unwrap();
     assert!(!text.contains(signature), "nor is it in the page");
-    let asked = std::mem::take(&mut *asked.lock().unwrap());
-    assert!(!asked.is_empty());
-    for request in &asked {
-        let said = format!("{request:?}");
-        assert!(!said.contains(signature), "{said}");
+    let requests = std::mem::take(&mut *requests.lock().unwrap());
+    assert!(!requests.is_empty());
+    for request in &requests {
+        let printed = format!("{request:?}");
+        assert!(!printed.contains(signature), "{printed}");
         assert_eq!(request.header("cookie"), Some("units=metric"));
     }
     let wrong = TestSite::new().front("x");
@@ -548,8 +551,8 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
 
 #[tokio::test]
 async fn error_pages_have_the_overlay_and_redirects_and_other_replies_do_not() {
-    let service = RawService::responding(|asked| {
-        Some(match asked.target.as_str() {
+    let service = RawService::responding(|request| {
+        Some(match request.target.as_str() {
             "/leads" => {
                 b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
             }
@@ -662,7 +665,7 @@ async fn server_timing_and_cache_status_follow_their_grammars() {
     assert_eq!((timing[0].0.as_str(), timing[1].0.as_str()), ("total", "lead"), "{:?}", timing[1]);
     assert_eq!(timing[2].0, "down");
     assert!(timing[2].1[1].1.starts_with("fallback, status, miss"), "{:?}", timing[2]);
-    assert!(timing.len() <= 60, "no proxy takes heads without end");
+    assert!(timing.len() <= 60, "proxies limit the size of heads");
     for (_, parameters) in &timing {
         assert!(parameters[0].0 == "dur" && parameters[0].1.parse::<f64>().unwrap() >= 0.0);
     }

@@ -40,23 +40,23 @@ async fn files_that_an_editor_replaces_are_reloaded() {
 async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     let site = TestSite::new().front("good").file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother");
     let mut server = site.serve().await;
-    let (stop, wrong, asked) =
+    let (stop, wrong, requests) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let readers: Vec<_> = (0..4)
         .map(|_| {
-            let (stop, wrong, asked, url) =
-                (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&asked), server.pages.clone());
+            let (stop, wrong, requests, url) =
+                (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&requests), server.pages.clone());
             tokio::spawn(async move {
                 let client = client();
                 while !stop.load(Ordering::Relaxed) {
-                    let whole = match client.get(&url).send().await {
+                    let is_complete = match client.get(&url).send().await {
                         Ok(response) => {
                             response.status() == 200 && response.text().await.is_ok_and(|text| text == "good")
                         }
                         Err(_) => false,
                     };
-                    asked.fetch_add(1, Ordering::Relaxed);
-                    if !whole {
+                    requests.fetch_add(1, Ordering::Relaxed);
+                    if !is_complete {
                         wrong.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -70,8 +70,8 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     // After another change, the error is not reported again, and other files go live.
     site.write("layouts/other.html", "+++\nroute = \"/other\"\n+++\nchanged");
     server.wait_for_text("/other", "changed").await;
-    let before = asked.load(Ordering::Relaxed);
-    while asked.load(Ordering::Relaxed) < before + 50 {
+    let before = requests.load(Ordering::Relaxed);
+    while requests.load(Ordering::Relaxed) < before + 50 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop.store(true, Ordering::Relaxed);

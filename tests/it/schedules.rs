@@ -60,11 +60,14 @@ async fn a_schedule_can_be_rendered_for_any_time_and_its_errors_are_reported() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
     }
     site.write("layouts/xmas.html", "\n<fragment name=nobody />");
-    let said = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
-    assert!(said.contains("no nanoservice is called `nobody`") && said.contains("layouts/xmas.html:2:16"), "{said}");
-    for (name, says) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "is scheduled in its own place")] {
+    let output = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
+    assert!(
+        output.contains("no nanoservice is called `nobody`") && output.contains("layouts/xmas.html:2:16"),
+        "{output}"
+    );
+    for (name, message) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "is scheduled in its own place")] {
         site.write("layouts/p.html", &format!("+++\nroute = \"/\"\nschedule = [{{ use = \"{name}\" }}]\n+++\nusual"));
-        let said = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
-        assert!(said.contains(says), "{said}");
+        let output = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
+        assert!(output.contains(message), "{output}");
     }
 }

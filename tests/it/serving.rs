@@ -217,7 +217,7 @@ async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let service = RawService::html(Duration::from_millis(500), "", "late but whole").await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
     let mut server = site.serve().await;
-    let under_way = tokio::spawn(client().get(&server.pages).send());
+    let in_flight = tokio::spawn(client().get(&server.pages).send());
     while service.requests() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -225,7 +225,7 @@ async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     server.process.line("stopping").await;
     let ready = client().get(format!("{}/readyz", server.admin)).send().await.unwrap();
     assert_eq!(ready.status(), 503, "not ready while draining");
-    assert_eq!(under_way.await.unwrap().unwrap().text().await.unwrap(), "late but whole");
+    assert_eq!(in_flight.await.unwrap().unwrap().text().await.unwrap(), "late but whole");
     assert!(server.process.exit_status().await.success());
     assert!(TcpStream::connect(server.address()).await.is_err());
 }
@@ -237,8 +237,8 @@ async fn invalid_settings_stop_the_start_and_are_all_reported() {
         .file("pasteup.toml", "[upstreams]\nallow = [\"example.org\"]\n[page]\nbudget = \"soon\"\n");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).await;
     assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("pasteup.toml:2:10") && told.contains("pasteup.toml:4:10"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("pasteup.toml:2:10") && stderr.contains("pasteup.toml:4:10"), "{stderr}");
     let output = site.run(&["serve", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]).await;
     assert!(String::from_utf8(output.stderr).unwrap().contains("needs `admin_token`"));
 }

@@ -62,9 +62,9 @@ fn memory_is_bounded_by_bytes_and_the_index_follows() {
     let (bytes, entries) = store.usage();
     assert!(bytes <= 1 << 20, "{bytes}");
     assert!((50..=105).contains(&entries), "{entries}");
-    let kept = usize::try_from(entries).unwrap();
-    assert_eq!(store.tagged("all").len(), kept);
-    assert_eq!(store.indexed(), (kept + 2, kept), "each with its own tag, and `all` and `a`");
+    let count = usize::try_from(entries).unwrap();
+    assert_eq!(store.tagged("all").len(), count);
+    assert_eq!(store.indexed(), (count + 2, count), "each with its own tag, and `all` and `a`");
     for key in store.keys() {
         assert!(store.remove(&key));
     }
@@ -75,8 +75,8 @@ fn memory_is_bounded_by_bytes_and_the_index_follows() {
 #[test]
 fn an_evicted_response_is_reported() {
     let store = MemoryStore::new(1 << 20);
-    let gone = Arc::new(Mutex::new(HashSet::new()));
-    let reported = Arc::clone(&gone);
+    let evicted = Arc::new(Mutex::new(HashSet::new()));
+    let reported = Arc::clone(&evicted);
     store.on_change(Box::new(move |key| {
         reported.lock().unwrap().insert(key.clone());
     }));
@@ -84,9 +84,14 @@ fn an_evicted_response_is_reported() {
         store.put(&key(number), stored(10_000, "all"), MINUTE);
     }
     store.usage();
-    let kept: HashSet<Key> = store.keys().into_iter().collect();
-    let gone = gone.lock().unwrap().clone();
-    assert!(kept.is_disjoint(&gone) && kept.len() + gone.len() == 1_000, "{} and {}", kept.len(), gone.len());
+    let stored_keys: HashSet<Key> = store.keys().into_iter().collect();
+    let evicted = evicted.lock().unwrap().clone();
+    assert!(
+        stored_keys.is_disjoint(&evicted) && stored_keys.len() + evicted.len() == 1_000,
+        "{} and {}",
+        stored_keys.len(),
+        evicted.len()
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A page's head leaves as soon as its status is known; its parts follow in document order.
+//! Streaming: the head of a page is sent as soon as the status is known; its parts follow in document order.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ async fn a_head_does_not_wait_for_a_slow_part_that_makes_the_page_uncacheable() 
             .fragment("a", after(ms(pause), html_cached("A", cache_control)))
             .start();
         for head in heads {
-            let seen = timed_chunks(&site).await.unwrap();
-            assert_eq!(seen[0].0, head, "{cache_control} {pause}");
+            let chunks = timed_chunks(&site).await.unwrap();
+            assert_eq!(chunks[0].0, head, "{cache_control} {pause}");
             tokio::time::sleep(ms(3_600_000 * u64::from(cache_control != "no-store"))).await;
         }
     }
@@ -77,7 +77,7 @@ async fn a_head_waits_for_required_parts() {
     ] {
         let began = Instant::now();
         assert_eq!(timed_chunks(&site(Err(status))).await, Err(verdict));
-        assert_eq!(began.elapsed(), ms(100), "nobody waits for parts that nobody will see");
+        assert_eq!(began.elapsed(), ms(100), "parts that are not shown delay nothing");
     }
 }
 
@@ -125,7 +125,7 @@ async fn assets_that_manifests_declare_are_in_a_head_that_leaves_early() {
     assert_chunks(&timed_chunks(&site).await.unwrap(), &[(10, &head), (50, &late), (60, "B")]);
 }
 
-/// The text of the body up to `until`, decoded as it comes in.
+/// The text of the body up to `until`, decoded as it arrives.
 async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> String {
     use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
     use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -141,7 +141,7 @@ async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> S
     while !text.contains(until) {
         let mut bytes = [0; 1024];
         let length = reader.read(&mut bytes).await.unwrap();
-        assert!(length > 0, "it ended with `{text}`");
+        assert!(length > 0, "the body ended with `{text}`");
         text.push_str(std::str::from_utf8(&bytes[..length]).unwrap());
     }
     text
@@ -209,7 +209,7 @@ async fn a_page_that_breaks_off_ends_with_an_error_and_never_cleanly() {
     for coding in ["identity", "gzip", "br", "zstd"] {
         let response = client().get(&server.pages).header("accept-encoding", coding).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert!(response.bytes().await.is_err(), "{coding}: half a page is none");
+        assert!(response.bytes().await.is_err(), "{coding}: half a page must be an error");
     }
     assert_eq!(
         server.get("/whole").await.status(),

@@ -1,11 +1,11 @@
-//! What nanoservices do on the wire, and what clients get.
+//! Responses of nanoservices at the level of HTTP/1.1, and what clients get for them.
 
 use std::time::Duration;
 
 use crate::support::process::TestSite;
 use crate::support::service::RawService;
 
-/// The reason of the outcome when a nanoservice sends these bytes, or what is shown.
+/// The reason of the part's outcome when a nanoservice sends these bytes, or the HTML that is shown.
 async fn reason(response: &[u8]) -> String {
     let service = RawService::start(Duration::ZERO, response).await;
     let site = TestSite::new().front("<fragment name=a timeout=2s>instead</fragment>").service("a", service.address);

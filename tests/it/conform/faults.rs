@@ -1,4 +1,4 @@
-//! Services that keep the contract except in one thing, and the one rule that each breaks.
+//! Nanoservices that conform except in one point, and the one rule that each breaks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{DECLARED, Response, findings, good, site};
 use crate::support::service::{RawService, ReceivedRequest};
 
-/// Checks that a service that keeps the contract except in one thing breaks this rule and no other.
+/// Checks that a nanoservice that conforms except in one point breaks this rule and no other.
 async fn breaks(
     rule: &'static str,
     expected: &'static str,
     manifest: &'static str,
     fault: impl Fn(&ReceivedRequest, &mut Response) + Send + Sync + 'static,
 ) {
-    let service = RawService::responding(move |asked| {
-        let mut response = good(asked);
-        fault(asked, &mut response);
+    let service = RawService::responding(move |request| {
+        let mut response = good(request);
+        fault(request, &mut response);
         Some(response.bytes())
     })
     .await;
@@ -27,7 +27,7 @@ async fn breaks(
     assert_eq!(code, 1);
 }
 
-/// Changes responses that are a fragment, and no others.
+/// Changes responses with a fragment's HTML, and no others.
 fn fragment(
     change: impl Fn(&mut Response) + Send + Sync + 'static,
 ) -> impl Fn(&ReceivedRequest, &mut Response) + Send + Sync {
@@ -124,9 +124,9 @@ async fn each_error_in_caching_breaks_its_rule() {
     .await;
     breaks("vary", "never cached", "", header("Vary", "*")).await;
     breaks("validation", "not in double quotes", "", header("ETag", "v1")).await;
-    breaks("validation", "answered with 200, not 304", "", |asked, response| {
+    breaks("validation", "answered with 200, not 304", "", |request, response| {
         if response.status == 304 {
-            *response = good(&ReceivedRequest::clone(asked).without("if-none-match"));
+            *response = good(&ReceivedRequest::clone(request).without("if-none-match"));
         }
     })
     .await;
@@ -136,8 +136,8 @@ async fn each_error_in_caching_breaks_its_rule() {
         }
     })
     .await;
-    breaks("validation", "an ETag that the service never sent", "", |asked, response| {
-        if response.status == 200 && asked.header("if-none-match").is_some() {
+    breaks("validation", "an ETag that the service never sent", "", |request, response| {
+        if response.status == 200 && request.header("if-none-match").is_some() {
             response.status = 304;
             response.body.clear();
         }
@@ -145,8 +145,8 @@ async fn each_error_in_caching_breaks_its_rule() {
     .await;
     for name in ["Accept-Language", "User-Agent", "Cookie", "Referer", "X-Forwarded-For"] {
         let lower = name.to_ascii_lowercase();
-        breaks("context", "which is not declared", "", move |asked, response| {
-            let own = asked.header(&lower).is_none_or(|value| value.starts_with("pasteup/"));
+        breaks("context", "which is not declared", "", move |request, response| {
+            let own = request.header(&lower).is_none_or(|value| value.starts_with("pasteup/"));
             if response.status == 200 && !own {
                 response.body = b"<p>you!".to_vec();
             }
@@ -194,8 +194,8 @@ async fn each_error_over_several_requests_breaks_its_rule() {
         "bad-parameter",
         "a request without `city`, which is required, is answered with 500",
         "",
-        |asked, response| {
-            if asked.param("city").is_none() {
+        |request, response| {
+            if request.param("city").is_none() {
                 response.status = 500;
             }
         },
@@ -203,8 +203,8 @@ async fn each_error_over_several_requests_breaks_its_rule() {
     .await;
     // The request without `city` is the last single request.
     let busy = Arc::new(AtomicUsize::new(0));
-    breaks("together", "a different response from a single request", "", move |asked, response| {
-        let is_last = asked.param("city").is_none();
+    breaks("together", "a different response from a single request", "", move |request, response| {
+        let is_last = request.param("city").is_none();
         if (is_last || busy.load(Ordering::SeqCst) > 0) && busy.fetch_add(1, Ordering::SeqCst) == 5 {
             response.status = 503;
         }

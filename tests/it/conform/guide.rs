@@ -1,4 +1,4 @@
-//! The guide for fragment authors: its services are extracted from the text, started, and checked against the contract.
+//! The guide for fragment authors: its nanoservices are extracted from the text, started, and checked against the contract.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::support::process::{Process, TestSite, root};
 /// Language, file, build command if there is one, and run command.
 type Service = (&'static str, &'static str, Option<&'static [&'static str]>, &'static [&'static str]);
 
-/// The services of the guide.
+/// The nanoservices of the guide.
 const SERVICES: [Service; 5] = [
     ("python", "hello.py", None, &["python3", "hello.py"]),
     ("js", "hello.js", None, &["node", "hello.js"]),

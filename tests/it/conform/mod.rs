@@ -1,4 +1,4 @@
-//! `pasteup conform`: services that keep the contract pass every rule, and each error breaks its own rule.
+//! `pasteup conform`: conforming nanoservices pass every rule, and each error breaks its own rule.
 
 mod faults;
 mod guide;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::process::{TestSite, root, sample};
 use crate::support::service::{RawService, ReceivedRequest};
 
-/// What the services below declare.
+/// The declarations of the nanoservices in these tests.
 const DECLARED: &str = "[params.days]\ntype = \"integer\"\nminimum = 1\nmaximum = 7\n\
                         [params.city]\npattern = \"[a-z]+\"\nrequired = true\n\
                         [[examples]]\nname = \"Oslo\"\nparams = { city = \"oslo\" }\n";
@@ -50,10 +50,10 @@ impl Response {
     }
 }
 
-/// The response of a service that keeps the contract.
-fn good(asked: &ReceivedRequest) -> Response {
-    let city = asked.param("city").unwrap_or_default();
-    let days = asked.param("days").map_or(Some(1), |days| days.parse().ok());
+/// The response of a conforming nanoservice.
+fn good(request: &ReceivedRequest) -> Response {
+    let city = request.param("city").unwrap_or_default();
+    let days = request.param("days").map_or(Some(1), |days| days.parse().ok());
     let known = !city.is_empty() && city.bytes().all(|b| b.is_ascii_lowercase());
     if !known || !days.is_some_and(|days: u8| (1..=7).contains(&days)) {
         let headers = vec![("Content-Type", "application/problem+json".to_owned())];
@@ -68,7 +68,7 @@ fn good(asked: &ReceivedRequest) -> Response {
         ("Link", "</weather.css>; rel=stylesheet"),
     ];
     let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
-    if asked.header("if-none-match") == Some("\"v1\"") {
+    if request.header("if-none-match") == Some("\"v1\"") {
         return Response { status: 304, headers, body: Vec::new() };
     }
     Response { status: 200, headers, body: "<p>Snow in Tromsø<ul><li>and in Bodø</ul>".into() }
@@ -86,7 +86,7 @@ fn site(address: impl std::fmt::Display, manifest: &str) -> TestSite {
 async fn findings(site: &TestSite, service: &str, verdict: &str) -> (Vec<(String, String)>, i32) {
     let output = site.run(&["conform", service, "--format", "json"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     let found = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let found: Vec<_> = found
         .filter(|finding| finding["verdict"] == verdict)
@@ -95,7 +95,7 @@ async fn findings(site: &TestSite, service: &str, verdict: &str) -> (Vec<(String
             (text("rule"), text("message"))
         })
         .collect();
-    assert!(!text.is_empty(), "no findings: {told}");
+    assert!(!text.is_empty(), "no findings: {stderr}");
     (found, output.status.code().unwrap())
 }
 
@@ -118,7 +118,7 @@ async fn the_samples_pass_every_rule() {
 
 #[tokio::test]
 async fn a_conforming_nanoservice_passes_and_gets_the_documented_requests() {
-    let (sender, asked) = std::sync::mpsc::channel();
+    let (sender, requests) = std::sync::mpsc::channel();
     let service = RawService::responding(move |request| {
         sender.send(request.clone()).unwrap();
         Some(good(request).bytes())
@@ -130,8 +130,8 @@ async fn a_conforming_nanoservice_passes_and_gets_the_documented_requests() {
     for verdict in ["failed", "advice", "skipped"] {
         assert_eq!(findings(&site, "a", verdict).await, (Vec::new(), 0));
     }
-    let asked: Vec<ReceivedRequest> = asked.try_iter().collect();
-    for request in &asked {
+    let requests: Vec<ReceivedRequest> = requests.try_iter().collect();
+    for request in &requests {
         for (name, value) in [
             ("accept", "text/html"),
             ("fragment-name", "a"),
@@ -148,12 +148,12 @@ async fn a_conforming_nanoservice_passes_and_gets_the_documented_requests() {
         assert!(request.header("cookie").unwrap().starts_with("units=1"));
         assert_eq!(request.header("traceparent").unwrap().len(), 55);
     }
-    assert_eq!(asked[0].header("user-agent"), Some(concat!("pasteup/", env!("CARGO_PKG_VERSION"))));
-    assert_eq!(asked[0].header("accept-encoding"), Some("gzip, br, zstd"));
-    assert_eq!(asked[0].target, "/a?city=oslo");
+    assert_eq!(requests[0].header("user-agent"), Some(concat!("pasteup/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(requests[0].header("accept-encoding"), Some("gzip, br, zstd"));
+    assert_eq!(requests[0].target, "/a?city=oslo");
     let refused = |city: Option<&str>, days: Option<&str>| {
-        let same = |asked: Option<String>, wanted: Option<&str>| asked.as_deref() == wanted;
-        asked.iter().any(|request| same(request.param("city"), city) && same(request.param("days"), days))
+        let same = |sent: Option<String>, wanted: Option<&str>| sent.as_deref() == wanted;
+        requests.iter().any(|request| same(request.param("city"), city) && same(request.param("days"), days))
     };
     assert!(refused(None, None) && refused(Some("not what it takes"), None));
     assert!(refused(Some("oslo"), Some("0")) && refused(Some("oslo"), Some("8")));
@@ -190,8 +190,8 @@ async fn requests_that_cannot_be_sent_are_reported() {
     let output = needy.run(&["conform", "b"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("no nanoservice is called `b`: did you mean `a`?"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no nanoservice is called `b`: did you mean `a`?"), "{stderr}");
     for wrong in [&["conform", "http://"][..], &["conform", "a", "--param", "city"], &["conform"]] {
         assert_eq!(needy.run(wrong).await.status.code(), Some(2), "{wrong:?}");
     }
@@ -199,7 +199,7 @@ async fn requests_that_cannot_be_sent_are_reported() {
 
 #[tokio::test]
 async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
-    let service = RawService::responding(|asked| Some(good(asked).bytes())).await;
+    let service = RawService::responding(|request| Some(good(request).bytes())).await;
     let url = format!("http://{}/a?city=oslo", service.address);
     let (skipped, code) = findings(&TestSite::new(), &url, "skipped").await;
     let skipped: Vec<_> = skipped.iter().map(|(rule, _)| rule.as_str()).collect();
@@ -208,8 +208,8 @@ async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
 
 #[tokio::test]
 async fn advice_is_not_a_failure() {
-    let service = RawService::responding(|asked| {
-        let mut response = good(asked);
+    let service = RawService::responding(|request| {
+        let mut response = good(request);
         for name in ["Cache-Control", "ETag"] {
             response.remove(name);
         }
@@ -233,8 +233,8 @@ async fn advice_is_not_a_failure() {
 #[tokio::test]
 async fn a_response_that_always_changes_does_not_break_the_context_rule() {
     let count = AtomicUsize::new(0);
-    let service = RawService::responding(move |asked| {
-        let mut response = good(asked);
+    let service = RawService::responding(move |request| {
+        let mut response = good(request);
         if response.status == 200 {
             let number = count.fetch_add(1, Ordering::SeqCst);
             response.body = format!("<p>{number}").into();
@@ -250,8 +250,8 @@ async fn a_response_that_always_changes_does_not_break_the_context_rule() {
 
 #[tokio::test]
 async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
-    let service = RawService::responding(|asked| {
-        let mut response = good(asked);
+    let service = RawService::responding(|request| {
+        let mut response = good(request);
         response.set("Content-Type", "text/plain; note=\"<&>\"");
         Some(response.bytes())
     })
@@ -264,8 +264,8 @@ async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
     let shown: Vec<&str> =
         text.lines().filter(|line| !line.contains("in-time") && !line.contains(" at http")).collect();
     insta::assert_snapshot!(shown.join("\n"));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.starts_with("a 1.0.0 breaks the contract: 1 failed, 1 advice, 24 passed"), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with("a 1.0.0 breaks the contract: 1 failed, 1 advice, 24 passed"), "{stderr}");
 
     let output = site.run(&["conform", "a", "--format", "junit"]).await;
     let text = String::from_utf8(output.stdout).unwrap();

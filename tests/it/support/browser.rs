@@ -1,4 +1,4 @@
-//! A real browser.
+//! A real browser that tests control over WebDriver.
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -9,17 +9,17 @@ use url::Url;
 
 use super::process::{Process, root};
 
-/// axe-core 4.14.1 (MPL-2.0), as npm has it.
+/// axe-core 4.14.1 (MPL-2.0), from npm.
 const AXE: &str = include_str!("axe.min.js");
 
-/// A headless Chromium that a test drives.
+/// A headless Chromium that a test controls.
 pub(crate) struct Browser {
     driver: Process,
     pub(crate) client: Client,
     _profile: TempDir,
 }
 
-/// A command of Chromium's own protocol.
+/// A command of the Chrome DevTools Protocol.
 #[derive(Debug)]
 struct Cdp(Value);
 
@@ -33,7 +33,7 @@ impl WebDriverCompatibleCommand for Cdp {
     }
 }
 
-/// What the console holds.
+/// A request for the messages in the browser's console.
 #[derive(Debug)]
 struct Log;
 
@@ -48,29 +48,29 @@ impl WebDriverCompatibleCommand for Log {
 }
 
 impl Browser {
-    /// What is seriously wrong with an element of the page for people who cannot see, or use no mouse.
+    /// The serious and critical accessibility violations that axe finds in an element of the page.
     pub(crate) async fn accessibility_violations(&self, selector: &str) -> Vec<String> {
         self.client.execute(AXE, vec![]).await.unwrap();
         let script = "const done = arguments[arguments.length - 1]; axe.run(arguments[0]).then(done)";
         let found = self.client.execute_async(script, vec![json!(selector)]).await.unwrap();
-        assert!(!found["passes"].as_array().unwrap().is_empty(), "nothing was looked at: {found:#}");
+        assert!(!found["passes"].as_array().unwrap().is_empty(), "nothing was checked: {found:#}");
         let serious = |one: &&Value| matches!(one["impact"].as_str(), Some("serious" | "critical"));
-        let told = |one: &Value| format!("{}: {} {}", one["id"], one["help"], one["nodes"][0]["html"]);
-        found["violations"].as_array().unwrap().iter().filter(serious).map(told).collect()
+        let summary = |one: &Value| format!("{}: {} {}", one["id"], one["help"], one["nodes"][0]["html"]);
+        found["violations"].as_array().unwrap().iter().filter(serious).map(summary).collect()
     }
 
-    /// Starts one that waits for each page's end.
+    /// Starts a browser whose navigation waits until a page is complete.
     pub(crate) async fn start() -> Self {
         Self::start_with("normal", &[]).await
     }
 
-    /// Starts one that waits for nothing.
+    /// Starts a browser whose navigation does not wait, with more command-line arguments.
     pub(crate) async fn start_without_waiting(more: &[&str]) -> Self {
         Self::start_with("none", more).await
     }
 
-    async fn start_with(patience: &str, more: &[&str]) -> Self {
-        // It wants the same free port in IPv4 and IPv6, and ends where it was given one that is not.
+    async fn start_with(strategy: &str, more: &[&str]) -> Self {
+        // chromedriver needs the same port free in IPv4 and IPv6, and ends if the selected one is not.
         let (driver, port) = loop {
             let mut command = Command::new("chromedriver");
             command.arg("--port=0");
@@ -96,7 +96,7 @@ impl Browser {
         ];
         arguments.extend(more);
         let capabilities = json!({
-            "pageLoadStrategy": patience,
+            "pageLoadStrategy": strategy,
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
         });
@@ -116,44 +116,44 @@ impl Browser {
         self.client.find_all(Locator::Css(selector)).await.unwrap().len()
     }
 
-    /// Waits until a page is there, or a part of it.
+    /// Waits until an element exists.
     pub(crate) async fn wait_for(&self, selector: &str) {
         self.client.wait().for_element(Locator::Css(selector)).await.unwrap();
     }
 
-    /// What a script says of the page.
+    /// The value of a JavaScript expression on the page.
     pub(crate) async fn evaluate(&self, script: &str) -> Value {
         self.client.execute(&format!("return {script}"), vec![]).await.unwrap()
     }
 
-    /// A command of Chromium's own protocol.
+    /// A command of the Chrome DevTools Protocol.
     pub(crate) async fn cdp(&self, command: &str, parameters: Value) -> Value {
         self.client.issue_cmd(Cdp(json!({ "cmd": command, "params": parameters }))).await.unwrap()
     }
 
-    /// Pages run no scripts from now on.
+    /// Disables scripts from now on.
     pub(crate) async fn forbid_scripts(&self) {
         self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
     }
 
-    /// What a screen reader has to say, in its order: names of what is neither empty nor passed over.
+    /// The texts that a screen reader reads, in order, from the accessibility tree.
     pub(crate) async fn screen_reader_text(&self) -> Vec<String> {
         let tree = self.cdp("Accessibility.getFullAXTree", json!({})).await;
         let nodes = tree["nodes"].as_array().unwrap();
         let find = |id: &Value| nodes.iter().find(|node| node["nodeId"] == *id);
-        let mut said = Vec::new();
+        let mut spoken = Vec::new();
         let mut next: Vec<&Value> = nodes.first().into_iter().collect();
         while let Some(node) = next.pop() {
             let name = node["name"]["value"].as_str().unwrap_or_default();
             if node["role"]["value"] == "StaticText" && !name.trim().is_empty() {
-                said.push(name.trim().to_owned());
+                spoken.push(name.trim().to_owned());
             }
             next.extend(node["childIds"].as_array().into_iter().flatten().rev().filter_map(find));
         }
-        said
+        spoken
     }
 
-    /// What the console holds since it was last looked at.
+    /// The messages in the console since the last call.
     pub(crate) async fn console_messages(&self) -> Vec<String> {
         let entries = self.client.issue_cmd(Log).await.unwrap();
         entries
@@ -164,7 +164,7 @@ impl Browser {
             .collect()
     }
 
-    /// Keeps a picture of the page, for people to look at.
+    /// Saves a screenshot for people to look at.
     pub(crate) async fn screenshot(&self, name: &str) -> Vec<u8> {
         let folder = root().join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();

@@ -62,7 +62,7 @@ impl Upstream for InProcessServices {
         let behaviour = self.behaviours.lock().unwrap().get(&host).map(Arc::clone);
         match behaviour {
             Some(behaviour) => behaviour(request),
-            None => async { Err(Failure::new(Reason::Connect, "nobody is there")) }.boxed(),
+            None => async { Err(Failure::new(Reason::Connect, "there is no such nanoservice")) }.boxed(),
         }
     }
 }
@@ -97,7 +97,7 @@ struct UnboundedStore {
 
 impl UnboundedStore {
     fn changed(&self, key: &Key) {
-        self.listener.get().expect("the compositor listens")(key);
+        self.listener.get().expect("the compositor has set its listener")(key);
     }
 }
 
@@ -112,15 +112,15 @@ impl Store for UnboundedStore {
     }
 
     fn change(&self, key: &Key, change: &mut dyn FnMut(&mut StoredResponse)) -> bool {
-        let is_there = self.responses.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
+        let exists = self.responses.0.lock().unwrap().get_mut(key).map(|(stored, _)| change(stored)).is_some();
         self.changed(key);
-        is_there
+        exists
     }
 
     fn remove(&self, key: &Key) -> bool {
-        let was_there = self.responses.0.lock().unwrap().remove(key).is_some();
+        let existed = self.responses.0.lock().unwrap().remove(key).is_some();
         self.changed(key);
-        was_there
+        existed
     }
 
     fn tagged(&self, tag: &str) -> Vec<Key> {
@@ -133,7 +133,7 @@ impl Store for UnboundedStore {
     }
 
     fn on_change(&self, listener: ChangeListener) {
-        assert!(self.listener.set(listener).is_ok(), "one compositor listens");
+        assert!(self.listener.set(listener).is_ok(), "there is one listener");
     }
 }
 
@@ -314,14 +314,14 @@ impl TestCompositor {
 
     /// Composes a page for a client.
     pub(crate) async fn get_as(&self, target: &str, reader: Reader) -> ComposedPage {
-        let page = self.ask(target, reader, async |engine, request| engine.compose(request).await).await;
+        let page = self.request_page(target, reader, async |engine, request| engine.compose(request).await).await;
         let headers = page.headers.at(Instant::now().into_std());
         ComposedPage(page, headers)
     }
 
     /// Composes a page as far as its head.
     pub(crate) async fn begin(&self, target: &str) -> Served {
-        self.ask(target, Reader::default(), async |engine, request| engine.begin(request).await).await
+        self.request_page(target, Reader::default(), async |engine, request| engine.begin(request).await).await
     }
 
     /// Serves a page as the server does, from the cache if it is there: its headers, its bytes, and where they came from.
@@ -337,20 +337,20 @@ impl TestCompositor {
                 (headers, bytes, ServedFrom::Skeleton)
             }
             Served::Whole(page) => (page.headers.at(now()), concat(&page.chunks).into(), ServedFrom::Composition),
-            Served::Streaming { .. } => unreachable!("it was not asked for so"),
+            Served::Streaming { .. } => unreachable!("streaming was not requested"),
         }
     }
 
     /// The same, as it is served. `stream`: it may be sent before all of it is known.
     pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Served {
-        self.ask(target, reader, async |engine, request| engine.serve(request, stream).await).await
+        self.request_page(target, reader, async |engine, request| engine.serve(request, stream).await).await
     }
 
-    async fn ask<T>(
+    async fn request_page<T>(
         &self,
         target: &str,
         reader: Reader,
-        how: impl AsyncFnOnce(&Compositor, pasteup::engine::PageRequest) -> T,
+        handle: impl AsyncFnOnce(&Compositor, pasteup::engine::PageRequest) -> T,
     ) -> T {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
         // `//HOST/PATH` is a request to another host.
@@ -364,7 +364,7 @@ impl TestCompositor {
         let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
         let visit = template.visit(pattern, parameters, query, reader, host.to_owned());
         let (template, trace) = (Arc::clone(template), Trace::new());
-        how(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await
+        handle(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await
     }
 
     /// The number of requests to a nanoservice.
@@ -410,10 +410,11 @@ impl TestCompositor {
 /// Where a page came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServedFrom {
+    /// From its parts, stitched for this request.
     Composition,
-    /// It was cached as a whole.
+    /// From the page cache, as a cached page.
     CachedPage,
-    /// It was cached as a skeleton.
+    /// From the page cache, as a skeleton whose holes were filled.
     Skeleton,
 }
 
@@ -511,7 +512,7 @@ pub(crate) fn stalls() -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sy
 
 /// Fails for this reason.
 pub(crate) fn fails(reason: Reason) -> impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'static {
-    move |_| async move { Err(Failure::new(reason, "as the test wants it")) }.boxed()
+    move |_| async move { Err(Failure::new(reason, "simulated by the test")) }.boxed()
 }
 
 /// Responds with the number of the request, starting with 1.
@@ -535,7 +536,7 @@ pub(crate) async fn timed_chunks(site: &TestCompositor) -> Result<Vec<(u64, Stri
             seen.push((at(), String::from_utf8(concat(&page.chunks)).unwrap()));
         }
         Served::Whole(page) => return Err(page.verdict),
-        Served::Cached(_) | Served::Personalised(_) => unreachable!("it is not served"),
+        Served::Cached(_) | Served::Personalised(_) => unreachable!("`begin` composes every page"),
         Served::Streaming { status, headers, mut body } => {
             assert_eq!((status, &headers["cache-control"]), (StatusCode::OK, &"no-store".parse().unwrap()));
             assert!(!headers.contains_key("etag"));

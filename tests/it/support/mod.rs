@@ -1,4 +1,4 @@
-//! What tests are made with: a compositor with upstreams in this process, and real processes.
+//! Support for tests: a compositor with nanoservices in this process, real processes, raw sockets and a real browser.
 
 pub(crate) mod browser;
 pub(crate) mod compositor;

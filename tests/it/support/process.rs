@@ -11,10 +11,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Longest wait for an event that always comes, on a machine that is busy.
+/// The longest wait for an event that always happens; long, since the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A site's folder that is gone after the test.
+/// The folder of a site, which is removed after the test.
 pub(crate) struct TestSite {
     folder: Arc<TempDir>,
 }
@@ -57,17 +57,17 @@ impl TestSite {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Its pages are sent whole, and say so in their headers, however busy the machine is.
+    /// Turns streaming off, so that headers do not depend on how busy the machine is.
     pub(crate) fn without_streaming(self) -> Self {
         self.file("pasteup.toml", "[page]\nstream = false\n")
     }
 
-    /// A page at `/`.
+    /// Adds a page at `/`.
     pub(crate) fn front(self, html: &str) -> Self {
         self.file("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))
     }
 
-    /// A nanoservice at an address.
+    /// Adds the manifest of a nanoservice at an address.
     pub(crate) fn service(self, name: &str, address: std::net::SocketAddr) -> Self {
         let text = format!("name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/{name}\"\n");
         self.file(&format!("fragments/{name}/fragment.toml"), &text)
@@ -79,7 +79,7 @@ impl TestSite {
         timeout(PATIENCE, command.args(arguments).output()).await.expect("the command ends").unwrap()
     }
 
-    /// Runs a command to its end, with a variable of the environment.
+    /// Runs a command to its end, with an environment variable.
     pub(crate) async fn run_with(&self, arguments: &[&str], name: &str, value: Option<&str>) -> Output {
         let mut command = pasteup(self.path());
         command.args(arguments).envs(value.map(|value| (name, value)));
@@ -129,7 +129,7 @@ pub(crate) struct Server {
     /// `http://127.0.0.1:PORT`
     pub(crate) admin: String,
     client: reqwest::Client,
-    /// A site that is gone is a change like any other.
+    /// Keeps the folder, because its removal would be a change that is reloaded.
     _folder: Arc<TempDir>,
 }
 
@@ -142,27 +142,27 @@ impl Server {
         self.get(path).await.text().await.unwrap()
     }
 
-    /// Waits until a page reads so. One change on disk may be seen in several steps, so one line is not enough.
+    /// Waits until a page has this text. One change on disk may be noticed in several steps, so one line is not enough.
     pub(crate) async fn wait_for_text(&mut self, path: &str, text: &str) {
         while self.text(path).await != text {
             self.process.line("reloaded").await;
         }
     }
 
-    /// Waits until a page is no more.
+    /// Waits until a page no longer exists.
     pub(crate) async fn wait_for_404(&mut self, path: &str) {
         while self.get(path).await.status() != 404 {
             self.process.line("reloaded").await;
         }
     }
 
-    /// `127.0.0.1:PORT` of the pages.
+    /// The address of the page listener, `127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> &str {
         self.pages.strip_prefix("http://").unwrap()
     }
 }
 
-/// A client that neither follows nor decodes.
+/// A client that neither follows redirects nor decodes bodies.
 pub(crate) fn client() -> reqwest::Client {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -175,7 +175,7 @@ pub(crate) fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// A process and what it says, standard output and standard error together.
+/// A process and its output, standard output and standard error together.
 pub(crate) struct Process {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
@@ -192,11 +192,11 @@ impl Process {
         Self { child, lines, output: Vec::new() }
     }
 
-    /// Waits for a line that holds a text, and returns what stands behind it.
+    /// Waits for a line that contains a text, and returns what follows the text.
     pub(crate) async fn line(&mut self, text: &str) -> String {
         loop {
             let next = timeout(PATIENCE, self.lines.recv()).await;
-            let Ok(Some(line)) = next else { panic!("it never said `{text}`, but:\n{}", self.output.join("\n")) };
+            let Ok(Some(line)) = next else { panic!("`{text}` was never printed, only:\n{}", self.output.join("\n")) };
             self.output.push(line.clone());
             if let Some((_, behind)) = line.split_once(text) {
                 return behind.trim().to_owned();
@@ -204,10 +204,10 @@ impl Process {
         }
     }
 
-    /// The same; `None` where it ends without such a line.
+    /// The same; `None` if the process ends without such a line.
     pub(crate) async fn line_or_end(&mut self, text: &str) -> Option<String> {
         loop {
-            let line = timeout(PATIENCE, self.lines.recv()).await.expect("it says something, or ends")?;
+            let line = timeout(PATIENCE, self.lines.recv()).await.expect("it prints a line, or ends")?;
             self.output.push(line.clone());
             if let Some((_, behind)) = line.split_once(text) {
                 return Some(behind.trim().to_owned());
@@ -215,7 +215,7 @@ impl Process {
         }
     }
 
-    /// What it has said so far.
+    /// The output so far.
     pub(crate) fn output(&mut self) -> String {
         while let Ok(line) = self.lines.try_recv() {
             self.output.push(line);
@@ -228,13 +228,13 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.child.id().expect("the process runs").to_string();
         assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(crate) async fn exit_status(&mut self) -> std::process::ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
+        timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
     }
 
     pub(crate) async fn kill(&mut self) {
@@ -253,12 +253,12 @@ fn forward(stream: impl tokio::io::AsyncRead + Unpin + Send + 'static, to: mpsc:
     });
 }
 
-/// The repository.
+/// The root folder of the repository.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A sample nanoservice on this port; 0 picks one. Returns its address.
+/// Starts a sample nanoservice on this port; 0 selects a free one. Returns the process and its address.
 pub(crate) async fn sample(name: &str, port: u16) -> (Process, String) {
     let binary = Path::new(env!("CARGO_BIN_EXE_pasteup")).with_file_name(name);
     assert!(binary.exists(), "{} is not built: run `make test`, or `cargo test --workspace`", binary.display());

@@ -1,4 +1,4 @@
-//! A nanoservice on a real socket that does what a test wants, down to the byte.
+//! A nanoservice on a real socket whose responses a test determines to the byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Counts what it is asked, and answers the same bytes each time, or what a closure makes of a request.
+/// A nanoservice that counts its requests, and responds with the same bytes each time or with those of a closure.
 pub(crate) struct RawService {
     pub(crate) address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
-/// A request, as far as tests want to know.
+/// The target and the headers of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedRequest {
     /// Path and query.
@@ -31,18 +31,18 @@ impl ReceivedRequest {
         Self { target, headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect() }
     }
 
-    /// The same without a header.
+    /// The same request without a header.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self
     }
 
-    /// A header, by its name in lower case.
+    /// The value of a header, by its name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter of the query.
+    /// The value of a query parameter.
     pub(crate) fn param(&self, name: &str) -> Option<String> {
         let query = self.target.split_once('?')?.1;
         form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
@@ -50,19 +50,19 @@ impl ReceivedRequest {
 }
 
 impl RawService {
-    /// Sends these bytes this long after each request, and closes.
+    /// Sends these bytes after a pause, and closes the connection.
     pub(crate) async fn start(pause: Duration, response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         Self::listen(pause, false, move |_| Some(response.clone())).await
     }
 
-    /// Sends these bytes after each request, and then nothing more.
+    /// Sends these bytes, and then nothing more; the connection stays open.
     pub(crate) async fn stalling(response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         Self::listen(Duration::ZERO, true, move |_| Some(response.clone())).await
     }
 
-    /// Sends at once what a closure makes of each request, and closes. On `None` it says nothing and keeps the line.
+    /// Sends the response of a closure and closes the connection. On `None` it sends nothing and leaves the connection open.
     pub(crate) async fn responding(
         response: impl Fn(&ReceivedRequest) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
@@ -76,8 +76,8 @@ impl RawService {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (count, response) = (Arc::clone(&asked), Arc::new(response));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (count, response) = (Arc::clone(&requests), Arc::new(response));
         tokio::spawn(async move {
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
@@ -93,19 +93,19 @@ impl RawService {
                     count.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(pause).await;
                     let response = response(&ReceivedRequest::parse(&request));
-                    let silent = response.is_none();
+                    let is_silent = response.is_none();
                     let _gone = stream.write_all(&response.unwrap_or_default()).await;
-                    if silent || stalls {
-                        // Until the other side is tired of it.
+                    if is_silent || stalls {
+                        // Until the client closes the connection.
                         let _gone = stream.read_u8().await;
                     }
                 });
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
-    /// A whole answer of HTML.
+    /// Responds with a complete HTML response.
     pub(crate) async fn html(pause: Duration, headers: &str, body: &str) -> Self {
         let length = body.len();
         let head = format!(
@@ -115,11 +115,11 @@ impl RawService {
     }
 
     pub(crate) fn requests(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
-/// A nanoservice of axum's on a real socket. Returns its address.
+/// Serves an axum router on a real socket. Returns its address.
 pub(crate) async fn serve_router(router: axum::Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
