@@ -36,17 +36,17 @@ fn each_field(
     for field in schema.fields {
         visit(field, file);
         let name = field.name;
-        let nested = match &field.kind {
-            Kind::Table(schema) => vec![(format!("{name} = {{ "), " }", *schema)],
-            Kind::Tables(schema) => vec![(format!("{name} = [{{ "), " }]", *schema)],
-            Kind::Map(_, Kind::Table(schema)) => vec![(format!("{name} = {{ a = {{ "), " } }", *schema)],
-            Kind::Variant(variants) => {
-                variants.iter().map(|(word, schema)| (format!("{name} = \"{word}\", "), "", *schema)).collect()
-            }
-            _ => Vec::new(),
-        };
-        for (before, after, schema) in nested {
+        let mut inside = |before: String, after: &str, schema: &'static Schema| {
             each_field(schema, &|entry| file(format!("{before}{entry}{after}")), visit);
+        };
+        match &field.kind {
+            Kind::Table(schema) => inside(format!("{name} = {{ "), " }", schema),
+            Kind::Tables(schema) => inside(format!("{name} = [{{ "), " }]", schema),
+            Kind::Map(_, Kind::Table(schema)) => inside(format!("{name} = {{ a = {{ "), " } }", schema),
+            Kind::Variant(variants) => {
+                variants.iter().for_each(|(word, schema)| inside(format!("{name} = \"{word}\", "), "", schema));
+            }
+            _ => {}
         }
     }
 }

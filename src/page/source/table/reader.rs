@@ -62,7 +62,7 @@ impl<'t> TableReader<'t> {
             let text = field.default.value().expect("the schema gives the field a default");
             let source = Source::new("", text.clone());
             let value = Value { data: Data::Bare(text), at: SourceSpan::new(&source, 0..source.text.len()) };
-            read(&value).ok().expect("the default of a field is valid")
+            read(&value).expect("the default of a field is valid")
         })
     }
 
