@@ -112,7 +112,7 @@ fn each_error_in_frames_has_its_code_and_place() {
         ),
         (
             vec![("p.html", layout("q.html", "")), ("q.html", "+++\nroute = \"/q\"\n+++\n".to_owned())],
-            ("bad-value", "layouts/p.html", 3, "is a page and no frame"),
+            ("bad-value", "layouts/p.html", 3, "is a page, not a frame"),
         ),
         (
             vec![("p.html", layout("f.html", "\n<p slot=\"topp\">x</p>")), ("f.html", frame.to_owned())],
@@ -128,7 +128,7 @@ fn each_error_in_frames_has_its_code_and_place() {
         ),
         (
             vec![("p.html", page("", "<fragment slot=a src=\"http://127.0.0.1/\">x</fragment>"))],
-            ("unknown-slot", "layouts/p.html", 5, "no frame that could have"),
+            ("unknown-slot", "layouts/p.html", 5, "the page has no frame, and so no slot `a`"),
         ),
         (
             vec![
