@@ -165,7 +165,7 @@ async fn a_layout_that_is_too_deep_does_not_end_the_server() {
     site.write("layouts/front.html", &nested(64));
     server.wait_for_text("/", "x").await;
     site.write("layouts/front.html", &nested(20_000));
-    server.process.line("stands inside 64 others").await;
+    server.process.line("is nested in 64 other elements").await;
     server.process.line("reloaded").await;
     assert_eq!(server.text("/").await, "x");
 }
