@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::page::output::headers::Headers;
-use crate::page::output::verdict::{Verdict, is_settled, verdict};
+use crate::page::output::verdict::{Verdict, is_final, verdict};
 use crate::page::plan::plan;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::is_degraded;
@@ -267,7 +267,7 @@ impl Compositor {
             if fan_out.is_complete() {
                 return Served::Whole(Box::new(self.report(finish(fan_out, &trace), key.as_ref())));
             }
-            if !is_settled(fan_out.plan(), fan_out.outcomes()) {
+            if !is_final(fan_out.plan(), fan_out.outcomes()) {
                 fan_out.next().await;
                 continue;
             }

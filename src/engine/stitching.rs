@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::page::html::text::length;
 use crate::page::output::headers::Headers;
-use crate::page::output::stitch::{Stitcher, gathered, stitch};
+use crate::page::output::stitch::{Stitcher, merge_small_chunks, stitch};
 use crate::page::output::verdict::{Verdict, verdict};
 
 use super::fanout::FanOut;
@@ -63,10 +63,10 @@ pub(super) fn stream(
             let chunks = stitcher.advance(fan_out.plan(), fan_out.outcomes());
             if stitcher.is_done() {
                 done(finish(fan_out, &trace));
-                return Some((gathered(&chunks).pieces, None));
+                return Some((merge_small_chunks(&chunks).chunks, None));
             }
             if !chunks.is_empty() {
-                return Some((gathered(&chunks).pieces, Some((fan_out, stitcher, trace, done))));
+                return Some((merge_small_chunks(&chunks).chunks, Some((fan_out, stitcher, trace, done))));
             }
             // If this ever failed, the panic would break the client's connection: half a page must not look complete.
             assert!(fan_out.next().await, "once all outcomes are known, the stitcher is done");

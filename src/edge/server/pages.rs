@@ -15,7 +15,7 @@ use crate::engine::page_cache::ResponseHead;
 use crate::engine::{CacheHit, CachedPage, EncodedPage, Page, PersonalisedPage, Served, Snapshot};
 use crate::page::output::headers::SURROGATE_KEY;
 use crate::page::output::record::Record;
-use crate::page::output::stitch::gathered;
+use crate::page::output::stitch::merge_small_chunks;
 use crate::page::output::verdict::Verdict;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Assignment;
@@ -138,7 +138,8 @@ impl Pages {
                     return drawing.draw(reply, drawing.marked(page), Some(&page.record()), Some(permit));
                 }
                 let is_held = *status == StatusCode::OK && exchange.holds_etag_of(&headers);
-                let body = || ReplyBody::InMemory(Chunks::new(gathered(&page.chunks).pieces.into(), Some(permit)));
+                let body =
+                    || ReplyBody::InMemory(Chunks::new(merge_small_chunks(&page.chunks).chunks.into(), Some(permit)));
                 return Reply::unless_held(is_held, Head::Own(*status, headers), body);
             }
             Verdict::Redirect(status, location) => redirect(*status, location, &headers)

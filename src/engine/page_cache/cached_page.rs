@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use crate::page::html::text::{Text, length};
 use crate::page::http::http1;
 use crate::page::output::headers::{Headers, SkeletonTag};
-use crate::page::output::stitch::gathered;
+use crate::page::output::stitch::merge_small_chunks;
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
@@ -141,7 +141,7 @@ impl PersonalisedPage {
             chunks.extend_from_slice(span);
             chunks.extend(contents.next().cloned());
         }
-        gathered(&chunks).pieces
+        merge_small_chunks(&chunks).chunks
     }
 }
 
@@ -191,7 +191,7 @@ impl CachedPage {
     /// The headers of a response that begins now.
     #[must_use]
     pub fn headers(&self, now: Instant) -> HeaderMap {
-        if self.is_stale(now) { self.headers.not_whole() } else { self.headers.at(now) }
+        if self.is_stale(now) { self.headers.incomplete() } else { self.headers.at(now) }
     }
 
     /// Whether it is whole, and no skeleton.

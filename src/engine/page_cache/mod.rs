@@ -22,7 +22,7 @@ use http::StatusCode;
 use http::header::{ETAG, SET_COOKIE};
 
 use crate::page::output::headers::Downstream;
-use crate::page::output::stitch::{Gathered, gathered};
+use crate::page::output::stitch::{MergedChunks, merge_small_chunks};
 use crate::page::output::verdict::Verdict;
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::request::fetch::Fetch;
@@ -130,11 +130,11 @@ impl PageCache {
     /// Caches a page if it was requested before: whole if it is the same for everybody and all its parts are stored, or as a
     /// skeleton if it is private.
     pub(super) fn offer(&self, request: &PageKey, page: &Page) {
-        let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.lasting.contains_key(SET_COOKIE);
+        let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.fixed.contains_key(SET_COOKIE);
         let is_private = match page.headers.downstream {
-            Downstream::For(_) | Downstream::Asked => false,
+            Downstream::For(_) | Downstream::NoCache => false,
             Downstream::Private => true,
-            Downstream::Never => return,
+            Downstream::NoStore => return,
         };
         let Some(key) = (if is_private { request.skeleton.as_ref() } else { Some(&request.whole) }) else { return };
         if !is_page || !self.was_requested(key) || self.find(key, request).is_some() {
@@ -185,19 +185,19 @@ impl PageCache {
                 (pieces, copied, open, Some(holes))
             }
             None => {
-                let Gathered { pieces, copied } = gathered(&page.chunks);
-                (pieces, copied, Vec::new(), None)
+                let MergedChunks { chunks, copied } = merge_small_chunks(&page.chunks);
+                (chunks, copied, Vec::new(), None)
             }
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         // Each encoding has a head of its own, beside the headers here.
-        let head: usize = page.headers.lasting.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let head: usize = page.headers.fixed.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let tag = holes.as_ref().map_or(0, |holes| holes.tag.size());
         let parts_bytes = PART_OVERHEAD * page.plan.parts.len();
         let base_bytes = copied + PAGE_OVERHEAD + 4 * head + tag + parts_bytes + key.as_bytes().len();
         let mut headers = page.headers.clone();
         if holes.is_some() {
-            headers.lasting.remove(ETAG);
+            headers.fixed.remove(ETAG);
         }
         let cached = Arc::new(CachedPage {
             plain: Arc::new(EncodedPage::plain(chunks)),

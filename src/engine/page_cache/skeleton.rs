@@ -7,7 +7,7 @@ use http::header::ETAG;
 use crate::engine::page::Page;
 use crate::page::html::text::Text;
 use crate::page::output::headers::SkeletonTag;
-use crate::page::output::stitch::{gathered, stitch_open};
+use crate::page::output::stitch::{merge_small_chunks, stitch_skeleton};
 use crate::page::request::fetch::{Fetch, Origin};
 use crate::page::response::outcome::Outcome;
 use crate::page::source::map::Map;
@@ -25,7 +25,7 @@ pub(super) fn requested(page: &Page) -> impl Iterator<Item = (usize, &Outcome)> 
 pub(super) fn parts_to_open(page: &Page) -> Option<Vec<usize>> {
     let plan = &page.plan;
     // A page without an `ETag` has a part that is missing, which will hardly be missing for long.
-    if !plan.is_flat() || !page.headers.lasting.contains_key(ETAG) {
+    if !plan.is_flat() || !page.headers.fixed.contains_key(ETAG) {
         return None;
     }
     // A response that was fetched for this very page will be found in the store next time.
@@ -61,12 +61,12 @@ pub(super) struct Skeleton {
 impl Skeleton {
     /// The skeleton of a page with these parts as holes, which are sorted. `None`: the page does not show all of them.
     pub(super) fn new(page: &Page, open: &[usize]) -> Option<Self> {
-        let (chunks, filled) = stitch_open(&page.plan, &page.outcomes);
+        let (chunks, filled) = stitch_skeleton(&page.plan, &page.outcomes);
         let (mut pieces, mut copied, mut from) = (Vec::new(), 0, 0);
         let mut gather = |chunks: &[Text]| {
-            let gathered = gathered(chunks);
-            copied += gathered.copied;
-            pieces.extend(gathered.pieces);
+            let merged = merge_small_chunks(chunks);
+            copied += merged.copied;
+            pieces.extend(merged.chunks);
             pieces.len()
         };
         // Parts that share a fetch of the plan share its response.

@@ -85,7 +85,7 @@ impl<'a> Cursor<'a> {
                 }
                 // A quoted variable would be compared as the literal text, which is never intended.
                 Some(_) if self.peek() == Some('(') => {
-                    let problem = "a variable is not read between quotes";
+                    let problem = "variables cannot be used between quotes";
                     return Err(EsiError::new(at..at + 2, problem).help("write `$(NAME)` without quotes around it"));
                 }
                 Some(other) => text.push(other),
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn invalid_texts_are_reported() {
-        for (text, at, says) in [
+        for (text, at, message) in [
             ("'", 0..1, "never ends"),
             ("'ü", 0..3, "never ends"),
             (r"'\'", 0..3, "never ends"),
@@ -140,7 +140,7 @@ mod tests {
         ] {
             let error = Cursor::new(text).quoted().expect_err(text);
             assert_eq!(error.at, at, "{text}: {error:?}");
-            assert!(error.full_text().contains(says), "{text}: {error:?}");
+            assert!(error.full_text().contains(message), "{text}: {error:?}");
         }
     }
 

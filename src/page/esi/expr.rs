@@ -8,8 +8,8 @@ use super::grammar;
 use super::node::Node;
 use super::variables::Variables;
 
-/// A test that was read. It is shown in one way, however it was written, and what is shown is read as the same test
-/// (unless the spaces that are added make it too long).
+/// A parsed test. It is displayed in a canonical notation, which parses to the same test (unless the added spaces make it too
+/// long).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expr(Node);
 
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_hold_or_do_not() {
+    fn tests_are_evaluated() {
         for (text, holds) in [
             // The examples of the note.
             ("!(1==1)", false),
@@ -111,7 +111,7 @@ mod tests {
             ("$(HTTP_COOKIE{yes})", true),
             ("$(HTTP_ACCEPT_LANGUAGE{de}) & !$(HTTP_ACCEPT_LANGUAGE{en-gb})", true),
             ("$(HTTP_ACCEPT_LANGUAGE{de}) == true & $(HTTP_ACCEPT_LANGUAGE{fr}) == 'false'", true),
-            // Comparisons bind before `!`, that before `&`, that before `|`.
+            // Comparisons bind more tightly than `!`, then `&`, then `|`.
             ("!1 == 2", true),
             ("!1 == 2 & false", false),
             ("true | true & false", true),
@@ -150,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_known_before() {
+    fn variables_are_known_once_a_test_is_parsed() {
         let expr = Expr::parse("$(B{x}) == $(A) | !(true & $(B{x}|y))").expect("a test");
         assert_eq!(expr.used().collect::<Vec<_>>(), [("B", Some("x")), ("A", None), ("B", Some("x"))]);
     }
 
-    /// The oracle: a tree with two branches at most, which says by itself what it means and how it is written.
+    /// The oracle: a binary tree, which evaluates and writes itself independently.
     #[derive(Debug, Clone)]
     enum Tree {
         Value(&'static str),
@@ -189,7 +189,7 @@ mod tests {
         }
 
         /// The text it is compared as, and whether it holds.
-        fn means(&self) -> (String, bool) {
+        fn evaluate(&self) -> (String, bool) {
             let truth = |truth: bool| (truth.to_string(), truth);
             match self {
                 Self::Value(value @ ("true" | "false")) => truth(*value == "true"),
@@ -199,12 +199,12 @@ mod tests {
                     (value.clone(), value == "true")
                 }
                 Self::Value(value) => (value.trim_matches('\'').replace("\\'", "'"), false),
-                Self::Parens(tree) => tree.means(),
-                Self::Not(tree) => truth(!tree.means().1),
-                Self::Two("&" | "&&", left, right) => truth(left.means().1 & right.means().1),
-                Self::Two("|" | "||", left, right) => truth(left.means().1 | right.means().1),
+                Self::Parens(tree) => tree.evaluate(),
+                Self::Not(tree) => truth(!tree.evaluate().1),
+                Self::Two("&" | "&&", left, right) => truth(left.evaluate().1 & right.evaluate().1),
+                Self::Two("|" | "||", left, right) => truth(left.evaluate().1 | right.evaluate().1),
                 Self::Two(sign, left, right) => {
-                    let (left, right) = (left.means().0, right.means().0);
+                    let (left, right) = (left.evaluate().0, right.evaluate().0);
                     let order = match (left.parse::<f64>(), right.parse::<f64>()) {
                         (Ok(left), Ok(right)) => left.partial_cmp(&right),
                         _ => Some(left.cmp(&right)),
@@ -255,14 +255,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_test_means_what_its_tree_means(tree in trees(), space in prop::sample::select(vec!["", " ", "\n\t"])) {
+        fn a_test_evaluates_like_its_tree(tree in trees(), space in prop::sample::select(vec!["", " ", "\n\t"])) {
             let text = tree.write(0, space);
             let expr = Expr::parse(&text).expect(&text);
-            prop_assert_eq!(expr.holds(&known()), tree.means().1, "{}", text);
+            prop_assert_eq!(expr.holds(&known()), tree.evaluate().1, "{}", text);
         }
 
         #[test]
-        fn what_is_shown_is_read_back(tree in trees()) {
+        fn displayed_tests_parse_to_the_same_test(tree in trees()) {
             let expr = Expr::parse(&tree.write(0, "")).expect("a test");
             let shown = expr.to_string();
             prop_assert_eq!(Expr::parse(&shown), Ok(expr), "{}", shown);

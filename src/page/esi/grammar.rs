@@ -1,32 +1,34 @@
-//! Reads the words of a test into a tree: comparisons bind before `!`, that before `&`, that before `|`.
-//! How deep and how long a test may be is bounded, so that no text exhausts the stack.
+//! Parses the tokens of a test into a tree. Comparisons bind more tightly than `!`, then `&`, then `|`.
+//! The depth and length of a test are limited, so that no input overflows the stack.
 
 use super::error::EsiError;
 use super::node::Node;
 use super::tokens::{self, Kind, Token};
 
-/// Parentheses and `!` within each other, at most.
-const DEEPEST: usize = 64;
-/// Bytes of a test, at most.
-const LONGEST: usize = 8 * 1024;
+/// Most levels of nested parentheses and `!`.
+const MAX_DEPTH: usize = 64;
+/// Most bytes of a test.
+const MAX_BYTES: usize = 8 * 1024;
 
-/// Words, and how many of them were read.
+/// A parser by recursive descent.
 struct Parser {
+    /// The tokens of the whole test.
     tokens: Vec<Token>,
-    at: usize,
-    /// Bytes of the whole test.
+    /// The index of the next token.
+    next: usize,
+    /// The length of the test in bytes.
     end: usize,
 }
 
-/// Reads a test.
+/// Parses a test.
 pub(super) fn parse(text: &str) -> Result<Node, EsiError> {
-    if text.len() > LONGEST {
-        let rest = text.floor_char_boundary(LONGEST)..text.len();
+    if text.len() > MAX_BYTES {
+        let rest = text.floor_char_boundary(MAX_BYTES)..text.len();
         return Err(
-            EsiError::new(rest, "the test is longer than 8192 bytes").help("split it over several `<esi:when>`")
+            EsiError::new(rest, "the test is longer than 8192 bytes").help("split it into several `<esi:when>`")
         );
     }
-    let mut parser = Parser { tokens: tokens::read(text)?, at: 0, end: text.len() };
+    let mut parser = Parser { tokens: tokens::read(text)?, next: 0, end: text.len() };
     if parser.tokens.is_empty() {
         let problem = EsiError::new(0..text.len(), "there is nothing to test");
         return Err(problem.help("write it like `$(HTTP_COOKIE{group}) == 'a'`"));
@@ -42,16 +44,19 @@ pub(super) fn parse(text: &str) -> Result<Node, EsiError> {
 }
 
 impl Parser {
+    /// The next token.
     fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at)
+        self.tokens.get(self.next)
     }
 
+    /// Takes the next token if it is of this kind; reports whether it was.
     fn take(&mut self, kind: &Kind) -> bool {
         let there = self.peek().is_some_and(|token| token.kind == *kind);
-        self.at += usize::from(there);
+        self.next += usize::from(there);
         there
     }
 
+    /// Parses terms joined by `|`.
     fn any(&mut self, depth: usize) -> Result<Node, EsiError> {
         let mut nodes = vec![self.all(depth)?];
         while self.take(&Kind::Or) {
@@ -60,6 +65,7 @@ impl Parser {
         Ok(one_or(nodes, Node::Any))
     }
 
+    /// Parses terms joined by `&`.
     fn all(&mut self, depth: usize) -> Result<Node, EsiError> {
         let mut nodes = vec![self.not(depth)?];
         while self.take(&Kind::And) {
@@ -68,6 +74,7 @@ impl Parser {
         Ok(one_or(nodes, Node::All))
     }
 
+    /// Parses a comparison, with or without `!` before it.
     fn not(&mut self, depth: usize) -> Result<Node, EsiError> {
         if self.take(&Kind::Not) {
             let depth = self.deeper(depth)?;
@@ -76,16 +83,17 @@ impl Parser {
         self.compared(depth)
     }
 
+    /// Parses a value, and what it is compared with.
     fn compared(&mut self, depth: usize) -> Result<Node, EsiError> {
         let first = self.value(depth)?;
         let mut rest = Vec::new();
         while let Some(&Token { kind: Kind::Compare(comparison), ref at }) = self.peek() {
             let at = at.clone();
-            self.at += 1;
+            self.next += 1;
             let right = self.value(depth)?;
-            let truth = first.is_truth() || !rest.is_empty() || right.is_truth();
-            if truth && comparison.orders() {
-                let problem = format!("`{}` cannot compare what is only true or false", comparison.as_str());
+            let has_truth = first.is_truth() || !rest.is_empty() || right.is_truth();
+            if has_truth && comparison.is_ordering() {
+                let problem = format!("`{}` cannot compare `true` or `false`", comparison.as_str());
                 return Err(EsiError::new(at, problem)
                     .help("compare two values at a time, and join comparisons with `&` (and) or `|` (or)"));
             }
@@ -94,6 +102,7 @@ impl Parser {
         Ok(if rest.is_empty() { first } else { Node::Compare(Box::new(first), rest) })
     }
 
+    /// Parses a value or a test in parentheses.
     fn value(&mut self, depth: usize) -> Result<Node, EsiError> {
         let Some(token) = self.peek() else { return Err(self.missing()) };
         let node = match &token.kind {
@@ -103,12 +112,12 @@ impl Parser {
             Kind::Variable(variable) => Node::Variable(variable.clone()),
             Kind::Open => {
                 let open = token.at.clone();
-                self.at += 1;
+                self.next += 1;
                 let depth = self.deeper(depth)?;
                 let node = self.any(depth)?;
                 return match self.peek() {
                     Some(token) if token.kind == Kind::Close => {
-                        self.at += 1;
+                        self.next += 1;
                         Ok(node)
                     }
                     Some(token) => Err(unjoined(token)),
@@ -117,23 +126,23 @@ impl Parser {
             }
             _ => return Err(self.missing()),
         };
-        self.at += 1;
+        self.next += 1;
         Ok(node)
     }
 
-    /// One level more; the word that begins it was just read.
+    /// The depth one level further down. The token that begins the level was just taken.
     fn deeper(&self, depth: usize) -> Result<usize, EsiError> {
-        if depth < DEEPEST {
+        if depth < MAX_DEPTH {
             return Ok(depth + 1);
         }
-        let at = self.tokens.get(self.at - 1).map_or(self.end..self.end, |token| token.at.clone());
-        Err(EsiError::new(at, format!("more than {DEEPEST} `(` and `!` stand within each other"))
-            .help("split the test over several `<esi:when>`"))
+        let at = self.tokens.get(self.next - 1).map_or(self.end..self.end, |token| token.at.clone());
+        Err(EsiError::new(at, format!("more than {MAX_DEPTH} `(` and `!` are nested"))
+            .help("split the test into several `<esi:when>`"))
     }
 
-    /// A value should come next, and does not.
+    /// The error for a missing value.
     fn missing(&self) -> EsiError {
-        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        let before = self.next.checked_sub(1).and_then(|at| self.tokens.get(at));
         match (before, self.peek()) {
             (Some(Token { kind: Kind::Open, at: open }), Some(Token { kind: Kind::Close, at: close })) => {
                 EsiError::new(open.start..close.end, "there is nothing between the parentheses").help("delete them")
@@ -143,7 +152,7 @@ impl Parser {
             }
             (Some(Token { kind: Kind::Compare(comparison), .. }), Some(Token { kind: Kind::Not, at })) => {
                 let problem = format!("`!` cannot follow `{}`", comparison.as_str());
-                EsiError::new(at.clone(), problem).help("put the `!` and what it is for in parentheses")
+                EsiError::new(at.clone(), problem).help("put the `!` and what it negates in parentheses")
             }
             (None, Some(Token { kind: Kind::Close, at })) => {
                 EsiError::new(at.clone(), "this `)` closes nothing").help("delete it")
@@ -159,9 +168,10 @@ impl Parser {
     }
 }
 
+/// The help for an operator without a value on one side.
 const VALUES: &str = "an operator needs a variable, a text, a number or parentheses on both sides";
 
-/// Two values without an operator between them.
+/// The error for two values without an operator between them.
 fn unjoined(second: &Token) -> EsiError {
     let error = EsiError::new(second.at.clone(), "there is no operator between this and what precedes it");
     match second.kind {
@@ -170,6 +180,7 @@ fn unjoined(second: &Token) -> EsiError {
     }
 }
 
+/// The only node, or one node for several.
 fn one_or(mut nodes: Vec<Node>, several: fn(Vec<Node>) -> Node) -> Node {
     match nodes.pop() {
         Some(only) if nodes.is_empty() => only,
@@ -187,8 +198,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_put_together_wrongly_says_where() {
-        for (text, at, says) in [
+    fn grammar_errors_are_reported_with_their_position() {
+        for (text, at, message) in [
             ("", 0..0, "nothing to test"),
             (" \n", 0..2, "nothing to test"),
             ("1 ==", 2..4, "there is nothing to the right"),
@@ -208,37 +219,37 @@ mod tests {
             ("true)", 4..5, "closes nothing"),
             (")", 0..1, "closes nothing"),
             ("true & )", 5..6, "there is nothing to the right"),
-            ("'a' 'b'", 4..7, "no operator joins"),
-            ("(true false)", 6..11, "no operator joins"),
-            ("1 -2", 2..4, "no operator joins"),
-            ("true (true)", 5..6, "no operator joins"),
+            ("'a' 'b'", 4..7, "no operator between"),
+            ("(true false)", 6..11, "no operator between"),
+            ("1 -2", 2..4, "no operator between"),
+            ("true (true)", 5..6, "no operator between"),
             ("true ! true", 5..6, "negates only what follows"),
             ("1 < 2 < 3", 6..7, "at a time"),
-            ("true > 1", 5..6, "true or false"),
-            ("1 >= (!true)", 2..4, "true or false"),
+            ("true > 1", 5..6, "`true` or `false`"),
+            ("1 >= (!true)", 2..4, "`true` or `false`"),
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(error.at, at, "{text}: {error:?}");
-            assert!(error.full_text().contains(says), "{text}: {error:?}");
+            assert!(error.full_text().contains(message), "{text}: {error:?}");
         }
     }
 
     #[test]
-    fn how_deep_and_how_long_a_test_may_be_is_bounded() {
+    fn the_depth_and_length_of_a_test_are_limited() {
         let nested = |depth: usize| format!("{}true{}", "(".repeat(depth), ")".repeat(depth));
-        parse(&nested(DEEPEST)).expect("deep enough");
-        assert_eq!(parse(&nested(DEEPEST + 1)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
-        parse(&format!("{}true", "!".repeat(DEEPEST))).expect("deep enough");
-        assert_eq!(parse(&"!".repeat(LONGEST)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
-        assert_eq!(parse(&"(".repeat(LONGEST)).expect_err("too deep").at, DEEPEST..DEEPEST + 1);
-        let long = format!("{:LONGEST$}", "true");
+        parse(&nested(MAX_DEPTH)).expect("deep enough");
+        assert_eq!(parse(&nested(MAX_DEPTH + 1)).expect_err("too deep").at, MAX_DEPTH..MAX_DEPTH + 1);
+        parse(&format!("{}true", "!".repeat(MAX_DEPTH))).expect("deep enough");
+        assert_eq!(parse(&"!".repeat(MAX_BYTES)).expect_err("too deep").at, MAX_DEPTH..MAX_DEPTH + 1);
+        assert_eq!(parse(&"(".repeat(MAX_BYTES)).expect_err("too deep").at, MAX_DEPTH..MAX_DEPTH + 1);
+        let long = format!("{:MAX_BYTES$}", "true");
         parse(&long).expect("long enough");
-        assert_eq!(parse(&format!("{long} ")).expect_err("too long").at, LONGEST..LONGEST + 1);
-        assert_eq!(parse(&format!("{}üü", &long[1..])).expect_err("too long").at, LONGEST - 1..LONGEST + 3);
+        assert_eq!(parse(&format!("{long} ")).expect_err("too long").at, MAX_BYTES..MAX_BYTES + 1);
+        assert_eq!(parse(&format!("{}üü", &long[1..])).expect_err("too long").at, MAX_BYTES - 1..MAX_BYTES + 3);
     }
 
     #[test]
-    fn rows_of_operators_are_no_deeper_than_one() {
+    fn operators_of_one_kind_in_a_row_add_no_depth() {
         for (first, more) in [("true", "|true"), ("true", "&true"), ("1", "==1")] {
             let row = format!("{first}{}", more.repeat(1_000));
             let node = parse(&row).expect("a test");
@@ -247,7 +258,7 @@ mod tests {
         }
     }
 
-    /// Texts in which much looks like a test.
+    /// Texts that resemble tests.
     fn tests() -> impl Strategy<Value = String> {
         let bits = [
             "(",
@@ -283,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), tests()]) {
+        fn errors_have_a_position_in_the_text(text in prop_oneof![any::<String>(), tests()]) {
             match parse(&text) {
                 Err(error) => {
                     prop_assert!(text.get(error.at.clone()).is_some(), "{:?}", error);

@@ -1,5 +1,5 @@
-//! ESI 1.0 (W3C Note of 2001-08-04): texts with variables in them, and the tests of `<esi:when>`.
-//! Which variables a text or a test reads is known before any value is.
+//! Parses and evaluates the expressions of ESI 1.0 (W3C Note of 2001-08-04): texts with variables, and the tests of
+//! `<esi:when>`. The variables that an expression reads are known once it is parsed, before it is evaluated.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ pub fn unwrapped(text: &str, comment: &Range<usize>) -> Option<Range<usize>> {
     inside.starts_with(char::is_whitespace).then(|| comment.start + START.len()..comment.end - END.len())
 }
 
-/// A value as it may stand in HTML, between tags and in attributes, with quotation marks around them or
-/// without.
+/// Escapes a value for HTML: for text between tags, and for attributes with or without quotation marks. Control characters
+/// that are not whitespace are removed.
 #[must_use]
 pub fn escape(value: &str) -> String {
     let mut escaped = String::new();
@@ -47,7 +47,7 @@ pub fn escape(value: &str) -> String {
     escaped
 }
 
-/// A text without the ends of `<!--esi … -->` in it.
+/// Replaces each comment `<!--esi … -->` in a text with its content.
 #[must_use]
 pub fn unwrap(text: &str) -> Cow<'_, str> {
     let mut bare = String::new();
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_hidden_from_other_readers_is_shown() {
+    fn esi_comments_are_replaced_with_their_content() {
         for (text, bare) in [
             ("a<!--esi <b>x</b>-->b", "a <b>x</b>b"),
             ("<!--esi\n-->", "\n"),

@@ -1,5 +1,5 @@
-//! What a test means: a tree of comparisons, and what comes of it for a request.
-//! Operators of one kind in a row are one node, so that the tree is only as deep as its parentheses.
+//! The syntax tree of a test, and its evaluation for a request.
+//! Operators of one kind in a row are one node, so that the tree is only as deep as its parentheses and `!`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use super::cursor::Quoted;
 use super::number;
 use super::variables::{Variable, Variables};
 
-/// An operator between two values.
+/// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     Equal,
@@ -20,6 +20,7 @@ pub(super) enum Comparison {
 }
 
 impl Comparison {
+    /// The operator as it is written.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Equal => "==",
@@ -31,12 +32,12 @@ impl Comparison {
         }
     }
 
-    /// Whether it asks which of two comes first.
-    pub(super) const fn orders(self) -> bool {
+    /// Whether it compares the order of two values.
+    pub(super) const fn is_ordering(self) -> bool {
         !matches!(self, Self::Equal | Self::Unequal)
     }
 
-    /// Compares as numbers where both are, else letter by letter. What is empty compares to nothing.
+    /// Compares two values: as numbers if both are, otherwise as texts. A comparison with an empty value is false.
     fn holds(self, left: &str, right: &str) -> bool {
         if left.is_empty() || right.is_empty() {
             return false;
@@ -56,21 +57,26 @@ impl Comparison {
 /// A test or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Node {
-    /// Two or more, of which one holds.
+    /// Two or more tests, of which at least one must hold.
     Any(Vec<Node>),
-    /// Two or more, all of which hold.
+    /// Two or more tests, all of which must hold.
     All(Vec<Node>),
+    /// A test that must not hold.
     Not(Box<Node>),
-    /// A first value, and what it is compared with; then what came of it is compared with the next.
+    /// A first value, and the values that it is compared with. The result of each comparison is the left side of the next.
     Compare(Box<Node>, Vec<(Comparison, Node)>),
+    /// `true` or `false`.
     Truth(bool),
+    /// A number, as it is written.
     Number(String),
+    /// A text between quotes.
     Text(String),
+    /// A variable.
     Variable(Variable),
 }
 
 impl Node {
-    /// Whether it holds. A value that is neither `true` nor `false` is none that could hold.
+    /// Whether the test holds. Of values, only `true` holds.
     pub(super) fn holds(&self, variables: &dyn Variables) -> bool {
         match self {
             Self::Any(nodes) => nodes.iter().any(|node| node.holds(variables)),
@@ -89,7 +95,7 @@ impl Node {
         }
     }
 
-    /// What it is compared as.
+    /// The text that is compared.
     fn text<'a>(&'a self, variables: &'a dyn Variables) -> Cow<'a, str> {
         match self {
             Self::Number(text) | Self::Text(text) => Cow::Borrowed(text),
@@ -98,12 +104,12 @@ impl Node {
         }
     }
 
-    /// Whether it is never anything but true or false.
+    /// Whether the node can be only true or false.
     pub(super) fn is_truth(&self) -> bool {
         !matches!(self, Self::Number(_) | Self::Text(_) | Self::Variable(_))
     }
 
-    /// The variables in it, in order.
+    /// Appends the variables in the test, in order.
     pub(super) fn variables<'a>(&'a self, into: &mut Vec<&'a Variable>) {
         match self {
             Self::Any(nodes) | Self::All(nodes) => {
@@ -123,7 +129,7 @@ impl Node {
         }
     }
 
-    /// How tightly it binds: comparisons before `!` before `&` before `|`.
+    /// How tightly the node binds: the higher, the more tightly.
     fn binding(&self) -> u8 {
         match self {
             Self::Any(_) => 0,
@@ -135,11 +141,12 @@ impl Node {
     }
 }
 
+/// A truth value as text.
 const fn word(truth: bool) -> &'static str {
     if truth { "true" } else { "false" }
 }
 
-/// A part of a test, in parentheses where it would not bind so tightly otherwise.
+/// Writes a node, in parentheses if it binds less tightly than the number.
 struct Bound<'a>(&'a Node, u8);
 
 impl fmt::Display for Bound<'_> {

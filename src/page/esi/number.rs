@@ -1,20 +1,21 @@
-//! Decimal numbers as texts: compared digit by digit, so that no digit is lost however long they are.
-//! Ids of twenty digits stand in cookies, and floating-point numbers would make neighbours equal.
+//! Compares decimal numbers digit by digit, so that numbers of any length are exact.
+//! Cookies contain ids of twenty digits, and as floating-point numbers different ids would be equal.
 
 use std::cmp::Ordering;
 
-/// A number, without the zeros that change nothing.
+/// A number without redundant zeros.
 #[derive(Debug, PartialEq, Eq)]
 struct Number<'a> {
+    /// Whether it is less than zero.
     negative: bool,
-    /// Digits before the point, none of them a leading zero.
+    /// The digits before the point, without leading zeros.
     whole: &'a str,
-    /// Digits after the point, none of them a trailing zero.
+    /// The digits after the point, without trailing zeros.
     part: &'a str,
 }
 
 impl<'a> Number<'a> {
-    /// Reads `7`, `-7` or `7.50`.
+    /// Parses `7`, `-7` or `7.50`.
     fn read(text: &'a str) -> Option<Self> {
         let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let digits = text.strip_prefix('-').unwrap_or(text);
@@ -27,8 +28,9 @@ impl<'a> Number<'a> {
         Some(Self { negative: !is_zero && digits.len() < text.len(), whole, part })
     }
 
+    /// The absolute value, as something that can be compared.
     fn size(&self) -> (usize, &str, &str) {
-        // Of two rows of digits that are equally long the larger comes later in the alphabet, too.
+        // Digits of equal length compare as texts do.
         (self.whole.len(), self.whole, self.part)
     }
 }
@@ -38,7 +40,7 @@ pub(super) fn is_number(text: &str) -> bool {
     Number::read(text).is_some()
 }
 
-/// Compares two texts as numbers, where both are.
+/// Compares two texts as numbers; `None` if one of them is not a number.
 pub(super) fn compare(left: &str, right: &str) -> Option<Ordering> {
     let (left, right) = (Number::read(left)?, Number::read(right)?);
     Some(match (left.negative, right.negative) {
@@ -55,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn numbers_are_compared_by_what_they_are_worth() {
+    fn numbers_are_compared_by_value() {
         use Ordering::{Equal, Greater, Less};
         for (left, right, order) in [
             ("10", "9", Some(Greater)),
@@ -85,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn small_numbers_are_compared_as_floats_are(
+        fn small_numbers_compare_like_floats(
             left in "-?[0-9]{1,5}(\\.[0-9]{1,4})?",
             right in "-?[0-9]{1,2}(\\.[0-9]{1,2})?",
         ) {

@@ -1,5 +1,6 @@
-//! What variables hold for a visit. Nobody learns more of a reader by them than was declared: a layout
-//! declares by naming, and a nanoservice in its manifest.
+//! The values of the ESI variables for a visit.
+//! They contain only the dimensions of the reader that were declared: by a layout in naming a variable, by a nanoservice in
+//! its manifest.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,15 @@ use crate::page::visit::context::{Dimension, Visit};
 use super::agent::agent;
 use super::variables::Value;
 
+/// The header in `HTTP_REFERER`.
 const REFERER: &str = "referer";
+/// The header in `HTTP_USER_AGENT`.
 const USER_AGENT: &str = "user-agent";
 
 /// Values by name.
 pub type Values = BTreeMap<&'static str, Value>;
 
-/// The values for a visit, as far as these dimensions of the reader tell; `query` is the query string.
+/// The values for a visit, from these dimensions of the reader and the parameters of the query string.
 #[must_use]
 pub fn variables(dimensions: &[Dimension], visit: &Visit, query: &[(String, String)]) -> Values {
     let reader = &visit.reader;
@@ -46,7 +49,7 @@ pub fn variables(dimensions: &[Dimension], visit: &Visit, query: &[(String, Stri
     values
 }
 
-/// What of a reader a variable in a layout tells.
+/// The dimension of the reader that a variable depends on, if any.
 #[must_use]
 pub fn reads(name: &str, key: Option<&str>) -> Option<Dimension> {
     match (name, key) {

@@ -1,5 +1,5 @@
-//! Texts that contain variables: the `src` of `<esi:include>`, and the content of `<esi:vars>`.
-//! A `$` is a variable's only before `(`.
+//! Parses texts that contain variables: the `src` of `<esi:include>`, and the content of `<esi:vars>`.
+//! A `$` begins a variable only before `(`; otherwise it is literal.
 
 use super::cursor::Cursor;
 use super::error::EsiError;
@@ -8,9 +8,9 @@ use super::variables::{Variable, Variables};
 /// A part of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Kept as it is.
+    /// Text that is copied unchanged.
     Literal(String),
-    /// Replaced by its value.
+    /// A variable that is replaced with its value.
     Variable(Variable),
 }
 
@@ -21,10 +21,10 @@ pub struct EsiText {
 }
 
 impl EsiText {
-    /// Reads a text.
+    /// Parses a text.
     ///
     /// # Errors
-    /// The first variable that is written wrongly.
+    /// The first invalid variable.
     pub fn parse(text: &str) -> Result<Self, EsiError> {
         let mut cursor = Cursor::new(text);
         let mut pieces = Vec::new();
@@ -46,7 +46,7 @@ impl EsiText {
         &self.pieces
     }
 
-    /// The names and keys of the variables that the test reads, in order, with repetitions.
+    /// The names and keys of the variables that the text reads, in order, with repetitions.
     pub fn used(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
@@ -54,7 +54,7 @@ impl EsiText {
         })
     }
 
-    /// The text for a request. Values and defaults are escaped, what was written around them is not.
+    /// The text for a request. Values and defaults are escaped; literal text is not.
     #[must_use]
     pub fn render(&self, variables: &dyn Variables, escape: fn(&str) -> String) -> String {
         let mut text = String::new();
@@ -104,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_known_before() {
+    fn variables_are_known_once_a_text_is_parsed() {
         let text = EsiText::parse("a$(HTTP_COOKIE{id}|0)b$(HTTP_HOST)$(HTTP_HOST)").expect("a text");
         let used: Vec<_> = text.used().collect();
         assert_eq!(used, [("HTTP_COOKIE", Some("id")), ("HTTP_HOST", None), ("HTTP_HOST", None)]);
     }
 
     #[test]
-    fn a_mistake_has_its_place_in_the_whole_text() {
+    fn an_error_has_its_position_in_the_whole_text() {
         let error = EsiText::parse("Grüße $(HTTP_HOST) und $(http_host)").expect_err("lower case");
         assert_eq!(error.at, 25..36);
     }
 
-    /// Texts in which much looks like a variable.
+    /// Texts that resemble variables.
     fn texts() -> impl Strategy<Value = String> {
         let bits = ["$(", "$", "(", ")", "A", "_", "{", "}", "|", "'", "\\", " ", "ü", "a", "\0", "\u{a0}"];
         proptest::collection::vec(prop::sample::select(bits.to_vec()), 0..20).prop_map(|bits| bits.concat())
@@ -124,13 +124,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_without_variables_is_kept(text in any::<String>()) {
+        fn a_text_without_variables_is_unchanged(text in any::<String>()) {
             prop_assume!(!text.contains("$("));
             prop_assert_eq!(EsiText::parse(&text).expect("a text").render(&known(), brackets), text);
         }
 
         #[test]
-        fn reading_fails_at_a_place_in_the_text(text in prop_oneof![any::<String>(), texts()]) {
+        fn errors_have_a_position_in_the_text(text in prop_oneof![any::<String>(), texts()]) {
             match EsiText::parse(&text) {
                 Err(error) => prop_assert!(text.get(error.at.clone()).is_some(), "{:?}", error),
                 Ok(parsed) => {

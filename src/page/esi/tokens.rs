@@ -1,4 +1,4 @@
-//! The words of a test: texts, numbers, variables, operators, parentheses.
+//! Splits a test into tokens: texts, numbers, variables, operators and parentheses.
 //! Most errors come from the syntax of other languages; each is reported with what to write instead.
 
 use super::cursor::Cursor;
@@ -7,29 +7,39 @@ use super::node::Comparison;
 use super::number::is_number;
 use super::variables::{NAMES, Variable, no_function};
 
-/// What a word is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// `(`.
     Open,
+    /// `)`.
     Close,
+    /// `!`.
     Not,
+    /// `&` or `&&`.
     And,
+    /// `|` or `||`.
     Or,
+    /// A comparison operator.
     Compare(Comparison),
+    /// `true` or `false`.
     Truth(bool),
+    /// A number, as it is written.
     Number(String),
+    /// A text between quotes.
     Text(String),
+    /// A variable.
     Variable(Variable),
 }
 
-/// A word and its place.
+/// A token and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) at: std::ops::Range<usize>,
 }
 
-/// Operators; of two that begin alike the longer comes first.
+/// The operators and parentheses. If one is the beginning of another, the longer comes first.
 const OPERATORS: [(&str, Kind); 13] = [
     ("(", Kind::Open),
     (")", Kind::Close),
@@ -46,10 +56,10 @@ const OPERATORS: [(&str, Kind); 13] = [
     ("|", Kind::Or),
 ];
 
-/// Signs of other languages, and what they are here.
+/// Operators of other languages, and those of ESI to write instead.
 const FOREIGN_SIGNS: [(&str, &str); 5] = [("===", "=="), ("!==", "!="), ("=<", "<="), ("=>", ">="), ("<>", "!=")];
 
-/// Words of other languages, and what they are here. `amp`, `lt` and `gt` are left of what HTML writes.
+/// Words of other languages, and the operators of ESI to write instead. `amp`, `lt` and `gt` are remains of HTML entities.
 const FOREIGN_WORDS: [(&str, &str); 11] = [
     ("and", "&"),
     ("or", "|"),
@@ -64,10 +74,11 @@ const FOREIGN_WORDS: [(&str, &str); 11] = [
     ("is", "=="),
 ];
 
+/// The help for a character that is not allowed.
 const ALLOWED: &str = "a test has variables, texts, numbers, `==` `!=` `<` `<=` `>` `>=`, `!` (not), `&` (and), `|` (or) \
                        and parentheses";
 
-/// Reads all words of a test.
+/// Splits a test into tokens.
 pub(super) fn read(text: &str) -> Result<Vec<Token>, EsiError> {
     let mut cursor = Cursor::new(text);
     let mut tokens: Vec<Token> = Vec::new();
@@ -83,7 +94,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Token>, EsiError> {
             '$' if cursor.rest().starts_with("$(") => Kind::Variable(Variable::read(&mut cursor)?),
             _ if number => read_number(&mut cursor)?,
             'a'..='z' | 'A'..='Z' | '_' => {
-                // A text ended too early where a word comes right after it: 'it's'.
+                // A word directly after a text means that the text ended too early: 'it's'.
                 let in_text = tokens.last().is_some_and(|t| t.at.end == start && matches!(t.kind, Kind::Text(_)));
                 read_word(&mut cursor, in_text)?
             }
@@ -93,6 +104,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Token>, EsiError> {
     }
 }
 
+/// Takes a number.
 fn read_number(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
     let (start, rest) = (cursor.at(), cursor.rest());
     cursor.take("-");
@@ -106,6 +118,7 @@ fn read_number(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
         .help(format!("write numbers like `7` or `7.5`; a text needs single quotes: `'{text}'`")))
 }
 
+/// Takes `true` or `false`; any other word is an error.
 fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, EsiError> {
     let start = cursor.at();
     let word = cursor.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
@@ -118,13 +131,13 @@ fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, EsiError> {
         _ if in_text => EsiError::new(at, format!("the text between quotes ends before `{}`", shown(word)))
             .help("a `'` that belongs to the text is written `\\'`"),
         (_, "true" | "false") => {
-            EsiError::new(at, format!("`{word}` is written in small letters")).help(format!("write `{small}`"))
+            EsiError::new(at, format!("`{word}` is written in lower case")).help(format!("write `{small}`"))
         }
         (_, "has" | "has_i" | "matches" | "matches_i") => EsiError::new(at, format!("`{word}` is not part of ESI 1.0"))
-            .help("some caches have it besides; here whole texts are compared, with `==` `!=` `<` `<=` `>` `>=`"),
+            .help("some caches support it as an extension; compare whole texts with `==` `!=` `<` `<=` `>` `>=`"),
         _ if foreign.is_some() => {
             let here = foreign.map_or("", |(_, here)| here);
-            EsiError::new(at, format!("`{word}` means nothing here")).help(format!("write `{here}`"))
+            EsiError::new(at, format!("`{word}` is not an ESI operator")).help(format!("write `{here}`"))
         }
         _ if NAMES.contains(&small.to_ascii_uppercase().as_str()) || cursor.peek() == Some('{') => {
             let word = shown(&small.to_ascii_uppercase());
@@ -140,6 +153,7 @@ fn read_word(cursor: &mut Cursor<'_>, in_text: bool) -> Result<Kind, EsiError> {
     })
 }
 
+/// Takes an operator or a parenthesis.
 fn read_operator(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
     let start = cursor.at();
     for (foreign, here) in FOREIGN_SIGNS {
@@ -157,22 +171,24 @@ fn read_operator(cursor: &mut Cursor<'_>) -> Result<Kind, EsiError> {
     let at = start..cursor.at();
     Err(match sign {
         '=' if cursor.peek() == Some('~') => EsiError::new(start..cursor.at() + 1, "patterns are not part of ESI 1.0")
-            .help("here whole texts are compared, with `==` `!=` `<` `<=` `>` `>=`"),
+            .help("compare whole texts with `==` `!=` `<` `<=` `>` `>=`"),
         '=' => EsiError::new(at, "`=` is not a comparison operator").help("write `==`"),
         '"' => EsiError::new(at, "a text needs single quotes, not double ones").help("write `'text'`"),
         '‘' | '’' | '‚' | '‛' | '“' | '”' | '„' | '‟' | '‹' | '›' | '«' | '»' | '´' | '`' | '′' => {
-            EsiError::new(at, "a text needs straight single quotes").help("write `'text'`, as on a typewriter")
+            EsiError::new(at, "a text needs straight single quotes")
+                .help("write `'text'`, with the apostrophe of the keyboard")
         }
         '$' if cursor.peek().is_some_and(|c| c.is_ascii_lowercase()) => no_function(at),
         '$' => EsiError::new(at, "a variable is written with `$(` and `)`").help("write it like `$(HTTP_HOST)`"),
         '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => invisible(at),
         c if c.is_control() => invisible(at),
-        c => EsiError::new(at, format!("`{c}` means nothing here")).help(ALLOWED),
+        c => EsiError::new(at, format!("`{c}` is not allowed in a test")).help(ALLOWED),
     })
 }
 
+/// The error for a character that cannot be seen.
 fn invisible(at: std::ops::Range<usize>) -> EsiError {
-    EsiError::new(at, "there is an invisible character here").help("delete what is here and type it again")
+    EsiError::new(at, "there is an invisible character here").help("delete it and retype the text around it")
 }
 
 #[cfg(test)]
@@ -180,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_told_apart_without_spaces() {
+    fn tokens_need_no_spaces_between_them() {
         let kinds = |text| read(text).map(|tokens| tokens.into_iter().map(|token| token.kind).collect::<Vec<_>>());
         let (equal, number) = (Kind::Compare(Comparison::Equal), |text: &str| Kind::Number(text.to_owned()));
         assert_eq!(kinds("!(1==-2.5)"), kinds(" ! ( 1\n==\t-2.5\u{a0}) "));
@@ -194,7 +210,7 @@ mod tests {
 
     #[test]
     fn syntax_of_other_languages_is_reported_with_the_right_one() {
-        for (text, at, says) in [
+        for (text, at, message) in [
             ("1 = 1", 2..3, "`=` is not a comparison operator; write `==`"),
             ("1 === 1", 2..5, "write `==`"),
             ("1 !== 1", 2..5, "write `!=`"),
@@ -233,17 +249,17 @@ mod tests {
             (".5 == 1", 0..2, "is not a valid number"),
             ("10px == 1", 0..4, "is not a valid number"),
             ("1e3 == 1", 0..3, "is not a valid number"),
-            ("1,5 == 1", 1..2, "`,` means nothing here"),
-            ("1 + 1", 2..3, "`+` means nothing here"),
-            ("1 - 1", 2..3, "`-` means nothing here"),
-            ("[1]", 0..1, "`[` means nothing here"),
-            ("ü == 'ü'", 0..2, "`ü` means nothing here"),
+            ("1,5 == 1", 1..2, "`,` is not allowed in a test"),
+            ("1 + 1", 2..3, "`+` is not allowed in a test"),
+            ("1 - 1", 2..3, "`-` is not allowed in a test"),
+            ("[1]", 0..1, "`[` is not allowed in a test"),
+            ("ü == 'ü'", 0..2, "`ü` is not allowed in a test"),
             ("1\u{200b}== 1", 1..4, "invisible"),
             ("1 \0", 2..3, "invisible"),
         ] {
             let error = read(text).expect_err(text);
             assert_eq!(error.at, at, "{text}: {error:?}");
-            assert!(error.full_text().contains(says), "{text}: {error:?}");
+            assert!(error.full_text().contains(message), "{text}: {error:?}");
         }
     }
 }

@@ -66,7 +66,9 @@ pub struct Variable {
     default: Option<String>,
 }
 
-const FORMS: &str = "write `$(NAME)`, `$(NAME{key})` or `$(NAME|default)`";
+/// The help for a variable that is written wrongly.
+const SYNTAX: &str = "write `$(NAME)`, `$(NAME{key})` or `$(NAME|default)`";
+/// The help for a `$(` that may belong to a script.
 const SCRIPTS: &str = "names of variables are in capital letters, like `$(HTTP_HOST)`; a script that needs `$(` goes \
                        outside `<esi:vars>`";
 
@@ -112,7 +114,7 @@ impl Variable {
             Some(c) if c.is_whitespace() => space(at..cursor.at()),
             Some(c) => {
                 EsiError::new(at..cursor.at(), format!("`{}` is not allowed here in a variable", shown(&c.to_string())))
-                    .help(FORMS)
+                    .help(SYNTAX)
             }
         })
     }
@@ -136,10 +138,12 @@ pub(super) fn no_function(at: std::ops::Range<usize>) -> EsiError {
     EsiError::new(at, "functions are not part of ESI 1.0").help("compare variables with texts and numbers only")
 }
 
+/// The error for a space in a variable.
 fn space(at: std::ops::Range<usize>) -> EsiError {
-    EsiError::new(at, "a variable has no spaces in it").help("leave the space out: `$(HTTP_HOST)`")
+    EsiError::new(at, "a variable must not contain spaces").help("remove the space: `$(HTTP_HOST)`")
 }
 
+/// The error for a variable without a valid name.
 fn no_name(name: &str, start: usize, cursor: &Cursor<'_>) -> EsiError {
     let (at, capitals) = (start..cursor.at(), name.to_ascii_uppercase());
     match cursor.peek() {
@@ -147,7 +151,7 @@ fn no_name(name: &str, start: usize, cursor: &Cursor<'_>) -> EsiError {
             EsiError::new(at, "names of variables are in capital letters").help(format!("write `{capitals}`"))
         }
         Some('(') if !name.is_empty() => no_function(at),
-        None if name.is_empty() => EsiError::new(at, "this `$(` is never closed").help(FORMS),
+        None if name.is_empty() => EsiError::new(at, "this `$(` is never closed").help(SYNTAX),
         Some(c) if name.is_empty() && c.is_whitespace() => space(cursor.at()..cursor.at() + c.len_utf8()),
         _ if name.is_empty() => EsiError::new(at, "there is no name after `$(`").help(SCRIPTS),
         _ => EsiError::new(at, format!("`{}` is not a valid variable name", shown(name))).help(SCRIPTS),
@@ -164,9 +168,9 @@ fn read_key(cursor: &mut Cursor<'_>) -> Result<String, EsiError> {
     }
     let at = cursor.at();
     Err(match cursor.bump() {
-        Some('}') => EsiError::new(start..cursor.at(), "there is no key between `{` and `}`").help(FORMS),
-        Some('\'' | '"') => EsiError::new(at..cursor.at(), "a key is written without quotes").help(FORMS),
-        Some(c) if c.is_whitespace() => EsiError::new(at..cursor.at(), "a key has no spaces in it").help(FORMS),
+        Some('}') => EsiError::new(start..cursor.at(), "there is no key between `{` and `}`").help(SYNTAX),
+        Some('\'' | '"') => EsiError::new(at..cursor.at(), "a key is written without quotes").help(SYNTAX),
+        Some(c) if c.is_whitespace() => EsiError::new(at..cursor.at(), "a key must not contain spaces").help(SYNTAX),
         Some('(' | '{') => EsiError::new(at..cursor.at(), "a key is a plain word").help("variables cannot be nested"),
         _ => EsiError::new(start..at, "the key that begins here never ends").help("end it with `}`"),
     })
@@ -189,7 +193,7 @@ fn read_default(cursor: &mut Cursor<'_>) -> Result<String, EsiError> {
         EsiError::new(at..cursor.at(), "a default needs single quotes, not double ones")
             .help("write `$(NAME|'two words')`")
     } else {
-        EsiError::new(start..at, "no default follows `|`").help("write `$(NAME|default)`, or leave the `|` out")
+        EsiError::new(start..at, "no default follows `|`").help("write `$(NAME|default)`, or remove the `|`")
     })
 }
 
@@ -240,7 +244,7 @@ mod tests {
 
     #[test]
     fn invalid_variables_are_reported() {
-        for (text, at, says) in [
+        for (text, at, message) in [
             ("$(", 0..2, "never closed"),
             ("$()", 0..2, "no name"),
             ("$(HTTP_HOST", 0..11, "never closed"),
@@ -262,7 +266,7 @@ mod tests {
             ("$(HTTP_COOKIE{a", 13..15, "never ends"),
             ("$(HTTP_COOKIE{a)", 13..15, "never ends"),
             ("$(HTTP_COOKIE{'a'})", 14..15, "without quotes"),
-            ("$(HTTP_COOKIE{a b})", 15..16, "no spaces"),
+            ("$(HTTP_COOKIE{a b})", 15..16, "not contain spaces"),
             ("$(HTTP_COOKIE{$(A)})", 15..16, "plain word"),
             ("$(HTTP_COOKIE{a}b)", 16..17, "`b` is not allowed here"),
             ("$(HTTP_HOST|two words)", 15..16, "single quotes"),
@@ -274,7 +278,7 @@ mod tests {
         ] {
             let error = read(text).expect_err(text);
             assert_eq!(error.at, at, "{text}: {error:?}");
-            assert!(error.full_text().contains(says), "{text}: {error:?}");
+            assert!(error.full_text().contains(message), "{text}: {error:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The response headers of a page, as its parts allow.
+//! Derives the response headers of a page from its parts.
 //! An incomplete page is never cached downstream.
 
 use std::fmt::Write as _;
@@ -28,13 +28,13 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 #[derive(Debug, Clone)]
 pub struct Headers {
     /// The headers that do not change with time: `ETag`, `Surrogate-Key`, `Set-Cookie`, and those that the layout adds.
-    pub lasting: HeaderMap,
+    pub fixed: HeaderMap,
     /// How long the page may be cached downstream.
     pub downstream: Downstream,
 }
 
 impl Headers {
-    /// The headers of a page with these outcomes. `complete`: all outcomes that it needs are known.
+    /// The headers of a page with these outcomes. `complete`: whether all outcomes that it needs are known.
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
@@ -47,50 +47,50 @@ impl Headers {
         }
         // Only parts on the page set cookies, not those in a discarded `<esi:attempt>`.
         let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
-        for cookie in on_page.filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.cookies) {
+        for cookie in on_page.filter_map(|part| part.response.as_ref()).flat_map(|response| &response.cookies) {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
-        Self { lasting: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
+        Self { fixed: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
     }
 
-    /// The headers once a part has changed for the worse: without `ETag`, and not to be stored.
+    /// The headers if a part is no longer fresh: there is no `ETag`, and the page may not be stored.
     #[must_use]
-    pub fn not_whole(&self) -> HeaderMap {
-        let mut headers = self.lasting.clone();
+    pub fn incomplete(&self) -> HeaderMap {
+        let mut headers = self.fixed.clone();
         headers.remove(header::ETAG);
-        let nobody = if self.downstream == Downstream::Private { PRIVATE } else { NO_STORE };
-        headers.insert(header::CACHE_CONTROL, nobody);
+        let cache_control = if self.downstream == Downstream::Private { PRIVATE } else { NO_STORE };
+        headers.insert(header::CACHE_CONTROL, cache_control);
         headers
     }
 
     /// All headers, with the `Cache-Control` for now.
     #[must_use]
     pub fn at(&self, now: Instant) -> HeaderMap {
-        let mut headers = self.lasting.clone();
+        let mut headers = self.fixed.clone();
         headers.insert(header::CACHE_CONTROL, self.downstream.at(now));
         headers
     }
 }
 
-/// How long a page may be cached downstream: the strictest that its parts state.
+/// How long a page may be cached downstream: the strictest of what its parts state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Downstream {
-    /// Not at all: it is personalised.
+    /// It may not be stored, since it is personalised.
     Private,
-    /// Not at all.
-    Never,
+    /// It may not be stored.
+    NoStore,
     /// It may be stored, but must be revalidated each time.
-    Asked,
-    /// For some time.
+    NoCache,
+    /// It may be stored, and used for this long.
     For(DownstreamLifetime),
 }
 
-/// Until when a page is fresh downstream.
+/// The bounds on how long a page is fresh downstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DownstreamLifetime {
     /// When its first part becomes stale.
     until: Option<Instant>,
-    /// When a condition of time changes it.
+    /// When a condition on the time changes it.
     changes: Option<Instant>,
     /// The upper limit in seconds.
     most: Option<u64>,
@@ -103,35 +103,39 @@ pub struct DownstreamLifetime {
 impl Downstream {
     fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let parts = || parts(outcomes);
-        if parts().any(|part| part.response.as_ref().is_some_and(|answer| answer.stated.is_private())) {
+        if parts().any(|part| part.response.as_ref().is_some_and(|response| response.stated.is_private())) {
             return Self::Private;
         }
         if !complete || plan.is_truncated || !parts().all(is_whole) {
-            return Self::Never;
+            return Self::NoStore;
         }
-        let answers = || parts().filter_map(|part| part.response.as_ref());
-        let told = || answers().map(|answer| answer.stated.downstream());
-        if told().any(|told| told.no_cache) {
-            return Self::Asked;
+        let responses = || parts().filter_map(|part| part.response.as_ref());
+        let directives = || responses().map(|response| response.stated.downstream());
+        if directives().any(|directives| directives.no_cache) {
+            return Self::NoCache;
         }
         // A part may state another lifetime for downstream caches than for the compositor (RFC 9213).
-        let targeted = answers().filter_map(|answer| answer.stated.downstream.as_ref()?.max_age);
+        let targeted = responses().filter_map(|response| response.stated.downstream.as_ref()?.max_age);
         let most = targeted.chain(plan.template.max_age).map(|most| most.as_secs()).min();
         Self::For(DownstreamLifetime {
             until: parts().map(|part| part.fresh_until.unwrap_or(now)).min(),
             changes: plan.changes_in.map(|left| now + left),
             most,
-            in_browsers: told().filter_map(|told| told.browser_max_age).map(|told| told.as_secs()).min(),
-            must_revalidate: told().any(|told| told.browsers_must_revalidate),
+            in_browsers: directives()
+                .filter_map(|directives| directives.browser_max_age)
+                .map(|max_age| max_age.as_secs())
+                .min(),
+            must_revalidate: directives().any(|directives| directives.browsers_must_revalidate),
         })
     }
 
-    /// The numbers in its `Cache-Control` now, if it has any: equal numbers mean an equal header.
+    /// The lifetimes in its `Cache-Control` now, in seconds: in shared caches and in browsers. `None` if the header does
+    /// not depend on the time.
     #[must_use]
     pub fn seconds(&self, now: Instant) -> Option<(u64, u64)> {
         match self {
-            Self::Private | Self::Never | Self::Asked => None,
-            Self::For(freshness) => Some(freshness.seconds(now)),
+            Self::Private | Self::NoStore | Self::NoCache => None,
+            Self::For(lifetime) => Some(lifetime.seconds(now)),
         }
     }
 
@@ -140,9 +144,9 @@ impl Downstream {
     pub fn at(&self, now: Instant) -> HeaderValue {
         match self {
             Self::Private => PRIVATE,
-            Self::Never => NO_STORE,
-            Self::Asked => HeaderValue::from_static("public, no-cache"),
-            Self::For(freshness) => freshness.at(now),
+            Self::NoStore => NO_STORE,
+            Self::NoCache => HeaderValue::from_static("public, no-cache"),
+            Self::For(lifetime) => lifetime.at(now),
         }
     }
 }
@@ -168,7 +172,7 @@ impl DownstreamLifetime {
         if self.must_revalidate {
             value.put_slice(b", must-revalidate");
         }
-        HeaderValue::from_maybe_shared(value.freeze()).expect("words and numbers are a value")
+        HeaderValue::from_maybe_shared(value.freeze()).expect("directives and numbers are a valid header value")
     }
 }
 
@@ -186,10 +190,10 @@ fn is_whole(outcome: &Outcome) -> bool {
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
     let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
     let names = needed.filter_map(|hole| plan.fetch_of(hole)).map(|fetch| &fetch.nanoservice);
-    let tags = parts(outcomes).filter_map(|part| part.response.as_ref()).flat_map(|answer| &answer.tags);
-    let mut met = Set::default();
+    let tags = parts(outcomes).filter_map(|part| part.response.as_ref()).flat_map(|response| &response.tags);
+    let mut seen = Set::default();
     let mut keys = String::new();
-    for key in names.chain(tags).filter(|key| met.insert((*key).clone())) {
+    for key in names.chain(tags).filter(|key| seen.insert((*key).clone())) {
         if keys.len() + key.len() < MAX_KEYS {
             let space = if keys.is_empty() { "" } else { " " };
             let _ = write!(keys, "{space}{key}");
@@ -202,18 +206,19 @@ fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
 /// parts' digests, so the page's bytes are not read for it.
 fn etag(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> HeaderValue {
     let mut hash = Xxh3::new();
-    feed(plan, outcomes, order, &mut hash);
+    hash_page(plan, outcomes, order, &mut hash);
     tag(hash.digest128())
 }
 
 fn tag(digest: u128) -> HeaderValue {
     let mut tag = *b"W/\"00000000000000000000000000000000\"";
     hexadecimal(&digest.to_be_bytes(), &mut tag[3..35]);
-    HeaderValue::from_bytes(&tag).expect("hexadecimal digits are a value")
+    HeaderValue::from_bytes(&tag).expect("hexadecimal digits are a valid header value")
 }
 
-/// Receives what the `ETag` is a hash of.
+/// Hashes what the `ETag` depends on, or records it to be hashed later.
 trait TagHasher {
+    /// Adds these bytes.
     fn update(&mut self, bytes: &[u8]);
 
     /// Adds the digest of the response in a hole.
@@ -228,10 +233,11 @@ impl TagHasher for Xxh3 {
     }
 }
 
-fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl TagHasher) {
+/// Hashes what the page's bytes depend on, without reading them.
+fn hash_page(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl TagHasher) {
     hash.update(env!("CARGO_PKG_VERSION").as_bytes());
     hash.update(&plan.template.html.digest.to_le_bytes());
-    decide(plan, None, hash);
+    hash_decisions(plan, None, hash);
     for script in [plan.template.scripts.late, plan.template.scripts.lazy].into_iter().flatten() {
         hash.update(script.path.as_bytes());
     }
@@ -246,19 +252,19 @@ fn feed(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl TagHa
         for asset in plan.manifest_of(hole).into_iter().flat_map(|manifest| &manifest.assets) {
             hash.update(asset.html().as_bytes());
         }
-        decide(plan, Some(hole), hash);
+        hash_decisions(plan, Some(hole), hash);
         let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
-        if let Some(answer) = fresh.and_then(|outcome| outcome.response.as_ref()) {
-            hash.digest(hole, answer.digest);
-            for asset in &answer.assets {
+        if let Some(response) = fresh.and_then(|outcome| outcome.response.as_ref()) {
+            hash.digest(hole, response.digest);
+            for asset in &response.assets {
                 hash.update(asset.html().as_bytes());
             }
         }
     }
 }
 
-/// Adds what is decided for a client in the layout, or in the HTML of a hole.
-fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl TagHasher) {
+/// Hashes the conditions and values of the layout for this client, or those in the HTML of a hole.
+fn hash_decisions(plan: &Plan, hole: Option<usize>, hash: &mut impl TagHasher) {
     let (shown, values) = plan.decisions(hole);
     hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
     for value in values {
@@ -267,7 +273,7 @@ fn decide(plan: &Plan, hole: Option<usize>, hash: &mut impl TagHasher) {
     }
 }
 
-/// The `ETag` of a skeleton: everything is known except the digests of what fills its holes.
+/// The `ETag` of a skeleton, in which the digests of the responses in its holes are still missing.
 #[derive(Debug)]
 pub struct SkeletonTag {
     /// The bytes to hash, with placeholders for the digests.
@@ -277,15 +283,15 @@ pub struct SkeletonTag {
 }
 
 impl SkeletonTag {
-    /// The tag of a page without the digests of these holes, which are sorted and have outcomes.
+    /// The tag of a page without the digests of these holes. They are sorted and have outcomes.
     #[must_use]
-    pub fn of(plan: &Plan, outcomes: &Outcomes, open: &[usize]) -> Self {
-        let mut builder = SkeletonTagBuilder { open, bytes: Vec::new(), placeholders: Vec::new() };
-        feed(plan, outcomes, &plan.in_order(outcomes), &mut builder);
+    pub fn of(plan: &Plan, outcomes: &Outcomes, holes: &[usize]) -> Self {
+        let mut builder = SkeletonTagBuilder { holes, bytes: Vec::new(), placeholders: Vec::new() };
+        hash_page(plan, outcomes, &plan.in_order(outcomes), &mut builder);
         Self { bytes: builder.bytes.into(), placeholders: builder.placeholders.into() }
     }
 
-    /// The complete tag, given the digests of what fills the holes, in document order.
+    /// The complete tag, given the digests of the responses in the holes, in document order.
     #[must_use]
     pub fn filled(&self, digests: impl Iterator<Item = u128>) -> HeaderValue {
         let mut bytes = self.bytes.clone();
@@ -302,9 +308,9 @@ impl SkeletonTag {
     }
 }
 
-/// Records what is to be hashed.
+/// Records the bytes to hash, and where the digests of the holes are in them.
 struct SkeletonTagBuilder<'a> {
-    open: &'a [usize],
+    holes: &'a [usize],
     bytes: Vec<u8>,
     placeholders: Vec<usize>,
 }
@@ -315,7 +321,7 @@ impl TagHasher for SkeletonTagBuilder<'_> {
     }
 
     fn digest(&mut self, hole: usize, digest: u128) {
-        if self.open.binary_search(&hole).is_ok() {
+        if self.holes.binary_search(&hole).is_ok() {
             self.placeholders.push(self.bytes.len());
         }
         self.update(&digest.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Makes a response of a plan and its outcomes: status, body, headers, and the record of what happened.
+//! Makes a page of a plan and its outcomes: status, body, headers, and the record of what happened.
 //! An incomplete page is never cacheable downstream.
 
 pub mod verdict;

@@ -187,6 +187,7 @@ fn parts(plan: &Plan, outcomes: &Outcomes, nested: &Nested, within: Option<usize
 /// The holes that are nested directly in each hole, and in the layout (`None`), in document order.
 type Nested = HashMap<Option<usize>, Vec<usize>>;
 
+/// Groups the holes by the hole that contains them.
 fn nested(plan: &Plan, order: &[usize]) -> Nested {
     let mut nested = Nested::new();
     for hole in order {
@@ -195,6 +196,7 @@ fn nested(plan: &Plan, order: &[usize]) -> Nested {
     nested
 }
 
+/// The record of the part in a hole.
 fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRecord {
     let (one, fetch) = (&plan.parts[hole], plan.fetch_of(hole));
     let (manifest, at) = (plan.manifest_of(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
@@ -297,6 +299,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
     }
 }
 
+/// Why no connection was made, in words.
 fn connection_failure(attempt: Option<&Attempt>) -> String {
     match attempt.and_then(|attempt| attempt.failure.clone()) {
         Some(failure) => failure,
@@ -384,6 +387,7 @@ fn coarse(age: Duration) -> Duration {
     if age >= Duration::from_secs(1) { Duration::from_secs(age.as_secs()) } else { age }
 }
 
+/// A duration in milliseconds, rounded.
 fn milliseconds(duration: Duration) -> f64 {
     rounded(duration.as_secs_f64() * 1e3)
 }

@@ -1,5 +1,5 @@
-//! Joins a plan and its outcomes to the chunks of a page. Chunks are shared; small ones are copied together to be sent.
-//! What is not known yet holds up what stands behind it, and nothing before it.
+//! Stitches a plan and its outcomes into the chunks of a page. Chunks are shared, not copied; only small ones are merged.
+//! A part whose outcome is not known holds up what follows it on the page, unless it is deferred.
 
 use std::sync::Arc;
 
@@ -16,153 +16,154 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::map::Set;
 
-/// The page's chunks, in order. All outcomes that it needs are known.
+/// Stitches a page whose outcomes are all known, and returns its chunks in order.
 #[must_use]
 pub fn stitch(plan: &Plan, outcomes: &Outcomes) -> Vec<Text> {
     Stitcher::new(plan).advance(plan, outcomes)
 }
 
-/// The same, with a comment before and behind what each hole holds: `<!--MARK 3-->` and `<!--/MARK 3-->`.
+/// Stitches a page like [`stitch`], with comments around the content of each hole: `<!--MARK 3-->` and `<!--/MARK 3-->`.
 #[must_use]
 pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Text> {
     Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
 }
 
-/// The same, and where the bytes of which hole stand that is filled with bytes alone: the chunk's number and the hole's.
+/// Stitches a page like [`stitch`], and also returns which chunk is the content of which hole: the numbers of both. Holes
+/// whose content has segments of its own are not listed.
 #[must_use]
-pub fn stitch_open(plan: &Plan, outcomes: &Outcomes) -> (Vec<Text>, Vec<(usize, usize)>) {
-    let mut stitcher = Stitcher { filled: Some(Vec::new()), ..Stitcher::new(plan) };
+pub fn stitch_skeleton(plan: &Plan, outcomes: &Outcomes) -> (Vec<Text>, Vec<(usize, usize)>) {
+    let mut stitcher = Stitcher { hole_chunks: Some(Vec::new()), ..Stitcher::new(plan) };
     let chunks = stitcher.advance(plan, outcomes);
-    (chunks, stitcher.filled.unwrap_or_default())
+    (chunks, stitcher.hole_chunks.unwrap_or_default())
 }
 
-/// Chunks of fewer bytes are gathered; larger ones stay where they are.
+/// Chunks of at least this many bytes are shared; smaller ones are merged.
 const LARGE: usize = 8 << 10;
 
-/// Chunks in few pieces.
+/// A page's chunks after small ones were merged.
 #[derive(Debug)]
-pub struct Gathered {
-    /// The same bytes.
-    pub pieces: Vec<Text>,
-    /// How many of them were copied. The others are shared with the answers that they came in.
+pub struct MergedChunks {
+    /// The merged chunks, with the same bytes in the same order.
+    pub chunks: Vec<Text>,
+    /// The number of bytes that were copied. The others are shared with the responses and the layout.
     pub copied: usize,
 }
 
-/// Copies small chunks together: each would be a frame of its own, of which the socket takes sixteen at once, and each
-/// time it takes some, whoever reads them is woken.
+/// Copies adjacent small chunks into one. Otherwise each would be a frame of its own, a page would take many writes, and
+/// each write would wake its receiver.
 #[must_use]
-pub fn gathered(chunks: &[Text]) -> Gathered {
-    let (mut pieces, mut copied) = (Vec::new(), 0);
+pub fn merge_small_chunks(chunks: &[Text]) -> MergedChunks {
+    let (mut merged, mut copied) = (Vec::new(), 0);
     for run in chunks.chunk_by(|a, b| a.len() < LARGE && b.len() < LARGE) {
         match run {
-            [large] if large.len() >= LARGE => pieces.push(large.clone()),
+            [large] if large.len() >= LARGE => merged.push(large.clone()),
             small => {
-                let piece = concat(small);
-                copied += piece.len();
-                pieces.push(Bytes::from(piece).into());
+                let chunk = concat(small);
+                copied += chunk.len();
+                merged.push(Bytes::from(chunk).into());
             }
         }
     }
-    Gathered { pieces, copied }
+    MergedChunks { chunks: merged, copied }
 }
 
-/// A page that is stitched in document order, as far as its outcomes are known.
+/// Stitches a page in document order, as far as its outcomes are known.
 pub struct Stitcher {
-    /// Where it is: in parts, inside parts.
-    open: Vec<Place>,
-    /// Assets that are in the page already.
-    met: Set<(String, String)>,
-    /// How late parts are named; `None` where all stand in their places.
+    /// The position in the page: the lists of segments that are not finished, outermost first.
+    open: Vec<Level>,
+    /// The `rel` and `href` of the assets that the page contains already.
+    linked: Set<(String, String)>,
+    /// How late parts are named; `None` if all parts are sent in document order.
     names: Option<Names>,
-    /// Holes that were passed by, and are still to be sent.
+    /// Deferred holes, whose content is still to be sent.
     waiting: Vec<usize>,
-    /// Something was sent late already.
-    has_sent: bool,
-    /// What comments around holes are called; `None`: there are none.
+    /// Whether the content of a deferred hole has been sent.
+    has_sent_late: bool,
+    /// The name in the comments around holes; `None` if there are no such comments.
     mark: Option<String>,
-    /// Which chunk fills which hole, where that is noted.
-    filled: Option<Vec<(usize, usize)>>,
+    /// The numbers of a chunk and of the hole that it fills; `None` if they are not recorded.
+    hole_chunks: Option<Vec<(usize, usize)>>,
 }
 
-/// A place among parts.
-struct Place {
-    parts: Arc<[Segment]>,
+/// A list of segments that is not finished.
+struct Level {
+    segments: Arc<[Segment]>,
     scope: Scope,
-    /// What comes next.
-    at: usize,
+    /// The index of the next segment.
+    next: usize,
 }
 
-impl Place {
-    fn start((parts, scope): (&Arc<[Segment]>, Scope)) -> Self {
-        Self { parts: Arc::clone(parts), scope, at: 0 }
+impl Level {
+    fn start((segments, scope): (&Arc<[Segment]>, Scope)) -> Self {
+        Self { segments: Arc::clone(segments), scope, next: 0 }
     }
 }
 
 impl Stitcher {
-    /// Begins a page whose parts all stand in their places.
+    /// Begins a page whose parts are all sent in document order.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
-        let (parts, scope) = plan.root();
+        let (segments, scope) = plan.root();
         Self {
-            open: vec![Place { parts, scope, at: 0 }],
-            met: Set::default(),
+            open: vec![Level { segments, scope, next: 0 }],
+            linked: Set::default(),
             names: None,
             waiting: Vec::new(),
-            has_sent: false,
+            has_sent_late: false,
             mark: None,
-            filled: None,
+            hole_chunks: None,
         }
     }
 
-    /// Begins a page that passes by what is loaded late. `salt`: a number that nobody can guess.
+    /// Begins a page whose deferred parts are sent after all others. `salt`: an unpredictable number.
     #[must_use]
     pub fn streaming(plan: &Plan, salt: u64) -> Self {
         Self { names: plan.template.scripts.late.map(|script| Names::new(salt, script)), ..Self::new(plan) }
     }
 
-    /// Whether the page has come to its end.
+    /// Whether all chunks of the page were returned.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.open.is_empty() && self.waiting.is_empty()
     }
 
-    /// The chunks up to the first fragment whose outcome is not known, and that must not be passed by.
+    /// The next chunks, up to the first part that is not deferred and whose outcome is not known.
     pub fn advance(&mut self, plan: &Plan, outcomes: &Outcomes) -> Vec<Text> {
         let mut chunks = Vec::new();
-        self.go_on(plan, outcomes, 0, &mut chunks);
+        self.stitch_until(plan, outcomes, 0, &mut chunks);
         if self.open.is_empty() {
             self.send_late(plan, outcomes, &mut chunks);
         }
         chunks
     }
 
-    /// Goes on until so many places are open.
-    fn go_on(&mut self, plan: &Plan, outcomes: &Outcomes, until: usize, chunks: &mut Vec<Text>) {
-        while self.open.len() > until {
-            let place = self.open.last_mut().expect("one is open");
-            let scope = place.scope;
-            let Some(part) = place.parts.get(place.at).cloned() else {
+    /// Appends chunks until only `depth` levels are open, or until an outcome is needed that is not known.
+    fn stitch_until(&mut self, plan: &Plan, outcomes: &Outcomes, depth: usize, chunks: &mut Vec<Text>) {
+        while self.open.len() > depth {
+            let level = self.open.last_mut().expect("more levels are open than `depth`");
+            let scope = level.scope;
+            let Some(segment) = level.segments.get(level.next).cloned() else {
                 self.open.pop();
                 continue;
             };
             let mut close = None;
-            let inside = match part {
+            let inside = match segment {
                 Segment::Text(text) => {
                     chunks.push(text.into());
                     None
                 }
                 Segment::When(condition, inside) => {
-                    plan.is_shown(scope, condition).then(|| Place::start((&inside, scope)))
+                    plan.is_shown(scope, condition).then(|| Level::start((&inside, scope)))
                 }
                 Segment::Value(value) => {
                     chunks.push(plan.value(scope, value).into());
                     None
                 }
                 Segment::Try(attempt, except) => match plan.has_failed(&attempt, scope, outcomes) {
-                    Some(failed) => Some(Place::start((if failed { &except } else { &attempt }, scope))),
+                    Some(failed) => Some(Level::start((if failed { &except } else { &attempt }, scope))),
                     None => break,
                 },
-                Segment::Slot(name, default) => Some(Place::start(plan.slot_content(scope, &name, &default))),
+                Segment::Slot(name, default) => Some(Level::start(plan.slot_content(scope, &name, &default))),
                 Segment::Assets => {
                     let assets = self.all_assets(plan, outcomes);
                     chunks.extend((!assets.is_empty()).then(|| Bytes::from(assets).into()));
@@ -176,21 +177,21 @@ impl Stitcher {
                     None
                 }
                 Segment::Fragment(fragment) => match plan.part(scope, fragment) {
-                    Err(fallback) => Some(Place::start((fallback, scope))),
+                    Err(fallback) => Some(Level::start((fallback, scope))),
                     Ok(hole) if plan.lazy_address(hole).is_some() => {
-                        let (open, behind) = plan.lazy_tags(hole).unwrap_or_default();
+                        let (start_tag, end_tag) = plan.lazy_tags(hole).unwrap_or_default();
                         let (mark, end) = self.marks(hole).unzip();
                         chunks.extend(mark.map(Text::from));
-                        chunks.push(open.into());
-                        let behind = [behind].into_iter().chain(end).map(Segment::Text).collect();
-                        close = Some(Place::start((&behind, scope)));
-                        Some(Place::start(plan.fallback(hole)))
+                        chunks.push(start_tag.into());
+                        let after = [end_tag].into_iter().chain(end).map(Segment::Text).collect();
+                        close = Some(Level::start((&after, scope)));
+                        Some(Level::start(plan.fallback(hole)))
                     }
                     Ok(hole) => match (&outcomes[hole], self.names) {
                         (Some(outcome), _) => {
                             if let Some((mark, end)) = self.marks(hole) {
                                 chunks.push(mark.into());
-                                close = Some(Place::start((&Arc::from([Segment::Text(end)]), scope)));
+                                close = Some(Level::start((&Arc::from([Segment::Text(end)]), scope)));
                             }
                             self.shown(plan, hole, outcome, chunks)
                         }
@@ -205,7 +206,7 @@ impl Stitcher {
                     },
                 },
             };
-            self.open.last_mut().expect("one is open").at += 1;
+            self.open.last_mut().expect("the level of this segment is open").next += 1;
             self.open.extend(close.into_iter().chain(inside));
         }
     }
@@ -216,7 +217,7 @@ impl Stitcher {
         Some((Bytes::from(format!("<!--{mark} {hole}-->")), Bytes::from(format!("<!--/{mark} {hole}-->"))))
     }
 
-    /// Sends what was passed by and has come since, in whatever order.
+    /// Appends the content of deferred holes whose outcomes are known by now.
     fn send_late(&mut self, plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Text>) {
         let Some(names) = self.names else { return };
         for hole in std::mem::take(&mut self.waiting) {
@@ -224,47 +225,48 @@ impl Stitcher {
                 self.waiting.push(hole);
                 continue;
             };
-            // A fallback of bytes alone stands there already, and so does nothing in place of nothing.
-            let stays = match outcome.shown {
+            // The placeholder shows this content already: a fallback without segments of its own, or nothing.
+            let is_shown = match outcome.shown {
                 Shown::Fallback => plan.has_plain_fallback(hole),
                 Shown::Omitted => plan.parts[hole].fragment.fallback.is_empty(),
                 Shown::Fresh | Shown::Stale => false,
             };
-            if stays {
+            if is_shown {
                 continue;
             }
-            if !std::mem::replace(&mut self.has_sent, true) {
+            if !std::mem::replace(&mut self.has_sent_late, true) {
                 chunks.push(Names::end_paragraph().into());
             }
             chunks.push(names.open(hole).into());
-            // Whatever stands inside is in its place there.
+            // Parts nested in a late part are sent in place.
             let (names_of_page, open) = (self.names.take(), self.open.len());
             let inside = self.shown(plan, hole, outcome, chunks);
             self.open.extend(inside);
-            self.go_on(plan, outcomes, open, chunks);
+            self.stitch_until(plan, outcomes, open, chunks);
             self.names = names_of_page;
             chunks.push(names.close().into());
         }
     }
 
-    /// What stands in a hole, led by what the head did not hold yet when it left.
-    fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Place> {
+    /// Appends the content of a hole, preceded by assets that the page does not contain yet. Returns the content instead if
+    /// it has segments.
+    fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Level> {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
-        if let Some(answer) = outcome.response.as_ref().filter(|_| shown) {
-            let late = self.new_assets(answer.assets.iter());
+        if let Some(response) = outcome.response.as_ref().filter(|_| shown) {
+            let late = self.new_assets(response.assets.iter());
             chunks.extend((!late.is_empty()).then(|| Bytes::from(late).into()));
-            if let (Content::Fragment(html), None) = (&answer.content, plan.content(hole, outcome)) {
-                if let Some(filled) = &mut self.filled {
-                    filled.push((chunks.len(), hole));
+            if let (Content::Fragment(html), None) = (&response.content, plan.content(hole, outcome)) {
+                if let Some(hole_chunks) = &mut self.hole_chunks {
+                    hole_chunks.push((chunks.len(), hole));
                 }
                 chunks.push(html.clone());
             }
         }
-        plan.content(hole, outcome).map(Place::start)
+        plan.content(hole, outcome).map(Level::start)
     }
 
-    /// What the page needs in its head, as far as it is known, in document order: of shown fragments what
-    /// they name, and of those that are still to come what their manifests do.
+    /// The assets for the page's head, in document order: those in the responses and manifests of shown parts, and those
+    /// in the manifests of parts whose outcomes are not known.
     fn all_assets(&mut self, plan: &Plan, outcomes: &Outcomes) -> String {
         let lazy =
             plan.template.scripts.lazy.filter(|_| (0..plan.parts.len()).any(|hole| plan.lazy_address(hole).is_some()));
@@ -275,14 +277,14 @@ impl Stitcher {
             if let (true, Some(manifest)) = (shown, plan.manifest_of(hole)) {
                 html.push_str(&self.new_assets(manifest.assets.iter()));
             }
-            let answer = outcome.filter(|_| shown).and_then(|outcome| outcome.response.as_ref());
-            html.push_str(&self.new_assets(answer.into_iter().flat_map(|answer| &answer.assets)));
+            let response = outcome.filter(|_| shown).and_then(|outcome| outcome.response.as_ref());
+            html.push_str(&self.new_assets(response.into_iter().flat_map(|response| &response.assets)));
         }
         html
     }
 
-    /// The elements of assets that the page does not hold yet.
+    /// The elements of those assets that the page does not contain yet.
     fn new_assets<'a>(&mut self, assets: impl Iterator<Item = &'a Asset>) -> String {
-        assets.filter(|asset| self.met.insert((asset.rel.clone(), asset.href.clone()))).map(Asset::html).collect()
+        assets.filter(|asset| self.linked.insert((asset.rel.clone(), asset.href.clone()))).map(Asset::html).collect()
     }
 }

@@ -19,9 +19,9 @@ pub enum Verdict {
     Redirect(StatusCode, String),
 }
 
-/// Whether the verdict is final, whatever the outcomes that are not known yet.
+/// Whether the verdict is final: no outcome that is not known yet can change it.
 #[must_use]
-pub fn is_settled(plan: &Plan, outcomes: &Outcomes) -> bool {
+pub fn is_final(plan: &Plan, outcomes: &Outcomes) -> bool {
     plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_affect_head(hole))
 }
 
@@ -32,8 +32,9 @@ pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
     required.filter_map(|hole| decides(outcomes[hole].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
 }
 
+/// The verdict that a required part forces on the page, if any.
 fn decides(outcome: &Outcome) -> Option<Verdict> {
-    match (outcome.response.as_ref().map(|answer| &answer.content), outcome.shown) {
+    match (outcome.response.as_ref().map(|response| &response.content), outcome.shown) {
         (Some(Content::Redirect(status, location)), _) => {
             Some(match location.as_deref().filter(|to| is_allowed_location(to)) {
                 Some(location) => Verdict::Redirect(*status, location.to_owned()),
@@ -43,7 +44,7 @@ fn decides(outcome: &Outcome) -> Option<Verdict> {
         (Some(Content::Gone(status)), Shown::Fallback) => Some(Verdict::Page(*status)),
         (Some(Content::Gone(status)), _) => Some(Verdict::Error(*status)),
         (None, Shown::Omitted) => Some(Verdict::Error(match outcome.reason? {
-            // The part was not to be shown, or has nothing to show: that is not a failure.
+            // The part's condition does not hold, or the nanoservice has nothing to show: that is not a failure.
             Reason::Condition | Reason::Empty => return None,
             Reason::Timeout | Reason::Budget => StatusCode::GATEWAY_TIMEOUT,
             Reason::Incomplete | Reason::TooLarge | Reason::NotHtml | Reason::Encoding => StatusCode::BAD_GATEWAY,

@@ -10,7 +10,7 @@ use zstd::bulk::Compressor;
 
 use crate::engine::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 use crate::page::html::text::{Text, concat, length};
-use crate::page::output::stitch::gathered;
+use crate::page::output::stitch::merge_small_chunks;
 
 use super::stored::{Effort, MAX_AT_ONCE};
 
@@ -122,7 +122,7 @@ impl Joiner {
             let [sum, length] = [self.checksum.finalize(), length].map(u32::to_le_bytes);
             self.pieces.push(Bytes::from([&LAST_BLOCK[..], &sum, &length].concat()).into());
         }
-        Some(gathered(&self.pieces).pieces)
+        Some(merge_small_chunks(&self.pieces).chunks)
     }
 }
 
