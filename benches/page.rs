@@ -1,4 +1,4 @@
-//! How long each scenario takes: the pure parts, and the engine where all is in memory.
+//! Measures the time of each scenario: the pure code, and the engine with everything in memory.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -15,7 +15,7 @@ fn page(criterion: &mut Criterion) {
             None => Throughput::Elements(1),
         });
         let name = scenario.name.clone();
-        // Only what is asked for is made ready.
+        // A scenario is prepared only if it is selected.
         let (mut scenario, mut work) = (Some(scenario), None);
         group.bench_function(name, |bencher| {
             bencher.iter(work.get_or_insert_with(|| scenario.take().expect("once").ready()));

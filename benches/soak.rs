@@ -1,8 +1,8 @@
-//! Minutes of mixed load with random faults and reloads: is a byte wrong, is anything left behind?
+//! A soak test: minutes of mixed load with random faults and reloads. It checks every byte, and looks for leaks.
 //!
-//! `cargo bench --bench soak -- 15` runs a quarter of an hour; its last report is in `docs/soak.md`.
+//! `cargo bench --bench soak -- 15` runs for fifteen minutes; the last report is in `docs/soak.md`.
 
-#![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
+#![expect(clippy::unwrap_used, reason = "a panic ends the run")]
 
 #[allow(dead_code, reason = "each bench uses its own part of it")]
 mod support;
@@ -18,26 +18,26 @@ use axum::extract::Query;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use support::{Held, Running, Site, served};
+use support::{Resources, Running, Site, serve_router};
 use tokio::io::AsyncReadExt as _;
 
-/// How the services are just now.
+/// The faults of the nanoservices at the moment.
 #[derive(Default)]
-struct Mood {
-    /// Of a hundred answers so many are wrong in some way.
-    ill: AtomicU64,
+struct FaultRate {
+    /// The percentage of responses with a fault.
+    percent: AtomicU64,
 }
 
 #[derive(serde::Deserialize)]
-struct Asked {
+struct PartQuery {
     n: Option<String>,
 }
 
-/// A part that says what it was asked for, and sometimes goes wrong.
-async fn part(mood: Arc<Mood>, name: &'static str, Query(asked): Query<Asked>) -> Response {
-    let n = asked.n.unwrap_or_default();
+/// A part that contains its parameter, and sometimes has a fault.
+async fn part(faults: Arc<FaultRate>, name: &'static str, Query(query): Query<PartQuery>) -> Response {
+    let n = query.n.unwrap_or_default();
     let html = [("content-type", "text/html"), ("cache-control", "max-age=2, stale-while-revalidate=5")];
-    if fastrand::u64(0..100) < mood.ill.load(Ordering::Relaxed) {
+    if fastrand::u64(0..100) < faults.percent.load(Ordering::Relaxed) {
         match fastrand::u8(0..5) {
             0 => return (StatusCode::INTERNAL_SERVER_ERROR, "<p>trace").into_response(),
             1 => tokio::time::sleep(Duration::from_secs(2)).await,
@@ -50,7 +50,7 @@ async fn part(mood: Arc<Mood>, name: &'static str, Query(asked): Query<Asked>) -
     (html, format!("[{name}:{n}]")).into_response()
 }
 
-/// A part that is one reader's alone.
+/// A personal part, which contains the client's cookie.
 async fn own(headers: HeaderMap) -> Response {
     let cookie = headers.get("cookie").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     ([("content-type", "text/html"), ("cache-control", "private")], format!("[{cookie}]")).into_response()
@@ -60,28 +60,28 @@ const LAYOUT: &str = "query = [\"n\"]\nbudget = \"1s\"\n+++\n<!doctype html><tit
     <fragment name=a timeout=300ms data-n={n}>(a)</fragment><fragment name=b timeout=300ms data-n={n} load=defer>(b)</fragment>\
     <fragment name=own timeout=300ms>(own)</fragment></main><p>end";
 
-/// The compositor beside its services, whose mood can be changed.
-async fn start(settings: &str) -> (Running, Arc<Mood>) {
-    let mood = Arc::new(Mood::default());
+/// Starts the compositor and its nanoservices, whose fault rate can be changed.
+async fn start(settings: &str) -> (Running, Arc<FaultRate>) {
+    let faults = Arc::new(FaultRate::default());
     let service = |name: &'static str| {
-        let mood = Arc::clone(&mood);
-        get(move |asked| part(Arc::clone(&mood), name, asked))
+        let faults = Arc::clone(&faults);
+        get(move |query| part(Arc::clone(&faults), name, query))
     };
     let router = axum::Router::new().route("/a", service("a")).route("/b", service("b")).route("/own", get(own));
-    let address = served(router).await;
+    let address = serve_router(router).await;
     let site = Site::new(settings);
     for name in ["a", "b", "own"] {
         let context = if name == "own" { "context = [\"cookie:who\"]\n" } else { "[params.n]\n" };
         site.fragment(name, address, context);
     }
     site.write("layouts/p.html", &format!("+++\nroute = \"/\"\n{LAYOUT}"));
-    (site.serve(false), mood)
+    (site.serve(false), faults)
 }
 
-/// Whether a page is one of those that a reader may get.
-fn is_right(html: &str, n: u64, who: u64) -> bool {
+/// Whether this client may get this page: complete, and without parts of other requests.
+fn is_correct(html: &str, n: u64, number: u64) -> bool {
     let Some(rest) = html.strip_prefix("<!doctype html><title>s</title><main>") else { return false };
-    let own = [format!("[who={who}]"), "(own)".to_owned()];
+    let own = [format!("[who={number}]"), "(own)".to_owned()];
     let others = rest.match_indices("[who=").all(|(at, _)| rest[at..].starts_with(&own[0]));
     let parts = ["a", "b"].iter().all(|name| {
         let marks = format!("[{name}:");
@@ -99,22 +99,24 @@ struct Counts {
     failed: AtomicU64,
 }
 
-async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Counts>) {
+/// Requests random pages until the end of the run, and checks each one.
+async fn run_client(pages: SocketAddr, number: u64, is_over: Arc<AtomicBool>, counts: Arc<Counts>) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    while !over.load(Ordering::Relaxed) {
+    while !is_over.load(Ordering::Relaxed) {
         let n = if fastrand::bool() { fastrand::u64(0..20) } else { fastrand::u64(..) };
-        let asked = client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={who}; other={n}"));
-        let asked = asked.header("accept-encoding", ["identity", "gzip", "zstd", "br"][fastrand::usize(0..4)]).send();
+        let request = client.get(format!("http://{pages}/?n={n}")).header("cookie", format!("who={number}; other={n}"));
+        let response =
+            request.header("accept-encoding", ["identity", "gzip", "zstd", "br"][fastrand::usize(0..4)]).send();
         if fastrand::u8(0..10) == 0 {
-            // Some leave before they are answered.
+            // Some clients leave before the response.
             let pause = Duration::from_millis(fastrand::u64(0..100));
-            let _left = tokio::time::timeout(pause, async { asked.await.ok()?.bytes().await.ok() }).await;
+            let _left = tokio::time::timeout(pause, async { response.await.ok()?.bytes().await.ok() }).await;
             counts.left.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        match asked.await {
-            Ok(answer) if answer.status() == StatusCode::OK => match text(answer).await {
-                Ok(html) if is_right(&html, n, who) => _ = counts.pages.fetch_add(1, Ordering::Relaxed),
+        match response.await {
+            Ok(response) if response.status() == StatusCode::OK => match text(response).await {
+                Ok(html) if is_correct(&html, n, number) => _ = counts.pages.fetch_add(1, Ordering::Relaxed),
                 Ok(html) => {
                     eprintln!("wrong: {:?}", &html[..html.len().min(500)]);
                     counts.wrong.fetch_add(1, Ordering::Relaxed);
@@ -126,10 +128,10 @@ async fn read(pages: SocketAddr, who: u64, over: Arc<AtomicBool>, counts: Arc<Co
     }
 }
 
-/// What a page says, in whatever coding.
-async fn text(answer: reqwest::Response) -> Result<String, std::io::Error> {
-    let coding = answer.headers().get("content-encoding").cloned();
-    let body = answer.bytes().await.map_err(std::io::Error::other)?;
+/// The text of a page, decoded.
+async fn text(response: reqwest::Response) -> Result<String, std::io::Error> {
+    let coding = response.headers().get("content-encoding").cloned();
+    let body = response.bytes().await.map_err(std::io::Error::other)?;
     let (body, mut text) = (&*body, String::new());
     match coding.as_ref().map(HeaderValue::as_bytes) {
         Some(b"gzip") => GzipDecoder::new(body).read_to_string(&mut text).await,
@@ -145,39 +147,40 @@ async fn text(answer: reqwest::Response) -> Result<String, std::io::Error> {
 }
 
 async fn soak(minutes: u64) -> String {
-    let (running, mood) = start("[cache]\nmemory = \"16MiB\"\n[fragment]\nhtml = \"balanced\"\n").await;
-    let (over, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
-    let idle = running.held();
-    let readers: Vec<_> =
-        (0..16).map(|who| tokio::spawn(read(running.pages, who, Arc::clone(&over), Arc::clone(&counts)))).collect();
+    let (running, faults) = start("[cache]\nmemory = \"16MiB\"\n[fragment]\nhtml = \"balanced\"\n").await;
+    let (is_over, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+    let idle = running.resources();
+    let clients: Vec<_> = (0..16)
+        .map(|number| tokio::spawn(run_client(running.pages, number, Arc::clone(&is_over), Arc::clone(&counts))))
+        .collect();
     let (began, end) = (Instant::now(), Duration::from_secs(60 * minutes));
     let (mut rows, mut reloads) = (String::new(), 0_u64);
     let mut next = Duration::from_secs(30);
     while began.elapsed() < end {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        mood.ill.store([0, 0, 5, 30, 100][fastrand::usize(0..5)], Ordering::Relaxed);
+        faults.percent.store([0, 0, 5, 30, 100][fastrand::usize(0..5)], Ordering::Relaxed);
         reloads += 1;
-        // The same page for readers, and another file for the compositor.
+        // Clients get the same page from a file that has changed.
         running.site.write("layouts/p.html", &format!("+++\n# {reloads}\nroute = \"/\"\n{LAYOUT}"));
         if began.elapsed() >= next {
             next += Duration::from_secs(60);
-            let Held { memory, files, threads } = running.held();
+            let Resources { memory, files, threads } = running.resources();
             let minute = began.elapsed().as_secs_f64() / 60.0;
             writeln!(rows, "| {minute:.1} | {} | {files} | {threads} |", memory / 1024).unwrap();
         }
     }
-    over.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader.await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
     }
-    mood.ill.store(0, Ordering::Relaxed);
+    faults.percent.store(0, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let after = running.held();
+    let after = running.resources();
     let in_flight = running.metric("pasteup_upstream_in_flight").await;
     let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
     format!(
-        "| | |\n|---|---|\n| minutes | {minutes} |\n| pages, each looked at byte by byte for what is another's | {} |\n| wrong | {} |\n\
-         | requests that failed | {} |\n| readers who left midway | {} |\n| reloads | {reloads} |\n\
+        "| | |\n|---|---|\n| minutes | {minutes} |\n| pages, each checked byte by byte for parts of others | {} |\n| wrong | {} |\n\
+         | requests that failed | {} |\n| clients that left midway | {} |\n| reloads | {reloads} |\n\
          | idle: memory (MiB), files, threads | {}, {}, {} |\n| afterwards | {}, {}, {} |\n| in flight afterwards | {} |\n\n\
          | minute | memory (MiB) | files | threads |\n|---|---|---|---|\n{rows}",
         count(&counts.pages),
@@ -199,6 +202,6 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match std::env::args().find_map(|argument| argument.parse().ok()) {
         Some(minutes) => print!("{}", runtime.block_on(soak(minutes))),
-        None => println!("`cargo bench --bench soak -- 15` runs a quarter of an hour"),
+        None => println!("`cargo bench --bench soak -- 15` runs for fifteen minutes"),
     }
 }

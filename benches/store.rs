@@ -1,5 +1,5 @@
-//! What keeping answers costs: a get, a put, and a purge of one key among ever more entries; and a page whose parts
-//! are all kept among them, or that is kept whole. The same over a mere table: `scenarios/engine.rs`.
+//! The cost of the memory store: a get, a put, and a purge of one key among more and more entries; and of pages whose
+//! parts are all stored, or that are cached pages. `scenarios/engine.rs` measures the same with a plain table as store.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
 
-/// Nobody is asked here.
-struct Nobody;
+/// An upstream that never responds, since everything is stored.
+struct NoUpstream;
 
-impl Upstream for Nobody {
+impl Upstream for NoUpstream {
     fn send(&self, _: UpstreamRequest) -> futures::future::BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         Box::pin(futures::future::pending())
     }
@@ -39,13 +39,13 @@ fn key(number: usize) -> Key {
     Key::new(["name", "part", &number.to_string()], [])
 }
 
-/// What is asked for on the page.
+/// The fetches of the page.
 fn fetches(site: &BoundSite) -> Vec<Arc<Fetch>> {
     let template = site.find("/", SystemClock.wall()).expect("the page").template;
     plan(template, Visit::default(), SystemClock.wall()).fetches
 }
 
-/// An answer of 200 bytes with a key of its own and one that a hundred share.
+/// A response of 200 bytes with a surrogate key of its own and one that a hundred responses share.
 fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
     let mut headers = HeaderMap::new();
     let keys = format!("article-{number} section-{}", number / 100);
@@ -60,7 +60,7 @@ fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
     }
 }
 
-/// A page of so many parts.
+/// A site with a page of this many parts.
 fn site(parts: usize) -> BoundSite {
     let manifest = "name = \"part\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/part\"\n";
     let parts: String = (0..parts).map(|n| format!("<fragment name=part ttl=1h data-n={n} />")).collect();
@@ -72,7 +72,7 @@ fn site(parts: usize) -> BoundSite {
     BoundSite::bind(Site::build(&files, &SiteLimits::default(), None), Arc::default())
 }
 
-/// So many answers.
+/// A store with this many entries.
 fn store(entries: usize, fetch: &Fetch) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new(1 << 30));
     for number in 0..entries {
@@ -85,7 +85,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 fn compositor(store: &Arc<MemoryStore>) -> Compositor {
     let ports = Ports {
-        upstream: Arc::new(Nobody),
+        upstream: Arc::new(NoUpstream),
         store: Arc::clone(store) as _,
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
@@ -94,10 +94,10 @@ fn compositor(store: &Arc<MemoryStore>) -> Compositor {
     Compositor::new(ports, Arc::clone(store) as _)
 }
 
-fn keeping(criterion: &mut Criterion) {
+fn entries(criterion: &mut Criterion) {
     let fetch = &*fetches(&site(1))[0];
     let minute = Duration::from_mins(10);
-    let mut group = criterion.benchmark_group("keeping");
+    let mut group = criterion.benchmark_group("store");
     for entries in [1_000, 10_000, 100_000] {
         let store = store(entries, fetch);
         let engine = compositor(&store);
@@ -109,15 +109,15 @@ fn keeping(criterion: &mut Criterion) {
             let (key, one) = (key(7), stored(fetch, 7));
             bencher.iter_batched(|| one.clone(), |one| Store::put(&*store, &key, one, minute), BatchSize::SmallInput);
         });
-        // One key that one answer has, purged and put back.
-        let purge = |manner| {
+        // Purges one surrogate key that one response has; the response is stored again each time.
+        let purge = |mode| {
             let (key, one) = (key(7), stored(fetch, 7));
             let (engine, store) = (engine.clone(), Arc::clone(&store));
-            let what = Purge::Tags(vec![Name::from("article-7")]);
+            let order = Purge::Tags(vec![Name::from("article-7")]);
             move |bencher: &mut criterion::Bencher<'_>| {
                 bencher.iter_batched(
                     || store.put(&key, one.clone(), minute),
-                    |()| assert_eq!(engine.purge(&what, manner), 1),
+                    |()| assert_eq!(engine.purge(&order, mode), 1),
                     BatchSize::PerIteration,
                 );
             }
@@ -128,9 +128,9 @@ fn keeping(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Pages whose parts are all there, among a hundred thousand others.
+/// Pages whose parts are all stored, among a hundred thousand other entries.
 fn pages(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("keeping");
+    let mut group = criterion.benchmark_group("store");
     for parts in [1, 10, 100, 1000] {
         let site = site(parts);
         let fetches = fetches(&site);
@@ -148,20 +148,20 @@ fn pages(criterion: &mut Criterion) {
         };
         group.throughput(Throughput::Elements(parts as u64));
         group.bench_function(BenchmarkId::new("page", parts), |bencher| {
-            bencher.iter(|| engine.compose(black_box(&request).clone()).now_or_never().expect("all of it is there"));
+            bencher.iter(|| engine.compose(black_box(&request).clone()).now_or_never().expect("all parts are stored"));
         });
-        // It is kept whole the second time.
+        // The second request caches the page.
         for _ in 0..2 {
-            engine.serve(request.clone(), true).now_or_never().expect("all of it is there");
+            engine.serve(request.clone(), true).now_or_never().expect("all parts are stored");
         }
-        group.bench_function(BenchmarkId::new("hot page", parts), |bencher| {
+        group.bench_function(BenchmarkId::new("cached page", parts), |bencher| {
             bencher.iter(|| {
-                engine.ready(&black_box(&request).clone(), std::time::Instant::now()).expect("it is kept whole")
+                engine.ready(&black_box(&request).clone(), std::time::Instant::now()).expect("the page is cached")
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, keeping, pages);
+criterion_group!(benches, entries, pages);
 criterion_main!(benches);

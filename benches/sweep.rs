@@ -1,11 +1,11 @@
-//! What a page costs: fragments, readers, hit ratio; against what it grows; and how soon the first one is there.
+//! Measures the cost of a page by fragments, clients and hit ratio, its growth, and the time to the first page.
 //!
 //! `cargo bench --bench sweep` measures all of it in three to five minutes, as ratios to a bare hyper server that sends
 //! the same bytes in the same rounds, and writes `benches/results/`. `-- long` takes six times as long, for figures to
-//! quote; `-- cold`, `-- sweeps` or `-- curves` measures one part, and writes where builds go. The compositor
-//! and the limit have the last core by turns; readers and services have the others.
+//! quote; `-- cold`, `-- sweeps` or `-- curves` measures one part, and writes to `target/tmp/`. The compositor and the
+//! limit take turns on the last core; clients and nanoservices have the others.
 
-#![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
+#![expect(clippy::unwrap_used, reason = "a panic ends the measurement")]
 #![expect(clippy::cast_precision_loss, reason = "figures")]
 
 #[path = "sweep/cold.rs"]
@@ -57,8 +57,8 @@ fn main() {
     if is_all || has("cold") {
         text += &runtime().block_on(cold::cold(&cores));
     }
-    // From here on what is measured has a core for itself. Before, a process had all of them to start on.
-    cores.keep_off();
+    // From here on, the measured process has a core to itself. Cold starts use all cores.
+    cores.leave_measured_core();
     let rig = Rig::start(&cores);
     if is_all || has("sweeps") {
         let (more, drawn) = runtime().block_on(pages::sweeps(&rig, effort));

@@ -1,9 +1,9 @@
-//! What a release is built for: readers of all kinds ask for pages of all kinds, for a while. `make release` has a program
-//! that notes what it does go through this, and builds the one to keep by these notes.
+//! The load for which a release is optimised: various clients request various pages for a while. `make release` runs an
+//! instrumented program under this load, and builds the release from the recorded profile.
 //!
 //! `PASTEUP=/path/to/it cargo bench --profile dev --bench train`
 
-#![expect(clippy::unwrap_used, reason = "a failure is a result, too")]
+#![expect(clippy::unwrap_used, reason = "a panic ends the run")]
 
 #[allow(dead_code, reason = "each bench uses its own part of it")]
 mod support;
@@ -16,20 +16,20 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, COOKIE, ETAG, IF_NONE_MATCH};
-use support::{Running, Site, served};
+use support::{Running, Site, serve_router};
 
-/// How long each kind of page is asked for.
+/// How long each kind of page is requested.
 const LONG: Duration = Duration::from_secs(5);
-/// Readers at once.
-const READERS: usize = 16;
+/// The number of simultaneous clients.
+const CLIENTS: usize = 16;
 
 #[derive(serde::Deserialize)]
-struct Asked {
+struct PartQuery {
     bytes: usize,
     age: u64,
 }
 
-/// Markup of about so many bytes.
+/// Markup of about this many bytes.
 fn markup(bytes: usize) -> String {
     let mut text = String::from("<section class=\"box\"><h2>Today</h2><ul>");
     for number in 0.. {
@@ -43,36 +43,37 @@ fn markup(bytes: usize) -> String {
     text + "</ul></section>"
 }
 
-async fn part(Query(asked): Query<Asked>) -> Response {
-    let kept = format!("max-age={}", asked.age);
-    ([("content-type", "text/html".to_owned()), ("cache-control", kept)], markup(asked.bytes)).into_response()
+async fn part(Query(query): Query<PartQuery>) -> Response {
+    let cache_control = format!("max-age={}", query.age);
+    ([("content-type", "text/html".to_owned()), ("cache-control", cache_control)], markup(query.bytes)).into_response()
 }
 
-/// A part that is one reader's alone.
+/// A personal part, which contains the client's cookie.
 async fn own(headers: HeaderMap) -> Response {
-    let who = headers.get(COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    ([("content-type", "text/html"), ("cache-control", "private")], markup(1_000) + &who).into_response()
+    let cookie = headers.get(COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    ([("content-type", "text/html"), ("cache-control", "private")], markup(1_000) + &cookie).into_response()
 }
 
-/// What a page is made of.
-struct Made {
+/// The composition of a page.
+struct Composition {
     name: &'static str,
+    /// The number of shared parts.
     parts: usize,
-    /// Of each part, about.
+    /// The approximate size of each shared part.
     bytes: usize,
-    /// Seconds that each part is kept.
+    /// Seconds for which each shared part is fresh.
     age: u64,
-    /// Parts of its reader's own.
+    /// The number of personal parts.
     own: usize,
 }
 
-const PAGES: [Made; 6] = [
-    Made { name: "hot", parts: 10, bytes: 2_000, age: 3_600, own: 0 },
-    Made { name: "wide", parts: 100, bytes: 1_000, age: 3_600, own: 0 },
-    Made { name: "large", parts: 12, bytes: 10_000, age: 3_600, own: 0 },
-    Made { name: "brief", parts: 10, bytes: 2_000, age: 1, own: 0 },
-    Made { name: "personal", parts: 20, bytes: 2_000, age: 2, own: 1 },
-    Made { name: "never", parts: 5, bytes: 2_000, age: 0, own: 2 },
+const PAGES: [Composition; 6] = [
+    Composition { name: "hot", parts: 10, bytes: 2_000, age: 3_600, own: 0 },
+    Composition { name: "wide", parts: 100, bytes: 1_000, age: 3_600, own: 0 },
+    Composition { name: "large", parts: 12, bytes: 10_000, age: 3_600, own: 0 },
+    Composition { name: "brief", parts: 10, bytes: 2_000, age: 1, own: 0 },
+    Composition { name: "personal", parts: 20, bytes: 2_000, age: 2, own: 1 },
+    Composition { name: "never", parts: 5, bytes: 2_000, age: 0, own: 2 },
 ];
 
 fn site(services: SocketAddr) -> Running {
@@ -83,7 +84,7 @@ fn site(services: SocketAddr) -> Running {
         "[params.bytes]\ntype = \"integer\"\n[params.age]\ntype = \"integer\"\n[params.n]\n",
     );
     site.fragment("own", services, "context = [\"cookie:uid\"]\n");
-    for Made { name, parts, bytes, age, own } in PAGES {
+    for Composition { name, parts, bytes, age, own } in PAGES {
         let part =
             |n| format!("<fragment name=part data-bytes={bytes} data-age={age} data-n=\"{name}{n}\">none</fragment>\n");
         let own = "<fragment name=own>none</fragment>".repeat(own);
@@ -95,24 +96,25 @@ fn site(services: SocketAddr) -> Running {
     site.serve(false)
 }
 
-async fn read(url: String, who: usize, until: Instant) -> usize {
+/// Requests a page until a time. Returns the number of responses.
+async fn run_client(url: String, number: usize, until: Instant) -> usize {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let coding = [None, Some("gzip"), Some("gzip, deflate, br, zstd"), Some("gzip, deflate, br")][who % 4];
+    let coding = [None, Some("gzip"), Some("gzip, deflate, br, zstd"), Some("gzip, deflate, br")][number % 4];
     let (mut pages, mut etag) = (0, None);
     while Instant::now() < until {
-        let mut asked = client.get(&url).header(COOKIE, format!("uid=u{who}; theme=dark"));
-        asked =
-            asked.header("accept-language", "en-GB,en;q=0.9").header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
+        let mut request = client.get(&url).header(COOKIE, format!("uid=u{number}; theme=dark"));
+        request =
+            request.header("accept-language", "en-GB,en;q=0.9").header("user-agent", "Mozilla/5.0 (X11; Linux x86_64)");
         if let Some(coding) = coding {
-            asked = asked.header(ACCEPT_ENCODING, coding);
+            request = request.header(ACCEPT_ENCODING, coding);
         }
         if let Some(etag) = etag.take_if(|_| pages % 10 == 9) {
-            asked = asked.header(IF_NONE_MATCH, etag);
+            request = request.header(IF_NONE_MATCH, etag);
         }
-        let answer = asked.send().await.unwrap();
-        assert!(answer.status().is_success() || answer.status() == http::StatusCode::NOT_MODIFIED, "{answer:?}");
-        etag = answer.headers().get(ETAG).cloned();
-        answer.bytes().await.unwrap();
+        let response = request.send().await.unwrap();
+        assert!(response.status().is_success() || response.status() == http::StatusCode::NOT_MODIFIED, "{response:?}");
+        etag = response.headers().get(ETAG).cloned();
+        response.bytes().await.unwrap();
         pages += 1;
     }
     pages
@@ -120,11 +122,11 @@ async fn read(url: String, who: usize, until: Instant) -> usize {
 
 async fn train() {
     let router = axum::Router::new().route("/part", get(part)).route("/own", get(own));
-    let running = site(served(router).await);
-    for Made { name, .. } in PAGES {
+    let running = site(serve_router(router).await);
+    for Composition { name, .. } in PAGES {
         let (url, until) = (format!("http://{}/{name}", running.pages), Instant::now() + LONG);
-        let readers = (0..READERS).map(|who| tokio::spawn(read(url.clone(), who, until)));
-        let pages = futures::future::join_all(readers).await.into_iter().map(Result::unwrap).sum::<usize>();
+        let clients = (0..CLIENTS).map(|number| tokio::spawn(run_client(url.clone(), number, until)));
+        let pages = futures::future::join_all(clients).await.into_iter().map(Result::unwrap).sum::<usize>();
         println!("{name}: {pages} pages");
     }
 }

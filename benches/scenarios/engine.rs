@@ -1,4 +1,4 @@
-//! Pages whose parts are all in memory: looked up one by one, and kept whole.
+//! Pages whose parts are all in memory: composed from parts, and from the page cache.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -21,25 +21,25 @@ use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::names::Name;
 use pasteup::page::visit::context::Visit;
 
-use super::{MANIFEST, Work, answer, built, over};
+use super::{MANIFEST, Work, built, over, response};
 
-/// A store that is nothing but a table: what the real one costs is measured in `keeping.rs`.
-// Hashed without a seed: the same instructions each time.
+/// A store that is a plain table, since `store.rs` measures the real one. The hash has no seed, so that every run takes the
+/// same instructions.
 type Entries<T> = Mutex<HashMap<Key, T, BuildHasherDefault<DefaultHasher>>>;
 
 #[derive(Default)]
 struct Table {
-    answers: Entries<StoredResponse>,
+    responses: Entries<StoredResponse>,
     pages: Entries<Arc<PageSlot>>,
 }
 
 impl Store for Table {
     fn get(&self, key: &Key) -> Option<StoredResponse> {
-        self.answers.lock().expect("a lock").get(key).cloned()
+        self.responses.lock().expect("the lock is not poisoned").get(key).cloned()
     }
 
     fn put(&self, key: &Key, stored: StoredResponse, _: Duration) {
-        self.answers.lock().expect("a lock").insert(key.clone(), stored);
+        self.responses.lock().expect("the lock is not poisoned").insert(key.clone(), stored);
     }
 
     fn change(&self, _: &Key, _: &mut dyn FnMut(&mut StoredResponse)) -> bool {
@@ -47,7 +47,7 @@ impl Store for Table {
     }
 
     fn remove(&self, key: &Key) -> bool {
-        self.answers.lock().expect("a lock").remove(key).is_some()
+        self.responses.lock().expect("the lock is not poisoned").remove(key).is_some()
     }
 
     fn tagged(&self, _: &str) -> Vec<Key> {
@@ -63,17 +63,17 @@ impl Store for Table {
 
 impl PageStore for Table {
     fn get(&self, key: &Key) -> Option<Arc<PageSlot>> {
-        self.pages.lock().expect("a lock").get(key).cloned()
+        self.pages.lock().expect("the lock is not poisoned").get(key).cloned()
     }
 
     fn put(&self, key: &Key, slot: Arc<PageSlot>, _: Duration) {
-        self.pages.lock().expect("a lock").insert(key.clone(), slot);
+        self.pages.lock().expect("the lock is not poisoned").insert(key.clone(), slot);
     }
 
     fn clear(&self) {}
 }
 
-/// Nobody is asked here, and time stands still.
+/// An upstream that never responds, and a clock that stands still.
 struct Nothing;
 
 impl Upstream for Nothing {
@@ -88,7 +88,7 @@ impl Clock for Nothing {
     }
 }
 
-/// A compositor that holds all answers of a page of so many parts, and a request for that page.
+/// A compositor that has stored all responses of a page of this many parts, and a request for that page.
 fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     let part = |n: usize| {
         format!("<section class=\"card\"><h2>A heading</h2>\n<fragment name=part ttl=20m data-n={n} /></section>\n")
@@ -101,7 +101,7 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     let store = Arc::new(Table::default());
     for fetch in &plan.fetches {
         let times = EntryTimes::new(Instant::now(), 0.0);
-        let response = Arc::new(answer(fetch, &HeaderMap::new()));
+        let response = Arc::new(response(fetch, &HeaderMap::new()));
         let stored = StoredResponse { response, times, backoff: None, nanoservice: Name::from("part") };
         Store::put(&*store, &fetch.key, stored, Duration::MAX);
     }
@@ -116,28 +116,30 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     (Compositor::new(ports, store), engine::PageRequest { template, visit, trace, at, changes_in: None })
 }
 
-/// A page that is planned, looked up part by part, and stitched.
+/// Plans a page, looks up each part, and stitches them.
 pub(super) fn memory(parts: usize) -> Work {
     let (engine, request) = full(parts);
     over(move || {
-        let page = engine.compose(request.clone()).now_or_never().expect("all of it is there");
+        let page = engine.compose(request.clone()).now_or_never().expect("all parts are stored");
         assert!(!page.chunks.is_empty() && page.outcomes.len() == parts);
         page
     })
 }
 
-/// A page that is kept whole, and what it says of itself: all of the hot path but for the connection.
+/// Serves a cached page and its head: the whole fast path, except the connection.
 pub(super) fn hot(parts: usize) -> Work {
     let (engine, request) = full(parts);
     for _ in 0..2 {
         let begun = engine.serve(request.clone(), true).now_or_never();
-        assert!(matches!(begun, Some(Served::Whole(_))), "all of it is there");
+        assert!(matches!(begun, Some(Served::Whole(_))), "all parts are stored");
     }
     over(move || {
         let now = Instant::now();
-        let Some(CacheHit::Whole(whole)) = engine.ready(&request.clone(), now) else { panic!("it is kept whole") };
-        let said = whole.head(&whole.plain, now, |_| ());
+        let Some(CacheHit::Whole(whole)) = engine.ready(&request.clone(), now) else {
+            panic!("the page is not cached")
+        };
+        let head = whole.head(&whole.plain, now, |_| ());
         whole.count_served(now);
-        (whole.plain.chunks.clone(), said)
+        (whole.plain.chunks.clone(), head)
     })
 }

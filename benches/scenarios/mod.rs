@@ -1,5 +1,4 @@
-//! What the pure parts are measured at, once for all benches: `page.rs` takes the time, `counts` counts the
-//! instructions. Nothing is measured of what a scenario needs before it can begin.
+//! The scenarios that `page` (time) and `counts` (instructions) measure. The preparation of a scenario is not measured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,33 +30,33 @@ use pasteup::page::visit::route::{Pattern, Routes, normalise};
 
 mod engine;
 
-/// One thing that is measured.
+/// A measured operation.
 pub(crate) struct Scenario {
-    /// What is done, then how much of it.
+    /// The operation, and its amount if there are several.
     pub(crate) name: String,
-    /// How much that is; none where there is but one size.
+    /// The amount; `None` if there is only one size.
     pub(crate) amount: Option<Amount>,
     ready: Box<dyn FnOnce() -> Work>,
 }
 
-/// How much is done.
+/// The amount of work of one run.
 #[derive(Clone, Copy)]
 pub(crate) enum Amount {
     Bytes(u64),
     Parts(u64),
 }
 
-/// What is done over and over.
+/// One run of the operation.
 pub(crate) type Work = Box<dyn FnMut()>;
 
 impl Scenario {
-    /// Makes all that is needed before it can begin.
+    /// Prepares the operation.
     pub(crate) fn ready(self) -> Work {
         (self.ready)()
     }
 }
 
-/// Something done over and over, and what comes of it thrown away.
+/// An operation whose result is dropped.
 fn over<T>(mut act: impl FnMut() -> T + 'static) -> Work {
     Box::new(move || drop(std::hint::black_box(act())))
 }
@@ -66,19 +65,19 @@ fn scenario(name: &str, ready: impl FnOnce() -> Work + 'static) -> Scenario {
     Scenario { name: name.to_owned(), amount: None, ready: Box::new(ready) }
 }
 
-/// Of so many parts.
+/// A scenario with this many parts.
 fn of_parts(name: &str, parts: usize, ready: impl FnOnce(usize) -> Work + 'static) -> Scenario {
     let amount = Some(Amount::Parts(parts as u64));
     Scenario { name: format!("{name}/{parts}"), amount, ready: Box::new(move || ready(parts)) }
 }
 
-/// Of so many KiB.
+/// A scenario with this many KiB of text.
 fn of_text(name: &str, kib: usize, ready: impl FnOnce(usize) -> Work + 'static) -> Scenario {
     let amount = Some(Amount::Bytes(kib as u64 * 1024));
     Scenario { name: format!("{name}/{kib}k"), amount, ready: Box::new(move || ready(kib * 1024)) }
 }
 
-/// All of them, in the order in which a request meets them.
+/// All scenarios, in the order of a request's way through the compositor.
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = vec![scenario("wire/head", wire_head), scenario("route/find", route_find)];
     for parts in [1, 10, 100, 1000] {
@@ -97,7 +96,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         }));
     }
     all.extend([scenario("key/new", key), scenario("key/fetch", fetch)]);
-    all.extend([scenario("freshness/stated", stated), scenario("freshness/kept", kept)]);
+    all.extend([scenario("freshness/stated", stated), scenario("freshness/kept", stored_freshness)]);
     for kib in [1, 10, 100] {
         all.push(of_text("balance/clean", kib, |bytes| balance(CLEAN, bytes)));
         all.push(of_text("balance/broken", kib, |bytes| balance(BROKEN, bytes)));
@@ -140,7 +139,7 @@ fn layout(parts: usize) -> Arc<Source> {
     )
 }
 
-/// The one layout of a site with one nanoservice.
+/// The bound template of a site with one layout and one nanoservice.
 fn built(layout: Arc<Source>, manifest: &str) -> Arc<BoundTemplate> {
     let files = Files {
         layouts: vec![layout],
@@ -161,23 +160,23 @@ fn read(parts: usize) -> Work {
     over(move || LayoutFile::parse(&source))
 }
 
-/// A plan, and an answer for each of its parts.
+/// A plan, and a response for each of its parts.
 fn filled(parts: usize) -> (Plan, Outcomes, Instant) {
     let plan = plan(&template(parts), Visit::default(), Timestamp::UNIX_EPOCH);
     let now = Instant::now();
-    let answer = Arc::new(answer(&plan.fetches[0], &HeaderMap::new()));
-    let outcomes = vec![Some(Outcome::fresh(answer, now + Duration::from_secs(1))); parts];
+    let response = Arc::new(response(&plan.fetches[0], &HeaderMap::new()));
+    let outcomes = vec![Some(Outcome::fresh(response, now + Duration::from_secs(1))); parts];
     (plan, outcomes, now)
 }
 
-fn answer(fetch: &Fetch, headers: &HeaderMap) -> ParsedResponse {
+fn response(fetch: &Fetch, headers: &HeaderMap) -> ParsedResponse {
     let content = Content::Fragment(Bytes::from_static(b"<p>a part</p>").into());
     ParsedResponse::new(content, headers, fetch, ARRIVAL)
 }
 
 const ARRIVAL: Arrival = Arrival { at: Timestamp::UNIX_EPOCH, delay: Duration::ZERO };
 
-/// A head as browsers send it.
+/// Parses a request head as browsers send it.
 const HEAD: &[u8] = b"GET /news/uk/7?page=2 HTTP/1.1\r\nHost: www.example.org\r\nConnection: keep-alive\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
@@ -194,7 +193,7 @@ fn wire_head() -> Work {
     })
 }
 
-/// A path among two hundred patterns.
+/// Finds the route of a path among two hundred patterns.
 fn route_find() -> Work {
     let mut routes = Routes::default();
     for section in 0..100 {
@@ -214,7 +213,7 @@ fn key() -> Work {
     over(move || Key::new(resource, context))
 }
 
-/// What is asked for, and under which key, of a nanoservice that is told of the reader.
+/// Builds the request and the key for a nanoservice that declares context.
 fn fetch() -> Work {
     let more = "context = [\"device\", \"locale\", \"page\", \"cookie:group\"]\n";
     let text = "+++\nroute = \"/news/{article}\"\n+++\n<fragment name=part data-article=\"{article}\" data-n=7 />";
@@ -229,7 +228,7 @@ fn fetch() -> Work {
     let visit = Visit { pattern: "/news/{article}".to_owned(), parameters, reader, host: "www.example.org".to_owned() };
     let (fragment, defaults) = (Arc::clone(&template.html.fragments[0]), Defaults::default());
     over(move || {
-        let manifest = fragment.manifest().expect("it is named");
+        let manifest = fragment.manifest().expect("the fragment has a name");
         Fetch::new(&fragment, Origin::Named(manifest), &visit, &defaults)
     })
 }
@@ -239,7 +238,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
     lines.iter().copied().map(header).collect()
 }
 
-/// What an answer says, to the compositor and to others.
+/// The lifetime that a response states, for the compositor and for downstream caches.
 fn stated() -> Work {
     let headers = headers(&[
         ("cache-control", "public, max-age=60, s-maxage=600, stale-while-revalidate=30"),
@@ -251,21 +250,21 @@ fn stated() -> Work {
     over(move || CacheDirectives::read(&headers, ARRIVAL))
 }
 
-/// Whether an answer that is kept is fresh, as it is asked at each look-up.
-fn kept() -> Work {
+/// The freshness of a stored response, as each lookup computes it.
+fn stored_freshness() -> Work {
     let directives = CacheDirectives::read(&headers(&[("cache-control", "max-age=60")]), ARRIVAL).compositor;
     let rules = FreshnessRules { ttl: Some(Duration::from_secs(20)), ..FreshnessRules::default() };
-    let kept = EntryTimes::new(Instant::now(), 0.5);
-    let now = kept.arrived + Duration::from_secs(5);
+    let times = EntryTimes::new(Instant::now(), 0.5);
+    let now = times.arrived + Duration::from_secs(5);
     over(move || {
         let nature = ResponseTraits { is_fragment: true, has_validator: true };
         let lifetime = lifetime(std::hint::black_box(&directives), &rules, nature);
         let left = Duration::from_secs(15);
-        (freshness(&kept, &lifetime, now), is_refresh_due(&kept, &lifetime, left), refresh_lead(&kept, &lifetime))
+        (freshness(&times, &lifetime, now), is_refresh_due(&times, &lifetime, left), refresh_lead(&times, &lifetime))
     })
 }
 
-/// HTML as services send it.
+/// HTML as nanoservices send it.
 const CLEAN: &str = "<article class=\"teaser\"><h3 id=t7><a href=\"/news/uk/7\">A headline of some words</a></h3>\n\
     <p>Some text of a <em>usual</em> length, with a &amp; in it.<p>And more.\n<ul><li>One<li>Two</ul><img src=\"/7.webp\" alt=\"\">\
     <!-- a note --><script>if (1 < 2) { track(\"<b>\") }</script></article>\n";
@@ -294,7 +293,7 @@ fn values() -> Values {
     ])
 }
 
-/// A layout with a choice, a text and something to try, so many times.
+/// A layout with this many repetitions of a choice, a text and an attempt.
 fn esi_layout(parts: usize) -> Arc<Source> {
     let part = "<section><esi:choose><esi:when test=\"$(QUERY_STRING{q}) == 'a'\"><fragment name=part data-n=1 /></esi:when>\
         <esi:when test=\"$(QUERY_STRING{q}) &lt; 5 | $(HTTP_COOKIE{group})\"><p>B</p></esi:when>\

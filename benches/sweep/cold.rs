@@ -1,4 +1,4 @@
-//! From the start of a process to the last byte of its first page.
+//! Measures cold starts: from the start of a process to the last byte of its first page.
 
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 use crate::load::cpu;
 use crate::plain::Plain;
 use crate::rig::{self, Cores, layout};
-use crate::support::{Reader, ms, quantile};
+use crate::support::{Client, ms, quantile};
 
 const STARTS: usize = 20;
 const LAYOUTS: usize = 200;
-/// Fragments of a page, and bytes of one.
+/// The number of fragments of a page, and the bytes of each.
 const PAGE: (usize, usize) = (10, 2_000);
 
-/// What one start took, from the moment at which the process was asked for.
+/// The times of one start, from the moment at which the process was created.
 #[derive(Default, Clone, Copy)]
 struct Start {
-    /// Until it said that it listens.
+    /// Until it reported that it listens.
     listening: Duration,
     /// Until the last byte of the first page.
     page: Duration,
-    /// CPU time of the process by then.
+    /// CPU time of the process until the first page.
     cpu: Duration,
 }
 
 async fn first_page(address: std::net::SocketAddr, target: &str, bytes: usize) {
-    let mut reader = Reader::new(address).await.unwrap();
-    let (status, _) = reader.get(target, "").await.unwrap();
-    assert_eq!((status, reader.body().len()), (200, bytes));
+    let mut client = Client::new(address).await.unwrap();
+    let (status, _) = client.get(target, "").await.unwrap();
+    assert_eq!((status, client.body().len()), (200, bytes));
 }
 
-/// The compositor with so many layouts, and nothing kept.
+/// Starts the compositor with this many layouts and an empty cache.
 async fn compositor(services: &Plain, layouts: usize) -> Start {
     let (site, (fragments, bytes)) = (rig::site(services.address), PAGE);
     let text = "<p>Some text of the page's own, as long as a paragraph is.</p>\n".repeat(50);
@@ -46,7 +46,7 @@ async fn compositor(services: &Plain, layouts: usize) -> Start {
     Start { listening, page: began.elapsed(), cpu: cpu(running.process.id()) }
 }
 
-/// The limit: a bare server that has nothing to read, and sends as many bytes.
+/// Starts the limit: a bare server that reads no files and sends as many bytes.
 async fn limit(cores: &Cores) -> Start {
     let bytes = PAGE.0 * PAGE.1;
     let began = Instant::now();
@@ -56,7 +56,7 @@ async fn limit(cores: &Cores) -> Start {
     Start { listening, page: began.elapsed(), cpu: cpu(plain.id()) }
 }
 
-/// The compositor's program, which only says its version.
+/// Runs the compositor's program for its version only.
 fn version() -> Start {
     let began = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_pasteup"));
@@ -76,7 +76,7 @@ fn row(what: &str, starts: &[Start]) -> String {
     format!("| {what} | {} |\n", columns.join(" | "))
 }
 
-/// Cold starts, as a table in milliseconds.
+/// Measures cold starts. Returns a table in milliseconds.
 pub(crate) async fn cold(cores: &Cores) -> String {
     let services = Plain::start(&cores.all);
     let mut starts = [const { Vec::new() }; 4];

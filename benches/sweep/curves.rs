@@ -1,5 +1,5 @@
-//! What a hot page and a request cost against fragments, layouts and kept entries: does it grow faster than
-//! the bytes that are sent?
+//! Measures how the cost of a page grows with fragments, layouts and cache entries: does it grow faster than the bytes
+//! that are sent?
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,33 +13,33 @@ use crate::plot::{Line, Plot};
 use crate::rig::{Rig, always, cell, layout, once};
 use crate::support::Running;
 
-const READERS: usize = 8;
+const CLIENTS: usize = 8;
 const FRAGMENTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
-/// Bytes of a page whose fragments are the smaller, the more there are.
+/// The size of a page that is divided into ever more and smaller fragments.
 const TOTAL: usize = 100_000;
-/// Bytes of a fragment of a page that is the larger, the more there are.
+/// The size of each fragment of a page that grows with their number.
 const EACH: usize = 100;
 const LAYOUTS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
-/// Of many layouts so many are asked for, from the first to the last.
-const ASKED: usize = 16;
+/// The number of layouts that are requested, evenly spread over all of them.
+const REQUESTED: usize = 16;
 const ENTRIES: [usize; 7] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000];
-/// Bytes of a kept entry.
+/// The size of a cached response, in bytes.
 const SMALL: usize = 20;
-/// Entries that one page fills.
+/// The number of entries that one request of `/fill` caches.
 const BLOCK: usize = 1_000;
-/// Entries that one page draws, and the bytes of that page.
+/// The number of entries on a page of drawn entries.
 const DRAWN: usize = 10;
 
-/// Something that is measured at several sizes.
+/// A measurement at several sizes.
 struct Curve {
     name: &'static str,
     /// The sizes, each with the bytes that are sent.
     sizes: Vec<(usize, usize)>,
-    /// Where its cells begin.
+    /// The index of its first cell.
     first: usize,
 }
 
-/// Curves over the same sizes, which are shown together.
+/// Curves over the same sizes, which share a table and a plot.
 #[derive(Default)]
 struct Family {
     cells: Vec<Cell>,
@@ -57,14 +57,14 @@ impl Family {
         self.curves.push(Curve { name, sizes, first });
     }
 
-    async fn measure(self, effort: Effort) -> Grown {
+    async fn measure(self, effort: Effort) -> MeasuredFamily {
         let measured = measure(&self.cells, effort).await;
-        Grown { curves: self.curves, measured }
+        MeasuredFamily { curves: self.curves, measured }
     }
 }
 
-/// A family of curves, measured.
-struct Grown {
+/// A family of curves with its results.
+struct MeasuredFamily {
     curves: Vec<Curve>,
     measured: Measured,
 }
@@ -77,8 +77,8 @@ const fn wall(turn: &Turn) -> f64 {
     1.0 / turn.per_second
 }
 
-impl Grown {
-    /// How much of something it takes at a size, over another size.
+impl MeasuredFamily {
+    /// The ratio of a value at one size to that at another.
     fn over(&self, curve: &Curve, at: usize, other: usize, of: fn(&Turn) -> f64) -> f64 {
         self.measured.over(curve.first + at, curve.first + other, of)
     }
@@ -105,7 +105,7 @@ impl Grown {
         rows + "\n\n" + &self.steps() + "\n"
     }
 
-    /// For each curve the step at which its CPU time grew most beside the bytes.
+    /// For each curve, the step at which its CPU time grew most in relation to the bytes.
     fn steps(&self) -> String {
         let mut text = String::new();
         for curve in &self.curves {
@@ -138,7 +138,7 @@ impl Grown {
         self.curves.iter().map(line).collect()
     }
 
-    /// What it would be if it grew as the bytes do.
+    /// The reference line: growth in proportion to the bytes sent.
     fn bytes(&self) -> Line {
         let sizes = &self.curves[0].sizes;
         let points = sizes.iter().map(|(size, bytes)| (*size as f64, *bytes as f64 / sizes[0].1 as f64)).collect();
@@ -146,14 +146,14 @@ impl Grown {
     }
 }
 
-/// A page's address with a parameter that nobody used before: it is composed, since it is not kept whole.
+/// The address of a page with a new parameter each time, so that the page is never a cached page.
 fn composed(route: String) -> Target {
     let next = AtomicU64::new(0);
     Arc::new(move || format!("{route}?u={}", next.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// A hot page, one that is composed of kept parts, and the limit, against fragments.
-async fn fragments(rig: &Rig, effort: Effort, bytes: fn(usize) -> usize) -> Grown {
+/// A cached page, a page composed of cached parts, and the limit, by number of fragments.
+async fn fragments(rig: &Rig, effort: Effort, bytes: fn(usize) -> usize) -> MeasuredFamily {
     let site = rig.site();
     for number in FRAGMENTS {
         let front = format!("route = \"/p{number}\"\nquery = [\"u\"]");
@@ -161,24 +161,24 @@ async fn fragments(rig: &Rig, effort: Effort, bytes: fn(usize) -> usize) -> Grow
     }
     let running = site.serve(true);
     let mut family = Family::default();
-    let page = |number: usize, target| (number, cell(&running, target, number * bytes(number), READERS));
-    family.add("hot page", FRAGMENTS.map(|number| page(number, always(format!("/p{number}")))));
+    let page = |number: usize, target| (number, cell(&running, target, number * bytes(number), CLIENTS));
+    family.add("cached page", FRAGMENTS.map(|number| page(number, always(format!("/p{number}")))));
     family.add("composed page", FRAGMENTS.map(|number| page(number, composed(format!("/p{number}")))));
-    family.add("the limit", FRAGMENTS.map(|number| (number, rig.limit(number * bytes(number), READERS))));
+    family.add("the limit", FRAGMENTS.map(|number| (number, rig.limit(number * bytes(number), CLIENTS))));
     family.measure(effort).await
 }
 
-/// One address after the other, of some of all layouts.
+/// Addresses of some of all layouts, one after another.
 fn some_of(layouts: usize, route: fn(usize) -> String) -> Target {
-    let asked = layouts.min(ASKED);
+    let requested = layouts.min(REQUESTED);
     let next = AtomicUsize::new(0);
     Arc::new(move || {
-        let turn = next.fetch_add(1, Ordering::Relaxed) % asked;
-        route(if asked == 1 { 0 } else { turn * (layouts - 1) / (asked - 1) })
+        let turn = next.fetch_add(1, Ordering::Relaxed) % requested;
+        route(if requested == 1 { 0 } else { turn * (layouts - 1) / (requested - 1) })
     })
 }
 
-async fn layouts(rig: &Rig, effort: Effort) -> Grown {
+async fn layouts(rig: &Rig, effort: Effort) -> MeasuredFamily {
     let all = LAYOUTS.map(|number| {
         let site = rig.site();
         for n in 0..number {
@@ -189,18 +189,18 @@ async fn layouts(rig: &Rig, effort: Effort) -> Grown {
     });
     let mut family = Family::default();
     let page =
-        |(number, running): &(usize, Running), route| (*number, cell(running, some_of(*number, route), EACH, READERS));
+        |(number, running): &(usize, Running), route| (*number, cell(running, some_of(*number, route), EACH, CLIENTS));
     family.add("literal routes", all.iter().map(|site| page(site, |n| format!("/literal/{n}"))));
     family.add("routes with parameters", all.iter().map(|site| page(site, |n| format!("/with/{n}/oslo/monday"))));
     family.measure(effort).await
 }
 
-/// The number of an entry as it is asked for: that of its block, and three digits.
+/// The number of an entry as a parameter: that of its block, and three digits.
 const fn entry(n: usize) -> usize {
     BLOCK + n
 }
 
-/// A site with so many entries, a page `/hot`, and a page `/drawn` of any ten of them.
+/// A site with this many cached responses, a cached page `/hot`, and a page `/drawn` of any ten of the responses.
 async fn filled(rig: &Rig, entries: usize) -> Running {
     let site = rig.site();
     site.write("layouts/hot.html", &layout("route = \"/hot\"", DRAWN, SMALL, 0).replace("data-n=", "data-n=9"));
@@ -222,12 +222,12 @@ async fn filled(rig: &Rig, entries: usize) -> Running {
         async move { once(running, &format!("/fill/{block}")).await }
     };
     blocks.for_each_concurrent(4, fill).await;
-    let kept: f64 = running.metric("pasteup_cache_entries").await.iter().sum();
-    assert!(kept >= entries as f64, "{kept} of {entries} entries are kept");
+    let cached: f64 = running.metric("pasteup_cache_entries").await.iter().sum();
+    assert!(cached >= entries as f64, "{cached} of {entries} entries are cached");
     running
 }
 
-/// A page of ten entries that were drawn by lot. Its address is another one each time, so it is composed.
+/// A page of ten random entries. Its address differs each time, so it is always composed.
 fn drawn(of: usize) -> Target {
     let next = AtomicU64::new(0);
     Arc::new(move || {
@@ -237,33 +237,33 @@ fn drawn(of: usize) -> Target {
     })
 }
 
-async fn entries(rig: &Rig, effort: Effort) -> Grown {
+async fn entries(rig: &Rig, effort: Effort) -> MeasuredFamily {
     let mut all = Vec::new();
     for number in ENTRIES {
         all.push((number, filled(rig, number).await));
     }
     let mut family = Family::default();
-    let page = |(number, running): &(usize, Running), target| (*number, cell(running, target, DRAWN * SMALL, READERS));
-    family.add("hot page", all.iter().map(|site| page(site, always("/hot".to_owned()))));
+    let page = |(number, running): &(usize, Running), target| (*number, cell(running, target, DRAWN * SMALL, CLIENTS));
+    family.add("cached page", all.iter().map(|site| page(site, always("/hot".to_owned()))));
     let enough = all.iter().filter(|(number, _)| *number >= DRAWN);
     family.add("page of ten drawn entries", enough.map(|site| page(site, drawn(site.0))));
     family.measure(effort).await
 }
 
-/// The curves as tables, and their plots.
+/// Measures the curves. Returns tables and plots.
 pub(crate) async fn curves(rig: &Rig, effort: Effort) -> (String, Vec<Plot>) {
     let mut text = "## Curves\n\nEach figure is **over the same at the smallest size**, in the same round: 1 is what the smallest \
-        takes, of CPU time (user and system) and of time a page. The claim is that neither grows faster than the bytes that are sent. \
-        A hot page is kept whole; a composed one is stitched anew of kept parts, as are pages of many URLs or with a part that is not kept.\n\n".to_owned();
+        takes, of CPU time (user and system) and of time per page. The claim is that neither grows faster than the bytes that are sent. \
+        A cached page is sent from the page cache; a composed one is stitched from cached parts, like pages with many URLs or an uncacheable part.\n\n".to_owned();
     let total = fragments(rig, effort, |number| TOTAL / number).await;
     let each = fragments(rig, effort, |_| EACH).await;
     let layouts = layouts(rig, effort).await;
     let entries = entries(rig, effort).await;
     for (title, what, grown) in [
-        (format!("Fragments, {TOTAL} bytes a page"), "fragments a page", &total),
-        (format!("Fragments, {EACH} bytes each"), "fragments a page", &each),
-        (format!("Layouts in the site, {ASKED} of them asked for"), "layouts", &layouts),
-        (format!("Entries kept, of {SMALL} bytes each"), "entries", &entries),
+        (format!("Fragments, {TOTAL} bytes per page"), "fragments per page", &total),
+        (format!("Fragments, {EACH} bytes each"), "fragments per page", &each),
+        (format!("Layouts in the site, {REQUESTED} of them requested"), "layouts", &layouts),
+        (format!("Cached responses, of {SMALL} bytes each"), "entries", &entries),
     ] {
         write!(text, "### {title}\n\n{}", grown.table(what)).unwrap();
     }
@@ -271,18 +271,18 @@ pub(crate) async fn curves(rig: &Rig, effort: Effort) -> (String, Vec<Plot>) {
         file,
         title,
         x,
-        y: "CPU time a page, over that of the smallest",
+        y: "CPU time per page, relative to the smallest",
         log: (true, log_y),
         lines,
     };
-    let with_bytes = |grown: &Grown| {
+    let with_bytes = |grown: &MeasuredFamily| {
         let mut lines = grown.lines(cpu);
         lines.push(grown.bytes());
         lines
     };
     let plots = vec![
-        plot("fragments-total", "Fragments of a page of 100,000 bytes", "fragments a page", true, with_bytes(&total)),
-        plot("fragments-each", "Fragments of 100 bytes each", "fragments a page", true, with_bytes(&each)),
+        plot("fragments-total", "Fragments of a page of 100,000 bytes", "fragments per page", true, with_bytes(&total)),
+        plot("fragments-each", "Fragments of 100 bytes each", "fragments per page", true, with_bytes(&each)),
         plot("layouts", "Layouts in the site", "layouts", false, with_bytes(&layouts)),
         plot("entries", "Entries in the cache", "entries", false, with_bytes(&entries)),
     ];

@@ -1,61 +1,62 @@
-//! Readers in closed loops, and what a process pays for them: cells that are measured in turns.
+//! Clients in closed loops, and the CPU time of the process that serves them: cells that are measured in turns.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{Reader, quantile};
+use crate::support::{Client, quantile};
 
-/// What a reader asks for next.
+/// Returns the target of the next request.
 pub(crate) type Target = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Something that is measured: readers who ask a process for pages, each again as soon as it is answered.
+/// One measurement: clients that request pages from a process, each again as soon as it has the response.
 pub(crate) struct Cell {
-    /// The process that answers.
+    /// The process that serves the pages.
     pub(crate) process: u32,
     pub(crate) address: SocketAddr,
-    pub(crate) readers: usize,
+    /// The number of simultaneous clients.
+    pub(crate) clients: usize,
     pub(crate) target: Target,
-    /// How many bytes every page has. Another number is a mistake.
+    /// The size of every page. Another size is an error.
     pub(crate) bytes: usize,
 }
 
-/// How often and how long is measured.
+/// How often and how long each cell is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// One turn of one cell.
+    /// The length of one turn of one cell.
     pub(crate) long: Duration,
 }
 
-/// What one turn of a cell came to.
+/// The result of one turn of a cell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
-    /// Seconds of the process's CPU time, user and system.
+    /// CPU time of the process per page, user and system, in seconds.
     pub(crate) cpu: f64,
     pub(crate) per_second: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
 
-/// What all turns came to, by cell and round.
+/// The results of all turns, by cell and round.
 pub(crate) struct Measured(Vec<Vec<Turn>>);
 
 impl Measured {
-    /// How much of something a cell has over another one: the median of the ratios within a round.
+    /// The ratio of a value of one cell to that of another: the median of the ratios within each round.
     pub(crate) fn over(&self, cell: usize, other: usize, of: fn(&Turn) -> f64) -> f64 {
         median(self.0[cell].iter().zip(&self.0[other]).map(|(one, other)| of(one) / of(other)).collect())
     }
 }
 
-/// The one in the middle.
+/// The median.
 pub(crate) fn median(mut of: Vec<f64>) -> f64 {
     of.sort_unstable_by(f64::total_cmp);
     of[of.len() / 2]
 }
 
-/// Measures cells in turns, so that whatever else the machine does meets all of them; each other round the
-/// other way round, so that none always comes after the same one.
+/// Measures cells in turns, so that other work on the machine affects all of them. The order is reversed every other
+/// round, so that no cell always follows the same one.
 pub(crate) async fn measure(cells: &[Cell], effort: Effort) -> Measured {
     for cell in cells {
         warm(cell).await;
@@ -70,38 +71,38 @@ pub(crate) async fn measure(cells: &[Cell], effort: Effort) -> Measured {
     Measured(turns)
 }
 
-/// Asks often enough that all is kept that may be, a page that is whole from its second time on.
+/// Sends enough requests that every cacheable response and page is cached; a page is cached from its second request on.
 async fn warm(cell: &Cell) {
-    let mut reader = Reader::new(cell.address).await.unwrap();
+    let mut client = Client::new(cell.address).await.unwrap();
     let began = Instant::now();
     for time in 0..64 {
-        // Pages that take long are asked for by one target each: thrice is enough for them.
+        // Slow pages have one target each, so that three requests are enough for them.
         if time < 3 || began.elapsed() < Duration::from_millis(100) {
-            ask(&mut reader, cell).await;
+            request(&mut client, cell).await;
         }
     }
 }
 
-async fn ask(reader: &mut Reader, cell: &Cell) -> Duration {
+async fn request(client: &mut Client, cell: &Cell) -> Duration {
     let target = (cell.target)();
-    let (status, took) = reader.get(&target, "").await.unwrap();
-    assert_eq!((status, reader.body().len()), (200, cell.bytes), "{target}");
+    let (status, took) = client.get(&target, "").await.unwrap();
+    assert_eq!((status, client.body().len()), (200, cell.bytes), "{target}");
     took
 }
 
 async fn turn(cell: &Cell, long: Duration) -> Turn {
-    // Who connects is answered once before the turn begins.
-    let mut readers = Vec::new();
-    for _ in 0..cell.readers {
-        let mut reader = Reader::new(cell.address).await.unwrap();
-        ask(&mut reader, cell).await;
-        readers.push(reader);
+    // Each client connects and gets one response before the turn begins.
+    let mut clients = Vec::new();
+    for _ in 0..cell.clients {
+        let mut client = Client::new(cell.address).await.unwrap();
+        request(&mut client, cell).await;
+        clients.push(client);
     }
     let (spent, began) = (cpu(cell.process), Instant::now());
-    let all = readers.into_iter().map(|mut reader| async move {
+    let all = clients.into_iter().map(|mut client| async move {
         let mut took = Vec::new();
         while began.elapsed() < long {
-            took.push(ask(&mut reader, cell).await);
+            took.push(request(&mut client, cell).await);
         }
         took
     });
@@ -116,8 +117,8 @@ async fn turn(cell: &Cell, long: Duration) -> Turn {
     }
 }
 
-/// The CPU time of a process until now, user and system, to the nanosecond: `/proc/PID/stat` has the same by
-/// hundredths of a second, which would be a tenth of a short turn.
+/// The CPU time of a process until now, user and system, to the nanosecond. `/proc/PID/stat` has it only in hundredths of
+/// a second, which would be a tenth of a short turn.
 pub(crate) fn cpu(process: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
     let spent = |thread: std::fs::DirEntry| {

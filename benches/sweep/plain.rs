@@ -1,4 +1,4 @@
-//! A bare hyper server that sends as many bytes as it is asked for, from memory: the limit, and the services.
+//! A bare hyper server that sends the requested number of bytes from memory: the limit, and the nanoservices.
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
@@ -14,19 +14,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-/// What makes this program be one: its first argument.
+/// The first argument that makes this program a plain server.
 pub(crate) const ARGUMENT: &str = "plain";
-/// The most bytes that it can be asked for.
+/// The largest size that can be requested.
 const MOST: usize = 16 << 20;
 
-/// A plain server as a process of its own. It ends with this.
+/// A plain server as a process of its own. The process ends when this is dropped.
 pub(crate) struct Plain {
     process: Child,
     pub(crate) address: SocketAddr,
 }
 
 impl Plain {
-    /// Starts one on these cores, as taskset names them.
+    /// Starts a plain server on these cores, in the notation of taskset.
     pub(crate) fn start(cores: &str) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut command = Command::new("taskset");
@@ -49,7 +49,7 @@ impl Drop for Plain {
     }
 }
 
-/// Answers until it is killed: `?s=200` with 200 bytes.
+/// Serves until the process is killed: `?s=200` gets 200 bytes.
 pub(crate) fn serve() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -61,19 +61,19 @@ pub(crate) fn serve() {
             let _set = stream.set_nodelay(true);
             let memory = memory.clone();
             tokio::spawn(async move {
-                let answer = service_fn(move |request| {
-                    let response = answer(&request, &memory);
+                let service = service_fn(move |request| {
+                    let response = response(&request, &memory);
                     async { Ok::<_, Infallible>(response) }
                 });
-                http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await
+                http1::Builder::new().serve_connection(TokioIo::new(stream), service).await
             });
         }
     });
 }
 
-fn answer(request: &Request<Incoming>, memory: &Bytes) -> Response<Full<Bytes>> {
-    let asked = request.uri().query().unwrap_or_default();
-    let size = asked.split('&').find_map(|pair| pair.strip_prefix("s=")?.parse().ok()).unwrap_or(0);
+fn response(request: &Request<Incoming>, memory: &Bytes) -> Response<Full<Bytes>> {
+    let query = request.uri().query().unwrap_or_default();
+    let size = query.split('&').find_map(|pair| pair.strip_prefix("s=")?.parse().ok()).unwrap_or(0);
     let mut response = Response::new(Full::new(memory.slice(..size)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response

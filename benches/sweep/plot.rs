@@ -1,4 +1,4 @@
-//! Lines in an SVG, each labelled at its end.
+//! Draws line plots as SVG; each line is labelled at its end.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,11 +13,11 @@ const FONT: &str = "system-ui, sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const FAINT: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const GREY: RGBColor = RGBColor(0x77, 0x77, 0x77);
-/// Told apart also by who sees no red or green (Okabe and Ito).
+/// Colours that can also be distinguished without red-green vision (Okabe and Ito).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0x00, 0x72, 0xb2), RGBColor(0xd5, 0x5e, 0x00), RGBColor(0x00, 0x9e, 0x73), RGBColor(0xcc, 0x79, 0xa7)];
 
-/// Points that belong together.
+/// A line of a plot.
 #[derive(Clone)]
 pub(crate) struct Line {
     name: &'static str,
@@ -30,20 +30,20 @@ impl Line {
         Self { name, points, is_reference: false }
     }
 
-    /// What others are held against, and was not measured.
+    /// A line for comparison, which was not measured.
     pub(crate) const fn reference(name: &'static str, points: Vec<(f64, f64)>) -> Self {
         Self { name, points, is_reference: true }
     }
 }
 
-/// A picture with two axes.
+/// A plot with two axes.
 pub(crate) struct Plot {
-    /// Its file, without an ending.
+    /// The name of the file, without its extension.
     pub(crate) file: &'static str,
     pub(crate) title: &'static str,
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
-    /// Which axes are logarithmic.
+    /// Whether the x axis and the y axis are logarithmic.
     pub(crate) log: (bool, bool),
     pub(crate) lines: Vec<Line>,
 }
@@ -51,10 +51,10 @@ pub(crate) struct Plot {
 type Drawn = Result<(), Box<dyn Error>>;
 
 impl Plot {
-    /// Draws it into a file.
+    /// Draws the plot into a file.
     pub(crate) fn draw(&self, file: &Path) -> Drawn {
         let root = SVGBackend::new(file, SIZE).into_drawing_area();
-        // White of its own, or else the dark ink would stand on a dark reader's page.
+        // A white background of its own, since the dark lines would be invisible on a dark page.
         root.fill(&WHITE)?;
         let title = FontDesc::from((FONT, 19)).color(&INK);
         root.draw(&Text::new(self.title, (24, 18), title))?;
@@ -78,7 +78,7 @@ impl Plot {
         if self.log.0 { 1.0..most } else { 0.0..most }
     }
 
-    /// Decades, or from zero on: what is nearly level looks level.
+    /// Whole decades, or from zero, so that a nearly level line looks level.
     fn y_range(&self) -> std::ops::Range<f64> {
         let (least, most) =
             self.all(|point| point.1).fold((f64::MAX, 0.0_f64), |(least, most), y| (least.min(y), most.max(y)));
@@ -131,13 +131,13 @@ impl Plot {
     }
 }
 
-/// Pixels between two labels.
+/// The distance between two labels, in pixels.
 const APART: i32 = 19;
 
-/// What stands at the ends of lines: moved apart where they would stand on each other.
+/// Draws the labels at the ends of the lines, and moves them apart where they would overlap.
 fn labels(root: &DrawingArea<SVGBackend<'_>, Shift>, mut ends: Vec<((i32, i32), &str, &RGBColor)>) -> Drawn {
     ends.sort_by_key(|((_, y), ..)| *y);
-    // Groups that are in each other's way: where the middle of each is, and how many they are.
+    // Groups of labels that would overlap: the middle of each group, and its labels.
     let mut groups: Vec<(i32, i32)> = Vec::new();
     for ((_, y), ..) in &ends {
         let (mut middle, mut number) = (*y, 1);
@@ -159,7 +159,7 @@ fn labels(root: &DrawingArea<SVGBackend<'_>, Shift>, mut ends: Vec<((i32, i32), 
     Ok(())
 }
 
-/// A number with commas, and no more digits than it needs.
+/// A number with thousands separators, and no more digits than needed.
 fn number(number: f64) -> String {
     if number < 1_000.0 {
         return format!("{}", (number * 1e5).round() / 1e5);

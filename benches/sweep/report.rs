@@ -1,4 +1,4 @@
-//! What was measured, as files: a text with tables, and plots.
+//! Writes the results: a text with tables, and plots.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,9 +6,9 @@ use std::process::Command;
 use crate::plot::Plot;
 use crate::support::last_core;
 
-/// The machine, and when.
+/// The machine, the versions and the time, as a table.
 pub(crate) fn machine() -> String {
-    let said = |program: &str, arguments: &[&str]| {
+    let output_of = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
@@ -19,23 +19,23 @@ pub(crate) fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("?", |(_, model)| model);
     let rows = [
-        ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default()),
-        ("commit", said("git", &["describe", "--always", "--dirty"]).unwrap_or_default()),
+        ("date", output_of("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_default()),
+        ("commit", output_of("git", &["describe", "--always", "--dirty"]).unwrap_or_default()),
         ("cores", (last_core() + 1).to_string()),
         ("CPU", model.to_owned()),
         ("kernel", file("/proc/sys/kernel/osrelease").trim().to_owned()),
-        ("rustc", said("rustc", &["--version"]).unwrap_or_default()),
+        ("rustc", output_of("rustc", &["--version"]).unwrap_or_default()),
         ("load average before", file("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned()),
     ];
     let rows = rows.map(|(name, value)| format!("| {name} | {value} |\n")).concat();
     format!("| | |\n|---|---|\n{rows}\n")
 }
 
-/// Writes all of it, with the plots below the text. What is only a part of it goes where builds go, so that
-/// no figures stand beside others of another run.
+/// Writes the text with the plots below it. A partial run is written to `target/tmp/`, so that the results never mix
+/// figures of different runs.
 pub(crate) fn write(text: &str, plots: &[Plot], is_all: bool) {
-    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
-    let folder = PathBuf::from(if is_all { kept } else { env!("CARGO_TARGET_TMPDIR") });
+    let results = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/results");
+    let folder = PathBuf::from(if is_all { results } else { env!("CARGO_TARGET_TMPDIR") });
     std::fs::create_dir_all(&folder).unwrap();
     let mut text = text.to_owned();
     for plot in plots {

@@ -1,4 +1,4 @@
-//! The sites that are measured, and the cores that they are measured on.
+//! The measured sites, and the cores on which they run.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -7,20 +7,20 @@ use std::sync::Arc;
 
 use crate::load::{Cell, Target};
 use crate::plain::Plain;
-use crate::support::{Reader, Running, Site, last_core};
+use crate::support::{Client, Running, Site, last_core};
 
-/// Nothing is cut off or given up, however long it takes here: what is measured is the whole page. A page
-/// that is streamed says no length, and is kept whole no sooner than one that is not.
+/// Settings without effective limits, since complete pages are measured. Streaming is off, because a streamed page states
+/// no length, and is not cached any sooner.
 const SETTINGS: &str = "[page]\nstream = false\nbudget = \"1m\"\nmax_fragments = 100000\n\
     [fragment]\ntimeout = \"1m\"\n[telemetry]\nlog = \"error\"\n[cache]\nmemory = \"16GiB\"\n";
 
-/// Which cores do what.
+/// The cores, as lists for taskset.
 pub(crate) struct Cores {
-    /// The last one: what is measured.
+    /// The last core, for the measured process.
     pub(crate) measured: String,
-    /// The others: readers and services.
+    /// The other cores, for clients and nanoservices.
     pub(crate) others: String,
-    /// All of them.
+    /// All cores.
     pub(crate) all: String,
 }
 
@@ -31,15 +31,15 @@ impl Cores {
         Self { measured: last.to_string(), others: format!("0-{others}"), all: format!("0-{last}") }
     }
 
-    /// Keeps this process off the core that is measured.
-    pub(crate) fn keep_off(&self) {
+    /// Restricts this process to the other cores.
+    pub(crate) fn leave_measured_core(&self) {
         let own = std::process::id().to_string();
-        let kept = Command::new("taskset").args(["-c", "-p", &self.others, &own]).output().unwrap();
-        assert!(kept.status.success(), "taskset: {kept:?}");
+        let taskset = Command::new("taskset").args(["-c", "-p", &self.others, &own]).output().unwrap();
+        assert!(taskset.status.success(), "taskset: {taskset:?}");
     }
 }
 
-/// What stands around a measurement: the services, and the limit.
+/// The processes around a measurement: the nanoservices, and the limit.
 pub(crate) struct Rig {
     services: Plain,
     limit: Plain,
@@ -50,19 +50,19 @@ impl Rig {
         Self { services: Plain::start(&cores.others), limit: Plain::start(&cores.measured) }
     }
 
-    /// A site with one nanoservice, `part`, that answers with as many bytes as its parameter `s` says.
+    /// A site with one nanoservice, `part`, that responds with as many bytes as its parameter `s` states.
     pub(crate) fn site(&self) -> Site {
         site(self.services.address)
     }
 
-    /// The limit, asked for as many bytes.
-    pub(crate) fn limit(&self, bytes: usize, readers: usize) -> Cell {
+    /// A cell of the limit with pages of this size.
+    pub(crate) fn limit(&self, bytes: usize, clients: usize) -> Cell {
         let target = always(format!("/?s={bytes}"));
-        Cell { process: self.limit.id(), address: self.limit.address, readers, target, bytes }
+        Cell { process: self.limit.id(), address: self.limit.address, clients, target, bytes }
     }
 }
 
-/// A site whose nanoservice is there.
+/// A site whose nanoservice `part` is at this address.
 pub(crate) fn site(service: SocketAddr) -> Site {
     let site = Site::new(SETTINGS);
     let parameters = "[params.s]\ntype = \"integer\"\n[params.n]\ntype = \"integer\"\n";
@@ -70,17 +70,17 @@ pub(crate) fn site(service: SocketAddr) -> Site {
     site
 }
 
-/// A compositor, asked for pages of so many bytes.
-pub(crate) fn cell(of: &Running, target: Target, bytes: usize, readers: usize) -> Cell {
-    Cell { process: of.process.id(), address: of.pages, readers, target, bytes }
+/// A cell of a compositor with pages of this size.
+pub(crate) fn cell(of: &Running, target: Target, bytes: usize, clients: usize) -> Cell {
+    Cell { process: of.process.id(), address: of.pages, clients, target, bytes }
 }
 
-/// The same page again and again.
+/// The same target every time.
 pub(crate) fn always(target: String) -> Target {
     Arc::new(move || target.clone())
 }
 
-/// A page of so many fragments of so many bytes each, of which the first ones may not be kept.
+/// A page of this many fragments with this many bytes each, of which the first `uncacheable` ones are not cacheable.
 pub(crate) fn layout(front: &str, fragments: usize, bytes: usize, uncacheable: usize) -> String {
     let mut text = format!("+++\n{front}\n+++\n");
     for n in 0..fragments {
@@ -90,8 +90,8 @@ pub(crate) fn layout(front: &str, fragments: usize, bytes: usize, uncacheable: u
     text
 }
 
-/// Asks a compositor for a page once.
+/// Requests a page from a compositor once.
 pub(crate) async fn once(of: &Running, target: &str) {
-    let mut reader = Reader::new(of.pages).await.unwrap();
-    assert_eq!(reader.get(target, "").await.unwrap().0, 200, "{target}");
+    let mut client = Client::new(of.pages).await.unwrap();
+    assert_eq!(client.get(target, "").await.unwrap().0, 200, "{target}");
 }

@@ -1,5 +1,5 @@
-//! Counts the instructions of each scenario under valgrind, and holds them against `counts.txt`: `make counts`.
-//! A busy machine counts the same, so what makes something dearer is seen at once.
+//! Counts the instructions of each scenario under valgrind, and compares them with `counts.txt`: `make counts`.
+//! A busy machine counts the same, so a change that costs more is noticed at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,12 +12,12 @@ mod scenarios;
 
 use scenarios::{Amount, Scenario, Work, all};
 
-/// In percent: so much more is too much. Runs of one program differ by up to 1, since hash tables have seeds of
-/// their own; what is inlined changes by a few with code that has nothing to do with it.
+/// The increase that is an error, in percent. Runs of one program differ by up to 1 %, since hash tables have random seeds,
+/// and unrelated code can change what is inlined, by a few per cent.
 const TOLERANCE: f64 = 5.0;
-/// So often something is done before it is counted: what is made once is there by then.
+/// The number of runs before counting, so that work that is done only once is not counted.
 const BEFORE: usize = 2;
-/// So often it is counted.
+/// The number of runs that are counted.
 const TIMES: u64 = 5;
 
 /// One scenario, and its instructions.
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["one", name] => one(name),
         _ if Command::new("valgrind").arg("--version").output().is_err() => {
-            println!("Instructions are not counted: there is no valgrind here (`apt-get install valgrind`).");
+            println!("Instructions were not counted: valgrind is not installed (`apt-get install valgrind`).");
             Ok(())
         }
         ["accept"] => count_all().and_then(|counted| accept(&counted)),
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     )
 }
 
-/// Does one scenario, inside valgrind.
+/// Runs one scenario; called inside valgrind.
 fn one(name: &str) -> Result<(), String> {
     let scenario = all().into_iter().find(|scenario| scenario.name == name);
     let mut work = scenario.ok_or_else(|| format!("there is no `{name}`"))?.ready();
@@ -53,15 +53,15 @@ fn one(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Valgrind knows it by its name, and counts while it runs.
+/// Runs the work; valgrind knows this function by its name, and counts while it runs.
 #[inline(never)]
 fn counted_from_here(work: &mut Work) {
     work();
-    // The call would else become a jump, from which nothing returns to here.
+    // Otherwise the call would become a tail call, which does not return here.
     std::hint::black_box(());
 }
 
-/// All scenarios, as many at a time as there are cores.
+/// Counts all scenarios, as many at a time as there are cores.
 fn count_all() -> Result<Vec<Counted>, String> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let counted: BTreeMap<String, u64> = thread::scope(|scope| {
@@ -70,37 +70,40 @@ fn count_all() -> Result<Vec<Counted>, String> {
             names.map(|name| Ok((name.clone(), count(&name)?))).collect::<Vec<_>>()
         };
         let running: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-        running.into_iter().flat_map(|one| one.join().expect("it does not panic")).collect::<Result<_, String>>()
+        running
+            .into_iter()
+            .flat_map(|one| one.join().expect("a counting thread does not panic"))
+            .collect::<Result<_, String>>()
     })?;
     Ok(all().into_iter().filter_map(|scenario| counted.get(&scenario.name).map(|count| (scenario, *count))).collect())
 }
 
-/// The instructions that one scenario takes once.
+/// Counts the instructions of one run of a scenario.
 fn count(name: &str) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    // It stays there, for callgrind_annotate.
+    // The file is left there for callgrind_annotate.
     let file = program.with_file_name(format!("callgrind.out.{}", name.replace(['/', ' '], "-")));
     let mut valgrind = Command::new("valgrind");
-    // Machines differ in variables, and in what glibc does with the finer features of a processor.
+    // Environment variables and the processor features that glibc uses differ between machines.
     valgrind.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     valgrind.env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX512F,-AVX2,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM");
     valgrind.args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counted_from_here*"]);
     valgrind.arg(format!("--callgrind-out-file={}", file.display())).arg(program).args(["one", name]);
-    let ended = valgrind.output().map_err(|error| format!("valgrind: {error}"))?;
+    let output = valgrind.output().map_err(|error| format!("valgrind: {error}"))?;
     let text = std::fs::read_to_string(&file).unwrap_or_default();
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok());
     match total {
-        Some(total) if total > 0 && ended.status.success() => Ok(total / TIMES),
-        _ => Err(format!("`{name}` was not counted:\n{}", String::from_utf8_lossy(&ended.stderr))),
+        Some(total) if total > 0 && output.status.success() => Ok(total / TIMES),
+        _ => Err(format!("`{name}` was not counted:\n{}", String::from_utf8_lossy(&output.stderr))),
     }
 }
 
-/// Where the counts are that were accepted.
+/// The file with the accepted counts.
 fn accepted() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("counts.txt")
 }
 
-/// What counts depend on beside the code.
+/// The versions of the tools, on which the counts depend, too.
 fn made_with() -> String {
     let version = |program: &str| {
         let output = Command::new(program).arg("--version").output();
@@ -109,7 +112,7 @@ fn made_with() -> String {
     format!("{}, {}", version("rustc"), version("valgrind"))
 }
 
-/// Writes the counts down.
+/// Writes the counts as the accepted ones.
 fn accept(counted: &[Counted]) -> Result<(), String> {
     let mut text =
         "# Instructions that each scenario takes (benches/scenarios); `make counts-accept` writes this.\n".to_owned();
@@ -121,8 +124,8 @@ fn accept(counted: &[Counted]) -> Result<(), String> {
     std::fs::write(accepted(), text).map_err(|error| format!("{}: {error}", accepted().display()))
 }
 
-/// Prints the counts, and says which are not as they were.
-#[expect(clippy::cast_precision_loss, reason = "counts are far from where it begins")]
+/// Prints the counts and compares them with the accepted ones. The error lists those that grew, appeared or disappeared.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below the limit of precision")]
 fn compare(counted: &[Counted]) -> Result<(), String> {
     let text = std::fs::read_to_string(accepted()).unwrap_or_default();
     let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
@@ -146,17 +149,17 @@ fn compare(counted: &[Counted]) -> Result<(), String> {
             better.push(format!("`{name}` takes {:.1} % fewer instructions than before.", -change));
         }
     }
-    wrong.extend(before.keys().map(|name| format!("`{name}` is no scenario any more.")));
+    wrong.extend(before.keys().map(|name| format!("`{name}` is no longer a scenario.")));
     if !better.is_empty() {
-        println!("\n{}\n`make counts-accept` keeps it so.", better.join("\n"));
+        println!("\n{}\n`make counts-accept` accepts this.", better.join("\n"));
     }
     if wrong.is_empty() {
         return Ok(());
     }
     let made_with = made_with();
     if !text.contains(&made_with) {
-        wrong.push(format!("These counts are by {made_with}; those before were not, which alone can be why."));
+        wrong.push(format!("These counts were made with {made_with}, and the accepted ones with other versions, which alone can be the reason."));
     }
-    wrong.push("Where it has to be so: `make counts-accept`, and commit benches/counts/counts.txt.".to_owned());
+    wrong.push("If the change is intended, run `make counts-accept` and commit benches/counts/counts.txt.".to_owned());
     Err(wrong.join("\n"))
 }
