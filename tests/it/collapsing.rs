@@ -49,13 +49,13 @@ async fn a_thousand_misses_are_one_fetch_even_if_the_first_client_leaves() {
 async fn uncacheable_responses_are_fetched_side_by_side() {
     let site =
         TestCompositor::new().front("<fragment name=a />").fragment("a", after(ms(100), counts("no-store"))).start();
-    let load_pages = async |readers: usize| {
+    let load_pages = async |clients: usize| {
         let began = Instant::now();
         let mut texts: Vec<String> =
-            join_all((0..readers).map(|_| site.get("/"))).await.iter().map(ComposedPage::html).collect();
+            join_all((0..clients).map(|_| site.get("/"))).await.iter().map(ComposedPage::html).collect();
         texts.sort();
         texts.dedup();
-        assert_eq!(texts.len(), readers, "each has a response of its own");
+        assert_eq!(texts.len(), clients, "each has a response of its own");
         began.elapsed()
     };
     // Nothing is known of the nanoservice yet; the first response shows it.

@@ -102,9 +102,9 @@ async fn the_connection_of_a_client_that_reads_nothing_is_closed() {
     stuck.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     // The client's window fills up, and the connection is reset.
     tokio::time::sleep(Duration::from_millis(900)).await;
-    let mut read_exactly = Vec::new();
-    let _reset = stuck.read_to_end(&mut read_exactly).await;
-    assert!(read_exactly.len() < 15 * 900_000, "{} bytes", read_exactly.len());
+    let mut received = Vec::new();
+    let _reset = stuck.read_to_end(&mut received).await;
+    assert!(received.len() < 15 * 900_000, "{} bytes", received.len());
 }
 
 #[tokio::test]
@@ -118,18 +118,18 @@ async fn a_client_that_reads_a_page_slowly_is_not_idle() {
     for _ in 0..4 {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(16 << 10).unwrap();
-        let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
-        reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
-        let (mut piece, mut read_exactly) = (vec![0; 100_000], 0);
+        let mut stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let (mut piece, mut received) = (vec![0; 100_000], 0);
         loop {
             // Slowly, but it reads something all the time.
             tokio::time::sleep(Duration::from_millis(5)).await;
-            match reader.read(&mut piece).await.unwrap() {
+            match stream.read(&mut piece).await.unwrap() {
                 0 => break,
-                more => read_exactly += more,
+                more => received += more,
             }
         }
-        assert!(read_exactly > 12 * 900_000, "{read_exactly} bytes");
+        assert!(received > 12 * 900_000, "{read_exactly} bytes");
     }
 }
 
@@ -385,15 +385,15 @@ async fn a_page_that_is_sent_without_hyper_is_finished_when_the_server_stops() {
     }
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 << 10).unwrap();
-    let mut reader = socket.connect(server.address().parse().unwrap()).await.unwrap();
-    reader.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    let mut read_exactly = vec![0; 1000];
-    reader.read_exact(&mut read_exactly).await.unwrap();
+    let mut stream = socket.connect(server.address().parse().unwrap()).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut received = vec![0; 1000];
+    stream.read_exact(&mut received).await.unwrap();
     server.process.terminate();
     let stopping = server.process.line("stopping").await;
     assert!(!stopping.is_empty());
-    reader.read_to_end(&mut read_exactly).await.unwrap();
-    let head = read_exactly.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(read_exactly.len() - head, length);
+    stream.read_to_end(&mut received).await.unwrap();
+    let head = received.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(received.len() - head, length);
     assert!(server.process.exit_status().await.success());
 }

@@ -52,7 +52,7 @@ async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
 }
 
 /// Waits until the updated section of a screen shows a text, without a reload.
-async fn shows(browser: &Browser, text: &str) {
+async fn wait_for_text(browser: &Browser, text: &str) {
     let find = format!("//*[@id='live'][contains(., '{text}')]");
     browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
 }
@@ -141,20 +141,20 @@ async fn a_screen_is_updated_without_a_reload() {
     request(&server, 1).await;
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/fragments", server.admin)).await.unwrap();
-    shows(&browser, "fresh").await;
+    wait_for_text(&browser, "fresh").await;
     status.store(503, Ordering::SeqCst);
     request(&server, 1).await;
-    shows(&browser, "fallback (status)").await;
+    wait_for_text(&browser, "fallback (status)").await;
     let filter = browser.client.find(Locator::Css("[data-filter]")).await.unwrap();
     filter.send_keys("weather").await.unwrap();
     let shown = "[...document.querySelectorAll('#live tbody tr')].filter((row) => !row.hidden).length";
     assert_eq!(browser.evaluate(shown).await, json!(1));
     browser.client.goto(&format!("{}/problems", server.admin)).await.unwrap();
     site.write("layouts/town.html", "+++\nroute = \"/town/{name}\"\n+++\n<fragment name=wether />");
-    shows(&browser, "did you mean `weather`?").await;
-    shows(&browser, "The last good version of layouts/town.html stays live").await;
+    wait_for_text(&browser, "did you mean `weather`?").await;
+    wait_for_text(&browser, "The last good version of layouts/town.html stays live").await;
     browser.client.goto(&format!("{}/errors", server.admin)).await.unwrap();
-    shows(&browser, "Reload failed: 1 error (layouts/town.html)").await;
+    wait_for_text(&browser, "Reload failed: 1 error (layouts/town.html)").await;
     browser.stop().await;
 }
 
@@ -163,7 +163,7 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
     let (site, steady, _switchable, _status) = site().await;
     let server = site.serve().await;
     request(&server, 3).await;
-    let asked = steady.requests();
+    let before = steady.requests();
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/cache", server.admin)).await.unwrap();
     let form = browser.client.form(Locator::Css("[data-purge]")).await.unwrap();
@@ -176,11 +176,11 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
     };
     form_shows("Purge 2 responses").await;
     server.text("/").await;
-    assert_eq!(steady.requests(), asked, "nothing was purged yet");
+    assert_eq!(steady.requests(), before, "nothing was purged yet");
     button.click().await.unwrap();
     form_shows("Purged 2 responses.").await;
     server.text("/").await;
-    assert_eq!(steady.requests(), asked + 1, "the front page holds one of the two responses");
+    assert_eq!(steady.requests(), before + 1, "the front page holds one of the two responses");
     browser.stop().await;
 }
 

@@ -98,7 +98,7 @@ async fn a_stop_does_not_wait_for_listeners_of_events() {
 const SHADOW: &str = "document.querySelector('pasteup-overlay').shadowRoot";
 
 /// Waits until a condition holds, across reloads.
-async fn until(browser: &Browser, what: &str) {
+async fn wait_until(browser: &Browser, what: &str) {
     let began = Instant::now();
     while browser.client.execute(&format!("return !!({what})"), vec![]).await.unwrap_or(Value::Null) != true {
         assert!(began.elapsed() < Duration::from_secs(20), "never `{what}`");
@@ -120,15 +120,15 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     let browser = Browser::start().await;
     browser.client.set_window_size(1000, 800).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
-    until(&browser, &format!("{SHADOW}.querySelector('.bar')")).await;
+    wait_until(&browser, &format!("{SHADOW}.querySelector('.bar')")).await;
     browser.evaluate("scrollTo(0, 1234)").await;
     site.write("layouts/front.html", &page("two"));
-    until(&browser, "document.querySelector('h1').textContent === 'two'").await;
-    until(&browser, "scrollY === 1234").await;
+    wait_until(&browser, "document.querySelector('h1').textContent === 'two'").await;
+    wait_until(&browser, "scrollY === 1234").await;
 
     // An error is reported at its place, over the last good version.
     site.write("layouts/front.html", &page("three <fragment name=nobody />"));
-    until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
+    wait_until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
     let message = browser.evaluate(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
     let message = message.as_str().unwrap();
     for part in ["An error in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
@@ -141,16 +141,16 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     browser.screenshot("dev-mistake-dark.png").await;
     // A client that connects now gets it, too.
     browser.client.refresh().await.unwrap();
-    until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
+    wait_until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
     site.write("layouts/front.html", &page("four"));
-    until(&browser, "document.querySelector('h1').textContent === 'four'").await;
-    until(&browser, &format!("{SHADOW}.querySelector('.mistakes').hidden")).await;
+    wait_until(&browser, "document.querySelector('h1').textContent === 'four'").await;
+    wait_until(&browser, &format!("{SHADOW}.querySelector('.mistakes').hidden")).await;
 
     // A page may be added where there is none.
     browser.client.goto(&format!("{}/new", server.pages)).await.unwrap();
-    until(&browser, "document.querySelector('pasteup-overlay')").await;
+    wait_until(&browser, "document.querySelector('pasteup-overlay')").await;
     site.write("layouts/new.html", "+++\nroute = \"/new\"\n+++\n<h1>new</h1>");
-    until(&browser, "document.querySelector('h1').textContent === 'new'").await;
+    wait_until(&browser, "document.querySelector('h1').textContent === 'new'").await;
     let messages: Vec<String> =
         browser.console_messages().await.into_iter().filter(|line| !line.contains("404")).collect();
     assert_eq!(messages, Vec::<String>::new());
@@ -178,7 +178,7 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     let browser = Browser::start().await;
     browser.client.set_window_size(1000, 800).await.unwrap();
     browser.client.goto(&server.pages).await.unwrap();
-    until(&browser, &format!("{SHADOW}.querySelector('.label')")).await;
+    wait_until(&browser, &format!("{SHADOW}.querySelector('.label')")).await;
     browser.evaluate(&format!("{SHADOW}.querySelector('.label').click()")).await;
     browser.screenshot("dev-sliders.png").await;
     let try_it =
@@ -187,7 +187,7 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
         format!("document.querySelector('main').textContent === '{wanted}' && {SHADOW}.querySelector('.panel dt')")
     };
     browser.evaluate(&format!("{SHADOW}.querySelector('input[value=fail]').click(), {try_it}")).await;
-    until(&browser, &text("Back soon.")).await;
+    wait_until(&browser, &text("Back soon.")).await;
     // The panel is open again, and shows the reason and the fault that is simulated.
     assert_eq!(
         browser.evaluate(&format!("{SHADOW}.querySelector('.panel dd').textContent")).await,
@@ -196,10 +196,10 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     assert_eq!(browser.evaluate(&format!("{SHADOW}.querySelector('input[value=fail]').checked")).await, true);
     browser.screenshot("dev-fault.png").await;
     browser.evaluate(&format!("{SHADOW}.querySelector('input[value=empty]').click(), {try_it}")).await;
-    until(&browser, &text("")).await;
+    wait_until(&browser, &text("")).await;
     let slider = format!("{SHADOW}.querySelector('input[type=range]')");
     browser.evaluate(&format!("{SHADOW}.querySelector('input[value=answer]').click(), {slider}.value = 2000, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
-    until(
+    wait_until(
         &browser,
         &format!(
             "{} && {SHADOW}.querySelector('.panel dd').textContent.startsWith('fallback (timeout)')",
@@ -208,6 +208,6 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     )
     .await;
     browser.evaluate(&format!("{slider}.value = 0, {slider}.dispatchEvent(new Event('input')), {try_it}")).await;
-    until(&browser, &text("here")).await;
+    wait_until(&browser, &text("here")).await;
     browser.stop().await;
 }

@@ -8,7 +8,7 @@ use pasteup::page::response::outcome::PartHealth;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
-use crate::support::compositor::{TestCompositor, hangs, html as shows, html_cached};
+use crate::support::compositor::{TestCompositor, hangs, html as shown_html, html_cached};
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
@@ -264,9 +264,9 @@ async fn reasons_that_no_nanoservice_causes_are_explained() {
         .layout("many", "+++\nroute = \"/many\"\n+++\n<fragment name=many />")
         .layout("odd", "+++\nroute = \"/odd\"\n+++\n<fragment name=odd />")
         .layout("old", "+++\nroute = \"/old\"\n+++\n<fragment name=old />")
-        .fragment("leaf", shows("leaf"))
-        .fragment_with("many", "composes = [\"leaf\"]\n", shows(cards))
-        .fragment_with("odd", "composes = [\"leaf\"]\n", shows("<fragment name=leaf version=\"^9\" />"))
+        .fragment("leaf", shown_html("leaf"))
+        .fragment_with("many", "composes = [\"leaf\"]\n", shown_html(cards))
+        .fragment_with("odd", "composes = [\"leaf\"]\n", shown_html("<fragment name=leaf version=\"^9\" />"))
         .fragment("old", html_cached("old", "max-age=5, stale-while-revalidate=60"))
         .defaults(|defaults| defaults.max_fragments = 3)
         .start();

@@ -62,7 +62,7 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
     let site = TestSite::new().front("<p>0</p><fragment name=a />").service("a", service.address);
     let mut server = site.serve().await;
     let (over, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let readers: Vec<_> = (0..4)
+    let clients: Vec<_> = (0..4)
         .map(|_| {
             let (over, requests, url) = (Arc::clone(&over), Arc::clone(&requests), server.pages.clone());
             tokio::spawn(async move {
@@ -92,8 +92,8 @@ async fn reloads_under_load_fail_no_request_and_neither_does_a_stop() {
     // The clients continue until they can no longer connect.
     over.store(true, Ordering::Relaxed);
     server.process.terminate();
-    for reader in readers {
-        reader.await.unwrap();
+    for client in clients {
+        client.await.unwrap();
     }
     assert!(requests.load(Ordering::Relaxed) > 100);
     assert!(server.process.exit_status().await.success());

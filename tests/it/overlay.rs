@@ -111,7 +111,7 @@ async fn size(browser: &Browser, width: u32, height: u32) {
 }
 
 /// Waits until a condition holds.
-async fn until(browser: &Browser, what: &str) {
+async fn wait_until(browser: &Browser, what: &str) {
     let wait = format!(
         "const d = arguments[arguments.length - 1]; (function f() {{ if ({what}) d(true); else requestAnimationFrame(f) }})()"
     );
@@ -122,7 +122,7 @@ async fn until(browser: &Browser, what: &str) {
 }
 
 async fn has_overlay(browser: &Browser) {
-    until(browser, &format!("document.querySelector('pasteup-overlay') && {SHADOW}.querySelector('.bar')")).await;
+    wait_until(&browser, &format!("document.querySelector('pasteup-overlay') && {SHADOW}.querySelector('.bar')")).await;
 }
 
 async fn enter(browser: &Browser, server: &Server, to: &str) {
@@ -202,7 +202,7 @@ async fn no_element_moves_and_each_part_is_explained() {
         assert_eq!(browser.evaluate(PLACES).await, *plain, "after all that");
         // Boxes stay at their parts when the page is scrolled.
         browser.evaluate("scrollTo(0, 200)").await;
-        until(&browser, &format!("scrollY > 0 && {around}({SHADOW})")).await;
+        wait_until(&browser, &format!("scrollY > 0 && {around}({SHADOW})")).await;
         browser.client.delete_all_cookies().await.unwrap();
     }
     assert_eq!(console_messages(&browser).await, Vec::<String>::new());
@@ -291,7 +291,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     let follows = format!(
         "Math.abs({label}.previousElementSibling.getBoundingClientRect().top - document.querySelector('article h2').getBoundingClientRect().top) < 5"
     );
-    until(&browser, &follows).await;
+    wait_until(&browser, &follows).await;
     assert_eq!(console_messages(&browser).await, Vec::<String>::new());
     browser.stop().await;
 }
@@ -383,7 +383,7 @@ async fn a_lazy_part_is_drawn_before_and_after_it_is_loaded() {
         assert_eq!(drawn[1].0, "below: loads when scrolled to");
         browser.evaluate("scrollTo(0, 99999)").await;
         browser.wait_for("section h3").await;
-        until(&browser, &format!("{SHADOW}.querySelectorAll('.label').length === 3")).await;
+        wait_until(&browser, &format!("{SHADOW}.querySelectorAll('.label').length === 3")).await;
         let drawn = labels(&browser.evaluate(DRAWN).await);
         let pairs: Vec<(&str, &str)> =
             drawn.iter().map(|(label, kind)| (label.split(", ").next().unwrap(), kind.as_str())).collect();

@@ -542,18 +542,18 @@ async fn a_personalised_page_is_sent_like_any_other() {
 async fn no_client_gets_the_personal_parts_of_another() {
     let (site, _shared) = personal_site(r#"["br", "zstd", "gzip"]"#, 2_000).await;
     let server = site.serve().await;
-    let readers = (0..12).map(async |reader: usize| {
+    let clients = (0..12).map(async |number: usize| {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         // Several pipelined requests on one connection, each with another cookie; some clients leave before the replies.
         let uids: Vec<String> =
-            (0..20).map(|turn| "x".repeat((reader * 7 + turn * 5) % 13) + &turn.to_string()).collect();
-        let coding = [None, Some("gzip"), Some("zstd"), Some("br")][reader % 4];
+            (0..20).map(|turn| "x".repeat((number * 7 + turn * 5) % 13) + &turn.to_string()).collect();
+        let coding = [None, Some("gzip"), Some("zstd"), Some("br")][number % 4];
         for uid in &uids {
             let coding = coding.map_or_else(String::new, |coding| format!("Accept-Encoding: {coding}\r\n"));
             let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: uid={uid}\r\n{coding}\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
         }
-        if reader.is_multiple_of(3) {
+        if number.is_multiple_of(3) {
             return;
         }
         for (uid, (head, body)) in uids.iter().zip(read_replies(&mut stream, uids.len()).await) {
@@ -564,7 +564,7 @@ async fn no_client_gets_the_personal_parts_of_another() {
             assert!(head.contains(&"cache-control: private, no-store".to_owned()), "{head:?}");
         }
     });
-    futures::future::join_all(readers).await;
+    futures::future::join_all(clients).await;
 }
 
 #[tokio::test]

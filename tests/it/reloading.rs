@@ -42,7 +42,7 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
     let mut server = site.serve().await;
     let (stop, wrong, requests) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let readers: Vec<_> = (0..4)
+    let clients: Vec<_> = (0..4)
         .map(|_| {
             let (stop, wrong, requests, url) =
                 (Arc::clone(&stop), Arc::clone(&wrong), Arc::clone(&requests), server.pages.clone());
@@ -75,8 +75,8 @@ async fn a_bad_save_under_load_loses_no_request_and_changes_no_page() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop.store(true, Ordering::Relaxed);
-    for reader in readers {
-        reader.await.unwrap();
+    for client in clients {
+        client.await.unwrap();
     }
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
     assert_eq!(server.process.output().matches("no nanoservice is called").count(), 1);

@@ -337,8 +337,8 @@ async fn the_circuit_of_a_nanoservice_that_hangs_opens_even_if_layouts_have_shor
         most = most.max(site.in_flight().values().sum());
     }
     // Five requests were observed to the declared timeout, one after the other, a second each.
-    let asked = site.calls("a");
-    assert!((100..=110).contains(&asked), "{asked}");
+    let requests = site.calls("a");
+    assert!((100..=110).contains(&requests), "{requests}");
     assert!(most <= 2, "one beside the page's own, not {most}");
     let began = Instant::now();
     assert_eq!(site.get("/?n=x").await.html(), "F");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{DECLARED, Response, findings, good, site};
+use super::{DECLARED, Response, conforming, findings, site};
 use crate::support::service::{RawService, ReceivedRequest};
 
 /// Checks that a nanoservice that conforms except in one point breaks this rule and no other.
@@ -14,7 +14,7 @@ async fn breaks(
     fault: impl Fn(&ReceivedRequest, &mut Response) + Send + Sync + 'static,
 ) {
     let service = RawService::responding(move |request| {
-        let mut response = good(request);
+        let mut response = conforming(request);
         fault(request, &mut response);
         Some(response.bytes())
     })
@@ -126,7 +126,7 @@ async fn each_error_in_caching_breaks_its_rule() {
     breaks("validation", "not in double quotes", "", header("ETag", "v1")).await;
     breaks("validation", "answered with 200, not 304", "", |request, response| {
         if response.status == 304 {
-            *response = good(&ReceivedRequest::clone(request).without("if-none-match"));
+            *response = conforming(&ReceivedRequest::clone(request).without("if-none-match"));
         }
     })
     .await;

@@ -51,7 +51,7 @@ impl Response {
 }
 
 /// The response of a conforming nanoservice.
-fn good(request: &ReceivedRequest) -> Response {
+fn conforming(request: &ReceivedRequest) -> Response {
     let city = request.param("city").unwrap_or_default();
     let days = request.param("days").map_or(Some(1), |days| days.parse().ok());
     let known = !city.is_empty() && city.bytes().all(|b| b.is_ascii_lowercase());
@@ -121,7 +121,7 @@ async fn a_conforming_nanoservice_passes_and_gets_the_documented_requests() {
     let (sender, requests) = std::sync::mpsc::channel();
     let service = RawService::responding(move |request| {
         sender.send(request.clone()).unwrap();
-        Some(good(request).bytes())
+        Some(conforming(request).bytes())
     })
     .await;
     let context =
@@ -199,7 +199,7 @@ async fn requests_that_cannot_be_sent_are_reported() {
 
 #[tokio::test]
 async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
-    let service = RawService::responding(|request| Some(good(request).bytes())).await;
+    let service = RawService::responding(|request| Some(conforming(request).bytes())).await;
     let url = format!("http://{}/a?city=oslo", service.address);
     let (skipped, code) = findings(&TestSite::new(), &url, "skipped").await;
     let skipped: Vec<_> = skipped.iter().map(|(rule, _)| rule.as_str()).collect();
@@ -209,7 +209,7 @@ async fn a_bare_url_keeps_its_query_and_is_checked_without_a_manifest() {
 #[tokio::test]
 async fn advice_is_not_a_failure() {
     let service = RawService::responding(|request| {
-        let mut response = good(request);
+        let mut response = conforming(request);
         for name in ["Cache-Control", "ETag"] {
             response.remove(name);
         }
@@ -234,7 +234,7 @@ async fn advice_is_not_a_failure() {
 async fn a_response_that_always_changes_does_not_break_the_context_rule() {
     let count = AtomicUsize::new(0);
     let service = RawService::responding(move |request| {
-        let mut response = good(request);
+        let mut response = conforming(request);
         if response.status == 200 {
             let number = count.fetch_add(1, Ordering::SeqCst);
             response.body = format!("<p>{number}").into();
@@ -251,7 +251,7 @@ async fn a_response_that_always_changes_does_not_break_the_context_rule() {
 #[tokio::test]
 async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
     let service = RawService::responding(|request| {
-        let mut response = good(request);
+        let mut response = conforming(request);
         response.set("Content-Type", "text/plain; note=\"<&>\"");
         Some(response.bytes())
     })
