@@ -129,7 +129,7 @@ async fn a_client_that_reads_a_page_slowly_is_not_idle() {
                 more => received += more,
             }
         }
-        assert!(received > 12 * 900_000, "{read_exactly} bytes");
+        assert!(received > 12 * 900_000, "{received} bytes");
     }
 }
 
@@ -144,7 +144,7 @@ async fn two_hundred_half_open_connections_block_nobody() {
     }
     assert_eq!(server.get("/").await.status(), StatusCode::OK);
     for mut stream in half_open {
-        assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0, "it is closed");
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap_or(0), 0, "the connection is closed");
     }
 }
 
@@ -306,7 +306,7 @@ async fn a_reply_without_hyper_is_what_hyper_would_send() {
                 head.retain(|line| !line.starts_with("cache-control: public, max-age="));
                 (head, body)
             });
-            assert!(found == before || found == after, "{fields}: {found:?}, and not {before:?}");
+            assert!(found == before || found == after, "{fields}: {found:?} instead of {before:?}");
         }
     }
     assert_eq!(service.requests(), 1);

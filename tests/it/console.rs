@@ -130,7 +130,7 @@ async fn the_map_draws_what_depends_on_what() {
     browser.screenshot("console-map-pointing.png").await;
     browser.client.set_window_size(390, 900).await.unwrap();
     browser.evaluate("new Promise(requestAnimationFrame)").await;
-    assert_eq!(browser.evaluate(lines).await, json!(0), "columns that are below each other have no lines");
+    assert_eq!(browser.evaluate(lines).await, json!(0), "no lines are drawn when columns are below each other");
     browser.stop().await;
 }
 

@@ -48,7 +48,7 @@ async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
         assert_eq!(first(&server).await, pair(outcome, reason), "{query}");
         assert_eq!(server.text("/").await.contains("<i>as the editor wrote it</i>"), outcome == "fallback");
         let other = overlay(&server.text("/").await)["record"]["parts"][1].clone();
-        assert_eq!(other["outcome"], "fresh", "the others are as they were");
+        assert_eq!(other["outcome"], "fresh", "the other parts are unchanged");
     }
     for wrong in [
         "",
@@ -101,7 +101,7 @@ const SHADOW: &str = "document.querySelector('pasteup-overlay').shadowRoot";
 async fn wait_until(browser: &Browser, what: &str) {
     let began = Instant::now();
     while browser.client.execute(&format!("return !!({what})"), vec![]).await.unwrap_or(Value::Null) != true {
-        assert!(began.elapsed() < Duration::from_secs(20), "never `{what}`");
+        assert!(began.elapsed() < Duration::from_secs(20), "`{what}` never became true");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

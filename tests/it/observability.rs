@@ -108,9 +108,9 @@ fn every_alert_links_to_an_existing_section_of_the_guide() {
         .filter_map(|line| line.split_once("docs/operating.md#"))
         .map(|(_, anchor)| anchor.trim())
         .collect();
-    assert_eq!(anchors.len(), rules.matches("- alert:").count(), "one each");
+    assert_eq!(anchors.len(), rules.matches("- alert:").count(), "every alert has one link");
     for anchor in anchors {
-        assert!(headings.contains(anchor), "{anchor} is none of {headings:?}");
+        assert!(headings.contains(anchor), "{anchor} is not one of {headings:?}");
     }
 }
 

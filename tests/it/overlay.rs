@@ -117,7 +117,7 @@ async fn wait_until(browser: &Browser, what: &str) {
     );
     let done = tokio::time::timeout(Duration::from_secs(20), browser.client.execute_async(&wait, vec![])).await;
     if !matches!(done, Ok(Ok(_))) {
-        panic!("never `{what}`: {done:?} {:?}", browser.console_messages().await);
+        panic!("`{what}` never became true: {done:?} {:?}", browser.console_messages().await);
     }
 }
 
@@ -199,7 +199,7 @@ async fn no_element_moves_and_each_part_is_explained() {
             browser.screenshot(&format!("overlay-part-{name}{suffix}.png")).await;
             browser.evaluate(&format!("{SHADOW}.querySelector('.close').click()")).await;
         }
-        assert_eq!(browser.evaluate(PLACES).await, *plain, "after all that");
+        assert_eq!(browser.evaluate(PLACES).await, *plain, "after all interactions");
         // Boxes stay at their parts when the page is scrolled.
         browser.evaluate("scrollTo(0, 200)").await;
         wait_until(&browser, &format!("scrollY > 0 && {around}({SHADOW})")).await;
@@ -536,7 +536,7 @@ async fn the_token_reaches_no_nanoservice_whatever_it_declares() {
     let text = response.text().await.unwrap();
     assert!(overlay(&text)["record"].is_object());
     let (_, signature) = token.split_once('.').unwrap();
-    assert!(!text.contains(signature), "nor is it in the page");
+    assert!(!text.contains(signature), "nor does the page contain it");
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     assert!(!requests.is_empty());
     for request in &requests {

@@ -47,7 +47,7 @@ async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_
         let began = Instant::now();
         let page = site.get("/?n=5").await;
         assert_eq!((page.html().as_str(), page.outcome("a")), ("F", (Shown::Fallback, Some(Reason::CircuitOpen))));
-        assert_eq!((site.calls("a"), began.elapsed()), (5, ms(0)), "nobody waits for it");
+        assert_eq!((site.calls("a"), began.elapsed()), (5, ms(0)), "no page waits for it");
         // Ten minutes with a client every 100 ms: only probes are sent.
         for number in 0..6_000 {
             advance(ms(100)).await;
