@@ -14,9 +14,9 @@ use super::list_format::ListFormat;
 use super::report::counted;
 use super::{page_request, render};
 
-/// Characters of the timeline.
+/// The width of the timeline in characters.
 const TIMELINE_WIDTH: usize = 32;
-/// If a page took less than this share of its budget, its timeline ends when the page did, and not with the budget.
+/// If a page took less than this share of its budget, its timeline ends when the page did, and not at the budget.
 const SHORT_SHARE: f64 = 0.1;
 
 /// The options of `pasteup explain`.
@@ -137,7 +137,7 @@ fn bar(part: &PartRecord, scale: f64) -> String {
     format!("{}{}{} {}", " ".repeat(from), "▒".repeat(first - from), "█".repeat(to - first), show(end - start))
 }
 
-/// The two lines below a part: why it is as it is, and where it comes from.
+/// The two lines below a part: why it shows what it shows, and where it comes from.
 fn notes(part: &PartRecord) -> Vec<String> {
     let mut why = vec![part.why.clone()];
     why.extend(part.caching.clone());

@@ -41,7 +41,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         Ok(response) => {
             let status = response.lines().next().unwrap_or_default();
             let status = status.strip_prefix("HTTP/1.1 ").unwrap_or(status);
-            anstream::eprintln!("not ready: {address} answered `{status}`");
+            anstream::eprintln!("not ready: {address} responded with `{status}`");
             Ok(PROBLEMS_FOUND.into())
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {

@@ -45,7 +45,7 @@ enum Command {
     Serve(serve::Options),
     /// Serves a site for development: live reload, and an overlay that explains each part
     Dev(serve::Options),
-    /// Checks layouts, manifests and settings, and reports every mistake
+    /// Checks layouts, manifests and settings, and reports every error and warning
     Check(check::Options),
     /// Composes one page and writes it to standard output
     Render(page_request::PageOptions),

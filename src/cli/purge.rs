@@ -68,5 +68,5 @@ async fn post(admin: SocketAddr, token: Option<&str>, request: &PurgeRequest) ->
         return Err(format!("{admin} requires the admin token: set PASTEUP_SERVER__ADMIN_TOKEN"));
     }
     let done: Result<PurgeResult, _> = serde_json::from_str(&text);
-    done.map(|done| done.purged).map_err(|_| format!("{admin} answered {status}: {}", text.trim()))
+    done.map(|done| done.purged).map_err(|_| format!("{admin} responded with {status}: {}", text.trim()))
 }

@@ -108,7 +108,7 @@ const NOTATION: &str = "
 
 | value | for example | meaning |
 |---|---|---|
-| duration | `250ms`, `5s`, `10m`, `1h`, `1d`, `1h30m` | a number always has a unit; `0` is allowed unless the table says otherwise; at most 365 days |
+| duration | `250ms`, `5s`, `10m`, `1h`, `1d`, `1h30m` | a number always has a unit; `0` is allowed unless the table states otherwise; at most 365 days |
 | size | `512B`, `64KiB`, `1MiB`, `1GiB` | at most 1 TiB |
 | time | `2026-12-24T18:00:00Z`, `2026-12-24T18:00:00+01:00` | with its offset from UTC (RFC 3339) |
 | name | `weather`, `top-stories` | letters, digits, `-`, `_` and `.`, at most 100 characters |
@@ -188,7 +188,7 @@ fn row(page: &mut String, field: &Field) {
         DefaultValue::Nothing if field.required => "required".to_owned(),
         DefaultValue::Nothing => "none".to_owned(),
         DefaultValue::Value(_) | DefaultValue::From(_) => {
-            let value = field.default.value().expect("these have a value");
+            let value = field.default.value().expect("a default of this kind has a value");
             format!("`{}`", field.kind.toml(&value))
         }
     };
@@ -197,7 +197,7 @@ fn row(page: &mut String, field: &Field) {
         meaning.push_str(&format!(" Example: `{example}`."));
     }
     if !field.acted_on {
-        meaning.push_str(" **Read and checked, but not acted on by this version.**");
+        meaning.push_str(" **Read and checked, but not supported by this version.**");
     }
     let cells = [format!("`{}`", field.name), field.kind.label(), default, meaning];
     page.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));

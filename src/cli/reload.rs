@@ -38,7 +38,7 @@ pub(super) struct Reloader {
     pub(super) settings: Settings,
     /// The problems that were reported.
     pub(super) reported: Vec<Diagnostic>,
-    /// Tells browsers that show a site in development about each reload.
+    /// Notifies browsers that show a site in development of each reload.
     pub(super) reloaded: watch::Sender<Change>,
     /// The fingerprint of the last reading.
     pub(super) fingerprint: u64,
@@ -118,13 +118,13 @@ async fn quiet(changes: &mut mpsc::Receiver<()>) -> bool {
     }
 }
 
-/// What browsers are sent about a reload while a site is in development.
+/// The event that browsers are sent about a reload while a site is in development.
 pub(super) fn change(version: u64, problems: &[Diagnostic]) -> Change {
     let errors = problems.iter().filter(|problem| problem.is_error());
     Change { process: std::process::id(), version, problems: errors.map(report::plain).collect() }
 }
 
-/// What the console's list of errors shows for a reload, so that someone who looks for a cause can see it.
+/// The entry for a reload in the console's list of errors, where it may explain errors that follow it.
 fn event(problems: &[Diagnostic]) -> String {
     let errors: Vec<&Diagnostic> = problems.iter().filter(|problem| problem.is_error()).collect();
     if errors.is_empty() {

@@ -1,6 +1,6 @@
 //! Formats errors and warnings: with the source line and a caret, as JSON, or as annotations for GitHub Actions.
 //! A line that may contain a secret, and a very long one, is not quoted; only its position is given.
-//! The fuzz target `layout` compiles this file too, so it depends on nothing of the command line.
+//! The fuzz target `layout` compiles this file too, so it does not depend on the command line.
 
 use crate::page::source::diagnostic::{Diagnostic, Severity};
 use crate::page::source::names;
@@ -8,10 +8,10 @@ use crate::page::source::names;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-/// Longest line that is quoted, in bytes. In a longer one nobody finds the caret.
+/// Longest line that is quoted, in bytes. In a longer one the caret is hard to find.
 const MAX_QUOTED: usize = 4_000;
 
-/// A problem with its source line, in colour. `anstream` removes the colours where they are not wanted.
+/// A problem with its source line, in colour. `anstream` removes the colours if the output does not support them.
 pub(super) fn human(problem: &Diagnostic) -> String {
     with_source(problem, Renderer::styled())
 }
@@ -56,7 +56,7 @@ fn may_contain_secret(file: &str, line: &str) -> bool {
     !file.ends_with(".html") && words.any(|word| !word.is_empty() && names::nearest(&word, SECRET_WORDS).is_some())
 }
 
-/// The result of writing to standard output. A reader that closed the pipe has all it wants, so that is not an error.
+/// The result of writing to standard output. A closed pipe is not an error: the program that reads it has all that it needs.
 ///
 /// # Errors
 /// Writing failed for any other reason.

@@ -1,5 +1,5 @@
 //! The async runtime of the commands that make a few requests and end.
-//! It is single-threaded: `serve` alone needs more threads, and builds its own.
+//! It is single-threaded: only `serve` needs more threads, and it builds its own.
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -128,8 +128,8 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
 
     // An error is reported at its place, over the last good version.
     site.write("layouts/front.html", &page("three <fragment name=nobody />"));
-    wait_until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
-    let message = browser.evaluate(&format!("{SHADOW}.querySelector('.mistakes').textContent")).await;
+    wait_until(&browser, &format!("!{SHADOW}.querySelector('.errors').hidden")).await;
+    let message = browser.evaluate(&format!("{SHADOW}.querySelector('.errors').textContent")).await;
     let message = message.as_str().unwrap();
     for part in ["An error in a file", "layouts/front.html:6:", "no nanoservice is called `nobody`", "^^"] {
         assert!(message.contains(part), "no `{part}` in {message}");
@@ -141,10 +141,10 @@ async fn the_page_follows_its_files_and_reports_their_errors() {
     browser.screenshot("dev-mistake-dark.png").await;
     // A client that connects now gets it, too.
     browser.client.refresh().await.unwrap();
-    wait_until(&browser, &format!("!{SHADOW}.querySelector('.mistakes').hidden")).await;
+    wait_until(&browser, &format!("!{SHADOW}.querySelector('.errors').hidden")).await;
     site.write("layouts/front.html", &page("four"));
     wait_until(&browser, "document.querySelector('h1').textContent === 'four'").await;
-    wait_until(&browser, &format!("{SHADOW}.querySelector('.mistakes').hidden")).await;
+    wait_until(&browser, &format!("{SHADOW}.querySelector('.errors').hidden")).await;
 
     // A page may be added where there is none.
     browser.client.goto(&format!("{}/new", server.pages)).await.unwrap();

@@ -8,7 +8,7 @@ const WEATHER: &str = "name = \"weather\"\nversion = \"3.1.0\"\nendpoint = \"htt
 [params.days]\ntype = \"integer\"\nmaximum = 7\n[cache]\nmax_ttl = \"10m\"\n";
 
 /// Four files with eleven errors.
-fn eleven_mistakes() -> TestSite {
+fn site_with_eleven_errors() -> TestSite {
     TestSite::new()
         .file(
             "layouts/front.html",
@@ -27,7 +27,7 @@ fn eleven_mistakes() -> TestSite {
 
 #[tokio::test]
 async fn eleven_errors_in_four_files_are_each_reported_at_their_place() {
-    let site = eleven_mistakes();
+    let site = site_with_eleven_errors();
     let output = site.run(&["check", "--format", "json"]).await;
     assert_eq!(output.status.code(), Some(1));
     let found: Vec<String> = String::from_utf8(output.stdout)
@@ -53,7 +53,7 @@ async fn eleven_errors_in_four_files_are_each_reported_at_their_place() {
 
 #[tokio::test]
 async fn the_human_format_shows_the_line_and_a_caret() {
-    let site = eleven_mistakes();
+    let site = site_with_eleven_errors();
     let output = site.run(&["check"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(!text.contains('\u{1b}'), "NO_COLOR is respected");

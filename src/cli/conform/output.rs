@@ -63,8 +63,8 @@ const fn style(verdict: Verdict) -> Style {
     }
 }
 
-/// Prints one line per rule, and below each broken one the contract and a fix. `anstream` removes the colours where they
-/// are not wanted.
+/// Prints one line per rule, and below each broken one the contract and a fix. `anstream` removes the colours if the
+/// output does not support them.
 pub(super) fn human(report: &Report) {
     const TITLE: Style = Style::new().bold();
     const DIM: Style = Style::new().dimmed();

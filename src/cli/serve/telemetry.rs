@@ -1,4 +1,4 @@
-//! Starts the log, and the export of spans where a collector is configured.
+//! Starts the log, and the export of spans if a collector is configured.
 //! An invalid log filter, and a collector that cannot be set up, stop the start.
 
 use std::io::IsTerminal as _;

@@ -91,7 +91,7 @@ struct Policy(Vec<String>);
 
 impl Policy {
     /// Adds a source to the first of these directives that is present, unless it is sufficient already. `default-src`,
-    /// which applies to other kinds of content too, is left unchanged; a directive for this kind alone is added.
+    /// which applies to other kinds of content too, is left unchanged; a directive for this kind only is added.
     fn allow(&mut self, directives: &[&str], source: &str, suffices: impl Fn(&[&str]) -> bool) {
         let place = |wanted: &str| {
             let named = |directive: &&String| first_word(directive).eq_ignore_ascii_case(wanted);

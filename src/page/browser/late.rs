@@ -28,8 +28,8 @@ impl Names {
         Bytes::from_static(b"<?end>")
     }
 
-    /// An invisible element that ends a paragraph that may be open. In a paragraph, a template would apply to that
-    /// alone.
+    /// An invisible element that ends a paragraph that may be open. In a paragraph, a template would apply only to
+    /// that.
     pub(crate) const fn end_paragraph() -> Bytes {
         Bytes::from_static(b"<dialog></dialog>")
     }

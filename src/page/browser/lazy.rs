@@ -35,12 +35,12 @@ pub(crate) fn open(address: &str) -> Bytes {
     Bytes::from(format!("<pasteup-lazy src=\"{}\">", escape(address)))
 }
 
-/// The link for browsers without scripts, where the layout has no placeholder.
+/// The link for browsers without scripts, if the layout has no placeholder.
 pub(crate) fn link(address: &str, name: &str) -> Bytes {
     Bytes::from(format!("<noscript><a href=\"{}\">{}</a></noscript>", escape(address), escape(name)))
 }
 
-/// The markup behind its placeholder.
+/// The markup after its placeholder.
 pub(crate) const CLOSE: Bytes = Bytes::from_static(b"</pasteup-lazy>");
 
 /// The element that loads the script.

@@ -1,4 +1,4 @@
-// Draws over a page what happened to each of its parts. The page itself is not changed: everything is drawn in a separate
+// Draws the overlay of a page, which shows what happened to each of its parts. The page itself is not changed: everything is drawn in a separate
 // layer with its own style, at measured positions. Texts are inserted as text, never as HTML.
 (() => {
   "use strict";
@@ -31,7 +31,7 @@
              box-sizing: border-box; height: 20px; padding: 0 6px; background: var(--c); color: #fff; font-size: 12px; line-height: 20px;
              border-radius: 3px; text-align: left; box-shadow: 0 0 0 1px #ffffffb0 }
     .label:hover, .label:focus-visible { z-index: 1 }
-    .bar, .panel, .mistakes { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
+    .bar, .panel, .errors { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
              box-sizing: border-box; color-scheme: light }
     .bar { position: absolute; bottom: 12px; left: 0; right: 0; margin: 0 auto; width: fit-content; max-width: calc(100% - 24px); padding: 6px 12px; display: flex;
            gap: 2px 14px; align-items: center; flex-wrap: wrap }
@@ -50,8 +50,8 @@
     .panel li button { display: block; width: 100%; text-align: left; border: 0; border-left: 5px solid var(--c); border-radius: 0; padding: 3px 8px; overflow-wrap: anywhere }
     fieldset { border: 1px solid #bbb; border-radius: 4px; margin: 10px 0 0; padding: 6px 10px 10px } label { display: block; margin: 3px 0 }
     .panel input { min-height: 0; padding: 0; accent-color: #1663d6 } input[type=range] { width: 100%; border: 0 }
-    .mistakes { position: absolute; left: 12px; right: 12px; top: 12px; max-height: 60%; overflow: auto; padding: 10px 14px; border: 2px solid #c01818 }
-    .mistakes h2 { margin: 0 0 6px; font-size: 16px; color: #a01010 } .mistakes p { margin: 0 0 8px }
+    .errors { position: absolute; left: 12px; right: 12px; top: 12px; max-height: 60%; overflow: auto; padding: 10px 14px; border: 2px solid #c01818 }
+    .errors h2 { margin: 0 0 6px; font-size: 16px; color: #a01010 } .errors p { margin: 0 0 8px }
     pre { margin: 0 0 10px; white-space: pre; overflow-x: auto; font: 13px/1.45 ui-monospace, Menlo, Consolas, monospace }
     :focus-visible { outline: 3px solid #1663d6; outline-offset: 1px } .panel:focus-visible { outline: none }
     @media (max-width: 600px) {
@@ -59,10 +59,10 @@
       .panel { left: 0; right: 0; top: auto; bottom: 0; width: auto; max-height: 70%; border-radius: 10px 10px 0 0; border-width: 1px 0 0 }
     }
     @media (prefers-color-scheme: dark) {
-      .bar, .panel, .mistakes { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
+      .bar, .panel, .errors { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
       .bar button, .panel button { background: #35363b; border-color: #8a8a8a }
       dt { color: #b4b4b4 } .time { background: #45464b } a { color: #8ab4f8 } fieldset { border-color: #666 }
-      .mistakes { border-color: #ff6b5e } .mistakes h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
+      .errors { border-color: #ff6b5e } .errors h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
       .legend, li, .time { --service: #35b565; --combines: #ff6b5e; --degraded: #f0a030 }
       :focus-visible { outline-color: #8ab4f8 }
     }
@@ -80,7 +80,7 @@
   const ms = (value) => value === null || value === undefined ? null
     : value >= 1000 ? `${Math.round(value / 10) / 100} s` : value >= 10 ? `${Math.round(value)} ms` : `${Math.round(value * 10) / 10} ms`;
 
-  // Where storage is blocked, nothing is remembered.
+  // If storage is blocked, nothing is remembered.
   const memory = {
     get: (name) => { try { return JSON.parse(sessionStorage.getItem(`pasteup-${name}`)); } catch { return null; } },
     set: (name, value) => { try { sessionStorage.setItem(`pasteup-${name}`, JSON.stringify(value)); } catch { /* It is not remembered. */ } },
@@ -106,7 +106,7 @@
   const took = (part) => part.start_ms === null ? null : ms(part.end_ms - part.start_ms);
   const label = (part) => [`${part.id}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
 
-  // The host is placed behind the body, where it moves nothing.
+  // The host is placed after the body, where it moves nothing.
   const host = element("pasteup-overlay");
   const shadow = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
@@ -170,7 +170,7 @@
       this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
     }
     remove() { this.box.remove(); this.label.remove(); for (const [one, box] of boxes) if (box === this) boxes.delete(one); }
-    // A little larger than its part, and larger still where there are other boxes inside.
+    // A little larger than its part, and larger still if there are other boxes inside.
     put({ left, top, width, height }, out, end) {
       const right = Math.min(left + width + out, end);
       left = Math.max(0, left - out);
@@ -193,7 +193,7 @@
       const box = boxes.get(one);
       if (!box) continue;
       box.put(at, 3 + 3 * levels(one.part), end);
-      // Above its part. Where there is another label or no space, below a low part, or further down inside a high one.
+      // Above its part. If another label is there, or there is no space, below a low part, or further down inside a tall one.
       const width = Math.min(box.wide, Math.max(at.width, LEAST), end - scrollX);
       const left = Math.max(0, Math.min(at.left, end - width));
       const free = (top) => taken.every((other) => other.left >= left + width || left >= other.left + other.width || other.top >= top + HIGH || top >= other.top + HIGH);
@@ -285,7 +285,7 @@
     memory.set("scroll", [location.pathname, scrollX, scrollY]);
     location.reload();
   };
-  const errors = element("section", { class: "mistakes", role: "alert", hidden: true });
+  const errors = element("section", { class: "errors", role: "alert", hidden: true });
   const report = (problems) => {
     errors.hidden = !problems.length;
     errors.replaceChildren(element("h2", {}, problems.length === 1 ? "An error in a file" : `${problems.length} errors in files`),

@@ -38,7 +38,7 @@ static ALL: LazyLock<[Script; 4]> = LazyLock::new(|| {
 
 static OVERLAY_SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("overlay.js"), OVERLAY));
 
-/// The script that puts late parts into their places, in browsers that do not do that themselves.
+/// The script that puts late parts into their places, in browsers that do not support this natively.
 #[must_use]
 pub fn late(strict: bool) -> &'static Script {
     &ALL[usize::from(strict)]
@@ -50,13 +50,13 @@ pub fn lazy(strict: bool) -> &'static Script {
     &ALL[2 + usize::from(strict)]
 }
 
-/// The script that draws over a page what happened to each part.
+/// The script of the overlay, which shows what happened to each part of a page.
 #[must_use]
 pub fn overlay() -> &'static Script {
     &OVERLAY_SCRIPT
 }
 
-/// The script with this path. `None` where there is none.
+/// The script with this path. `None` if there is none.
 #[must_use]
 pub fn at(path: &str) -> Option<&'static Script> {
     if !path.starts_with(LAZY) && !path.starts_with(OVERLAY) {

@@ -1,5 +1,5 @@
 //! The requests that were sent to check a nanoservice, and the responses as they were recorded.
-//! A response that did not arrive completely is recorded as far as it did, with the error.
+//! A response that did not arrive completely is recorded as far as it arrived, with the error.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 /// Why a request is sent. Every kind except `Example` and `Refused` sends the first example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// Checks that the service is up. It may be the service's first request, so it is not held to the timeout.
+    /// Checks that the service is up. It may be the service's first request, so the timeout does not apply.
     Probe,
     /// Checks an example of the manifest, by its index.
     Example(usize),

@@ -70,7 +70,7 @@ impl Finding {
     }
 }
 
-/// A verdict and its message. An empty message stands for the rule's title.
+/// A verdict and its message. If the message is empty, the rule's title is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Assessment(Verdict, String);
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     /// Exchanges in which every single request got the same response.
-    fn answered(response: &RecordedResponse) -> Vec<Exchange> {
+    fn with_response(response: &RecordedResponse) -> Vec<Exchange> {
         [Purpose::Probe, Purpose::Example(0), Purpose::Repeat, Purpose::LastRepeat]
             .map(|purpose| Exchange { purpose, took: Duration::from_millis(1), response: Ok(response.clone()) })
             .into()
@@ -257,7 +257,7 @@ mod tests {
             (500, vec![HTML], b"x", Some("status")),
         ] {
             let response = response(status, &pairs, body);
-            assert_eq!(failed(&answered(&response)), Vec::from_iter(rule), "{status} {pairs:?}");
+            assert_eq!(failed(&with_response(&response)), Vec::from_iter(rule), "{status} {pairs:?}");
             let headers: HeaderMap = response.headers.clone();
             let is_accepted = match classify_head(response.status, &headers, FetchKind::Fragment, false) {
                 Ok(HeadClass::Read(form)) => classify_body(form, Bytes::from_static(body)).is_ok(),
@@ -278,7 +278,7 @@ mod tests {
             (BodyError::Undecodable("br".to_owned(), "x".to_owned()), "coding"),
         ] {
             let response = RecordedResponse { body: Err(error), ..response(200, &[HTML], b"") };
-            assert_eq!(failed(&answered(&response)), [rule]);
+            assert_eq!(failed(&with_response(&response)), [rule]);
         }
     }
 

@@ -7,7 +7,7 @@ use super::exchange::{Exchange, Purpose, RecordedResponse};
 use super::fields::{clip, shown};
 use super::{Assessment, Recording};
 
-/// Whether a request is the unchanged first example, sent alone.
+/// Whether a request is the unchanged first example, and not sent concurrently with others.
 const fn is_plain(purpose: &Purpose) -> bool {
     matches!(purpose, Purpose::Example(0) | Purpose::Repeat | Purpose::LastRepeat)
 }
@@ -127,7 +127,7 @@ pub(super) fn keep_alive(recording: &Recording<'_>) -> Assessment {
     match pair.next() {
         None => Assessment::passed("each connection is closed, as announced"),
         Some(second) if second.response.is_ok() => {
-            Assessment::passed("a second request is answered on the same connection")
+            Assessment::passed("a second request on the same connection gets a response")
         }
         Some(_) => Assessment::failed("the connection is closed without an announcement"),
     }

@@ -31,7 +31,7 @@ pub struct Subject {
     pub address: String,
     /// Its manifest; `None` for a bare URL.
     pub manifest: Option<Arc<Manifest>>,
-    /// Requests that it should answer with a fragment.
+    /// Requests whose responses should be fragments.
     pub examples: Vec<Example>,
     /// Longest time from a request to the last byte of the response.
     pub timeout: Duration,

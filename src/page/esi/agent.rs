@@ -3,7 +3,7 @@
 
 use super::variables::Value;
 
-/// Texts in a `User-Agent` and the system that each stands for, in the order in which they are tried.
+/// Texts in a `User-Agent` and the system that each identifies, in the order in which they are tried.
 const SYSTEMS: [(&str, &str); 13] = [
     // Windows phones also mention iPhone and Android.
     ("Win", "WIN"),

@@ -121,7 +121,7 @@ impl Parser {
                         Ok(node)
                     }
                     Some(token) => Err(unjoined(token)),
-                    None => Err(EsiError::new(open, "this `(` is never closed").help("write `)` where it ends")),
+                    None => Err(EsiError::new(open, "this `(` is never closed").help("write the matching `)`")),
                 };
             }
             _ => return Err(self.missing()),

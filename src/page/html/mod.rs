@@ -1,5 +1,5 @@
 //! HTML as text with positions: reads tags, balances fragments, and stores their HTML.
-//! Nothing in a text is an error: where tags are unbalanced, they are reported and repaired.
+//! No text is an error: unbalanced tags are reported and repaired.
 
 mod byte_reader;
 mod elements;

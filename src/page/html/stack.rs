@@ -222,7 +222,7 @@ impl Stack {
     }
 
     /// Processes an end tag, and returns the elements that end with it, the innermost first and its own element last.
-    /// `None` where it closes nothing.
+    /// `None` if it closes nothing.
     pub fn end_tag(&mut self, name: &str) -> Option<Vec<OpenElement>> {
         if !self.holds(name) {
             return None;

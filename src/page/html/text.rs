@@ -54,7 +54,7 @@ impl Text {
         }
     }
 
-    /// The bytes of one piece: at most one block where the text is packed. `None` where there is no piece of this
+    /// The bytes of one piece: at most one block if the text is packed. `None` if there is no piece of this
     /// number.
     #[must_use]
     pub fn piece(&self, number: usize) -> Option<Bytes> {

@@ -76,11 +76,11 @@ pub struct StartTag {
 pub struct Attribute {
     /// The name in lower case.
     pub name: String,
-    /// The value with its character references resolved; empty where there is none.
+    /// The value with its character references resolved; empty if there is none.
     pub value: String,
     /// The bytes of the name.
     pub name_span: Range<usize>,
-    /// The bytes of the value, without quotation marks; an empty range behind the name where there is no value.
+    /// The bytes of the value, without quotation marks; an empty range after the name if there is no value.
     pub value_span: Range<usize>,
 }
 

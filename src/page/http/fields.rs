@@ -60,10 +60,10 @@ pub fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// The largest quality value, in thousandths. It is also the default, where a member states none.
+/// The largest quality value, in thousandths. It is also the default, if a member states none.
 pub const MAX_QUALITY: u16 = 1000;
 
-/// Parses a quality value, such as the `0.5` of `q=0.5`, into thousandths (RFC 9110, 12.4.2). `None` where it is
+/// Parses a quality value, such as the `0.5` of `q=0.5`, into thousandths (RFC 9110, 12.4.2). `None` if it is
 /// malformed, or not between 0 and 1.
 #[must_use]
 pub fn quality(text: &str) -> Option<u16> {
@@ -87,7 +87,7 @@ pub struct MediaType {
 }
 
 impl MediaType {
-    /// The media type of a message. `None` where it states none, or one that cannot be read.
+    /// The media type of a message. `None` if it states none, or one that cannot be read.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
@@ -104,7 +104,7 @@ impl MediaType {
     }
 }
 
-/// Splits `name=value`. The name is in lower case, the value without quotation marks; `None` where there is no value.
+/// Splits `name=value`. The name is in lower case, the value without quotation marks; `None` if there is no value.
 #[must_use]
 pub fn pair(text: &str) -> (String, Option<String>) {
     match text.split_once('=') {

@@ -73,7 +73,7 @@ schema! {
     /// How requests to the service are authenticated. Secrets are references, and are read again every ten seconds.
     /// Without its secret a service is not requested.
     pub(crate) mod fields {
-        /// The method, which decides about the other keys.
+        /// The method, which determines the other keys.
         KIND = Field::new("kind", Kind::Variant(&[
             (NONE, &none::SCHEMA),
             (BEARER, &bearer::SCHEMA),
@@ -135,7 +135,7 @@ schema! {
 }
 
 impl Auth {
-    /// The word for the method.
+    /// The method's name in manifests.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -149,7 +149,7 @@ impl Auth {
 
 /// Reads `[auth]`.
 pub(super) fn read(table: &mut TableReader<'_>) -> Option<Auth> {
-    // A table without a kind is an error: a token that is written and never sent helps nobody.
+    // A table without a kind is an error: otherwise a token would be configured, and never sent.
     if !table.is_empty() && table.entry(&fields::KIND).is_none() {
         note_missing(table, &fields::KIND);
     }

@@ -67,13 +67,13 @@ impl Endpoint {
         &self.text
     }
 
-    /// The parameters in its path, without which there is no URL.
+    /// The parameters in its path, all of which must have values.
     #[must_use]
     pub fn parameters(&self) -> &[String] {
         &self.named
     }
 
-    /// Scheme, host and port, by which metrics and concurrency limits are kept.
+    /// Scheme, host and port, for which metrics are counted and concurrency is limited.
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.origin

@@ -44,7 +44,7 @@ pub struct Manifest {
     pub version: Version,
     /// The team to notify when it breaks.
     pub owner: Option<String>,
-    /// Where it responds. Empty if it runs on demand, by `command` or `component`.
+    /// Its endpoints. Empty if it runs on demand, by `command` or `component`.
     pub endpoints: Vec<Endpoint>,
     /// The stage of its lifecycle.
     pub lifecycle: Lifecycle,
@@ -77,7 +77,7 @@ pub struct Manifest {
     pub guarded: bool,
     /// The manifest as it was written.
     declared: Table,
-    /// Where it was declared.
+    /// The position of its declaration.
     pub at: SourceSpan,
 }
 

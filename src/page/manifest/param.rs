@@ -84,7 +84,7 @@ impl PartialEq for Pattern {
 }
 
 impl Param {
-    /// The word for what its values are.
+    /// The name of its type in manifests.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         self.kind.as_str()
@@ -188,7 +188,7 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field) -> Vec
 
 fn pattern(value: &Value) -> Result<Pattern, ValueError> {
     let text = table::text(value)?;
-    // Compiled by itself first: the group around it must not make half an expression valid.
+    // Compiled without the group first: the group must not make an invalid expression valid.
     expression(&text)?;
     // A pattern matches the whole value, as in an HTML form.
     let whole = expression(&format!("^(?:{text})$"))?;

@@ -39,7 +39,7 @@ schema! {
         COMPOSES = Field::new("composes", Kind::List(&Kind::Name)).default("[]").example("[\"icon\"]");
         /// The cookies that it may set. A response that sets one is not cached.
         COOKIES = Field::new("cookies", Kind::List(&Kind::Cookie)).default("[]").example("[\"units\"]");
-        /// Whether `<esi:…>` in its HTML is acted on, if the response asks for that with `Surrogate-Control`.
+        /// Whether `<esi:…>` in its HTML is processed, if the response requests that with `Surrogate-Control`.
         ESI = Field::new("esi", Kind::Boolean).default("false");
         /// What its HTML may do to the page. With `balanced` unclosed tags are closed and stray end tags are dropped;
         /// with `raw` its bytes are passed on unchanged.

@@ -103,7 +103,7 @@ pub struct PartRecord {
 }
 
 impl PartRecord {
-    /// The details of a failure, unless [`Self::why`] says the same already.
+    /// The details of a failure, unless [`Self::why`] contains them already.
     #[must_use]
     pub fn further_detail(&self) -> Option<&str> {
         let is_timeout = matches!(self.reason, Some("timeout" | "overloaded"));

@@ -1,4 +1,4 @@
-//! Policies: each decides from values alone what the engine then does.
+//! Policies: pure functions and state machines that decide what the engine does next.
 //! Time and random numbers are arguments.
 
 pub mod cache;

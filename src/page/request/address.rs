@@ -1,5 +1,5 @@
-//! Where a nanoservice is reached.
-//! A way to reach one is a variant of [`Address`]; whoever sends a request matches on it.
+//! The addresses of nanoservices.
+//! Each way to reach a nanoservice is a variant of [`Address`]; the code that sends requests matches on it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use url::Url;
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::source::names::Name;
 
-/// One place where a fetch can be sent.
+/// An address that a fetch can be sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The upstream of the address, by which its concurrency, circuit and latency are counted: scheme, host and port.
     pub upstream: Name,
-    /// The address there.
+    /// The address of the resource on this upstream.
     pub address: Address,
 }
 
@@ -34,7 +34,7 @@ impl Target {
 }
 
 impl Address {
-    /// The address as text; equal for equal addresses only, so that cache keys can hold it.
+    /// The address as text; equal only for equal addresses, so that it can be part of cache keys.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -57,7 +57,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The target of each endpoint of a nanoservice, with these parameters. `None`: a parameter would make another path of one.
+/// The target of each endpoint of a nanoservice, with these parameters. `None`: a parameter would change the path of one.
 pub(super) fn of_parameters(manifest: &Manifest, parameters: &[(String, String)]) -> Option<Arc<[Target]>> {
     let target = |endpoint: &Endpoint| {
         let address = Address::Http(endpoint.url(parameters)?);

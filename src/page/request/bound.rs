@@ -1,6 +1,6 @@
-//! The bind step: a template together with the defaults in force, and everything of its requests that is the same for all
-//! readers, computed once when a snapshot is made.
-//! A fragment that cannot be requested is bound to the reason; planning a page refuses it for that reason.
+//! The bind step: a template together with the defaults in force, and the parts of its requests that are the same for
+//! all readers, computed once when a snapshot is made.
+//! A fragment that cannot be requested is bound to the reason, with which planning a page then refuses it.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::key::Key;
 /// Fields of a client that most page keys have room for without an allocation.
 const FIELDS: usize = 16;
 
-/// What the keys of pages begin with.
+/// The beginning of the keys of pages.
 const PAGE: &[u8] = b"page";
 
 /// A fetch that is the same for all readers, or the reason why it must not be sent.
@@ -32,12 +32,12 @@ type FixedFetch = Result<Arc<Fetch>, Reason>;
 /// others.
 #[derive(Debug)]
 pub struct BoundTemplate {
-    /// Used where neither layout nor manifest states a value.
+    /// The values that are used if neither layout nor manifest states one.
     pub defaults: Arc<Defaults>,
     template: Arc<Template>,
     /// The fetches of the fragments that request the same for all readers, by their index in the template.
     fetches: Box<[Option<FixedFetch>]>,
-    /// The keys of the pages that depend on nothing of their client, by their pattern.
+    /// The keys of the pages that are the same for all clients, by their pattern.
     keys: Box<[(String, Key)]>,
     /// The bound templates of [`Template::takeovers`], by their index.
     takeovers: Box<[Arc<Self>]>,
@@ -52,7 +52,7 @@ impl Deref for BoundTemplate {
 }
 
 impl BoundTemplate {
-    /// Binds a template, and those that take its place at some time.
+    /// Binds a template, and those that replace it at some time.
     #[must_use]
     pub fn bind(template: &Arc<Template>, defaults: &Arc<Defaults>) -> Arc<Self> {
         let any_visit = Visit::default();
@@ -88,17 +88,17 @@ impl BoundTemplate {
         self.template.budget.unwrap_or(self.defaults.budget)
     }
 
-    /// The template that is served in its place at a time, and how long until another is.
+    /// The template that is served instead of this one at a time, and how long until another one is.
     #[must_use]
     pub fn at(self: &Arc<Self>, now: Timestamp) -> (&Arc<Self>, Option<Duration>) {
         let (takeover, changes_in) = self.template.takeover_at(now);
         (takeover.map_or(self, |index| &self.takeovers[index]), changes_in)
     }
 
-    /// The key of a page: its template, its defaults, and everything of its visit that it may depend on.
+    /// The key of a page: its template, its defaults, and everything in its visit that it may depend on.
     #[must_use]
     pub fn page_key(&self, visit: &Visit) -> Key {
-        // A page with parameters depends on its client.
+        // A page with parameters depends on the request.
         let fixed =
             visit.parameters.is_empty().then(|| self.keys.iter().find(|(pattern, _)| *pattern == visit.pattern));
         match fixed.flatten() {
@@ -107,14 +107,14 @@ impl BoundTemplate {
         }
     }
 
-    /// The key of a skeleton: that of its page, without what only its personal parts depend on.
+    /// The key of a skeleton: the key of its page, without the dimensions that only its personalised parts depend on.
     #[must_use]
     pub fn skeleton_key(&self, visit: &Visit) -> Key {
         key(b"open", self, self, visit, &self.shared)
     }
 }
 
-/// The keys of the pages of a template that depend on nothing of their client: one for each pattern without parameters.
+/// The keys of the pages of a template that are the same for all clients: one for each pattern without parameters.
 fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]> {
     if !template.reads.is_empty() || template.reads_host {
         return Box::default();
@@ -130,7 +130,7 @@ fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]
         .collect()
 }
 
-/// The key of a page: everything that it is planned from, except the time. These dimensions are what it reads of its client.
+/// The key of a page: everything that it is planned from, except the time. The dimensions are those that it reads of its client.
 fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Visit, dimensions: &[Dimension]) -> Key {
     // The address is unique to a snapshot: each one binds all its templates anew.
     let bound = bound.addr().to_le_bytes();

@@ -1,4 +1,4 @@
-//! What a nanoservice is sent of a visit: its parameters, and its declared context as headers.
+//! The parts of a visit that a nanoservice is sent: its parameters, and its declared context as headers.
 //! An unknown value is left out; a header or cookie that the manifest does not declare is never sent.
 
 use http::{HeaderName, HeaderValue, header};
@@ -11,10 +11,10 @@ use crate::page::visit::context::{Dimension, Visit};
 /// Parameters of a nanoservice by name, in the layout's order.
 pub type Parameters = Vec<(String, String)>;
 
-/// What a nanoservice may use in its response (Edge Architecture Specification, 2.1).
+/// The features that a nanoservice may use in its response (Edge Architecture Specification, 2.1).
 const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
-/// The values of a fragment's parameters. One whose query parameter is absent is left out.
+/// The values of a fragment's parameters. A parameter whose query parameter is absent is left out.
 #[must_use]
 pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
     fragment

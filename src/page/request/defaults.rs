@@ -1,19 +1,19 @@
-//! The values in force where neither layout nor manifest states one.
-//! The settings are read into them, and have checked each: a page can be composed with any.
+//! The values that are used if neither layout nor manifest states one.
+//! They are read from the settings, which have been checked: a page can be composed with any of them.
 
 use std::time::Duration;
 
 use crate::page::manifest::Boundary;
 use crate::page::policy::resilience::Resilience;
 
-/// The values in force where neither layout nor manifest states one.
+/// The values that are used if neither layout nor manifest states one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
     /// Longest time from the request for a page to the last byte of its last part.
     pub budget: Duration,
     /// Longest time from sending a fragment's request to the last byte of its response.
     pub timeout: Duration,
-    /// How long a response is fresh that states no lifetime.
+    /// How long a response is fresh if it states no lifetime.
     pub ttl: Duration,
     /// How long a response may be used after it has become stale.
     pub stale: Duration,
@@ -29,7 +29,7 @@ pub struct Defaults {
     pub max_fragments: usize,
     /// Maximum number of bytes of a page.
     pub max_page_bytes: u64,
-    /// What is done about nanoservices that fail.
+    /// How requests to failing nanoservices are handled.
     pub resilience: Resilience,
 }
 

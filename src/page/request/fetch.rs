@@ -1,5 +1,5 @@
 //! One request to one nanoservice, made from a use of a fragment and a visit to its page.
-//! The key holds all that the nanoservice is sent. A use that must not be requested is refused with a reason.
+//! Its key contains everything that the nanoservice is sent. A use that must not be requested is refused with a reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +29,13 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetch {
-    /// What its response is stored under.
+    /// The key that its response is stored under.
     pub key: Key,
     /// The `id` of its part on this page.
     pub id: Name,
     /// The name of the nanoservice; the host if a layout named the URL by `src`.
     pub nanoservice: Name,
-    /// The declared context, and no other header of a client.
+    /// The headers of the declared context. No other headers of a client are sent.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How long its response may be stored and used.
     pub rules: FreshnessRules,
@@ -45,13 +45,13 @@ pub struct Fetch {
     pub nanoservice_timeout: Duration,
     /// Maximum number of bytes of the response's body, decoded.
     pub max_bytes: u64,
-    /// Where it can be sent, one target per endpoint. Never empty.
+    /// The targets that it can be sent to, one per endpoint; at least one.
     pub targets: Arc<[Target]>,
     /// Maximum number of concurrent requests per endpoint.
     pub concurrency: u32,
-    /// What is done if the nanoservice fails.
+    /// How failures of the nanoservice are handled.
     pub resilience: Resilience,
-    /// What is requested.
+    /// The kind of resource that is requested.
     pub kind: FetchKind,
     /// Whether the response's HTML may affect the page around it.
     pub html: Boundary,
@@ -60,7 +60,7 @@ pub struct Fetch {
     pub manifest: Option<Arc<Manifest>>,
 }
 
-/// What a nanoservice is requested for.
+/// The kind of resource that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchKind {
     /// A fragment's HTML.
@@ -69,7 +69,7 @@ pub enum FetchKind {
     Asset,
 }
 
-/// Where a fetch goes.
+/// The destination of a fetch.
 #[derive(Debug, Clone, Copy)]
 pub enum Origin<'a> {
     /// To a nanoservice.
@@ -79,7 +79,7 @@ pub enum Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Where the fetch of a fragment goes. `None`: that depends on variables, or on the catalogue of nested fragments.
+    /// The destination of a fragment's fetch. `None`: it depends on variables, or on the catalogue of nested fragments.
     #[must_use]
     pub fn of(fragment: &'a FragmentUse) -> Option<Self> {
         match &fragment.source {
@@ -103,7 +103,7 @@ impl Fetch {
         }
     }
 
-    /// Where it is sent unless another endpoint is healthier: to the first one.
+    /// The first target. Fetches are sent to it unless another endpoint is healthier.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.targets[0]

@@ -15,10 +15,10 @@ use super::address::on_all_endpoints;
 use super::defaults::Defaults;
 use super::fetch::{Fetch, of_nanoservice, of_url};
 
-/// What is not percent-encoded in any component of a URL (RFC 3986, 2.3).
+/// The characters that are not percent-encoded in any component of a URL (RFC 3986, 2.3).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Whose HTML includes something.
+/// The origin of the HTML that contains an include.
 #[derive(Debug, Clone, Copy)]
 pub struct Includer<'a> {
     /// The fetch whose response includes it; `None` for a layout.

@@ -7,14 +7,14 @@ use std::sync::{Arc, LazyLock};
 use foldhash::quality::RandomState;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Bytes that are reserved for a key: most need no more.
+/// Bytes that are reserved for a key; most keys need no more.
 const CAPACITY: usize = 256;
 /// Bytes of the length of a field.
 const LENGTH: usize = size_of::<u64>();
 /// Bytes of the hashes at the start of a key.
 const HASHES: usize = size_of::<u64>() + size_of::<u128>();
 
-/// What distinguishes one fetch from another: everything that the nanoservice is sent.
+/// The key of a fetch: everything that the nanoservice is sent.
 // A single pointer, since a response has its key in several tables. It starts with two hashes, computed once: one of all that
 // follows, seeded per process, and one of the resource.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct Key(Arc<[u8]>);
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 impl Key {
-    /// Joins fields into a key. Each is preceded by its length, so that no two lists of fields look alike. The first list is
+    /// Joins fields into a key. Each is preceded by its length, so that different lists of fields have different keys. The first list is
     /// the resource, the second the context that it is requested in.
     #[must_use]
     pub fn new<F: AsRef<[u8]>>(resource: impl IntoIterator<Item = F>, context: impl IntoIterator<Item = F>) -> Self {
@@ -67,7 +67,7 @@ impl Key {
         u64::from_le_bytes(*self.0.first_chunk().expect("a key starts with its hashes"))
     }
 
-    /// A hash of the resource: equal for keys of the same resource in whatever context.
+    /// A hash of the resource, which is equal for all keys of the same resource, whatever their context.
     #[must_use]
     pub fn resource(&self) -> u128 {
         u128::from_le_bytes(*self.0[LENGTH..].first_chunk().expect("a key starts with its hashes"))

@@ -1,5 +1,5 @@
-//! What a nanoservice is sent: the request, and the cache key made of it.
-//! Nothing reaches a nanoservice that its key does not hold, except the trace and the time that is left.
+//! The requests to nanoservices, and the cache keys made of them.
+//! A key contains everything that the nanoservice is sent, except the trace and the remaining time.
 
 pub mod defaults;
 pub mod key;

@@ -15,20 +15,20 @@ use super::parsed::{Content, Failure};
 pub enum HeadClass {
     /// The body has to be read.
     Read(BodyKind),
-    /// The body does not matter.
+    /// The body is irrelevant.
     Done(Content),
     /// The stored response is still valid.
     NotModified,
 }
 
-/// What a body is read as.
+/// How a body is interpreted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BodyKind {
     /// HTML in this character encoding.
     Html(&'static encoding_rs::Encoding),
     /// An asset of this type.
     Asset(HeaderValue),
-    /// Neither: only an empty body is not this failure.
+    /// Neither HTML nor an asset. This is a failure unless the body is empty.
     Unusable(Failure),
 }
 
@@ -122,8 +122,7 @@ fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failur
     }
 }
 
-/// The type of what pages load beside their HTML. Everything else that a nanoservice serves, above all its metrics, is not passed
-/// on.
+/// The media type of an asset. Anything else that a nanoservice serves, such as its metrics, is not passed on.
 fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
     const KINDS: [&str; 4] = ["image/", "font/", "audio/", "video/"];
     const TYPES: [&str; 6] = [

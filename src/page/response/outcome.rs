@@ -1,4 +1,4 @@
-//! What filled a part of a page, and why it was not something better.
+//! The outcome of each part of a page, and the reason if it is not a fresh response.
 //! Logs, metrics, `explain` and the console all use the words of this module.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use super::parsed::ParsedResponse;
 words! {
     /// What a part shows.
     Shown {
-        /// A response that came now, or a stored one that is fresh.
+        /// A response that has just arrived, or a stored one that is fresh.
         Fresh = "fresh",
         /// A stored response that is stale, and may still be used.
         Stale = "stale",
@@ -92,9 +92,9 @@ pub struct Span {
 pub struct Attempt {
     /// When it was sent.
     pub began: Instant,
-    /// When the head of the response came.
+    /// When the head of the response arrived.
     pub head: Option<Instant>,
-    /// When the last byte came, or the request was given up.
+    /// When the last byte arrived, or the request was given up.
     pub ended: Instant,
     /// The endpoint that it was sent to, or last sent to.
     pub upstream: Name,
@@ -104,7 +104,7 @@ pub struct Attempt {
     pub failure: Option<String>,
     /// The parent span that was sent with it.
     pub span: Span,
-    /// No page waited for it: a stored response was shown that was stale, or was about to be.
+    /// Whether no page waited for it, because a stored response was shown that was stale, or was about to be.
     pub background: bool,
 }
 

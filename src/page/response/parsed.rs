@@ -40,9 +40,9 @@ pub struct ParsedResponse {
     pub stated: CacheDirectives,
     /// How it can be revalidated.
     pub validation: Option<Box<Validation>>,
-    /// What it can be purged by, besides the name of its nanoservice.
+    /// The keys that it can be purged by, in addition to the name of its nanoservice.
     pub tags: Box<[Name]>,
-    /// What it needs in the page's head.
+    /// The assets that it needs in the page's head.
     pub assets: Box<[Asset]>,
     /// Cookies that its manifest lets it set.
     pub cookies: Box<[HeaderValue]>,
@@ -222,7 +222,7 @@ fn is_esi(headers: &HeaderMap, fetch: &Fetch) -> bool {
         && fields::members(headers, &SURROGATE_CONTROL).any(declares)
 }
 
-/// Why a fetch has no usable response: a word that everybody may see, and details for those who run the site.
+/// Why a fetch has no usable response: a reason that may be public, and details for those who run the site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Failure {
@@ -240,7 +240,7 @@ impl Failure {
 }
 
 /// The first name in `Vary` that is not declared context. Declared context is in the key, so that responses to different values
-/// of it are stored apart (RFC 9111, 4.1).
+/// of it are stored separately (RFC 9111, 4.1).
 fn undeclared_vary(headers: &HeaderMap, fetch: &Fetch) -> Option<Uncacheable> {
     if headers.get_all(header::VARY).iter().any(|line| line.to_str().is_err()) {
         return Some(Uncacheable::Unreadable);

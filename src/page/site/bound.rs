@@ -1,5 +1,5 @@
-//! A site bound to defaults: which bound template answers a path at a time.
-//! Where two templates have the same pattern, the first in the site's order of precedence answers it.
+//! A site bound to defaults, and which of its templates serves a path at a time.
+//! If two templates have the same pattern, the first in the site's order of precedence serves it.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -19,7 +19,7 @@ use super::build::Site;
 /// A site with its templates bound to defaults. It is read like the site that it was made from.
 #[derive(Debug, Default)]
 pub struct BoundSite {
-    /// Used where neither layout nor manifest states a value.
+    /// The values that are used if neither layout nor manifest states one.
     pub defaults: Arc<Defaults>,
     site: Site,
     routes: Routes<(String, Arc<BoundTemplate>)>,
@@ -36,12 +36,12 @@ struct StandalonePage {
     template: Arc<BoundTemplate>,
 }
 
-/// The template that answers a path.
+/// The template that serves a path.
 #[derive(Debug)]
 pub struct Match<'a> {
     /// The template.
     pub template: &'a Arc<BoundTemplate>,
-    /// How long until another one takes its place.
+    /// How long until another one replaces it.
     pub changes_in: Option<Duration>,
     /// The pattern that matched.
     pub pattern: &'a str,
@@ -65,7 +65,7 @@ impl BoundSite {
         for template in &site.by_precedence {
             let bound = BoundTemplate::bind(template, &defaults);
             for route in &template.routes {
-                // A pattern that is taken belongs to the layout without an error.
+                // A pattern that is already taken belongs to a layout without an error.
                 let _is_new = routes.insert(&route.value, (route.value.as_str().to_owned(), Arc::clone(&bound)));
             }
         }
@@ -81,7 +81,7 @@ impl BoundSite {
         Self { defaults, site, routes, standalone }
     }
 
-    /// The template that answers a normalised path at a time. `None`: none does.
+    /// The template that serves a normalised path at a time, if any.
     #[must_use]
     pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
         let (pattern, template, parameters) = match path.strip_prefix(lazy::PREFIX) {
@@ -98,7 +98,7 @@ impl BoundSite {
         Some(Match { template, changes_in, pattern, parameters })
     }
 
-    /// The page of a standalone fragment: `NAME`, or `NAME/VERSION`. Where that version is gone, the highest one answers:
+    /// The page of a standalone fragment: `NAME`, or `NAME/VERSION`. If that version is gone, the highest one is served, since
     /// pages that are cached elsewhere name the version of their time.
     fn standalone(&self, path: &str, now: Timestamp) -> Option<&StandalonePage> {
         let (name, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
@@ -106,7 +106,7 @@ impl BoundSite {
         let exactly = versions.iter().find(|page| version.is_some_and(|version| page.version.to_string() == version));
         let is_version = version.is_none_or(|version| version.parse::<Version>().is_ok());
         let page = exactly.or_else(|| versions.first().filter(|_| is_version))?;
-        // Outside its windows it is on no page, and is not served by itself either.
+        // Outside its windows it is on no page, and is not served as a standalone fragment either.
         let standalone = page.template.standalone.as_ref()?;
         standalone.windows.iter().any(|window| window.contains(now)).then_some(page)
     }

@@ -1,4 +1,4 @@
-//! The texts of a site's files, as they were read.
+//! The texts of a site's files, as they were read, and what could not be read.
 
 use std::sync::Arc;
 

@@ -172,7 +172,7 @@ pub fn is_token(text: &str) -> bool {
 }
 
 impl Dimension {
-    /// What manifests write.
+    /// The notations in manifests.
     pub const FORMS: [&'static str; 7] =
         ["locale", "region", "device", "variant", "page", "cookie:NAME", "header:NAME"];
 
@@ -246,7 +246,7 @@ pub struct TokenFilter {
 }
 
 impl TokenFilter {
-    /// Reads a list. `None` where it has no token.
+    /// Reads a list. `None` if it has no token.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut tokens: Vec<String> = text.split_ascii_whitespace().map(str::to_owned).collect();
@@ -297,7 +297,7 @@ impl Conditions {
         used.into_iter().flatten()
     }
 
-    /// Whether they are all met by a reader at a time.
+    /// Whether a reader meets them all at a time.
     #[must_use]
     pub fn hold(&self, reader: &Reader, now: Timestamp) -> bool {
         let matches = |filter: &Option<TokenFilter>, value| filter.as_ref().is_none_or(|filter| filter.matches(value));

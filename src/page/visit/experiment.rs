@@ -29,7 +29,7 @@ impl Experiment {
         self.variants.iter().map(|(variant, _)| variant.as_str()).find(|variant| *variant == value)
     }
 
-    /// The variant for a random number from 0 to 1. `None` where all weights are zero.
+    /// The variant for a random number from 0 to 1. `None` if all weights are zero.
     fn draw(&self, chance: f64) -> Option<&str> {
         let total: f64 = self.variants.iter().map(|(_, weight)| f64::from(*weight)).sum();
         let mut left = chance.clamp(0.0, 1.0) * total;

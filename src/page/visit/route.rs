@@ -218,7 +218,7 @@ impl<T> Default for Routes<T> {
 }
 
 impl<T> Routes<T> {
-    /// Adds a pattern. `false` where a known pattern matches the same paths; it then stays.
+    /// Adds a pattern. `false` if a known pattern matches the same paths; the known one then stays.
     pub fn insert(&mut self, pattern: &Pattern, target: T) -> bool {
         let mut at = 0;
         for segment in pattern.segments() {

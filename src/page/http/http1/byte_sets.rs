@@ -1,5 +1,5 @@
 //! Which bytes the parts of a head may contain (RFC 9110, 5; RFC 3986, 3.2.2).
-//! Each set is a table: to check every byte of a head takes longer than everything else here.
+//! Each set is a table: checking every byte of a head takes longer than everything else here.
 
 /// A set of bytes: whether each byte is in it.
 pub(super) type ByteSet = [bool; 256];

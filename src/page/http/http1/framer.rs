@@ -1,5 +1,5 @@
-//! Takes requests out of the bytes of a connection (RFC 9112, 6 and 7).
-//! After a malformed request nothing more can be read: it is not known where the next one begins.
+//! Splits the bytes of a connection into requests (RFC 9112, 6 and 7).
+//! After a malformed request nothing more can be read: the beginning of the next one is not known.
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,22 +13,22 @@ const MAX_LINE: usize = 256;
 /// Why a longer body is refused.
 const BODY_TOO_LONG: Malformed = Malformed("the body is too long");
 
-/// Takes requests out of the bytes of a connection.
+/// Splits the bytes of a connection into requests.
 #[derive(Debug)]
 pub struct Framer {
     max_head: usize,
     bodies: Bodies,
     state: State,
     unread: BytesMut,
-    /// How many unread bytes were searched for the end of a head.
+    /// The number of unread bytes that were searched for the end of a head.
     searched: usize,
-    /// An empty line before the head was skipped.
+    /// Whether an empty line before the head was skipped.
     has_skipped_line: bool,
     /// The body that is being read, if it is passed on.
     body: BytesMut,
 }
 
-/// What is read next.
+/// The state of the framer: what is read next.
 #[derive(Debug)]
 enum State {
     /// A head.
@@ -37,9 +37,9 @@ enum State {
     Body(Bytes, u64),
     /// The line that begins a chunk, after this many bytes of the body.
     ChunkSize(Bytes, u64),
-    /// The rest of a chunk and its line ending: the head, the bytes of the body with this chunk, the bytes to come.
+    /// The rest of a chunk and its line ending: the head, the bytes of the body with this chunk, the bytes still to come.
     Chunk(Bytes, u64, u64),
-    /// The fields behind the last chunk, after this many bytes of the body.
+    /// The fields after the last chunk, after this many bytes of the body.
     Trailers(Bytes, u64),
 }
 
@@ -48,7 +48,7 @@ enum State {
 pub enum Framed {
     /// A request: its head, and its body if bodies are passed on.
     Request(Bytes),
-    /// More bytes have to come in.
+    /// More bytes have to arrive.
     Incomplete,
     /// The beginning of a head that is too long.
     TooLong(Bytes),
@@ -69,7 +69,7 @@ impl Framer {
         }
     }
 
-    /// Adds bytes that came in.
+    /// Adds bytes that arrived.
     pub fn push(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
@@ -92,7 +92,7 @@ impl Framer {
                     }
                     None => return Ok(Framed::Incomplete),
                     Some(head) => {
-                        // Here it is decided what is done with the body, with the whole head at hand.
+                        // What is done with the body is decided here, once the whole head is known.
                         let Head { bytes, body } = head.with_body(self.bodies);
                         match body {
                             BodyFraming::None => return Ok(Framed::Request(bytes)),

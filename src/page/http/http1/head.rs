@@ -46,7 +46,7 @@ impl CheckedHead {
     /// The head as it is passed on, once it is decided what is done with the body.
     pub(super) fn with_body(self, bodies: Bodies) -> Head {
         let Self { bytes, body, expects_continue, removed } = self;
-        // A body that is dropped is not asked for. The connection closes, since the client could send it all the same.
+        // A body that is dropped is not requested. The connection closes, since the client might send it anyway.
         let is_unwanted = expects_continue && body != BodyFraming::None && bodies == Bodies::Dropped;
         let body = if is_unwanted { BodyFraming::None } else { body };
         if removed.is_empty() {
@@ -157,7 +157,7 @@ fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
 
 /// The name and the value of the field that a text begins with (RFC 9112, 5), and the length of its line without the line
 /// ending.
-// Byte by byte: the lines of a head are short, and to set up a search takes longer than most of them.
+// Byte by byte: the lines of a head are short, and setting up a search takes longer than most of them.
 pub(super) fn field(text: &[u8]) -> Result<(&[u8], &[u8], usize), Malformed> {
     if matches!(text.first(), Some(b' ' | b'\t')) {
         return Err(Malformed("a field is folded over several lines"));
@@ -195,7 +195,7 @@ fn check_host(target: &[u8], host: Option<&[u8]>, is_http10: bool) -> Result<(),
     // The target of `CONNECT` is a host without anything around it.
     let named = named.unwrap_or(target);
     match host {
-        Some(host) if !host.eq_ignore_ascii_case(named) => Err(Malformed("the target names another host than Host")),
+        Some(host) if !host.eq_ignore_ascii_case(named) => Err(Malformed("the target and Host name different hosts")),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
 //! Reads what a response states about caching: `Cache-Control` and related fields (RFC 9111, 5.2).
-//! Doubtful values are read as the shorter: the smaller of two values, and zero for an invalid number.
+//! Doubtful values are read as the shorter lifetime: the smaller of two values, and zero for an invalid number.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -62,7 +62,7 @@ pub struct Directives {
     pub must_revalidate: bool,
     /// It states `must-revalidate` itself, which binds browsers too.
     pub browsers_must_revalidate: bool,
-    /// How long browsers may cache it, where shared caches have another lifetime, `s-maxage`.
+    /// How long browsers may cache it, if shared caches have another lifetime, `s-maxage`.
     pub browser_max_age: Option<Duration>,
     /// It may be shared even if its request carried credentials (RFC 9111, 3.5).
     pub public: bool,
@@ -79,7 +79,7 @@ pub struct Directives {
 pub struct CacheDirectives {
     /// The directives that the compositor obeys.
     pub compositor: Directives,
-    /// The directives that caches downstream obey, where they are others.
+    /// The directives that caches downstream obey, if they differ.
     pub downstream: Option<Box<Directives>>,
 }
 
@@ -102,7 +102,7 @@ impl Directives {
 }
 
 impl CacheDirectives {
-    /// Reads a response's headers. For the compositor alone, a valid `Fragment-Cache-Control` replaces
+    /// Reads a response's headers. For the compositor, a valid `Fragment-Cache-Control` replaces
     /// `Cache-Control` and `Expires` (RFC 9213, 2.2); an empty or malformed one counts as absent.
     #[must_use]
     pub fn read(headers: &HeaderMap, arrival: Arrival) -> Self {
@@ -154,7 +154,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// Adds a directive. `seconds` is its value, and zero where it has no valid one.
+    /// Adds a directive. `seconds` is its value, and zero if it has no valid one.
     fn add(&mut self, name: &str, seconds: Duration) {
         let found = &mut self.directives;
         match name {
@@ -212,7 +212,7 @@ fn cache_control(headers: &HeaderMap) -> Directives {
     found.finish()
 }
 
-/// Reads the targeted field, a dictionary of structured fields (RFC 9213, 2.1). `None` where it is absent,
+/// Reads the targeted field, a dictionary of structured fields (RFC 9213, 2.1). `None` if it is absent,
 /// empty or malformed.
 fn targeted(headers: &HeaderMap) -> Option<Directives> {
     let lines: Result<Vec<&str>, _> = headers.get_all(TARGETED).iter().map(HeaderValue::to_str).collect();
@@ -235,7 +235,7 @@ fn targeted(headers: &HeaderMap) -> Option<Directives> {
     Some(found.finish())
 }
 
-/// The lifetime by `Expires`, counted from `Date`, or from the time of arrival where there is no `Date`
+/// The lifetime by `Expires`, counted from `Date`, or from the time of arrival if there is no `Date`
 /// (RFC 9111, 5.3 and 4.2.1).
 fn expires(headers: &HeaderMap, arrived: Timestamp) -> Option<Duration> {
     let date = headers.get(header::DATE).and_then(fields::http_date).unwrap_or_else(|| SystemTime::from(arrived));

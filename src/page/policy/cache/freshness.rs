@@ -7,7 +7,7 @@ use crate::page::source::units::LONGEST;
 
 use super::directives::Directives;
 
-/// How much longer a response with a validator is stored once it may not be shown any more, only to be
+/// How much longer a response with a validator is stored once it may no longer be shown, so that it can be
 /// validated.
 const VALIDATION_WINDOW: Duration = Duration::from_hours(1);
 /// The shortest freshness lifetime that is refreshed early. Each response is refreshed at another time, so
@@ -16,20 +16,20 @@ const EARLY_REFRESH_FROM: Duration = Duration::from_secs(10);
 /// The divisor of a lifetime: a response is refreshed at most this fraction of its lifetime early.
 const EARLY_REFRESH_FRACTION: u32 = 20;
 
-/// What the layout, the manifest and the settings state about caching a fragment.
+/// The caching rules that the layout, the manifest and the settings state for a fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FreshnessRules {
-    /// The layout's `ttl`: the freshness lifetime where the response states none, and its upper bound where
+    /// The layout's `ttl`: the freshness lifetime if the response states none, and its upper bound if
     /// it does.
-    // No other heuristic freshness (RFC 9111, 4.2.2) is applied: nobody would have asked for it.
+    // No other heuristic freshness (RFC 9111, 4.2.2) is applied, since neither layout nor service requested it.
     pub ttl: Option<Duration>,
-    /// The freshness lifetime where neither the response nor the layout states one.
+    /// The freshness lifetime if neither the response nor the layout states one.
     pub default_ttl: Duration,
     /// The upper bound of every freshness lifetime.
     pub max_ttl: Option<Duration>,
-    /// How long a response may be shown stale while it is refreshed, where it does not state that itself.
+    /// How long a response may be shown stale while it is refreshed, if it does not state that itself.
     pub stale_while_revalidate: Duration,
-    /// How long a response may be shown stale if refreshing it fails, where it does not state that itself.
+    /// How long a response may be shown stale if refreshing it fails, unless it states that itself.
     pub stale_if_error: Duration,
 }
 

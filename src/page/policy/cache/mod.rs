@@ -1,5 +1,5 @@
 //! Decides how long a response may be reused (RFC 9111), how it is validated, and when a failed refresh is retried.
-//! Where a response states something doubtful, it is cached for a shorter time.
+//! A response with doubtful headers is cached for the shorter time.
 
 pub mod directives;
 

@@ -1,4 +1,4 @@
-//! Validates a stored response: asks whether it is still current, instead of fetching a new one (RFC 9111, 4.3).
+//! Validates a stored response: checks whether it is still current, instead of fetching a new one (RFC 9111, 4.3).
 //! A malformed validator counts as absent.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::page::http::fields;
 
 /// The fields of a stored response that a later `304` may update (RFC 9111, 3.2). `Age` and `Date` are not
-/// among them: each describes one response only, and is taken from the `304` alone.
+/// among them: each describes one response only, and is taken from the `304`.
 const UPDATED: [HeaderName; 13] = [
     header::CACHE_CONTROL,
     HeaderName::from_static("fragment-cache-control"),
@@ -32,7 +32,7 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Reads a response's validators. `None` where it has none.
+    /// Reads a response's validators. `None` if it has none.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Box<Self>> {
         let etag = headers.get(header::ETAG).filter(|tag| fields::is_entity_tag(tag.as_bytes())).map(copied);
@@ -50,7 +50,7 @@ impl Validation {
         Some(Box::new(Self { etag, last_modified, fields }))
     }
 
-    /// The condition of a request that validates the response: its entity tag, or its date where it has no
+    /// The condition of a request that validates the response: its entity tag, or its date if it has no
     /// tag (RFC 9110, 13.1.2 and 13.1.3).
     // Not both: a service that compares only dates would answer 304 even if the tag has changed.
     pub fn conditions(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
@@ -59,7 +59,7 @@ impl Validation {
         by_tag.or(by_date).into_iter()
     }
 
-    /// Whether a `304` with these headers is about this response: where it has an entity tag, that must be
+    /// Whether a `304` with these headers is about this response: if it has an entity tag, that must be
     /// the stored one (RFC 9111, 4.3.4).
     #[must_use]
     pub fn is_confirmed_by(&self, headers: &HeaderMap) -> bool {

@@ -11,7 +11,7 @@ pub struct AdaptiveLimit {
     current: f64,
     /// The average latency in the long run, in seconds.
     long_average: f64,
-    /// The average latency of the last responses, in seconds. One response alone would prove nothing: a
+    /// The average latency of the last responses, in seconds. A single response would prove nothing: a
     /// service may have fast and slow ones.
     short_average: f64,
     /// The number of responses that were recorded.
@@ -66,7 +66,7 @@ impl AdaptiveLimit {
         }
         #[expect(clippy::cast_precision_loss, reason = "there are never so many requests")]
         if (in_flight as f64) < self.current / 2.0 {
-            // The limit holds nothing up, so its effect cannot be measured.
+            // No request waits for the limit, so its effect cannot be measured.
             return;
         }
         let gradient = (TOLERANCE * self.long_average / self.short_average).clamp(0.5, 1.0);

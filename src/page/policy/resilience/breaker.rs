@@ -1,5 +1,5 @@
 //! Opens the circuit to an endpoint that only fails, so that it delays no page and can recover.
-//! One failure among many successes opens nothing.
+//! A single failure among many successes does not open a circuit.
 
 use std::time::{Duration, Instant};
 
@@ -58,12 +58,12 @@ pub enum Circuit {
     Closed,
     /// No request is admitted.
     Open,
-    /// One request is under way to test the endpoint, and no other is admitted.
+    /// One request is testing the endpoint, and no other is admitted.
     HalfOpen,
 }
 
 impl Circuit {
-    /// The public word for it.
+    /// Its name in statistics and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -300,12 +300,12 @@ mod tests {
     proptest! {
         /// Simulates minutes of an endpoint that always fails, with requests at random times.
         #[test]
-        fn an_endpoint_that_always_fails_is_rarely_sent_requests(gaps in proptest::collection::vec(1_u64..2_000, 500..1_000), jitter in 0.0..1.0) {
+        fn an_endpoint_that_always_fails_is_rarely_sent_requests(pauses in proptest::collection::vec(1_u64..2_000, 500..1_000), jitter in 0.0..1.0) {
             let mut now = Instant::now();
             let mut breaker = Breaker::new(now);
             let (mut sent, mut last) = (0, None::<Instant>);
-            for gap in &gaps {
-                now += Duration::from_millis(*gap);
+            for pause in &pauses {
+                now += Duration::from_millis(*pause);
                 if let Some(admission) = breaker.admit(now) {
                     breaker.record((admission, now), false, &RULES, jitter, now);
                     sent += 1;
@@ -316,7 +316,7 @@ mod tests {
                     last = Some(now);
                 }
             }
-            let seconds = gaps.iter().sum::<u64>() / 1000;
+            let seconds = pauses.iter().sum::<u64>() / 1000;
             // One probe after 1, 2, 4, 8 and 16 seconds, and then one every 30 seconds, less the jitter.
             prop_assert!(u64::from(sent) <= 5 + 5 + seconds / 24 + 1, "{sent} in {seconds} s");
         }

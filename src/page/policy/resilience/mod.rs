@@ -1,5 +1,5 @@
 //! Limits what a service that fails or is slow costs: circuit breaker, load balancing, concurrency limit, retry budget.
-//! Each policy decides from the recorded results of earlier requests alone.
+//! Each policy decides only from the recorded results of earlier requests.
 
 pub mod breaker;
 

@@ -26,8 +26,8 @@ impl RetryBudget {
         self.balance = (self.balance + SHARE).min(MAX_BALANCE);
     }
 
-    /// Takes one retry or hedge from the balance. `false` where the balance does not suffice; it then stays as it
-    /// is.
+    /// Takes one retry or hedge from the balance. `false` if the balance does not suffice; it is then
+    /// unchanged.
     pub fn withdraw(&mut self) -> bool {
         let enough = self.balance >= 1.0;
         if enough {
