@@ -80,3 +80,48 @@ pub(super) const fn name(encoding: Encoding) -> HeaderValue {
         Encoding::Zstd => "zstd",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::edge::server::body::ReplyBody;
+
+    use super::*;
+
+    #[test]
+    fn only_long_compressible_replies_are_worth_compressing() {
+        let html = "text/html; charset=utf-8";
+        for (status, media_type, more, bytes, is_worth) in [
+            (200, html, None, 32, true),
+            (200, html, None, 31, false),
+            (404, html, None, 500, true),
+            (503, html, None, 500, false),
+            (200, "text/javascript", None, 500, true),
+            (200, "image/png", None, 500, false),
+            (200, "image/svg+xml", None, 500, true),
+            (200, "text/event-stream", None, 500, false),
+            (200, html, Some(CONTENT_ENCODING), 500, false),
+            (206, html, Some(CONTENT_RANGE), 500, false),
+            (304, html, None, 0, false),
+        ] {
+            let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(media_type))]);
+            headers.extend(more.clone().map(|name| (name, HeaderValue::from_static("x"))));
+            let status = StatusCode::from_u16(status).expect("a status");
+            let body = ReplyBody::from(vec![b'x'; bytes]);
+            assert_eq!(is_worth_it(status, &headers, &body), is_worth, "{status} {media_type} {more:?} {bytes}");
+        }
+    }
+
+    #[test]
+    fn accept_encoding_is_added_to_vary_once() {
+        for (before, after) in [
+            (&[][..], &["accept-encoding"][..]),
+            (&["cookie"], &["cookie", "accept-encoding"]),
+            (&["cookie, Accept-Encoding"], &["cookie, Accept-Encoding"]),
+        ] {
+            let mut headers: HeaderMap = before.iter().map(|value| (VARY, HeaderValue::from_static(value))).collect();
+            add_vary(&mut headers);
+            add_vary(&mut headers);
+            assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), after);
+        }
+    }
+}
