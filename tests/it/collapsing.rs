@@ -1,4 +1,4 @@
-//! Collapsed fetches: one fetch for all who wait for the same response, to nobody's disadvantage.
+//! Collapsed fetches: one fetch for all clients that wait for the same response, to nobody's disadvantage.
 
 use std::time::Duration;
 

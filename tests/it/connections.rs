@@ -13,7 +13,7 @@ fn page() -> TestSite {
     TestSite::new().front("<p>page</p>")
 }
 
-/// Sends bytes, and returns everything that comes back until the server closes the connection.
+/// Sends bytes, and returns everything that the server sends until it closes the connection.
 async fn send(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -298,7 +298,7 @@ async fn a_reply_without_hyper_is_what_hyper_would_send() {
         // A request with an unknown connection option is left to hyper.
         let by_hyper = || async { response(&server, &format!("{fields}Connection: keep-alive, other\r\n")).await };
         for _ in 0..5 {
-            // A better encoding may be made in the background meanwhile.
+            // Meanwhile, a smaller encoding may have been made in the background.
             let (before, found, after) = (by_hyper().await, response(&server, &fields).await, by_hyper().await);
             assert!(found.0.iter().any(|line| line.starts_with("HTTP/1.1 ")));
             let [before, found, after] = [before, found, after].map(|(mut head, body)| {

@@ -203,7 +203,7 @@ async fn declared_cookies_are_set_and_make_the_response_uncacheable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_to_an_authorised_request_is_shared_only_if_it_says_so() {
+async fn a_response_to_an_authorised_request_is_shared_only_if_it_states_so() {
     for (cache, calls) in
         [("max-age=60", 2), ("max-age=60, public", 1), ("s-maxage=60", 1), ("max-age=60, must-revalidate", 1)]
     {

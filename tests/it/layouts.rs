@@ -118,7 +118,7 @@ fn no_depth_of_elements_or_partials_overflows_the_stack() {
     layouts.push(("page.html", &first));
     layouts.push(("990.html", "x"));
     assert_eq!(codes(&layouts), ["include-cycle"]);
-    // Neither file goes too deep by itself.
+    // Neither file alone is nested too deeply.
     let (outer, inner) = (page(&nested("when", 40).replace('x', "<include file=b.html />")), nested("when", 40));
     assert_eq!(codes(&[("a.html", &outer), ("b.html", &inner)]), ["bad-value"]);
 }

@@ -1,4 +1,4 @@
-//! The overlay on a live page: who gets it, what it shows, and that it moves nothing.
+//! The overlay on a live page: access, content, and that it does not move any element.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -286,7 +286,7 @@ async fn a_part_opens_by_mouse_and_keyboard_and_the_overlay_hides_by_a_key() {
     browser.evaluate("document.body.append(Object.assign(document.createElement('input'), { id: 'i' })), document.getElementById('i').focus()").await;
     key(&browser, "`", "Backquote").await;
     assert_eq!(browser.evaluate(&hidden).await, false);
-    // Changes of the page are followed.
+    // The overlay follows changes of the page.
     browser.evaluate("document.querySelector('h1').style.marginTop = '300px'").await;
     let follows = format!(
         "Math.abs({label}.previousElementSibling.getBoundingClientRect().top - document.querySelector('article h2').getBoundingClientRect().top) < 5"
@@ -470,7 +470,7 @@ async fn only_holders_of_a_valid_token_get_the_overlay_and_it_is_never_cached() 
             assert_eq!(stable_parts(client().get(&server.pages)).await, plain, "the next client without a token");
         }
     }
-    // With the overlay, no copy of the page counts as current.
+    // A request for the overlay never gets a 304.
     let etag = client().get(&server.pages).send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
     let request = client().get(&server.pages).header("if-none-match", &etag).header("pasteup-debug", &good);
     assert_eq!(request.send().await.unwrap().status(), 200);

@@ -55,7 +55,7 @@ async fn a_path_without_a_page_exits_with_1() {
 }
 
 #[tokio::test]
-async fn the_catalogue_lists_nanoservices_and_the_layouts_that_use_them() {
+async fn the_catalogue_lists_nanoservices_and_the_pages_that_use_them() {
     let site = TestSite::new()
         .front("<fragment name=weather version=^1 />")
         .file("layouts/b.html", "+++\nroute = [\"/b\", \"/c\"]\n+++\n<fragment name=weather />")

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::support::process::{Server, TestSite, client};
 use crate::support::service::RawService;
 
-/// Sends bytes and returns all that comes back.
+/// Sends bytes, and returns everything that the server sends until it closes the connection.
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(bytes).await.unwrap();

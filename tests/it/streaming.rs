@@ -149,7 +149,7 @@ async fn read_until(response: reqwest::Response, coding: &str, until: &str) -> S
 
 #[tokio::test]
 async fn ready_parts_reach_the_client_in_every_encoding_while_a_part_is_still_to_come() {
-    // A part that never comes: everything that is read before it was flushed.
+    // One part never arrives, so everything that is read was flushed before the end of the page.
     let service = RawService::start(Duration::from_secs(3600), "").await;
     let settings = "[page]\nbudget = \"1h\"\n[fragment]\ntimeout = \"1h\"\n";
     let site = TestSite::new()

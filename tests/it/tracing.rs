@@ -154,7 +154,7 @@ async fn a_page_and_its_parts_are_spans_and_nanoservices_receive_theirs() {
         assert_eq!(attributes[&format!("pasteup.fragment.{key}")], value, "{attributes:?}");
     }
     assert!(a.status.clone().unwrap_or_default().message.is_empty());
-    // Its span is the one that it received, although the page stopped waiting for it.
+    // The span has the id that the nanoservice received, although the page stopped waiting for it.
     let late = part(&spans, TRACE, "late");
     assert_eq!(*silent_parent.lock().unwrap(), format!("00-{TRACE}-{}-01", hex(&late.span_id)));
     assert_eq!(texts(&late.attributes)["pasteup.fragment.reason"], "timeout");
