@@ -163,10 +163,10 @@ impl FetchJob<'_> {
         let parse = move || raw.parse(&fetch);
         let parsed = if is_long { offload::run(parse).await } else { Some(parse()) };
         let response = parsed.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))??;
-        if let Some(mistake) = response.composition.as_ref().and_then(|html| html.error.as_deref()) {
+        if let Some(error) = response.composition.as_ref().and_then(|html| html.error.as_deref()) {
             tracing::warn!(
                 service = &*self.fetch.nanoservice,
-                "its HTML includes fragments in an invalid way: {mistake}"
+                "its HTML includes fragments in an invalid way: {error}"
             );
         }
         Ok(response)

@@ -1,6 +1,6 @@
 //! Remembers which fetches get responses that are never shared, so that clients fetch them side by side and do not wait
 //! for each other (hit-for-miss).
-//! There is room for a fixed number of keys: where a mark is overwritten, a client may once wait for a response in vain.
+//! There is room for a fixed number of keys: a client whose mark was overwritten may once wait for a response that it cannot share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -53,7 +53,7 @@ pub enum LookupOutcome {
 pub(super) enum StoreLookup {
     /// A response that may be shown as it is.
     Hit(LookupResult),
-    /// No such response: the nanoservice must be asked.
+    /// No such response: it must be fetched.
     Miss(StoreMiss),
 }
 
@@ -76,7 +76,7 @@ type FetchResult = Result<FetchedResponse, FetchFailure>;
 #[derive(Debug, Clone)]
 struct FetchedResponse {
     response: Arc<ParsedResponse>,
-    /// A purge during the fetch matched it: only those who asked before the purge may have it.
+    /// A purge during the fetch matched it: only clients that requested it before the purge may have it.
     is_purged: bool,
     /// The request that got it. `None`: an earlier fetch had stored it by then.
     attempt: Option<Arc<Attempt>>,

@@ -147,7 +147,7 @@ pub trait Observer: Send + Sync {
         false
     }
 
-    /// A number of requests of clients were answered with this status, each this long after it arrived. For pages, `page`
+    /// A number of responses with this status were sent to clients, each this long after its request arrived. For pages, `page`
     /// is the pattern of the route.
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 

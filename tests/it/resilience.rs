@@ -59,7 +59,7 @@ async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_
 }
 
 #[tokio::test(start_paused = true)]
-async fn responses_that_are_no_failure_of_the_nanoservice_open_no_circuit() {
+async fn responses_other_than_server_errors_do_not_open_the_circuit() {
     for behaviour in [
         Box::new(responds(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>,
         Box::new(responds(302, &[("location", "/")], "")),

@@ -39,7 +39,7 @@ const HEDGE_MIN_RESPONSES: u64 = 20;
 const HEDGE_QUANTILE: f32 = 0.95;
 /// How long response times are remembered for hedging.
 const HEDGE_WINDOW: Duration = Duration::from_secs(10);
-/// The number of stacks that are kept; beyond it, those that are idle are dropped.
+/// The number of stacks beyond which those that are idle are dropped.
 const MAX_STACKS: usize = 4096;
 
 /// The stacks of all nanoservices that requests were sent to.
