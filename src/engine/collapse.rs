@@ -1,5 +1,5 @@
 //! Collapses concurrent fetches of one key: the first caller starts a task, and the others wait for its result.
-//! The task outlives the request that started it; if it panics, all who wait get nothing.
+//! The task outlives the request that started it; if it panics, those who wait get no result.
 //!
 //! Not moka's `get_with`: there all callers wait for a leader that is polled only as long as its own request lives.
 
@@ -57,7 +57,7 @@ impl<T: Clone + Send + Sync + 'static> Collapser<T> {
         Waiter { is_leader: true, result }
     }
 
-    /// How many tasks are in flight.
+    /// The number of tasks in flight.
     pub(super) fn len(&self) -> usize {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -77,7 +77,7 @@ impl<T: Clone> Waiter<T> {
     }
 }
 
-/// Deregisters a task when it is dropped, also by a panic.
+/// Deregisters a task when it is dropped, even by a panic.
 struct Registration<T> {
     in_flight: Arc<InFlight<T>>,
     key: Key,

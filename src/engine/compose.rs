@@ -1,5 +1,5 @@
 //! The compositor: takes a page from the cache, or plans it, fans out, and stitches it.
-//! A page always ends by its budget; parts that are missing then have an outcome of their own.
+//! A page is always finished within its budget; parts that are missing then have the outcome for that.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,13 +44,13 @@ pub enum Served {
     Personalised(PersonalisedPage),
     /// A page that was composed as a whole.
     Whole(Box<Page>),
-    /// A page whose body follows in document order, as its parts come in.
+    /// A page whose body follows in document order, as its parts arrive.
     Streaming {
         /// The status.
         status: StatusCode,
         /// The headers.
         headers: HeaderMap,
-        /// The bytes. After an error, the response must be broken off: half a page must not look complete.
+        /// The bytes. After an error, the connection must be closed: half a page must not look complete.
         body: BoxStream<'static, Result<Bytes, PageTooLarge>>,
     },
 }
@@ -70,13 +70,13 @@ pub struct SkeletonHit {
     began: Instant,
 }
 
-/// What precedes the plan of a page.
+/// The state of a request before its page is planned.
 struct Start {
     /// When the page was requested.
     began: Instant,
-    /// Lookups that were started already.
+    /// The lookups that were started already.
     lookups: StartedLookups,
-    /// Under which the page is offered to the cache. `None`: it is not.
+    /// The keys under which the page is offered to the cache; `None` if it is not.
     key: Option<PageKey>,
 }
 
@@ -106,8 +106,8 @@ impl Compositor {
         self.lookup.ports().chance
     }
 
-    /// Serves a page from the cache, or composes it and offers it to the cache. `stream`: the page may be sent before all
-    /// of it is known.
+    /// Serves a page from the cache, or composes it and offers it to the cache. `stream`: whether the page may be sent
+    /// before it is complete.
     pub async fn serve(&self, request: PageRequest, stream: bool) -> Served {
         let began = Instant::now();
         match self.find(&request, began) {
@@ -129,8 +129,8 @@ impl Compositor {
         self.find(request, now.into()).ok()
     }
 
-    /// Personalises a skeleton. If that takes more than filling its holes, the page is composed. `stream`: the page may be
-    /// sent before all of it is known.
+    /// Personalises a skeleton. If that takes more than filling its holes, the page is composed. `stream`: whether the
+    /// page may be sent before it is complete.
     pub async fn complete(&self, request: PageRequest, hit: SkeletonHit, stream: bool) -> Served {
         let SkeletonHit { page, key, began } = hit;
         let personaliser = Personaliser { lookup: &self.lookup, delay: &self.delay };
@@ -142,7 +142,7 @@ impl Compositor {
         }
     }
 
-    /// Composes a page. It ends by the page's budget, whatever hangs.
+    /// Composes a page. It is finished within the page's budget, whatever hangs.
     pub async fn compose(&self, request: PageRequest) -> Page {
         self.report(self.preview(request).await, None)
     }
@@ -160,7 +160,7 @@ impl Compositor {
     }
 
     /// Stores an encoding of a cached page; of a skeleton, an encoding of each span between its holes. `None`: the encoding
-    /// is not worth while, and the page is sent without.
+    /// is not worthwhile, and the page is sent without.
     pub fn store_encoding(
         &self,
         page: &Arc<CachedPage>,
@@ -170,7 +170,7 @@ impl Compositor {
         self.pages.store_encoding(page, encoding, encoded)
     }
 
-    /// Removes all cached pages, after what is live was replaced.
+    /// Removes all cached pages, after the live state was replaced.
     pub fn clear_pages(&self) {
         self.pages.clear();
     }
@@ -196,14 +196,14 @@ impl Compositor {
         matched
     }
 
-    /// The stored responses whose nanoservice, tags or key contain a text: no more than `limit` of them, and how many there
-    /// are.
+    /// The stored responses whose nanoservice, tags or key contain a text: at most `limit` of them, and their total
+    /// number.
     #[must_use]
     pub fn cache_entries(&self, text: &str, limit: usize) -> (Vec<CacheEntry>, usize) {
         inspection::entries(&*self.lookup.ports().store, text, limit)
     }
 
-    /// How many stored responses a purge would match now.
+    /// The number of stored responses that a purge would match now.
     #[must_use]
     pub fn count_matches(&self, purge: &Purge) -> usize {
         inspection::count_matches(&*self.lookup.ports().store, purge)
@@ -223,7 +223,7 @@ impl Compositor {
     /// Looks for a page in the cache.
     ///
     /// # Errors
-    /// It is to be composed; this is the key to offer it under.
+    /// The page has to be composed; the error is the key under which it is then offered.
     fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
         let mut key = PageKey::new(request, began.into_std());
         let page = self.pages.get(&mut key, request);
@@ -236,7 +236,7 @@ impl Compositor {
         }
         match page {
             Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
-            // For an observer that needs each part the page is composed: a skeleton does not know its parts.
+            // If an observer needs each part, the page is composed: a skeleton does not know its parts.
             Some(page)
                 if !self.lookup.ports().observer.needs_each_part(request.trace.span())
                     && page.is_worth_personalising() =>
@@ -262,7 +262,7 @@ impl Compositor {
         let mut flush = None;
         let (mut fan_out, key) = self.fan_out(request, start);
         loop {
-            // Whether the head is settled depends on all parts, so it is checked once for all outcomes that are ready.
+            // Whether the head is final depends on all parts, so it is checked once for all outcomes that are ready.
             fan_out.take_ready();
             if fan_out.is_complete() {
                 return Served::Whole(Box::new(self.report(finish(fan_out, &trace), key.as_ref())));
@@ -298,7 +298,7 @@ impl Compositor {
         (FanOut::begin(&self.lookup, plan, began, lookups, &trace), key)
     }
 
-    /// Reports a page that a client gets, and offers it to the cache under a key.
+    /// Reports a page that is sent to a client, and offers it to the cache under a key.
     fn report(&self, page: Page, key: Option<&PageKey>) -> Page {
         self.lookup.ports().observer.page_composed(&page);
         log_degraded(&page);

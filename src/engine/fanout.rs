@@ -1,6 +1,6 @@
-//! From a plan to one outcome per fragment: all lookups at once, and never an error.
+//! Fans out a plan: starts all lookups at once, and collects one outcome per part, never an error.
 //! Fragments inside a fallback are looked up once that fallback is shown, and fragments that a response includes once it has
-//! come, within the same budget.
+//! arrived, within the same budget.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl FanOut {
     /// Waits for the next outcome. `false`: all are known.
     pub(super) async fn next(&mut self) -> bool {
         // Lets other tasks run between the parts of a large page. If each part's future did this on its own, tokio would wake
-        // and poll all that are left each time.
+        // and poll all remaining ones each time.
         consume_budget().await;
         let next = match self.ready.pop_front() {
             Some(known) => Some(known),
@@ -138,7 +138,7 @@ impl FanOut {
         true
     }
 
-    /// Takes all outcomes that are there without waiting.
+    /// Takes all outcomes that are ready, without waiting.
     pub(super) fn take_ready(&mut self) {
         while self.next().now_or_never() == Some(true) {}
     }
@@ -152,7 +152,7 @@ impl FanOut {
         fetches.filter_map(|fetch| self.lookup.latency_if_unshared(fetch, now)).max()
     }
 
-    /// Whether all outcomes are known that the page needs.
+    /// Whether all outcomes that the page needs are known.
     pub(super) fn is_complete(&self) -> bool {
         self.ready.is_empty() && self.pending.is_empty()
     }

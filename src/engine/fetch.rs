@@ -30,7 +30,7 @@ const MAX_PROBLEM: u64 = 16 << 10;
 /// Bodies of this many bytes and more are parsed on the blocking pool: parsing takes a millisecond per ten to a hundred KiB.
 const OFFLOAD_FROM: usize = 32 << 10;
 
-/// A fetch with all that it works with.
+/// A fetch, and everything that it needs.
 pub(super) struct FetchJob<'a> {
     pub(super) ports: &'a Ports,
     pub(super) stacks: &'a Stacks,
@@ -38,11 +38,11 @@ pub(super) struct FetchJob<'a> {
     pub(super) trace: &'a Trace,
     /// The stored response, if it can be revalidated.
     pub(super) stored: Option<&'a Arc<ParsedResponse>>,
-    /// Nobody waits for the fetch.
+    /// Whether no page waits for the fetch.
     pub(super) in_background: bool,
 }
 
-/// A whole response as it came in. With its fetch, this is all that is needed to parse it, here or elsewhere.
+/// A whole response as it arrived. With its fetch, this is all that is needed to parse it.
 struct RawResponse {
     status: StatusCode,
     headers: HeaderMap,
@@ -65,7 +65,7 @@ impl RawResponse {
     }
 }
 
-/// What came of one request.
+/// The result of one request.
 enum Received {
     /// A response that is to be parsed.
     Whole(RawResponse),
@@ -84,7 +84,7 @@ impl FetchJob<'_> {
         let deadline = began + fetch.timeout;
         let mut log = RequestLog::default();
         let result = match timeout_at(deadline, self.request(deadline, &mut log)).await {
-            // Parsing does not count: a response that came in time is used, even if parsing it takes longer.
+            // Parsing does not count: a response that arrived in time is used, even if parsing it takes longer.
             Ok(Ok(received)) => self.parse(received).await,
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(late(fetch, log.requests())),
@@ -141,7 +141,7 @@ impl FetchJob<'_> {
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let body = match classify_head(status, &headers, self.fetch.kind, validation.is_some()) {
             Ok(HeadClass::Read(_)) => read(body, content_length(&headers), self.fetch.max_bytes).await?,
-            // The body does not matter.
+            // The body is irrelevant.
             Ok(HeadClass::Done(_)) => Bytes::new(),
             Ok(HeadClass::NotModified) => {
                 let updated = stored.and_then(|stored| stored.revalidated(&headers, self.fetch, arrival));
@@ -183,12 +183,12 @@ fn late(fetch: &Fetch, requests: usize) -> Failure {
     Failure::new(Reason::Timeout, format!("no complete response within {time}"))
 }
 
-/// The record of a fetch in progress: it is there however the fetch ends.
+/// The record of a fetch in progress: it exists however the fetch ends.
 #[derive(Default)]
 struct RequestLog {
     /// One entry for each request: with the conditions of a stored response, and without.
     requests: Vec<Arc<Mutex<EndpointLog>>>,
-    /// When the head of the last response came.
+    /// When the head of the last response arrived.
     head: Option<Instant>,
 }
 
@@ -203,7 +203,7 @@ impl RequestLog {
         self.requests.iter().map(|entry| entry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many requests were sent, retries and hedges included.
+    /// The number of requests that were sent, retries and hedges included.
     fn requests(&self) -> usize {
         self.entries().map(|entry| entry.sent()).sum()
     }
@@ -223,7 +223,7 @@ impl RequestLog {
     }
 }
 
-/// Adds the nanoservice's own explanation (RFC 9457) to a failure. It goes into the log, and nowhere else.
+/// Adds the nanoservice's own explanation (RFC 9457) to a failure. It appears only in the log.
 async fn with_problem(
     failure: Failure,
     headers: &HeaderMap,
@@ -233,7 +233,7 @@ async fn with_problem(
         return failure;
     }
     match read(body, None, MAX_PROBLEM).await.ok().as_deref().and_then(problem) {
-        Some(problem) => Failure::new(failure.reason, format!("{}, and says: {problem}", failure.detail)),
+        Some(problem) => Failure::new(failure.reason, format!("{} ({problem})", failure.detail)),
         None => failure,
     }
 }

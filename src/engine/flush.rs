@@ -1,5 +1,5 @@
 //! Decides how long the head of a page waits for parts that are nearly there, once it could be sent.
-//! A whole page may be cached downstream, a streamed one may not; where it may not be cached anyway, and a part is known to
+//! A whole page may be cached downstream, a streamed one may not. If it may not be cached anyway, and a part is known to
 //! take longer, the head does not wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,7 @@ impl FlushDeadline {
         if late <= TIMER_SLACK || std::mem::replace(&mut self.is_extended, true) {
             return None;
         }
-        // The machine is busy: the part may have come long since, and wait to be polled. Two writes are more work than one, and
+        // The machine is busy: the part may have arrived long ago, and wait to be polled. Two writes are more work than one, and
         // would make a busy machine busier.
         let until = Instant::now() + GRACE + WAITS * late;
         self.until = Some(until);

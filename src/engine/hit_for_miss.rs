@@ -1,6 +1,6 @@
-//! Remembers which fetches get responses that are never shared, so that clients fetch them side by side and do not wait
+//! Remembers which fetches get responses that are never shared, so that clients fetch them concurrently and do not wait
 //! for each other (hit-for-miss).
-//! There is room for a fixed number of keys: a client whose mark was overwritten may once wait for a response that it cannot share.
+//! The number of marks is fixed. If one is overwritten, a client may once wait for a response that it cannot share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Default for HitForMiss {
 }
 
 impl HitForMiss {
-    /// Whether a key has a valid mark: its last response was for one client alone.
+    /// Whether a key has a valid mark: its last response was for one client only.
     pub(super) fn is_marked(&self, key: &Key, now: Instant) -> bool {
         let mark = self.slot(key).load(Ordering::Relaxed);
         let age = self.seconds(now).wrapping_sub(mark) & TIME;
@@ -51,7 +51,7 @@ impl HitForMiss {
     }
 
     fn slot(&self, key: &Key) -> &AtomicU64 {
-        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is suitable")]
         let slot = key.local_hash() as usize % MARKS;
         &self.marks[slot]
     }

@@ -1,5 +1,5 @@
-//! Cache inspection: which responses are stored, how old they are, how long they stay fresh, and what a purge would match.
-//! It reads the store entry by entry; what changes meanwhile may be missing.
+//! Cache inspection: which responses are stored, how old they are, how long they are fresh, and what a purge would match.
+//! The store is read entry by entry; entries that change meanwhile may be missing.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub struct CacheEntry {
     pub fragment: String,
     /// The fields of its key: what was requested, and for which context.
     pub key: Vec<String>,
-    /// The surrogate keys that purge it, beside the nanoservice's name.
+    /// The surrogate keys that purge it, in addition to the nanoservice's name.
     pub tags: Vec<String>,
     /// Seconds since it arrived.
     pub age: u64,
@@ -31,7 +31,7 @@ pub struct CacheEntry {
     pub bytes: usize,
 }
 
-/// The stored responses whose nanoservice, tags or key contain a text: no more than `limit` of them, and how many there are.
+/// The stored responses whose nanoservice, tags or key contain a text: at most `limit` of them, and their total number.
 #[must_use]
 pub(super) fn entries(store: &dyn Store, text: &str, limit: usize) -> (Vec<CacheEntry>, usize) {
     let now = Instant::now().into_std();

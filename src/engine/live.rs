@@ -1,5 +1,5 @@
-//! The state that is live, replaced as a whole: a request uses one snapshot from start to end.
-//! A state with errors in some files still has the last good version of these files.
+//! The live state, which is replaced as a whole: a request uses one snapshot from start to end.
+//! If files have errors, the state has the last good versions of them.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Looks up the response to one fetch of a plan: in the store if it is fresh, otherwise at the nanoservice, otherwise stale.
-//! A lookup always ends by the earlier of the fragment's and the page's deadline.
+//! A lookup always ends at the earlier of the fragment's and the page's deadline, at the latest.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,15 +49,15 @@ pub enum LookupOutcome {
     Unavailable(Reason),
 }
 
-/// What the store holds for a fetch.
+/// What the store has for a fetch.
 pub(super) enum StoreLookup {
     /// A response that may be shown as it is.
     Hit(LookupResult),
-    /// No such response: it must be fetched.
+    /// No such response: it has to be fetched.
     Miss(StoreMiss),
 }
 
-/// What is known when the store holds no response that may be shown as it is.
+/// What is known if the store has no response that may be shown as it is.
 pub(super) struct StoreMiss {
     now: Instant,
     /// The responses to this fetch are never shared.
@@ -69,16 +69,16 @@ pub(super) struct StoreMiss {
 /// A result that is known at once, or the future that gets it.
 pub(super) type ReadyOrPending = Result<LookupResult, BoxFuture<'static, LookupResult>>;
 
-/// The result of a fetch, for all who waited for it.
+/// The result of a fetch, for all callers that waited for it.
 type FetchResult = Result<FetchedResponse, FetchFailure>;
 
 /// A response that was fetched.
 #[derive(Debug, Clone)]
 struct FetchedResponse {
     response: Arc<ParsedResponse>,
-    /// A purge during the fetch matched it: only clients that requested it before the purge may have it.
+    /// Whether a purge during the fetch matched it: only requests from before the purge may use it.
     is_purged: bool,
-    /// The request that got it. `None`: an earlier fetch had stored it by then.
+    /// The request that it was received for. `None`: an earlier fetch had stored it by then.
     attempt: Option<Arc<Attempt>>,
 }
 
@@ -97,7 +97,7 @@ struct Fetched {
     /// The response, and whether a purge matched it; or why there is none.
     result: Result<(Arc<ParsedResponse>, bool), Reason>,
     attempt: Option<Arc<Attempt>>,
-    /// Another caller had started the fetch.
+    /// Whether another caller had started the fetch.
     is_collapsed: bool,
 }
 
@@ -118,7 +118,7 @@ impl Fetched {
     }
 }
 
-/// Looks fetches up: first in the store, then together with others that wait for the same fetch, then upstream.
+/// Looks fetches up: first in the store, then in a fetch that is in flight, then upstream.
 pub(super) struct Lookup {
     ports: Ports,
     fetches: Collapser<FetchResult>,
@@ -132,7 +132,7 @@ pub(super) struct Lookup {
 pub(super) struct StartedLookups(pub(super) Vec<(Arc<Fetch>, ReadyOrPending)>);
 
 impl StartedLookups {
-    /// Takes the lookup of a fetch out. `None`: it was not started, or was taken before.
+    /// Takes the lookup of a fetch. `None`: it was not started, or was taken before.
     pub(super) fn take(&mut self, fetch: &Fetch) -> Option<ReadyOrPending> {
         let is_same =
             |other: &Fetch| other.key == fetch.key && other.rules == fetch.rules && other.timeout == fetch.timeout;
@@ -168,7 +168,7 @@ impl Lookup {
         self.fetches.drain().await;
     }
 
-    /// How many fetches are in progress that others could join.
+    /// The number of fetches in flight that others could join.
     pub(super) fn fetches_in_flight(&self) -> usize {
         self.fetches.len()
     }
@@ -186,7 +186,7 @@ impl Lookup {
         }
     }
 
-    /// Starts the lookup of one fetch, and waits for nothing.
+    /// Starts the lookup of one fetch without waiting for it.
     pub(super) fn start(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
@@ -203,7 +203,7 @@ impl Lookup {
         }
     }
 
-    /// How long a response usually takes that makes its page uncacheable downstream. `None`: unknown, or the response may
+    /// The usual latency of a response that makes its page uncacheable downstream. `None`: unknown, or the response may
     /// be shared.
     pub(super) fn latency_if_unshared(&self, fetch: &Fetch, now: Instant) -> Option<Duration> {
         let latency = || self.stacks.of(fetch).recent_latency();
@@ -249,12 +249,12 @@ impl Lookup {
         StoreLookup::Miss(StoreMiss { now, is_unshared, stale_if_error })
     }
 
-    /// Refreshes a response in the background: the fetch goes on without a waiter.
+    /// Refreshes a response in the background, without a caller that waits for it.
     fn refresh(self: &Arc<Self>, fetch: &Arc<Fetch>, now: Instant, trace: &Trace) {
         drop(self.join_or_start(fetch, now, trace.child(), true));
     }
 
-    /// Fetches what the store does not hold.
+    /// Fetches a response that the store does not have.
     async fn fetch_missing(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
@@ -270,7 +270,7 @@ impl Lookup {
         let mut fetching = pin!(self.fetch_collapsed(fetch, now, trace, is_unshared));
         let mut fetched = timeout_at(deadline, &mut fetching).await;
         if fetched.is_err() && late == Reason::Timeout {
-            // The fetch has the same deadline, and knows better why it failed.
+            // The fetch has the same deadline, and a more precise reason for its failure.
             fetched = timeout_at(page_deadline.min(deadline + GRACE), &mut fetching).await;
         }
         let Fetched { result, attempt, is_collapsed } = fetched.unwrap_or_else(|_| Fetched::failed(late, false));
@@ -290,7 +290,7 @@ impl Lookup {
         LookupResult { outcome, timing: Arc::new(timing) }
     }
 
-    /// Fetches together with all who want the same response at this moment, unless it is known not to be shared.
+    /// Fetches a response, collapsed with all concurrent fetches of it unless it is known not to be shared.
     async fn fetch_collapsed(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
@@ -311,18 +311,19 @@ impl Lookup {
                     if is_collapsed
                         && matches!(failed.failure.reason, Reason::Timeout | Reason::Overloaded)
                         && failed.timeout < fetch.timeout => {}
-                // One who only waited never gets a response that may be for another client alone.
+                // A caller that only waited never gets a response that may be for another client only.
                 Some(Ok(fetched)) if is_collapsed && !fetched.response.is_shareable() => {
                     return Fetched::new(self.fetch_and_store(fetch, trace, false).await, false);
                 }
-                // Nor one that was purged since: all who waited share one new fetch.
+                // Nor one that was purged since: all callers that waited share one new fetch.
                 Some(Ok(fetched)) if is_collapsed && fetched.is_purged => {}
                 Some(result) => return Fetched::new(result, is_collapsed),
             }
         }
     }
 
-    /// Joins or starts the fetch of what the store did not hold at `since`. `in_background`: nobody waits for it.
+    /// Joins or starts the fetch of a response that the store did not have at `since`. `in_background`: whether no caller
+    /// waits for it.
     fn join_or_start(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
@@ -333,7 +334,7 @@ impl Lookup {
         self.fetches.join_or_start(&fetch.key, || {
             let (lookup, fetch) = (Arc::clone(self), Arc::clone(fetch));
             async move {
-                // Another fetch may have ended between the look into the store and the start of this one.
+                // Another fetch may have ended between the check of the store and the start of this one.
                 match lookup.ports.store.get(&fetch.key) {
                     Some(stored)
                         if stored.times.arrived > since.into_std()
@@ -350,7 +351,7 @@ impl Lookup {
 
     /// Fetches, or revalidates what is stored, and stores the response if it is cacheable.
     async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, in_background: bool) -> FetchResult {
-        // Registered before the look into the store: what a purge removes in between is not stored again.
+        // Registered before the store is checked: a response that a purge removes in between is not stored again.
         let in_progress = self.purges.begin();
         let stored = self.ports.store.get(&fetch.key);
         let stored = stored.as_ref();
@@ -359,7 +360,7 @@ impl Lookup {
             FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, in_background };
         let (result, attempt) = job.run().await;
         let attempt = Arc::new(attempt);
-        // The tags of the stored response count too: a 304 may take one off that was purged meanwhile.
+        // The tags of the stored response count too: a 304 may remove one that was purged meanwhile.
         let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.nanoservice]);
         match result {
             Ok(response) => {
@@ -394,7 +395,7 @@ impl Lookup {
             store.put(&fetch.key, stored, useful);
             return;
         }
-        // A stored response removes the mark, so where there is a mark, nothing is stored.
+        // A stored response removes the mark, so if there is a mark, nothing is stored.
         let was_marked = self.hit_for_miss.is_marked(&fetch.key, now);
         if was_stored || !was_marked {
             store.remove(&fetch.key);

@@ -1,14 +1,14 @@
-//! Runs long work on the blocking pool, beside the threads that serve clients, with a limit on how much runs at once.
-//! Work that nobody waits for is only started where a permit is free.
+//! Runs long work on the blocking pool, apart from the threads that serve clients, and limits how much runs at once.
+//! Background work is only started if a permit is free.
 
 use std::sync::LazyLock;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
-/// Permits for work that somebody waits for.
+/// Permits for work that a request waits for.
 static FOREGROUND: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores()));
-/// Permits for work that nobody waits for; fewer than there are cores, so that some stay free.
+/// Permits for background work; fewer than there are cores, so that some stay free.
 static BACKGROUND: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(cores().div_ceil(2)));
 
 fn cores() -> usize {
@@ -18,17 +18,17 @@ fn cores() -> usize {
 /// Runs work once a permit is free, and waits for it. `None`: it panicked.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let permit = FOREGROUND.acquire().await.expect("the semaphore is never closed");
-    // The work holds the permit to its end, even if nobody waits for it any more.
+    // The work holds the permit to its end, even if it is no longer waited for.
     spawn_blocking(move || with_permit(permit, work)).await.ok()
 }
 
-/// A permit for work that nobody waits for, if one is free now.
+/// A permit for background work, if one is free now.
 #[must_use]
 pub fn try_background() -> Option<BackgroundPermit> {
     BACKGROUND.try_acquire().ok().map(BackgroundPermit)
 }
 
-/// A permit for work that nobody waits for.
+/// A permit for background work, which no request waits for.
 pub struct BackgroundPermit(SemaphorePermit<'static>);
 
 impl BackgroundPermit {

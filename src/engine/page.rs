@@ -24,14 +24,13 @@ use super::trace::Trace;
 pub struct PageRequest {
     /// The template of the page, bound to the defaults in force.
     pub template: Arc<BoundTemplate>,
-    /// What is known of the client's request.
+    /// The visit: what is known of the client's request.
     pub visit: Visit,
     /// The trace that the request belongs to.
     pub trace: Trace,
-    /// The time of day at which conditions of time are evaluated.
+    /// The time of day at which conditions on the time are evaluated.
     pub at: Timestamp,
-    /// How long until another layout replaces this one.
-    /// `None`: none is planned.
+    /// How long until another layout replaces this one; `None` if none will.
     pub changes_in: Option<Duration>,
 }
 
@@ -46,7 +45,7 @@ pub struct Page {
     pub headers: Headers,
     /// The plan that it was composed from.
     pub plan: Plan,
-    /// The outcome of each part of the plan, where it is known.
+    /// The outcome of each part of the plan, if it is known.
     pub outcomes: Outcomes,
     /// When it was requested, and when its last part was known.
     pub times: (std::time::Instant, std::time::Instant),
@@ -83,7 +82,7 @@ pub struct PartOutcome {
     pub shown: Shown,
     /// Why it is not fresh.
     pub reason: Option<Reason>,
-    /// What the look-up in the store came to; `None` where nothing was looked up.
+    /// What the store did; `None` if nothing was looked up.
     pub cache: Option<Cache>,
 }
 

@@ -1,5 +1,5 @@
-//! Personalises cached skeletons: fetches only what fills their holes for one client.
-//! Where that is not enough, or not there in time, the page is composed, and what was looked up so far is used for it.
+//! Personalises cached skeletons: looks up only the fragments in their holes, for one client.
+//! If that does not suffice, or takes too long, the page is composed from the lookups that were started.
 
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ pub(super) struct Personaliser<'a> {
 }
 
 impl Personaliser<'_> {
-    /// Personalises a skeleton for a request that arrived at `began`. `stream`: it takes no longer than until the head of
-    /// the page would be flushed.
+    /// Personalises a skeleton for a request that arrived at `began`. `stream`: whether it has to be done by the time
+    /// at which the head of the page would be flushed.
     ///
     /// # Errors
-    /// The page has to be planned and composed after all; these are the lookups that were started for it.
+    /// The page has to be composed; the error holds the lookups that were started for it.
     pub(super) async fn personalise(
         &self,
         skeleton: &Arc<CachedPage>,
@@ -62,7 +62,7 @@ impl Personaliser<'_> {
     }
 }
 
-/// A lookup result does not fit into a hole, or came too late.
+/// A lookup result does not fit into a hole, or arrived too late.
 struct DoesNotFit;
 
 /// Waits for a lookup. Only a fresh response that fits fills a hole; with it comes what the store held.

@@ -1,4 +1,4 @@
-//! What the engine needs of the world: upstreams, a store for responses, a wall clock, an observer.
+//! The ports of the engine: upstreams, a store for responses, a clock, an observer.
 //! Adapters implement these traits; the engine knows none of the adapters.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Counts and traces what happens.
     pub observer: Arc<dyn Observer>,
-    /// Draws a random number from 0 up to 1, to spread what would otherwise happen at the same moment.
+    /// Draws a random number from 0 up to 1, to spread events that would otherwise happen at the same moment.
     pub chance: fn() -> f64,
 }
 
@@ -43,7 +43,7 @@ pub struct Ports {
 pub struct UpstreamRequest {
     /// The method.
     pub method: Method,
-    /// Where it is sent.
+    /// The URL that it is sent to.
     pub address: Address,
     /// All headers except `Host` and the credentials of the manifest's `auth`.
     pub headers: HeaderMap,
@@ -56,7 +56,7 @@ pub struct UpstreamRequest {
     pub credentials: bool,
 }
 
-/// A response as it comes in.
+/// A response as it arrives.
 pub struct UpstreamResponse {
     /// The status.
     pub status: StatusCode,
@@ -101,7 +101,7 @@ pub trait Store: Send + Sync {
     /// The response that is stored under a key.
     fn get(&self, key: &Key) -> Option<StoredResponse>;
 
-    /// Stores a response, which nobody can use any more after `useful`.
+    /// Stores a response, which is of no use after `useful`.
     fn put(&self, key: &Key, stored: StoredResponse, useful: Duration);
 
     /// Changes a stored response atomically; how long it can be used stays as it was. Returns `false` if none is stored.
@@ -110,7 +110,7 @@ pub trait Store: Send + Sync {
     /// Removes the response under a key. Returns `false` if none is stored.
     fn remove(&self, key: &Key) -> bool;
 
-    /// The keys of all responses that a tag matches. The cost does not grow with the number of the others.
+    /// The keys of all responses that a tag matches. The cost does not depend on the number of other responses.
     fn tagged(&self, tag: &str) -> Vec<Key>;
 
     /// The keys of all responses.
@@ -129,29 +129,29 @@ pub trait Clock: Send + Sync {
 
 /// Is notified of what happens, to count or to trace it.
 pub trait Observer: Send + Sync {
-    /// A request to an upstream began (`true`) or ended.
+    /// Called when a request to an upstream began (`true`) or ended.
     fn in_flight(&self, upstream: &str, began: bool);
 
-    /// The circuit of an endpoint opened, is probed, or closed.
+    /// Called when the circuit of an endpoint opened, is probed, or closed.
     fn circuit_changed(&self, upstream: &str, circuit: Circuit);
 
-    /// A page was composed.
+    /// Called when a page was composed.
     fn page_composed(&self, page: &Page);
 
-    /// A cached page was served.
+    /// Called when a cached page was served.
     fn cached_page_served(&self, counts: &CachedPageCounts<'_>);
 
     /// Whether the observer needs each part of a page with this span. Such a page is composed and passed to
-    /// [`Observer::page_composed`], even if all of it is cached except its holes.
+    /// [`Observer::page_composed`], even if everything except its holes is cached.
     fn needs_each_part(&self, _span: Span) -> bool {
         false
     }
 
-    /// A number of responses with this status were sent to clients, each this long after its request arrived. For pages, `page`
+    /// Called when responses with this status were sent to clients, each this long after its request arrived. For pages, `page`
     /// is the pattern of the route.
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
-    /// A fetch ended.
+    /// Called when a fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt);
 }
 

@@ -1,4 +1,4 @@
-//! Purges: removes stored responses or marks them stale, and keeps out responses to requests that were sent before.
+//! Purges: removes stored responses or marks them stale, and prevents responses to earlier requests from being stored.
 //! A fetch that is in progress during a purge still serves those who wait for it, but its response is not stored.
 
 use std::collections::{BTreeMap, HashSet};
@@ -46,7 +46,7 @@ struct State {
     tags: Map<Name, PurgeEpoch>,
     /// The epoch of the latest purge of everything.
     all: PurgeEpoch,
-    /// How many fetches are in progress, by the epoch in which they began.
+    /// The number of fetches in progress, by the epoch in which they began.
     in_progress: BTreeMap<PurgeEpoch, usize>,
 }
 
@@ -65,7 +65,7 @@ impl Purges {
 
     /// Purges a store, and returns how many responses matched.
     pub(super) fn purge(&self, store: &dyn Store, purge: &Purge, mode: PurgeMode) -> usize {
-        // Recorded before the store is purged: what a fetch stores in between is purged with the rest.
+        // Recorded before the store is purged: responses that are stored in between are purged too.
         self.record(purge);
         let mut keys: Vec<Key> = match purge {
             Purge::All => store.keys(),
@@ -137,7 +137,7 @@ impl Drop for FetchInProgress {
             }
             state.in_progress.remove(&self.since);
         }
-        // Purges from before the oldest fetch in progress can match none any more.
+        // Purges from before the oldest fetch in progress can no longer match any.
         if was_oldest {
             match state.in_progress.keys().next().copied() {
                 Some(oldest) => state.tags.retain(|_, purged| *purged > oldest),

@@ -1,5 +1,5 @@
-//! From a fan-out to a page: as a whole once all parts are known, or as a stream in document order.
-//! A page that exceeds `page.max_bytes` becomes an error, or its stream breaks off.
+//! Stitches the outcomes of a fan-out into a page: whole once all parts are known, or as a stream in document order.
+//! A page that exceeds `page.max_bytes` becomes an error, or its stream is aborted.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -52,7 +52,7 @@ pub(super) fn stream(
     trace: Trace,
     done: impl FnOnce(Page) + Send + 'static,
 ) -> BoxStream<'static, Result<Bytes, PageTooLarge>> {
-    // Not from fastrand: nanoservices are sent numbers that it made, and could predict the next one.
+    // Not from fastrand: nanoservices are sent numbers from it, and could predict the next one.
     let salt = RandomState::new().hash_one(trace.to_string());
     let stitcher = Stitcher::streaming(fan_out.plan(), salt);
     let max_bytes = fan_out.plan().max_bytes;

@@ -10,7 +10,7 @@ use crate::page::source::units::hexadecimal;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
-/// Maximum number of bytes of `tracestate` that are passed on (section 3.3.1.5 requires 512 at least).
+/// Maximum number of bytes of `tracestate` that are passed on (section 3.3.1.5 requires at least 512).
 const MAX_STATE: usize = 1024;
 
 /// A span in a trace.

@@ -191,7 +191,7 @@ async fn each_part_has_its_outcome_reason_and_lifetime() {
         );
     }
     let broken = part(&record, "broken");
-    assert_eq!(broken["detail"], "it answered 500, and says: Out of paper: tray 2");
+    assert_eq!(broken["detail"], "it answered 500 (Out of paper: tray 2)");
     assert_eq!(broken["owner"], "team-broken");
     assert_eq!(broken["endpoint"], format!("http://{}", service.address));
     let mobile = part(&record, "mobile");
@@ -500,7 +500,7 @@ async fn the_api_lists_live_pages_nanoservices_and_errors() {
     // It is on the page itself, and in `card`.
     let broken = find("broken", "status");
     assert_eq!((&broken["count"], &broken["page"]), (&json!(6), &json!("/")));
-    assert_eq!(broken["detail"], "it answered 500, and says: Out of paper: tray 2");
+    assert_eq!(broken["detail"], "it answered 500 (Out of paper: tray 2)");
     assert_eq!(find("slow", "timeout")["count"], 3);
     assert_eq!(find("slow", "timeout")["detail"], "no complete response within 100ms");
     assert_eq!(find("gone", "gone")["count"], 3);

@@ -52,7 +52,7 @@ async fn problem_details_of_a_failure_are_logged_and_never_shown() {
     let mut server = site.serve().await;
     assert_eq!(server.text("/").await, "instead");
     let line = server.process.line("fetch failed").await;
-    assert!(line.contains("it answered 503, and says: No data: the feed is empty"), "{line}");
+    assert!(line.contains("it answered 503 (No data: the feed is empty)"), "{line}");
 }
 
 /// Encodes a text.

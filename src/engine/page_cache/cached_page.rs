@@ -1,5 +1,5 @@
 //! A cached page as it was stitched: whole, or a skeleton with holes that are personalised for each client.
-//! It is valid until the first of its parts changes, or until the time at which stitching it would give another page.
+//! It is valid until the first of its parts changes, or until stitching it would give another page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -26,13 +26,13 @@ use super::encodings::{EncodedPage, Encoding, HeadState, ResponseHead};
 use super::key::PageKey;
 use super::tally::Tally;
 
-/// How often a page that is served looks its parts up in the store, in milliseconds.
+/// The interval at which a page that is served looks its parts up in the store, in milliseconds.
 const TOUCH_INTERVAL: u64 = 250;
-/// How often a page checks that a part that is due is being refreshed, in milliseconds.
+/// The interval at which a page checks that a part that is due is being refreshed, in milliseconds.
 const REFRESH_INTERVAL: u64 = 20;
 /// Failed attempts in a row after which personalising a page is tried only once in [`RETRY_EVERY`] requests.
 const MAX_FAILED_ATTEMPTS: u32 = 8;
-/// How often personalising a page is tried that failed too often: once in this many requests.
+/// A page whose personalising failed too often is tried once in this many requests.
 const RETRY_EVERY: u32 = 64;
 
 /// A cached page.
@@ -44,7 +44,8 @@ pub struct CachedPage {
     pub(super) base_bytes: usize,
     /// The holes of a skeleton; `None`: the page is whole.
     pub(super) holes: Option<Holes>,
-    /// How many attempts in a row to personalise it failed, because of what would fill its holes, or of the time that took.
+    /// The number of attempts in a row to personalise it that failed, because of the responses for its holes or of the time
+    /// they took.
     pub(super) failed_attempts: AtomicU32,
     /// The headers while it is fresh.
     pub(super) headers: Headers,
@@ -54,9 +55,9 @@ pub struct CachedPage {
     pub(super) encodings: [ArcSwapOption<EncodedPage>; 3],
     /// Which encodings were begun, as bits; see [`CachedPage::claim_encoding`].
     pub(super) encodings_begun: AtomicU8,
-    /// The time in which its conditions of time keep their values.
+    /// The period in which its conditions on the time keep their values.
     pub(super) window: TimeWindow,
-    /// When the request for it began that it was stitched for.
+    /// When the request that it was stitched for began.
     pub(super) since: Instant,
     /// When it ceases to be valid.
     pub(super) until: Instant,
@@ -116,7 +117,7 @@ pub(super) struct Holes {
 pub(super) struct Hole {
     /// The number of chunks before it.
     pub(super) chunks_before: usize,
-    /// What fills it, as an index of [`Holes::fragments`].
+    /// The fragment that fills it, as an index of [`Holes::fragments`].
     pub(super) fragment: usize,
 }
 
@@ -145,7 +146,7 @@ impl PersonalisedPage {
     }
 }
 
-/// Whether a response is nothing but HTML, so that it fills a hole without a change to the page around it or to its head.
+/// Whether a response consists of HTML only, so that it fills a hole without a change to the page around it or to its head.
 pub(in crate::engine) fn fits_hole(response: &ParsedResponse) -> bool {
     plain_html(response).is_some()
 }
@@ -194,7 +195,7 @@ impl CachedPage {
         if self.is_stale(now) { self.headers.incomplete() } else { self.headers.at(now) }
     }
 
-    /// Whether it is whole, and no skeleton.
+    /// Whether it is whole rather than a skeleton.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.holes.is_none()
@@ -207,14 +208,14 @@ impl CachedPage {
         ends.scan(0, |from, to| Some(&self.plain.chunks[std::mem::replace(from, to)..to]))
     }
 
-    /// The page in an encoding, or without one if that is not worth while. `None`: it is not encoded yet.
+    /// The page in an encoding, or without one if that is not worthwhile. `None`: it is not encoded yet.
     #[must_use]
     pub fn encoded(&self, encoding: Encoding) -> Option<Arc<EncodedPage>> {
         self.encodings[encoding as usize].load_full()
     }
 
-    /// Whether the caller is to encode the page, as the first to ask; with `again`, as the first to do so a second time, for
-    /// a better result.
+    /// Whether the caller is to encode the page, since no other caller does. `again`: whether it is to be encoded a second
+    /// time, for a better result.
     #[must_use]
     pub fn claim_encoding(&self, encoding: Encoding, again: bool) -> bool {
         let bit = 1 << (2 * encoding as u8 + u8::from(again));
@@ -240,7 +241,7 @@ impl CachedPage {
 
     /// Whether it is the page for a request.
     pub(super) fn is_for(&self, key: &Key, request: &PageKey) -> bool {
-        // By the time of day, not by instants: clocks are set, and machines sleep.
+        // Compared by the time of day, not by instants: clocks are set, and machines sleep.
         request.began < self.until && self.window.contains(request.at) && self.key == *key
     }
 
@@ -285,7 +286,7 @@ impl CachedPage {
     }
 
     /// Fills its holes with these responses, one per fragment. `None`: a response is more than HTML, the page would be too
-    /// large, or it might be cached downstream after all.
+    /// large, or downstream caches might store it.
     pub(in crate::engine) fn personalise(
         self: &Arc<Self>,
         responses: &[(Arc<ParsedResponse>, Cache)],

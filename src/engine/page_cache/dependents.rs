@@ -1,4 +1,4 @@
-//! Which cached pages depend on which stored response, so that they are invalidated when it changes.
+//! Records which cached pages depend on which stored response, so that they are invalidated when it changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -9,8 +9,8 @@ use crate::page::source::map::Map;
 #[derive(Debug)]
 pub(super) struct Dependents<P>(Mutex<Map<Key, Pages<P>>>);
 
-/// The pages that depend on one response, by their ids. Mostly there is one; of many, each must be found fast, as each is
-/// removed on its own.
+/// The pages that depend on one response, by their ids. Usually there is one. If there are many, each must be found fast, since
+/// each is removed on its own.
 #[derive(Debug)]
 enum Pages<P> {
     One(u64, Weak<P>),

@@ -21,11 +21,11 @@ pub enum Encoding {
 /// A page in one encoding.
 #[derive(Debug)]
 pub struct EncodedPage {
-    /// `None`: the page is not encoded.
+    /// The encoding; `None` if the page is not encoded.
     pub encoding: Option<Encoding>,
     /// The bytes, in order. Of an encoded skeleton there is one chunk for each span between its holes.
     pub chunks: Arc<[Text]>,
-    /// A checksum of each chunk's text, where the encoding needs it.
+    /// A checksum of each chunk's text, if the encoding needs one.
     pub checksums: Box<[u32]>,
     /// Whether it was encoded fast, and is to be replaced by a better one.
     pub is_provisional: bool,
@@ -67,7 +67,7 @@ pub struct ResponseHead {
     pub head: Vec<u8>,
 }
 
-/// All that a response head depends on and that changes over time.
+/// The state that a response head depends on and that changes over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HeadState {
     /// The page is fresh. Its lifetimes in seconds, if it states any.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::engine::page::PageRequest;
 use crate::page::request::key::Key;
 
-/// The keys of the page that a request is for, and when it is requested.
+/// The keys of the page that a request is for, and the time of the request.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct PageKey {
     /// The key of the whole page.

@@ -1,7 +1,7 @@
-//! The page cache: pages that are requested again and again are cached as they were stitched, so that one look-up serves them
+//! The page cache: pages that are requested repeatedly are cached as they were stitched, so that one look-up serves them
 //! instead of one per part.
-//! A cached page is what stitching would make now: when one of its parts changes, it is invalidated. A page that only one
-//! client may have is cached as a skeleton, without the parts that are personal.
+//! A cached page is what stitching would produce now: when one of its parts changes, it is invalidated. A page that only one
+//! client may have is cached as a skeleton, without its personalised parts.
 
 mod encodings;
 mod key;
@@ -43,13 +43,13 @@ use skeleton::{Skeleton, parts_to_open, requested};
 pub use store::PageStore;
 use tally::Tally;
 
-/// The number of pages of which is remembered that they were requested once.
+/// The number of pages that are remembered as requested once.
 const REQUESTED_ONCE: usize = 1 << 14;
-/// The longest time for which a page is cached, also if it has no parts.
+/// The longest time for which a page is cached, even if it has no parts.
 const MAX_AGE: Duration = Duration::from_hours(1);
-/// Bytes that one part costs beside the page's text: its key, its name, its entry among the dependents.
+/// Bytes that one part takes in addition to the page's text: its key, its name, its entry among the dependents.
 const PART_OVERHEAD: usize = 200;
-/// Bytes that a page costs beside its text and its parts.
+/// Bytes that a page takes in addition to its text and its parts.
 const PAGE_OVERHEAD: usize = 2_500;
 /// The number of slots of the front table.
 const FRONT: usize = 1 << 12;
@@ -60,7 +60,7 @@ pub(super) struct PageCache {
     responses: Arc<dyn Store>,
     observer: Arc<dyn Observer>,
     /// Where pages were found last, by the hashes of their keys. The store counts each look-up, which takes longer than all
-    /// the rest. The table keeps no page alive.
+    /// other steps. The table keeps no page alive.
     front: Box<[ArcSwapWeak<PageSlot>]>,
     dependents: Arc<Dependents<PageSlot>>,
     /// Hashes of pages that were requested once; a later one overwrites an earlier one.
@@ -71,7 +71,7 @@ pub(super) struct PageCache {
 }
 
 impl PageCache {
-    /// A page cache that stores its pages in `pages`, and invalidates them when the responses change that they are made of.
+    /// A page cache that stores its pages in `pages`, and invalidates them when the responses that they are made of change.
     pub(super) fn new(pages: Arc<dyn PageStore>, responses: Arc<dyn Store>, observer: Arc<dyn Observer>) -> Arc<Self> {
         let cache = Arc::new(Self {
             pages,
@@ -106,7 +106,7 @@ impl PageCache {
     /// The valid page under one of the keys of a request.
     fn find(&self, key: &Key, request: &PageKey) -> Option<Arc<CachedPage>> {
         let is_valid = |page: &Arc<CachedPage>| page.is_for(key, request);
-        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is suitable")]
         let front = &self.front[key.local_hash() as usize % FRONT];
         let page = front.load().upgrade().and_then(|slot| slot.page.load_full()).filter(is_valid);
         let page = match page {
@@ -127,7 +127,7 @@ impl PageCache {
         Some(page)
     }
 
-    /// Caches a page if it was requested before: whole if it is the same for everybody and all its parts are stored, or as a
+    /// Caches a page if it was requested before: whole if it is the same for all clients and all its parts are stored, or as a
     /// skeleton if it is private.
     pub(super) fn offer(&self, request: &PageKey, page: &Page) {
         let is_page = page.verdict == Verdict::Page(StatusCode::OK) && !page.headers.fixed.contains_key(SET_COOKIE);
@@ -147,7 +147,7 @@ impl PageCache {
         }
     }
 
-    /// Caches a page, as a skeleton if some of its parts are open.
+    /// Caches a page, as a skeleton if some of its parts are holes.
     fn put(&self, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
         let began = *began;
         let changes = page.plan.changes_in.map(|left| began + left);
@@ -190,7 +190,7 @@ impl PageCache {
             }
         };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // Each encoding has a head of its own, beside the headers here.
+        // Each encoding has a head of its own, in addition to these headers.
         let head: usize = page.headers.fixed.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let tag = holes.as_ref().map_or(0, |holes| holes.tag.size());
         let parts_bytes = PART_OVERHEAD * page.plan.parts.len();
@@ -223,7 +223,7 @@ impl PageCache {
         });
         let slot = Arc::new(PageSlot { page: ArcSwapOption::from(Some(Arc::clone(&cached))) });
         self.dependents.add(cached.parts.iter().map(|part| &part.fetch.key), id, &slot);
-        // From here on the slot is emptied when a response changes. What changed before is found by this comparison.
+        // From here on the slot is emptied when a response changes. Earlier changes are found by this comparison.
         let is_unchanged =
             |(fetch, response, backoff): &(&Arc<Fetch>, &Arc<ParsedResponse>, Option<RefreshBackoff>)| {
                 self.responses.get(&fetch.key).is_some_and(|stored| {
@@ -238,7 +238,7 @@ impl PageCache {
         }
     }
 
-    /// Stores an encoding of a cached page in place of an earlier one. `None`: the encoding is not worth while.
+    /// Stores an encoding of a cached page in place of an earlier one. `None`: the encoding is not worthwhile.
     pub(super) fn store_encoding(
         &self,
         page: &Arc<CachedPage>,
@@ -247,7 +247,7 @@ impl PageCache {
     ) -> Arc<EncodedPage> {
         let encoded = encoded.map_or_else(|| Arc::clone(&page.plain), Arc::new);
         page.encodings[encoding as usize].store(Some(Arc::clone(&encoded)));
-        // The slot is stored anew, so that it is weighed anew.
+        // The slot is stored again, so that its size is measured again.
         if let Some(slot) = self.pages.get(&page.key)
             && slot.page.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, page))
         {
@@ -256,10 +256,10 @@ impl PageCache {
         encoded
     }
 
-    /// Whether a page was requested not long ago. From now on it counts as requested.
+    /// Whether a page was requested recently. From now on it counts as requested.
     fn was_requested(&self, key: &Key) -> bool {
         let hash = key.local_hash();
-        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash will do")]
+        #[expect(clippy::cast_possible_truncation, reason = "any part of a hash is suitable")]
         let last = &self.requested_once[hash as usize % REQUESTED_ONCE];
         last.swap(hash, Ordering::Relaxed) == hash
     }

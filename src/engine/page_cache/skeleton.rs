@@ -42,14 +42,14 @@ pub(super) fn parts_to_open(page: &Page) -> Option<Vec<usize>> {
     };
     let mut on_page = vec![false; plan.parts.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|part| on_page[part] = true);
-    // A part that was requested but is not on the page would have to be fetched for each client all the same.
+    // A part that was requested but is not on the page would still have to be fetched for each client.
     let all_on_page = requested(page).all(|(part, _)| on_page[part]);
     (all_on_page && open.iter().all(|part| can_be_open(*part))).then_some(open)
 }
 
 /// A page except the content of its open holes.
 pub(super) struct Skeleton {
-    /// The text, in few pieces, which begin anew after each hole.
+    /// The text, in few chunks. A new chunk begins after each hole.
     pub(super) pieces: Vec<Text>,
     /// How many bytes of it were copied, and are not shared with stored responses.
     pub(super) copied: usize,

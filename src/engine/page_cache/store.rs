@@ -1,4 +1,4 @@
-//! What the page cache needs of a store: room for pages, within the budget that responses have too.
+//! The port to a store for cached pages, which share one budget with responses.
 //! A page that does not fit, or is evicted, is composed again.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub trait PageStore: Send + Sync {
     /// The slot that is stored under a key.
     fn get(&self, key: &Key) -> Option<Arc<PageSlot>>;
 
-    /// Stores a slot, weighed at its present size. Nobody can use it any more after `useful`.
+    /// Stores a slot, counted at its present size. It is of no use after `useful`.
     fn put(&self, key: &Key, slot: Arc<PageSlot>, useful: Duration);
 
     /// Removes all slots.

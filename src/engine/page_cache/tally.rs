@@ -1,4 +1,4 @@
-//! Counts how often a cached page is served, in atomics of its own: a shared counter would be a lock for all requests.
+//! Counts how often a cached page is served, with atomic counters of its own: shared counters would be contended by all requests.
 //! The counts are flushed to the observer once a second, and when the page is dropped.
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ struct FixedPart {
     stale: AtomicU64,
 }
 
-/// What the look-up in the store may come to for the content of a hole.
+/// What the store may do for the content of a hole.
 const HOLE_CACHES: [Cache; 3] = [Cache::Hit, Cache::Miss, Cache::Joined];
 
 /// Counts by duration: two buckets per power of two, from about a microsecond to four seconds.
@@ -46,7 +46,7 @@ type Buckets = [AtomicU32; 2 * OCTAVES];
 
 /// The number of powers of two.
 const OCTAVES: usize = 22;
-/// The shortest duration with a bucket of its own is this power of two, in nanoseconds.
+/// The exponent of the shortest duration with a bucket of its own: a power of two, in nanoseconds.
 const SHORTEST: u32 = 10;
 
 /// The bucket of a duration.
@@ -98,7 +98,7 @@ impl Tally {
         }
     }
 
-    /// Counts that the page was served, with what the look-up in the store came to for each hole.
+    /// Counts that the page was served, with what the store did for each hole.
     pub(super) fn count_served(&self, now: Instant, holes: impl Iterator<Item = Cache>) {
         for part in self.fixed.iter().take_while(|part| part.stale_from.is_some_and(|from| from <= now)) {
             part.stale.fetch_add(1, Ordering::Relaxed);

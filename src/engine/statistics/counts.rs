@@ -1,4 +1,4 @@
-//! What is counted for pages, nanoservices and failures.
+//! The counts of pages, nanoservices and failures.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) struct Counts {
 #[derive(Default)]
 pub(super) struct PageCounts {
     pub(super) composed: u64,
-    /// Pages of which all parts came from the cache.
+    /// Pages whose parts all came from the cache.
     pub(super) hits: u64,
     /// Pages with a degraded part.
     pub(super) degraded: u64,
@@ -108,7 +108,7 @@ impl Counts {
             counts.looked_up += if part.cache.is_some() { times } else { 0 };
             counts.hits += if part.cache == Some(Cache::Hit) { times } else { 0 };
             counts.degraded += if is_degraded(part.shown, part.reason) { times } else { 0 };
-            // A part whose condition does not hold says nothing about the nanoservice.
+            // A part whose condition does not hold is no evidence about the nanoservice.
             if part.reason != Some(Reason::Condition) {
                 nanoservice.latest = Some((part.shown, part.reason));
             }
@@ -118,7 +118,7 @@ impl Counts {
         }
     }
 
-    /// Adds a failure: of a fetch, with what is known of it, or of a part of a page.
+    /// Adds a failure: of a fetch, with its details, or of a part of a page.
     pub(super) fn add_failure(
         &mut self,
         fragment: &Name,

@@ -70,7 +70,7 @@ impl Statistics {
         let mut history = History::default();
         let seconds = SLOT.as_secs_f64();
         let none = RequestCounts::default();
-        // The present slot is left out, as it is not over.
+        // The present slot is left out, since it has not ended.
         for slot in now.saturating_sub(HISTORY)..now {
             let requests = requests.get(&slot).unwrap_or(&none);
             let took = Latency::of(&requests.took);

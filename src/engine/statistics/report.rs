@@ -14,7 +14,7 @@ pub struct PageStatistics {
     pub per_second: f64,
     /// The share of requests with a server error, from 0 to 1.
     pub errors: f64,
-    /// The share of pages of which all parts came from the cache, from 0 to 1.
+    /// The share of pages whose parts all came from the cache, from 0 to 1.
     pub hits: f64,
     /// The share of pages with a degraded part, from 0 to 1.
     pub degraded: f64,
@@ -55,10 +55,10 @@ pub struct NanoserviceStatistics {
 /// Whether a response was cached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Caching {
-    /// Whether it was.
+    /// Whether the last response was cached.
     #[serde(rename = "kept")]
     pub cached: bool,
-    /// For how long and because of which setting, or why not.
+    /// How long and because of which setting, or why not.
     pub why: String,
 }
 
@@ -104,7 +104,7 @@ pub struct FailureGroup {
     pub fragment: Name,
     /// The reason.
     pub reason: &'static str,
-    /// What is known of the latest failure: the nanoservice's own explanation, if it gave one.
+    /// The details of the latest failure: the nanoservice's own explanation, if it gave one.
     pub detail: String,
     /// How many parts of pages were affected.
     pub count: u64,
@@ -116,10 +116,10 @@ pub struct FailureGroup {
     pub page: Option<String>,
 }
 
-/// A change of layouts, manifests or settings, which may explain what came after it.
+/// A change of layouts, manifests or settings, which may explain later failures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SiteChange {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
     /// What changed.
     pub what: String,

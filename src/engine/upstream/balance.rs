@@ -107,7 +107,7 @@ impl Endpoints {
         let now = Instant::now();
         let (open, closed): (Vec<usize>, Vec<usize>) =
             (0..self.all.len()).partition(|index| !self.all[*index].would_admit(now));
-        // Where all of several seem to fail, it may be the network: half of them still get requests.
+        // If all of several endpoints seem to fail, the cause may be the network: half of them still get requests.
         let max_left_out = if self.all.len() == 1 { 1 } else { self.all.len() / 2 };
         let mut candidates: Vec<(usize, bool)> = closed.into_iter().map(|index| (index, false)).collect();
         if candidates.is_empty() {
@@ -123,7 +123,7 @@ impl Endpoints {
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 clippy::cast_precision_loss,
-                reason = "a chance is less than 1"
+                reason = "a probability is less than 1"
             )]
             let drawn = ((self.ports.chance)() * candidates.len() as f64) as usize;
             (!candidates.is_empty()).then(|| candidates.swap_remove(drawn.min(candidates.len() - 1)))

@@ -90,7 +90,7 @@ impl Endpoint {
         self.with_state(|state| state.latency.cost(self.assigned.load(Ordering::Relaxed), now.into_std()))
     }
 
-    /// A request began (`true`) or ended.
+    /// Reports that a request began (`true`) or ended.
     pub(super) fn in_flight(&self, began: bool) {
         self.observer.in_flight(&self.upstream, began);
     }

@@ -1,5 +1,5 @@
 //! One request at its endpoint, from its first byte to the last byte of the response.
-//! However it ends, the circuit breaker, the latency and the concurrency limit of the endpoint learn of it.
+//! However it ends, its result is recorded for the endpoint's circuit breaker, latency and concurrency limit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,16 +30,16 @@ pub(super) struct Exchange {
     deadline: Instant,
     /// How long the nanoservice may take according to its manifest.
     declared_timeout: Duration,
-    /// Whether the head of the response was that of a healthy service. `None`: it has not come yet.
+    /// Whether the head of the response was that of a healthy service. `None`: it has not arrived yet.
     head: Option<bool>,
     /// Whether the result was recorded.
     is_recorded: bool,
     chance: fn() -> f64,
 }
 
-/// The response to a request, until its head is there.
+/// The response to a request, until its head arrives.
 pub(super) struct PendingResponse {
-    /// `None` once the head has come.
+    /// `None` once the head has arrived.
     pending: Option<(BoxFuture<'static, Result<UpstreamResponse, Failure>>, Exchange)>,
 }
 
@@ -55,14 +55,15 @@ impl Future for PendingResponse {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (response, _) = self.pending.as_mut().expect("a future is not polled after it has ended");
         let result = ready!(response.as_mut().poll(context));
-        let (_, exchange) = self.pending.take().expect("it was there a line before");
+        let (_, exchange) = self.pending.take().expect("the future was pending above");
         Poll::Ready(exchange.responded(result))
     }
 }
 
 impl Drop for PendingResponse {
-    /// A layout may allow less time than the nanoservice declares. If each such request were just given up, nobody would
-    /// ever learn whether the nanoservice is slow or hangs. So one of them at a time is observed until the declared timeout.
+    /// A layout may allow less time than the nanoservice declares. If each such request were simply given up, it
+    /// would never be known whether the nanoservice is slow or hangs. So one of them at a time is observed until the declared
+    /// timeout.
     fn drop(&mut self) {
         let Some((response, mut exchange)) = self.pending.take() else { return };
         if !exchange.is_given_up_early() {
@@ -72,7 +73,7 @@ impl Drop for PendingResponse {
         exchange.deadline = exchange.began + exchange.declared_timeout;
         tokio::spawn(async move {
             match timeout_at(exchange.deadline, response).await {
-                // It responds; the body is of no interest.
+                // It responds; the body is irrelevant.
                 Ok(Ok(response)) if is_healthy(response.status) => drop(exchange.responded(Ok(response))),
                 // The nanoservice was sent the shorter timeout, and may give up at that moment.
                 Ok(_) => exchange.ignore(),
@@ -83,7 +84,7 @@ impl Drop for PendingResponse {
     }
 }
 
-/// Whether a status is that of a healthy service. Client errors are not its fault, except that it has too many requests.
+/// Whether a status is that of a healthy service. Client errors are not its fault, except for too many requests.
 fn is_healthy(status: StatusCode) -> bool {
     !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
 }
@@ -112,12 +113,12 @@ impl Exchange {
         }
     }
 
-    /// The head of the response came, or the request failed.
+    /// Records that the head of the response arrived, or that the request failed.
     fn responded(self, result: Result<UpstreamResponse, Failure>) -> Result<UpstreamResponse, Failure> {
         match result {
             Ok(response) => Ok(self.watch(response)),
             Err(failure) => {
-                // An endpoint that fails counts as slow as can be when an endpoint is chosen.
+                // When an endpoint is chosen, one that fails counts as the slowest.
                 let slowest = self.deadline.saturating_duration_since(self.began);
                 let now = Instant::now().into_std();
                 self.assignment.endpoint.with_state(|state| state.latency.record(slowest, now));
@@ -137,7 +138,7 @@ impl Exchange {
         self.began.elapsed() + Duration::from_millis(1) >= self.declared_timeout
     }
 
-    /// The head came: the exchange goes on with the body, and ends with it.
+    /// Continues with the body once the head has arrived. The exchange ends with it.
     fn watch(mut self, response: UpstreamResponse) -> UpstreamResponse {
         let UpstreamResponse { status, headers, body } = response;
         self.record_latency(self.began.elapsed());
@@ -166,13 +167,13 @@ impl Exchange {
         self.assignment.endpoint.with_state(|state| state.latency.record(took, now));
     }
 
-    /// The response ended, or broke off.
+    /// Records that the response ended, or was cut short.
     fn ended(mut self, is_healthy: bool) {
         let is_healthy = is_healthy && self.head.unwrap_or(true);
         self.record(is_healthy);
     }
 
-    /// Ends without a result: it says nothing about the health of the nanoservice.
+    /// Ends without a result, since this exchange is no evidence of the nanoservice's health.
     fn ignore(mut self) {
         self.is_recorded = true;
         self.cancel();
@@ -197,9 +198,9 @@ impl Drop for Exchange {
         if !self.is_recorded {
             let is_late = Instant::now() >= self.deadline && self.is_late();
             match self.head {
-                // A layout that allows less time than the nanoservice declares says nothing about its health.
+                // If a layout allows less time than the nanoservice declares, a timeout is no evidence of its health.
                 Some(_) if self.is_given_up_early() => self.cancel(),
-                // Nobody wanted the body, or it came too late.
+                // The body was not needed, or arrived too late.
                 Some(is_healthy) => self.record(is_healthy && !is_late),
                 None if is_late => {
                     self.record_latency(self.began.elapsed());

@@ -1,5 +1,5 @@
 //! The stack of layers between a fetch and the endpoints of a nanoservice: retry, hedge, circuit breaker and concurrency limit.
-//! What the layers decide is decided in `page/policy/resilience`; here it is only carried out.
+//! The decisions are made in `page/policy/resilience`; the layers carry them out.
 
 mod request;
 
@@ -39,7 +39,7 @@ const HEDGE_MIN_RESPONSES: u64 = 20;
 const HEDGE_QUANTILE: f32 = 0.95;
 /// How long response times are remembered for hedging.
 const HEDGE_WINDOW: Duration = Duration::from_secs(10);
-/// The number of stacks beyond which those that are idle are dropped.
+/// The number of stacks beyond which idle ones are dropped.
 const MAX_STACKS: usize = 4096;
 
 /// The stacks of all nanoservices that requests were sent to.
@@ -55,7 +55,7 @@ pub(super) struct Stack {
     layers: BoxCloneSyncService<StackRequest, UpstreamResponse, BoxError>,
 }
 
-/// What a stack is built from: if any of it differs, it is another stack.
+/// The values that a stack is built from. Fetches for which any of them differs have different stacks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct StackKey {
     nanoservice: Name,

@@ -16,11 +16,11 @@ pub(in crate::engine) struct StackRequest {
     pub(super) request: UpstreamRequest,
     /// Its address on each of the endpoints.
     pub(super) targets: Arc<[Target]>,
-    /// When nobody waits for the response any more.
+    /// When the response is no longer waited for.
     pub(super) deadline: Instant,
     /// How long the nanoservice may take according to its manifest; a layout may allow less.
     pub(super) declared_timeout: Duration,
-    /// Whether it is sent beside another request that is slow.
+    /// Whether it is a hedge: sent while another request is slow.
     pub(super) is_hedge: bool,
     log: Arc<Mutex<EndpointLog>>,
 }

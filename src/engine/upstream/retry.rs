@@ -1,5 +1,5 @@
-//! Which requests are sent twice, and when: a retry after a broken connection, a hedge beside a slow response.
-//! Both are paid for from one budget; once it is spent, neither is sent.
+//! Sends some requests twice: a retry after a broken connection, a hedge while a response is slow.
+//! Both are taken from one budget; once it is spent, neither is sent.
 
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,7 @@ impl retry::Policy<StackRequest, UpstreamResponse, BoxError> for RetryPolicy {
     }
 }
 
-/// Sends a second request where a response is slower than most.
+/// Sends a second request if a response is slower than most.
 #[derive(Debug, Clone)]
 pub(super) struct HedgePolicy(pub(super) SharedRetryBudget);
 
