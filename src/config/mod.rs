@@ -33,7 +33,7 @@ const PREFIX: &str = "PASTEUP_";
 pub struct Settings {
     /// `[server]`
     pub server: Server,
-    /// `[page]` and `[fragment]`: what applies where neither layout nor manifest sets a value.
+    /// `[page]` and `[fragment]`: the values that apply if neither layout nor manifest sets one.
     pub defaults: Defaults,
     /// What layouts may do.
     pub limits: SiteLimits,
@@ -70,7 +70,7 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// Longest time in which a client reads nothing of its response.
     pub write_timeout: Duration,
-    /// Where the certificate and the key of the page listener are.
+    /// The files with the certificate and the key of the page listener.
     pub tls: Option<(Reference, Reference)>,
     /// Longest time for requests in progress once the server stops.
     pub drain: Duration,

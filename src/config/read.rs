@@ -1,5 +1,5 @@
 //! Reads the settings from their table, by the schema.
-//! A setting with an error keeps its default, and reading goes on.
+//! A setting with an error keeps its default, and reading continues.
 
 use crate::edge::discovery::Sources;
 use crate::page::manifest::Boundary;
@@ -66,7 +66,7 @@ pub(super) fn settings(reader: &mut TableReader<'_>, warnings: &mut Vec<Diagnost
     let telemetry = reader.table(&file::TELEMETRY, |table| {
         let otlp = table.read(&telemetry::OTLP, values::collector).flatten();
         if let (Some(_), false, Some(entry)) = (&otlp, cfg!(feature = "otlp"), table.entry(&telemetry::OTLP)) {
-            let message = "`otlp` is understood, but not acted on by this build: it has no OTLP";
+            let message = "`otlp` is understood, but not supported by this build, which has no OTLP";
             warnings.push(Diagnostic::new(Code::NotYet, entry.key_at.clone(), message));
         }
         Telemetry {

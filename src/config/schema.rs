@@ -1,4 +1,4 @@
-//! The settings as data: every key with its kind, its default and what it does.
+//! The settings as data: every key with its kind, its default and its effect.
 //! `pasteup reference` writes `docs/reference/settings.md` from it.
 
 use crate::page::manifest::Boundary;
@@ -16,7 +16,7 @@ schema! {
         SERVER = Field::new("server", Kind::Table(&server::SCHEMA));
         /// Limits of a page, and how it is sent.
         PAGE = Field::new("page", Kind::Table(&page::SCHEMA));
-        /// What applies to fragments where neither the layout nor the manifest sets a value.
+        /// What applies to fragments if neither the layout nor the manifest sets a value.
         FRAGMENT = Field::new("fragment", Kind::Table(&fragment::SCHEMA));
         /// The cache.
         CACHE = Field::new("cache", Kind::Table(&cache::SCHEMA));
@@ -24,7 +24,7 @@ schema! {
         UPSTREAMS = Field::new("upstreams", Kind::Table(&upstreams::SCHEMA));
         /// Services that publish their own manifests.
         DISCOVERY = Field::new("discovery", Kind::Table(&discovery::SCHEMA));
-        /// What is known of clients.
+        /// How clients are distinguished.
         CONTEXT = Field::new("context", Kind::Table(&context::SCHEMA));
         /// Logs and traces.
         TELEMETRY = Field::new("telemetry", Kind::Table(&telemetry::SCHEMA));
@@ -108,7 +108,7 @@ schema! {
 pub(crate) static CODING: Kind = Kind::Word(&["br", "zstd", "gzip"]);
 
 schema! {
-    /// What applies to fragments where neither the layout nor the manifest sets a value.
+    /// What applies to fragments if neither the layout nor the manifest sets a value.
     pub(crate) mod fragment {
         /// Time limit of a fetch, from sending the request to the last byte of the body.
         TIMEOUT = Field::new("timeout", Kind::PositiveDuration)
@@ -173,7 +173,7 @@ schema! {
 }
 
 schema! {
-    /// What is known of clients.
+    /// How clients are distinguished.
     pub(crate) mod context {
         /// The locales of the site. The first one is for clients that accept none of them.
         LOCALES = Field::new("locales", Kind::List(&Kind::Locale)).example("[\"en\", \"de\"]").default_from(|| {
@@ -201,5 +201,5 @@ schema! {
     }
 }
 
-/// The word for log lines that are JSON.
+/// The value of `format` for log lines in JSON.
 pub(crate) const JSON: &str = "json";

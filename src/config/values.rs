@@ -42,7 +42,7 @@ pub(super) fn bytes(value: &Value) -> Result<usize, ValueError> {
 }
 
 /// Reads a reference to a secret, and looks the secret up. In the environment, the value may be the secret itself.
-/// An empty value is no secret.
+/// An empty value counts as no secret.
 pub(super) fn secret(value: &Value) -> Result<Option<Secret>, ValueError> {
     let text = table::text(value)?;
     if text.is_empty() {

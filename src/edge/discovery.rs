@@ -30,7 +30,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time between two requests to one source, whatever its caching headers state.
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// What is known from all sources.
+/// The documents and warnings of all sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovered {
     /// The last document of each source, under its URL.
@@ -129,7 +129,7 @@ impl Discovery {
         }
     }
 
-    /// What is known from all sources now.
+    /// The current documents and warnings of all sources.
     #[must_use]
     pub fn discovered(&self) -> Discovered {
         Discovered {
@@ -211,7 +211,7 @@ impl SourceState {
                 let consequence = if self.document.is_some() {
                     "its last manifests stay in use"
                 } else {
-                    "no manifests of it are known yet"
+                    "none of its manifests are known yet"
                 };
                 let message = format!("{file}: {why}; {consequence}");
                 let failure = Diagnostic::new(Code::Discovery, self.url.at.clone(), message);

@@ -223,7 +223,7 @@ impl RequestLog {
     }
 }
 
-/// Adds the nanoservice's own explanation (RFC 9457) to a failure. It appears only in the log.
+/// Adds the nanoservice's own explanation (RFC 9457) to a failure. It is shown to operators only.
 async fn with_problem(
     failure: Failure,
     headers: &HeaderMap,

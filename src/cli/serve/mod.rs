@@ -223,7 +223,7 @@ async fn serve(
 impl Application for PageServer {
     type Reply = Reply;
 
-    fn call(&self, request: Parts, _: Option<Incoming>, client: SocketAddr) -> listen::Answer<Reply> {
+    fn call(&self, request: Parts, _: Option<Incoming>, client: SocketAddr) -> listen::PendingReply<Reply> {
         self.call(request, client)
     }
 }

@@ -1,4 +1,4 @@
-//! What operators do by a POST: purge, and issue a debug token.
+//! The actions that operators request by POST: to purge, and to issue a debug token.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
 use std::sync::Arc;
@@ -84,7 +84,7 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     } else {
         Purge::Tags(request.keys.iter().map(|key| Name::from(key.as_str())).collect())
     };
-    // On the blocking pool: to purge a large cache takes a while.
+    // On the blocking pool: purging a large cache takes a while.
     let purged = tokio::task::spawn_blocking(move || {
         let purged = admin.compositor.purge(&what, manner);
         tracing::info!(keys = request.keys.join(" "), all = request.all, soft = request.soft, purged, "purged");

@@ -1,5 +1,5 @@
 //! Checks the admin token of a request.
-//! A request without the token gets a 401 that asks browsers for a password and other clients for a bearer token.
+//! A request without the token gets a 401 that requests a password from browsers and a bearer token from other clients.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) async fn authorise(State(admin): State<Arc<Admin>>, request: Request,
     if admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| holds_token(given, token))) {
         return next.run(request).await;
     }
-    // For `Basic`, browsers ask for a name and a password; any name is accepted.
+    // For `Basic`, browsers prompt for a name and a password; any name is accepted.
     let challenges = [(WWW_AUTHENTICATE, "Bearer"), (WWW_AUTHENTICATE, "Basic realm=\"Pasteup\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, AppendHeaders(challenges), "this needs the admin token\n").into_response()
 }

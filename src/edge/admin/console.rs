@@ -193,11 +193,11 @@ struct Row<'a> {
     depth: usize,
     part: &'a record::PartRecord,
     class: &'static str,
-    /// Where the bar begins.
+    /// The start of the bar.
     from: f64,
     /// The width of the bar until the first byte.
     wait: f64,
-    /// Where the first byte came.
+    /// The position of the first byte.
     first: f64,
     /// The width of the bar from the first byte to the last.
     body: f64,

@@ -1,5 +1,5 @@
 //! The map: what depends on what, from pages to nanoservices, endpoints and teams.
-//! A name that nothing is linked to gives a map of that name alone, or an empty one.
+//! A name that nothing is linked to gives a map of only that name, or an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

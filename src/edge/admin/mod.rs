@@ -1,5 +1,5 @@
 //! The admin listener: health, metrics, purges, the JSON API and the console.
-//! Everything except health needs the admin token where one is set. Only a POST changes anything; a GET never does.
+//! Everything except health requires the admin token if one is set. Only a POST changes anything; a GET never does.
 
 mod actions;
 mod api;
@@ -57,13 +57,13 @@ pub struct Admin {
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// The token that every request except health must bring; `None` if anybody may ask.
+    /// The token that every request except health must bring; `None` if none is required.
     pub token: Option<String>,
 }
 
 impl Admin {
-    /// Composes the page that a query describes, and records what happened to each part. The page is sent to nobody and
-    /// counted nowhere. Returns `None` if no layout has a route for it.
+    /// Composes the page that a query describes, and records what happened to each part. The page is sent to no client, and not
+    /// counted. Returns `None` if no layout has a route for it.
     async fn explain(&self, query: &[(String, String)]) -> Result<Option<Record>, String> {
         let live = self.live.now();
         match (self.read_query)(query, &live, self.compositor.now())? {

@@ -1,4 +1,4 @@
-//! What a listener asks of the program that answers its requests, and how an axum router is one.
+//! The interface between a listener and the program that handles its requests, implemented for axum routers.
 
 use std::iter::Empty;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
-/// Answers requests.
+/// Handles requests.
 pub trait Application: Send + Sync + 'static {
-    /// What it answers with.
+    /// The type of its replies.
     type Reply: Reply;
 
-    /// Answers a request of a client. `body`: `None` if framing left it out.
-    fn call(&self, request: Parts, body: Option<Incoming>, client: SocketAddr) -> Answer<Self::Reply>;
+    /// Handles a request of a client. `body` is `None` if framing dropped it.
+    fn call(&self, request: Parts, body: Option<Incoming>, client: SocketAddr) -> PendingReply<Self::Reply>;
 }
 
 /// A reply that is ready now (left), or the future of one (right).
-pub type Answer<R> = Either<R, BoxFuture<'static, R>>;
+pub type PendingReply<R> = Either<R, BoxFuture<'static, R>>;
 
 /// A reply to a client.
 pub trait Reply: Send + Sized + 'static {
     /// Its body as hyper sends it.
     type Body: http_body::Body<Data = Bytes, Error = axum::Error> + Send + Unpin + 'static;
-    /// A body all of which is in memory.
+    /// A body that is completely in memory.
     type InMemory: InMemory;
 
     /// The reply as hyper sends it.
@@ -43,7 +43,7 @@ pub trait Reply: Send + Sized + 'static {
     fn into_http1(self) -> Result<(Vec<u8>, Self::InMemory), Box<Self>>;
 }
 
-/// A body all of which is in memory, in pieces.
+/// A body that is completely in memory, in chunks.
 pub trait InMemory: Iterator<Item = Bytes> + Send + 'static {
     /// Releases the permit of the request: a client that reads slowly holds a connection, but no permit.
     fn release_permit(&mut self);
@@ -52,7 +52,7 @@ pub trait InMemory: Iterator<Item = Bytes> + Send + 'static {
 impl Application for Router {
     type Reply = http::Response<Body>;
 
-    fn call(&self, mut request: Parts, body: Option<Incoming>, client: SocketAddr) -> Answer<Self::Reply> {
+    fn call(&self, mut request: Parts, body: Option<Incoming>, client: SocketAddr) -> PendingReply<Self::Reply> {
         request.extensions.insert(ConnectInfo(client));
         let request = Request::from_parts(request, body.map(Body::new).unwrap_or_default());
         let response = self.clone().oneshot(request).map(|response| match response {

@@ -1,4 +1,4 @@
-//! The body of a reply while hyper sends it. Over HTTP/2 a client that reads nothing of it is noticed here.
+//! The body of a reply while hyper sends it. Over HTTP/2, a client that reads none of it is detected here.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,19 +12,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Reply;
-use super::state::Answering;
+use super::state::RequestInProgress;
 
 /// The body of a reply that is being sent.
 pub(super) struct SentBody<R: Reply> {
     body: R::Body,
-    /// `None` over HTTP/1.1, where the stream notices that nothing is read.
+    /// `None` over HTTP/1.1, where the stream detects that nothing is read.
     write_timeout: Option<Arc<WriteTimeout>>,
-    _answering: Answering<R>,
+    _in_progress: RequestInProgress<R>,
 }
 
 impl<R: Reply> SentBody<R> {
-    pub(super) fn new(body: R::Body, write_timeout: Option<Arc<WriteTimeout>>, answering: Answering<R>) -> Self {
-        Self { body, write_timeout, _answering: answering }
+    pub(super) fn new(
+        body: R::Body,
+        write_timeout: Option<Arc<WriteTimeout>>,
+        in_progress: RequestInProgress<R>,
+    ) -> Self {
+        Self { body, write_timeout, _in_progress: in_progress }
     }
 }
 
@@ -53,7 +57,7 @@ impl<R: Reply> Body for SentBody<R> {
 }
 
 /// Closes an HTTP/2 connection if a client reads nothing of one of its streams for too long. The connection itself may be
-/// alive: without this, a client that closes the window of a stream could hold a reply for as long as it likes.
+/// active: without this, a client that closes the window of a stream could hold a reply for as long as it likes.
 pub(super) struct WriteTimeout {
     /// When the client was given bytes that it has to read before more are taken; `None` while the next bytes are not ready.
     waits_since: Mutex<Option<Instant>>,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::page::http::http1::Framer;
 
 use super::body::{SentBody, WriteTimeout};
-use super::state::{Answering, ConnectionState};
+use super::state::{ConnectionState, RequestInProgress};
 use super::stream::{ConnectionStream, Direct, Timeouts};
 use super::{Application, ConnectionLimits, Reply};
 
@@ -35,12 +35,12 @@ const MAX_STREAMS: u32 = 128;
 /// Maximum number of reset streams that an HTTP/2 connection remembers. If there are more, the connection is closed.
 const MAX_RESETS: usize = 64;
 
-/// What all connections of a listener are served with.
+/// The settings that all connections of a listener share.
 pub(super) struct Server<A> {
     application: Arc<A>,
     limits: ConnectionLimits,
     tls: Option<TlsAcceptor>,
-    /// Each reply is the last one of its connection.
+    /// Whether each reply is the last one of its connection.
     pub(super) stopping: Arc<AtomicBool>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -49,7 +49,7 @@ pub(super) struct Server<A> {
 impl<A: Application> Server<A> {
     pub(super) fn new(application: A, limits: ConnectionLimits, tls: Option<TlsAcceptor>) -> Self {
         let mut http1 = http1::Builder::new();
-        // `ConnectionStream` has the timeouts. hyper's would count idle time, too.
+        // `ConnectionStream` has the timeouts. hyper's would also count idle time.
         http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.max_header_bytes.max(MIN_BUFFER));
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -91,7 +91,7 @@ impl<A: Application> Server<A> {
             self.http2.serve_connection(TokioIo::new(stream), self.service(client, state, Some(stuck.clone())));
         tokio::select! {
             result = watcher.watch(connection) => log_failure(result),
-            () = stuck.cancelled() => tracing::debug!("a client reads nothing of a stream; its connection is closed"),
+            () = stuck.cancelled() => tracing::debug!("a client does not read a stream; closing its connection"),
         }
     }
 
@@ -113,7 +113,7 @@ impl<A: Application> Server<A> {
         Service { server: Arc::clone(self), client, state, stuck }
     }
 
-    /// The application for requests that may be answered without hyper. It answers none once the server stops, since
+    /// The application for requests that may be handled without hyper. It handles none once the server stops, since
     /// replies then have to declare that the connection closes.
     fn direct(self: &Arc<Self>, client: SocketAddr) -> Direct<A::Reply> {
         let (application, stopping) = (Arc::clone(&self.application), Arc::clone(&self.stopping));
@@ -128,7 +128,7 @@ impl<A: Application> Server<A> {
         &self,
         reply: A::Reply,
         stuck: Option<&CancellationToken>,
-        answering: Answering<A::Reply>,
+        in_progress: RequestInProgress<A::Reply>,
     ) -> http::Response<SentBody<A::Reply>> {
         let mut response = reply.into_http();
         // HTTP/2 has a frame for it, which hyper sends.
@@ -137,7 +137,7 @@ impl<A: Application> Server<A> {
         }
         let stuck = stuck.filter(|_| !response.body().is_end_stream());
         let timeout = stuck.map(|stuck| WriteTimeout::watch(self.limits.write_timeout, stuck.clone()));
-        response.map(|body| SentBody::new(body, timeout, answering))
+        response.map(|body| SentBody::new(body, timeout, in_progress))
     }
 }
 
@@ -146,7 +146,7 @@ struct Service<A: Application> {
     server: Arc<Server<A>>,
     client: SocketAddr,
     state: Arc<ConnectionState<A::Reply>>,
-    /// Closes the connection if a client reads nothing. `None` over HTTP/1.1, where the stream notices it.
+    /// Closes the connection if a client reads nothing. `None` over HTTP/1.1, where the stream detects it.
     stuck: Option<CancellationToken>,
 }
 
@@ -159,17 +159,19 @@ impl<A: Application> hyper::service::Service<Request<Incoming>> for Service<A> {
     type Future = Either<future::Ready<Response<A::Reply>>, BoxFuture<'static, Response<A::Reply>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let answering = Answering::new(&self.state);
+        let in_progress = RequestInProgress::new(&self.state);
         let server = &self.server;
-        let answer = self.state.take_over().unwrap_or_else(|| {
+        let reply = self.state.take_over().unwrap_or_else(|| {
             let (request, body) = request.into_parts();
             server.application.call(request, Some(body), self.client)
         });
-        match answer {
-            Either::Left(reply) => Either::Left(future::ready(Ok(server.sent(reply, self.stuck.as_ref(), answering)))),
+        match reply {
+            Either::Left(reply) => {
+                Either::Left(future::ready(Ok(server.sent(reply, self.stuck.as_ref(), in_progress))))
+            }
             Either::Right(reply) => {
                 let (server, stuck) = (Arc::clone(server), self.stuck.clone());
-                Either::Right(async move { Ok(server.sent(reply.await, stuck.as_ref(), answering)) }.boxed())
+                Either::Right(async move { Ok(server.sent(reply.await, stuck.as_ref(), in_progress)) }.boxed())
             }
         }
     }
@@ -177,7 +179,7 @@ impl<A: Application> hyper::service::Service<Request<Incoming>> for Service<A> {
 
 fn log_failure(result: hyper::Result<()>) {
     if let Err(error) = result {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "a connection failed");
     }
 }
 

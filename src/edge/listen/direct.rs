@@ -1,5 +1,5 @@
-//! Sends replies whose body is in memory over HTTP/1.1 without hyper, whose work for each request takes as long as all
-//! other work for a cached page. Anything out of the ordinary is left to hyper.
+//! Sends replies whose body is in memory over HTTP/1.1 without hyper, which takes as long for each request as all
+//! other work for a cached page. Anything unusual is left to hyper.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -56,7 +56,7 @@ pub(super) struct Sending {
     /// Buffers of its head and its body, of which those from `next` on are still to be sent.
     buffers: Vec<Bytes>,
     next: usize,
-    /// What follows, of a longer body.
+    /// The rest of a longer body.
     rest: Option<Box<dyn Iterator<Item = Bytes> + Send>>,
     /// Bytes that were sent.
     sent: usize,
@@ -83,7 +83,7 @@ impl Sending {
         self.sent
     }
 
-    /// Sends what is left.
+    /// Sends the rest.
     pub(super) fn poll(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),

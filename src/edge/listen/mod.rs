@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::http::http1::Bodies;
 
-pub use application::{Answer, Application, InMemory, Reply};
+pub use application::{Application, InMemory, PendingReply, Reply};
 use connection::Server;
 use tls::ServerCertificate;
 
@@ -36,7 +36,7 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// Longest time without a request.
     pub idle_timeout: Duration,
-    /// Longest time in which a client reads nothing of what it is sent.
+    /// Longest time in which a client reads nothing of its response.
     pub write_timeout: Duration,
     /// Longest head of a request, in bytes.
     pub max_header_bytes: usize,
@@ -49,7 +49,7 @@ pub struct ConnectionLimits {
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections without a request are left open once the server stops. A client may be about to send a request,
-/// which is then answered as the last one (RFC 9112, 9.6); if the connection were closed at once, it would fail.
+/// which is then served as the last one (RFC 9112, 9.6); if the connection were closed at once, it would fail.
 const LINGER: Duration = Duration::from_millis(500);
 /// Most connections that are still accepted when the server stops.
 const MAX_BACKLOG: usize = 8192;
@@ -81,7 +81,7 @@ pub async fn serve<A: Application>(
             }
         }
     }
-    // Clients that have connected already are answered: connections that are not accepted would be reset.
+    // Clients that have connected already are served: connections that are not accepted would be reset.
     tokio::task::yield_now().await;
     // Unconstrained, since tokio would make the task yield after some of them.
     for accepted in std::iter::from_fn(|| unconstrained(listener.accept()).now_or_never()).take(MAX_BACKLOG) {

@@ -3,59 +3,59 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Answer;
+use super::PendingReply;
 
-/// How far the requests of a connection are that hyper was given.
+/// The progress of the requests of a connection that hyper was given.
 pub(super) struct ConnectionState<R> {
-    /// Requests that are being answered.
-    answering: AtomicUsize,
-    /// Requests that were answered, to the last byte of the reply's body.
-    answered: AtomicUsize,
-    /// The answer to the request that hyper is about to read, if the stream has asked for it already.
-    handed_over: Mutex<Option<Answer<R>>>,
+    /// The number of requests that are being handled.
+    in_progress: AtomicUsize,
+    /// The number of requests whose replies were sent, to the last byte of the body.
+    completed: AtomicUsize,
+    /// The reply to the request that hyper is about to read, if the stream has obtained it already.
+    handed_over: Mutex<Option<PendingReply<R>>>,
 }
 
 impl<R> Default for ConnectionState<R> {
     fn default() -> Self {
-        Self { answering: AtomicUsize::new(0), answered: AtomicUsize::new(0), handed_over: Mutex::new(None) }
+        Self { in_progress: AtomicUsize::new(0), completed: AtomicUsize::new(0), handed_over: Mutex::new(None) }
     }
 }
 
 impl<R> ConnectionState<R> {
-    /// Whether a request is being answered.
+    /// Whether a request is being handled.
     pub(super) fn is_busy(&self) -> bool {
-        self.answering.load(Ordering::Acquire) > 0
+        self.in_progress.load(Ordering::Acquire) > 0
     }
 
-    /// The number of requests that were answered.
-    pub(super) fn answered(&self) -> usize {
-        self.answered.load(Ordering::Acquire)
+    /// The number of requests whose replies were sent.
+    pub(super) fn completed(&self) -> usize {
+        self.completed.load(Ordering::Acquire)
     }
 
-    /// Hands over the answer to the next request, which the stream could not send.
-    pub(super) fn hand_over(&self, answer: Answer<R>) {
-        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    /// Hands over the reply to the next request, which the stream could not send.
+    pub(super) fn hand_over(&self, reply: PendingReply<R>) {
+        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
     }
 
-    /// Takes the answer to the next request, if the stream has asked for it already.
-    pub(super) fn take_over(&self) -> Option<Answer<R>> {
+    /// Takes the reply to the next request, if the stream has obtained it already.
+    pub(super) fn take_over(&self) -> Option<PendingReply<R>> {
         self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Counts a request as being answered until it is dropped.
-pub(super) struct Answering<R>(Arc<ConnectionState<R>>);
+/// Counts a request as being handled until it is dropped.
+pub(super) struct RequestInProgress<R>(Arc<ConnectionState<R>>);
 
-impl<R> Answering<R> {
+impl<R> RequestInProgress<R> {
     pub(super) fn new(state: &Arc<ConnectionState<R>>) -> Self {
-        state.answering.fetch_add(1, Ordering::AcqRel);
+        state.in_progress.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(state))
     }
 }
 
-impl<R> Drop for Answering<R> {
+impl<R> Drop for RequestInProgress<R> {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Ordering::AcqRel);
-        self.0.answered.fetch_add(1, Ordering::AcqRel);
+        self.0.in_progress.fetch_sub(1, Ordering::AcqRel);
+        self.0.completed.fetch_add(1, Ordering::AcqRel);
     }
 }

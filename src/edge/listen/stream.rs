@@ -1,6 +1,6 @@
 //! The byte stream of a connection: every wait on it has a timeout. Over HTTP/1.1, only requests that pass strict parsing
 //! are passed on to hyper, and replies in memory are sent without it.
-//! A malformed request becomes one that hyper answers with 400.
+//! A malformed request is replaced by one to which hyper responds with 400.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,24 +19,24 @@ use crate::page::http::http1::{Framed, Framer};
 use super::direct::{self, Sending};
 use super::state::ConnectionState;
 use super::timer::Timer;
-use super::{Answer, Reply};
+use super::{PendingReply, Reply};
 
-/// How long a connection waits.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     /// From the first byte of a request to its last.
     pub(super) request: Duration,
     /// For the next request.
     pub(super) idle: Duration,
-    /// For a client that reads nothing of what it is sent.
+    /// For a client that reads nothing of its response.
     pub(super) write: Duration,
 }
 
-/// Bytes that hyper answers with 400; then it closes the connection.
+/// A request to which hyper responds with 400; then it closes the connection.
 const REFUSED: Bytes = Bytes::from_static(b"\0\r\n\r\n");
 
-/// Answers requests without hyper. `None`: the request is left to hyper.
-pub(super) type Direct<R> = Box<dyn Fn(Parts) -> Option<Answer<R>> + Send + Sync>;
+/// Handles requests without hyper. `None`: the request is left to hyper.
+pub(super) type Direct<R> = Box<dyn Fn(Parts) -> Option<PendingReply<R>> + Send + Sync>;
 
 /// The byte stream of a connection.
 pub(super) struct ConnectionStream<S, R> {
@@ -47,13 +47,13 @@ pub(super) struct ConnectionStream<S, R> {
     sending: Option<Sending>,
     /// The number of requests that were passed on to hyper.
     passed_on: usize,
-    /// hyper has answered all of them, and their replies were sent: the next request may be answered without hyper.
+    /// Whether hyper has sent the replies to all of them, so that the next request may be handled without hyper.
     is_settled: bool,
     /// Bytes for hyper.
     readable: Bytes,
-    /// Nothing more is read.
+    /// Whether nothing more is read.
     is_ended: bool,
-    /// A first request has come in.
+    /// Whether a first request has arrived.
     is_greeted: bool,
     timeouts: Timeouts,
     state: Arc<ConnectionState<R>>,
@@ -61,7 +61,7 @@ pub(super) struct ConnectionStream<S, R> {
     writing: Timer,
 }
 
-/// What is done with the requests of an HTTP/1.1 connection.
+/// How the requests of an HTTP/1.1 connection are handled.
 struct Http1<R> {
     framer: Framer,
     direct: Direct<R>,
@@ -95,19 +95,19 @@ impl<S, R: Reply> ConnectionStream<S, R> {
         }
     }
 
-    /// Takes the next request out of what was read.
+    /// Takes the next request from the bytes that were read.
     fn next_request(&mut self) {
         let Some(http1) = self.http1.as_mut().filter(|_| !self.is_ended) else { return };
         match http1.framer.next_request() {
             Ok(Framed::Request(bytes)) => {
                 self.is_greeted = true;
-                self.sending = self.answer(&bytes);
+                self.sending = self.handle(&bytes);
                 if self.sending.is_none() {
                     (self.passed_on, self.is_settled, self.readable) = (self.passed_on + 1, false, bytes);
                 }
             }
             Ok(Framed::Incomplete) => {}
-            // hyper answers that it is too long.
+            // hyper responds that it is too long.
             Ok(Framed::TooLong(bytes)) => (self.readable, self.is_ended, self.is_settled) = (bytes, true, false),
             Err(malformed) => {
                 tracing::debug!("a request was refused: {}", malformed.0);
@@ -117,17 +117,17 @@ impl<S, R: Reply> ConnectionStream<S, R> {
     }
 
     /// The reply to a request, if it can be sent without hyper: it is in memory, and hyper has nothing to send before it.
-    /// Otherwise the answer is handed over to hyper, if there is one.
-    fn answer(&self, head: &Bytes) -> Option<Sending> {
+    /// Otherwise the reply is handed over to hyper, if there is one.
+    fn handle(&self, head: &Bytes) -> Option<Sending> {
         let http1 = self.http1.as_ref().filter(|_| self.is_settled)?;
-        let answer = match (http1.direct)(direct::request(head)?)? {
+        let reply = match (http1.direct)(direct::request(head)?)? {
             Either::Left(reply) => match reply.into_http1() {
                 Ok(reply) => return Some(Sending::new(reply)),
                 Err(reply) => Either::Left(*reply),
             },
             later => later,
         };
-        self.state.hand_over(answer);
+        self.state.hand_over(reply);
         None
     }
 }
@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                             this.is_ended = true;
                             return Poll::Ready(Ok(()));
                         }
-                        // A request is being answered: it is not the client that is slow.
+                        // A request is being handled: it is not the client that is slow.
                         this.reading.stop();
                     }
                     return Poll::Pending;
@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
 }
 
 impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
-    /// Sends what is left of a reply that is sent without hyper.
+    /// Sends the rest of a reply that is sent without hyper.
     fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
         let before = sending.sent();
@@ -212,7 +212,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
         self.within_timeout(result, context)
     }
 
-    /// Notes that bytes were written: a client that reads what it is sent is not idle.
+    /// Records that bytes were written: a client that reads its response is not idle.
     fn note_written(&mut self, result: &Poll<io::Result<usize>>) {
         if matches!(result, Poll::Ready(Ok(1..))) {
             self.reading.stop();
@@ -261,7 +261,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send(context))?;
         let result = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(result, Poll::Ready(Ok(()))) && self.state.answered() == self.passed_on {
+        if matches!(result, Poll::Ready(Ok(()))) && self.state.completed() == self.passed_on {
             self.is_settled = true;
         }
         self.within_timeout(result, context)

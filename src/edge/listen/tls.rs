@@ -1,4 +1,4 @@
-//! TLS with the certificate that is in the files now: a new one is used without a restart.
+//! TLS with the certificate that is currently in the files: a new one is used without a restart.
 //! If the new one is unusable, the previous one stays in use.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -40,7 +40,7 @@ impl ServerCertificate {
         Ok(Arc::new(Self { source, current: RwLock::new((texts, key)) }))
     }
 
-    /// Reads the certificate again. `true`: it is another one, which is used from now on.
+    /// Reads the certificate again. Returns `true` if it is another one, which is used from now on.
     ///
     /// # Errors
     /// The certificate or key is unusable; the previous one stays in use.

@@ -1,4 +1,4 @@
-//! Reports the work of the engine: metrics, and traces where a collector is configured.
+//! Reports the work of the engine: metrics, and traces if a collector is configured.
 //! Reporting never delays a page.
 
 pub mod metrics;

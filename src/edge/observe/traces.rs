@@ -49,7 +49,7 @@ impl Traces {
     ///
     /// # Errors
     /// The HTTP client could not be built, or the OTLP variables of the environment are invalid.
-    // The client is a blocking one: spans are sent from a thread of its own, without tokio.
+    // The client is a blocking one: spans are sent from a separate thread, without tokio.
     pub fn new(collector: &Url, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let mut endpoint = collector.clone();
         if let Ok(mut path) = endpoint.path_segments_mut() {

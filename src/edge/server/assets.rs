@@ -1,4 +1,4 @@
-//! `/_pasteup/assets/NAME/VERSION/PATH`: the files that fragments load beside their HTML, so that a nanoservice needs no
+//! `/_pasteup/assets/NAME/VERSION/PATH`: the files that fragments load in addition to their HTML, so that a nanoservice needs no
 //! public host. Only what pages load is served, and nothing about the client is sent to the nanoservice.
 
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use super::{Pages, error_page};
 
 /// The route of all assets.
 pub(super) const ROUTE: &str = "/_pasteup/assets/{*asset}";
-/// What their paths begin with.
+/// The prefix of their paths.
 const PREFIX: &str = "/_pasteup/assets/";
 
-/// Answers with an asset.
+/// Serves an asset.
 pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own) -> Reply {
     let exchange = &own.exchange;
     let (request, snapshot, trace) = (&exchange.request, &exchange.snapshot, &exchange.trace);
@@ -41,7 +41,7 @@ pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own
         LookupOutcome::Stale(response, _) => (response, Duration::ZERO),
         LookupOutcome::Unavailable(Reason::Timeout | Reason::Budget) => return error(StatusCode::GATEWAY_TIMEOUT),
         LookupOutcome::Unavailable(Reason::Overloaded) => return error(StatusCode::SERVICE_UNAVAILABLE),
-        // It exists, but it is not something that pages load.
+        // It exists, but is not an asset.
         LookupOutcome::Unavailable(Reason::NotHtml) => return error(StatusCode::NOT_FOUND),
         LookupOutcome::Unavailable(_) => return error(StatusCode::BAD_GATEWAY),
     };

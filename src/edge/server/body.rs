@@ -17,7 +17,7 @@ use crate::page::html::text::{Text, length};
 pub enum ReplyBody {
     /// All of it is in memory.
     InMemory(Chunks),
-    /// It comes in while it is sent. An error breaks the reply off.
+    /// It arrives while it is sent. An error aborts the reply.
     Streamed(Body),
 }
 
@@ -84,7 +84,7 @@ impl Chunks {
         self.left
     }
 
-    /// Releases the permit of the request: what is left of the body is sent as its client takes it.
+    /// Releases the permit of the request: the rest of the body is sent as fast as its client reads it.
     pub fn release_permit(&mut self) {
         self.permit = None;
     }

@@ -1,5 +1,5 @@
-//! What `pasteup dev` adds to a site: events for the browser when files change, and faults of nanoservices that can be
-//! simulated. A request that is malformed gets 400.
+//! What `pasteup dev` adds to a site: events for the browser when files change, and simulated faults of
+//! nanoservices. A malformed request gets 400.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const MAX_DELAY: u64 = 60_000;
 /// The last change of the site's files.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Change {
-    /// The id of the process: another process begins to count anew.
+    /// The id of the process: another process starts counting again.
     pub process: u32,
     /// The number of the change.
     pub version: u64,
@@ -51,11 +51,11 @@ pub struct Fault {
     pub fragment: String,
     /// The delay before its response.
     pub delay: Duration,
-    /// What it responds.
+    /// The response that is sent instead of its own.
     pub what: Instead,
 }
 
-/// What a nanoservice responds while a fault is simulated.
+/// The response of a nanoservice while a fault is simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instead {
     /// Its own response.
@@ -66,7 +66,7 @@ pub enum Instead {
     Empty,
 }
 
-/// What exists only while a site is being developed.
+/// The state that exists only while a site is being developed.
 pub struct Dev {
     /// Changes of the site's files.
     pub changes: watch::Receiver<Change>,

@@ -1,4 +1,4 @@
-//! The page that is sent if no page of the site can be: a status, a kind sentence and the id of the request.
+//! The page that is sent if no page of the site can be sent: a status, a friendly sentence and the id of the request.
 //! It quotes nothing of the request.
 
 use std::sync::LazyLock;
@@ -22,7 +22,7 @@ struct ErrorPage<'a> {
     request_id: Option<&'a str>,
 }
 
-/// The page for a request that gets no permit. It is rendered once: under overload a refusal should cost next to nothing.
+/// The page for a request that gets no permit. It is rendered once: under overload a refusal should cost almost nothing.
 static BUSY: LazyLock<Bytes> = LazyLock::new(|| render(StatusCode::SERVICE_UNAVAILABLE, None).into());
 
 /// The HTML of the error page for a status.

@@ -1,4 +1,4 @@
-//! One request, with what is known of it before it is routed: its trace, and what its client accepts and holds.
+//! One request before it is routed: its trace, and what its client accepts and has stored.
 //! A client's header that cannot be read counts as absent.
 
 use std::net::SocketAddr;
@@ -16,18 +16,18 @@ use super::dev::Dev;
 use super::overlay::{self, Drawing};
 use super::{Pages, coding};
 
-/// One request, and what its reply depends on apart from its path.
+/// One request, and everything except its path that its reply depends on.
 pub(super) struct Exchange {
     pub(super) request: Parts,
     pub(super) began: Instant,
-    /// What was live when the request came in.
+    /// The snapshot that was live when the request arrived.
     pub(super) snapshot: Arc<Snapshot>,
-    /// The request comes from a proxy that is trusted, so its forwarding headers count.
+    /// Whether the request comes from a trusted proxy, so that its forwarding headers count.
     pub(super) is_trusted: bool,
     pub(super) trace: Trace,
     /// The encoding that the client prefers; `None`: the page as it is.
     pub(super) encoding: Option<Encoding>,
-    /// The client declares which versions of the page it holds, and they may be used.
+    /// Whether the client states which versions of the page it has stored, and they may be used.
     pub(super) is_conditional: bool,
     /// The overlay, if the client sees it.
     pub(super) drawing: Option<Drawing>,
@@ -39,7 +39,7 @@ impl Exchange {
         let snapshot = pages.live.now();
         let present = Present::among(&request.headers);
         let is_trusted = snapshot.readers.trusts(peer.ip());
-        // Anybody could send a trace, and have their requests recorded.
+        // Any client could send a trace, and have its requests recorded.
         let trace = Some(&request.headers).filter(|_| is_trusted).and_then(Trace::from_headers).unwrap_or_default();
         let encoding =
             if present.accept_encoding { coding::preferred(&request.headers, pages.compression) } else { None };
@@ -49,18 +49,18 @@ impl Exchange {
         Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
     }
 
-    /// Whether the client holds the page with these headers already.
+    /// Whether the client has the page with these headers already.
     pub(super) fn holds_etag_of(&self, headers: &HeaderMap) -> bool {
         self.is_conditional && headers.get(ETAG).is_some_and(|tag| self.holds(tag))
     }
 
-    /// Whether the client holds the page with this `ETag` already (RFC 9110, 13.1.2).
+    /// Whether the client has the page with this `ETag` already (RFC 9110, 13.1.2).
     pub(super) fn holds(&self, tag: &HeaderValue) -> bool {
         self.is_conditional && tag.to_str().is_ok_and(|tag| is_not_modified(&self.request.headers, tag))
     }
 }
 
-/// Which of the fields are present that decide how a page is sent. One pass over all fields takes less time than one
+/// Which of the fields that decide how a page is sent are present. One pass over all fields takes less time than one
 /// lookup for each.
 #[derive(Default)]
 struct Present {

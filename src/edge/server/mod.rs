@@ -1,5 +1,5 @@
-//! The public side: answers every request of a client through one function, [`PageServer::call`].
-//! Every failure becomes an error page that repeats nothing of the request.
+//! The public side: handles every request of a client in one function, [`PageServer::call`].
+//! Every failure becomes an error page that quotes nothing of the request.
 
 mod assets;
 mod body;
@@ -37,7 +37,7 @@ use overlay::Overlay;
 pub use reply::Reply;
 use route::Destination;
 
-/// What the public side works with.
+/// The parts that the public side needs.
 pub struct Pages {
     /// The layouts, manifests and settings that are in force.
     pub live: Arc<Live>,
@@ -45,46 +45,46 @@ pub struct Pages {
     pub compositor: Compositor,
     /// Counts what happens.
     pub observer: Arc<dyn Observer>,
-    /// Permits for requests in flight. A request that gets none is answered with 503 at once.
+    /// Permits for requests in flight. A request that gets none is refused with 503 at once.
     pub in_flight: Arc<Semaphore>,
     /// Longest target of a request, in bytes.
     pub max_uri_bytes: usize,
     /// Content codings that replies may be sent in.
     pub compression: Compression,
-    /// Who sees the overlay.
+    /// Which clients see the overlay.
     pub overlay: Overlay,
-    /// What exists only while the site is being developed.
+    /// The state that exists only while the site is being developed.
     pub dev: Option<Dev>,
 }
 
 /// A reply that is ready now (left), or the future of one (right).
-pub type Answer = Either<Reply, BoxFuture<'static, Reply>>;
+pub type PendingReply = Either<Reply, BoxFuture<'static, Reply>>;
 
-/// Answers requests for pages and for the compositor's own paths.
+/// Handles requests for pages and for the compositor's own paths.
 pub struct PageServer {
     pages: Arc<Pages>,
     own_paths: Router,
 }
 
 impl PageServer {
-    /// Creates the server over what it works with.
+    /// Creates the server from its parts.
     #[must_use]
     pub fn new(pages: Pages) -> Self {
         let pages = Arc::new(pages);
         Self { own_paths: own_paths::router(Arc::clone(&pages)), pages }
     }
 
-    /// Answers a request. The reply is ready now if no other task has to be waited for, as for a cached page.
+    /// Handles a request. The reply is ready now if no other task has to be waited for, as for a cached page.
     /// A panic becomes an error page.
     ///
-    /// The body of the request is not among the arguments: no page depends on one. `HEAD` is answered like `GET`;
+    /// The body of the request is not among the arguments: no page depends on one. `HEAD` is handled like `GET`;
     /// hyper leaves the body of the reply out.
     #[must_use]
-    pub fn call(&self, request: Parts, peer: SocketAddr) -> Answer {
-        catch_unwind(AssertUnwindSafe(|| self.answer(request, peer))).unwrap_or_else(|_| Either::Left(panicked()))
+    pub fn call(&self, request: Parts, peer: SocketAddr) -> PendingReply {
+        catch_unwind(AssertUnwindSafe(|| self.handle(request, peer))).unwrap_or_else(|_| Either::Left(panicked()))
     }
 
-    fn answer(&self, request: Parts, peer: SocketAddr) -> Answer {
+    fn handle(&self, request: Parts, peer: SocketAddr) -> PendingReply {
         let pages = &self.pages;
         let permit = Arc::clone(&pages.in_flight).try_acquire_owned();
         let exchange = Exchange::begin(pages, request, peer);
@@ -106,20 +106,20 @@ impl PageServer {
 }
 
 impl Pages {
-    /// Counts a reply, and adds what every reply has. `page`: the pattern of the page's route.
+    /// Counts a reply, and adds the headers that every reply has. `page`: the pattern of the page's route.
     fn finish(&self, reply: Reply, exchange: &Exchange, page: Option<&str>) -> Reply {
         self.observer.responded(page, reply.status(), exchange.began.elapsed(), 1);
         self.finish_counted(reply, exchange)
     }
 
-    /// Does the same for a reply that is counted elsewhere.
+    /// Adds the headers that every reply has, for a reply that is counted elsewhere.
     fn finish_counted(&self, reply: Reply, exchange: &Exchange) -> Reply {
         reply.encoded(self.compression, exchange.encoding).identified(&exchange.trace)
     }
 }
 
 /// Boxes the future of a reply. A panic in it becomes an error page.
-fn later(reply: impl Future<Output = Reply> + Send + 'static) -> Answer {
+fn later(reply: impl Future<Output = Reply> + Send + 'static) -> PendingReply {
     let reply = AssertUnwindSafe(reply).catch_unwind().map(|reply| reply.unwrap_or_else(|_| panicked()));
     Either::Right(reply.boxed())
 }

@@ -1,5 +1,5 @@
-//! The compositor's own paths: scripts, assets, the catalogue, the entrance of the overlay, and what `pasteup dev` adds.
-//! Any other path below `/_pasteup/` is answered with 404. Standalone fragments are pages, and do not come here.
+//! The compositor's own paths: scripts, assets, the catalogue, the overlay's login, and the paths of `pasteup dev`.
+//! Any other path below `/_pasteup/` gets a 404. Standalone fragments are pages, and are not handled here.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::page::browser::scripts;
 use super::exchange::Exchange;
 use super::reply::Reply;
 use super::route::CATALOGUE;
-use super::{Answer, PageServer, Pages, assets, dev, error_page, later, overlay, pages};
+use super::{PageServer, Pages, PendingReply, assets, dev, error_page, later, overlay, pages};
 
 /// Characters of a path that stay as they are when it is encoded as a URI.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -45,8 +45,13 @@ pub(super) fn router(pages: Arc<Pages>) -> Router {
     router.fallback(missing).method_not_allowed_fallback(missing).with_state(pages)
 }
 
-/// Answers a request for one of these paths.
-pub(super) fn call(server: &PageServer, exchange: Exchange, path: String, permit: OwnedSemaphorePermit) -> Answer {
+/// Handles a request for one of these paths.
+pub(super) fn call(
+    server: &PageServer,
+    exchange: Exchange,
+    path: String,
+    permit: OwnedSemaphorePermit,
+) -> PendingReply {
     let (pages, router) = (Arc::clone(&server.pages), server.own_paths.clone());
     later(async move {
         let mut request = Request::new(Body::empty());
@@ -63,12 +68,12 @@ pub(super) fn call(server: &PageServer, exchange: Exchange, path: String, permit
     })
 }
 
-/// The reply to a path that is not among these.
+/// The reply to any other path.
 async fn missing(Extension(own): Own) -> Reply {
     pages::error(StatusCode::NOT_FOUND, &own.exchange, None, None)
 }
 
-/// One of the compositor's scripts. A script with another text has another path, so it may be cached for a year.
+/// One of the compositor's scripts. Its path changes with its text, so it may be cached for a year.
 async fn script(Extension(own): Own) -> Reply {
     let Some(script) = scripts::at(&own.path) else { return missing(Extension(own)).await };
     let headers = [

@@ -1,4 +1,4 @@
-//! From a request for a page to its reply: from the page cache if it is there, otherwise composed.
+//! Serves pages: from the page cache if the page is there, otherwise composed.
 //! A page that cannot be composed becomes an error page.
 
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use super::body::{Chunks, ReplyBody};
 use super::exchange::Exchange;
 use super::reply::{Head, Reply};
 use super::route::PageVisit;
-use super::{Answer, Pages, coding, error_page, later};
+use super::{Pages, PendingReply, coding, error_page, later};
 
 /// The media type of a page.
 pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 impl Pages {
-    /// Answers a request for a page.
+    /// Serves a page.
     pub(super) fn page(
         self: &Arc<Self>,
         visit: PageVisit,
         mut exchange: Exchange,
         permit: OwnedSemaphorePermit,
-    ) -> Answer {
-        // A client that is assigned to a variant now holds no copy of the page of that variant.
+    ) -> PendingReply {
+        // A client that has just been assigned to a variant has no copy of the page of that variant.
         exchange.is_conditional &= !visit.assignment.is_drawn;
         let PageVisit { request, assignment, stream } = visit;
         let skeleton = if exchange.drawing.is_none() && !assignment.is_drawn {
@@ -72,7 +72,7 @@ impl Pages {
         })
     }
 
-    /// The reply with a page whose head is known. `reads`: what the page may depend on.
+    /// The reply with a page whose head is known. `reads`: the dimensions that the page may depend on.
     fn served(&self, served: Served, reads: &[Dimension], exchange: &Exchange, permit: OwnedSemaphorePermit) -> Reply {
         match served {
             Served::Cached(page) => self.cached(&page, exchange, permit),
@@ -196,7 +196,7 @@ pub(super) fn error(
     }
 }
 
-/// Adds what the client's experiments ask of the reply.
+/// Adds the headers that the client's experiments require.
 fn note_assignment(reply: &mut Reply, assignment: Assignment) {
     if !assignment.is_drawn {
         return;

@@ -16,14 +16,14 @@ use super::body::{Chunks, ReplyBody};
 use super::coding::{self, Compression};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Spare bytes for the fields that are written behind a stored head.
+/// Spare bytes for the fields that are written after a stored head.
 const ROOM: usize = 128;
 
 /// A reply to a client.
 pub struct Reply {
     head: Head,
     body: ReplyBody,
-    /// The body may be compressed while it is sent. `false` if an encoding was chosen already.
+    /// Whether the body may be compressed while it is sent; `false` if an encoding was chosen already.
     is_encodable: bool,
     request_id: Option<[u8; 32]>,
 }
@@ -57,7 +57,7 @@ impl Reply {
         Self { head: Head::Own(status, headers), body, is_encodable: true, request_id: None }
     }
 
-    /// The reply with this head and body; or a 304 if the client holds the body already (RFC 9110, 15.4.5). A 304 has the
+    /// The reply with this head and body; or a 304 if the client has the body already (RFC 9110, 15.4.5). A 304 has the
     /// fields that describe the page, and none that describe the bytes that are not sent.
     pub(super) fn unless_held(is_held: bool, head: Head, body: impl FnOnce() -> ReplyBody) -> Self {
         if !is_held {
@@ -105,7 +105,7 @@ impl Reply {
         }
     }
 
-    /// The headers, to be changed for this reply alone.
+    /// The headers, to be changed for this reply only.
     pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
         if let Head::Cached(head) = &self.head {
             self.head = Head::Own(StatusCode::OK, head.headers.clone());

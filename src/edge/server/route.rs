@@ -1,5 +1,5 @@
-//! Decides where a request goes, before anything is answered.
-//! A request that cannot be routed leads to the status of its refusal.
+//! Routes a request, before anything is sent.
+//! A request that cannot be routed gets the status of its refusal.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::page::visit::route;
 use super::exchange::Exchange;
 use super::{Pages, dev};
 
-/// Below this prefix are the compositor's own paths.
+/// The prefix of the compositor's own paths.
 const OWN: &str = "/_pasteup/";
 /// The path of the catalogue of all nanoservices.
 pub(super) const CATALOGUE: &str = "/.well-known/fragments.json";
 
-/// Where a request goes.
+/// The destination of a request.
 #[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every cached page")]
 pub(super) enum Destination {
     /// A page, or a standalone fragment, which is a page of one fragment.
@@ -37,7 +37,7 @@ pub(super) enum Destination {
 pub(super) struct PageVisit {
     pub(super) request: PageRequest,
     pub(super) assignment: Assignment,
-    /// The head may be sent before the whole page is known.
+    /// Whether the head may be sent before the whole page is known.
     pub(super) stream: bool,
 }
 
@@ -54,7 +54,7 @@ impl Pages {
         }
     }
 
-    /// The normalised path of a request that may be answered.
+    /// The normalised path of a request that may be served.
     ///
     /// # Errors
     /// The status of the refusal.
@@ -84,7 +84,7 @@ impl Pages {
         );
         let host = if template.reads_host { host(request) } else { String::new() };
         let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
-        // Before HTTP/1.1 a client cannot distinguish a body that broke off from one that ended.
+        // Before HTTP/1.1 a client cannot distinguish a truncated body from a complete one.
         let stream = snapshot.stream && template.standalone.is_none() && request.version >= Version::HTTP_11;
         let (template, trace) = (Arc::clone(template), trace.clone());
         let request = PageRequest { template, visit, trace, at, changes_in };

@@ -1,5 +1,5 @@
 //! The index of the memory store: which entries a tag matches, and how many variants of a resource are stored.
-//! An entry is added before moka knows it, and removed when moka reports it gone, in whatever order: its number tells one
+//! An entry is added before moka knows it, and removed when moka reports its removal, in any order: its number tells one
 //! entry under a key from the next.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 
 /// Maximum number of entries for one resource with different context; a further one replaces one of them. So no client can
-/// fill the store by sending ever new values of a declared cookie.
+/// fill the store by sending new values of a declared cookie again and again.
 const MAX_VARIANTS: usize = 1_000;
 
 /// The index.
@@ -22,7 +22,7 @@ pub(super) struct Index(Mutex<Tables>);
 #[derive(Default)]
 struct Tables {
     by_tag: Map<Name, Map<Key, u64>>,
-    /// The entries of a resource, mostly one.
+    /// The entries of a resource, usually one.
     variants: Map<u128, SmallVec<[(Key, u64); 1]>>,
 }
 

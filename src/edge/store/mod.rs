@@ -1,4 +1,4 @@
-//! Where responses and pages are stored.
+//! Stores responses and pages.
 //! A store decides nothing about freshness; when it is full, it evicts what is requested least.
 
 mod index;

@@ -1,4 +1,4 @@
-//! What every HTTP client of this folder has in common: its settings, and how its errors are described.
+//! The settings that all HTTP clients of this folder share, and the descriptions of their errors.
 //! All defaults of reqwest that follow redirects, use proxies, or wait and pool without a limit are overridden here.
 
 use std::error::Error;
@@ -42,7 +42,7 @@ pub(super) fn parse_error(error: &reqwest::Error) -> Option<&hyper::Error> {
     causes(error).filter_map(|cause| cause.downcast_ref()).find(|cause: &&hyper::Error| cause.is_parse())
 }
 
-/// Describes what went wrong in one line, from the causes of an error. reqwest's own message is left out where there is a
+/// Describes what went wrong in one line, from the causes of an error. reqwest's own message is left out if there is a
 /// cause: it repeats the URL and adds nothing.
 pub(super) fn describe(error: &reqwest::Error) -> String {
     let host = error.url().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));

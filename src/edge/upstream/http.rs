@@ -19,7 +19,7 @@ use super::client::{self, describe};
 use super::decoding::decode;
 use super::public::PublicOnly;
 
-/// Sends requests over HTTP/1.1, or over HTTP/2 where TLS negotiates it.
+/// Sends requests over HTTP/1.1, or over HTTP/2 if TLS negotiates it.
 pub struct HttpUpstream {
     /// For endpoints that an operator wrote into a manifest.
     trusted: reqwest::Client,

@@ -1,5 +1,5 @@
-//! How requests are sent to nanoservices.
-//! Whatever goes wrong on the way is a failure with a reason.
+//! Sends requests to nanoservices.
+//! Every error on the way is a failure with a reason.
 
 mod client;
 mod decoding;

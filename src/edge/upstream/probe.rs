@@ -2,7 +2,7 @@
 //! A response that is late is waited for a little longer than its timeout, to distinguish late from never.
 //!
 //! The engine's `Upstream` port is not used here: it decodes bodies, pools connections and hides how they end, and all of
-//! that is what the contract is about. Both build their clients alike, from `client`.
+//! that is what the contract is about. Both build their clients with `client`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Probe {
             .no_brotli()
             .no_zstd()
             // A pooled connection that the nanoservice has closed would look like a missing response. Closing one without
-            // notice is checked by a rule of its own.
+            // notice is checked by a separate rule.
             .pool_max_idle_per_host(0);
         let client = client::build(match &identity {
             Some(identity) => identity.present(builder),

@@ -22,7 +22,7 @@ pub struct Tampered {
 #[derive(Clone, Copy)]
 struct Fault {
     delay: Duration,
-    /// The status of an empty response that is returned in place of the real one.
+    /// The status of an empty response that is returned instead of the real one.
     status: Option<StatusCode>,
 }
 

@@ -1,4 +1,4 @@
-//! Skeletons in an encoding: the spans between their holes are compressed once and stored, and what fills the holes is
+//! Skeletons in an encoding: the spans between their holes are compressed once and stored, and the content of the holes is
 //! compressed for each reply. Joined, the pieces are one body: with Zstandard one frame each (RFC 8878, 3.1), with gzip
 //! blocks of one member (RFC 1951, 3.2.3), since browsers read only the first member. Brotli cannot be joined.
 
@@ -14,7 +14,7 @@ use crate::page::output::stitch::merge_small_chunks;
 
 use super::stored::{Effort, MAX_AT_ONCE};
 
-/// Shorter spans are compressed for each reply, together with what fills the holes beside them: a stored span cannot refer
+/// Shorter spans are compressed for each reply, together with the content of the adjacent holes: a stored span cannot refer
 /// to the text before it, and compresses worse the shorter it is.
 const MIN_SPAN: usize = 16 << 10;
 
@@ -41,7 +41,7 @@ fn span_of(text: &[u8], encoding: Encoding, effort: Effort) -> Option<(Text, u32
 }
 
 /// A personalised page in an encoding, made from its spans. `None`: they cannot be joined, or too much of the page would
-/// have to be compressed for this one client.
+/// have to be compressed for this client only.
 pub(super) fn joined(page: &PersonalisedPage, spans: &EncodedPage) -> Option<Vec<Text>> {
     let all = || page.skeleton.spans().zip(&*spans.chunks).zip(&spans.checksums);
     let once = all().filter(|((_, span), _)| span.is_empty()).map(|((text, _), _)| length(text)).sum::<usize>();
@@ -129,7 +129,7 @@ impl Joiner {
 /// A text, compressed as a piece that other pieces can be joined to. `None`: the encoding has no such pieces.
 fn coded(text: &[u8], encoding: Encoding, effort: Effort) -> Option<Vec<u8>> {
     thread_local! {
-        // An encoder holds several hundred KiB. To set it up takes longer than to compress what fills a hole.
+        // An encoder holds several hundred KiB. Setting it up takes longer than compressing the content of a hole.
         static DEFLATE: RefCell<Compress> = RefCell::new(deflate(Effort::Quick));
         static ZSTD: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(Effort::Quick.level(Encoding::Zstd)).ok());
     }
@@ -138,7 +138,7 @@ fn coded(text: &[u8], encoding: Encoding, effort: Effort) -> Option<Vec<u8>> {
         (Encoding::Gzip, Effort::Thorough) => deflated(&mut deflate(effort), text),
         (Encoding::Zstd, Effort::Quick) => ZSTD.with_borrow_mut(|compressor| compressor.as_mut()?.compress(text).ok()),
         (Encoding::Zstd, Effort::Thorough) => zstd::bulk::compress(text, effort.level(encoding)).ok(),
-        // Pieces of Brotli could be joined only without its dictionary, to which it owes its good compression.
+        // Pieces of Brotli could be joined only without its dictionary, on which its good compression depends.
         (Encoding::Brotli, _) => None,
     }
 }

@@ -1,9 +1,9 @@
 //! Content codings of replies (RFC 9110, 8.4), all of them in this module.
 //!
 //! A page is compressed in one of two ways. A cached page is compressed once as a whole, and the result is stored with it
-//! (`stored`); of a skeleton, each span between its holes is, and the spans are joined with what fills the holes
+//! (`stored`); of a skeleton, each span between its holes is, and the spans are joined with the content of the holes
 //! (`joined`). Every other reply is compressed while it is sent (`streamed`): it is sent once, its length may be unknown,
-//! and its first bytes should leave before its last ones are there. One encoder for both is not possible: a stored
+//! and its first bytes should be sent before its last ones are known. One encoder for both is not possible: a stored
 //! encoding cannot be sent before it is finished, and a streamed one cannot be sent twice.
 
 mod joined;
@@ -44,7 +44,7 @@ impl Compression {
     }
 }
 
-/// Whether a reply is worth compressing. Errors of the server are not: under overload they should cost next to nothing.
+/// Whether a reply is worth compressing. Errors of the server are not: under overload they should cost almost nothing.
 pub(super) fn is_worth_it(status: StatusCode, headers: &HeaderMap, body: &impl Body) -> bool {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // Images are compressed already, except vector images. Events would wait in the encoder.
@@ -65,7 +65,7 @@ pub(super) fn add_vary(headers: &mut HeaderMap) {
     }
 }
 
-/// Declares the encoding of a body that is compressed while it is sent: its length is not known any more.
+/// Declares the encoding of a body that is compressed while it is sent: its length is no longer known.
 pub(super) fn declare(headers: &mut HeaderMap, encoding: Encoding) {
     headers.remove(ACCEPT_RANGES);
     headers.remove(CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! Which encoding a client prefers, according to its `Accept-Encoding` (RFC 9110, 12.5.3).
+//! Determines the encoding that a client prefers, from its `Accept-Encoding` (RFC 9110, 12.5.3).
 //! A member that is malformed, or names an unknown coding, is ignored.
 
 use http::HeaderMap;
@@ -16,7 +16,7 @@ pub(in crate::edge::server) fn preferred(headers: &HeaderMap, offered: Compressi
     best(headers, offered).1
 }
 
-/// The encoding of a skeleton for a client that prefers `preferred`: one whose pieces can be joined, if the client likes
+/// The encoding of a skeleton for a client that prefers `preferred`: one whose pieces can be joined, if the client prefers
 /// one as much. `None`: the page has to be compressed while it is sent.
 pub(super) fn joinable(preferred: Encoding, headers: &HeaderMap, offered: Compression) -> Option<Encoding> {
     match preferred {
@@ -44,7 +44,7 @@ fn best(headers: &HeaderMap, offered: Compression) -> (u16, Option<Encoding>) {
         let (name, parameter) = member.split_once(';').map_or((member, None), |(name, rest)| (name, Some(rest)));
         let Some(quality) = parameter.map_or(Some(MAX_QUALITY), |parameter| weight(parameter.trim())) else { continue };
         let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
-        // `identity;q=0` and `*;q=0` are ignored: the server may send the page as it is rather than answer 406.
+        // `identity;q=0` and `*;q=0` are ignored: the server may send the page without an encoding instead of a 406.
         let choice = if is("gzip") || is("x-gzip") {
             1
         } else if is("br") {

@@ -15,10 +15,10 @@ use crate::page::html::text::{Text, concat};
 
 use super::{Compression, joined, negotiated};
 
-/// Most bytes that are compressed in one go for one client. Of more, the streaming encoder lets other tasks run in between.
+/// Most bytes that are compressed at once for one client. For more, the streaming encoder lets other tasks run in between.
 pub(super) const MAX_AT_ONCE: usize = 64 << 10;
 
-/// How much work the compression of a text is worth.
+/// How much work is spent on compressing a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Effort {
     /// The result is stored, and sent often.
@@ -86,7 +86,7 @@ fn encoded(page: &CachedPage, encoding: Encoding, effort: Effort) -> Option<Enco
     Some(EncodedPage::new(encoding, chunks, checksums, matches!(effort, Effort::Quick)))
 }
 
-/// A whole page, compressed. `None`: that does not make it shorter.
+/// A whole page, compressed. `None`: compression does not make it shorter.
 fn compressed(chunks: &[Text], encoding: Encoding, effort: Effort) -> Option<Bytes> {
     let page = concat(chunks);
     let mut encoded = Vec::with_capacity(page.len() / 3);

@@ -1,5 +1,5 @@
-//! Compresses a reply while it is sent. What the encoder holds back is flushed whenever the page pauses.
-//! An error of the page breaks the reply off.
+//! Compresses a reply while it is sent. The encoder is flushed whenever the page pauses.
+//! An error of the page aborts the reply.
 
 use std::io;
 

@@ -25,14 +25,14 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 struct Data<'a> {
     /// The name of the marks around parts.
     mark: &'a str,
-    /// The site is being developed: its files change, and faults can be simulated.
+    /// Whether the site is being developed: its files change, and faults can be simulated.
     dev: bool,
     /// The version of the site's files.
     version: Option<&'a str>,
     record: Option<&'a Record>,
 }
 
-/// What is drawn over one page.
+/// The overlay of one page.
 pub(in crate::edge::server) struct Drawing {
     /// The name of the marks around parts. No fragment can know it, so none can imitate the marks of another.
     mark: String,
@@ -43,7 +43,7 @@ pub(in crate::edge::server) struct Drawing {
 impl Drawing {
     /// Creates a drawing. `version`: the version of the site's files, if the site is being developed.
     pub(in crate::edge::server) fn new(version: Option<String>) -> Self {
-        // Neither the trace nor a number of fastrand: nanoservices see these, and could predict the name.
+        // Neither the trace nor a number from fastrand: nanoservices see these, and could predict the name.
         Self { mark: format!("pasteup:{:016x}", RandomState::new().hash_one(0)), version }
     }
 
@@ -66,7 +66,7 @@ impl Drawing {
     }
 
     /// The chunks of a page with the record and the script at the start of its head. There, no unclosed element of a part
-    /// swallows them, and no `<base>` or `<meta>` changes them.
+    /// swallows them, and no `<base>` or `<meta>` affects them.
     fn over(&self, mut chunks: Vec<Bytes>, record: Option<&Record>) -> Vec<Bytes> {
         let data = Data { mark: &self.mark, dev: self.version.is_some(), version: self.version.as_deref(), record };
         // A script element must not contain an end tag or a comment (HTML, 4.12.1.3).
@@ -89,8 +89,8 @@ impl Drawing {
         while let Some(chunk) = chunks.get_mut(at).filter(|_| left > 0) {
             at += 1;
             if chunk.len() > left {
-                let behind = chunk.split_off(left);
-                chunks.insert(at, behind);
+                let rest = chunk.split_off(left);
+                chunks.insert(at, rest);
                 break;
             }
             left -= chunk.len();
@@ -103,7 +103,7 @@ impl Drawing {
 /// The head of a page is looked for in this many bytes.
 const MAX_START: usize = 8 << 10;
 
-/// The offset of the first byte inside the head of a page: behind the doctype and the start tags of `html` and `head`, if
+/// The offset of the first byte inside the head of a page: after the doctype and the start tags of `html` and `head`, if
 /// the page has them.
 fn inside_of_head(html: &[u8]) -> usize {
     let mut at = if html.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
@@ -148,7 +148,7 @@ fn tag(html: &[u8]) -> Option<usize> {
     None
 }
 
-/// Adapts the headers of a page to the overlay: nobody caches it, and its policies allow the script.
+/// Adapts the headers of a page to the overlay: no cache stores it, and its policies allow the script.
 fn adapt(headers: &mut HeaderMap, record: Option<&Record>) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.remove(ETAG);

@@ -1,5 +1,5 @@
 //! The overlay: a page with marks around its parts, a record of what happened to each part, and a script that draws both.
-//! Only those who develop the site, or hold a debug token, get such a page; it is composed for them and never cached.
+//! Only developers of the site, and clients with a debug token, get such a page; it is composed for them and never cached.
 
 mod drawing;
 
@@ -26,7 +26,7 @@ const TOKEN_COOKIE: &str = DEBUG_TOKEN;
 /// The header in which programs send a debug token.
 pub(super) const TOKEN: HeaderName = HeaderName::from_static(DEBUG_TOKEN);
 
-/// Who sees the overlay.
+/// Which clients see the overlay.
 pub enum Overlay {
     /// Every client, while the site is being developed.
     Everybody,

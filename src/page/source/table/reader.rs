@@ -158,7 +158,7 @@ impl<'t> TableReader<'t> {
         for entry in &self.table.entries {
             let mut fields = self.schemas.iter().filter_map(|schema| schema.field(&entry.key));
             if fields.any(|field| !field.acted_on) {
-                let message = format!("`{}` is understood, but not acted on by this version", entry.key);
+                let message = format!("`{}` is understood, but not supported by this version", entry.key);
                 self.problems.push(Diagnostic::new(Code::NotYet, entry.key_at.clone(), message));
             }
             if self.schemas.iter().all(|schema| schema.field(&entry.key).is_none()) {
