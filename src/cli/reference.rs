@@ -100,7 +100,7 @@ in `composes`. Braces in their `data-` attributes have no meaning.
 const ESI_INTRO: &str = "
 # ESI
 
-With `esi = true` in the front matter, the elements of ESI 1.0 are acted on as well. `<!--esi … -->` is replaced by its content.
+With `esi = true` in the front matter, the elements of ESI 1.0 are processed as well. `<!--esi … -->` is replaced by its content.
 ";
 
 const NOTATION: &str = "

@@ -143,7 +143,7 @@ schema! {
         /// compressed, and counts at its compressed size.
         MEMORY = Field::new("memory", Kind::Size).default("256MiB");
         /// The URL of a shared cache.
-        REDIS = Field::new("redis", Kind::Text).example("\"redis://127.0.0.1:6379\"").not_acted_on();
+        REDIS = Field::new("redis", Kind::Text).example("\"redis://127.0.0.1:6379\"").not_supported();
     }
 }
 

@@ -65,7 +65,7 @@ async fn a_schedule_can_be_rendered_for_any_time_and_its_errors_are_reported() {
         output.contains("no nanoservice is called `nobody`") && output.contains("layouts/xmas.html:2:16"),
         "{output}"
     );
-    for (name, message) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "is scheduled in its own place")] {
+    for (name, message) in [("xmaz.html", "did you mean `xmas.html`?"), ("p.html", "is scheduled to replace itself")] {
         site.write("layouts/p.html", &format!("+++\nroute = \"/\"\nschedule = [{{ use = \"{name}\" }}]\n+++\nusual"));
         let output = String::from_utf8(site.run(&["check"]).await.stdout).unwrap();
         assert!(output.contains(message), "{output}");

@@ -1,7 +1,7 @@
 //! Layouts: what an editor writes, read and assembled into the templates that pages are planned from.
 //! All errors of a layout are reported at once, and a layout with an error does not go live.
 //!
-//! A file is read in two steps: [`syntax`] reads one file by itself, and [`assemble`] joins files with each other and
+//! A file is read in two steps: [`syntax`] reads one file on its own, and [`assemble`] joins files with each other and
 //! with the catalogue into a [`template`].
 
 pub mod syntax;

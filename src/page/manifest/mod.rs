@@ -48,7 +48,7 @@ pub struct Manifest {
     pub endpoints: Vec<Endpoint>,
     /// The stage of its lifecycle.
     pub lifecycle: Lifecycle,
-    /// What to read when it is broken.
+    /// The URL of what to read when it is broken.
     pub runbook: Option<String>,
     /// What it may know of the client, which is a part of its cache key.
     pub context: Vec<Dimension>,
@@ -56,7 +56,7 @@ pub struct Manifest {
     pub composes: Vec<String>,
     /// Cookies that it may set.
     pub cookies: Vec<String>,
-    /// Whether `<esi:…>` in its responses is acted on.
+    /// Whether `<esi:…>` in its responses is processed.
     pub esi: bool,
     /// What its HTML may do to the page.
     pub html: Boundary,
@@ -72,8 +72,8 @@ pub struct Manifest {
     pub assets: Vec<Asset>,
     /// How requests to it are authenticated.
     pub auth: Option<Auth>,
-    /// It was published by a service at another address than its own, so the address that its name resolves to is
-    /// checked at connect.
+    /// Whether it was published by a service at an address other than its own, so that the address its host resolves to
+    /// is checked when connecting.
     pub guarded: bool,
     /// The manifest as it was written.
     declared: Table,
@@ -97,11 +97,11 @@ impl Lifecycle {
     /// All stages.
     pub const ALL: [Self; 3] = [Self::Experimental, Self::Production, Self::Deprecated];
 
-    /// The words for the stages.
+    /// The names of all stages.
     pub const KIND: Kind =
         Kind::Word(&[Self::Experimental.as_str(), Self::Production.as_str(), Self::Deprecated.as_str()]);
 
-    /// The word for it.
+    /// Its name in manifests.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -126,10 +126,10 @@ impl Boundary {
     /// Both boundaries.
     pub const ALL: [Self; 2] = [Self::Balanced, Self::Raw];
 
-    /// The words for the boundaries.
+    /// The names of all boundaries.
     pub const KIND: Kind = Kind::Word(&[Self::Balanced.as_str(), Self::Raw.as_str()]);
 
-    /// The word for it.
+    /// Its name in manifests.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -138,16 +138,16 @@ impl Boundary {
         }
     }
 
-    /// Reads the word for it.
+    /// Reads its name.
     ///
     /// # Errors
-    /// The value is neither word.
+    /// The value is neither name.
     pub fn read(value: &Value) -> Result<Self, ValueError> {
         table::word_for(&Self::KIND, &Self::ALL, Self::as_str)(value)
     }
 }
 
-/// How long responses are cached that do not state it themselves, and the maximum for all.
+/// How long responses are cached if they do not state it, and the maximum for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CacheRules {
     /// Freshness of a response that states none.
@@ -156,7 +156,7 @@ pub struct CacheRules {
     pub stale_while_revalidate: Option<Duration>,
     /// How long a stale response may be shown when the refresh fails.
     pub stale_if_error: Option<Duration>,
-    /// Caps every freshness.
+    /// The maximum freshness of every response.
     pub max_ttl: Option<Duration>,
 }
 

@@ -20,9 +20,9 @@ schema! {
         ENDPOINT = Field::new("endpoint", Kind::OneOrMore(&Kind::Endpoint))
             .example("\"http://127.0.0.1:9102/weather\"");
         /// A program that is started on demand, with its arguments.
-        COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]").not_acted_on();
+        COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]").not_supported();
         /// A `wasi:http` component that runs in the compositor.
-        COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"").not_acted_on();
+        COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"").not_supported();
         /// The team to notify. Several sources may publish one version of a service only if they name the same owner
         /// and declare the same.
         OWNER = Field::new("owner", Kind::Text).example("\"team-weather\"");

@@ -1,5 +1,5 @@
-//! From a template and a visit to the parts of a page and their fetches. A plan grows: a response that requests other fragments
-//! adds parts.
+//! Plans a page: from a template and a visit, its parts and their fetches. A plan grows: a response that requests other
+//! fragments adds parts.
 //! A part that must not be requested is refused with a reason; planning never fails.
 
 mod placeholder;
@@ -35,7 +35,7 @@ use super::manifest::Manifest;
 /// that is not shown.
 pub type Outcomes = Vec<Option<Outcome>>;
 
-/// What a part is filled with.
+/// The content that a part is filled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartSource {
     /// The response to this fetch of [`Plan::fetches`].
@@ -44,7 +44,7 @@ pub enum PartSource {
     Dropped,
     /// Its fallback: it must not be requested.
     Refused(Reason),
-    /// What a script of the page fetches from this address later.
+    /// A standalone fragment, which a script of the page fetches later from this address.
     Lazy(String),
 }
 
@@ -69,9 +69,9 @@ pub struct Part {
     pub fragment: Arc<FragmentUse>,
     /// Its id in explain, metrics and the overlay.
     pub id: Name,
-    /// What it is filled with.
+    /// The content that it is filled with.
     pub source: PartSource,
-    /// Without it the whole page fails: it is `required`, and so are all parts around it.
+    /// Whether the whole page fails without it: it is `required`, and so are all parts around it.
     pub required: bool,
     scope: Scope,
     /// How deep it is nested; the parts of the layout are at depth 1.
@@ -92,12 +92,12 @@ impl Part {
     }
 }
 
-/// What one page needs, and in which places.
+/// The plan of one page: its parts, and the fetches that they need.
 #[derive(Debug)]
 pub struct Plan {
     /// The page's template.
     pub template: Arc<BoundTemplate>,
-    /// What is known of the request for the page.
+    /// The visit that the page is planned for.
     pub visit: Visit,
     /// The parts of the layout, by the indices of its fragments, and after them those that responses have added.
     pub parts: Vec<Part>,
@@ -109,15 +109,15 @@ pub struct Plan {
     pub budget: Duration,
     /// Maximum number of bytes of the page.
     pub max_bytes: u64,
-    /// How long until time changes the page: a condition, or another layout in its place.
+    /// How long until the page changes by time alone: because of a condition, or of another layout that replaces it.
     pub changes_in: Option<Duration>,
-    /// More fragments were requested than a page may have.
+    /// Whether more fragments were requested than a page may have.
     pub is_truncated: bool,
     /// Whether each condition holds.
     shown: Vec<bool>,
     /// The values of the texts with variables.
     values: Vec<Bytes>,
-    /// Whether there is a segment that shows something else if an include fails.
+    /// Whether there is a segment that shows other content if an include fails.
     has_tries: bool,
     /// The index of each fetch.
     known: Map<(Key, FreshnessRules, Duration), usize>,
@@ -199,7 +199,7 @@ impl Plan {
         }
     }
 
-    /// Whether conditions hold. Notes when time may change that.
+    /// Evaluates conditions, and records when time may change their values.
     fn holds(&mut self, conditions: &Conditions) -> bool {
         self.changes_in = self.changes_in.into_iter().chain(conditions.window.changes_in(self.at)).min();
         conditions.hold(&self.visit.reader, self.at)
@@ -217,7 +217,7 @@ impl Plan {
         if *count == 1 { Arc::clone(name) } else { Name::from(format!("{name}-{count}")) }
     }
 
-    /// What a fragment's part is filled with. `index`: that of the fragment in its composition.
+    /// The content of a fragment's part. `index`: the fragment's index in its composition.
     fn source(
         &mut self,
         (index, fragment): (usize, &FragmentUse),
@@ -284,7 +284,7 @@ impl Plan {
         }
     }
 
-    /// Notes that the page varies on dimensions.
+    /// Records that the page varies on dimensions.
     fn vary(&mut self, dimensions: impl Iterator<Item = Dimension>) {
         for dimension in dimensions {
             if !self.dimensions.contains(&dimension) {
@@ -338,7 +338,7 @@ impl Plan {
         self.fetch_of(part).map_or_else(planned, |fetch| Arc::clone(&fetch.nanoservice))
     }
 
-    /// Notes the outcome of a part. If its response requests other fragments, the plan grows by their parts.
+    /// Records the outcome of a part. If its response requests other fragments, the plan grows by their parts.
     pub fn fill(&mut self, part: usize, outcome: &Outcome) {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         let Some(html) = outcome.response.as_ref().filter(|_| shown).and_then(|response| response.composition.clone())

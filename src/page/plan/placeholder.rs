@@ -1,4 +1,5 @@
-//! What a part shows until it is filled: late parts until their response has come, lazy ones until the page's script fetches them.
+//! Writes placeholders: what late parts show until their response has arrived, and lazy ones until the page's script fetches
+//! them.
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use crate::page::layout::Segment;
 use super::{PartSource, Plan, Scope};
 
 impl Plan {
-    /// Writes what a part shows until it is filled: its fallback, in which all parts show theirs.
+    /// Writes the placeholder of a part: its fallback, in which nested parts show theirs.
     pub fn write_placeholder(&self, part: usize, chunks: &mut Vec<Text>) {
         let (segments, scope) = self.fallback(part);
         self.write_placeholders(segments, scope, chunks);

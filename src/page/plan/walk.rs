@@ -1,5 +1,5 @@
-//! What is where on a page, as far as that is known: the order of its parts, which of them are needed, and what fills what.
-//! An outcome that is not known yet leaves open what is inside its part.
+//! Walks the parts of a page, as far as they are known: their order, which of them are needed, and their content.
+//! The content of a part is unknown until its outcome is known.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Plan {
         self.values[scope.values + value].clone()
     }
 
-    /// What was decided for this visit in the layout, or in the composition that fills a part: whether each condition holds, and
+    /// The decisions for this visit in the layout, or in the composition that fills a part: whether each condition holds, and
     /// the values of texts with variables.
     #[must_use]
     pub fn decisions(&self, part: Option<usize>) -> (&[bool], &[Bytes]) {
@@ -71,7 +71,7 @@ impl Plan {
         self.parts[part].nested.as_ref().map_or(0, |(html, _)| html.digest)
     }
 
-    /// The content of a slot: what the layout fills it with, or otherwise its default.
+    /// The content of a slot: that from the layout, or otherwise its default.
     #[must_use]
     pub fn slot_content<'p>(
         &'p self,
@@ -104,7 +104,7 @@ impl Plan {
     }
 
     /// The parts that a page needs from the start, and with each those that fill the slots of its HTML, which are needed whatever
-    /// its outcome.
+    /// the part's outcome.
     #[must_use]
     pub fn needed_first(&self) -> Vec<usize> {
         let (segments, scope) = self.root();
@@ -117,7 +117,7 @@ impl Plan {
         self.content(part, outcome).map(|(segments, scope)| self.needed(segments, scope)).unwrap_or_default()
     }
 
-    /// The parts that are needed because an include has failed, for which something else is shown.
+    /// The parts that are needed because an include has failed and other content is shown instead.
     #[must_use]
     pub fn needed_instead(&self, outcomes: &Outcomes) -> Vec<usize> {
         if !self.has_tries {
@@ -180,7 +180,7 @@ impl Plan {
         found
     }
 
-    /// Visits the parts of segments in document order, and what is inside those whose outcomes are known.
+    /// Visits the parts of segments in document order, and the parts nested in those whose outcomes are known.
     fn walk(&self, segments: &[Segment], scope: Scope, outcomes: &Outcomes, visit: &mut impl FnMut(usize)) {
         for segment in segments {
             match segment {
@@ -253,7 +253,7 @@ impl Plan {
         known
     }
 
-    /// Whether a part is an include that failed, and its `alt` too.
+    /// Whether a part is an include that failed, and so did its `alt` if it has one.
     fn include_failed(&self, index: usize, outcomes: &Outcomes) -> Option<bool> {
         let part = &self.parts[index];
         let FragmentSource::Included { continue_on_error: false, .. } = part.fragment.source else {
@@ -275,7 +275,7 @@ impl Plan {
         let sets_cookies = |manifest: &Arc<Manifest>| {
             !manifest.cookies.is_empty() || (!manifest.composes.is_empty() && self.template.nested_set_cookies())
         };
-        // What fills its slots is inside it too.
+        // The content of its slots is nested in it too.
         let inside = || {
             let (segments, scope) = self.fallback(index);
             let mut found = false;

@@ -14,7 +14,7 @@ pub struct Source {
     pub file: String,
     /// The whole file.
     pub text: String,
-    /// The offset of each line's first byte, so that positions are found without scanning the text.
+    /// The offset of each line's first byte, so that positions are found without searching the text.
     lines: Vec<usize>,
 }
 
@@ -76,12 +76,12 @@ impl SourceSpan {
     }
 }
 
-/// A value, and where it was written.
+/// A value, and its position in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it was written.
+    /// The position of the value.
     pub at: SourceSpan,
 }
 
@@ -180,7 +180,7 @@ codes! {
     Deprecated = "deprecated", Warning;
     /// A `required` fragment has no fallback.
     NoFallback = "no-fallback", Warning;
-    /// This version of Pasteup understands something, but does not act on it.
+    /// This version of Pasteup reads something, but does not support it.
     NotYet = "not-yet", Warning;
     /// Two nanoservices declare different `integrity` values for the same asset.
     Integrity = "integrity", Warning;
@@ -195,9 +195,9 @@ pub struct Diagnostic {
     pub code: Code,
     /// The place that it is about.
     pub at: SourceSpan,
-    /// What is wrong, without a full stop.
+    /// The description of the error, without a full stop.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -244,7 +244,7 @@ pub fn tidy(diagnostics: &mut Vec<Diagnostic>) {
     });
     let mut reported = Vec::with_capacity(diagnostics.len());
     for of_file in diagnostics.chunk_by_mut(|a, b| a.at.source.file == b.at.source.file) {
-        // One more than the maximum is left alone, so that a list that was tidied before does not change.
+        // One more than the maximum is allowed, so that a list that was tidied before does not change.
         if of_file.len() <= MAX_PER_FILE + 1 {
             reported.extend_from_slice(of_file);
             continue;

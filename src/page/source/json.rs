@@ -1,4 +1,4 @@
-//! JSON as a table whose every key and value has its place, so that manifests are read from it as from TOML.
+//! JSON as a table in which every key and value has its position, so that manifests are read from it as from TOML.
 //! A member that is `null` is left out.
 
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! What every parser needs: diagnostics with their places, schemas, TOML tables, JSON, names, units.
-//! A wrong value becomes a diagnostic; the rest is read all the same.
+//! The tools that every parser needs: diagnostics with their positions, schemas, TOML tables, JSON, names, units.
+//! A wrong value becomes a diagnostic; the rest is still read.
 
 pub mod diagnostic;
 pub mod map;

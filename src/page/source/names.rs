@@ -17,7 +17,7 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// What a name may consist of, for messages.
+/// The characters and length of a name, for messages.
 pub const NAME_RULE: &str = "letters, digits, `-`, `_` and `.`, at most 100 characters";
 
 /// The candidate that was probably meant by `written`; `None` if none is similar. A candidate that differs only in case

@@ -1,11 +1,11 @@
-//! Why a part of a page is not fresh: the words that logs, metrics, explain, the overlay and the console share.
+//! The reasons why a part of a page is not fresh, with the names that logs, metrics, explain, the overlay and the console share.
 //! The list is closed: no other reason can occur.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Declares an enum whose variants are words. Each is displayed and serialised as the text that is written here.
+/// Declares an enum whose variants have names, as which they are displayed and serialised.
 macro_rules! words {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[doc = $about])*
@@ -13,7 +13,7 @@ macro_rules! words {
         pub enum $name { $($(#[doc = $doc])* $variant,)* }
 
         impl $name {
-            /// The word for it.
+            /// Its name in logs, metrics and JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
@@ -74,7 +74,7 @@ words! {
         Empty = "empty",
         /// The nanoservice reports that there is no fragment at this address.
         Gone = "gone",
-        /// A stale copy is shown while a new one is fetched.
+        /// A stale response is shown while a new one is fetched.
         Revalidating = "revalidating",
         /// The compositor failed.
         Internal = "internal",

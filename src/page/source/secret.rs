@@ -3,7 +3,7 @@
 
 use super::table::{self, Value, ValueError};
 
-/// Where a secret is.
+/// A reference to a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// `env:NAME`
@@ -28,7 +28,7 @@ impl Reference {
         reference.ok_or_else(|| {
             ValueError::with_help(
                 "a secret must not be written here",
-                "write \"env:NAME\" or \"file:PATH\", which name where it is",
+                "write \"env:NAME\" or \"file:PATH\", which state where it is",
             )
         })
     }

@@ -27,7 +27,7 @@ pub enum UnitError {
 }
 
 impl UnitError {
-    /// What is allowed.
+    /// The help: what is allowed.
     #[must_use]
     pub fn help(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! What is known of a page while it is assembled. The files beside this one each add some of its methods.
+//! The state of a page while it is assembled. The other files of this folder each add some of its methods.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::frames::Frames;
 use super::ids::IdSource;
 use super::title::Title;
 
-/// Everything that a layout is assembled with.
+/// The context in which a layout is assembled.
 pub struct AssemblyContext<'a> {
     /// All files below `layouts/`, by their path there.
     pub files: &'a BTreeMap<String, LayoutFile>,
@@ -56,7 +56,7 @@ pub(super) struct Assembler<'a> {
     pub(super) fallbacks: usize,
     /// The slots that fragments fill, by the index of the fragment.
     pub(super) slots: BTreeMap<usize, Name>,
-    /// What the ids of the fragments are made from, in document order.
+    /// The sources of the fragments' ids, in document order.
     pub(super) ids: Vec<IdSource>,
     pub(super) title: Title,
     pub(super) assets: AssetsPlace,

@@ -1,4 +1,4 @@
-//! Where the assets of a page's fragments are added: once, and as late in the head as possible.
+//! Finds the place where the assets of a page's fragments are added: once, and as late in the head as possible.
 //! On a page without any insertion point they are added at its beginning.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use crate::page::layout::syntax::node::{InsertionPoint, Node};
 use super::best_place;
 use super::frames::Frames;
 
-/// At which insertion point of a page the assets of its fragments are added.
+/// The insertion point of a page at which the assets of its fragments are added.
 pub(super) struct AssetsPlace {
     /// `None` once the place was reached.
     place: Option<Place>,

@@ -1,4 +1,4 @@
-//! What a template's pages depend on of their clients.
+//! The properties of clients that a template's pages depend on.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use crate::page::manifest::catalogue::Catalogue;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
 
-/// What a template's pages depend on of their clients. Each list has a dimension once.
+/// The properties of clients that a template's pages depend on. Each list contains a dimension once.
 pub(super) struct Dimensions {
-    /// What the page varies on.
+    /// The dimensions that the page varies on.
     pub(super) all: Vec<Dimension>,
-    /// Those that personal parts do not add.
+    /// Those dimensions that are not only due to personalised parts.
     pub(super) shared: Vec<Dimension>,
-    /// What the page varies on, or may vary on once its fragments are there.
+    /// The dimensions that the page varies on, or may vary on once its fragments have arrived.
     pub(super) reads: Vec<Dimension>,
     /// Whether the page may depend on the requested host.
     pub(super) reads_host: bool,

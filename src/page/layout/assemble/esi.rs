@@ -1,5 +1,5 @@
 //! Turns elements of ESI into segments: tests become conditions, texts values, includes fragments.
-//! Layouts and responses do it alike; only what they may include differs.
+//! This is the same for layouts and responses; only what they may include differs.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::page::source::names::Name;
 /// The id of includes.
 pub(super) const ID: &str = "esi";
 
-/// What segments refer to by index.
+/// The tables that segments refer to by index.
 #[derive(Debug, Default)]
 pub(super) struct SegmentTables {
-    /// What decides whether segments are shown.
+    /// The conditions that decide whether segments are shown.
     pub(super) conditions: Vec<Condition>,
     /// Texts with variables.
     pub(super) values: Vec<Arc<EsiText>>,
@@ -36,7 +36,7 @@ pub(super) trait EsiBuilder<'n> {
     /// Adds an include. `None`: there may be no more fragments.
     fn include(&mut self, include: &'n Include) -> Option<Segment>;
 
-    /// Notes that variables are used.
+    /// Records that variables are used.
     fn use_variables(&mut self, variables: &mut dyn Iterator<Item = (&str, Option<&str>)>, at: &SourceSpan);
 
     /// The segments of an element, in order.
@@ -72,7 +72,7 @@ pub(super) trait EsiBuilder<'n> {
     }
 }
 
-/// The fragment of an include. `fallback`: what is shown if it fails.
+/// The fragment of an include. `fallback`: the content that is shown if it fails.
 pub(super) fn fragment(include: &Include, src: &Arc<EsiText>, at: SourceSpan, fallback: Arc<[Segment]>) -> FragmentUse {
     let source = FragmentSource::Included { src: Arc::clone(src), continue_on_error: include.goes_on };
     FragmentUse { fallback, ..FragmentUse::new(Name::from(ID), source, at) }

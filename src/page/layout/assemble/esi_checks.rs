@@ -1,4 +1,4 @@
-//! ESI in layouts: what it may include, and which variables it may use.
+//! Checks ESI in layouts: what it may include, and which variables it may use.
 //! A variable that does not exist, and an include that leads to no allowed upstream, are errors.
 
 use std::sync::Arc;

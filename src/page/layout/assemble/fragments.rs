@@ -1,4 +1,4 @@
-//! The fragments of a layout: which nanoservice fills each, and whether it accepts the parameters that it is given.
+//! Resolves the fragments of a layout: which nanoservice fills each, and whether it accepts the given parameters.
 //! An unknown name, an unknown parameter and a value that the manifest does not allow are errors.
 
 use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, Node, Parameter, ParameterPiece};
@@ -93,9 +93,7 @@ impl<'a> Assembler<'a> {
         if element.required && fallback.is_empty() {
             let problem =
                 Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
-            self.problems.push(
-                problem.help("when it fails, readers see an error page; put what they should see instead inside it"),
-            );
+            self.problems.push(problem.help("if it fails, readers see an error page; put a fallback inside it"));
         }
         let source = source?;
         // Its id is assigned once all fragments of the page are known.
@@ -112,7 +110,7 @@ impl<'a> Assembler<'a> {
         } else if matches!(element.target, FragmentTarget::Source(_)) {
             (
                 "a fragment named by `src` cannot be lazy: browsers request it by its name",
-                "give it a manifest in fragments/",
+                "declare it by a manifest in fragments/",
             )
         } else {
             return;
@@ -120,7 +118,7 @@ impl<'a> Assembler<'a> {
         self.problems.push(Diagnostic::new(Code::BadValue, element.at.clone(), message).help(help));
     }
 
-    /// What fills a fragment. `None`: nothing can, which is reported.
+    /// The nanoservice or URL that fills a fragment. `None`: there is none, which is reported.
     fn source(&mut self, element: &FragmentElement) -> Option<FragmentSource> {
         match &element.target {
             FragmentTarget::Missing => None,
@@ -192,7 +190,7 @@ impl<'a> Assembler<'a> {
         {
             let message = format!("`{}` allows at most {}", manifest.name, units::show(max));
             let problem = Diagnostic::new(Code::TtlTooLong, ttl.at.clone(), message);
-            self.problems.push(problem.help("the page will use that"));
+            self.problems.push(problem.help("the page uses that limit"));
         }
         // A nanoservice that declares no parameters accepts any.
         let checked = if manifest.params.is_empty() { &[][..] } else { &element.parameters };

@@ -1,4 +1,4 @@
-//! A page and the frames around it: which file fills which slots of which other.
+//! Resolves a page and the frames around it: which file fills which slots of which frame.
 //! A missing frame, a cycle, and a slot that the frame does not have are errors.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -10,15 +10,15 @@ use crate::page::layout::syntax::node::Node;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names;
 
-/// Maximum number of frames around each other.
+/// Maximum number of nested frames.
 const MAX_FRAMES: usize = 16;
 
-/// What one file puts into the frame around it.
+/// The content that one file puts into the frame around it.
 #[derive(Default)]
 pub(super) struct Fills<'a> {
-    /// What fills each slot, by its name; empty for the slot that takes all the rest.
+    /// The content of each slot, by the slot's name, which is empty for the slot that takes the rest.
     pub(super) slots: BTreeMap<&'a str, Vec<&'a Node>>,
-    /// What is added to the head.
+    /// The nodes that are added to the head.
     pub(super) heads: Vec<&'a [Node]>,
 }
 

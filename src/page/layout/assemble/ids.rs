@@ -1,4 +1,4 @@
-//! Gives each fragment of a page an id of its own: as written, or otherwise its name, then `name-2`, `name-3`.
+//! Assigns each fragment of a page a unique id: as written, or otherwise its name, then `name-2`, `name-3`.
 //! An id that is written in two places is an error.
 
 use std::collections::{HashMap, HashSet};
@@ -6,19 +6,19 @@ use std::collections::{HashMap, HashSet};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::Name;
 
-/// What the id of a fragment is made from.
+/// The source of a fragment's id.
 #[derive(Debug, Clone)]
 pub(super) enum IdSource {
     /// Its attribute `id`.
     Written(Located<String>),
-    /// The name of what fills it.
+    /// The name of the nanoservice or host that fills it.
     Name(String),
 }
 
 /// The ids of fragments in document order, and the errors among them.
 pub(super) fn assign(sources: &[IdSource]) -> (Vec<Name>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
-    // The ids that are taken, each with where it was written. Written ids come first, wherever they are.
+    // The ids that are taken, each with its position. Explicit ids come first, wherever they are.
     let mut taken: HashMap<String, Option<&SourceSpan>> = HashMap::new();
     for source in sources {
         let IdSource::Written(id) = source else { continue };
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::page::source::diagnostic::Source;
 
-    /// The ids made from words, and the number of errors: `=x` is written, each in a place of its own.
+    /// The ids made from words, and the number of errors: `=x` is written, each in a different place.
     fn assigned(words: &[&str]) -> (Vec<String>, usize) {
         let source = Source::new("layouts/a.html", "x".repeat(words.len()));
         let sources: Vec<IdSource> = words

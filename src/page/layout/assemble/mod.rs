@@ -46,8 +46,8 @@ use self::segments::SegmentBuilder;
 
 pub use self::assembler::AssemblyContext;
 
-/// Assembles the layout of a page, and the layouts that take its place at some time. Returned are the diagnostics of the layout
-/// itself, and one error of each partial and frame that has any; with an error among them the template must not go live.
+/// Assembles the layout of a page, and the layouts that replace it at some time. Returns the diagnostics of the layout
+/// itself, and one error of each partial and frame that has any; if there is an error, the template must not go live.
 #[must_use]
 pub fn assemble(file: &LayoutFile, context: &AssemblyContext<'_>) -> (Template, Vec<Diagnostic>) {
     let (mut template, mut problems) = assemble_for(file, &file.front.routes, context);
@@ -58,7 +58,7 @@ pub fn assemble(file: &LayoutFile, context: &AssemblyContext<'_>) -> (Template, 
             continue;
         };
         if std::ptr::eq(other, file) {
-            let message = format!("`{}` is scheduled in its own place", named.value);
+            let message = format!("`{}` is scheduled to replace itself", named.value);
             problems.push(Diagnostic::new(Code::IncludeCycle, named.at.clone(), message));
             continue;
         }
@@ -99,7 +99,7 @@ fn assemble_for(
     let mut headers = assembler.frames.headers();
     let nested = context.catalogue.reachable(fragments.iter().flat_map(FragmentUse::candidates));
     let loaded = |load| fragments.iter().any(|fragment| fragment.load == load);
-    // Whether nested fragments are late is only known once their HTML is there.
+    // Whether nested fragments are late is known only once their HTML has arrived.
     let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
     let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
     let html = Composition {

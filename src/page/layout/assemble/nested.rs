@@ -1,5 +1,5 @@
-//! Splits the HTML of a response that requests other fragments into segments, once, when it comes in.
-//! Fragments that its manifest does not list stay text, and errors are for the log.
+//! Splits the HTML of a response that requests other fragments into segments, once, when it arrives.
+//! Fragments that its manifest does not list remain text, and errors are logged.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -34,7 +34,7 @@ impl Composition {
         let markup = markup::parse(&source, 0, Role::response(esi), &mut problems);
         let error = problems.first().map(describe);
         if markup.too_deep {
-            // As text it might show what nobody should see.
+            // As text it might reveal content that should not be shown.
             return Some(Self { is_truncated: true, error, ..Self::default() });
         }
         let mut assembler = ResponseAssembler {
@@ -207,7 +207,7 @@ impl ResponseAssembler<'_> {
         let id = element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str()));
         let source = FragmentSource::Nested(name, version.value.clone());
         self.fragments[index] = Some(FragmentUse {
-            // Only fragments that a layout loads lazily are served by themselves.
+            // Only fragments that a layout loads lazily are served as standalone fragments.
             load: if element.load == Load::Lazy { Load::Auto } else { element.load },
             at: detached(&element.at),
             ..FragmentUse::from_element(element, id, source, fallback, &self.slots)
@@ -216,7 +216,7 @@ impl ResponseAssembler<'_> {
     }
 }
 
-/// The same place in a source of its own, so that the whole response is not stored with it.
+/// The same position in a source without the rest of the response, which would otherwise be stored with it.
 fn detached(at: &SourceSpan) -> SourceSpan {
     let tag = Source::new(at.source.file.clone(), at.source.slice(at.span.clone()));
     SourceSpan::new(&tag, 0..tag.text.len())

@@ -1,6 +1,6 @@
 //! The pages of standalone fragments, which scripts fetch once a reader scrolls near: a page of nothing else, so that such a
 //! fragment is planned, cached and classified as on any page.
-//! A lazy fragment without a manifest is not served by itself.
+//! A lazy fragment without a manifest is not served as a standalone fragment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -163,8 +163,8 @@ fn experiments(places: &[LazyUse<'_>]) -> Vec<Experiment> {
     all
 }
 
-/// The headers of the first page, and the content security policies of all: a fragment may not do by itself what a page forbids
-/// it, and several policies count as the strictest of each.
+/// The headers of the first page, and the content security policies of all: a standalone fragment may not do what a page forbids
+/// it, and of several policies the strictest rules apply.
 fn headers(places: &[LazyUse<'_>]) -> Vec<(HeaderName, HeaderValue)> {
     let of_page = |place: &LazyUse<'_>| place.template.headers.clone();
     let is_policy = |(name, _): &(HeaderName, HeaderValue)| *name == CONTENT_SECURITY_POLICY;

@@ -13,7 +13,7 @@ use super::assembler::Assembler;
 use super::esi::EsiBuilder as _;
 use super::segments::SegmentBuilder;
 
-/// Maximum number of partials inside each other.
+/// Maximum depth of nested partials.
 const MAX_INCLUDES_DEEP: usize = 32;
 
 impl<'a> Assembler<'a> {
@@ -62,7 +62,7 @@ impl<'a> Assembler<'a> {
                 None => segments.text(self.bytes(span.clone())),
             },
             Node::InsertionPoint(_) if self.fallbacks > 0 => {}
-            // After everything that a reader sees, and directly in the body.
+            // After all visible content, and directly in the body.
             Node::InsertionPoint(InsertionPoint::BodyEnd) => segments.push(Segment::Late),
             Node::InsertionPoint(point) => {
                 if let Some(element) = self.title.at(*point) {
@@ -76,7 +76,7 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// Adds what the next file inside fills a slot with.
+    /// Adds the content that the next inner file puts into a slot.
     fn filled(&mut self, nodes: Vec<&'a Node>, segments: &mut SegmentBuilder) {
         let file = self.frames.levels[self.level + 1];
         if self.depth + 1 + file.depth > MAX_DEPTH {
@@ -97,7 +97,7 @@ impl<'a> Assembler<'a> {
         self.level -= 1;
     }
 
-    /// Adds what all files inside add to the head of the outermost frame.
+    /// Adds the nodes that all inner files add to the head of the outermost frame.
     pub(super) fn heads(&mut self, segments: &mut SegmentBuilder) {
         let level = self.level;
         for inside in 1..self.frames.levels.len() {

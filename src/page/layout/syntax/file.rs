@@ -1,4 +1,4 @@
-//! One file below `layouts/`, parsed by itself.
+//! Parses one file below `layouts/` without the others.
 //! A file that is larger than [`MAX_BYTES`] is not read at all.
 
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ fn misplaced_front_matter(text: &str) -> Option<Range<usize>> {
     (line.starts_with("+++") || dashes).then_some(start..start + line.len())
 }
 
-/// The bytes of the front matter, and where the HTML begins; `None` for a front matter that does not end.
+/// The bytes of the front matter, and the first byte of the HTML; `None` for front matter that does not end.
 fn split(text: &str) -> (Option<Range<usize>>, Option<usize>) {
     let mark = byte_order_mark(text);
     let mut lines = text[mark..].split_inclusive('\n');

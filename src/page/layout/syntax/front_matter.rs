@@ -41,7 +41,7 @@ pub struct FrontMatter {
     pub schedule: Vec<ScheduledFile>,
     /// Experiments, each with its variants and their weights.
     pub experiments: Vec<Experiment>,
-    /// Whether `<esi:…>` is acted on.
+    /// Whether `<esi:…>` is processed.
     pub esi: bool,
     /// Keys in this file that have an effect only in the file of a page, or in one that replaces it.
     pub page_keys: Vec<Located<&'static str>>,
@@ -64,7 +64,7 @@ schema! {
         BUDGET = Field::new("budget", Kind::PositiveDuration)
             .otherwise("the setting `page.budget`")
             .example("\"800ms\"");
-        /// The query parameters that the page reads. No other reaches a fragment or a cache key.
+        /// The query parameters that the page reads. No others reach a fragment or a cache key.
         QUERY = Field::new("query", Kind::List(&Kind::Name)).default("[]").example("[\"page\"]");
         /// The longest time for which browsers and downstream caches may store the page.
         MAX_AGE = Field::new("max_age", Kind::Duration).example("\"30s\"");
@@ -78,7 +78,7 @@ schema! {
         /// that they saw first.
         EXPERIMENT = Field::new("experiment", Kind::Map("NAME", &Kind::Map("VARIANT", &WEIGHT)))
             .example("{ lead = { big = 1, small = 3 } }");
-        /// Whether `<esi:…>` elements of this file are acted on. If not, they are sent as they are.
+        /// Whether `<esi:…>` elements of this file are processed. If not, they are sent unchanged.
         ESI = Field::new("esi", Kind::Boolean).default("false");
     }
 }
@@ -140,7 +140,7 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
     problems.extend(syntax);
     let (mut front, more) = read(&table, problems);
     if broken {
-        // What is missing from half a table is not an error. But the file was probably meant to be a page.
+        // A key that is missing from a malformed table is not an error. But the file was probably meant to be a page.
         front.has_invalid_route |= source.text.contains("route");
     } else {
         problems.extend(more);

@@ -1,4 +1,4 @@
-//! Parses one layout file: its front matter, and its HTML as nodes that have their places.
+//! Parses one layout file: its front matter, and its HTML as nodes with their positions.
 //! An error in a file is a diagnostic beside the nodes that could be read.
 
 pub mod node;

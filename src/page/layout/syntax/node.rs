@@ -25,14 +25,14 @@ pub enum Node {
     When {
         /// The conditions, all of which must hold.
         conditions: Conditions,
-        /// Where it names variants, if it names any.
+        /// The position of its variants, if it names any.
         variants_at: Option<SourceSpan>,
         /// The nodes.
         inside: Vec<Node>,
     },
     /// Another file, by its path below `layouts/`.
     Include(Located<String>),
-    /// A slot of a frame. Where nothing fills the frame, the element is sent as it is written.
+    /// A slot of a frame. If nothing fills the frame, the element is sent unchanged.
     Slot {
         /// Its name; empty for the slot that takes everything else.
         name: Located<String>,
@@ -91,7 +91,7 @@ pub enum Esi {
     Value(Located<Arc<EsiText>>),
     /// `<esi:vars>`
     Vars(Vec<Node>),
-    /// `<esi:choose>`: its tests, and what is shown for each. If there is one branch more than there are tests, it is
+    /// `<esi:choose>`: its tests, and what is shown for each. If there is one more branch than tests, it is
     /// shown when no test holds.
     Choose(Vec<Located<Expr>>, Vec<Vec<Node>>),
     /// `<esi:try>`: what is shown unless an include in it fails, and what is shown if one fails.
@@ -148,13 +148,13 @@ pub enum InsertionPoint {
 pub struct FragmentElement {
     /// Its start tag.
     pub at: SourceSpan,
-    /// The bytes of its end tag; empty where it has none.
+    /// The bytes of its end tag; empty if it has none.
     pub end: Range<usize>,
-    /// Which nanoservice or URL.
+    /// The nanoservice or URL that it names.
     pub target: FragmentTarget,
-    /// What `explain`, metrics and the overlay call it.
+    /// Its name in `explain`, metrics and the overlay.
     pub id: Option<Located<String>>,
-    /// Freshness of a response that states none, and the maximum for one that does.
+    /// The freshness of a response that states none, and the maximum for one that does.
     pub ttl: Option<Located<Duration>>,
     /// How long a stale response may be shown.
     pub stale: Option<Duration>,
@@ -166,7 +166,7 @@ pub struct FragmentElement {
     pub load: Load,
     /// The conditions under which it is shown.
     pub conditions: Conditions,
-    /// Where it names variants, if it names any.
+    /// The position of its variants, if it names any.
     pub variants_at: Option<SourceSpan>,
     /// The slot that it fills.
     pub slot: Option<Located<String>>,
@@ -179,7 +179,7 @@ pub struct FragmentElement {
 /// When a fragment is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Load {
-    /// In its place.
+    /// In document order.
     #[default]
     Auto,
     /// Late, while what follows is sent.
@@ -192,10 +192,10 @@ impl Load {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Auto, Self::Defer, Self::Lazy];
 
-    /// The words for them.
+    /// Their names in layouts.
     pub const KIND: Kind = Kind::Word(&[Self::Auto.as_str(), Self::Defer.as_str(), Self::Lazy.as_str()]);
 
-    /// The word for it.
+    /// Its name in layouts.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -229,7 +229,7 @@ pub struct Parameter {
     pub name: Located<String>,
     /// The value, split at its placeholders.
     pub value: Vec<ParameterPiece>,
-    /// Where the value is.
+    /// The position of the value.
     pub value_at: SourceSpan,
 }
 

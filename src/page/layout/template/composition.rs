@@ -1,5 +1,5 @@
 //! HTML in segments: that of a layout, or of a response which requests other fragments.
-//! A composition holds what is the same for all readers; an outcome is never part of it.
+//! A composition is the same for all readers; outcomes are not part of it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ pub struct Composition {
     pub segments: Arc<[Segment]>,
     /// All fragments in document order, those inside the fallbacks of others included.
     pub fragments: Vec<Arc<FragmentUse>>,
-    /// What decides whether something is shown, by [`Segment::When`].
+    /// The conditions that [`Segment::When`] refers to.
     pub conditions: Vec<Condition>,
-    /// Texts with variables, by [`Segment::Value`].
+    /// The texts with variables that [`Segment::Value`] refers to.
     pub values: Vec<Arc<EsiText>>,
     /// Whether there is a [`Segment::Try`] in it.
     pub has_tries: bool,
     /// Equal for compositions of the same bytes, on all machines.
     pub digest: u128,
-    /// It requests more than is allowed, and shows less.
+    /// Whether it requests more fragments than are allowed, so that some are left out.
     pub is_truncated: bool,
     /// The first error in the HTML of a response, for the log. A layout with an error does not go live.
     pub error: Option<Box<str>>,
@@ -71,7 +71,7 @@ impl Composition {
         self.dimensions_of(|_| true)
     }
 
-    /// Those of its dimensions that its [personal](FragmentUse::is_personal) parts do not add.
+    /// Those of its dimensions that are not only due to its [personal](FragmentUse::is_personal) parts.
     #[must_use]
     pub fn shared_dimensions(&self) -> BTreeSet<Dimension> {
         self.dimensions_of(|fragment| !fragment.is_personal())
@@ -104,7 +104,7 @@ impl Composition {
         all
     }
 
-    /// The approximate number of bytes that it takes in memory besides the HTML.
+    /// The approximate number of bytes that it takes in memory in addition to the HTML.
     #[must_use]
     pub fn size(&self) -> usize {
         fn of(segments: &[Segment]) -> usize {

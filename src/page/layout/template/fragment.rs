@@ -1,4 +1,4 @@
-//! The uses of fragments in a composition: which nanoservice may fill each, how it is requested, and what is shown instead.
+//! The uses of fragments in a composition: which nanoservice may fill each, how it is requested, and its fallback.
 //! A use whose nanoservice is found only when a page is planned has no manifest here.
 
 use std::collections::BTreeMap;
@@ -22,15 +22,15 @@ use super::segment::Segment;
 pub struct FragmentUse {
     /// Its id in explain, metrics and the overlay; unique in a layout.
     pub id: Name,
-    /// What fills it.
+    /// The nanoservice or URL that fills it.
     pub source: FragmentSource,
-    /// How long a response is fresh that states no lifetime, and the longest for one that does.
+    /// The freshness of a response that states none, and the maximum for one that does.
     pub ttl: Option<Duration>,
     /// How long a response may be used after it has become stale.
     pub stale: Option<Duration>,
     /// Longest time from the start of the fetch to the last byte of the response.
     pub timeout: Option<Duration>,
-    /// Without it the whole page fails.
+    /// Whether the whole page fails without it.
     pub required: bool,
     /// When it is loaded.
     pub load: Load,
@@ -38,15 +38,15 @@ pub struct FragmentUse {
     pub conditions: Conditions,
     /// Its parameters, in the layout's order.
     pub parameters: Vec<(String, Vec<ParameterPiece>)>,
-    /// What is shown if it has no usable response.
+    /// The fallback, which is shown if it has no usable response.
     pub fallback: Arc<[Segment]>,
-    /// What fills the slots of its HTML, by their names.
+    /// The content of the slots of its HTML, by their names.
     pub fills: BTreeMap<Name, Arc<[Segment]>>,
     /// Its start tag.
     pub at: SourceSpan,
 }
 
-/// What fills a fragment.
+/// The nanoservice or URL that fills a fragment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FragmentSource {
     /// A nanoservice of the catalogue.
@@ -75,7 +75,7 @@ impl Candidates {
         Self(Arc::from([Arc::clone(manifest)]))
     }
 
-    /// The candidate that is requested unless something decides for another one.
+    /// The candidate that is requested unless another one is selected.
     #[must_use]
     pub fn preferred(&self) -> &Arc<Manifest> {
         &self.0[0]
@@ -88,7 +88,7 @@ impl Candidates {
 }
 
 impl FragmentUse {
-    /// A use of which nothing else is stated.
+    /// A use with defaults for everything else.
     #[must_use]
     pub fn new(id: Name, source: FragmentSource, at: SourceSpan) -> Self {
         Self {
@@ -145,7 +145,7 @@ impl FragmentUse {
         is_fixed && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
 
-    /// Whether its nanoservice is sent cookies or headers of its readers, whose values are without number.
+    /// Whether its nanoservice is sent cookies or headers of its readers, which have any number of values.
     #[must_use]
     pub fn is_personal(&self) -> bool {
         let is_personal = |dimension: &Dimension| matches!(dimension, Dimension::Cookie(_) | Dimension::Header(_));
@@ -163,7 +163,7 @@ impl FragmentUse {
         }
     }
 
-    /// The manifests that it may be filled by, if they are known before a page is planned.
+    /// The manifests of the nanoservices that may fill it, if they are known before a page is planned.
     pub fn candidates(&self) -> impl Iterator<Item = &Arc<Manifest>> {
         let candidates = match &self.source {
             FragmentSource::Named(candidates) => Some(candidates),
@@ -179,7 +179,7 @@ impl FragmentUse {
     }
 }
 
-/// What of a fragment's content fills slots of its HTML, by their names. `slots`: the slots that fragments fill, by their index.
+/// The parts of a fragment's content that fill slots of its HTML, by the slots' names. `slots`: the slots that fragments fill, by their index.
 fn fills(inside: &[Segment], slots: &BTreeMap<usize, Name>) -> BTreeMap<Name, Arc<[Segment]>> {
     let mut found: BTreeMap<Name, Vec<Segment>> = BTreeMap::new();
     for segment in inside {

@@ -30,11 +30,11 @@ use self::composition::Composition;
 /// An assembled layout: its HTML in segments, its fragments, and what it states of the page.
 #[derive(Debug)]
 pub struct Template {
-    /// `layouts/front.html`
+    /// The file of the layout: `layouts/front.html`.
     pub file: String,
-    /// The paths that it answers.
+    /// The patterns of the paths that it serves.
     pub routes: Vec<Located<Pattern>>,
-    /// Text of the page's `<title>`.
+    /// The text of the page's `<title>`.
     pub title: Option<String>,
     /// The team that is responsible for it.
     pub owner: Option<String>,
@@ -54,23 +54,24 @@ pub struct Template {
     pub nested: Catalogue,
     /// The dimensions that the page varies on, each once.
     pub dimensions: Vec<Dimension>,
-    /// Those of them that its personal parts do not add.
+    /// Those of them that are not only due to its personalised parts.
     pub shared: Vec<Dimension>,
-    /// What has to be known of a client: the dimensions that the page varies on, or may vary on once its fragments are there.
+    /// The dimensions that have to be known of a client: those that the page varies on, or may vary on once its fragments
+    /// have arrived.
     pub reads: Vec<Dimension>,
     /// Whether anything on it may depend on the requested host, which variables of ESI can name.
     pub reads_host: bool,
     /// The compositor's own scripts on it, which its policy allows.
     pub scripts: Scripts,
-    /// It is the page of a standalone fragment, which scripts fetch as a whole: what is known of the places that it serves.
+    /// If it is the page of a standalone fragment, which scripts fetch as a whole: the places that it serves.
     pub standalone: Option<Standalone>,
     /// Its experiments.
     pub experiments: Vec<Experiment>,
-    /// The layouts that are served in its place for a time. If several are due, the first one is.
+    /// The layouts that replace it for a time. If several are due, the first one is served.
     pub takeovers: Vec<Takeover>,
 }
 
-/// A layout that is served in another's place for a time.
+/// A layout that replaces another one for a time.
 #[derive(Debug)]
 pub struct Takeover {
     /// When it is served.
@@ -79,7 +80,7 @@ pub struct Takeover {
     pub template: Arc<Template>,
 }
 
-/// What the page of a standalone fragment knows of the places that it serves.
+/// The places that the page of a standalone fragment serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standalone {
     /// The patterns of the pages with such a place.
@@ -89,7 +90,7 @@ pub struct Standalone {
 }
 
 impl Template {
-    /// Which of its takeovers is served in its place at a time, and how long until that changes.
+    /// The takeover that replaces it at a time, if any, and how long until that changes.
     #[must_use]
     pub fn takeover_at(&self, now: Timestamp) -> (Option<usize>, Option<Duration>) {
         let due = self.takeovers.iter().position(|takeover| takeover.window.contains(now));
@@ -126,7 +127,7 @@ impl Template {
         self.nested.manifests().iter().any(|manifest| !manifest.cookies.is_empty())
     }
 
-    /// The template, and those that are served in its place at some time.
+    /// The template, and those that replace it at some time.
     pub fn with_takeovers(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.takeovers.iter().map(|takeover| &*takeover.template))
     }

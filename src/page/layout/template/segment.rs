@@ -19,26 +19,27 @@ pub enum Segment {
     Text(Bytes),
     /// A fragment, by its index in `Composition::fragments`.
     Fragment(usize),
-    /// What is shown under a condition, by its index in `Composition::conditions`.
+    /// Content that is shown under a condition, by the condition's index in `Composition::conditions`.
     When(usize, Arc<[Segment]>),
     /// A text with variables, by its index in `Composition::values`.
     Value(usize),
-    /// What is shown unless an include in it fails, and what is shown in that case.
+    /// Content that is shown unless an include in it fails, and the content that is shown in that case.
     Try(Arc<[Segment]>, Arc<[Segment]>),
     /// A slot by its name, which the layout around a composing fragment may fill, and its default content.
     Slot(Name, Arc<[Segment]>),
-    /// Where the assets of the fragments are added to the head.
+    /// The place where the assets of the fragments are added to the head.
     Assets,
-    /// Where the late parts are sent, which a script moves to their places.
+    /// The place where the late parts are sent, which a script moves to their positions.
     Late,
 }
 
-/// What decides whether something is shown.
+/// A condition that decides whether content is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     /// `<when>`
     When(Conditions),
-    /// Of these tests the one with this index is the first that holds; if the index is their number, none holds.
+    /// Whether the first of these tests that holds is the one with this index; if the index is their number, whether none
+    /// holds.
     First(Arc<[Expr]>, usize),
 }
 

@@ -1,11 +1,11 @@
-//! What a value must be.
+//! The kinds of values of fields.
 //! A kind is plain data: the parsers take words and ranges from it, and the reference its label.
 
 use std::ops::RangeInclusive;
 
 use super::Schema;
 
-/// What a value must be.
+/// The kind of a field's values.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// A string.
@@ -30,7 +30,7 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// One of some words, each of which allows further keys in the same table.
     Variant(&'static [(&'static str, &'static Schema)]),
-    /// Some words, or `not` and some words. Where the words are closed, they are listed.
+    /// Some words, or `not` and some words. If the set of words is closed, they are listed.
     Condition(&'static [&'static str]),
     /// A name (`names::is_name`).
     Name,
@@ -42,7 +42,7 @@ pub enum Kind {
     Url,
     /// A URL that may have `{parameter}` in its path.
     Endpoint,
-    /// A URL that may have ESI variables behind its host.
+    /// A URL that may have ESI variables after its host.
     EsiUrl,
     /// A test of ESI (ESI Language Specification 1.0).
     EsiTest,
@@ -66,9 +66,9 @@ pub enum Kind {
     Route,
     /// A regular expression.
     Pattern,
-    /// Where a secret is: `env:NAME` or `file:PATH`.
+    /// A reference to a secret: `env:NAME` or `file:PATH`.
     Reference,
-    /// One of some forms, such as `locale` or `cookie:NAME`.
+    /// One of some notations, such as `locale` or `cookie:NAME`.
     Form(&'static [&'static str]),
     /// Text in which `{name}` is a placeholder.
     Placeholders,
@@ -84,7 +84,7 @@ pub enum Kind {
     Table(&'static Schema),
     /// A list of tables with these keys.
     Tables(&'static Schema),
-    /// A table whose keys its writer names; the text says what a key is.
+    /// A table with arbitrary keys; the text states what a key is.
     Map(&'static str, &'static Kind),
 }
 
@@ -148,7 +148,7 @@ impl Kind {
             Self::Version => "version".to_owned(),
             Self::VersionRange => "version range".to_owned(),
             Self::Url | Self::EsiUrl => "URL".to_owned(),
-            Self::Endpoint => "URL, with `{parameter}` in its path where wanted".to_owned(),
+            Self::Endpoint => "URL, optionally with `{parameter}` in its path".to_owned(),
             Self::EsiTest => "ESI expression".to_owned(),
             Self::Upstream => "scheme, host and port".to_owned(),
             Self::Address => "IP address and port".to_owned(),

@@ -1,4 +1,4 @@
-//! Keys of TOML tables and attributes of elements, as data: each with its kind, its default and what it does.
+//! Keys of TOML tables and attributes of elements, as data: each with its kind, its default and its effect.
 //! Parsers read nothing that is not in a schema; a field that no parser reads fails a test.
 //!
 //! Diagnostics and `docs/reference/` come from the same data. There is no second list of names.
@@ -31,7 +31,7 @@ impl Schema {
         self.fields.iter().map(|field| field.name)
     }
 
-    /// Whether this very field is one of them. Two tables may have fields of one name.
+    /// Whether this field is one of them. Two tables may have different fields of the same name.
     #[must_use]
     pub fn has(&self, field: &'static Field) -> bool {
         self.fields.iter().any(|known| std::ptr::eq(*known, field))
@@ -43,13 +43,13 @@ impl Schema {
 pub struct Field {
     /// The key, or the name of the attribute.
     pub name: &'static str,
-    /// What its value must be.
+    /// The kind of its values.
     pub kind: Kind,
-    /// What applies where it is left out.
+    /// What applies if it is left out.
     pub default: DefaultValue,
     /// Whether it must be given.
     pub required: bool,
-    /// Whether this version acts on it. If not, it is read and checked only.
+    /// Whether this version supports it. If not, it is only read and checked.
     pub acted_on: bool,
     /// An example of a value, as it is written in a file.
     pub example: Option<&'static str>,
@@ -73,7 +73,7 @@ impl Field {
         }
     }
 
-    /// Sets the value that applies where the field is left out, written as the environment gives it: without
+    /// Sets the value that applies if the field is left out, written as the environment gives it: without
     /// quotation marks around a string.
     #[must_use]
     pub const fn default(mut self, value: &'static str) -> Self {
@@ -81,14 +81,14 @@ impl Field {
         self
     }
 
-    /// Takes the value that applies where the field is left out from where the program defines it.
+    /// Takes the value that applies if the field is left out from a function, since the program defines it elsewhere.
     #[must_use]
     pub const fn default_from(mut self, value: fn() -> String) -> Self {
         self.default = DefaultValue::From(value);
         self
     }
 
-    /// Describes in words what applies where the field is left out.
+    /// Describes in words what applies if the field is left out.
     #[must_use]
     pub const fn otherwise(mut self, words: &'static str) -> Self {
         self.default = DefaultValue::Words(words);
@@ -109,9 +109,9 @@ impl Field {
         self
     }
 
-    /// States that this version does not act on the field.
+    /// States that this version does not support the field.
     #[must_use]
-    pub const fn not_acted_on(mut self) -> Self {
+    pub const fn not_supported(mut self) -> Self {
         self.acted_on = false;
         self
     }
@@ -124,7 +124,7 @@ impl Field {
     }
 }
 
-/// What applies where a field is left out.
+/// What applies if a field is left out.
 #[derive(Debug, Clone, Copy)]
 pub enum DefaultValue {
     /// Nothing is set.
@@ -149,7 +149,7 @@ impl DefaultValue {
     }
 }
 
-/// Declares the fields of a table or an element in a module of their own: a static for each, and `SCHEMA` with all of
+/// Declares the fields of a table or an element in their own module: a static for each, and `SCHEMA` with all of
 /// them. The doc comments are the documentation of the reference.
 macro_rules! schema {
     (

@@ -1,5 +1,5 @@
-//! A TOML table whose every key and value has its place, so that all errors of a file are reported at once.
-//! A syntax error is a diagnostic, and what could be read in spite of it is returned.
+//! A TOML table in which every key and value has its position, so that all errors of a file are reported at once.
+//! A syntax error is a diagnostic, and whatever could be read is returned.
 //!
 //! Not serde: it stops at the first error, and editors want every one.
 
@@ -22,9 +22,9 @@ pub use values::{
 /// A value of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Value {
-    /// What it is.
+    /// The value itself.
     pub data: Data,
-    /// Where it is.
+    /// The position of the value.
     pub at: SourceSpan,
 }
 
@@ -33,7 +33,7 @@ pub struct Value {
 pub enum Data {
     /// A string.
     Text(String),
-    /// Text without quotation marks, as the environment gives it. The kind that is wanted decides how it is read.
+    /// Text without quotation marks, as the environment gives it. The expected kind decides how it is read.
     Bare(String),
     /// A whole number.
     Integer(i64),
@@ -54,7 +54,7 @@ pub enum Data {
 pub struct Table {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Where the whole table is.
+    /// The position of the whole table.
     pub at: SourceSpan,
 }
 
@@ -63,15 +63,15 @@ pub struct Table {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key is.
+    /// The position of the key.
     pub key_at: SourceSpan,
     /// The value.
     pub value: Value,
 }
 
 impl Table {
-    /// Parses the TOML in `source.text[range]`. Every syntax error is a diagnostic, and what could be read in spite of
-    /// it is returned.
+    /// Parses the TOML in `source.text[range]`. Every syntax error is a diagnostic, and whatever could be
+    /// read is returned.
     #[must_use]
     pub fn parse(source: &Arc<Source>, range: Range<usize>, code: Code) -> (Self, Vec<Diagnostic>) {
         let text = source.slice(range.clone());

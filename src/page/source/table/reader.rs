@@ -1,5 +1,5 @@
 //! Reads the fields of a table by its schema.
-//! A value of the wrong kind, or a key that is not in the schema, is a diagnostic, and reading goes on.
+//! A value of the wrong kind, or a key that is not in the schema, is a diagnostic, and reading continues.
 
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use crate::page::source::names;
@@ -38,7 +38,7 @@ impl<'t> TableReader<'t> {
         self.table.entry(field.name).filter(|_| is_known)
     }
 
-    /// The value of a field; `None` where it is left out, and where it is wrong, which is noted.
+    /// The value of a field; `None` if it is left out, or if it is wrong, which is reported.
     pub fn read<T>(&mut self, field: &'static Field, read: impl Fn(&Value) -> Result<T, ValueError>) -> Option<T> {
         let entry = self.entry(field)?;
         match read(&entry.value) {
@@ -52,7 +52,7 @@ impl<'t> TableReader<'t> {
         }
     }
 
-    /// The value of a field that has a default, which applies where the field is left out or wrong.
+    /// The value of a field that has a default, which applies if the field is left out or wrong.
     pub fn read_or_default<T>(
         &mut self,
         field: &'static Field,
@@ -66,7 +66,7 @@ impl<'t> TableReader<'t> {
         })
     }
 
-    /// The whole number of a [`Kind::Integer`]; `None` where it is left out or wrong.
+    /// The whole number of a [`Kind::Integer`]; `None` if it is left out or wrong.
     pub fn integer<T: TryFrom<i64>>(&mut self, field: &'static Field) -> Option<T> {
         self.read(field, values::integer(&field.kind)).map(in_range)
     }
@@ -76,7 +76,7 @@ impl<'t> TableReader<'t> {
         in_range(self.read_or_default(field, values::integer(&field.kind)))
     }
 
-    /// The value of a field that must be given; `None` where it is missing or wrong, which is noted.
+    /// The value of a field that must be given; `None` if it is missing or wrong, which is reported.
     pub fn required<T>(&mut self, field: &'static Field, read: impl Fn(&Value) -> Result<T, ValueError>) -> Option<T> {
         debug_assert!(field.required, "the schema does not require `{}`", field.name);
         if self.entry(field).is_none() {
@@ -88,7 +88,7 @@ impl<'t> TableReader<'t> {
         self.read(field, read)
     }
 
-    /// The word of a [`Kind::Variant`], whose keys may be read from now on. Where it is missing or wrong, the keys of
+    /// The word of a [`Kind::Variant`], whose keys may be read from now on. If it is missing or wrong, the keys of
     /// all variants are known, so that none of them is reported as unknown.
     pub fn variant(&mut self, field: &'static Field) -> Option<&'static str> {
         let word = self.read(field, values::word(&field.kind));
@@ -141,18 +141,18 @@ impl<'t> TableReader<'t> {
         all
     }
 
-    /// Where the table is.
+    /// The position of the table.
     #[must_use]
     pub const fn at(&self) -> &'t SourceSpan {
         &self.table.at
     }
 
-    /// Notes an error of this table.
+    /// Reports an error of this table.
     pub fn note(&mut self, at: SourceSpan, message: impl Into<String>, help: Option<String>) {
         self.problems.push(Diagnostic::new(self.code, at, message).maybe_help(help));
     }
 
-    /// Notes every key that is not in the schema, or that this version does not act on, and returns all diagnostics.
+    /// Reports every key that is not in the schema, or that this version does not support, and returns all diagnostics.
     #[must_use]
     pub fn finish(mut self) -> Vec<Diagnostic> {
         for entry in &self.table.entries {

@@ -1,5 +1,5 @@
-//! Reads single values of a table as what is wanted: texts, numbers, durations, lists and so on.
-//! A value of another kind is an error that names the kind and, where it helps, what to write.
+//! Reads single values of a table as the expected type: texts, numbers, durations, lists and so on.
+//! A value of another kind is an error that names the kind and, if that helps, what to write.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::page::source::{names, units};
 
 use super::{Data, Table, Value};
 
-/// Why a value is refused, and what to do where that helps.
+/// Why a value is refused, and how to fix it if that can be stated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueError {
-    /// What is wrong with it.
+    /// The description of the error.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     pub help: Option<String>,
-    /// Where the error is, if it is only in a part of the value.
+    /// The position of the error, if it is only in a part of the value.
     pub at: Option<SourceSpan>,
 }
 
@@ -40,7 +40,7 @@ impl ValueError {
 }
 
 impl Value {
-    /// The value, where no text is wanted. Bare text is parsed as TOML; if it is not TOML, it is a string.
+    /// The value, if no text is expected. Bare text is parsed as TOML; if it is not TOML, it is a string.
     fn typed(&self) -> Cow<'_, Data> {
         let Data::Bare(text) = &self.data else { return Cow::Borrowed(&self.data) };
         let source = Source::new("", format!("v = {text}"));
@@ -214,7 +214,7 @@ pub fn word(kind: &'static Kind) -> impl Fn(&Value) -> Result<&'static str, Valu
     }
 }
 
-/// Reads one of the values that a [`Kind::Word`] lists, by the word for it.
+/// Reads one of the values that a [`Kind::Word`] lists, by its word.
 pub fn word_for<T: Copy + 'static>(
     kind: &'static Kind,
     values: &'static [T],

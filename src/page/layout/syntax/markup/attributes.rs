@@ -18,7 +18,7 @@ use super::schema::Element;
 /// Characters that no name, URL or list of Pasteup's contains. If a value contains one, its quotation mark is probably
 /// not closed.
 pub(super) const RUNS_ON: [char; 2] = ['<', '\n'];
-const IS_IT_CLOSED: &str = "is a quotation mark before it not closed, or is there one too many?";
+const IS_IT_CLOSED: &str = "is a quotation mark before it unclosed, or is there one too many?";
 
 /// The attributes of one tag, each once.
 pub(super) struct Attributes<'t> {
@@ -32,7 +32,7 @@ impl<'t> Attributes<'t> {
         self.of(field).next()
     }
 
-    /// The attributes of a field whose name stands for several.
+    /// The attributes of a field whose name is a pattern for several.
     pub(super) fn of(&self, field: &'static Field) -> impl Iterator<Item = &'t Attribute> {
         debug_assert!(self.element.schema.has(field), "`<{}>` has no attribute `{}`", self.element.name, field.name);
         self.all.iter().copied().filter(|attribute| field.is_named(&attribute.name))

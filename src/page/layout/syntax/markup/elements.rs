@@ -33,7 +33,7 @@ static WHEN_CONDITIONS: ConditionFields = ConditionFields {
 };
 
 impl Parser<'_> {
-    /// The conditions of `<when>`, and where it names variants.
+    /// The conditions of `<when>`, and the position of its variants.
     pub(super) fn when(&mut self, tag: &StartTag) -> (Conditions, Option<SourceSpan>) {
         let attributes = self.attributes(tag, &WHEN);
         let conditions = self.conditions(&attributes, &WHEN_CONDITIONS);
@@ -42,14 +42,14 @@ impl Parser<'_> {
         (conditions, variants_at)
     }
 
-    /// The file of `<include>`. Between the element and its end tag there may be nothing.
+    /// The file of `<include>`, which must have no content.
     pub(super) fn include(&mut self, tag: &StartTag, end: &Range<usize>) -> Option<Located<String>> {
         let inside = self.source.slice(tag.span.end..end.start);
         if !end.is_empty() && !inside.trim().is_empty() {
             let at = tag.span.end + (inside.len() - inside.trim_start().len());
             let message = "`<include>` is replaced by its file, so its content is never shown";
             self.note(Code::BadValue, at..tag.span.end + inside.trim_end().len(), message.to_owned()).help =
-                Some("move it behind the element, and end that with ` />`".to_owned());
+                Some("move it after the element, and end the element with ` />`".to_owned());
         }
         let attributes = self.attributes(tag, &INCLUDE);
         let file = attributes.get(&include::FILE);

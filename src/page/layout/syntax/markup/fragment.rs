@@ -1,4 +1,4 @@
-//! `<fragment>`: which nanoservice, with which parameters, and how.
+//! Parses `<fragment>`: which nanoservice it names, with which parameters, and how it is loaded.
 //! An attribute with an error counts as left out; the element itself stays.
 
 use std::ops::Range;
@@ -163,7 +163,7 @@ impl Parser<'_> {
             return None;
         };
         let value = if self.role.is_response {
-            // A program wrote it, and knows the value: braces have no meaning.
+            // A program wrote it, and knows the value: braces are literal.
             Ok(vec![ParameterPiece::Literal(attribute.value.clone())])
         } else {
             pieces(&attribute.value)

@@ -1,4 +1,4 @@
-//! Parses a layout's HTML: Pasteup's elements with their places, and everything else as bytes.
+//! Parses a layout's HTML: Pasteup's elements with their positions, and everything else as bytes.
 //! An element of Pasteup's that is not closed, or an attribute that it does not have, is an error.
 
 pub mod schema;
@@ -38,7 +38,7 @@ pub struct Role {
     pub fills: bool,
     /// Whether it is the response of a nanoservice rather than a file.
     pub is_response: bool,
-    /// Whether ESI's elements in it are acted on.
+    /// Whether ESI's elements in it are processed.
     pub esi: bool,
 }
 
@@ -98,7 +98,7 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
 struct Parser<'a> {
     source: &'a Arc<Source>,
     role: Role,
-    /// All open elements. It is kept only where it matters, in a file that fills a frame.
+    /// All open elements. They are tracked only in a file that fills a frame, where they matter.
     html: Stack,
     /// The open top-level element that goes into a slot, or into the frame's head.
     region: Option<Region>,
@@ -115,7 +115,7 @@ struct Parser<'a> {
     too_deep: bool,
     /// How many of each of [`NO_TITLE`] are open.
     no_title: [usize; NO_TITLE.len()],
-    /// Where the text of the open `<title>` begins.
+    /// The first byte of the text of the open `<title>`.
     title: Option<usize>,
     /// Whether the current place is in the page's head.
     in_head: bool,

@@ -7,7 +7,7 @@ use crate::page::source::names;
 /// Splits a value at its placeholders.
 ///
 /// # Errors
-/// What is wrong with a placeholder.
+/// A placeholder is invalid: the reason.
 pub(super) fn pieces(text: &str) -> Result<Vec<ParameterPiece>, &'static str> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
@@ -22,7 +22,7 @@ pub(super) fn pieces(text: &str) -> Result<Vec<ParameterPiece>, &'static str> {
             literal.push('}');
             rest = after;
         } else if let Some(after) = rest.strip_prefix('}') {
-            // A single one can mean nothing else.
+            // A single brace is unambiguous here.
             literal.push('}');
             rest = after;
         } else {

@@ -1,4 +1,4 @@
-//! Pasteup's elements as data: every element and attribute with its kind, its default and what it does.
+//! Pasteup's elements as data: every element and attribute with its kind, its default and its effect.
 //! `pasteup reference` writes `docs/reference/elements.md` from it.
 
 use crate::page::layout::syntax::node::Load;
@@ -151,7 +151,7 @@ schema! {
 
 schema! {
     /// In a frame, a place that pages fill with their top-level elements whose attribute `slot` names it. Its content is
-    /// shown where nothing fills it. In a page, and inside `<template>`, it is HTML's own element.
+    /// shown if nothing fills it. In a page, and inside `<template>`, it is HTML's own element.
     pub(crate) mod slot {
         /// The name of the slot. A slot without a name takes everything that no other slot takes.
         NAME = Field::new("name", Kind::Text).otherwise("the slot for everything else").example("alert");
@@ -161,7 +161,7 @@ schema! {
 schema! {
     /// The response of a URL, which replaces the element.
     pub(crate) mod esi_include {
-        /// The URL. Variables may follow after its host.
+        /// The URL. Variables may follow its host.
         SRC = Field::new("src", Kind::EsiUrl).required().example("https://fragments.example.org/news");
         /// The URL that is included if `src` fails.
         ALT = Field::new("alt", Kind::EsiUrl).example("https://fragments.example.org/old-news");

@@ -1,4 +1,4 @@
-//! ESI's elements: their attributes, and which may be in which.
+//! Parses ESI's elements: their attributes, and which elements may contain which.
 //! An element that is not valid is reported and left out.
 
 mod values;
@@ -28,7 +28,7 @@ pub(super) fn is_element(name: &str, is_response: bool) -> bool {
     if is_response { ESI_ELEMENTS.iter().any(|element| element.name == name) } else { name.starts_with(PREFIX) }
 }
 
-/// Whether the element has no content: many authors write it without the slash that XML requires.
+/// Whether the element has no content: authors often omit the slash that XML requires.
 pub(super) fn is_empty(name: &str) -> bool {
     matches!(name, tag::ESI_INCLUDE | tag::ESI_COMMENT)
 }
@@ -141,7 +141,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The test of `<esi:when>`. Where it is missing or wrong, one that never holds.
+    /// The test of `<esi:when>`. If it is missing or wrong, a test that never holds.
     fn test(&mut self, element: &StartTag) -> Located<Expr> {
         let attributes = self.attributes(element, &ESI_WHEN);
         self.unknown_attributes(&attributes);
