@@ -124,7 +124,7 @@ pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
     Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()))?))
 }
 
-/// What is live of a site.
+/// The state of a site that goes live.
 pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic>) -> Snapshot {
     Snapshot {
         site: BoundSite::bind(site, Arc::new(settings.defaults.clone())),

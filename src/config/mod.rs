@@ -25,7 +25,7 @@ use crate::page::visit::reader::ReaderRules;
 use crate::secrets::Secret;
 
 /// An environment variable with this prefix and `__` in its name is a setting: `PASTEUP_SERVER__LISTEN`. One without
-/// `__` belongs to somebody else: for a service named `pasteup` Kubernetes sets `PASTEUP_PORT` and others.
+/// `__` belongs to other programs: for a service named `pasteup` Kubernetes sets `PASTEUP_PORT` and others.
 const PREFIX: &str = "PASTEUP_";
 
 /// All settings, checked.

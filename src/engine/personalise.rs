@@ -65,7 +65,7 @@ impl Personaliser<'_> {
 /// A lookup result does not fit into a hole, or arrived too late.
 struct DoesNotFit;
 
-/// Waits for a lookup. Only a fresh response that fits fills a hole; with it comes what the store held.
+/// Waits for a lookup. Only a fresh response that fits can fill a hole; it is returned with what the store did.
 async fn hole_content(result: &mut ReadyOrPending) -> Result<(Arc<ParsedResponse>, Cache), DoesNotFit> {
     if let Err(pending) = result {
         *result = Ok(pending.await);

@@ -1,4 +1,4 @@
-//! What a page is: layouts, plans, freshness, stitching. All of it is pure.
+//! Everything about pages that needs no I/O: layouts, plans, freshness, stitching. All of it is pure.
 //! Time and jitter arrive as arguments; nothing here waits, reads a clock or does I/O.
 //!
 //! The folders are listed ground first. A folder may import only folders that are listed before it

@@ -135,7 +135,7 @@ async fn serve(
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
         overlay: if mode == Mode::Development {
-            Overlay::Everybody
+            Overlay::AllClients
         } else {
             Overlay::Holders(Arc::clone(&debug_tokens))
         },

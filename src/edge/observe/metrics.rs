@@ -188,9 +188,9 @@ impl Observer for Metrics {
 
     fn page_composed(&self, page: &Page) {
         let mut counters = self.counters();
-        for (hole, outcome) in page.plan.parts.iter().zip(&page.outcomes) {
+        for (part, outcome) in page.plan.parts.iter().zip(&page.outcomes) {
             let Some(outcome) = outcome else { continue };
-            self.count(&mut counters, (hole.label(), outcome.shown, outcome.reason), 1);
+            self.count(&mut counters, (part.label(), outcome.shown, outcome.reason), 1);
         }
     }
 

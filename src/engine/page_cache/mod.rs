@@ -39,7 +39,7 @@ use cached_page::{CachedPart, milliseconds};
 use dependents::Dependents;
 pub use encodings::{EncodedPage, Encoding, ResponseHead};
 pub(super) use key::PageKey;
-use skeleton::{Skeleton, parts_to_open, requested};
+use skeleton::{Skeleton, hole_parts, requested};
 pub use store::PageStore;
 use tally::Tally;
 
@@ -142,19 +142,19 @@ impl PageCache {
         }
         if !is_private {
             self.put(key, None, request, page);
-        } else if let Some(open) = parts_to_open(page) {
-            self.put(key, Some(&open), request, page);
+        } else if let Some(holes) = hole_parts(page) {
+            self.put(key, Some(&holes), request, page);
         }
     }
 
     /// Caches a page, as a skeleton if some of its parts are holes.
-    fn put(&self, key: &Key, open: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
+    fn put(&self, key: &Key, holes: Option<&[usize]>, PageKey { began, at, .. }: &PageKey, page: &Page) {
         let began = *began;
         let changes = page.plan.changes_in.map(|left| began + left);
         let window_end = page.plan.changes_in.and_then(|left| at.checked_add(left).ok());
         let window = window_end.map(|until| TimeWindow { from: Some(*at), until: Some(until) }).unwrap_or_default();
-        let is_open = |part: usize| open.is_some_and(|open| open.binary_search(&part).is_ok());
-        let fixed = || requested(page).filter(|(part, _)| !is_open(*part));
+        let is_hole = |part: usize| holes.is_some_and(|holes| holes.binary_search(&part).is_ok());
+        let fixed = || requested(page).filter(|(part, _)| !is_hole(*part));
         let mut until = [Some(began + MAX_AGE), changes].into_iter().flatten().min().unwrap_or(began);
         let (mut made_of, mut parts) = (Vec::new(), Vec::new());
         for (part, outcome) in fixed() {
@@ -179,10 +179,10 @@ impl PageCache {
         if useful.is_zero() {
             return;
         }
-        let (chunks, copied, hole_parts, holes) = match open {
-            Some(open) => {
-                let Some(Skeleton { pieces, copied, open, holes }) = Skeleton::new(page, open) else { return };
-                (pieces, copied, open, Some(holes))
+        let (chunks, copied, hole_parts, holes) = match holes {
+            Some(holes) => {
+                let Some(Skeleton { chunks, copied, parts, holes }) = Skeleton::new(page, holes) else { return };
+                (chunks, copied, parts, Some(holes))
             }
             None => {
                 let MergedChunks { chunks, copied } = merge_small_chunks(&page.chunks);

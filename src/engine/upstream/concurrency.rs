@@ -46,7 +46,7 @@ impl ConcurrencyLimit {
 }
 
 impl Permit {
-    /// Records how long it took until the head of the response came, or until the wait for it ended.
+    /// Records how long it took until the head of the response arrived, or until the wait for it ended.
     pub(super) fn record(&self, took: Duration) {
         let mut state = self.limit.state.lock().unwrap_or_else(PoisonError::into_inner);
         let in_flight = state.permits.saturating_sub(self.limit.semaphore.available_permits());

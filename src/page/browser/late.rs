@@ -19,11 +19,11 @@ impl Names {
     }
 
     /// The marker before a placeholder.
-    pub(crate) fn begin(self, hole: usize) -> Bytes {
-        Bytes::from(format!("<?start name=\"pasteup:{:016x}:{hole}\">", self.salt))
+    pub(crate) fn begin(self, part: usize) -> Bytes {
+        Bytes::from(format!("<?start name=\"pasteup:{:016x}:{part}\">", self.salt))
     }
 
-    /// The marker behind a placeholder.
+    /// The marker after a placeholder.
     pub(crate) const fn end() -> Bytes {
         Bytes::from_static(b"<?end>")
     }
@@ -35,11 +35,11 @@ impl Names {
     }
 
     /// The markup before a late part.
-    pub(crate) fn open(self, hole: usize) -> Bytes {
-        Bytes::from(format!("<template for=\"pasteup:{:016x}:{hole}\">", self.salt))
+    pub(crate) fn open(self, part: usize) -> Bytes {
+        Bytes::from(format!("<template for=\"pasteup:{:016x}:{part}\">", self.salt))
     }
 
-    /// The markup behind a late part.
+    /// The markup after a late part.
     pub(crate) fn close(self) -> Bytes {
         Bytes::from(format!("</template><script>{}</script>", self.script.text))
     }

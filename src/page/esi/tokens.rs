@@ -83,7 +83,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Token>, EsiError> {
     let mut cursor = Cursor::new(text);
     let mut tokens: Vec<Token> = Vec::new();
     loop {
-        // Spaces that do not break a line come with what is pasted.
+        // Pasted text often contains non-breaking spaces, which are whitespace too.
         cursor.take_while(char::is_whitespace);
         let Some(first) = cursor.peek() else { return Ok(tokens) };
         let start = cursor.at();

@@ -101,7 +101,7 @@ struct Walk<'t> {
 }
 
 impl Walk<'_> {
-    /// Walks over the tags from a byte on. Where a `<plaintext>` turns everything behind it into text, returns the
+    /// Walks over the tags from a byte on. If a `<plaintext>` turns everything after it into text, returns the
     /// position from which to continue as if it did not exist.
     fn tokens(&mut self, whole: &str, from: usize) -> Option<usize> {
         const UNFINISHED: &str = "a comment, a tag or an attribute is unfinished";

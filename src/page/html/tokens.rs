@@ -176,8 +176,8 @@ fn read(text: &str, from: usize, open: &mut Stack, found: &mut Vec<Token>) -> Op
             }
             Event::Comment(span) => found.push(Token::Comment { span }),
             Event::CutOff => {
-                let behind = found.last().map_or(from, |token| token.span().end.max(from));
-                found.extend(unfinished(text, tag.take(), behind, raw.as_deref()));
+                let after = found.last().map_or(from, |token| token.span().end.max(from));
+                found.extend(unfinished(text, tag.take(), after, raw.as_deref()));
             }
         }
     }
@@ -221,8 +221,8 @@ impl<E: Emitter> ForwardingEmitter for TagsOnly<E> {
 }
 
 /// The unfinished tag at the end of a text. An end tag, or one without attributes, has not been reported yet: it is the
-/// first tag behind all others or, in a `raw` text element, the first end tag of that.
-fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str>) -> Option<Token> {
+/// first tag after all others or, in a `raw` text element, the first end tag of that.
+fn unfinished(text: &str, tag: Option<StartTag>, after: usize, raw: Option<&str>) -> Option<Token> {
     let begins = |start: &usize| {
         let name = text[start + 1..].strip_prefix('/');
         match raw {
@@ -233,7 +233,7 @@ fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str
     let (name, start) = match tag {
         Some(tag) => (tag.name, tag.span.start),
         None => {
-            let start = text[behind..].match_indices('<').map(|(at, _)| behind + at).find(begins)?;
+            let start = text[after..].match_indices('<').map(|(at, _)| after + at).find(begins)?;
             let name = &text[start + 1..];
             let ends = |(at, c): (usize, char)| c.is_ascii_whitespace() || (c == '/' && at > 0);
             let end = name.char_indices().find(|found| ends(*found)).map_or(name.len(), |(at, _)| at);
@@ -243,7 +243,7 @@ fn unfinished(text: &str, tag: Option<StartTag>, behind: usize, raw: Option<&str
     Some(Token::Unfinished { name, span: start..text.len() })
 }
 
-/// The bytes of the value behind an attribute's name, as in 13.2.5.34 and the sections that follow it.
+/// The bytes of the value after an attribute's name, as in 13.2.5.34 and the sections that follow it.
 fn value_span(text: &str, name_end: usize) -> Range<usize> {
     let bytes = text.as_bytes();
     let skip_space = |mut at: usize| {
@@ -266,7 +266,7 @@ fn value_span(text: &str, name_end: usize) -> Range<usize> {
     start..start + length
 }
 
-/// The tokenizer state for the text behind a start tag of HTML. `None`: the ordinary one.
+/// The tokenizer state for the text after a start tag of HTML. `None`: the normal one.
 fn state(name: &str) -> Option<State> {
     match name {
         "title" | "textarea" => Some(State::RcData),

@@ -46,8 +46,8 @@ impl Headers {
             headers.insert(header::ETAG, etag(plan, outcomes, &order));
         }
         // Only parts on the page set cookies, not those in a discarded `<esi:attempt>`.
-        let on_page = order.iter().filter_map(|hole| outcomes[*hole].as_ref());
-        for cookie in on_page.filter_map(|part| part.response.as_ref()).flat_map(|response| &response.cookies) {
+        let on_page = order.iter().filter_map(|part| outcomes[*part].as_ref());
+        for cookie in on_page.filter_map(|outcome| outcome.response.as_ref()).flat_map(|response| &response.cookies) {
             headers.append(header::SET_COOKIE, cookie.clone());
         }
         Self { fixed: headers, downstream: Downstream::of(plan, outcomes, complete, now) }
@@ -103,13 +103,13 @@ pub struct DownstreamLifetime {
 impl Downstream {
     fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let parts = || parts(outcomes);
-        if parts().any(|part| part.response.as_ref().is_some_and(|response| response.stated.is_private())) {
+        if parts().any(|outcome| outcome.response.as_ref().is_some_and(|response| response.stated.is_private())) {
             return Self::Private;
         }
         if !complete || plan.is_truncated || !parts().all(is_whole) {
             return Self::NoStore;
         }
-        let responses = || parts().filter_map(|part| part.response.as_ref());
+        let responses = || parts().filter_map(|outcome| outcome.response.as_ref());
         let directives = || responses().map(|response| response.stated.downstream());
         if directives().any(|directives| directives.no_cache) {
             return Self::NoCache;
@@ -118,7 +118,7 @@ impl Downstream {
         let targeted = responses().filter_map(|response| response.stated.downstream.as_ref()?.max_age);
         let most = targeted.chain(plan.template.max_age).map(|most| most.as_secs()).min();
         Self::For(DownstreamLifetime {
-            until: parts().map(|part| part.fresh_until.unwrap_or(now)).min(),
+            until: parts().map(|outcome| outcome.fresh_until.unwrap_or(now)).min(),
             changes: plan.changes_in.map(|left| now + left),
             most,
             in_browsers: directives()
@@ -188,9 +188,9 @@ fn is_whole(outcome: &Outcome) -> bool {
 
 /// The names and surrogate keys of all parts, in document order. Names come first, since too many keys are cut off.
 fn surrogate_keys(plan: &Plan, outcomes: &Outcomes, order: &[usize]) -> String {
-    let needed = order.iter().copied().filter(|hole| outcomes[*hole].is_some());
-    let names = needed.filter_map(|hole| plan.fetch_of(hole)).map(|fetch| &fetch.nanoservice);
-    let tags = parts(outcomes).filter_map(|part| part.response.as_ref()).flat_map(|response| &response.tags);
+    let needed = order.iter().copied().filter(|part| outcomes[*part].is_some());
+    let names = needed.filter_map(|part| plan.fetch_of(part)).map(|fetch| &fetch.nanoservice);
+    let tags = parts(outcomes).filter_map(|outcome| outcome.response.as_ref()).flat_map(|response| &response.tags);
     let mut seen = Set::default();
     let mut keys = String::new();
     for key in names.chain(tags).filter(|key| seen.insert((*key).clone())) {
@@ -221,7 +221,7 @@ trait TagHasher {
     /// Adds these bytes.
     fn update(&mut self, bytes: &[u8]);
 
-    /// Adds the digest of the response in a hole.
+    /// Adds the digest of the response that fills a part.
     fn digest(&mut self, _hole: usize, digest: u128) {
         self.update(&digest.to_le_bytes());
     }
@@ -241,21 +241,21 @@ fn hash_page(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl 
     for script in [plan.template.scripts.late, plan.template.scripts.lazy].into_iter().flatten() {
         hash.update(script.path.as_bytes());
     }
-    for address in (0..plan.parts.len()).filter_map(|hole| plan.lazy_address(hole)) {
+    for address in (0..plan.parts.len()).filter_map(|part| plan.lazy_address(part)) {
         hash.update(address.as_bytes());
         hash.update(&[0]);
     }
-    // In page order: the numbers of holes depend on the order in which responses arrived.
-    for (place, hole) in order.iter().copied().enumerate() {
+    // In page order: the numbers of parts depend on the order in which responses arrived.
+    for (place, part) in order.iter().copied().enumerate() {
         hash.update(&place.to_le_bytes());
-        hash.update(&plan.nested_digest(hole).to_le_bytes());
-        for asset in plan.manifest_of(hole).into_iter().flat_map(|manifest| &manifest.assets) {
+        hash.update(&plan.nested_digest(part).to_le_bytes());
+        for asset in plan.manifest_of(part).into_iter().flat_map(|manifest| &manifest.assets) {
             hash.update(asset.html().as_bytes());
         }
-        hash_decisions(plan, Some(hole), hash);
-        let fresh = outcomes[hole].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
+        hash_decisions(plan, Some(part), hash);
+        let fresh = outcomes[part].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(response) = fresh.and_then(|outcome| outcome.response.as_ref()) {
-            hash.digest(hole, response.digest);
+            hash.digest(part, response.digest);
             for asset in &response.assets {
                 hash.update(asset.html().as_bytes());
             }
@@ -263,9 +263,9 @@ fn hash_page(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl 
     }
 }
 
-/// Hashes the conditions and values of the layout for this client, or those in the HTML of a hole.
-fn hash_decisions(plan: &Plan, hole: Option<usize>, hash: &mut impl TagHasher) {
-    let (shown, values) = plan.decisions(hole);
+/// Hashes the conditions and values of the layout for this client, or those in the HTML of a part.
+fn hash_decisions(plan: &Plan, part: Option<usize>, hash: &mut impl TagHasher) {
+    let (shown, values) = plan.decisions(part);
     hash.update(&shown.iter().map(|shown| u8::from(*shown)).collect::<Vec<_>>());
     for value in values {
         hash.update(&value.len().to_le_bytes());
@@ -283,7 +283,8 @@ pub struct SkeletonTag {
 }
 
 impl SkeletonTag {
-    /// The tag of a page without the digests of these holes. They are sorted and have outcomes.
+    /// The tag of a page without the digests of these parts, which are holes of the skeleton. They are sorted and have
+    /// outcomes.
     #[must_use]
     pub fn of(plan: &Plan, outcomes: &Outcomes, holes: &[usize]) -> Self {
         let mut builder = SkeletonTagBuilder { holes, bytes: Vec::new(), placeholders: Vec::new() };
@@ -320,8 +321,8 @@ impl TagHasher for SkeletonTagBuilder<'_> {
         self.bytes.extend_from_slice(bytes);
     }
 
-    fn digest(&mut self, hole: usize, digest: u128) {
-        if self.holes.binary_search(&hole).is_ok() {
+    fn digest(&mut self, part: usize, digest: u128) {
+        if self.holes.binary_search(&part).is_ok() {
             self.placeholders.push(self.bytes.len());
         }
         self.update(&digest.to_le_bytes());

@@ -174,50 +174,50 @@ impl Record {
     }
 }
 
-/// The records of the parts that are nested directly in a hole, or in the layout (`None`).
+/// The records of the parts that are nested directly in a part, or in the layout (`None`).
 fn parts(plan: &Plan, outcomes: &Outcomes, nested: &Nested, within: Option<usize>, began: Instant) -> Vec<PartRecord> {
     let here = nested.get(&within).into_iter().flatten();
-    here.map(|hole| PartRecord {
-        parts: parts(plan, outcomes, nested, Some(*hole), began),
-        ..part(plan, outcomes, *hole, began)
+    here.map(|index| PartRecord {
+        parts: parts(plan, outcomes, nested, Some(*index), began),
+        ..part_record(plan, outcomes, *index, began)
     })
     .collect()
 }
 
-/// The holes that are nested directly in each hole, and in the layout (`None`), in document order.
+/// The parts that are nested directly in each part, and in the layout (`None`), in document order.
 type Nested = HashMap<Option<usize>, Vec<usize>>;
 
-/// Groups the holes by the hole that contains them.
+/// Groups parts by the part that contains them.
 fn nested(plan: &Plan, order: &[usize]) -> Nested {
     let mut nested = Nested::new();
-    for hole in order {
-        nested.entry(plan.parent(*hole)).or_default().push(*hole);
+    for part in order {
+        nested.entry(plan.parent(*part)).or_default().push(*part);
     }
     nested
 }
 
-/// The record of the part in a hole.
-fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRecord {
-    let (one, fetch) = (&plan.parts[hole], plan.fetch_of(hole));
-    let (manifest, at) = (plan.manifest_of(hole).or_else(|| one.fragment.manifest()), &one.fragment.at);
+/// The record of one part, without its nested parts.
+fn part_record(plan: &Plan, outcomes: &Outcomes, index: usize, began: Instant) -> PartRecord {
+    let (part, fetch) = (&plan.parts[index], plan.fetch_of(index));
+    let (manifest, at) = (plan.manifest_of(index).or_else(|| part.fragment.manifest()), &part.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
-    let outcome = outcomes[hole].as_ref().unwrap_or(&unknown);
+    let outcome = outcomes[index].as_ref().unwrap_or(&unknown);
     let (timing, response) = (outcome.timing.as_deref(), outcome.response.as_deref());
     let attempt = timing.and_then(|timing| timing.attempt.as_deref());
     let since = |instant: Instant| milliseconds(instant.saturating_duration_since(began));
     let only = |fetch: &Fetch| (fetch.targets.len() == 1).then(|| fetch.target().upstream.to_string());
     let lifetime = fetch.zip(response).map(|(fetch, response)| response.lifetime(fetch).fresh);
     PartRecord {
-        id: one.id.to_string(),
-        number: hole,
-        fragment: plan.nanoservice_of(hole).to_string(),
+        id: part.id.to_string(),
+        number: index,
+        fragment: plan.nanoservice_of(index).to_string(),
         version: manifest.map(|manifest| manifest.version.to_string()),
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
         health: PartHealth::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
-        why: match plan.lazy_address(hole) {
+        why: match plan.lazy_address(index) {
             Some(_) => "loaded when the reader scrolls near it".to_owned(),
             None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
         },
@@ -244,8 +244,8 @@ fn part(plan: &Plan, outcomes: &Outcomes, hole: usize, began: Instant) -> PartRe
         detail: attempt
             .filter(|_| outcome.reason != Some(Reason::CircuitOpen))
             .and_then(|attempt| attempt.failure.clone()),
-        required: one.required,
-        lazy: plan.lazy_address(hole).map(str::to_owned),
+        required: part.required,
+        lazy: plan.lazy_address(index).map(str::to_owned),
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),

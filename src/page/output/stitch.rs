@@ -22,19 +22,19 @@ pub fn stitch(plan: &Plan, outcomes: &Outcomes) -> Vec<Text> {
     Stitcher::new(plan).advance(plan, outcomes)
 }
 
-/// Stitches a page like [`stitch`], with comments around the content of each hole: `<!--MARK 3-->` and `<!--/MARK 3-->`.
+/// Stitches a page like [`stitch`], with comments around the content of each part: `<!--MARK 3-->` and `<!--/MARK 3-->`.
 #[must_use]
 pub fn stitch_marked(plan: &Plan, outcomes: &Outcomes, mark: &str) -> Vec<Text> {
     Stitcher { mark: Some(mark.to_owned()), ..Stitcher::new(plan) }.advance(plan, outcomes)
 }
 
-/// Stitches a page like [`stitch`], and also returns which chunk is the content of which hole: the numbers of both. Holes
+/// Stitches a page like [`stitch`], and also returns which chunk is the content of which part: the numbers of both. Parts
 /// whose content has segments of its own are not listed.
 #[must_use]
 pub fn stitch_skeleton(plan: &Plan, outcomes: &Outcomes) -> (Vec<Text>, Vec<(usize, usize)>) {
-    let mut stitcher = Stitcher { hole_chunks: Some(Vec::new()), ..Stitcher::new(plan) };
+    let mut stitcher = Stitcher { part_chunks: Some(Vec::new()), ..Stitcher::new(plan) };
     let chunks = stitcher.advance(plan, outcomes);
-    (chunks, stitcher.hole_chunks.unwrap_or_default())
+    (chunks, stitcher.part_chunks.unwrap_or_default())
 }
 
 /// Chunks of at least this many bytes are shared; smaller ones are merged.
@@ -75,14 +75,14 @@ pub struct Stitcher {
     linked: Set<(String, String)>,
     /// How late parts are named; `None` if all parts are sent in document order.
     names: Option<Names>,
-    /// Deferred holes, whose content is still to be sent.
+    /// Deferred parts, whose content is still to be sent.
     waiting: Vec<usize>,
-    /// Whether the content of a deferred hole has been sent.
+    /// Whether the content of a deferred part has been sent.
     has_sent_late: bool,
-    /// The name in the comments around holes; `None` if there are no such comments.
+    /// The name in the comments around parts; `None` if there are no such comments.
     mark: Option<String>,
-    /// The numbers of a chunk and of the hole that it fills; `None` if they are not recorded.
-    hole_chunks: Option<Vec<(usize, usize)>>,
+    /// The numbers of a chunk and of the part that it fills; `None` if they are not recorded.
+    part_chunks: Option<Vec<(usize, usize)>>,
 }
 
 /// A list of segments that is not finished.
@@ -111,7 +111,7 @@ impl Stitcher {
             waiting: Vec::new(),
             has_sent_late: false,
             mark: None,
-            hole_chunks: None,
+            part_chunks: None,
         }
     }
 
@@ -178,28 +178,28 @@ impl Stitcher {
                 }
                 Segment::Fragment(fragment) => match plan.part(scope, fragment) {
                     Err(fallback) => Some(Level::start((fallback, scope))),
-                    Ok(hole) if plan.lazy_address(hole).is_some() => {
-                        let (start_tag, end_tag) = plan.lazy_tags(hole).unwrap_or_default();
-                        let (mark, end) = self.marks(hole).unzip();
+                    Ok(part) if plan.lazy_address(part).is_some() => {
+                        let (start_tag, end_tag) = plan.lazy_tags(part).unwrap_or_default();
+                        let (mark, end) = self.marks(part).unzip();
                         chunks.extend(mark.map(Text::from));
                         chunks.push(start_tag.into());
                         let after = [end_tag].into_iter().chain(end).map(Segment::Text).collect();
                         close = Some(Level::start((&after, scope)));
-                        Some(Level::start(plan.fallback(hole)))
+                        Some(Level::start(plan.fallback(part)))
                     }
-                    Ok(hole) => match (&outcomes[hole], self.names) {
+                    Ok(part) => match (&outcomes[part], self.names) {
                         (Some(outcome), _) => {
-                            if let Some((mark, end)) = self.marks(hole) {
+                            if let Some((mark, end)) = self.marks(part) {
                                 chunks.push(mark.into());
                                 close = Some(Level::start((&Arc::from([Segment::Text(end)]), scope)));
                             }
-                            self.shown(plan, hole, outcome, chunks)
+                            self.shown(plan, part, outcome, chunks)
                         }
-                        (None, Some(names)) if plan.parts[hole].fragment.load == Load::Defer => {
-                            chunks.push(names.begin(hole).into());
-                            plan.write_placeholder(hole, chunks);
+                        (None, Some(names)) if plan.parts[part].fragment.load == Load::Defer => {
+                            chunks.push(names.begin(part).into());
+                            plan.write_placeholder(part, chunks);
                             chunks.push(Names::end().into());
-                            self.waiting.push(hole);
+                            self.waiting.push(part);
                             None
                         }
                         (None, _) => break,
@@ -211,24 +211,24 @@ impl Stitcher {
         }
     }
 
-    /// The comments around a hole.
-    fn marks(&self, hole: usize) -> Option<(Bytes, Bytes)> {
+    /// The comments around a part.
+    fn marks(&self, part: usize) -> Option<(Bytes, Bytes)> {
         let mark = self.mark.as_ref()?;
-        Some((Bytes::from(format!("<!--{mark} {hole}-->")), Bytes::from(format!("<!--/{mark} {hole}-->"))))
+        Some((Bytes::from(format!("<!--{mark} {part}-->")), Bytes::from(format!("<!--/{mark} {part}-->"))))
     }
 
-    /// Appends the content of deferred holes whose outcomes are known by now.
+    /// Appends the content of deferred parts whose outcomes are known by now.
     fn send_late(&mut self, plan: &Plan, outcomes: &Outcomes, chunks: &mut Vec<Text>) {
         let Some(names) = self.names else { return };
-        for hole in std::mem::take(&mut self.waiting) {
-            let Some(outcome) = outcomes[hole].as_ref().filter(|_| plan.is_known(hole, outcomes)) else {
-                self.waiting.push(hole);
+        for part in std::mem::take(&mut self.waiting) {
+            let Some(outcome) = outcomes[part].as_ref().filter(|_| plan.is_known(part, outcomes)) else {
+                self.waiting.push(part);
                 continue;
             };
             // The placeholder shows this content already: a fallback without segments of its own, or nothing.
             let is_shown = match outcome.shown {
-                Shown::Fallback => plan.has_plain_fallback(hole),
-                Shown::Omitted => plan.parts[hole].fragment.fallback.is_empty(),
+                Shown::Fallback => plan.has_plain_fallback(part),
+                Shown::Omitted => plan.parts[part].fragment.fallback.is_empty(),
                 Shown::Fresh | Shown::Stale => false,
             };
             if is_shown {
@@ -237,10 +237,10 @@ impl Stitcher {
             if !std::mem::replace(&mut self.has_sent_late, true) {
                 chunks.push(Names::end_paragraph().into());
             }
-            chunks.push(names.open(hole).into());
+            chunks.push(names.open(part).into());
             // Parts nested in a late part are sent in place.
             let (names_of_page, open) = (self.names.take(), self.open.len());
-            let inside = self.shown(plan, hole, outcome, chunks);
+            let inside = self.shown(plan, part, outcome, chunks);
             self.open.extend(inside);
             self.stitch_until(plan, outcomes, open, chunks);
             self.names = names_of_page;
@@ -248,33 +248,33 @@ impl Stitcher {
         }
     }
 
-    /// Appends the content of a hole, preceded by assets that the page does not contain yet. Returns the content instead if
+    /// Appends the content of a part, preceded by assets that the page does not contain yet. Returns the content instead if
     /// it has segments.
-    fn shown(&mut self, plan: &Plan, hole: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Level> {
+    fn shown(&mut self, plan: &Plan, part: usize, outcome: &Outcome, chunks: &mut Vec<Text>) -> Option<Level> {
         let shown = matches!(outcome.shown, Shown::Fresh | Shown::Stale);
         if let Some(response) = outcome.response.as_ref().filter(|_| shown) {
             let late = self.new_assets(response.assets.iter());
             chunks.extend((!late.is_empty()).then(|| Bytes::from(late).into()));
-            if let (Content::Fragment(html), None) = (&response.content, plan.content(hole, outcome)) {
-                if let Some(hole_chunks) = &mut self.hole_chunks {
-                    hole_chunks.push((chunks.len(), hole));
+            if let (Content::Fragment(html), None) = (&response.content, plan.content(part, outcome)) {
+                if let Some(part_chunks) = &mut self.part_chunks {
+                    part_chunks.push((chunks.len(), part));
                 }
                 chunks.push(html.clone());
             }
         }
-        plan.content(hole, outcome).map(Level::start)
+        plan.content(part, outcome).map(Level::start)
     }
 
     /// The assets for the page's head, in document order: those in the responses and manifests of shown parts, and those
     /// in the manifests of parts whose outcomes are not known.
     fn all_assets(&mut self, plan: &Plan, outcomes: &Outcomes) -> String {
         let lazy =
-            plan.template.scripts.lazy.filter(|_| (0..plan.parts.len()).any(|hole| plan.lazy_address(hole).is_some()));
+            plan.template.scripts.lazy.filter(|_| (0..plan.parts.len()).any(|part| plan.lazy_address(part).is_some()));
         let mut html = lazy.map(lazy::loads).unwrap_or_default();
-        for hole in plan.in_order(outcomes) {
-            let outcome = outcomes[hole].as_ref();
+        for part in plan.in_order(outcomes) {
+            let outcome = outcomes[part].as_ref();
             let shown = outcome.is_none_or(|outcome| matches!(outcome.shown, Shown::Fresh | Shown::Stale));
-            if let (true, Some(manifest)) = (shown, plan.manifest_of(hole)) {
+            if let (true, Some(manifest)) = (shown, plan.manifest_of(part)) {
                 html.push_str(&self.new_assets(manifest.assets.iter()));
             }
             let response = outcome.filter(|_| shown).and_then(|outcome| outcome.response.as_ref());

@@ -22,14 +22,14 @@ pub enum Verdict {
 /// Whether the verdict is final: no outcome that is not known yet can change it.
 #[must_use]
 pub fn is_final(plan: &Plan, outcomes: &Outcomes) -> bool {
-    plan.in_order(outcomes).into_iter().all(|hole| outcomes[hole].is_some() || !plan.may_affect_head(hole))
+    plan.in_order(outcomes).into_iter().all(|part| outcomes[part].is_some() || !plan.may_affect_head(part))
 }
 
 /// The verdict on a page whose outcomes are known.
 #[must_use]
 pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
-    let required = plan.in_order(outcomes).into_iter().filter(|hole| plan.parts[*hole].required);
-    required.filter_map(|hole| decides(outcomes[hole].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
+    let required = plan.in_order(outcomes).into_iter().filter(|part| plan.parts[*part].required);
+    required.filter_map(|part| decides(outcomes[part].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
 }
 
 /// The verdict that a required part forces on the page, if any.

@@ -28,8 +28,8 @@ type FixedFetch = Result<Arc<Fetch>, Reason>;
 
 /// A template bound to defaults. It is read like the template that it was made from.
 ///
-/// Each snapshot binds its templates anew, so that a template which outlives its defaults never uses what was computed with
-/// others.
+/// Each snapshot binds all its templates again, so that a template which outlives its defaults never uses values that were
+/// computed with others.
 #[derive(Debug)]
 pub struct BoundTemplate {
     /// The values that are used if neither layout nor manifest states one.
@@ -132,7 +132,7 @@ fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]
 
 /// The key of a page: everything that it is planned from, except the time. The dimensions are those that it reads of its client.
 fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Visit, dimensions: &[Dimension]) -> Key {
-    // The address is unique to a snapshot: each one binds all its templates anew.
+    // The address is unique to a snapshot: each one binds all its templates again.
     let bound = bound.addr().to_le_bytes();
     let Visit { pattern, parameters, reader, host } = visit;
     let fixed: [&[u8]; 3] = [kind, &bound, pattern.as_bytes()];

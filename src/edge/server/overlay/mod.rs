@@ -29,7 +29,7 @@ pub(super) const TOKEN: HeaderName = HeaderName::from_static(DEBUG_TOKEN);
 /// Which clients see the overlay.
 pub enum Overlay {
     /// Every client, while the site is being developed.
-    Everybody,
+    AllClients,
     /// Clients that send a debug token.
     Holders(Arc<DebugTokens>),
 }
@@ -37,13 +37,13 @@ pub enum Overlay {
 impl Overlay {
     /// Whether every client sees it.
     pub(super) const fn is_for_everybody(&self) -> bool {
-        matches!(self, Self::Everybody)
+        matches!(self, Self::AllClients)
     }
 
     /// Whether the client that sent these headers sees it.
     pub(super) fn is_for(&self, request: &HeaderMap, now: impl FnOnce() -> Timestamp) -> bool {
         match self {
-            Self::Everybody => true,
+            Self::AllClients => true,
             Self::Holders(tokens) => token(request).is_some_and(|token| tokens.is_valid(token, now())),
         }
     }
