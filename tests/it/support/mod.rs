@@ -2,5 +2,6 @@
 
 pub(crate) mod browser;
 pub(crate) mod compositor;
+pub(crate) mod imports;
 pub(crate) mod process;
 pub(crate) mod service;
