@@ -20,6 +20,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
 use crate::page::output::record::Record;
@@ -85,7 +86,7 @@ impl Params {
     }
 }
 
-/// The routes of the admin listener.
+/// The routes of the admin listener. A panic in one of them becomes a 500, so that the connection stays usable.
 pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
@@ -98,6 +99,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(ready))
         .merge(guarded)
         .with_state(admin)
+        .layer(CatchPanicLayer::new())
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
