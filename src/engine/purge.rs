@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_purge_keeps_out_responses_to_requests_from_before_it_alone() {
+    fn a_purge_keeps_out_only_responses_to_earlier_requests() {
         let purges = Arc::new(Purges::default());
         let before = purges.begin();
         purges.record(&tags(&["a", "b"]));

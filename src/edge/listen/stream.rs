@@ -48,7 +48,7 @@ pub(super) struct ConnectionStream<S, R> {
     /// The number of requests that were passed on to hyper.
     passed_on: usize,
     /// Whether hyper has sent the replies to all of them, so that the next request may be handled without hyper.
-    is_settled: bool,
+    is_hyper_idle: bool,
     /// Bytes for hyper.
     readable: Bytes,
     /// Whether nothing more is read.
@@ -84,7 +84,7 @@ impl<S, R: Reply> ConnectionStream<S, R> {
             http1: None,
             sending: None,
             passed_on: 0,
-            is_settled: true,
+            is_hyper_idle: true,
             readable: Bytes::new(),
             is_ended: false,
             is_greeted: false,
@@ -103,15 +103,15 @@ impl<S, R: Reply> ConnectionStream<S, R> {
                 self.is_greeted = true;
                 self.sending = self.handle(&bytes);
                 if self.sending.is_none() {
-                    (self.passed_on, self.is_settled, self.readable) = (self.passed_on + 1, false, bytes);
+                    (self.passed_on, self.is_hyper_idle, self.readable) = (self.passed_on + 1, false, bytes);
                 }
             }
             Ok(Framed::Incomplete) => {}
             // hyper responds that it is too long.
-            Ok(Framed::TooLong(bytes)) => (self.readable, self.is_ended, self.is_settled) = (bytes, true, false),
+            Ok(Framed::TooLong(bytes)) => (self.readable, self.is_ended, self.is_hyper_idle) = (bytes, true, false),
             Err(malformed) => {
                 tracing::debug!("a request was refused: {}", malformed.0);
-                (self.readable, self.is_ended, self.is_settled) = (REFUSED, true, false);
+                (self.readable, self.is_ended, self.is_hyper_idle) = (REFUSED, true, false);
             }
         }
     }
@@ -119,7 +119,7 @@ impl<S, R: Reply> ConnectionStream<S, R> {
     /// The reply to a request, if it can be sent without hyper: it is in memory, and hyper has nothing to send before it.
     /// Otherwise the reply is handed over to hyper, if there is one.
     fn handle(&self, head: &Bytes) -> Option<Sending> {
-        let http1 = self.http1.as_ref().filter(|_| self.is_settled)?;
+        let http1 = self.http1.as_ref().filter(|_| self.is_hyper_idle)?;
         let reply = match (http1.direct)(direct::request(head)?)? {
             Either::Left(reply) => match reply.into_http1() {
                 Ok(reply) => return Some(Sending::new(reply)),
@@ -235,7 +235,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
 impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send(context))?;
-        self.is_settled = false;
+        self.is_hyper_idle = false;
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_written(&result);
         self.within_timeout(result, context)
@@ -247,7 +247,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.send(context))?;
-        self.is_settled = false;
+        self.is_hyper_idle = false;
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.note_written(&result);
         self.within_timeout(result, context)
@@ -262,7 +262,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
         ready!(self.send(context))?;
         let result = Pin::new(&mut self.stream).poll_flush(context);
         if matches!(result, Poll::Ready(Ok(()))) && self.state.completed() == self.passed_on {
-            self.is_settled = true;
+            self.is_hyper_idle = true;
         }
         self.within_timeout(result, context)
     }

@@ -1,6 +1,6 @@
 //! The index of the memory store: which entries a tag matches, and how many variants of a resource are stored.
-//! An entry is added before moka knows it, and removed when moka reports its removal, in any order: its number tells one
-//! entry under a key from the next.
+//! An entry is added before moka knows it, and removed when moka reports its removal, in any order: successive
+//! entries under one key are distinguished by their numbers.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -109,7 +109,7 @@ pub struct Plan {
     pub budget: Duration,
     /// Maximum number of bytes of the page.
     pub max_bytes: u64,
-    /// How long until the page changes by time alone: because of a condition, or of another layout that replaces it.
+    /// How long until the passing of time changes the page: through a condition, or another layout that replaces this one.
     pub changes_in: Option<Duration>,
     /// Whether more fragments were requested than a page may have.
     pub is_truncated: bool,

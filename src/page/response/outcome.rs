@@ -115,7 +115,7 @@ words! {
         Good = "good",
         /// A stale response.
         Old = "old",
-        /// A fallback, or nothing where there should be something.
+        /// A fallback, or nothing although there should be something.
         Missing = "missing",
     }
 }

@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_targeted_field_binds_the_compositor_alone() {
+    fn a_targeted_field_binds_only_the_compositor() {
         let both = |targeted: &str| {
             let stated = read(&[("cache-control", "max-age=5, private"), ("fragment-cache-control", targeted)]);
             (stated.compositor.clone(), stated.downstream().clone())
