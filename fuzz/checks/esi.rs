@@ -111,7 +111,7 @@ fn is_test(input: &str, test: &Expr, known: &Recording) {
                 assert!(other.used().eq(used.iter().copied()), "{text}");
             }
             Err(error) => {
-                let limit = error.message.contains("longer than") || error.message.contains("within each other");
+                let limit = error.message.contains("longer than") || error.message.contains("are nested");
                 assert!(limit, "{text}: {error}");
             }
         }
