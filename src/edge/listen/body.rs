@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Reply;
+use super::application::Reply;
 use super::state::RequestInProgress;
 
 /// The body of a reply that is being sent.

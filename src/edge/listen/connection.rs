@@ -23,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::page::http::http1::Framer;
 
+use super::application::{Application, Reply};
 use super::body::{SentBody, WriteTimeout};
+use super::limits::ConnectionLimits;
 use super::state::{ConnectionState, RequestInProgress};
 use super::stream::{ConnectionStream, Direct, Timeouts};
-use super::{Application, ConnectionLimits, Reply};
 
 /// The smallest buffer that hyper can be given.
 const MIN_BUFFER: usize = 8 * 1024;

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 
 use crate::page::http::http1;
 
-use super::InMemory;
+use super::application::InMemory;
 
 /// Maximum number of fields of a request, as in hyper.
 const MAX_FIELDS: usize = 100;

@@ -4,13 +4,18 @@
 //! Not `axum::serve`: it sets no timeout, so that a header that never ends would hold a connection for ever.
 
 mod application;
-mod body;
-mod connection;
+mod limits;
+mod timer;
+
 mod direct;
 mod state;
+
+mod body;
 mod stream;
-mod timer;
+
 pub mod tls;
+
+mod connection;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,28 +28,10 @@ use tokio::net::TcpListener;
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
-use crate::page::http::http1::Bodies;
-
 pub use application::{Application, InMemory, PendingReply, Reply};
 use connection::Server;
+pub use limits::ConnectionLimits;
 use tls::ServerCertificate;
-
-/// Limits of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionLimits {
-    /// Longest time from the first byte of a request to its last.
-    pub header_timeout: Duration,
-    /// Longest time without a request.
-    pub idle_timeout: Duration,
-    /// Longest time in which a client reads nothing of its response.
-    pub write_timeout: Duration,
-    /// Longest head of a request, in bytes.
-    pub max_header_bytes: usize,
-    /// How long requests in flight may take once the server stops.
-    pub drain: Duration,
-    /// Whether the bodies of requests are read.
-    pub bodies: Bodies,
-}
 
 /// Pause after `accept` failed, as it does when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::PendingReply;
+use super::application::PendingReply;
 
 /// The progress of the requests of a connection that hyper was given.
 pub(super) struct ConnectionState<R> {

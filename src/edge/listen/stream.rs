@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::page::http::http1::{Framed, Framer};
 
+use super::application::{PendingReply, Reply};
 use super::direct::{self, Sending};
 use super::state::ConnectionState;
 use super::timer::Timer;
-use super::{PendingReply, Reply};
 
 /// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]

@@ -15,9 +15,10 @@ use crate::page::request::fetch::asset;
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 
-use super::own_paths::Own;
+use super::error_page;
+use super::own_request::Own;
 use super::reply::{Head, Reply};
-use super::{Pages, error_page};
+use super::state::Pages;
 
 /// The route of all assets.
 pub(super) const ROUTE: &str = "/_pasteup/assets/{*asset}";

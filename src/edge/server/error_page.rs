@@ -10,8 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::engine::Trace;
 
-use super::pages::HTML;
-use super::reply::Reply;
+use super::reply::{HTML, Reply};
 
 #[derive(Template)]
 #[template(path = "error.html")]

@@ -12,9 +12,11 @@ use http::{HeaderMap, HeaderValue};
 use crate::engine::{Encoding, Snapshot, Trace};
 use crate::page::policy::cache::validation::is_not_modified;
 
+use super::coding;
 use super::dev::Dev;
 use super::overlay::{self, Drawing};
-use super::{Pages, coding};
+use super::reply::Reply;
+use super::state::Pages;
 
 /// One request, and everything except its path that its reply depends on.
 pub(super) struct Exchange {
@@ -47,6 +49,17 @@ impl Exchange {
             || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
         let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref().map(Dev::version)));
         Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
+    }
+
+    /// Counts a reply, and adds the headers that every reply has. `page`: the pattern of the page's route.
+    pub(super) fn finish(&self, pages: &Pages, reply: Reply, page: Option<&str>) -> Reply {
+        pages.observer.responded(page, reply.status(), self.began.elapsed(), 1);
+        self.finish_counted(pages, reply)
+    }
+
+    /// Adds the headers that every reply has, for a reply that is counted elsewhere.
+    pub(super) fn finish_counted(&self, pages: &Pages, reply: Reply) -> Reply {
+        reply.encoded(pages.compression, self.encoding).identified(&self.trace)
     }
 
     /// Whether the client has the page with these headers already.

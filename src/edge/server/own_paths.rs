@@ -16,22 +16,15 @@ use tower::ServiceExt as _;
 use crate::page::browser::scripts;
 
 use super::exchange::Exchange;
+use super::own_request::{Own, OwnRequest};
+use super::pending::{PendingReply, later};
 use super::reply::Reply;
 use super::route::CATALOGUE;
-use super::{PageServer, Pages, PendingReply, assets, dev, error_page, later, overlay, pages};
+use super::state::Pages;
+use super::{assets, dev, dev_paths, error_page, overlay, pages};
 
 /// Characters of a path that stay as they are when it is encoded as a URI.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// A request for one of these paths.
-pub(super) struct OwnRequest {
-    pub(super) exchange: Exchange,
-    /// Its path, normalised.
-    pub(super) path: String,
-}
-
-/// A request as handlers extract it.
-pub(super) type Own = Extension<Arc<OwnRequest>>;
 
 pub(super) fn router(pages: Arc<Pages>) -> Router {
     let mut router = Router::new()
@@ -40,19 +33,19 @@ pub(super) fn router(pages: Arc<Pages>) -> Router {
         .route(CATALOGUE, any(catalogue))
         .route(overlay::ENTRANCE, any(enter));
     if pages.dev.is_some() {
-        router = router.route(dev::EVENTS, get(dev::events)).route(dev::FAULT, post(dev::fault));
+        router = router.route(dev::EVENTS, get(dev_paths::events)).route(dev::FAULT, post(dev_paths::fault));
     }
     router.fallback(missing).method_not_allowed_fallback(missing).with_state(pages)
 }
 
 /// Handles a request for one of these paths.
 pub(super) fn call(
-    server: &PageServer,
+    pages: Arc<Pages>,
+    router: Router,
     exchange: Exchange,
     path: String,
     permit: OwnedSemaphorePermit,
 ) -> PendingReply {
-    let (pages, router) = (Arc::clone(&server.pages), server.own_paths.clone());
     later(async move {
         let mut request = Request::new(Body::empty());
         // axum would drop the body of a reply to `HEAD`, before it is known how it is encoded.
@@ -64,7 +57,7 @@ pub(super) fn call(
         request.extensions_mut().insert(Arc::clone(&own));
         let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
         drop(permit);
-        pages.finish(Reply::from(response), &own.exchange, None)
+        own.exchange.finish(&pages, Reply::from(response), None)
     })
 }
 

@@ -22,12 +22,11 @@ use crate::page::visit::experiment::Assignment;
 
 use super::body::{Chunks, ReplyBody};
 use super::exchange::Exchange;
-use super::reply::{Head, Reply};
+use super::pending::{PendingReply, later};
+use super::reply::{HTML, Head, Reply};
 use super::route::PageVisit;
-use super::{Pages, PendingReply, coding, error_page, later};
-
-/// The media type of a page.
-pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+use super::state::Pages;
+use super::{coding, error_page};
 
 impl Pages {
     /// Serves a page.
@@ -45,7 +44,7 @@ impl Pages {
                 Some(CacheHit::Whole(page)) => {
                     page.count_served(exchange.began);
                     let reply = self.cached(&page, &exchange, permit);
-                    return Either::Left(self.finish_counted(reply, &exchange));
+                    return Either::Left(exchange.finish_counted(self, reply));
                 }
                 Some(CacheHit::Skeleton(skeleton)) => Some(skeleton),
                 None => None,
@@ -66,8 +65,8 @@ impl Pages {
             let mut reply = pages.served(served, &reads, &exchange, permit);
             note_assignment(&mut reply, assignment);
             match is_counted {
-                true => pages.finish_counted(reply, &exchange),
-                false => pages.finish(reply, &exchange, Some(&pattern)),
+                true => exchange.finish_counted(&pages, reply),
+                false => exchange.finish(&pages, reply, Some(&pattern)),
             }
         })
     }

@@ -15,6 +15,8 @@ use crate::page::http::http1;
 use super::body::{Chunks, ReplyBody};
 use super::coding::{self, Compression};
 
+/// The media type of a page.
+pub(super) const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Spare bytes for the fields that are written after a stored head.
 const ROOM: usize = 128;

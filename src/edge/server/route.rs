@@ -12,8 +12,9 @@ use crate::page::site::Match;
 use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
 
+use super::dev;
 use super::exchange::Exchange;
-use super::{Pages, dev};
+use super::state::Pages;
 
 /// The prefix of the compositor's own paths.
 const OWN: &str = "/_pasteup/";

@@ -1,0 +1,85 @@
+//! The paths of `pasteup dev`: events for the browser, and simulated faults. A malformed request gets 400.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::time::timeout;
+
+use super::body::ReplyBody;
+use super::dev::{Fault, Instead};
+use super::error_page;
+use super::own_request::Own;
+use super::reply::Reply;
+use super::state::Pages;
+
+/// The header that a request for a fault has. A browser lets only pages of this site send it, unless the site allows more.
+const FROM_THIS_SITE: &str = "pasteup-dev";
+/// How often a comment is sent while there are no events: without it, a connection looks dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The longest delay of a simulated fault, in milliseconds.
+const MAX_DELAY: u64 = 60_000;
+
+/// Server-sent events (HTML, 9.2): the present version of the files, and each that follows.
+pub(super) async fn events(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
+    let Some(dev) = &pages.dev else { return missing(&own) };
+    let events = stream::unfold((dev.changes.clone(), true), |(mut changes, is_first)| async move {
+        let text = if is_first || matches!(timeout(KEEP_ALIVE, changes.changed()).await, Ok(Ok(()))) {
+            let change = changes.borrow_and_update().clone();
+            format!("data: {}\n\n", serde_json::to_string(&change).unwrap_or_default())
+        } else {
+            ": still here\n\n".to_owned()
+        };
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (changes, false)))
+    });
+    let headers = HeaderMap::from_iter([
+        (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ]);
+    let body = Body::from_stream(events.take_until(dev.stop.clone().cancelled_owned()).boxed());
+    Reply::new(StatusCode::OK, headers, ReplyBody::Streamed(body))
+}
+
+/// Simulates a fault.
+pub(super) async fn fault(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
+    let Some(dev) = &pages.dev else { return missing(&own) };
+    let request = &own.exchange.request;
+    if !request.headers.contains_key(FROM_THIS_SITE) {
+        return error_page::reply(StatusCode::METHOD_NOT_ALLOWED, &own.exchange.trace);
+    }
+    let status = match read_fault(request.uri.query().unwrap_or_default()) {
+        Some(fault) => {
+            (dev.tamper)(fault);
+            StatusCode::NO_CONTENT
+        }
+        None => StatusCode::BAD_REQUEST,
+    };
+    Reply::new(status, HeaderMap::new(), ReplyBody::default())
+}
+
+fn missing(own: &Own) -> Reply {
+    error_page::reply(StatusCode::NOT_FOUND, &own.exchange.trace)
+}
+
+/// Reads a fault from a query. `None`: it is malformed.
+fn read_fault(query: &str) -> Option<Fault> {
+    let (mut fragment, mut delay, mut what) = (None, 0, Instead::Unchanged);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (&*name, &*value) {
+            ("fragment", value) => fragment = Some(value.to_owned()),
+            ("delay_ms", value) => delay = value.parse::<u64>().ok().filter(|delay| *delay <= MAX_DELAY)?,
+            ("what", "answer") => what = Instead::Unchanged,
+            ("what", "fail") => what = Instead::Fail,
+            ("what", "empty") => what = Instead::Empty,
+            _ => return None,
+        }
+    }
+    Some(Fault { fragment: fragment?, delay: Duration::from_millis(delay), what })
+}

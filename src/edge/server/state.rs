@@ -1,0 +1,32 @@
+//! What the public side works with. It is shared by all requests, and changes only with the settings at a start.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::engine::port::Observer;
+use crate::engine::{Compositor, Live};
+
+use super::coding::Compression;
+use super::dev::Dev;
+use super::overlay::Overlay;
+
+/// The parts that the public side needs.
+pub struct Pages {
+    /// The layouts, manifests and settings that are in force.
+    pub live: Arc<Live>,
+    /// Composes pages.
+    pub compositor: Compositor,
+    /// Counts what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Permits for requests in flight. A request that gets none is refused with 503 at once.
+    pub in_flight: Arc<Semaphore>,
+    /// Longest target of a request, in bytes.
+    pub max_uri_bytes: usize,
+    /// Content codings that replies may be sent in.
+    pub compression: Compression,
+    /// Which clients see the overlay.
+    pub overlay: Overlay,
+    /// The state that exists only while the site is being developed.
+    pub dev: Option<Dev>,
+}
