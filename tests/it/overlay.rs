@@ -122,7 +122,7 @@ async fn wait_until(browser: &Browser, what: &str) {
 }
 
 async fn has_overlay(browser: &Browser) {
-    wait_until(&browser, &format!("document.querySelector('pasteup-overlay') && {SHADOW}.querySelector('.bar')")).await;
+    wait_until(browser, &format!("document.querySelector('pasteup-overlay') && {SHADOW}.querySelector('.bar')")).await;
 }
 
 async fn enter(browser: &Browser, server: &Server, to: &str) {

@@ -27,12 +27,11 @@ pub(crate) fn toml_fields(schema: &'static Schema, parse: impl Fn(&str) -> Vec<D
     });
 }
 
+/// Makes a file of one entry.
+type FileOf<'a> = &'a dyn Fn(String) -> String;
+
 /// Calls `visit` for each field of a schema, and of the tables in it, with a function that makes a file of one entry.
-fn each_field(
-    schema: &'static Schema,
-    file: &dyn Fn(String) -> String,
-    visit: &mut dyn FnMut(&'static Field, &dyn Fn(String) -> String),
-) {
+fn each_field(schema: &'static Schema, file: FileOf<'_>, visit: &mut dyn FnMut(&'static Field, FileOf<'_>)) {
     for field in schema.fields {
         visit(field, file);
         let name = field.name;
