@@ -230,6 +230,44 @@ async fn a_slow_personal_part_does_not_delay_the_skeleton() {
     assert_eq!(site.calls("own"), 3, "it is requested once per page");
 }
 
+/// A site whose page is cached. Its parts are fresh for 20 seconds, and due to be refreshed half a second earlier. The second
+/// part arrived 10 milliseconds after the first.
+async fn site_with_a_page_to_refresh() -> TestCompositor {
+    let site = TestCompositor::new()
+        .layout("p.html", PAGE)
+        .fragment("a", html_cached("A", "max-age=20"))
+        .fragment("b", after(Duration::from_millis(10), html_cached("B", "max-age=20")))
+        .chance(|| 0.5)
+        .start();
+    for _ in 0..2 {
+        assert!(!serve_page(&site).await.1);
+    }
+    site
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_at_the_moment_at_which_a_part_becomes_due_does_not_delay_its_refresh() {
+    let site = site_with_a_page_to_refresh().await;
+    for (pause, calls) in [(19_490, 1), (1, 2)] {
+        sleep(Duration::from_millis(pause)).await;
+        assert!(serve_page(&site).await.1);
+        tokio::task::yield_now().await;
+        assert_eq!(site.calls("a"), calls, "stitching refreshes it after this moment");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refresh_of_one_part_does_not_delay_that_of_another() {
+    let site = site_with_a_page_to_refresh().await;
+    site.set_behaviour("a", after(Duration::from_millis(50), html_cached("A", "max-age=20")));
+    for (pause, calls) in [(19_491, (2, 1)), (10, (2, 2))] {
+        sleep(Duration::from_millis(pause)).await;
+        assert!(serve_page(&site).await.1);
+        tokio::task::yield_now().await;
+        assert_eq!((site.calls("a"), site.calls("b")), calls);
+    }
+}
+
 /// A step of the property test: a request, a pause, a change of a nanoservice, or a purge.
 #[derive(Debug, Clone)]
 enum Step {

@@ -252,12 +252,18 @@ impl CachedPage {
         is_time && self.touched.compare_exchange(touched, age, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// The parts that are due to be refreshed. Of concurrent callers only one gets them.
+    /// The parts that are due to be refreshed. They are returned once per [`REFRESH_INTERVAL`], and more often only in a
+    /// millisecond in which another part becomes due.
     pub(in crate::engine) fn due(&self, now: Instant) -> impl Iterator<Item = &Arc<Fetch>> {
         let (age, check) = (self.age(now), self.next_refresh_check.load(Ordering::Relaxed));
-        let next = age + REFRESH_INTERVAL;
-        let is_time = age >= check
-            && self.next_refresh_check.compare_exchange(check, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_time = age >= check && {
+            // Stitching would refresh the other parts at their own times. A part that becomes due at this very moment is
+            // checked again too: the lookup may refresh it only after this moment.
+            let others =
+                self.parts.iter().filter(|part| part.due >= now).map(|part| milliseconds(self.since, part.due));
+            let next = others.fold(age + REFRESH_INTERVAL, u64::min);
+            self.next_refresh_check.compare_exchange(check, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
         self.parts.iter().filter(move |part| is_time && part.due <= now).map(|part| &part.fetch)
     }
 
