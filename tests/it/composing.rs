@@ -50,7 +50,7 @@ async fn parameters_come_from_route_and_declared_query_in_the_layouts_order() {
         .start();
     site.get("/news/uk?page=2&page=3&secret=1").await;
     let request = &site.requests()[0];
-    assert_eq!(request.address.as_str(), "http://a.test/x?page=2&of=in+uk+%7Bnow%7D&fixed=%C3%A4+%26+b");
+    assert_eq!(request.address.as_str(), "http://a.test/x?page=2&of=in%20uk%20%7Bnow%7D&fixed=%C3%A4%20%26%20b");
     let header = |name: &str| request.headers.get(name).unwrap().to_str().unwrap().to_owned();
     assert_eq!(header("accept"), "text/html");
     assert_eq!(header("fragment-name"), "a");

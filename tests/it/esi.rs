@@ -101,7 +101,7 @@ async fn values_are_escaped_everywhere() {
     };
     assert_eq!(
         site.get("/?q=%22%20onload%3Da(%27%3C)%26&x=y").await.html(),
-        shown("&#34;&#32;onload&#61;a(&#39;&#60;)&#38;", "q&#61;%22+onload%3Da%28%27%3C%29%26")
+        shown("&#34;&#32;onload&#61;a(&#39;&#60;)&#38;", "q&#61;%22%20onload%3Da%28%27%3C%29%26")
     );
     assert_eq!(site.get("/").await.html(), shown("", "").replace("></a>", ">no&#32;&#60;b&#62;</a>"));
     assert_ne!(site.get("/?q=1").await.header("etag"), site.get("/?q=2").await.header("etag"));

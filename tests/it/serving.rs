@@ -19,6 +19,21 @@ async fn raw(server: &Server, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn a_relative_location_is_resolved_against_the_page() {
+    for (location, expected) in [("new", "/news/new"), ("../a?b#c", "/a?b#c"), ("?x=1", "/news/uk?x=1")] {
+        let response =
+            format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let service = RawService::start(Duration::ZERO, response).await;
+        let site = TestSite::new()
+            .service("a", service.address)
+            .file("layouts/a.html", "+++\nroute = \"/news/{town}\"\n+++\n<fragment name=a required />");
+        let response = site.serve().await.get("/news/uk").await;
+        assert_eq!(response.status(), 302, "{location}");
+        assert_eq!(response.headers()["location"], expected);
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_real_nanoservices_and_its_headers() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "<b>12</b>").await;
     let site = TestSite::new()

@@ -16,7 +16,7 @@ use crate::engine::{CacheHit, CachedPage, EncodedPage, Page, PersonalisedPage, S
 use crate::page::output::headers::SURROGATE_KEY;
 use crate::page::output::record::Record;
 use crate::page::output::stitch::merge_small_chunks;
-use crate::page::output::verdict::Verdict;
+use crate::page::output::verdict::{Verdict, resolved_location};
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Assignment;
 
@@ -141,7 +141,8 @@ impl Pages {
                     || ReplyBody::InMemory(Chunks::new(merge_small_chunks(&page.chunks).chunks.into(), Some(permit)));
                 return Reply::unless_held(is_held, Head::Own(*status, headers), body);
             }
-            Verdict::Redirect(status, location) => redirect(*status, location, &headers)
+            Verdict::Redirect(status, location) => resolved_location(location, exchange.request.uri.path())
+                .and_then(|location| redirect(*status, &location, &headers))
                 .unwrap_or_else(|| error_page::reply(StatusCode::BAD_GATEWAY, &exchange.trace)),
             Verdict::Error(status) => error(*status, exchange, Some(&page.record()), Some(permit)),
         };

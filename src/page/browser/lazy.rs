@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::page::html::escape;
+use crate::page::http::query;
 use crate::page::manifest::Manifest;
 use crate::page::visit::context::Dimension;
 
@@ -18,15 +19,10 @@ pub const PAGE: &str = "pasteup:page";
 
 /// The URL of a standalone fragment with these parameters, for a page with this route pattern.
 pub(crate) fn address(manifest: &Manifest, parameters: &[(String, String)], page: &str) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(parameters);
-    if manifest.context.contains(&Dimension::Page) {
-        query.append_pair(PAGE, page);
-    }
-    let (query, mark) = match query.finish() {
-        query if query.is_empty() => (query, ""),
-        query => (query, "?"),
-    };
+    let own = manifest.context.contains(&Dimension::Page).then_some((PAGE, page));
+    let all = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(own);
+    let query = query::write(all);
+    let mark = if query.is_empty() { "" } else { "?" };
     format!("{PREFIX}{}/{}{mark}{query}", manifest.name, manifest.version)
 }
 

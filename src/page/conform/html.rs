@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use crate::page::html::balance;
 use crate::page::html::tokens::{Token, tokens};
+use crate::page::http::fields::members;
 use crate::page::manifest::Boundary;
 use crate::page::source::diagnostic::Source;
 
@@ -79,9 +81,8 @@ pub(super) fn composes(recording: &Recording<'_>) -> Assessment {
 pub(super) fn esi(recording: &Recording<'_>) -> Assessment {
     let declared = recording.subject.manifest.as_ref().is_some_and(|manifest| manifest.esi);
     recording.worst(texts(recording).map(|(name, response, text)| {
-        let control =
-            response.headers.get("surrogate-control").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let is_requested = control.to_ascii_lowercase().contains("esi/");
+        let mut controls = members(&response.headers, &HeaderName::from_static("surrogate-control"));
+        let is_requested = controls.any(|control| control.to_ascii_lowercase().contains("esi/"));
         let contains = tokens(&text.text, 0).iter().any(|token| match token {
             Token::Start(tag) => tag.name.starts_with("esi:"),
             _ => false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, header};
 
+use crate::page::http::coding::ContentCoding;
 use crate::page::http::fields::MediaType;
 
 use super::exchange::{BodyError, Exchange, NoResponse, Purpose, RecordedResponse};
@@ -166,9 +167,9 @@ pub(super) fn size(recording: &Recording<'_>) -> Assessment {
 }
 
 pub(super) fn coding(recording: &Recording<'_>) -> Assessment {
-    let coding = |response: &RecordedResponse| {
-        let coding = response.headers.get(header::CONTENT_ENCODING).filter(|coding| !coding.is_empty())?;
-        (!coding.as_bytes().eq_ignore_ascii_case(b"identity")).then(|| shown(coding))
+    let coding = |response: &RecordedResponse| match ContentCoding::of(&response.headers) {
+        Ok(coding) => coding.map(|coding| coding.as_str().to_owned()),
+        Err(codings) => Some(codings),
     };
     let offered = recording.worst(fragments(recording).map(|(name, response)| {
         let assessment = match &response.body {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::page::http::query;
 use crate::page::visit::context::{Dimension, Visit};
 
 use super::agent::agent;
@@ -44,7 +45,7 @@ pub fn variables(dimensions: &[Dimension], visit: &Visit, query: &[(String, Stri
     }
     let pairs: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
     values.insert("HTTP_COOKIE", Value::Dictionary { whole: pairs.join("; "), entries: cookies });
-    let whole = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+    let whole = query::write(query.iter().map(|(name, value)| (name, value)));
     values.insert("QUERY_STRING", Value::Dictionary { whole, entries: query.to_vec() });
     values
 }

@@ -78,6 +78,9 @@ pub fn http_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
+/// Maximum length of a type, and of a subtype (RFC 6838, 4.2).
+const MAX_TYPE_NAME: usize = 127;
+
 /// A media type, as in `Content-Type` (RFC 9110, 8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaType {
@@ -87,12 +90,20 @@ pub struct MediaType {
 }
 
 impl MediaType {
-    /// The media type of a message. `None` if it states none, or one that cannot be read.
+    /// The media type of a message. `None` if it states none, several, or one that cannot be read.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
-        let parts = split(text, b';').members;
+        let mut lines = headers.get_all(http::header::CONTENT_TYPE).iter().filter(|line| !line.is_empty());
+        let line = lines.next()?;
+        if lines.any(|other| other != line) {
+            return None;
+        }
+        let parts = split(line.to_str().ok()?, b';').members;
         let (kind, parameters) = parts.split_first()?;
+        let (type_name, subtype) = kind.split_once('/')?;
+        if ![type_name, subtype].into_iter().all(is_type_name) {
+            return None;
+        }
         let parameters = parameters.iter().map(|parameter| pair(parameter)).collect();
         Some(Self { kind: kind.to_ascii_lowercase(), parameters })
     }
@@ -102,6 +113,12 @@ impl MediaType {
     pub fn charset(&self) -> Option<&str> {
         self.parameters.iter().find(|(name, _)| name == "charset").and_then(|(_, label)| label.as_deref())
     }
+}
+
+/// Whether a text is a type or a subtype (RFC 6838, 4.2).
+fn is_type_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    (1..=MAX_TYPE_NAME).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 /// Splits `name=value`. The name is in lower case, the value without quotation marks; `None` if there is no value.
@@ -141,6 +158,24 @@ mod tests {
         assert_eq!(all("x=\"a\\\", b\", c").members, ["x=\"a\\\", b\"", "c"]);
         assert!(all("x=\"a\"").closed && !all("x=\"a, no-store").closed && !all("<a").closed);
         assert_eq!(all("").members, [""; 0]);
+    }
+
+    #[test]
+    fn a_media_type_is_one_type_and_one_subtype() {
+        let kind = |lines: &[&str]| {
+            let lines = lines.iter().map(|line| (http::header::CONTENT_TYPE, line.parse().expect("a value")));
+            MediaType::of(&lines.collect()).map(|media_type| media_type.kind)
+        };
+        for lines in [&["Image/PNG"][..], &["image/png; a=\"b;c\""], &["image/png", "image/png"], &["", "image/png ;"]]
+        {
+            assert_eq!(kind(lines).as_deref(), Some("image/png"), "{lines:?}");
+        }
+        let long = format!("image/{}", "x".repeat(128));
+        let several = &["image/png", "text/html"][..];
+        for lines in [&["image/png, text/html"][..], several, &["image"], &["image/"], &["image/a b"], &[&long], &[""]]
+        {
+            assert_eq!(kind(lines), None, "{lines:?}");
+        }
     }
 
     #[test]

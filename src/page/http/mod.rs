@@ -3,4 +3,7 @@
 
 pub mod fields;
 
+pub mod coding;
+pub mod query;
+
 pub mod http1;

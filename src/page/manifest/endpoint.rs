@@ -3,6 +3,7 @@
 
 use url::Url;
 
+use crate::page::http::query;
 use crate::page::source::names;
 use crate::page::source::table::ValueError;
 
@@ -103,10 +104,8 @@ impl Endpoint {
             url = url.replace(&format!("{{{name}}}"), &encoded);
         }
         let mut url = Url::parse(&url).ok()?;
-        let rest: Vec<_> = parameters.iter().filter(|(name, _)| !self.named.contains(name)).collect();
-        if !rest.is_empty() {
-            url.query_pairs_mut().extend_pairs(rest);
-        }
+        let rest: Vec<_> = parameters.iter().filter(|(name, _)| !self.named.contains(name)).cloned().collect();
+        query::extend(&mut url, &rest);
         Some(url)
     }
 }
@@ -114,6 +113,13 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blank_is_percent_encoded_in_path_and_query() {
+        let endpoint = Endpoint::parse("http://a/{x}?z=1").expect("an endpoint");
+        let parameters = [("x", "a b"), ("y", "c d+e")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(endpoint.url(&parameters).expect("a URL").as_str(), "http://a/a%20b?z=1&y=c%20d%2Be");
+    }
 
     #[test]
     fn a_template_is_in_the_path_of_an_absolute_url() {

@@ -2,7 +2,9 @@
 //! If several required fragments decide the status, the first in document order wins.
 
 use http::StatusCode;
+use url::{ParseError, Position, Url};
 
+use crate::page::manifest::upstreams;
 use crate::page::plan::{Outcomes, Plan};
 use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
@@ -15,7 +17,7 @@ pub enum Verdict {
     Page(StatusCode),
     /// An error page with this status.
     Error(StatusCode),
-    /// A redirect without a body.
+    /// A redirect without a body, to a `Location` that [`resolved_location`] completes.
     Redirect(StatusCode, String),
 }
 
@@ -54,11 +56,29 @@ fn decides(outcome: &Outcome) -> Option<Verdict> {
     }
 }
 
-/// Whether a `Location` may be sent to clients: only a path, or a URL with `http` or `https`.
+/// The `Location` for the clients of a page at this path: a path, or a URL with `http` or `https`. A relative reference is
+/// resolved against the page (RFC 9110, 10.2.2). `None`: it leads nowhere that clients may be sent.
+#[must_use]
+pub fn resolved_location(location: &str, page: &str) -> Option<String> {
+    if !is_allowed_location(location) {
+        return None;
+    }
+    if location.starts_with('/') || Url::parse(location).is_ok() {
+        return Some(location.to_owned());
+    }
+    let mut base = Url::parse("http://page.invalid/").expect("it is a URL");
+    base.set_path(page);
+    let target = base.join(location).ok()?;
+    let target = &target[Position::BeforePath..];
+    // A browser would take what follows for a host.
+    (!target.starts_with("//")).then(|| target.to_owned())
+}
+
+/// Whether a `Location` may be sent to clients: only a reference to the same site, or a URL with `http` or `https`.
 fn is_allowed_location(location: &str) -> bool {
     let clean = !location.is_empty() && !location.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\');
-    let path = location.starts_with('/') && !location.starts_with("//");
-    clean && (path || crate::page::manifest::upstreams::source(location).is_ok())
+    let is_relative = !location.starts_with("//") && Url::parse(location) == Err(ParseError::RelativeUrlWithoutBase);
+    clean && (is_relative || upstreams::source(location).is_ok())
 }
 
 #[cfg(test)]
@@ -66,8 +86,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_is_a_path_or_http() {
-        for location in ["/", "/a?b#c", "https://example.org/x", "http://example.org"] {
+    fn a_location_is_of_the_same_site_or_http() {
+        for location in ["/", "/a?b#c", "new", "../a", "?x=1", "https://example.org/x", "http://example.org"] {
             assert!(is_allowed_location(location), "{location}");
         }
         for location in [
@@ -83,5 +103,26 @@ mod tests {
         ] {
             assert!(!is_allowed_location(location), "{location}");
         }
+    }
+
+    #[test]
+    fn a_relative_location_is_resolved_against_the_page() {
+        let resolved = |location| resolved_location(location, "/news/uk");
+        for (location, expected) in [
+            ("new", "/news/new"),
+            ("./", "/news/"),
+            ("../a", "/a"),
+            ("../../../a?b#c", "/a?b#c"),
+            ("?x=1", "/news/uk?x=1"),
+            ("#top", "/news/uk#top"),
+            ("/a", "/a"),
+            ("https://example.org/x", "https://example.org/x"),
+        ] {
+            assert_eq!(resolved(location).as_deref(), Some(expected), "{location}");
+        }
+        for location in ["", "//evil.test/", "javascript:alert(1)", "..\\a"] {
+            assert_eq!(resolved(location), None, "{location}");
+        }
+        assert_eq!(resolved_location("?x", "//evil.test/"), None);
     }
 }

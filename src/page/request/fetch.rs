@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
+use crate::page::http::query;
 use crate::page::layout::{FragmentSource, FragmentUse};
 use crate::page::manifest::{Boundary, Manifest};
 use crate::page::policy::cache::freshness::FreshnessRules;
@@ -119,9 +120,7 @@ pub(super) fn of_url(
     defaults: &Defaults,
 ) -> Fetch {
     let mut url = url.clone();
-    if !parameters.is_empty() {
-        url.query_pairs_mut().extend_pairs(parameters);
-    }
+    query::extend(&mut url, parameters);
     url.set_fragment(None);
     let stale = fragment.stale.unwrap_or(defaults.stale);
     Fetch {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::page::http::coding::ContentCoding;
 use crate::page::http::fields::MediaType;
 use crate::page::request::fetch::FetchKind;
 use crate::page::source::reason::Reason;
@@ -32,6 +33,8 @@ pub enum BodyKind {
     Unusable(Failure),
 }
 
+/// How many characters of a `Content-Type` messages show.
+const MAX_SHOWN: usize = 200;
 /// The statuses that redirect to their `Location`.
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
@@ -90,12 +93,12 @@ pub fn problem(body: &[u8]) -> Option<String> {
 
 /// Refuses content codings that are left: the upstream adapter has decoded those that it knows, and removed their header.
 fn check_coding(headers: &HeaderMap) -> Result<(), Failure> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Failure::new(Reason::Encoding, format!("the content coding {coding:?} is not supported")))
-        }
-        _ => Ok(()),
-    }
+    let coding = match ContentCoding::of(headers) {
+        Ok(None) => return Ok(()),
+        Ok(Some(coding)) => coding.as_str().to_owned(),
+        Err(codings) => codings,
+    };
+    Err(Failure::new(Reason::Encoding, format!("the content coding {coding:?} is not supported")))
 }
 
 fn media_type(headers: &HeaderMap) -> Result<MediaType, Failure> {
@@ -106,8 +109,9 @@ fn media_type(headers: &HeaderMap) -> Result<MediaType, Failure> {
 }
 
 fn wrong_type(headers: &HeaderMap) -> Failure {
-    let value = headers.get(header::CONTENT_TYPE);
-    Failure::new(Reason::NotHtml, format!("its Content-Type is {value:?}"))
+    let lines = headers.get_all(header::CONTENT_TYPE).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+    let shown: String = lines.collect::<Vec<_>>().join(", ").chars().take(MAX_SHOWN).collect();
+    Failure::new(Reason::NotHtml, format!("its Content-Type is {shown:?}"))
 }
 
 fn charset(headers: &HeaderMap) -> Result<&'static encoding_rs::Encoding, Failure> {
@@ -133,10 +137,16 @@ fn asset_type(headers: &HeaderMap) -> Result<HeaderValue, Failure> {
         "application/wasm",
         "application/font-woff",
     ];
-    let MediaType { kind, .. } = media_type(headers)?;
-    let known = TYPES.contains(&kind.as_str()) || KINDS.iter().any(|prefix| kind.starts_with(prefix));
-    let own = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
-    headers.get(header::CONTENT_TYPE).filter(|_| known).and_then(own).ok_or_else(|| wrong_type(headers))
+    let media_type = media_type(headers)?;
+    let kind = media_type.kind.as_str();
+    let known = TYPES.contains(&kind) || KINDS.iter().any(|prefix| kind.starts_with(prefix));
+    // Of its parameters only the charset means something to a browser. A name for it that is not known means nothing.
+    let charset = media_type.charset().and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
+    let own = match charset {
+        Some(charset) => HeaderValue::try_from(format!("{kind}; charset={}", charset.name().to_ascii_lowercase())),
+        None => HeaderValue::from_str(kind),
+    };
+    own.ok().filter(|_| known).ok_or_else(|| wrong_type(headers))
 }
 
 /// Classifies a body, complete and without content codings.
@@ -190,12 +200,40 @@ mod tests {
     const HTML: (&str, &str) = ("content-type", "text/html");
 
     #[test]
+    fn an_asset_has_one_type_and_keeps_nothing_else_of_its_header() {
+        let asset = |text: &'static str| match classify_head(
+            StatusCode::OK,
+            &headers(&[("content-type", text)]),
+            FetchKind::Asset,
+            false,
+        ) {
+            Ok(HeadClass::Read(BodyKind::Asset(kind))) => Some(kind),
+            Ok(HeadClass::Read(BodyKind::Unusable(_))) => None,
+            other => panic!("{other:?}"),
+        };
+        for (text, kept) in [
+            ("image/png", "image/png"),
+            ("Image/SVG+xml; x=\"y\"", "image/svg+xml"),
+            ("text/css; charset=Latin1; x=y", "text/css; charset=windows-1252"),
+            ("text/css; charset=klingon", "text/css"),
+        ] {
+            assert_eq!(asset(text).expect(text), kept);
+        }
+        for text in ["image/png, text/html", "text/html", "image/", "image/a b", "text/plain"] {
+            assert_eq!(asset(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn every_rule_of_the_contract_about_one_response() {
         let fragment = |text: &'static str| Ok(Content::Fragment(Bytes::from_static(text.as_bytes()).into()));
         assert_eq!(classify(200, &[HTML], b"<p>"), fragment("<p>"));
         assert_eq!(classify(200, &[("content-type", "Text/HTML; charset=\"UTF-8\"")], "ü".as_bytes()), fragment("ü"));
         assert_eq!(classify(200, &[("content-type", "text/html; charset=iso-8859-1")], b"\xfc"), fragment("ü"));
         assert_eq!(classify(200, &[HTML], b"\xef\xbb\xbf<p>"), fragment("<p>"));
+        for coding in ["", "identity", ","] {
+            assert_eq!(classify(200, &[HTML, ("content-encoding", coding)], b"<p>"), fragment("<p>"), "{coding:?}");
+        }
         assert_eq!(classify(200, &[HTML], b""), Ok(Content::Empty));
         assert_eq!(classify(200, &[("content-length", "0")], b""), Ok(Content::Empty));
         for kind in ["application/json", "nonsense", "text/html; charset=klingon"] {
@@ -223,6 +261,7 @@ mod tests {
             (200, vec![HTML], b"\xff", Reason::Encoding),
             (200, vec![("content-type", "text/html; charset=klingon")], b"x", Reason::Encoding),
             (200, vec![HTML, ("content-encoding", "compress")], b"x", Reason::Encoding),
+            (200, vec![HTML, ("content-encoding", "gzip, br")], b"x", Reason::Encoding),
             (206, vec![HTML], b"x", Reason::Status),
             (304, vec![], b"", Reason::Status),
             (400, vec![HTML], b"x", Reason::Status),

@@ -147,7 +147,7 @@ impl ParsedResponse {
     pub fn size(&self) -> usize {
         let body = match &self.content {
             Content::Fragment(text) => text.size(),
-            Content::Asset(_, bytes) => bytes.len(),
+            Content::Asset(media_type, bytes) => media_type.len() + bytes.len(),
             Content::Redirect(_, location) => location.as_ref().map_or(0, String::len),
             Content::Empty | Content::Gone(_) => 0,
         };

@@ -251,8 +251,7 @@ fn expires(headers: &HeaderMap, arrived: Timestamp) -> Option<Duration> {
 // trusted (which the same section allows), and a service whose clock is behind would never be cached.
 fn initial_age(headers: &HeaderMap, delay: Duration) -> Duration {
     // 5.1: of a list the first member counts, and an invalid number is ignored.
-    let age = headers.get(header::AGE).and_then(|value| value.to_str().ok());
-    let age = age.and_then(|text| text.split(',').next()).map(str::trim).filter(|text| is_number(text));
+    let age = fields::members(headers, &header::AGE).next().filter(|text| is_number(text));
     // 1.2.2: ages are whole seconds.
     age.map_or(Duration::ZERO, delta_seconds).saturating_add(Duration::from_secs(delay.as_secs()))
 }
