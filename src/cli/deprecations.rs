@@ -52,6 +52,7 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
             body: Bytes::new(),
             manifest: Some(Arc::clone(manifest)),
             credentials: true,
+            max_bytes: loaded.settings.defaults.max_bytes,
         };
         let response = timeout(TIMEOUT, upstream.send(request)).await.ok()?.ok()?;
         Some((manifest, deprecation(&response.headers)?))

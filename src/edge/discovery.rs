@@ -166,9 +166,15 @@ impl SourceState {
         let url = self.url.value.join(PATH).map_err(|error| error.to_string())?;
         let mut headers: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let (method, body) = (Method::GET, Bytes::new());
-        let request =
-            UpstreamRequest { method, address: Address::Http(url), headers, body, manifest: None, credentials: false };
+        let request = UpstreamRequest {
+            method: Method::GET,
+            address: Address::Http(url),
+            headers,
+            body: Bytes::new(),
+            manifest: None,
+            credentials: false,
+            max_bytes: MAX_BYTES as u64,
+        };
         let response = upstream.send(request).await.map_err(|failure| failure.detail)?;
         match response.status {
             StatusCode::NOT_MODIFIED if self.document.is_some() => return Ok(Response::NotModified(response.headers)),

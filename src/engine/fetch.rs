@@ -134,6 +134,7 @@ impl FetchJob<'_> {
             body: Bytes::new(),
             manifest: self.fetch.manifest.clone(),
             credentials: self.fetch.kind == FetchKind::Fragment,
+            max_bytes: self.fetch.max_bytes,
         };
         let request = StackRequest::new(request, self.fetch, deadline, log.begin());
         let UpstreamResponse { status, headers, body } = stack.send(request).await?;

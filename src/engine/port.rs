@@ -54,6 +54,8 @@ pub struct UpstreamRequest {
     pub manifest: Option<Arc<Manifest>>,
     /// Whether the credentials of the manifest's `auth` are added. Requests for assets, which are public, go without.
     pub credentials: bool,
+    /// Maximum number of bytes of the response's body, decoded. An encoded body is not read much further either.
+    pub max_bytes: u64,
 }
 
 /// A response as it arrives.
@@ -68,7 +70,8 @@ pub struct UpstreamResponse {
 
 /// Sends requests to nanoservices. It has no deadline of its own: dropping the future ends the request.
 pub trait Upstream: Send + Sync {
-    /// Sends a request, and returns the head of the response with a stream of its body.
+    /// Sends a request, and returns the head of the response with a stream of its body. A request that could not be sent,
+    /// through no fault of the service, fails as `internal`.
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
 }
 

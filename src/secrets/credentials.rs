@@ -9,6 +9,9 @@ use httpsig::prelude::message_component::HttpMessageComponent;
 use httpsig::prelude::{
     AlgorithmName, HttpSigError, HttpSignatureBase, HttpSignatureParams, SecretKey, SharedKey, SigningKey,
 };
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use url::{Position, Url};
 
 use crate::page::manifest::{Algorithm, Auth};
@@ -17,6 +20,9 @@ use super::{Secret, Secrets};
 
 /// The label of the signature in its two headers (RFC 9421, 4).
 const LABEL: &str = "pasteup";
+
+/// How long a signature is valid, in seconds: longer than any request takes, and enough for clocks that differ a little.
+const SIGNATURE_LIFETIME: u64 = 60;
 
 /// Headers that are not signed: proxies on the way may change them, or they do not affect what is requested.
 const UNSIGNED: [&str; 7] =
@@ -68,18 +74,38 @@ impl ClientCertificate {
         Ok(Some(Self { cert: secrets.get(cert)?, key: secrets.get(key)?, ca }))
     }
 
-    /// Configures an HTTP client to present the certificate.
+    /// The certificate, with those that lead to its authority, and its key.
     ///
     /// # Errors
     /// The certificate or its key cannot be parsed.
-    pub fn present(&self, builder: reqwest::ClientBuilder) -> reqwest::Result<reqwest::ClientBuilder> {
-        let pem = format!("{}\n{}\n", self.cert.reveal(), self.key.reveal());
-        let builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes())?);
-        Ok(match &self.ca {
-            Some(ca) => builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(ca.reveal().as_bytes())?),
-            None => builder,
-        })
+    pub fn chain_and_key(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+        let unusable = |error: pem::Error| format!("certificate and key cannot be used: {error}");
+        let chain = certificates(&self.cert).map_err(unusable)?;
+        if chain.is_empty() {
+            return Err("certificate and key cannot be used: there is no certificate".to_owned());
+        }
+        Ok((chain, PrivateKeyDer::from_pem_slice(self.key.reveal().as_bytes()).map_err(unusable)?))
     }
+
+    /// The certificate authorities that the service's certificate is checked against. `None`: those of the system.
+    ///
+    /// # Errors
+    /// They cannot be parsed.
+    pub fn authorities(&self) -> Result<Option<RootCertStore>, String> {
+        let Some(ca) = &self.ca else { return Ok(None) };
+        let certificates = certificates(ca).map_err(|error| format!("the authority cannot be used: {error}"))?;
+        let mut store = RootCertStore::empty();
+        let (known, _) = store.add_parsable_certificates(certificates);
+        if known == 0 {
+            Err("the authority cannot be used: there is no certificate".to_owned())
+        } else {
+            Ok(Some(store))
+        }
+    }
+}
+
+fn certificates(pem: &Secret) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    CertificateDer::pem_slice_iter(pem.reveal().as_bytes()).collect()
 }
 
 /// A header value that is marked as sensitive, so that it is never logged.
@@ -116,7 +142,7 @@ fn sign(
         lines.iter().map(|line| HttpMessageComponent::try_from(line.as_str())).collect::<Result<_, _>>()?;
     let ids: Vec<_> = components.iter().map(|component| component.id.clone()).collect();
     let mut params = HttpSignatureParams::try_new(&ids)?;
-    params.set_keyid(key_id);
+    params.set_keyid(key_id).set_expires_with_duration(Some(SIGNATURE_LIFETIME)).set_random_nonce();
     match algorithm {
         Algorithm::HmacSha256 => {
             finish(&components, params, &SharedKey::from_base64(&AlgorithmName::HmacSha256, key.reveal())?)

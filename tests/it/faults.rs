@@ -48,9 +48,12 @@ async fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn faults() -> Vec<(&'static str, Fault)> {
     use Fault::{Drip, Endless, Flap, HangAtConnect, Refuse, Reset, Send, Stall};
     let packed = gzip(b"<p>part</p>").await;
+    let endless_nothing = gzip(b"").await.repeat(1_000);
+    let many: String = (0..120).map(|number| format!("\r\nX-{number}: {number}")).collect();
     let bomb = gzip(&vec![b'x'; 50_000_000]).await;
     let length = |length: usize, body: &str| html(&format!("\r\nContent-Length: {length}"), body);
     let flood: String = (0..50_000).map(|number| format!("\r\nX-{number}: {number}")).collect();
+    let twice_chunked = "15\r\nb\r\n<p>part</p>\r\n0\r\n\r\n\r\n0\r\n\r\n";
     let early = "103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/html";
     vec![
         ("refuses connections", Refuse),
@@ -63,6 +66,10 @@ async fn faults() -> Vec<(&'static str, Fault)> {
         ("resets the connection in the body", Reset(length(100, "<p>half"))),
         ("does not end a chunked body", Send(html("\r\nTransfer-Encoding: chunked", "5\r\n<p>ha"))),
         ("sends an invalid chunk size", Send(html("\r\nTransfer-Encoding: chunked", "x\r\n<p>"))),
+        (
+            "encodes a chunked body in chunks again",
+            Send(html("\r\nTransfer-Encoding: chunked, chunked", twice_chunked)),
+        ),
         ("states a longer length than it sends", Send(length(100, "<p>half"))),
         ("states a shorter length than it sends", Send(length(11, "<p>part</p><p>and more</p>"))),
         ("states two lengths", Send(html("\r\nContent-Length: 11\r\nContent-Length: 12", "<p>part</p>"))),
@@ -78,11 +85,15 @@ async fn faults() -> Vec<(&'static str, Fault)> {
         ("sends another type", Send(response("200 OK\r\nContent-Type: application/json", "{}"))),
         ("sends no type", Send(response("200 OK", "<p>x"))),
         ("never ends its body", Endless(html("", ""), vec![b'x'; 64 * 1024])),
+        ("sends 120 headers", Send(html(&many, "<p>part</p>"))),
         ("floods with headers", Send(html(&flood, "<p>x"))),
         ("sends bytes that are not text", Send(html("; charset=utf-8", b"<p>\xff\xfe"))),
         ("names an unknown charset", Send(html("; charset=klingon", "<p>x"))),
         ("sends a decompression bomb", Send(html("\r\nContent-Encoding: gzip", bomb))),
         ("sends a corrupt encoding", Send(html("\r\nContent-Encoding: gzip", &packed[..packed.len() / 2]))),
+        ("never ends an encoding of nothing", Endless(html("\r\nContent-Encoding: gzip", ""), endless_nothing)),
+        ("states an empty encoding", Send(html("\r\nContent-Encoding:", "<p>part</p>"))),
+        ("states an encoding in a list with empty members", Send(html("\r\nContent-Encoding: ,gzip,", &packed))),
         ("sends an unknown encoding", Send(html("\r\nContent-Encoding: rot13", "<p>x"))),
         ("closes an element that it never opened", Send(html("", "</main></div><p>part</p>"))),
         ("breaks every other connection", Flap(html("", "<p>part</p>"))),
@@ -188,7 +199,8 @@ fn documented() -> Vec<(String, String, String)> {
 
 #[tokio::test]
 async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
-    let mut site = TestSite::new().file("pasteup.toml", "[page]\nstream = false\n[fragment]\ntimeout = \"400ms\"\n");
+    let mut site = TestSite::new()
+        .file("pasteup.toml", "[page]\nstream = false\n[fragment]\ntimeout = \"400ms\"\nmax_bytes = \"64KiB\"\n");
     let mut connections = Vec::new();
     let faults = faults().await;
     for (number, (_, fault)) in faults.iter().enumerate() {

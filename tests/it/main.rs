@@ -30,6 +30,7 @@ mod nesting;
 mod page_cache;
 mod purging;
 mod resilience;
+mod reused_connections;
 mod schedules;
 mod store;
 mod validation;

@@ -67,6 +67,16 @@ fn expressions(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[tokio::test]
+async fn a_circuit_is_closed_from_the_first_request_on() {
+    let service = RawService::html(Duration::ZERO, "", "x").await;
+    let server = TestSite::new().front("<fragment name=a />").service("a", service.address).serve().await;
+    server.text("/").await;
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    let expected = format!("pasteup_circuit_state{{upstream=\"http://{}\"}} 0", service.address);
+    assert!(metrics.lines().any(|line| line == expected), "{metrics}");
+}
+
+#[tokio::test]
 async fn rules_and_dashboard_name_only_existing_metrics() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
     let site = TestSite::new()

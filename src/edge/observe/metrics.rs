@@ -169,7 +169,10 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn in_flight(&self, upstream: &str, began: bool) {
-        let gauge = self.in_flight.get_or_create_owned(&ByUpstream { upstream: upstream.to_owned() });
+        let upstream = ByUpstream { upstream: upstream.to_owned() };
+        // A circuit is closed at first, and stays so without any change that would be reported.
+        let _zero = self.circuits.get_or_create_owned(&upstream);
+        let gauge = self.in_flight.get_or_create_owned(&upstream);
         if began {
             gauge.inc()
         } else {

@@ -1,5 +1,6 @@
 //! Decodes the content coding of a response as it streams in.
-//! A coding that is not supported is left as it is, with its header, and fails when the response is classified.
+//! A coding that is not supported is left as it is, with its header, and fails when the response is classified. A body that
+//! is longer on the wire than any that is allowed could be is a failure.
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use bytes::Bytes;
@@ -7,43 +8,65 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use crate::page::http::coding::ContentCoding;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 
 use super::client::describe;
 
+/// How many bytes longer than the body that it encodes an encoded body may be.
+pub(super) const OVERHEAD: u64 = 64 << 10;
+
 /// Returns the body of a response, decoded; `Content-Encoding` and `Content-Length` are then removed from its headers.
-// reqwest's own decoding is not used: it reads only the first member of a body that has several, which RFC 1952 (2.2) and
-// RFC 8878 (3.1) allow, and it recognises codings in lower case only.
+/// `max_bytes` is the maximum size of the decoded body. A body may be a little longer while it is encoded, and no more: one
+/// that decodes to nothing would otherwise be read without end.
 pub(super) async fn decode(
-    response: reqwest::Response,
+    body: Incoming,
     headers: &mut HeaderMap,
+    max_bytes: u64,
 ) -> BoxStream<'static, Result<Bytes, Failure>> {
-    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii().to_ascii_lowercase());
-    let wire = response.bytes_stream();
-    if !matches!(coding.as_deref(), Some(b"gzip" | b"x-gzip" | b"br" | b"zstd")) {
-        return wire.map(|chunk| chunk.map_err(|error| Failure::new(Reason::Incomplete, describe(&error)))).boxed();
-    }
+    let wire =
+        body.into_data_stream().map(|chunk| chunk.map_err(|error| Failure::new(Reason::Incomplete, describe(&error))));
+    let coding = match ContentCoding::of(headers) {
+        Ok(Some(coding)) => coding,
+        Ok(None) => {
+            headers.remove(CONTENT_ENCODING);
+            return wire.boxed();
+        }
+        Err(_) => return wire.boxed(),
+    };
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
-    let mut reader = StreamReader::new(wire.map(|chunk| chunk.map_err(std::io::Error::other)).boxed());
+    let max_encoded = max_bytes.saturating_add(OVERHEAD);
+    let capped = wire.scan(0_u64, move |read, chunk| {
+        let chunk = chunk.and_then(|chunk: Bytes| {
+            *read += chunk.len() as u64;
+            let too_large = || Failure::new(Reason::TooLarge, format!("its encoded body is over {max_encoded} bytes"));
+            if *read > max_encoded { Err(too_large()) } else { Ok(chunk) }
+        });
+        std::future::ready(Some(chunk))
+    });
+    let mut reader = StreamReader::new(capped.map(|chunk| chunk.map_err(std::io::Error::other)).boxed());
     match reader.fill_buf().await {
         // An empty body is empty in any coding.
         Ok([]) => return futures::stream::empty().boxed(),
         Ok(_) => {}
         Err(error) => return futures::stream::iter([Err(failure(&error))]).boxed(),
     }
-    let plain = match coding.as_deref() {
-        Some(b"br") => ReaderStream::new(BrotliDecoder::new(reader)).boxed(),
-        Some(b"zstd") => {
+    let plain = match coding {
+        ContentCoding::Brotli => ReaderStream::new(BrotliDecoder::new(reader)).boxed(),
+        ContentCoding::Zstd => {
             let mut decoder = ZstdDecoder::new(reader);
             decoder.multiple_members(true);
             ReaderStream::new(decoder).boxed()
         }
-        _ => {
+        // A body may have several members (RFC 1952, 2.2, and RFC 8878, 3.1).
+        ContentCoding::Gzip => {
             let mut decoder = GzipDecoder::new(reader);
             decoder.multiple_members(true);
             ReaderStream::new(decoder).boxed()
@@ -52,10 +75,10 @@ pub(super) async fn decode(
     plain.map(|chunk| chunk.map_err(|error| failure(&error))).boxed()
 }
 
-/// The failure of a body that did not arrive whole (`incomplete`), or that arrived and is not in its coding (`encoding`).
+/// The failure of a body that did not arrive whole (`incomplete`, `too-large`), or that is not in its coding (`encoding`).
 fn failure(error: &std::io::Error) -> Failure {
-    match error.get_ref().and_then(|cause| cause.downcast_ref::<reqwest::Error>()) {
-        Some(error) => Failure::new(Reason::Incomplete, describe(error)),
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<Failure>()) {
+        Some(failure) => failure.clone(),
         None => Failure::new(Reason::Encoding, error.to_string()),
     }
 }

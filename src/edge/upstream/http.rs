@@ -1,13 +1,19 @@
 //! Sends requests to nanoservices over HTTP.
-//! A response whose head arrived is never an error here, whatever its status; everything else is a failure with a reason.
+//! A response whose head arrived and can be understood is never an error here, whatever its status; everything else is a
+//! failure with a reason. A request that was not even sent, for want of a credential, fails as `internal`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Uri, Version, header};
+use http_body_util::Full;
+use url::Url;
 
 use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
+use crate::page::http::fields;
 use crate::page::manifest::Auth;
 use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
@@ -15,18 +21,18 @@ use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, ClientCertificate};
 
-use super::client::{self, describe};
+use super::client::{Client, SendError};
 use super::decoding::decode;
-use super::public::PublicOnly;
+use super::resolver::Resolver;
 
 /// Sends requests over HTTP/1.1, or over HTTP/2 if TLS negotiates it.
 pub struct HttpUpstream {
     /// For endpoints that an operator wrote into a manifest.
-    trusted: reqwest::Client,
+    trusted: Client,
     /// For URLs that a layout names.
-    guarded: reqwest::Client,
+    guarded: Client,
     /// For nanoservices that require a client certificate: one client each, until its secrets change.
-    identified: Mutex<HashMap<Auth, (ClientCertificate, reqwest::Client)>>,
+    identified: Mutex<HashMap<Auth, (ClientCertificate, Client)>>,
     secrets: Secrets,
 }
 
@@ -37,13 +43,13 @@ impl HttpUpstream {
     /// # Errors
     /// TLS could not be set up, as on a machine without any CA certificates.
     pub fn new(private: bool, secrets: Secrets) -> Result<Self, String> {
-        let guarded = if private { client::builder() } else { client::builder().dns_resolver(Arc::new(PublicOnly)) };
-        let (trusted, guarded) = (client::build(Ok(client::builder()))?, client::build(Ok(guarded))?);
-        Ok(Self { trusted, guarded, identified: Mutex::default(), secrets })
+        let trusted = Client::pooling(Resolver::Any, None)?;
+        let guarded = if private { Resolver::Any } else { Resolver::PublicOnly };
+        Ok(Self { trusted, guarded: Client::pooling(guarded, None)?, identified: Mutex::default(), secrets })
     }
 
     /// The client that presents the certificate of `auth`, if it has one.
-    fn identified(&self, auth: &Auth) -> Result<reqwest::Client, String> {
+    fn identified(&self, auth: &Auth) -> Result<Client, String> {
         let Some(identity) = ClientCertificate::of(auth, &self.secrets)? else { return Ok(self.trusted.clone()) };
         let mut known = self.identified.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((built_with, client)) = known.get(auth)
@@ -51,8 +57,7 @@ impl HttpUpstream {
         {
             return Ok(client.clone());
         }
-        let client = identity.present(client::builder()).and_then(reqwest::ClientBuilder::build);
-        let client = client.map_err(|error| format!("certificate and key cannot be used: {}", describe(&error)))?;
+        let client = Client::pooling(Resolver::Any, Some(&identity))?;
         known.insert(auth.clone(), (identity, client.clone()));
         Ok(client)
     }
@@ -60,7 +65,15 @@ impl HttpUpstream {
 
 impl Upstream for HttpUpstream {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let UpstreamRequest { method, address: Address::Http(url), mut headers, body, manifest, credentials } = request;
+        let UpstreamRequest {
+            method,
+            address: Address::Http(url),
+            mut headers,
+            body,
+            manifest,
+            credentials,
+            max_bytes,
+        } = request;
         let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),
@@ -70,28 +83,48 @@ impl Upstream for HttpUpstream {
                 credentials::add(auth, &self.secrets, &url, &mut headers).and_then(|()| self.identified(auth))
             }
         };
-        let sent = match client {
-            Ok(client) => {
-                // reqwest's request builder is not used: it copies headers one by one.
-                let mut request = reqwest::Request::new(method, url);
-                *request.headers_mut() = headers;
-                *request.body_mut() = Some(body.into());
-                client.execute(request)
-            }
-            // Without its credentials a request is not sent at all.
-            Err(why) => return futures::future::ready(Err(Failure::new(Reason::Internal, why))).boxed(),
-        };
+        let prepared = client.and_then(|client| Ok((client, message(method, &url, headers, body)?)));
         async move {
-            let response = sent.await.map_err(|error| failure(&error))?;
-            let (status, mut headers) = (response.status(), response.headers().clone());
-            let body = decode(response, &mut headers).await;
-            Ok(UpstreamResponse { status, headers, body })
+            // Without its credentials a request is not sent at all.
+            let (client, request) = prepared.map_err(|why| Failure::new(Reason::Internal, why))?;
+            let uri = request.uri().clone();
+            let response = client.send(request).await.map_err(|error| failure(&error, &uri))?;
+            check_framing(response.version(), response.headers())?;
+            let (head, body) = response.into_parts();
+            let mut headers = head.headers;
+            let body = decode(body, &mut headers, max_bytes).await;
+            Ok(UpstreamResponse { status: head.status, headers, body })
         }
         .boxed()
     }
 }
 
-fn failure(error: &reqwest::Error) -> Failure {
-    let reason = if client::parse_error(error).is_some() { Reason::NotHtml } else { Reason::Connect };
-    Failure::new(reason, describe(error))
+/// The request for a URL.
+fn message(method: Method, url: &Url, headers: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = url.as_str().parse().map_err(|error| format!("{url} cannot be requested: {error}"))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Refuses transfer codings other than one `chunked` (RFC 9112, 6.1 and 7). The client would take the framing of a second
+/// one for the body. `identity`, which older standards had, means none.
+fn check_framing(version: Version, headers: &HeaderMap) -> Result<(), Failure> {
+    if version > Version::HTTP_11 || !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    let codings: Vec<&str> = fields::members(headers, &header::TRANSFER_ENCODING).collect();
+    match codings.as_slice() {
+        [one] if one.eq_ignore_ascii_case("chunked") || one.eq_ignore_ascii_case("identity") => Ok(()),
+        _ => {
+            let why = format!("the transfer coding {:?} is not supported", codings.join(", "));
+            Err(Failure::new(Reason::NotHtml, why))
+        }
+    }
+}
+
+fn failure(error: &SendError, uri: &Uri) -> Failure {
+    let reason = if error.parse_error().is_some() { Reason::NotHtml } else { Reason::Connect };
+    Failure::new(reason, error.describe(uri))
 }

@@ -1,9 +1,13 @@
 //! Sends requests to nanoservices.
 //! Every error on the way is a failure with a reason.
 
+mod resolver;
+
+mod connection;
+
 mod client;
+
 mod decoding;
-mod public;
 
 pub mod http;
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
@@ -20,20 +20,21 @@ use url::Url;
 
 use crate::page::conform::exchange::{BodyError, Exchange, NoResponse, Purpose, RecordedResponse};
 use crate::page::conform::subject::{Subject, TestRequest};
+use crate::page::http::coding::ContentCoding;
 use crate::page::manifest::Auth;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, ClientCertificate};
 
-use super::client::{self, describe};
+use super::client::{Client, SendError, describe};
+use super::decoding::OVERHEAD;
+use super::resolver::Resolver;
 
 /// How much longer than its timeout a response is waited for.
 const GRACE: Duration = Duration::from_secs(2);
-/// How many bytes longer than the body it encodes an encoded body may be.
-const OVERHEAD: u64 = 64 << 10;
 
 /// Sends requests to one nanoservice.
 pub struct Probe {
-    client: reqwest::Client,
+    client: Client,
     /// Longest wait for a whole response: its timeout and the grace period.
     longest: Duration,
     max_bytes: u64,
@@ -50,18 +51,9 @@ impl Probe {
         let longest = subject.timeout + GRACE;
         let auth = subject.manifest.as_ref().and_then(|manifest| manifest.auth.clone());
         let identity = auth.as_ref().map(|auth| ClientCertificate::of(auth, &secrets)).transpose()?.flatten();
-        let builder = client::builder()
-            .connect_timeout(longest)
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            // A pooled connection that the nanoservice has closed would look like a missing response. Closing one without
-            // notice is checked by a separate rule.
-            .pool_max_idle_per_host(0);
-        let client = client::build(match &identity {
-            Some(identity) => identity.present(builder),
-            None => Ok(builder),
-        })?;
+        // A pooled connection that the nanoservice has closed would look like a missing response. Closing one without notice
+        // is checked by a separate rule.
+        let client = Client::single(Resolver::Any, identity.as_ref(), longest)?;
         Ok(Self { client, longest, max_bytes: subject.max_bytes, credentials: auth.map(|auth| (auth, secrets)) })
     }
 
@@ -110,11 +102,18 @@ impl Probe {
 
     async fn reply(&self, request: &TestRequest, deadline: Instant) -> Result<RecordedResponse, NoResponse> {
         let headers = self.headers(request).map_err(NoResponse::Unreachable)?;
-        let sent = self.client.get(request.url.clone()).headers(headers).send();
-        let response =
-            timeout_at(deadline, sent).await.map_err(|_| NoResponse::Late)?.map_err(|error| no_response(&error))?;
-        let (status, version, headers) = (response.status(), response.version(), response.headers().clone());
-        let mut stream = response.bytes_stream().map(|chunk| chunk.map_err(|error| describe(&error)));
+        let mut message = http::Request::new(Full::default());
+        *message.uri_mut() = request
+            .url
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| NoResponse::Unreachable(error.to_string()))?;
+        *message.headers_mut() = headers;
+        let uri = message.uri().clone();
+        let response = timeout_at(deadline, self.client.send(message)).await.map_err(|_| NoResponse::Late)?;
+        let (head, body) = response.map_err(|error| no_response(&error, &uri))?.into_parts();
+        let (status, version, headers) = (head.status, head.version, head.headers);
+        let mut stream = body.into_data_stream().map(|chunk| chunk.map_err(|error| describe(&error)));
         let whole = collect(&mut stream, self.max_bytes);
         let body = timeout_at(deadline, whole).await.unwrap_or(Err(BodyError::Stalled));
         Ok(record(status, version, headers, body, self.max_bytes).await)
@@ -197,28 +196,23 @@ async fn record(
 
 /// Decodes the one content coding that a body may have.
 async fn decode(headers: &HeaderMap, body: Bytes, max_bytes: u64) -> Result<Bytes, BodyError> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    let coding = codings.next().map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
-    let coding = match codings.next() {
-        // The compositor does not support several codings either.
-        Some(_) => return Err(BodyError::UnknownCoding("several codings".to_owned())),
-        None => coding.unwrap_or_default(),
-    };
+    let coding = ContentCoding::of(headers).map_err(BodyError::UnknownCoding)?;
     // A 204 and a 304 have no body to decode, whatever their headers state.
     if body.is_empty() {
         return Ok(body);
     }
-    let plain = match coding.as_str() {
-        "" | "identity" => Ok(body),
-        "gzip" | "x-gzip" => inflate(GzipDecoder::new(&*body), max_bytes).await,
-        "br" => inflate(BrotliDecoder::new(&*body), max_bytes).await,
-        "zstd" => inflate(ZstdDecoder::new(&*body), max_bytes).await,
-        _ => return Err(BodyError::UnknownCoding(coding)),
+    let plain = match coding {
+        None => Ok(body),
+        Some(ContentCoding::Gzip) => inflate(GzipDecoder::new(&*body), max_bytes).await,
+        Some(ContentCoding::Brotli) => inflate(BrotliDecoder::new(&*body), max_bytes).await,
+        Some(ContentCoding::Zstd) => inflate(ZstdDecoder::new(&*body), max_bytes).await,
     };
     match plain {
         Ok(plain) if plain.len() as u64 > max_bytes => Err(BodyError::TooLarge(max_bytes)),
         Ok(plain) => Ok(plain),
-        Err(error) => Err(BodyError::Undecodable(coding, error.to_string())),
+        Err(error) => {
+            Err(BodyError::Undecodable(coding.map_or("", ContentCoding::as_str).to_owned(), error.to_string()))
+        }
     }
 }
 
@@ -229,9 +223,9 @@ async fn inflate(decoder: impl AsyncRead + Unpin, max_bytes: u64) -> std::io::Re
     Ok(plain.into())
 }
 
-fn no_response(error: &reqwest::Error) -> NoResponse {
-    match client::parse_error(error) {
+fn no_response(error: &SendError, uri: &Uri) -> NoResponse {
+    match error.parse_error() {
         Some(error) => NoResponse::NotHttp(error.to_string()),
-        None => NoResponse::Unreachable(describe(error)),
+        None => NoResponse::Unreachable(error.describe(uri)),
     }
 }

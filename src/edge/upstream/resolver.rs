@@ -1,25 +1,48 @@
-//! Resolves the names that layouts give, to public addresses only.
-//! A name without a public address fails to resolve, and the request is not sent.
+//! Resolves the names of services, on request to public addresses only.
+//! A name without an address that may be used fails to resolve, and the request is not sent.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
+use std::vec;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
-/// Resolves names, and leaves out addresses that are not public. The client resolves a name each time it connects, so a
-/// name cannot point to another address after it was checked.
-pub(super) struct PublicOnly;
+/// Resolves names. The client resolves a name each time it connects, so a name cannot point to another address after it was
+/// checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resolver {
+    /// To all their addresses.
+    Any,
+    /// Leaves out addresses that are not public.
+    PublicOnly,
+}
 
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(format!("{host} has no public address, and [upstreams] private is off").into());
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = *self;
+        async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let may_use = |address: &SocketAddr| resolver == Self::Any || is_public(address.ip());
+            let addresses: Vec<SocketAddr> = found.filter(may_use).collect();
+            if addresses.is_empty() && resolver == Self::PublicOnly {
+                let why = format!("{name} has no public address, and [upstreams] private is off");
+                return Err(io::Error::other(why));
             }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
+            Ok(addresses.into_iter())
+        }
+        .boxed()
     }
 }
 
