@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::support::process::TestSite;
+use crate::support::process::{TestSite, client};
 use crate::support::service::serve_router;
 
 // RFC 9421, B.1.4.
@@ -86,7 +86,7 @@ fn verify(headers: &HeaderMap, authority: &str, key: &impl VerifyingKey) -> Vec<
                 "\"@method\"" => "GET".to_owned(),
                 "\"@authority\"" => authority.to_owned(),
                 "\"@path\"" => "/part".to_owned(),
-                "\"@query\"" => "?q=a+b".to_owned(),
+                "\"@query\"" => "?q=a%20b".to_owned(),
                 field => text(field.trim_matches('"')),
             };
             format!("{id}: {value}")
@@ -97,7 +97,9 @@ fn verify(headers: &HeaderMap, authority: &str, key: &impl VerifyingKey) -> Vec<
     let base = HttpSignatureBase::try_new(&components, signed.signature_params()).unwrap();
     base.verify_signature_headers(key, signed).unwrap();
     assert_eq!(signed.signature_params().keyid.as_deref(), Some("the-compositor"));
-    assert!(signed.signature_params().created.is_some());
+    let params = signed.signature_params();
+    assert_eq!(params.expires, params.created.map(|created| created + 60));
+    assert!(params.nonce.is_some());
     lines
 }
 
@@ -123,6 +125,42 @@ async fn a_signature_covers_the_request_and_the_declared_headers() {
         };
         assert!(covered.contains(&"\"fragment-page\": /".to_owned()), "{covered:?}");
     }
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_signed_is_left_out_and_keeps_the_nanoservice_from_nobody() {
+    let handler = get(|headers: HeaderMap| async move {
+        let cookie = headers.get("cookie").map_or("none", |cookie| cookie.to_str().unwrap());
+        ([("content-type", "text/html")], cookie.to_owned())
+    });
+    let address = serve_router(Router::new().route("/part", handler)).await;
+    let manifest = format!(
+        "name = \"a\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/part\"\ncontext = [\"cookie:units\", \"cookie:b\"]\n\
+         [auth]\nkind = \"signature\"\nkey_id = \"k\"\nkey = \"file:key\"\n"
+    );
+    let site = TestSite::new().front("<fragment name=a>refused</fragment>").file("key", SHARED);
+    let server = site.file("fragments/a/fragment.toml", &manifest).serve().await;
+    let send = async |cookie: &[u8]| {
+        let cookie = http::HeaderValue::from_bytes(cookie).unwrap();
+        client().get(&server.pages).header("cookie", cookie).send().await.unwrap().text().await.unwrap()
+    };
+    for _ in 0..6 {
+        assert_eq!(send("units=ü; b=1".as_bytes()).await, "b=1");
+        assert_eq!(send(b"units=\xfc").await, "none");
+    }
+    assert_eq!(send(b"units=metric").await, "units=metric");
+}
+
+#[tokio::test]
+async fn without_a_secret_no_endpoint_is_blamed() {
+    let address = serve_router(Router::new().route("/part", get(|| async { "never requested" }))).await;
+    let mut server =
+        site(&format!("http://{address}"), "kind = \"bearer\"\ntoken = \"env:NO_SUCH_SECRET\"\n").serve().await;
+    for _ in 0..7 {
+        assert_eq!(server.text("/").await, "refused");
+    }
+    let log = server.process.output();
+    assert!(!log.contains("circuit"), "{log}");
 }
 
 #[tokio::test]

@@ -32,6 +32,23 @@ fn one(behaviour: impl Fn(UpstreamRequest) -> ResponseFuture + Send + Sync + 'st
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_who_repeats_a_bad_value_takes_the_nanoservice_from_nobody() {
+    let site = one(|request| {
+        let is_bad = request.address.as_str().contains("n=bad");
+        if is_bad { responds(500, &[], "")(request) } else { html("good")(request) }
+    })
+    .start();
+    assert_eq!(site.get("/?n=first").await.html(), "good");
+    // For half a minute, twenty bad pages a second beside ten good ones.
+    for number in 0..900 {
+        advance(ms(33)).await;
+        let (page, expected) =
+            if number % 3 == 0 { (format!("/?n={number}"), "good") } else { ("/?n=bad".to_owned(), "F") };
+        assert_eq!(site.get(&page).await.html(), expected, "{page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_and_is_then_probed() {
     for behaviour in [
         Box::new(fails(Reason::Connect)) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>,

@@ -72,7 +72,7 @@ impl Endpoints {
     /// Whether no request is assigned, and no circuit is open.
     pub(super) fn are_idle(&self) -> bool {
         let now = Instant::now();
-        self.all.iter().all(|endpoint| endpoint.is_idle() && endpoint.would_admit(now))
+        self.all.iter().all(|endpoint| endpoint.is_idle() && endpoint.is_available(now))
     }
 
     async fn send(self: Arc<Self>, request: StackRequest) -> Result<UpstreamResponse, Failure> {
@@ -83,7 +83,7 @@ impl Endpoints {
             if now >= request.deadline {
                 return Err(Failure::new(Reason::Overloaded, "its concurrency limit was reached until the deadline"));
             }
-            let admission = assignment.endpoint.with_breaker(|breaker| breaker.admit(now.into_std()));
+            let admission = assignment.endpoint.with_breaker(|breaker| breaker.admit(request.key, now.into_std()));
             let admission = if assignment.is_forced { admission.or(Some(Admission::Normal)) } else { admission };
             // The circuit may have opened while the request waited; then another endpoint is chosen.
             if let Some(admission) = admission {
@@ -106,7 +106,7 @@ impl Endpoints {
     fn choose(&self, request: &StackRequest) -> Option<Assignment> {
         let now = Instant::now();
         let (open, closed): (Vec<usize>, Vec<usize>) =
-            (0..self.all.len()).partition(|index| !self.all[*index].would_admit(now));
+            (0..self.all.len()).partition(|index| !self.all[*index].would_admit(request.key, now));
         // If all of several endpoints seem to fail, the cause may be the network: half of them still get requests.
         let max_left_out = if self.all.len() == 1 { 1 } else { self.all.len() / 2 };
         let mut candidates: Vec<(usize, bool)> = closed.into_iter().map(|index| (index, false)).collect();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use crate::engine::port::Observer;
-use crate::page::policy::resilience::breaker::{Breaker, BreakerRules};
+use crate::page::policy::resilience::breaker::{Breaker, BreakerRules, RequestKey};
 use crate::page::policy::resilience::latency::PeakLatency;
 use crate::page::source::names::Name;
 
@@ -76,8 +76,13 @@ impl Endpoint {
     }
 
     /// Whether its circuit would admit a request.
-    pub(super) fn would_admit(&self, now: Instant) -> bool {
-        self.with_state(|state| state.breaker.would_admit(now.into_std()))
+    pub(super) fn would_admit(&self, key: RequestKey, now: Instant) -> bool {
+        self.with_state(|state| state.breaker.would_admit(key, now.into_std()))
+    }
+
+    /// Whether its circuit would admit some request.
+    pub(super) fn is_available(&self, now: Instant) -> bool {
+        self.with_state(|state| state.breaker.is_available(now.into_std()))
     }
 
     /// Whether no request is assigned to it.

@@ -13,7 +13,7 @@ use http::StatusCode;
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::port::UpstreamResponse;
-use crate::page::policy::resilience::breaker::Admission;
+use crate::page::policy::resilience::breaker::{Admission, Admitted, RequestKey};
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
 
@@ -27,6 +27,7 @@ pub(super) struct Exchange {
     pub(super) began: Instant,
     permit: Permit,
     admission: Admission,
+    key: RequestKey,
     deadline: Instant,
     /// How long the nanoservice may take according to its manifest.
     declared_timeout: Duration,
@@ -105,6 +106,7 @@ impl Exchange {
             began,
             permit,
             admission,
+            key: request.key,
             deadline,
             declared_timeout,
             head: None,
@@ -117,6 +119,11 @@ impl Exchange {
     fn responded(self, result: Result<UpstreamResponse, Failure>) -> Result<UpstreamResponse, Failure> {
         match result {
             Ok(response) => Ok(self.watch(response)),
+            // Nothing was sent.
+            Err(failure) if failure.reason == Reason::Internal => {
+                self.ignore();
+                Err(failure)
+            }
             Err(failure) => {
                 // When an endpoint is chosen, one that fails counts as the slowest.
                 let slowest = self.deadline.saturating_duration_since(self.began);
@@ -188,7 +195,7 @@ impl Exchange {
         self.is_recorded = true;
         let (chance, now) = ((self.chance)(), Instant::now().into_std());
         let endpoint = &self.assignment.endpoint;
-        let request = (self.admission, self.began.into_std());
+        let request = Admitted { admission: self.admission, key: self.key, began: self.began.into_std() };
         endpoint.with_breaker(|breaker| breaker.record(request, is_healthy, &endpoint.rules, chance, now));
     }
 }

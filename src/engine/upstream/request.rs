@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::port::UpstreamRequest;
+use crate::page::policy::resilience::breaker::RequestKey;
 use crate::page::request::address::Target;
 use crate::page::request::fetch::Fetch;
 
@@ -14,6 +15,8 @@ use crate::page::request::fetch::Fetch;
 pub(in crate::engine) struct StackRequest {
     /// The request, whichever endpoint it will be sent to.
     pub(super) request: UpstreamRequest,
+    /// Equal for equal requests.
+    pub(super) key: RequestKey,
     /// Its address on each of the endpoints.
     pub(super) targets: Arc<[Target]>,
     /// When the response is no longer waited for.
@@ -56,6 +59,7 @@ impl StackRequest {
     ) -> Self {
         Self {
             request,
+            key: fetch.key.local_hash(),
             targets: Arc::clone(&fetch.targets),
             deadline,
             declared_timeout: fetch.nanoservice_timeout,

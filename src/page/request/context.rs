@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use crate::page::layout::FragmentUse;
 use crate::page::layout::syntax::node::ParameterPiece;
-use crate::page::manifest::Manifest;
+use crate::page::manifest::{Auth, Manifest};
 use crate::page::visit::context::{Dimension, Visit};
 
 /// Parameters of a nanoservice by name, in the layout's order.
@@ -37,12 +37,14 @@ pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
         .collect()
 }
 
-/// The declared context as headers, in the order of the declaration.
+/// The declared context as headers, in the order of the declaration. A value that cannot be signed is left out where the
+/// nanoservice is sent signatures.
 pub(super) fn context_headers(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)> {
+    let is_signed = matches!(manifest.auth, Some(Auth::Signature { .. }));
     let mut headers = Vec::new();
     let mut cookies: Vec<u8> = Vec::new();
     for dimension in &manifest.context {
-        let Some(value) = value(dimension, visit) else { continue };
+        let Some(value) = value(dimension, visit).filter(|value| !is_signed || can_be_signed(value)) else { continue };
         if let Dimension::Cookie(name) = dimension {
             let separator: &[u8] = if cookies.is_empty() { b"" } else { b"; " };
             cookies.extend([separator, name.as_bytes(), b"=", &value].concat());
@@ -59,6 +61,13 @@ pub(super) fn context_headers(manifest: &Manifest, visit: &Visit) -> Vec<(Header
         headers.push((SURROGATE_CAPABILITY, HeaderValue::from_static("pasteup=\"ESI/1.0\"")));
     }
     headers
+}
+
+/// Whether a signature can cover the value of a header: it is made over ASCII (RFC 9421, 2.1).
+// The parameter `bs` would sign any bytes, but few services can verify it. A client can send what it likes, so that a value
+// which stopped the whole request would let one client keep the nanoservice from all others.
+fn can_be_signed(value: &[u8]) -> bool {
+    value.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// The value of a dimension for a visit; `None` if it is unknown.

@@ -1,5 +1,6 @@
 //! Opens the circuit to an endpoint that only fails, so that it delays no page and can recover.
-//! A single failure among many successes does not open a circuit.
+//! A single failure among many successes does not open a circuit, and neither does one request that always fails, however often
+//! it is sent.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,11 @@ pub struct BreakerRules {
 const MIN_REQUESTS: u32 = 20;
 /// The length of a window. The previous window counts beside the current one.
 const WINDOW: Duration = Duration::from_secs(10);
+/// How many failures of equal requests count while other requests succeed. A client who finds a value that makes the service
+/// fail can repeat it, and would otherwise close the endpoint off from everybody.
+const MAX_COUNTED_PER_KEY: u32 = 2;
+/// How many different requests that failed are remembered. Where more fail, it is not one request that is to blame.
+const MAX_FAILED_KEYS: usize = 32;
 /// By what share of its length a pause is lengthened or shortened at random.
 const JITTER: f64 = 0.2;
 
@@ -38,10 +44,21 @@ enum State {
     HalfOpen(Duration),
 }
 
+/// What distinguishes one request from another: a hash of its cache key.
+pub type RequestKey = u64;
+
 /// The circuit breaker of one endpoint.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,
+    /// The requests that failed in the current window, or before the circuit opened, and how often.
+    failed: Vec<(RequestKey, u32)>,
+    /// The last two different requests that succeeded, and when; the latest comes first.
+    succeeded: [Option<(RequestKey, Instant)>; 2],
+    /// The probe that failed last.
+    failed_probe: Option<RequestKey>,
+    /// Whether a request was refused since the circuit opened that is not to blame.
+    has_other_requests: bool,
     consecutive_failures: u32,
     /// When the last failure that counted as consecutive was recorded.
     last_failure: Option<Instant>,
@@ -83,12 +100,27 @@ pub enum Admission {
     Probe,
 }
 
+/// A request that was admitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted {
+    /// How it was admitted.
+    pub admission: Admission,
+    /// Equal for equal requests.
+    pub key: RequestKey,
+    /// When it began.
+    pub began: Instant,
+}
+
 impl Breaker {
     /// A closed circuit without any recorded request.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
             state: State::Closed,
+            failed: Vec::new(),
+            succeeded: [None; 2],
+            failed_probe: None,
+            has_other_requests: false,
             consecutive_failures: 0,
             last_failure: None,
             current: Tally::default(),
@@ -107,9 +139,9 @@ impl Breaker {
         }
     }
 
-    /// Whether a request would be admitted.
+    /// Whether some request would be admitted.
     #[must_use]
-    pub fn would_admit(&self, now: Instant) -> bool {
+    pub fn is_available(&self, now: Instant) -> bool {
         match self.state {
             State::Closed => true,
             State::Open(until, _) => until <= now,
@@ -117,11 +149,26 @@ impl Breaker {
         }
     }
 
+    /// Whether a request would be admitted. The probe is another request than the last one and those that failed again and
+    /// again, if there are others: one that always fails would keep the circuit open for ever.
+    pub fn would_admit(&mut self, key: RequestKey, now: Instant) -> bool {
+        let has_repeated = |(failed, times): &(RequestKey, u32)| *failed == key && *times > MAX_COUNTED_PER_KEY;
+        let is_suspect = self.failed_probe == Some(key) || self.failed.iter().any(has_repeated);
+        self.has_other_requests |= !is_suspect;
+        match self.state {
+            State::Closed => true,
+            State::Open(until, pause) if is_suspect && self.has_other_requests => until + pause <= now,
+            State::Open(until, _) => until <= now,
+            State::HalfOpen(_) => false,
+        }
+    }
+
     /// Admits a request, or returns `None`. Each admitted request must later be recorded or cancelled.
-    pub fn admit(&mut self, now: Instant) -> Option<Admission> {
+    pub fn admit(&mut self, key: RequestKey, now: Instant) -> Option<Admission> {
+        let is_admitted = self.would_admit(key, now);
         match self.state {
             State::Closed => Some(Admission::Normal),
-            State::Open(until, pause) if until <= now => {
+            State::Open(_, pause) if is_admitted => {
                 self.state = State::HalfOpen(pause);
                 Some(Admission::Probe)
             }
@@ -136,23 +183,20 @@ impl Breaker {
         }
     }
 
-    /// Records the result of an admitted request that began at an instant. `jitter` is a random number from
-    /// 0 to 1.
-    pub fn record(
-        &mut self,
-        (admission, began): (Admission, Instant),
-        succeeded: bool,
-        rules: &BreakerRules,
-        jitter: f64,
-        now: Instant,
-    ) {
-        match (admission, self.state) {
-            (Admission::Probe, State::HalfOpen(_)) if succeeded => *self = Self::new(now),
-            (Admission::Probe, State::HalfOpen(pause)) => self.open((pause * 2).min(rules.max_pause), jitter, now),
+    /// Records the result of an admitted request. `jitter` is a random number from 0 to 1.
+    pub fn record(&mut self, request: Admitted, succeeded: bool, rules: &BreakerRules, jitter: f64, now: Instant) {
+        match (request.admission, self.state) {
+            (Admission::Probe, State::HalfOpen(_)) if succeeded => {
+                *self = Self { succeeded: [Some((request.key, now)), None], ..Self::new(now) };
+            }
+            (Admission::Probe, State::HalfOpen(pause)) => {
+                self.open((pause * 2).min(rules.max_pause), jitter, now);
+                self.failed_probe = Some(request.key);
+            }
             // It was admitted before the circuit opened, so its result is out of date.
             (_, State::Open(..) | State::HalfOpen(_)) => {}
             (_, State::Closed) => {
-                self.count(began, succeeded, now);
+                self.count(request, succeeded, now);
                 let requests = self.current.requests + self.previous.requests;
                 let failures = self.current.failures + self.previous.failures;
                 let half_failed = requests >= MIN_REQUESTS && 2 * failures >= requests;
@@ -170,11 +214,44 @@ impl Breaker {
         self.last_failure.is_none_or(|failed| began >= failed)
     }
 
-    fn count(&mut self, began: Instant, succeeded: bool, now: Instant) {
+    /// How often a request has failed, this time included.
+    fn remember_failure(&mut self, key: RequestKey) -> u32 {
+        if let Some((_, times)) = self.failed.iter_mut().find(|(failed, _)| *failed == key) {
+            *times = times.saturating_add(1);
+            return *times;
+        }
+        if self.failed.len() == MAX_FAILED_KEYS {
+            self.failed.remove(0);
+        }
+        self.failed.push((key, 1));
+        1
+    }
+
+    fn remember_success(&mut self, key: RequestKey, now: Instant) {
+        let [latest, _] = self.succeeded;
+        if latest.is_some_and(|(latest, _)| latest != key) {
+            self.succeeded[1] = latest;
+        }
+        self.succeeded[0] = Some((key, now));
+    }
+
+    /// Whether another request than this one has succeeded lately.
+    fn has_other_success(&self, key: RequestKey, now: Instant) -> bool {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < WINDOW;
+        self.succeeded.iter().flatten().any(|(other, at)| *other != key && is_recent(*at))
+    }
+
+    fn count(&mut self, Admitted { key, began, .. }: Admitted, succeeded: bool, now: Instant) {
         let age = now.saturating_duration_since(self.window_start);
         if age >= WINDOW {
             self.previous = if age < 2 * WINDOW { self.current } else { Tally::default() };
+            self.failed.clear();
             (self.current, self.window_start) = (Tally::default(), now);
+        }
+        if succeeded {
+            self.remember_success(key, now);
+        } else if self.remember_failure(key) > MAX_COUNTED_PER_KEY && self.has_other_success(key, now) {
+            return;
         }
         if succeeded {
             (self.consecutive_failures, self.last_failure) = (0, None);
@@ -188,7 +265,8 @@ impl Breaker {
 
     fn open(&mut self, pause: Duration, jitter: f64, now: Instant) {
         let jittered = pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter);
-        *self = Self { state: State::Open(now + jittered, pause), ..Self::new(now) };
+        let failed = std::mem::take(&mut self.failed);
+        *self = Self { state: State::Open(now + jittered, pause), failed, ..Self::new(now) };
     }
 }
 
@@ -200,10 +278,20 @@ mod tests {
     const RULES: BreakerRules =
         BreakerRules { failures: 5, pause: Duration::from_secs(1), max_pause: Duration::from_secs(30) };
 
+    const KEY: RequestKey = 1;
+
     fn send(breaker: &mut Breaker, succeeds: bool, now: Instant) -> bool {
-        let Some(admission) = breaker.admit(now) else { return false };
-        breaker.record((admission, now), succeeds, &RULES, 0.5, now);
+        send_key(breaker, KEY, succeeds, now)
+    }
+
+    fn send_key(breaker: &mut Breaker, key: RequestKey, succeeds: bool, now: Instant) -> bool {
+        let Some(admission) = breaker.admit(key, now) else { return false };
+        breaker.record(admitted(admission, now, key), succeeds, &RULES, 0.5, now);
         true
+    }
+
+    fn admitted(admission: Admission, began: Instant, key: RequestKey) -> Admitted {
+        Admitted { admission, key, began }
     }
 
     #[test]
@@ -226,10 +314,10 @@ mod tests {
         let (began, now) = (Instant::now(), Instant::now() + Duration::from_secs(1));
         let mut breaker = Breaker::new(began);
         for _ in 0..19 {
-            breaker.record((Admission::Normal, began), false, &RULES, 0.5, now);
+            breaker.record(admitted(Admission::Normal, began, KEY), false, &RULES, 0.5, now);
         }
         assert_eq!(breaker.circuit(), Circuit::Closed, "they may all belong to one slow page");
-        breaker.record((Admission::Normal, began), false, &RULES, 0.5, now);
+        breaker.record(admitted(Admission::Normal, began, KEY), false, &RULES, 0.5, now);
         assert_eq!(breaker.circuit(), Circuit::Open, "so many cannot");
     }
 
@@ -261,18 +349,18 @@ mod tests {
         while send(&mut breaker, false, now) {}
         for seconds in [1, 2, 4, 8, 16, 30, 30] {
             let pause = Duration::from_secs(seconds);
-            assert_eq!(breaker.admit(now + pause - Duration::from_millis(1)), None);
+            assert_eq!(breaker.admit(KEY, now + pause - Duration::from_millis(1)), None);
             now += pause;
-            assert_eq!(breaker.admit(now), Some(Admission::Probe));
-            assert_eq!(breaker.admit(now), None, "one at a time");
+            assert_eq!(breaker.admit(KEY, now), Some(Admission::Probe));
+            assert_eq!(breaker.admit(KEY, now), None, "one at a time");
             assert_eq!(breaker.circuit(), Circuit::HalfOpen);
-            breaker.record((Admission::Probe, now), false, &RULES, 0.5, now);
+            breaker.record(admitted(Admission::Probe, now, KEY), false, &RULES, 0.5, now);
         }
         now += Duration::from_secs(30);
         assert!(send(&mut breaker, true, now));
         assert_eq!(breaker.circuit(), Circuit::Closed);
         while send(&mut breaker, false, now) {}
-        assert!(breaker.would_admit(now + Duration::from_secs(1)), "the first pause is short again");
+        assert!(breaker.would_admit(KEY, now + Duration::from_secs(1)), "the first pause is short again");
     }
 
     #[test]
@@ -281,20 +369,62 @@ mod tests {
         let mut breaker = Breaker::new(now);
         while send(&mut breaker, false, now) {}
         now += Duration::from_secs(1);
-        assert_eq!(breaker.admit(now), Some(Admission::Probe));
+        assert_eq!(breaker.admit(KEY, now), Some(Admission::Probe));
         breaker.cancel(Admission::Probe, now);
-        assert_eq!(breaker.admit(now), Some(Admission::Probe));
+        assert_eq!(breaker.admit(KEY, now), Some(Admission::Probe));
     }
 
     #[test]
     fn a_request_admitted_before_the_circuit_opened_changes_nothing() {
         let now = Instant::now();
         let mut breaker = Breaker::new(now);
-        let early = breaker.admit(now).expect("the circuit is closed");
+        let early = breaker.admit(KEY, now).expect("the circuit is closed");
         while send(&mut breaker, false, now) {}
-        breaker.record((early, now), true, &RULES, 0.5, now);
+        breaker.record(admitted(early, now, KEY), true, &RULES, 0.5, now);
         breaker.cancel(early, now);
         assert_eq!(breaker.circuit(), Circuit::Open);
+    }
+
+    #[test]
+    fn one_request_that_always_fails_opens_nothing_while_others_succeed() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now);
+        for number in 0..300_u64 {
+            let at = now + Duration::from_millis(33 * number);
+            let (key, succeeds) = if number % 3 == 0 { (100 + number, true) } else { (7, false) };
+            assert!(send_key(&mut breaker, key, succeeds, at), "request {number}");
+        }
+        let end = now + Duration::from_millis(33 * 300);
+        let sent = (0..100).take_while(|key| send_key(&mut breaker, *key, false, end)).count();
+        assert!(sent <= 5, "different requests that fail open it as before: {sent}");
+    }
+
+    #[test]
+    fn one_request_that_always_fails_opens_the_circuit_if_no_other_succeeds() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now);
+        assert!(send(&mut breaker, true, now), "its own success proves nothing");
+        assert_eq!((0..100).take_while(|_| send(&mut breaker, false, now)).count(), 5);
+        let mut breaker = Breaker::new(now);
+        assert!(send_key(&mut breaker, 2, true, now));
+        let later = now + WINDOW;
+        assert_eq!((0..100).take_while(|_| send(&mut breaker, false, later)).count(), 5, "that success is too old");
+    }
+
+    #[test]
+    fn the_probe_is_another_request_than_the_one_that_always_fails() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now);
+        while send(&mut breaker, false, now) {}
+        assert!(!breaker.would_admit(2, now), "another request is refused while the circuit is open");
+        let after = now + Duration::from_secs(1);
+        assert_eq!(breaker.admit(KEY, after), None, "it would probably fail again");
+        assert!(send_key(&mut breaker, 2, true, after));
+        assert_eq!(breaker.circuit(), Circuit::Closed);
+        while send_key(&mut breaker, 3, false, after + WINDOW) {}
+        assert!(!breaker.would_admit(4, after + WINDOW));
+        let long_after = after + WINDOW + Duration::from_secs(2);
+        assert!(send_key(&mut breaker, 3, true, long_after), "if no other comes, it is sent after one more pause");
     }
 
     proptest! {
@@ -306,8 +436,8 @@ mod tests {
             let (mut sent, mut last) = (0, None::<Instant>);
             for pause in &pauses {
                 now += Duration::from_millis(*pause);
-                if let Some(admission) = breaker.admit(now) {
-                    breaker.record((admission, now), false, &RULES, jitter, now);
+                if let Some(admission) = breaker.admit(KEY, now) {
+                    breaker.record(admitted(admission, now, KEY), false, &RULES, jitter, now);
                     sent += 1;
                     if sent > RULES.failures + 1 {
                         let since = now - last.expect("a request was sent before");
