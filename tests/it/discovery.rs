@@ -162,7 +162,7 @@ async fn check_fetches_manifests_except_offline() {
         (&warning["file"], &warning["line"], &warning["severity"]),
         (&json!("pasteup.toml"), &json!(2), &json!("warning"))
     );
-    assert!(warning["message"].as_str().unwrap().contains("no manifests of it are known yet"));
+    assert!(warning["message"].as_str().unwrap().contains("none of its manifests are known yet"));
 }
 
 #[tokio::test]
