@@ -12,9 +12,10 @@ use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
+use crate::page::source::visible::{visible, visible_json};
 
 use super::list_format::ListFormat;
-use super::{report, site_loading};
+use super::{report, site_loading, terminal};
 
 /// The options of `pasteup catalog`.
 #[derive(clap::Args)]
@@ -43,13 +44,18 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     match options.format {
         ListFormat::Json => {
             let json = serde_json::to_string_pretty(&entries).expect("texts and lists can be written as JSON");
-            anstream::println!("{json}");
+            terminal::print(format_args!("{}\n", visible_json(json)))?;
         }
-        ListFormat::Human => print_table(&entries),
+        ListFormat::Human if entries.is_empty() => {
+            terminal::message("no nanoservices found: each has a folder fragments/NAME with a fragment.toml");
+        }
+        ListFormat::Human => terminal::print(table(&entries))?,
     }
     let problems = loaded.problems();
     if let Some(count) = report::count(&problems).filter(|_| problems.iter().any(Diagnostic::is_error)) {
-        anstream::eprintln!("{count}: manifests with errors are not listed; run `pasteup check` for details");
+        terminal::message(format_args!(
+            "{count}: manifests with errors are not listed; run `pasteup check` for details"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,11 +78,7 @@ fn entry(manifest: &Arc<Manifest>, site: &Site) -> Entry {
     }
 }
 
-fn print_table(entries: &[Entry]) {
-    if entries.is_empty() {
-        anstream::eprintln!("no nanoservices found: each has a folder fragments/NAME with a fragment.toml");
-        return;
-    }
+fn table(entries: &[Entry]) -> String {
     let header = ["NANOSERVICE", "VERSION", "OWNER", "LIFECYCLE", "PAGES"].map(str::to_owned);
     let rows: Vec<[String; 5]> = entries
         .iter()
@@ -84,13 +86,16 @@ fn print_table(entries: &[Entry]) {
             let pages = if entry.pages.is_empty() { "-".to_owned() } else { entry.pages.join("  ") };
             let owner = entry.owner.clone().unwrap_or_else(|| "-".to_owned());
             [entry.name.clone(), entry.version.clone(), owner, entry.lifecycle.to_owned(), pages]
+                .map(|cell| visible(&cell).into_owned())
         })
         .collect();
     let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].chars().count()).max().unwrap_or(0);
     // The last column is not padded.
     let widths: Vec<usize> = (0..4).map(width).collect();
+    let mut text = String::new();
     for row in [&header].into_iter().chain(&rows) {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        anstream::println!("{}  {}", cells.join("  "), row[4]);
+        text.push_str(&format!("{}  {}\n", cells.join("  "), row[4]));
     }
+    text
 }

@@ -1,7 +1,6 @@
 //! `pasteup check`: reports every error and warning in layouts, manifests and settings.
 //! A nanoservice that does not respond is not an error; `--offline` makes no requests at all.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use crate::config::Flags;
 use crate::page::source::diagnostic;
 
 use super::exit::PROBLEMS_FOUND;
-use super::{deprecations, report, site_loading};
+use super::{deprecations, report, site_loading, terminal};
 
 /// The options of `pasteup check`.
 #[derive(clap::Args)]
@@ -46,20 +45,19 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         problems.extend(deprecations::warnings(&loaded, folder.root()));
         diagnostic::tidy(&mut problems);
     }
-    let mut output = anstream::stdout().lock();
-    let written = problems.iter().try_for_each(|problem| match options.format {
-        Format::Human => writeln!(output, "{}\n", report::human(problem)),
-        Format::Json => writeln!(output, "{}", report::json(problem)),
-        Format::Github => writeln!(output, "{}", report::github(problem)),
+    let lines = problems.iter().map(|problem| match options.format {
+        Format::Human => format!("{}\n\n", report::human(problem)),
+        Format::Json => format!("{}\n", report::json(problem)),
+        Format::Github => format!("{}\n", report::github(problem)),
     });
-    report::written(written.and_then(|()| output.flush()))?;
+    terminal::print(lines.collect::<String>())?;
     if options.format == Format::Human {
         let pages = report::counted(loaded.site.templates.len(), "page");
         let services = report::counted(loaded.site.catalogue.names().len(), "nanoservice");
         let root = folder.root().display();
         match report::count(&problems) {
-            None => anstream::eprintln!("{root} is valid: {pages}, {services}"),
-            Some(count) => anstream::eprintln!("{count} in {root}; {pages} and {services} are valid"),
+            None => terminal::message(format_args!("{root} is valid: {pages}, {services}")),
+            Some(count) => terminal::message(format_args!("{count} in {root}; {pages} and {services} are valid")),
         }
     }
     let failed = problems.iter().any(|problem| options.strict || problem.is_error());

@@ -9,10 +9,11 @@ use anstyle::{AnsiColor, Style};
 use crate::page::output::record::{PartRecord, Record};
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms as show;
+use crate::page::source::visible::{visible, visible_json};
 
 use super::list_format::ListFormat;
 use super::report::counted;
-use super::{page_request, render};
+use super::{page_request, render, terminal};
 
 /// The width of the timeline in characters.
 const TIMELINE_WIDTH: usize = 32;
@@ -35,9 +36,9 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     match options.format {
         ListFormat::Json => {
             let json = serde_json::to_string_pretty(&record).expect("texts and numbers can be written as JSON");
-            anstream::println!("{json}");
+            terminal::print(format_args!("{}\n", visible_json(json)))?;
         }
-        ListFormat::Human => anstream::print!("{}", tree(&record)),
+        ListFormat::Human => terminal::print(tree(&record))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -45,18 +46,18 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
 fn tree(record: &Record) -> String {
     let scale = if record.took_ms < record.budget_ms * SHORT_SHARE { record.took_ms } else { record.budget_ms };
     let bold = Style::new().bold();
-    let owner = record.owner.as_ref().map(|owner| format!(" · {owner}")).unwrap_or_default();
+    let owner = record.owner.as_ref().map(|owner| format!(" · {}", visible(owner))).unwrap_or_default();
     let mut text = format!(
         "{bold}{}{bold:#}  {}{owner}\nstatus {}, {} of {}{}\n\n",
-        record.route,
-        record.layout,
+        visible(&record.route),
+        visible(&record.layout),
         record.status,
         show(record.took_ms),
         show(record.budget_ms),
         if record.varies_on.is_empty() {
             String::new()
         } else {
-            format!(", varies on {}", record.varies_on.join(", "))
+            format!(", varies on {}", visible(&record.varies_on.join(", ")))
         },
     );
     let mut rows = Vec::new();
@@ -99,7 +100,7 @@ fn add_rows<'a>(parts: &'a [PartRecord], depth: usize, rows: &mut Vec<Row<'a>>) 
         let reason = part.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
         let cache = part.cache.map(|cache| format!(", {cache}")).unwrap_or_default();
         rows.push(Row {
-            name: format!("{}{}", "  ".repeat(depth), part.id),
+            name: format!("{}{}", "  ".repeat(depth), visible(&part.id)),
             result: match &part.lazy {
                 Some(_) => "lazy".to_owned(),
                 None => format!("{}{reason}{cache}", part.outcome),
@@ -152,5 +153,6 @@ fn notes(part: &PartRecord) -> Vec<String> {
     origin.extend(part.timeout_ms.map(|limit| format!("limit {}", show(limit))));
     origin.extend(part.bytes.map(|bytes| counted(bytes, "byte")));
     origin.extend((part.tries > 1).then(|| counted(part.tries, "request")));
-    vec![why.join("; "), origin.join(" · ")]
+    // What a nanoservice or a source of manifests wrote can appear in both.
+    [why.join("; "), origin.join(" · ")].map(|note| visible(&note).into_owned()).into()
 }

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::config::Flags;
+use crate::page::source::visible::visible;
 
 use super::exit::PROBLEMS_FOUND;
-use super::site_loading;
+use super::{site_loading, terminal};
 
 /// Longest wait for the connection, and for each read of the response.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -35,21 +36,21 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     };
     match readiness(address) {
         Ok(response) if response.starts_with("HTTP/1.1 200") => {
-            anstream::println!("ready");
+            terminal::print("ready\n")?;
             Ok(ExitCode::SUCCESS)
         }
         Ok(response) => {
             let status = response.lines().next().unwrap_or_default();
             let status = status.strip_prefix("HTTP/1.1 ").unwrap_or(status);
-            anstream::eprintln!("not ready: {address} responded with `{status}`");
+            terminal::message(format_args!("not ready: {address} responded with `{}`", visible(status)));
             Ok(PROBLEMS_FOUND.into())
         }
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            anstream::eprintln!("not ready: connection to {address} refused");
+            terminal::message(format_args!("not ready: connection to {address} refused"));
             Ok(PROBLEMS_FOUND.into())
         }
         Err(error) => {
-            anstream::eprintln!("not ready: no response from {address}: {error}");
+            terminal::message(format_args!("not ready: no response from {address}: {error}"));
             Ok(PROBLEMS_FOUND.into())
         }
     }

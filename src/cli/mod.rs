@@ -19,6 +19,7 @@ mod reload;
 mod report;
 mod runtime;
 mod site_loading;
+mod terminal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -69,9 +70,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // `--help` and `--version` are reported as errors too. A closed pipe is ignored.
-            let _printed = error.print();
-            return if error.use_stderr() { COULD_NOT_RUN.into() } else { ExitCode::SUCCESS };
+            // `--help` and `--version` are reported as errors too.
+            let printed = terminal::written(error.print());
+            return if error.use_stderr() || printed.is_err() { COULD_NOT_RUN.into() } else { ExitCode::SUCCESS };
         }
     };
     // All HTTP clients use this provider. Installing fails only if one is installed already, which is fine.
@@ -90,7 +91,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reference(options) => reference::run(&options),
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("{}", report::could_not_run(&error));
+        terminal::message(report::could_not_run(&error));
         COULD_NOT_RUN.into()
     })
 }

@@ -10,7 +10,7 @@ use crate::config::Flags;
 use crate::edge::admin::{PurgeRequest, PurgeResult};
 use crate::secrets::Secret;
 
-use super::{report, runtime, site_loading};
+use super::{report, runtime, site_loading, terminal};
 
 /// Longest wait for the response: purging a full cache takes time.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,11 +40,11 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let token = server.admin_token.as_ref().map(Secret::reveal);
     let purged = runtime::current_thread()?.block_on(post(server.admin, token, &request))?;
     let responses = report::counted(purged, "response");
-    match (purged, options.soft) {
-        (0, _) => anstream::println!("nothing to purge"),
-        (_, false) => anstream::println!("purged {responses}"),
-        (_, true) => anstream::println!("marked {responses} stale"),
-    }
+    terminal::print(match (purged, options.soft) {
+        (0, _) => "nothing to purge\n".to_owned(),
+        (_, false) => format!("purged {responses}\n"),
+        (_, true) => format!("marked {responses} stale\n"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use crate::page::manifest;
 use crate::page::source::schema::{DefaultValue, Field, Kind, Schema};
 
 use super::exit::PROBLEMS_FOUND;
+use super::terminal;
 
 #[derive(clap::Args)]
 pub(super) struct Options {
@@ -29,7 +30,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, String> {
             |(name, text): &(&str, String)| std::fs::read_to_string(folder.join(name)).ok().as_ref() != Some(text);
         let stale: Vec<&str> = pages().iter().filter(|page| differs(page)).map(|(name, _)| *name).collect();
         for name in &stale {
-            anstream::eprintln!("{} is not current: run `make reference`", folder.join(name).display());
+            let name = folder.join(name);
+            terminal::message(format_args!("{} is not current: run `make reference`", name.display()));
         }
         return Ok(if stale.is_empty() { ExitCode::SUCCESS } else { PROBLEMS_FOUND.into() });
     }

@@ -18,8 +18,8 @@ use crate::engine::{Compositor, Live, Statistics};
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
 
-use super::report;
 use super::site_loading::{self, Loaded};
+use super::{report, terminal};
 
 /// How long a site must be unchanged before it is read: editors write a file in several steps.
 const QUIET_PERIOD: Duration = Duration::from_millis(100);
@@ -139,7 +139,7 @@ fn event(problems: &[Diagnostic]) -> String {
 fn log(problems: &[Diagnostic], reported: &[Diagnostic], site: &Site) {
     let new: Vec<&Diagnostic> = problems.iter().filter(|problem| !is_reported(problem, reported)).collect();
     for problem in &new {
-        anstream::eprintln!("{}\n", report::human(problem));
+        terminal::message(format_args!("{}\n", report::human(problem)));
     }
     if !site.last_good.is_empty() && new.iter().any(|problem| problem.is_error()) {
         tracing::warn!(files = site.last_good.join(", "), "keeping the last good version");

@@ -15,11 +15,12 @@ use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
 use crate::page::output::verdict::Verdict;
 use crate::page::response::outcome::is_degraded;
+use crate::page::source::visible::visible;
 use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
 use super::page_request::PageOptions;
-use super::{report, runtime, site_loading};
+use super::{report, runtime, site_loading, terminal};
 
 pub(super) fn run(site: &Path, options: &PageOptions) -> Result<ExitCode, String> {
     compose(site, options)?.map_or_else(|| Ok(no_route(options)), |page| print(&page))
@@ -27,7 +28,7 @@ pub(super) fn run(site: &Path, options: &PageOptions) -> Result<ExitCode, String
 
 /// Reports that no layout matches the path.
 pub(super) fn no_route(options: &PageOptions) -> ExitCode {
-    anstream::eprintln!("no layout matches {}", options.path);
+    terminal::message(format_args!("no layout matches {}", visible(&options.path)));
     PROBLEMS_FOUND.into()
 }
 
@@ -41,7 +42,7 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
     let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
     let problems = loaded.problems();
     for problem in problems.iter().filter(|problem| problem.is_error()) {
-        anstream::eprintln!("{}\n", report::human(problem));
+        terminal::message(format_args!("{}\n", report::human(problem)));
     }
     if loaded.settings_are_broken() {
         return Err("the settings have errors".to_owned());
@@ -70,7 +71,8 @@ fn print(page: &Page) -> Result<ExitCode, String> {
         {
             let at = &part.fragment.at;
             let (line, _) = at.source.position(at.span.start);
-            anstream::eprintln!("{}:{line}: `{}` is {} ({reason})", at.source.file, part.id, outcome.shown);
+            let (file, id) = (visible(&at.source.file), visible(&part.id));
+            terminal::message(format_args!("{file}:{line}: `{id}` is {} ({reason})", outcome.shown));
         }
     }
     let mut output = std::io::stdout().lock();
@@ -79,15 +81,15 @@ fn print(page: &Page) -> Result<ExitCode, String> {
         Verdict::Error(status) => output.write_all(error_page_html(*status, "none").as_bytes()),
         Verdict::Redirect(..) => Ok(()),
     };
-    report::written(written.and_then(|()| output.flush()))?;
+    terminal::written(written.and_then(|()| output.flush()))?;
     Ok(match &page.verdict {
         Verdict::Page(status) if status.is_success() => ExitCode::SUCCESS,
         Verdict::Redirect(status, location) => {
-            anstream::eprintln!("the page is a redirect: {status} to {location}");
+            terminal::message(format_args!("the page is a redirect: {status} to {}", visible(location)));
             ExitCode::SUCCESS
         }
         Verdict::Page(status) | Verdict::Error(status) => {
-            anstream::eprintln!("the page's status is {status}");
+            terminal::message(format_args!("the page's status is {status}"));
             PROBLEMS_FOUND.into()
         }
     })

@@ -4,6 +4,7 @@
 
 use crate::page::source::diagnostic::{Diagnostic, Severity};
 use crate::page::source::names;
+use crate::page::source::visible::{masked, visible, visible_json};
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -30,19 +31,23 @@ fn with_source(problem: &Diagnostic, renderer: Renderer) -> String {
     let line = source.line(span.start);
     let text = source.slice(line.clone());
     let (number, column) = source.position(span.start);
-    let title = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.as_str()));
+    // All of these may be the words of a manifest's author, or of a program that publishes one.
+    let (message, file) = (visible(&problem.message), visible(&source.file));
+    let help = problem.help.as_deref().map(visible);
+    let quoted = masked(text);
+    let title = Group::with_title(level.primary_title(&*message).id(problem.code.as_str()));
     let mut group = if source.text.is_empty() {
-        title.element(Origin::path(source.file.as_str()))
+        title.element(Origin::path(&*file))
     } else if text.len() > MAX_QUOTED || may_contain_secret(&source.file, text) {
-        title.element(Origin::path(source.file.as_str()).line(number).char_column(column))
+        title.element(Origin::path(&*file).line(number).char_column(column))
     } else {
         // Only the first line of a span over several lines is quoted.
         let in_line = |at: usize| at.clamp(line.start, line.end) - line.start;
         let annotation = AnnotationKind::Primary.span(in_line(span.start)..in_line(span.end));
-        title.element(Snippet::source(text).line_start(number).path(source.file.as_str()).annotation(annotation))
+        title.element(Snippet::source(&*quoted).line_start(number).path(&*file).annotation(annotation))
     };
-    if let Some(help) = &problem.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+    if let Some(help) = &help {
+        group = group.element(Level::HELP.message(&**help));
     }
     renderer.decor_style(DecorStyle::Ascii).render(&[group])
 }
@@ -56,20 +61,9 @@ fn may_contain_secret(file: &str, line: &str) -> bool {
     !file.ends_with(".html") && words.any(|word| !word.is_empty() && names::nearest(&word, SECRET_WORDS).is_some())
 }
 
-/// The result of writing to standard output. A closed pipe is not an error: the program that reads it has all that it needs.
-///
-/// # Errors
-/// Writing failed for any other reason.
-pub(super) fn written(result: std::io::Result<()>) -> Result<(), String> {
-    match result {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| format!("cannot write to standard output: {error}")),
-    }
-}
-
 /// A problem as one line of JSON.
 pub(super) fn json(problem: &Diagnostic) -> String {
-    serde_json::to_string(&problem.report()).expect("texts and numbers can be written as JSON")
+    visible_json(serde_json::to_string(&problem.report()).expect("texts and numbers can be written as JSON"))
 }
 
 /// A problem as an annotation for GitHub Actions.
@@ -78,13 +72,14 @@ pub(super) fn github(problem: &Diagnostic) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let help = problem.help.as_deref().map(|help| format!("\n{help}")).unwrap_or_default();
-    format!(
+    let annotation = format!(
         "::{} file={},line={line},col={column},title={}::{}",
         problem.code.severity(),
         property(&problem.at.source.file),
         problem.code.as_str(),
         data(&format!("{}{help}", problem.message)),
-    )
+    );
+    visible(&annotation).into_owned()
 }
 
 /// The number of errors and of warnings: `1 error and 2 warnings`. `None`: there are neither.
@@ -105,7 +100,7 @@ pub(super) fn counted(count: usize, one: &str) -> String {
 
 /// The reason why a command could not run, as an error message.
 pub(super) fn could_not_run(reason: &str) -> String {
-    Renderer::styled().render(&[Group::with_title(Level::ERROR.primary_title(reason))])
+    Renderer::styled().render(&[Group::with_title(Level::ERROR.primary_title(&*visible(reason)))])
 }
 
 #[cfg(test)]

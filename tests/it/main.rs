@@ -40,6 +40,7 @@ mod dev;
 mod diagnostics;
 mod explain;
 mod lifecycle;
+mod logging;
 mod observability;
 mod overlay;
 mod reloading;

@@ -38,7 +38,7 @@ pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) 
     let address = match address(service.port) {
         Ok(address) => address,
         Err(problem) => {
-            eprintln!("{}: {problem}", service.name);
+            complain(format_args!("{}: {problem}", service.name));
             return ExitCode::FAILURE;
         }
     };
@@ -47,13 +47,14 @@ pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) 
         Some("--health") => return health(address),
         Some("--help" | "-h") => {
             let Service { name, port, help } = service;
-            println!("Usage: {name} [--health]\n\nEnvironment:");
-            println!("  HOST  address to listen on (127.0.0.1)\n  PORT  port, 0 for any ({port})");
-            println!("{help}");
-            return ExitCode::SUCCESS;
+            let usage = format!("Usage: {name} [--health]\n\nEnvironment:\n");
+            let usage =
+                format!("{usage}  HOST  address to listen on (127.0.0.1)\n  PORT  port, 0 for any ({port})\n{help}\n");
+            let written = std::io::stdout().write_all(usage.as_bytes());
+            return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
         Some(flag) => {
-            eprintln!("{}: unknown flag `{flag}`; see --help", service.name);
+            complain(format_args!("{}: unknown flag `{flag}`; see --help", service.name));
             return ExitCode::from(2);
         }
     }
@@ -65,10 +66,15 @@ pub fn run(service: Service, routes: impl FnOnce() -> Result<Router, BoxError>) 
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
-            eprintln!("{}: {}", service.name, explain(&*cause));
+            complain(format_args!("{}: {}", service.name, explain(&*cause)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a message to standard error, if that can be written to.
+fn complain(message: std::fmt::Arguments<'_>) {
+    let _written = writeln!(std::io::stderr(), "{message}");
 }
 
 async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<(), BoxError> {
@@ -78,7 +84,8 @@ async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<
         .layer(from_fn(trace));
     let listener = TcpListener::bind(address).await.map_err(|cause| format!("cannot listen on {address}: {cause}"))?;
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
-    println!("{} listening on http://{}", service.name, listener.local_addr()?);
+    // A service serves even if nobody can read where.
+    let _written = writeln!(std::io::stdout(), "{} listening on http://{}", service.name, listener.local_addr()?);
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move {
         stop_signal().await;
         drop(stopping);
@@ -121,7 +128,9 @@ async fn trace(request: Request, next: Next) -> Response {
 fn log() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
+    // A line that cannot be written is lost: the log would panic if it could not report that either.
+    log.log_internal_errors(false).init();
 }
 
 fn address(port: u16) -> Result<SocketAddr, String> {
@@ -150,7 +159,7 @@ fn health(mut address: SocketAddr) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(cause) => {
-            eprintln!("{address}: {cause}");
+            complain(format_args!("{address}: {cause}"));
             ExitCode::FAILURE
         }
     }

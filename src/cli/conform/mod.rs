@@ -23,7 +23,7 @@ use crate::page::source::names;
 use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
-use super::{runtime, site_loading};
+use super::{runtime, site_loading, terminal};
 
 /// The options of `pasteup conform`.
 #[derive(clap::Args)]
@@ -83,17 +83,17 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         let findings = check(&subject, &exchanges);
         let report = Report { subject, findings, requests: exchanges.len() };
         match options.format {
-            Format::Human => output::human(&report),
-            Format::Json => output::json(&report),
+            Format::Human => terminal::print(output::human(&report))?,
+            Format::Json => terminal::print(output::json(&report))?,
             // The counts come before the cases, so the output waits for all reports.
             Format::Junit => {}
         }
         reports.push(report);
     }
     if matches!(options.format, Format::Junit) {
-        output::junit(&reports)?;
+        terminal::print(output::junit(&reports)?)?;
     }
-    output::summary(&reports);
+    reports.iter().for_each(|report| terminal::message(output::summary(report)));
     let broken = reports.iter().flat_map(|report| &report.findings).any(|finding| finding.verdict == Verdict::Failed);
     Ok(if broken { PROBLEMS_FOUND.into() } else { ExitCode::SUCCESS })
 }

@@ -1,11 +1,12 @@
-//! Prints findings: one line per rule for people, one JSON object per line for programs, JUnit XML for CI.
-//! Findings go to standard output; the summary goes to standard error.
+//! Writes findings as text: one line per rule for people, one JSON object per line for programs, JUnit XML for CI.
+//! What a nanoservice sent can appear in a finding, so control characters are made visible.
 
 use anstyle::{AnsiColor, Style};
 use askama::Template;
 use serde::Serialize;
 
 use crate::page::conform::{Finding, Verdict};
+use crate::page::source::visible::{visible, visible_json};
 
 use super::super::report::counted;
 use super::Report;
@@ -63,33 +64,34 @@ const fn style(verdict: Verdict) -> Style {
     }
 }
 
-/// Prints one line per rule, and below each broken one the contract and a fix. `anstream` removes the colours if the
-/// output does not support them.
-pub(super) fn human(report: &Report) {
+/// One line per rule, and below each broken one the contract and a fix, in colour.
+pub(super) fn human(report: &Report) -> String {
     const TITLE: Style = Style::new().bold();
     const DIM: Style = Style::new().dimmed();
     const LABEL: Style = AnsiColor::Cyan.on_default();
     let at = report.subject.manifest.as_ref().map(|_| format!(" at {}", report.subject.address)).unwrap_or_default();
-    anstream::println!("{TITLE}{}{TITLE:#}{at}\n", title(report));
+    let mut text = format!("{TITLE}{}{TITLE:#}{}\n\n", visible(&title(report)), visible(&at));
     let width = report.findings.iter().map(|finding| finding.rule.id().len()).max().unwrap_or_default();
     for finding in &report.findings {
         let (style, id) = (style(finding.verdict), finding.rule.id());
-        let text = if finding.verdict == Verdict::Skipped { DIM } else { Style::new() };
-        let word = finding.verdict.as_str();
-        anstream::println!("  {style}{word:<7}{style:#}  {text}{id:<width$}  {}{text:#}", finding.message);
+        let dim = if finding.verdict == Verdict::Skipped { DIM } else { Style::new() };
+        let (word, message) = (finding.verdict.as_str(), visible(&finding.message));
+        text.push_str(&format!("  {style}{word:<7}{style:#}  {dim}{id:<width$}  {message}{dim:#}\n"));
         let indent = " ".repeat(2 + 7 + 2 + width + 2);
         if finding.verdict == Verdict::Failed {
-            anstream::println!("{indent}{LABEL}= contract:{LABEL:#} {}", finding.rule.contract());
+            text.push_str(&format!("{indent}{LABEL}= contract:{LABEL:#} {}\n", finding.rule.contract()));
         }
         if let Some(help) = finding.help() {
-            anstream::println!("{indent}{LABEL}= help:{LABEL:#} {help}");
+            text.push_str(&format!("{indent}{LABEL}= help:{LABEL:#} {}\n", visible(help)));
         }
     }
-    anstream::println!();
+    text.push('\n');
+    text
 }
 
-/// Prints one JSON object per rule, each on a line.
-pub(super) fn json(report: &Report) {
+/// One JSON object per rule, each on a line.
+pub(super) fn json(report: &Report) -> String {
+    let mut lines = String::new();
     for finding in &report.findings {
         let line = Line {
             service: &report.subject.service,
@@ -100,12 +102,17 @@ pub(super) fn json(report: &Report) {
             message: &finding.message,
             help: finding.help(),
         };
-        anstream::println!("{}", serde_json::to_string(&line).expect("texts can be written as JSON"));
+        lines.push_str(&visible_json(serde_json::to_string(&line).expect("texts can be written as JSON")));
+        lines.push('\n');
     }
+    lines
 }
 
-/// Prints a test suite for each version, with a test case for each rule and address.
-pub(super) fn junit(reports: &[Report]) -> Result<(), String> {
+/// A test suite for each version, with a test case for each rule and address.
+///
+/// # Errors
+/// The template fails.
+pub(super) fn junit(reports: &[Report]) -> Result<String, String> {
     let mut suites: Vec<TestSuite<'_>> = Vec::new();
     for report in reports {
         let name = title(report);
@@ -116,24 +123,21 @@ pub(super) fn junit(reports: &[Report]) -> Result<(), String> {
         }
     }
     let text = Junit { suites }.render().map_err(|error| format!("cannot write JUnit XML: {error}"))?;
-    anstream::println!("{text}");
-    Ok(())
+    Ok(format!("{text}\n"))
 }
 
-/// Prints the number of findings of each verdict.
-pub(super) fn summary(reports: &[Report]) {
-    for report in reports {
-        let count = |verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
-        let parts: Vec<String> = [Verdict::Failed, Verdict::Advice, Verdict::Passed, Verdict::Skipped]
-            .into_iter()
-            .filter(|verdict| count(*verdict) > 0)
-            .map(|verdict| {
-                let style = style(verdict);
-                format!("{style}{} {}{style:#}", count(verdict), verdict.as_str())
-            })
-            .collect();
-        let result = if count(Verdict::Failed) == 0 { "keeps the contract" } else { "breaks the contract" };
-        let requests = counted(report.requests, "request");
-        anstream::eprintln!("{} {result}: {} ({requests})", title(report), parts.join(", "));
-    }
+/// The number of findings of each verdict, in colour.
+pub(super) fn summary(report: &Report) -> String {
+    let count = |verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let parts: Vec<String> = [Verdict::Failed, Verdict::Advice, Verdict::Passed, Verdict::Skipped]
+        .into_iter()
+        .filter(|verdict| count(*verdict) > 0)
+        .map(|verdict| {
+            let style = style(verdict);
+            format!("{style}{} {}{style:#}", count(verdict), verdict.as_str())
+        })
+        .collect();
+    let result = if count(Verdict::Failed) == 0 { "keeps the contract" } else { "breaks the contract" };
+    let requests = counted(report.requests, "request");
+    format!("{} {result}: {} ({requests})", visible(&title(report)), parts.join(", "))
 }

@@ -17,6 +17,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +44,7 @@ use crate::secrets::{Secret, Secrets};
 use super::exit::COULD_NOT_RUN;
 use super::reload::{self, Reloader};
 use super::site_loading::{self, Loaded};
-use super::{page_request, report};
+use super::{page_request, report, terminal};
 
 use listener::Role;
 
@@ -76,10 +77,10 @@ pub(super) fn run(site: &Path, options: &Options, mode: Mode) -> Result<ExitCode
     let loaded = site_loading::load(&folder, flags, None, site_loading::discover_once);
     let problems = loaded.problems();
     for problem in &problems {
-        anstream::eprintln!("{}\n", report::human(problem));
+        terminal::message(format_args!("{}\n", report::human(problem)));
     }
     if loaded.settings_are_broken() {
-        anstream::eprintln!("not started: the settings have errors");
+        terminal::message("not started: the settings have errors");
         return Ok(COULD_NOT_RUN.into());
     }
     telemetry::start_log(&loaded.settings.telemetry)?;
@@ -191,8 +192,14 @@ async fn serve(
     let reloading = tokio::spawn(reloader.run(changes));
 
     let scheme = if tls.is_some() { "https" } else { "http" };
-    println!("listening on {scheme}://{}", listener.local_addr().map_err(|error| error.to_string())?);
-    println!("admin on http://{}", admin_listener.local_addr().map_err(|error| error.to_string())?);
+    let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+    let (pages_at, admin_at) = (address(&listener)?, address(&admin_listener)?);
+    // A site is served even if nobody can read where.
+    if let Err(error) =
+        terminal::print(format_args!("listening on {scheme}://{pages_at}\nadmin on http://{admin_at}\n"))
+    {
+        tracing::warn!("{error}; listening on {scheme}://{pages_at}, admin on http://{admin_at}");
+    }
 
     let flushing = tokio::spawn(flush_counters(compositor.clone()));
     let limits = limits(&settings.server);

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Telemetry;
 #[cfg(feature = "otlp")]
 use crate::edge::clock::SystemClock;
+use crate::edge::observe::log::LogWriter;
 #[cfg(feature = "otlp")]
 use crate::edge::observe::traces::Traces;
 use crate::engine::port::Observer;
@@ -31,11 +32,11 @@ pub(super) fn start_tracer(_: &Telemetry) -> Result<Tracer, String> {
     Ok((None, Box::new(|| ())))
 }
 
-/// Starts the log on standard error.
+/// Starts the log on standard error. The log itself reports no failures: it would print them, which panics if it fails.
 pub(super) fn start_log(telemetry: &Telemetry) -> Result<(), String> {
     let filter =
         EnvFilter::try_new(&telemetry.log).map_err(|error| format!("telemetry.log `{}`: {error}", telemetry.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter).log_internal_errors(false);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = !no_color && std::io::stderr().is_terminal();
     let started =

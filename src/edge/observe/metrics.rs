@@ -25,6 +25,8 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
+use super::log;
+
 /// Upper bounds of the histogram buckets, in seconds: from a cached page to a page that waits for its whole budget.
 const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -116,6 +118,11 @@ impl Default for Metrics {
             "pasteup_panics",
             "Panics of the compositor, each of which cost at most one request",
             panics.clone(),
+        );
+        registry.register(
+            "pasteup_log_lines_dropped",
+            "Lines of the log and other messages that standard error did not take",
+            log::dropped_lines().clone(),
         );
         Self {
             registry,

@@ -6,6 +6,7 @@ pub mod map;
 pub mod names;
 pub mod reason;
 pub mod units;
+pub mod visible;
 
 pub mod schema;
 

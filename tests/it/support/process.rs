@@ -105,9 +105,29 @@ impl TestSite {
         command
             .args([command_name, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .envs(environment.iter().copied());
-        let mut process = Process::start(command);
+        self.started(Process::start(command)).await
+    }
+
+    /// Starts `pasteup serve` with this standard output and standard error, one of which is a pipe.
+    pub(crate) async fn serve_to(&self, output: Stdio, error: Stdio) -> Server {
+        let mut command = pasteup(self.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        self.started(Process::start_to(command, output, error)).await
+    }
+
+    /// Runs a command to its end with this standard output.
+    pub(crate) async fn run_to(&self, arguments: &[&str], output: Stdio) -> Output {
+        let mut command = pasteup(self.path());
+        let child = command.args(arguments).stdout(output).stderr(Stdio::piped()).spawn().unwrap();
+        timeout(PATIENCE, child.wait_with_output()).await.expect("the command ends").unwrap()
+    }
+
+    async fn started(&self, mut process: Process) -> Server {
         let pages = process.line("listening on ").await;
-        let admin = process.line("admin on ").await;
+        let (pages, admin) = match pages.split_once(", admin on ") {
+            Some((pages, admin)) => (pages.to_owned(), admin.to_owned()),
+            None => (pages, process.line("admin on ").await),
+        };
         Server { process, pages, admin, client: client(), _folder: Arc::clone(&self.folder) }
     }
 }
@@ -119,6 +139,16 @@ fn pasteup(site: &Path) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Waits for an event that nothing reports, by looking again and again.
+pub(crate) async fn until(has_happened: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !has_happened().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it happens");
 }
 
 /// A running compositor.
@@ -136,6 +166,13 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
         self.client.get(format!("{}{path}", self.pages)).send().await.unwrap()
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no metric {name} in\n{metrics}")).parse().unwrap()
     }
 
     pub(crate) async fn text(&self, path: &str) -> String {
@@ -183,12 +220,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_to(command, Stdio::piped(), Stdio::piped())
+    }
+
+    fn start_to(mut command: Command, output: Stdio, error: Stdio) -> Self {
+        let mut child = command.stdout(output).stderr(error).kill_on_drop(true).spawn().unwrap();
         let (sender, lines) = mpsc::unbounded_channel();
-        let (output, error) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        forward(output, sender.clone());
-        forward(error, sender);
+        child.stdout.take().into_iter().for_each(|output| forward(output, sender.clone()));
+        child.stderr.take().into_iter().for_each(|error| forward(error, sender.clone()));
         Self { child, lines, output: Vec::new() }
     }
 
