@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Flags, Settings};
+use crate::edge::admin::ReloadResult;
 use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::server::dev::Change;
@@ -29,7 +31,7 @@ const MAX_DELAY: Duration = Duration::from_secs(2);
 /// Reloads the site after each change, and makes every valid file live.
 pub(super) struct Reloader {
     pub(super) folder: SiteFolder,
-    pub(super) watch: Watch,
+    pub(super) watch: Arc<Mutex<Watch>>,
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
     pub(super) compositor: Compositor,
@@ -48,15 +50,34 @@ pub(super) struct Reloader {
     pub(super) discovered: watch::Receiver<Discovered>,
 }
 
+/// What asks for a reload.
+pub(super) struct Triggers {
+    /// Changes of files.
+    pub(super) changes: mpsc::Receiver<()>,
+    /// Requests of operators, each of which wants the result.
+    pub(super) requests: mpsc::Receiver<oneshot::Sender<ReloadResult>>,
+    /// SIGHUP.
+    pub(super) hangups: Signal,
+}
+
 impl Reloader {
-    /// Runs until the sender of `changes` is dropped.
-    pub(super) async fn run(mut self, mut changes: mpsc::Receiver<()>) {
+    /// Runs until the sender of changes is dropped.
+    pub(super) async fn run(mut self, mut triggers: Triggers) {
         let mut is_discovering = true;
         loop {
+            let (mut requested, mut waiting) = (false, None);
             let goes_on = tokio::select! {
-                change = changes.recv() => change.is_some() && quiet(&mut changes).await,
+                change = triggers.changes.recv() => change.is_some() && quiet(&mut triggers.changes).await,
                 discovered = self.discovered.changed(), if is_discovering => {
                     is_discovering = discovered.is_ok();
+                    true
+                }
+                request = triggers.requests.recv() => {
+                    (requested, waiting) = (true, request);
+                    waiting.is_some()
+                }
+                _ = triggers.hangups.recv() => {
+                    requested = true;
                     true
                 }
             };
@@ -64,24 +85,38 @@ impl Reloader {
                 return;
             }
             // A file whose content causes a panic must not stop later reloads.
-            if AssertUnwindSafe(self.reload()).catch_unwind().await.is_err() {
-                tracing::error!("reloading the site crashed; keeping the last good version");
+            match AssertUnwindSafe(self.reload()).catch_unwind().await {
+                // Whoever asks for a reload wants to see that there was one.
+                Ok(false) if requested => tracing::info!("reloaded: nothing has changed"),
+                Ok(_) => {}
+                Err(_) => tracing::error!("reloading the site crashed; keeping the last good version"),
+            }
+            if let Some(waiting) = waiting {
+                let errors = self.reported.iter().filter(|problem| problem.is_error()).count();
+                let pages = self.live.now().site.templates.len();
+                // Whoever asked may have left.
+                let _left = waiting.send(ReloadResult { pages, errors, warnings: self.reported.len() - errors });
             }
         }
     }
 
-    async fn reload(&mut self) {
-        // Renewed before reading, so that a change during the reading causes another reload.
-        self.watch.renew();
+    /// Reads the site, and returns whether anything has changed.
+    async fn reload(&mut self) -> bool {
         let (folder, flags) = (self.folder.clone(), self.flags);
         let (live, settings) = (self.live.now(), self.settings.clone());
         let discovered = self.discovered.borrow_and_update().clone();
-        let read = move || site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered);
+        let watch = Arc::clone(&self.watch);
+        let read = move || {
+            // Renewed before reading, so that a change during the reading causes another reload.
+            watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
+            site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered)
+        };
         match tokio::task::spawn_blocking(read).await {
-            Ok(loaded) if loaded.fingerprint == self.fingerprint => {}
+            Ok(loaded) if loaded.fingerprint == self.fingerprint => return false,
             Ok(loaded) => self.apply(loaded),
             Err(error) => tracing::error!(%error, "the site could not be read; keeping the last good version"),
         }
+        true
     }
 
     fn apply(&mut self, loaded: Loaded) {

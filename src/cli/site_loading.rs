@@ -71,7 +71,7 @@ pub(super) fn load(
     // Our variables are ASCII, so a variable that is not UTF-8 is not one of them.
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let (read, mut settings_problems) = Settings::load(source.as_ref(), environment, flags);
+    let (read, mut settings_problems) = Settings::load(folder.root(), source.as_ref(), environment, flags);
     settings_problems.extend(unreadable);
     let broken = settings_problems.iter().any(Diagnostic::is_error);
     let settings = match last_good {

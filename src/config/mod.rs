@@ -10,12 +10,14 @@ mod values;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::edge::discovery::Sources;
+use crate::edge::files::WatchMode;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::SiteLimits;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
@@ -72,6 +74,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// The files with the certificate and the key of the page listener.
     pub tls: Option<(Reference, Reference)>,
+    /// How changes of files are noticed.
+    pub watch: WatchMode,
     /// Longest time for requests in progress once the server stops.
     pub drain: Duration,
     /// Maximum size of a request's head, in bytes.
@@ -101,9 +105,10 @@ pub struct Flags {
 }
 
 impl Settings {
-    /// Reads the settings. A setting that has an error keeps its default, and the error is reported.
+    /// Reads the settings of the site in the folder `root`. A setting that has an error keeps its default, and the error is reported.
     #[must_use]
     pub fn load(
+        root: &Path,
         file: Option<&Arc<Source>>,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: Flags,
@@ -129,7 +134,7 @@ impl Settings {
         }
         let mut reader = TableReader::new(&table, &schema::file::SCHEMA, Code::Settings);
         let mut warnings = Vec::new();
-        let settings = read::settings(&mut reader, &mut warnings, flags);
+        let settings = read::settings(&mut reader, &mut warnings, root, flags);
         problems.extend(reader.finish());
         problems.extend(warnings);
         (settings, problems)

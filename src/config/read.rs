@@ -1,7 +1,10 @@
 //! Reads the settings from their table, by the schema.
 //! A setting with an error keeps its default, and reading continues.
 
+use std::path::Path;
+
 use crate::edge::discovery::Sources;
+use crate::edge::files::WatchMode;
 use crate::page::manifest::Boundary;
 use crate::page::policy::resilience::Resilience;
 use crate::page::policy::resilience::breaker::BreakerRules;
@@ -16,8 +19,13 @@ use super::schema::{CODING, JSON, cache, context, discovery, file, fragment, pag
 use super::{Flags, Server, Settings, Telemetry, values};
 
 /// Reads all settings. Warnings that are not errors of the table are added to `warnings`.
-pub(super) fn settings(reader: &mut TableReader<'_>, warnings: &mut Vec<Diagnostic>, flags: Flags) -> Settings {
-    let server = reader.table(&file::SERVER, |table| read_server(table, flags));
+pub(super) fn settings(
+    reader: &mut TableReader<'_>,
+    warnings: &mut Vec<Diagnostic>,
+    root: &Path,
+    flags: Flags,
+) -> Settings {
+    let server = reader.table(&file::SERVER, |table| read_server(table, root, flags));
     let mut defaults = Defaults::default();
     let mut limits = SiteLimits::default();
     let (stream, compression) = reader.table(&file::PAGE, |table| {
@@ -89,10 +97,10 @@ pub(super) fn settings(reader: &mut TableReader<'_>, warnings: &mut Vec<Diagnost
     }
 }
 
-fn read_server(table: &mut TableReader<'_>, flags: Flags) -> Server {
+fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server {
     let token_at = table.entry(&server::ADMIN_TOKEN).map(|entry| entry.value.at.clone());
     let admin_at = table.entry(&server::ADMIN).map(|entry| entry.value.at.clone());
-    let admin_token = table.read(&server::ADMIN_TOKEN, values::secret).flatten();
+    let admin_token = table.read(&server::ADMIN_TOKEN, values::secret(root)).flatten();
     let tls = table.entry(&server::TLS).is_some().then(|| {
         table.table(&server::TLS, |table| {
             let files = table.read(&tls::CERT, Reference::read).zip(table.read(&tls::KEY, Reference::read));
@@ -115,6 +123,7 @@ fn read_server(table: &mut TableReader<'_>, flags: Flags) -> Server {
         idle_timeout: table.read_or_default(&server::IDLE_TIMEOUT, table::positive_duration),
         write_timeout: table.read_or_default(&server::WRITE_TIMEOUT, table::positive_duration),
         tls: tls.flatten(),
+        watch: table.read_or_default(&server::WATCH, WatchMode::read),
         drain: table.read_or_default(&server::DRAIN, table::duration),
         max_header_bytes: table.read_or_default(&server::MAX_HEADER_BYTES, values::bytes),
         max_uri_bytes: table.read_or_default(&server::MAX_URI_BYTES, values::bytes),

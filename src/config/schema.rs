@@ -1,6 +1,7 @@
 //! The settings as data: every key with its kind, its default and its effect.
 //! `pasteup reference` writes `docs/reference/settings.md` from it.
 
+use crate::edge::files::WatchMode;
 use crate::page::manifest::Boundary;
 use crate::page::policy::resilience::Resilience;
 use crate::page::request::defaults::Defaults;
@@ -55,6 +56,11 @@ schema! {
         /// Serves pages over TLS, with HTTP/2. The files are checked for changes every three seconds.
         TLS = Field::new("tls", Kind::Table(&tls::SCHEMA))
             .example("{ cert = \"file:cert.pem\", key = \"file:key.pem\" }");
+        /// How changes of the site's files are noticed: `auto` watches them, and reads them every second where the system
+        /// allows no further watches; `poll` reads them every second, for file systems that report no changes (NFS, some
+        /// container mounts); `off` reads them at the start, on SIGHUP and on `POST /api/reload` only, and when a service
+        /// publishes another manifest.
+        WATCH = Field::new("watch", WatchMode::KIND).default_from(|| WatchMode::default().as_str().to_owned());
         /// Longest time for requests in progress once the server stops.
         DRAIN = Field::new("drain", Kind::Duration).default("10s");
         /// Maximum size of a request's head. A larger one gets a `431`.

@@ -5,7 +5,8 @@ use crate::page::source::schema::check::toml_fields;
 
 fn load(text: &str, environment: &[(&str, &str)]) -> (Settings, Vec<(String, usize, usize, String)>) {
     let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-    let (settings, problems) = Settings::load(Some(&Source::new("pasteup.toml", text)), environment, Flags::default());
+    let (settings, problems) =
+        Settings::load(Path::new(""), Some(&Source::new("pasteup.toml", text)), environment, Flags::default());
     let shown = problems
         .into_iter()
         .map(|d| {
@@ -42,7 +43,8 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
     assert_eq!(settings.defaults.budget, Duration::from_secs(3));
     assert!(settings.private_upstreams && settings.limits.allowed.len() == 1);
     let flags = Flags { listen: "127.0.0.1:3".parse().ok(), admin: None };
-    let (settings, _) = Settings::load(None, variables.map(|(n, v)| (n.to_owned(), v.to_owned())), flags);
+    let (settings, _) =
+        Settings::load(Path::new(""), None, variables.map(|(n, v)| (n.to_owned(), v.to_owned())), flags);
     assert_eq!(settings.server.listen.port(), 3);
 }
 
@@ -148,7 +150,7 @@ fn an_invalid_log_filter_is_reported_when_it_is_read() {
 #[test]
 fn every_setting_is_read_as_its_schema_states() {
     toml_fields(&schema::file::SCHEMA, |text| {
-        Settings::load(Some(&Source::new("pasteup.toml", text)), [], Flags::default()).1
+        Settings::load(Path::new(""), Some(&Source::new("pasteup.toml", text)), [], Flags::default()).1
     });
 }
 

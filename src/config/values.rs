@@ -41,17 +41,19 @@ pub(super) fn bytes(value: &Value) -> Result<usize, ValueError> {
     Ok(usize::try_from(table::size(value)?)?)
 }
 
-/// Reads a reference to a secret, and looks the secret up. In the environment, the value may be the secret itself.
-/// An empty value counts as no secret.
-pub(super) fn secret(value: &Value) -> Result<Option<Secret>, ValueError> {
-    let text = table::text(value)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    match Reference::read(value) {
-        Ok(reference) => secrets::look_up(&reference, Path::new("")).map(Some).map_err(ValueError::new),
-        Err(_) if matches!(value.data, Data::Bare(_)) => Ok(Some(Secret::new(text))),
-        Err(error) => Err(error),
+/// Reads a reference to a secret, and looks the secret up; files are relative to the site's folder. In the environment, the
+/// value may be the secret itself. An empty value counts as no secret.
+pub(super) fn secret(root: &Path) -> impl Fn(&Value) -> Result<Option<Secret>, ValueError> {
+    move |value| {
+        let text = table::text(value)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let is_secret = matches!(value.data, Data::Bare(_)) && !text.starts_with("env:") && !text.starts_with("file:");
+        if is_secret {
+            return Ok(Some(Secret::new(text)));
+        }
+        secrets::look_up(&Reference::read(value)?, root).map(Some).map_err(ValueError::new)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::process::{TestSite, client};
+use crate::support::process::{Process, TestSite, client, until};
 use crate::support::service::RawService;
 
 #[tokio::test]
@@ -168,4 +168,120 @@ async fn a_layout_that_is_too_deep_does_not_end_the_server() {
     server.process.line("is nested in 64 other elements").await;
     server.process.line("reloaded").await;
     assert_eq!(server.text("/").await, "x");
+}
+
+/// Removes a folder with everything in it, and writes it again. The new folder often has the inode of the old one.
+fn replace(site: &TestSite, folder: &str, file: &str, text: &str) {
+    std::fs::remove_dir_all(site.path().join(folder)).unwrap();
+    site.write(file, text);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_removed_and_written_again_is_watched_as_before() {
+    let service = RawService::html(Duration::ZERO, "", "here").await;
+    let site = TestSite::new().front("none").service("a", service.address);
+    let mut server = site.serve().await;
+    let manifest = |name: &str, version: &str| {
+        format!("name = \"{name}\"\nversion = \"{version}\"\nendpoint = \"http://{}/a\"\n", service.address)
+    };
+    let page = |text: &str| format!("+++\nroute = \"/\"\n+++\n{text}");
+    for round in 0..3 {
+        replace(&site, "layouts", "layouts/front.html", &page(&format!("replaced {round}")));
+        server.wait_for_text("/", &format!("replaced {round}")).await;
+        site.write("layouts/front.html", &page(&format!("changed {round}")));
+        server.wait_for_text("/", &format!("changed {round}")).await;
+        replace(&site, "fragments", "fragments/a/fragment.toml", &manifest("a", "1.0.0"));
+        site.write("layouts/front.html", &page("<fragment name=a />"));
+        server.wait_for_text("/", "here").await;
+        site.write("fragments/a/fragment.toml", "name = \"a\"\nversion = 1\n");
+        server.process.line("reloaded: ").await;
+        site.write("fragments/a/fragment.toml", &manifest("a", "1.1.0"));
+        server.process.line("no problems left").await;
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_is_a_switched_link_is_followed() {
+    use std::os::unix::fs::symlink;
+    let releases = TestSite::new();
+    for release in ["one", "two", "three"] {
+        releases.write(&format!("{release}/layouts/front.html"), &format!("+++\nroute = \"/\"\n+++\n{release}"));
+    }
+    let current = releases.path().join("current");
+    symlink("one", &current).unwrap();
+    let mut server = releases.at(&current).serve().await;
+    for (release, changed) in [("two", "changed"), ("three", "changed again")] {
+        symlink(release, releases.path().join("next")).unwrap();
+        std::fs::rename(releases.path().join("next"), &current).unwrap();
+        server.wait_for_text("/", release).await;
+        releases.write(&format!("{release}/layouts/front.html"), &format!("+++\nroute = \"/\"\n+++\n{changed}"));
+        server.wait_for_text("/", changed).await;
+    }
+}
+
+#[tokio::test]
+async fn files_are_polled_or_not_looked_at_as_the_settings_state() {
+    for (mode, is_seen) in [("poll", true), ("off", false)] {
+        let site = TestSite::new().front("one");
+        let mut server = site.serve_with(&[("PASTEUP_SERVER__WATCH", mode)]).await;
+        assert_eq!(server.text("/").await, "one");
+        site.front_now("two");
+        if is_seen {
+            server.wait_for_text("/", "two").await;
+        } else {
+            // Longer than the interval in which files are polled.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(server.text("/").await, "one");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_no_watch_is_left_files_are_polled_and_that_is_logged() {
+    let site = TestSite::new().front("one");
+    // The limit of a user namespace of its own.
+    let script = "echo 1 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let unshare = |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).args(arguments);
+        command
+    };
+    if !unshare(&["true"]).output().await.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: this machine allows no user namespaces");
+        return;
+    }
+    let mut command = unshare(&[env!("CARGO_BIN_EXE_pasteup"), "--site"]);
+    command.arg(site.path()).args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut process = Process::start(command);
+    let pages = process.line("listening on ").await;
+    process.line("cannot be watched").await;
+    site.front_now("two");
+    process.line("reloaded").await;
+    let url = pages.as_str();
+    until(async || client().get(url).send().await.unwrap().text().await.unwrap() == "two").await;
+    assert_eq!(process.output().matches("cannot be watched").count(), 1);
+}
+
+#[tokio::test]
+async fn files_are_read_again_on_sighup_and_on_request() {
+    let site = TestSite::new().front("one");
+    let mut server = site.serve_with(&[("PASTEUP_SERVER__WATCH", "off")]).await;
+    assert_eq!(server.text("/").await, "one");
+    server.process.signal("-HUP");
+    server.process.line("reloaded: nothing has changed").await;
+    site.front_now("two");
+    server.process.signal("-HUP");
+    server.wait_for_text("/", "two").await;
+    site.front_now("three");
+    let reload = format!("{}/api/reload", server.admin);
+    assert_eq!(client().get(&reload).send().await.unwrap().status(), 405);
+    let reload = async || client().post(&reload).send().await.unwrap();
+    let response = reload().await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.text().await.unwrap(), r#"{"pages":1,"errors":0,"warnings":0}"#);
+    // It responds once the files are live.
+    assert_eq!(server.text("/").await, "three");
+    site.front_now("<fragment name=unknown />");
+    assert_eq!(reload().await.text().await.unwrap(), r#"{"pages":1,"errors":1,"warnings":0}"#);
+    assert_eq!(server.text("/").await, "three");
 }

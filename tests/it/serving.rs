@@ -228,6 +228,28 @@ async fn with_a_token_everything_except_health_requires_it() {
 }
 
 #[tokio::test]
+async fn a_token_in_a_file_is_looked_for_in_the_site_and_nowhere_else() {
+    let site = TestSite::new()
+        .front("x")
+        .file("secrets/token", "a-token-from-a-file\n")
+        .file("pasteup.toml", "[server]\nadmin_token = \"file:secrets/token\"\n");
+    let server = site.serve().await;
+    let metrics = format!("{}/metrics", server.admin);
+    assert_eq!(client().get(&metrics).send().await.unwrap().status(), 401);
+    let authorised = client().get(&metrics).bearer_auth("a-token-from-a-file").send().await.unwrap();
+    assert_eq!(authorised.status(), 200);
+    site.write("site/layouts/front.html", "");
+    let inside = site.at(&site.path().join("site"));
+    inside.write("pasteup.toml", "[server]\nadmin_token = \"file:../secrets/token\"\n");
+    for environment in [None, Some("file:../secrets/token")] {
+        let output = inside.run_with(&["serve"], "PASTEUP_SERVER__ADMIN_TOKEN", environment).await;
+        assert_eq!(output.status.code(), Some(2));
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(printed.contains("leads out of the site's folder"), "{printed}");
+    }
+}
+
+#[tokio::test]
 async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let service = RawService::html(Duration::from_millis(500), "", "late but whole").await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);

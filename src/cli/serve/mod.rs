@@ -8,8 +8,8 @@ mod telemetry;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ use crate::secrets::debug_tokens::DebugTokens;
 use crate::secrets::{Secret, Secrets};
 
 use super::exit::COULD_NOT_RUN;
-use super::reload::{self, Reloader};
+use super::reload::{self, Reloader, Triggers};
 use super::site_loading::{self, Loaded};
 use super::{page_request, report, terminal};
 
@@ -142,7 +143,9 @@ async fn serve(
         },
         dev,
     });
+    let (reload, requests) = mpsc::channel(1);
     let admin = admin::router(Arc::new(Admin {
+        reload,
         ready: Arc::clone(&ready),
         live: Arc::clone(&live),
         compositor: compositor.clone(),
@@ -163,6 +166,8 @@ async fn serve(
     let mut passed = ListenFd::from_env();
     let listener = listener::bind(&mut passed, Role::Pages, settings.server.listen).await?;
     let admin_listener = listener::bind(&mut passed, Role::Admin, settings.server.admin).await?;
+    // From here on, SIGHUP no longer ends the process.
+    let hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
     let (changed, changes) = mpsc::channel(1);
     // One reload at the start: files may have changed between the first reading and the watch.
     changed.try_send(()).map_err(|error| error.to_string())?;
@@ -170,7 +175,7 @@ async fn serve(
         // If the channel is full, a reload is due anyway.
         let _full = changed.try_send(());
     };
-    let watch = folder.watch(on_change).map_err(|error| format!("cannot watch the site's files: {error}"))?;
+    let watch = Arc::new(Mutex::new(folder.watch(settings.server.watch, on_change)));
     let (sources, wanted_sources) = watch::channel(settings.discovery.clone());
     let discovery = Discovery::new(&settings.discovery, site_loading::discovery_upstream()?).resume(&discovered);
     let (found, discovered) = watch::channel(discovered);
@@ -189,7 +194,7 @@ async fn serve(
         sources,
         discovered,
     };
-    let reloading = tokio::spawn(reloader.run(changes));
+    let reloading = tokio::spawn(reloader.run(Triggers { changes, requests, hangups }));
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
@@ -302,7 +307,6 @@ fn notify_systemd(state: NotifyState<'_>) {
 
 /// Waits for SIGTERM or ctrl-c.
 async fn stop_signal() -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -1,4 +1,4 @@
-//! The actions that operators request by POST: to purge, and to issue a debug token.
+//! The actions that operators request by POST: to purge, to reload the site's files, and to issue a debug token.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
 use crate::engine::{Purge, PurgeMode};
 use crate::page::source::names::Name;
@@ -43,6 +44,17 @@ pub struct PurgeResult {
     pub purged: usize,
 }
 
+/// The result of a reload.
+#[derive(Debug, Serialize)]
+pub struct ReloadResult {
+    /// The number of layouts that are live.
+    pub pages: usize,
+    /// The number of errors in the files. Each keeps its file's last good version live.
+    pub errors: usize,
+    /// The number of warnings.
+    pub warnings: usize,
+}
+
 /// The body of a request for a debug token: `{"minutes": 60}`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,7 +76,10 @@ struct DebugToken {
 }
 
 pub(super) fn router() -> Router<Arc<Admin>> {
-    Router::new().route("/api/purge", post(purge)).route("/api/debug-token", post(debug_token))
+    Router::new()
+        .route("/api/purge", post(purge))
+        .route("/api/reload", post(reload))
+        .route("/api/debug-token", post(debug_token))
 }
 
 async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -93,6 +108,16 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     match purged.await {
         Ok(purged) => Json(PurgeResult { purged }).into_response(),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
+    }
+}
+
+/// Reads all files again, and responds once that is done.
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    let (sender, result) = oneshot::channel();
+    let sent = admin.reload.send(sender).await;
+    match (sent, result.await) {
+        (Ok(()), Ok(result)) => Json(result).into_response(),
+        _ => refuse(StatusCode::SERVICE_UNAVAILABLE, "the files are no longer read: the compositor is stopping"),
     }
 }
 

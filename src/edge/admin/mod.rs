@@ -19,6 +19,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -29,7 +30,7 @@ use crate::secrets::debug_tokens::DebugTokens;
 
 use authorise::authorise;
 
-pub use actions::{PurgeRequest, PurgeResult};
+pub use actions::{PurgeRequest, PurgeResult, ReloadResult};
 
 /// Builds the page request that a query string describes, from a snapshot, at a time.
 /// Returns `None` if no layout has a route for the path.
@@ -54,6 +55,8 @@ pub struct Admin {
     pub render_diagnostic: fn(&Diagnostic) -> String,
     /// Returns the bytes and the entries that the cache holds.
     pub usage: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Asks for a reload of the site's files; the result is sent back.
+    pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
     /// Is cancelled when this listener stops.
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.

@@ -1,25 +1,36 @@
 //! Reads the files of a site, and watches them for changes.
 //! A file that cannot be read becomes a diagnostic, like any error in its content.
 
-use std::io::Read as _;
+mod read;
+mod watch;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-
-use crate::page::layout::syntax::file::MAX_BYTES;
 use crate::page::site::Files;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
+
+use read::{Within, read, unreadable, why};
+
+pub use watch::{Watch, WatchMode};
 
 /// Maximum depth of folders below `layouts/`.
 const MAX_DEPTH: usize = 32;
 
-/// A site's folder.
+/// The folders of a site that are read.
+const FOLDERS: [&str; 2] = ["layouts", "fragments"];
+
+/// A site's folder. Links on the way to it are followed at each reading: a release is often switched by such a link.
 #[derive(Debug, Clone)]
 pub struct SiteFolder {
+    /// Absolute; links are not resolved.
     root: PathBuf,
 }
+
+/// What the paths of a site lead to: the real path, the device and the inode of each.
+pub(crate) type Place = [Option<(PathBuf, u64, u64)>; 3];
 
 impl SiteFolder {
     /// Opens the folder of a site.
@@ -27,7 +38,9 @@ impl SiteFolder {
     /// # Errors
     /// The folder does not exist, or has no `layouts/` in it.
     pub fn open(root: &Path) -> Result<Self, String> {
-        let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+        let failed = |error: std::io::Error| format!("{}: {error}", root.display());
+        root.canonicalize().map_err(failed)?;
+        let root = std::path::absolute(root).map_err(failed)?;
         if !root.join("layouts").is_dir() {
             return Err(format!(
                 "{} is not a site: it has no folder `layouts`; choose another folder with `--site DIR`",
@@ -46,26 +59,23 @@ impl SiteFolder {
     /// Reads `pasteup.toml`; `None` if there is none.
     #[must_use]
     pub fn settings(&self) -> Option<Result<Arc<Source>, Diagnostic>> {
-        let path = self.root.join("pasteup.toml");
-        exists(&path).then(|| read(&path, "pasteup.toml".to_owned()))
+        // While a release is switched, there may be no folder for a moment. That does not mean that all settings are gone.
+        let path = if exists(&self.root) { self.root.join("pasteup.toml") } else { self.root.clone() };
+        (exists(&path) || path == self.root).then(|| read(&path, "pasteup.toml".to_owned(), None))
     }
 
     /// Reads all layouts and manifests.
     #[must_use]
     pub fn files(&self) -> Files {
         let mut files = Files::default();
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let layouts = self.root.join("layouts");
-        let real_layouts = layouts.canonicalize().unwrap_or_else(|_| layouts.clone());
+        let real_layouts = real(&layouts);
+        let within = Within { folders: &[&real_layouts], name: "layouts/" };
         let mut paths = Vec::new();
         self.walk(&layouts, 0, &mut paths, &mut files);
         for path in paths.into_iter().filter(|path| path.extension().is_some_and(|e| e == "html")) {
-            let name = self.name(&path);
-            let read = match path.canonicalize() {
-                Ok(real) if real.starts_with(&real_layouts) => read(&path, name),
-                Ok(_) => Err(unreadable(name, "it is a link to a file outside layouts/")),
-                Err(error) => Err(unreadable(name, &why(&path, &error))),
-            };
-            match read {
+            match read(&path, self.name(&path), Some(&within)) {
                 Ok(source) => files.layouts.push(source),
                 Err(problem) => files.unreadable.push(problem),
             }
@@ -75,17 +85,38 @@ impl SiteFolder {
         if !exists(&fragments) {
             return files;
         }
+        // The folder itself may be a link to a release, and a service may have its manifest elsewhere in the site.
+        let (real_root, real_fragments) = (real(&self.root), real(&fragments));
+        let within = Within { folders: &[&real_root, &real_fragments], name: "the site" };
         for folder in self.list(&fragments, &mut files) {
             let path = folder.join("fragment.toml");
             if !exists(&path) {
                 continue;
             }
-            match read(&path, self.name(&path)) {
+            match read(&path, self.name(&path), Some(&within)) {
                 Ok(source) => files.manifests.push(source),
                 Err(problem) => files.unreadable.push(problem),
             }
         }
         files
+    }
+
+    /// What the paths of the site lead to now.
+    fn place(&self) -> Place {
+        let look = |path: PathBuf| {
+            let (real, metadata) = (path.canonicalize().ok()?, path.metadata().ok()?);
+            Some((real, metadata.dev(), metadata.ino()))
+        };
+        let [layouts, fragments] = FOLDERS.map(|name| look(self.root.join(name)));
+        [look(self.root.clone()), layouts, fragments]
+    }
+
+    /// A hash of all texts that are read from the site.
+    fn fingerprint(&self) -> u64 {
+        let Files { layouts, manifests, unreadable, ignored, .. } = self.files();
+        let mut hasher = DefaultHasher::new();
+        (self.settings(), layouts, manifests, unreadable, ignored).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The paths in a folder, sorted. A folder that cannot be read gives a diagnostic and no paths.
@@ -127,102 +158,11 @@ impl SiteFolder {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
-
-    /// Calls `changed` after every change in the site, until the watch is dropped. Watches folders, not files, because
-    /// editors replace files.
-    ///
-    /// # Errors
-    /// The operating system does not allow the folders to be watched.
-    // No debouncer is used: it matters only that the events have stopped, not which they were.
-    pub fn watch(&self, changed: impl Fn() + Send + 'static) -> Result<Watch, notify::Error> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // After an error events may have been lost. Reading the site once too often does no harm.
-            if event.map_or(true, |event| may_change_content(event.kind)) {
-                changed();
-            }
-        })?;
-        let folders = ["layouts", "fragments"].map(|name| (self.root.join(name), None));
-        let mut watch = Watch { watcher, folders };
-        watch.watcher.watch(&self.root, RecursiveMode::NonRecursive)?;
-        watch.renew();
-        Ok(watch)
-    }
-}
-
-/// Whether the content of a file may have changed. Reading a file causes events too.
-const fn may_change_content(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(_)) || matches!(kind, EventKind::Access(AccessKind::Close(AccessMode::Write)))
-}
-
-/// Watches a site until it is dropped.
-pub struct Watch {
-    watcher: RecommendedWatcher,
-    /// Each watched folder, with its identity when the watch began; `None` while it is not watched.
-    folders: [(PathBuf, Option<Identity>); 2],
-}
-
-/// Device and inode, which change when a folder is replaced.
-type Identity = (u64, u64);
-
-impl Watch {
-    /// Watches the folders that exist now: one may have been created, or replaced as a whole.
-    pub fn renew(&mut self) {
-        use std::os::unix::fs::MetadataExt as _;
-        for (folder, watched) in &mut self.folders {
-            let present = folder.metadata().ok().filter(std::fs::Metadata::is_dir).map(|m| (m.dev(), m.ino()));
-            if *watched == present {
-                continue;
-            }
-            // A folder that does not exist or cannot be watched is tried again after the next change.
-            let _gone = self.watcher.unwatch(folder);
-            *watched = present.filter(|_| self.watcher.watch(folder, RecursiveMode::Recursive).is_ok());
-        }
-    }
 }
 
 /// Whether there is anything at a path, even a broken link.
 fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
-}
-
-fn read(path: &Path, name: String) -> Result<Arc<Source>, Diagnostic> {
-    let mut bytes = Vec::new();
-    // Checked before it is opened: opening a pipe waits for its other end.
-    let read = std::fs::metadata(path).and_then(|metadata| {
-        if !metadata.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
-        }
-        // One byte more than allowed shows that a file is too large, without reading all of it.
-        std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)
-    });
-    if let Err(error) = read {
-        return Err(unreadable(name, &why(path, &error)));
-    }
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(unreadable(name, "it is larger than 1 MiB"));
-    }
-    String::from_utf8(bytes).map(|text| Source::new(name.clone(), text)).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-        let source = Source::new(name, text);
-        Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, valid..valid), "this is not valid UTF-8")
-            .help("save the file as UTF-8")
-    })
-}
-
-fn unreadable(name: String, why: &str) -> Diagnostic {
-    let source = Source::new(name, "");
-    Diagnostic::new(Code::Unreadable, SourceSpan::new(&source, 0..0), format!("this cannot be read: {why}"))
-        .help("its last good version stays live until it can be read, or is removed")
-}
-
-/// Explains why a path cannot be read.
-fn why(path: &Path, error: &std::io::Error) -> String {
-    if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() {
-        "it is a broken link".to_owned()
-    } else {
-        error.to_string()
-    }
 }
 
 fn ignored(name: String, message: &str, help: &str) -> Diagnostic {

@@ -8,7 +8,8 @@ use super::table::{self, Value, ValueError};
 pub enum Reference {
     /// `env:NAME`
     Environment(String),
-    /// `file:PATH`. The file is read again from time to time.
+    /// `file:PATH`, absolute or relative to the site's folder, which it does not leave. The file is read again from time to
+    /// time.
     File(String),
 }
 
@@ -19,6 +20,14 @@ impl Reference {
     /// The value is not a reference. The message does not repeat it, since it may be the secret.
     pub fn read(value: &Value) -> Result<Self, ValueError> {
         let text = table::text(value)?;
+        if let Some(("file", path)) = text.split_once(':')
+            && leaves(path)
+        {
+            return Err(ValueError::with_help(
+                format!("`{text}` leads out of the site's folder"),
+                "put the file into the site's folder, or write its absolute path",
+            ));
+        }
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
         let reference = match text.split_once(':') {
             Some(("env", name)) => named(name).map(Self::Environment),
@@ -34,11 +43,46 @@ impl Reference {
     }
 }
 
+/// Whether a relative path leads out of its folder by `..`. An absolute path is written on purpose: secrets are often mounted
+/// elsewhere.
+fn leaves(path: &str) -> bool {
+    let mut depth = 0_usize;
+    !path.starts_with('/')
+        && path.split('/').any(|part| match part {
+            "" | "." => false,
+            ".." if depth == 0 => true,
+            ".." => {
+                depth -= 1;
+                false
+            }
+            _ => {
+                depth += 1;
+                false
+            }
+        })
+}
+
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Environment(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_leaves_the_site_is_refused() {
+        for path in ["..", "../x", "./../x", "a/../../x", "a/b/../../../x", "a//../../x"] {
+            assert!(leaves(path), "{path}");
+        }
+        for path in ["x", "./x", "a/../x", "a/b/../../x", "..x", "...", "/run/secrets/x", "/a/../../x", "..data/token"]
+        {
+            assert!(!leaves(path), "{path}");
         }
     }
 }

@@ -17,11 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The folder of a site, which is removed after the test.
 pub(crate) struct TestSite {
     folder: Arc<TempDir>,
+    /// The path of the site, if it is not the folder itself.
+    path: Option<PathBuf>,
 }
 
 impl TestSite {
     pub(crate) fn new() -> Self {
-        let site = Self { folder: Arc::new(tempfile::tempdir().unwrap()) };
+        let site = Self { folder: Arc::new(tempfile::tempdir().unwrap()), path: None };
         std::fs::create_dir(site.path().join("layouts")).unwrap();
         std::fs::create_dir(site.path().join("fragments")).unwrap();
         site
@@ -43,7 +45,12 @@ impl TestSite {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        self.path.as_deref().unwrap_or_else(|| self.folder.path())
+    }
+
+    /// A site in this folder at another path.
+    pub(crate) fn at(&self, path: &Path) -> Self {
+        Self { folder: Arc::clone(&self.folder), path: Some(path.to_owned()) }
     }
 
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
@@ -65,6 +72,11 @@ impl TestSite {
     /// Adds a page at `/`.
     pub(crate) fn front(self, html: &str) -> Self {
         self.file("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"))
+    }
+
+    /// Changes the page at `/`.
+    pub(crate) fn front_now(&self, html: &str) {
+        self.write("layouts/front.html", &format!("+++\nroute = \"/\"\n+++\n{html}"));
     }
 
     /// Adds the manifest of a nanoservice at an address.
