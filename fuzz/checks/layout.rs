@@ -12,6 +12,7 @@ use pasteup::page::layout::syntax::node::{Esi, Node};
 use pasteup::page::layout::{Composition, LayoutFile, Segment, Template};
 use pasteup::page::site::{Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::{Diagnostic, Source};
+use pasteup::page::source::visible::visible;
 
 /// The beginning of a line that separates two files: `==== frames/site.html`.
 const NEXT_FILE: &str = "==== ";
@@ -106,7 +107,7 @@ fn is_valid(problem: &Diagnostic, draw: fn(&Diagnostic) -> String) {
     assert!(line >= 1 && column >= 1);
     assert!(source.text.is_empty() || source.text.get(source.line(problem.at.span.start)).is_some());
     assert!(!problem.message.is_empty(), "{problem:?} has no message");
-    assert!(draw(problem).contains(&source.file), "{problem:?} is drawn without its file");
+    assert!(draw(problem).contains(&*visible(&source.file)), "{problem:?} is drawn without its file");
 }
 
 fn within(text: &str, span: &Range<usize>) {

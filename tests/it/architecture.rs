@@ -139,3 +139,11 @@ fn no_folder_is_crowded_and_no_file_is_long() {
         assert!(lines <= MOST_LINES, "{} has {lines} lines", path.display());
     }
 }
+
+#[test]
+fn nothing_is_printed_by_macros_that_panic_where_nothing_can_be_written() {
+    for (path, code) in Imports::read().files.values() {
+        let printed = ["print!(", "println!("].iter().any(|name| code.contains(name));
+        assert!(!printed, "{}: print by `cli::terminal`, or log", path.display());
+    }
+}

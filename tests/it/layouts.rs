@@ -232,6 +232,8 @@ proptest! {
         text in "([a-zé\r\n\t &<>!/='\"-]|<!--|-->|<script>|</script>|<style>|</title>|<title>|</p>|<svg>|<template>|<!doctype|<head>|\\]\\]>|<!\\[CDATA\\[){0,40}"
     ) {
         prop_assume!(!text.contains("<fragment"));
+        // Ends whatever the text ends within, which is an error.
+        let text = format!("{text}\"'>--></script></style></title>");
         let (back, problems) = bytes(&text);
         prop_assert_eq!(problems, 0);
         prop_assert_eq!(String::from_utf8(back).unwrap(), text);
@@ -244,4 +246,20 @@ proptest! {
             prop_assert!(source.text.get(problem.at.span).is_some(), "each diagnostic has its place");
         }
     }
+}
+
+#[test]
+fn check_reads_the_frames_and_partials_that_no_page_uses() {
+    let page = "+++\nroute = \"/\"\nframe = \"used.html\"\n+++\n<p>x";
+    let used = ("used.html", "<slot></slot>");
+    let check = |name: &str, text: &str| codes(&[("page.html", page), used, (name, text)]);
+    assert_eq!(check("frame.html", "<slot name=a></slot><slot name=a></slot>"), ["duplicate-slot"]);
+    assert_eq!(check("partial.html", "<fragment name=unknown />"), ["unknown-fragment"]);
+    assert_eq!(check("partial.html", "<include file=nowhere.html />"), ["missing-file"]);
+    assert_eq!(check("partial.html", "<fragment name=a version=\"^7\" />"), ["no-such-version"]);
+    // The page that uses them decides what these mean.
+    assert_eq!(check("partial.html", "<fragment name=a data-x={city} /><when variant=e:a>x</when>"), [""; 0]);
+    // What a page uses is reported once, and the page with it.
+    let page = "+++\nroute = \"/\"\n+++\n<include file=partial.html />";
+    assert_eq!(codes(&[("page.html", page), ("partial.html", "<fragment name=unknown />")]), ["unknown-fragment"]);
 }

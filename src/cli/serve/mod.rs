@@ -26,7 +26,7 @@ use crate::config::{Flags, Server, Settings};
 use crate::edge::admin::{self, Admin};
 use crate::edge::clock::SystemClock;
 use crate::edge::discovery::Discovery;
-use crate::edge::files::SiteFolder;
+use crate::edge::files::{SiteFolder, WatchMode};
 use crate::edge::listen::{self, Application, ConnectionLimits};
 use crate::edge::observe::metrics::Metrics;
 use crate::edge::server::dev::{Dev, Fault, Instead};
@@ -169,8 +169,10 @@ async fn serve(
     // From here on, SIGHUP no longer ends the process.
     let hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
     let (changed, changes) = mpsc::channel(1);
-    // One reload at the start: files may have changed between the first reading and the watch.
-    changed.try_send(()).map_err(|error| error.to_string())?;
+    if settings.server.watch != WatchMode::Off {
+        // One reload at the start, which begins to watch: files may have changed since they were read.
+        changed.try_send(()).map_err(|error| error.to_string())?;
+    }
     let on_change = move || {
         // If the channel is full, a reload is due anyway.
         let _full = changed.try_send(());

@@ -108,7 +108,7 @@ pub fn tokens(text: &str, from: usize) -> Vec<Token> {
 }
 
 /// The beginning of a CDATA section.
-pub(super) const CDATA: &str = "<![CDATA[";
+pub const CDATA: &str = "<![CDATA[";
 
 /// Reads tokens from a byte on. Stops at a CDATA section in SVG or MathML, and returns the position of its end:
 /// html5gum treats the section as a comment that ends at the first `>`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use semver::Version;
 
 use crate::page::layout::assemble::standalone::{LazyUse, lazy_uses, standalone_template};
-use crate::page::layout::assemble::{AssemblyContext, assemble};
+use crate::page::layout::assemble::{AssemblyContext, assemble, unused};
 use crate::page::layout::{LayoutFile, Template};
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
@@ -77,12 +77,18 @@ impl Site {
         for file in layouts.values() {
             if !file.is_page() {
                 site.problems.extend(file.problems.iter().cloned());
-                // Programs empty a file before they write it, and on a full disk it stays empty.
-                if file.source.text.trim().is_empty() && was_page(file, before) {
-                    let message = "the file is empty, and was a page before";
-                    let problem = Diagnostic::new(Code::Unreadable, SourceSpan::new(&file.source, 0..0), message);
-                    site.problems.push(problem.help("remove the file to take the page away"));
-                    bad.push(file.source.file.clone());
+                if was_page(file, before) {
+                    // Programs empty a file before they write it, and on a full disk it stays empty.
+                    let is_empty = "+++".starts_with(file.source.text.trim());
+                    if is_empty {
+                        let message = "the file is empty, and was a page before";
+                        let problem = Diagnostic::new(Code::Unreadable, SourceSpan::new(&file.source, 0..0), message);
+                        site.problems.push(problem.help("remove the file to take the page away"));
+                    }
+                    // With an error, such as front matter that is not closed yet, it was not meant to become a partial.
+                    if is_empty || file.problems.iter().any(Diagnostic::is_error) {
+                        bad.push(file.source.file.clone());
+                    }
                 }
                 continue;
             }
@@ -95,6 +101,7 @@ impl Site {
             }
             site.problems.extend(problems);
         }
+        site.problems.extend(unused::problems(&context));
         bad.extend(files.unreadable.iter().map(|problem| problem.at.source.file.clone()));
         site.go_live(good, bad, before);
         diagnostic::tidy(&mut site.problems);
@@ -208,6 +215,24 @@ mod tests {
         assert!(leads(&after, "/a"));
         assert_eq!(after.problems.len(), 1);
         assert!(build(emptied(), &[], None).problems.is_empty(), "an empty file may be a partial");
+    }
+
+    #[test]
+    fn a_page_that_is_seen_half_written_stays_live() {
+        let whole = "+++\nroute = \"/a\"\n+++\n<div><script>a</script><!-- b --><p title=\"c\">d</p></div>\n";
+        let before = build(vec![Source::new("layouts/a.html", whole)], &[], None);
+        assert_eq!(before.problems, []);
+        for end in 0..whole.len() {
+            let text = &whole[..end];
+            let after = build(vec![Source::new("layouts/a.html", text)], &[], Some(&before));
+            let html = text.strip_prefix("+++\nroute = \"/a\"\n+++");
+            let is_between = html.is_some_and(|html| {
+                let open = |start: &str, end: &str| html.rfind(start) > html.rfind(end);
+                !open("<", ">") && !open("<script", "</script>") && !open("<!--", "-->")
+            });
+            assert_eq!(after.last_good.is_empty(), is_between, "{text:?}");
+            assert!(leads(&bound(after), "/a"), "{text:?}");
+        }
     }
 
     #[test]

@@ -158,7 +158,7 @@ codes! {
     UnknownSlot = "unknown-slot", Error;
     /// Two slots have the same name.
     DuplicateSlot = "duplicate-slot", Error;
-    /// An element of Pasteup's is not closed.
+    /// An element of Pasteup's is not closed, or a file ends within a tag, a comment or a script.
     Unclosed = "unclosed", Error;
     /// An end tag closes nothing.
     UnexpectedClose = "unexpected-close", Error;

@@ -114,17 +114,7 @@ fn check(
     files: &BTreeMap<String, LayoutFile>,
     problems: &mut Vec<Diagnostic>,
 ) {
-    let slots = slots(frame, files);
-    // Sorted, so that the same error is always reported in the same words.
-    let mut names: BTreeSet<&str> = BTreeSet::new();
-    for slot in &slots {
-        if !names.insert(&slot.value) {
-            let name = if slot.value.is_empty() { "without a name".to_owned() } else { format!("`{}`", slot.value) };
-            let problem =
-                Diagnostic::new(Code::DuplicateSlot, slot.at.clone(), format!("there is another slot {name}"));
-            problems.push(problem.help("give one of them another name"));
-        }
-    }
+    let names = slot_names(frame, files, problems);
     for (name, nodes) in fills.slots.iter().filter(|(name, _)| !names.contains(*name)) {
         let at = nodes.iter().find_map(|node| match node {
             Node::Fill { slot, .. } => Some(slot.at.clone()),
@@ -145,6 +135,25 @@ fn check(
         };
         problems.push(Diagnostic::new(Code::UnknownSlot, at, message).maybe_help(help));
     }
+}
+
+/// The names of a frame's slots, sorted, so that the same error is always reported in the same words. Two slots of one name
+/// are an error.
+pub(super) fn slot_names<'a>(
+    frame: &'a LayoutFile,
+    files: &'a BTreeMap<String, LayoutFile>,
+    problems: &mut Vec<Diagnostic>,
+) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    for slot in slots(frame, files) {
+        if !names.insert(slot.value.as_str()) {
+            let name = if slot.value.is_empty() { "without a name".to_owned() } else { format!("`{}`", slot.value) };
+            let problem =
+                Diagnostic::new(Code::DuplicateSlot, slot.at.clone(), format!("there is another slot {name}"));
+            problems.push(problem.help("give one of them another name"));
+        }
+    }
+    names
 }
 
 fn first_line(file: &LayoutFile, span: std::ops::Range<usize>) -> std::ops::Range<usize> {

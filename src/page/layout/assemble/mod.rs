@@ -23,6 +23,7 @@ mod nested;
 mod dimensions;
 
 pub mod standalone;
+pub mod unused;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ pub mod schema;
 
 mod attributes;
 mod elements;
+mod ending;
 mod esi;
 mod fragment;
 mod placeholders;
@@ -21,6 +22,7 @@ use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceS
 
 use super::node::{InsertionPoint, Load, Node};
 
+use self::ending::Unfinished;
 use self::schema::names;
 
 /// Maximum depth of nested elements of Pasteup's. The nodes are walked by recursive functions, here and at each request.
@@ -86,11 +88,16 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
         title: None,
         in_head: false,
     };
-    for token in tokens::tokens(&source.text, body) {
+    let tokens = tokens::tokens(&source.text, body);
+    let ending = if role.is_response { None } else { ending::unfinished(&source.text, body, tokens.last()) };
+    for token in tokens {
         // Beyond the limit no nodes are built, and nothing is reported about end tags.
         if !parser.too_deep {
             parser.token(token);
         }
+    }
+    if let Some(ending) = ending.filter(|_| !parser.too_deep) {
+        parser.unfinished(ending);
     }
     parser.finish()
 }
@@ -146,12 +153,9 @@ impl Parser<'_> {
                 self.leave(end..end);
             }
             Token::Start(tag) => self.start(tag),
-            Token::Unfinished { name, span } if self.is_ours(&name) => {
-                let head = span.start..span.start + 1 + name.len();
-                self.note(Code::Unclosed, head, format!("`<{name}` has no `>`")).help = Some(
-                    "end it with `>` or ` />`; a quotation mark that is not closed extends to everything that follows"
-                        .to_owned(),
-                );
+            // In a file, `ending` reports all of them.
+            Token::Unfinished { name, span } if self.role.is_response && self.is_ours(&name) => {
+                self.unfinished(Unfinished::tag(&name, span.start));
             }
             Token::Unfinished { .. } => {}
             Token::End { name, span } if self.role.fills => {
@@ -356,6 +360,12 @@ impl Parser<'_> {
         let (name, span) = (tag.name.clone(), tag.span.clone());
         self.note(Code::Unclosed, span, format!("`<{name}>` is not closed")).help =
             Some(format!("write `</{name}>` where it ends, or `<{name} … />` if it has no content"));
+    }
+
+    /// Reports what the text ends within.
+    fn unfinished(&mut self, ending: Unfinished) {
+        let Unfinished { at, message, help } = ending;
+        self.note(Code::Unclosed, at, message).help = Some(help);
     }
 
     fn finish(mut self) -> Markup {
