@@ -76,7 +76,7 @@ impl Traces {
         Ok(Self { sender, scope, queue, clock })
     }
 
-    /// Sends the spans that still wait, for at most [`STOP_TIMEOUT`].
+    /// Sends the spans that still wait, for at most `STOP_TIMEOUT`.
     pub fn stop(&self) {
         if let Err(OTelSdkError::Timeout(_)) = self.sender.shutdown_with_timeout(STOP_TIMEOUT) {
             let left = self.queue.waiting.load(Ordering::Relaxed);

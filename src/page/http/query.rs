@@ -16,12 +16,14 @@ pub fn extend(url: &mut Url, pairs: &[(String, String)]) {
     if pairs.is_empty() {
         return;
     }
-    let more = write(pairs.iter().map(|(name, value)| (name, value)));
-    let whole = match url.query() {
-        Some(query) if !query.is_empty() => format!("{query}&{more}"),
-        _ => more,
-    };
-    url.set_query(Some(&whole));
+    let before = url.query().map_or(0, str::len);
+    url.query_pairs_mut().extend_pairs(pairs);
+    // Few values hold a blank: for all others the URL is done.
+    let (kept, added) = url.query().unwrap_or_default().split_at(before);
+    if added.contains('+') {
+        let whole = format!("{kept}{}", added.replace('+', "%20"));
+        url.set_query(Some(&whole));
+    }
 }
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ mod tests {
         assert_eq!(extended("http://a/"), "http://a/?a%20b=1%202");
         assert_eq!(extended("http://a/?"), "http://a/?a%20b=1%202");
         assert_eq!(extended("http://a/?z=1"), "http://a/?z=1&a%20b=1%202");
+        assert_eq!(extended("http://a/?z=+"), "http://a/?z=+&a%20b=1%202", "the URL's own query stays as it is");
     }
 
     proptest! {

@@ -142,7 +142,7 @@ impl Record {
     }
 
     /// The value of `Server-Timing` (W3C): one metric for the page and one for each part, by its name, at most
-    /// [`MAX_TIMED`] in all.
+    /// `MAX_TIMED` in all.
     #[must_use]
     pub fn server_timing(&self) -> String {
         let total = format!("total;dur={}", self.took_ms);

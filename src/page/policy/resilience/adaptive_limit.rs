@@ -1,5 +1,5 @@
 //! Adapts the number of concurrent requests to an endpoint to how fast it responds.
-//! The limit stays between [`MIN`] (or its maximum, if that is lower) and its maximum.
+//! The limit stays between `MIN` (or its maximum, if that is lower) and its maximum.
 
 use std::time::Duration;
 

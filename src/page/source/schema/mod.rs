@@ -58,7 +58,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// A field that may be left out. The macro [`schema`] adds its documentation.
+    /// A field that may be left out. The macro `schema` adds its documentation.
     #[must_use]
     pub const fn new(name: &'static str, kind: Kind) -> Self {
         Self { name, kind, default: DefaultValue::Nothing, required: false, acted_on: true, example: None, doc: "" }

@@ -43,6 +43,12 @@ impl Value {
     /// The value, if no text is expected. Bare text is parsed as TOML; if it is not TOML, it is a string.
     fn typed(&self) -> Cow<'_, Data> {
         let Data::Bare(text) = &self.data else { return Cow::Borrowed(&self.data) };
+        // The defaults of most fields are read with each file, and need no parser.
+        match text.as_str() {
+            "true" | "false" => return Cow::Owned(Data::Boolean(text == "true")),
+            "[]" => return Cow::Owned(Data::List(Vec::new())),
+            _ => {}
+        }
         let source = Source::new("", format!("v = {text}"));
         let (mut table, syntax) = Table::parse(&source, 0..source.text.len(), Code::Settings);
         Cow::Owned(match table.entries.pop() {
