@@ -12,8 +12,9 @@ pub fn write<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V
 }
 
 /// Adds pairs of names and values to the query of a URL. Without any the URL stays as it is.
-pub fn extend(url: &mut Url, pairs: &[(String, String)]) {
-    if pairs.is_empty() {
+pub fn extend<'p>(url: &mut Url, pairs: impl IntoIterator<Item = (&'p str, &'p str)>) {
+    let mut pairs = pairs.into_iter().peekable();
+    if pairs.peek().is_none() {
         return;
     }
     let before = url.query().map_or(0, str::len);
@@ -36,7 +37,7 @@ mod tests {
         assert_eq!(write([("q", "a b+c"), ("ü", "&=%")]), "q=a%20b%2Bc&%C3%BC=%26%3D%25");
         let extended = |url: &str| {
             let mut url = Url::parse(url).expect("a URL");
-            extend(&mut url, &[("a b".to_owned(), "1 2".to_owned())]);
+            extend(&mut url, [("a b", "1 2")]);
             url.to_string()
         };
         assert_eq!(extended("http://a/"), "http://a/?a%20b=1%202");
@@ -49,7 +50,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(pairs in proptest::collection::vec((".{1,4}", ".{0,6}"), 0..4)) {
             let mut url = Url::parse("http://a/").expect("a URL");
-            extend(&mut url, &pairs);
+            extend(&mut url, pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             prop_assert_eq!(url.query_pairs().into_owned().collect::<Vec<_>>(), pairs);
         }
     }

@@ -104,8 +104,8 @@ impl Endpoint {
             url = url.replace(&format!("{{{name}}}"), &encoded);
         }
         let mut url = Url::parse(&url).ok()?;
-        let rest: Vec<_> = parameters.iter().filter(|(name, _)| !self.named.contains(name)).cloned().collect();
-        query::extend(&mut url, &rest);
+        let rest = parameters.iter().filter(|(name, _)| !self.named.contains(name));
+        query::extend(&mut url, rest.map(|(name, value)| (name.as_str(), value.as_str())));
         Some(url)
     }
 }

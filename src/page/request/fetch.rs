@@ -120,7 +120,7 @@ pub(super) fn of_url(
     defaults: &Defaults,
 ) -> Fetch {
     let mut url = url.clone();
-    query::extend(&mut url, parameters);
+    query::extend(&mut url, parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     url.set_fragment(None);
     let stale = fragment.stale.unwrap_or(defaults.stale);
     Fetch {
