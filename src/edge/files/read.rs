@@ -93,22 +93,22 @@ mod tests {
 
     #[test]
     fn a_file_that_is_replaced_by_a_link_while_it_is_read_never_shows_what_is_outside() {
-        let site = tempfile::tempdir().unwrap();
-        let root = site.path().canonicalize().unwrap();
+        let site = tempfile::tempdir().expect("a temporary folder can be written");
+        let root = site.path().canonicalize().expect("a temporary folder can be written");
         let (inside, outside) = (root.join("layouts"), root.join("secret"));
-        std::fs::create_dir(&inside).unwrap();
-        std::fs::write(&outside, "secret").unwrap();
+        std::fs::create_dir(&inside).expect("a temporary folder can be written");
+        std::fs::write(&outside, "secret").expect("a temporary folder can be written");
         let page = inside.join("a.html");
-        std::fs::write(&page, "page").unwrap();
+        std::fs::write(&page, "page").expect("a temporary folder can be written");
         let (done, shown) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let next = inside.join("next");
                 while !done.load(Ordering::Relaxed) {
-                    std::os::unix::fs::symlink(&outside, &next).unwrap();
-                    std::fs::rename(&next, &page).unwrap();
-                    std::fs::write(&next, "page").unwrap();
-                    std::fs::rename(&next, &page).unwrap();
+                    std::os::unix::fs::symlink(&outside, &next).expect("a temporary folder can be written");
+                    std::fs::rename(&next, &page).expect("a temporary folder can be written");
+                    std::fs::write(&next, "page").expect("a temporary folder can be written");
+                    std::fs::rename(&next, &page).expect("a temporary folder can be written");
                 }
             });
             let within = Within { folders: &[&inside], name: "layouts/" };
