@@ -28,6 +28,10 @@ fn read(bytes: &[u8], piece: usize) -> Option<Vec<Vec<u8>>> {
         loop {
             match framer.next_request().ok()? {
                 Framed::Request(request) => requests.push(request.to_vec()),
+                Framed::Last(request) => {
+                    requests.push(request.to_vec());
+                    return Some(requests);
+                }
                 Framed::Incomplete => break,
                 Framed::TooLong(_) => return None,
             }

@@ -149,7 +149,7 @@ async fn two_hundred_half_open_connections_block_nobody() {
 }
 
 /// Writes a certificate for `localhost` and its key into the site, and returns the certificate for clients to trust.
-fn certificate(site: &TestSite) -> reqwest::Certificate {
+pub(crate) fn certificate(site: &TestSite) -> reqwest::Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
@@ -161,7 +161,7 @@ fn certificate(site: &TestSite) -> reqwest::Certificate {
     reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap()
 }
 
-fn trusting(certificate: &reqwest::Certificate, server: &Server, h2: bool) -> (reqwest::Client, String) {
+pub(crate) fn trusting(certificate: &reqwest::Certificate, server: &Server, h2: bool) -> (reqwest::Client, String) {
     let port: u16 = server.pages.rsplit(':').next().unwrap().parse().unwrap();
     let builder = reqwest::Client::builder()
         .tls_certs_only([certificate.clone()])

@@ -12,6 +12,7 @@ mod architecture;
 mod authentication;
 mod boundaries;
 mod caching;
+mod closing;
 mod collapsing;
 mod composing;
 mod conform;

@@ -240,6 +240,10 @@ impl Application for PageServer {
     fn call(&self, request: Parts, _: Option<Incoming>, client: SocketAddr) -> listen::PendingReply<Reply> {
         self.call(request, client)
     }
+
+    fn refuse(&self, status: StatusCode) -> Reply {
+        self.refuse(status)
+    }
 }
 
 impl listen::Reply for Reply {

@@ -9,8 +9,8 @@ use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either};
-use http::Request;
 use http::request::Parts;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::ServiceExt as _;
 
@@ -21,6 +21,9 @@ pub trait Application: Send + Sync + 'static {
 
     /// Handles a request of a client. `body` is `None` if framing dropped it.
     fn call(&self, request: Parts, body: Option<Incoming>, client: SocketAddr) -> PendingReply<Self::Reply>;
+
+    /// The reply to a request that cannot be read.
+    fn refuse(&self, status: StatusCode) -> Self::Reply;
 }
 
 /// A reply that is ready now (left), or the future of one (right).
@@ -60,6 +63,12 @@ impl Application for Router {
             Err(never) => match never {},
         });
         Either::Right(response.boxed())
+    }
+
+    fn refuse(&self, status: StatusCode) -> Self::Reply {
+        let mut response = http::Response::new(Body::empty());
+        *response.status_mut() = status;
+        response
     }
 }
 

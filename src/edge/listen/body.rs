@@ -16,7 +16,8 @@ use super::state::RequestInProgress;
 
 /// The body of a reply that is being sent.
 pub(super) struct SentBody<R: Reply> {
-    body: R::Body,
+    /// `None`: the reply to `HEAD` over HTTP/2.
+    body: Option<R::Body>,
     /// `None` over HTTP/1.1, where the stream detects that nothing is read.
     write_timeout: Option<Arc<WriteTimeout>>,
     _in_progress: RequestInProgress<R>,
@@ -28,7 +29,12 @@ impl<R: Reply> SentBody<R> {
         write_timeout: Option<Arc<WriteTimeout>>,
         in_progress: RequestInProgress<R>,
     ) -> Self {
-        Self { body, write_timeout, _in_progress: in_progress }
+        Self { body: Some(body), write_timeout, _in_progress: in_progress }
+    }
+
+    /// No body.
+    pub(super) fn empty(in_progress: RequestInProgress<R>) -> Self {
+        Self { body: None, write_timeout: None, _in_progress: in_progress }
     }
 }
 
@@ -40,7 +46,8 @@ impl<R: Reply> Body for SentBody<R> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(context);
         if let Some(timeout) = &self.write_timeout {
             timeout.set(matches!(frame, Poll::Ready(Some(Ok(_)))).then(Instant::now));
         }
@@ -48,11 +55,11 @@ impl<R: Reply> Body for SentBody<R> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
 use futures::future::{self, BoxFuture, Either};
-use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::{HeaderValue, Method, Request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -25,9 +24,10 @@ use crate::page::http::http1::Framer;
 
 use super::application::{Application, Reply};
 use super::body::{SentBody, WriteTimeout};
+use super::direct;
 use super::limits::ConnectionLimits;
 use super::state::{ConnectionState, RequestInProgress};
-use super::stream::{ConnectionStream, Direct, Timeouts};
+use super::stream::{ConnectionStream, Direct, Stream, Timeouts};
 
 /// The smallest buffer that hyper can be given.
 const MIN_BUFFER: usize = 8 * 1024;
@@ -114,24 +114,37 @@ impl<A: Application> Server<A> {
         Service { server: Arc::clone(self), client, state, stuck }
     }
 
-    /// The application for requests that may be handled without hyper. It handles none once the server stops, since
-    /// replies then have to declare that the connection closes.
+    /// The application for requests that may be handled without hyper, and for those that cannot be read. It handles none
+    /// of the former once the server stops, since replies then have to declare that the connection closes.
     fn direct(self: &Arc<Self>, client: SocketAddr) -> Direct<A::Reply> {
         let (application, stopping) = (Arc::clone(&self.application), Arc::clone(&self.stopping));
-        Box::new(move |request| {
+        let handle = move |request| {
             let stops = stopping.load(Ordering::Acquire);
             (!stops).then(|| application.call(request, None, client))
-        })
+        };
+        let application = Arc::clone(&self.application);
+        Direct { handle: Box::new(handle), refuse: Box::new(move |status| application.refuse(status)) }
     }
 
-    /// The reply as hyper sends it on this connection.
+    /// The reply as hyper sends it on this connection. `is_bodiless`: the body is left out, as hyper does by itself over
+    /// HTTP/1.1 only.
     fn sent(
         &self,
         reply: A::Reply,
         stuck: Option<&CancellationToken>,
         in_progress: RequestInProgress<A::Reply>,
+        is_bodiless: bool,
     ) -> http::Response<SentBody<A::Reply>> {
         let mut response = reply.into_http();
+        // hyper's own date would not follow a clock that is set back.
+        if let Ok(date) = direct::with_date(HeaderValue::from_str) {
+            response.headers_mut().insert(DATE, date);
+        }
+        if is_bodiless {
+            let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
+            response.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, length.into())));
+            return response.map(|_| SentBody::empty(in_progress));
+        }
         // HTTP/2 has a frame for it, which hyper sends.
         if stuck.is_none() && self.stopping.load(Ordering::Acquire) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -161,6 +174,7 @@ impl<A: Application> hyper::service::Service<Request<Incoming>> for Service<A> {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_progress = RequestInProgress::new(&self.state);
+        let is_bodiless = self.stuck.is_some() && request.method() == Method::HEAD;
         let server = &self.server;
         let reply = self.state.take_over().unwrap_or_else(|| {
             let (request, body) = request.into_parts();
@@ -168,11 +182,14 @@ impl<A: Application> hyper::service::Service<Request<Incoming>> for Service<A> {
         });
         match reply {
             Either::Left(reply) => {
-                Either::Left(future::ready(Ok(server.sent(reply, self.stuck.as_ref(), in_progress))))
+                let sent = server.sent(reply, self.stuck.as_ref(), in_progress, is_bodiless);
+                Either::Left(future::ready(Ok(sent)))
             }
             Either::Right(reply) => {
                 let (server, stuck) = (Arc::clone(server), self.stuck.clone());
-                Either::Right(async move { Ok(server.sent(reply.await, stuck.as_ref(), in_progress)) }.boxed())
+                Either::Right(
+                    async move { Ok(server.sent(reply.await, stuck.as_ref(), in_progress, is_bodiless)) }.boxed(),
+                )
             }
         }
     }
@@ -183,9 +200,3 @@ fn log_failure(result: hyper::Result<()>) {
         tracing::debug!(%error, "a connection failed");
     }
 }
-
-/// The byte stream of a client.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl Stream for TcpStream {}
-impl Stream for tokio_rustls::server::TlsStream<TcpStream> {}

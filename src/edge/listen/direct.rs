@@ -144,15 +144,38 @@ fn take(body: &mut (impl Iterator<Item = Bytes> + ?Sized), buffers: &mut Vec<Byt
 }
 
 /// Passes on the value of `Date`, which is formatted once a second.
-fn with_date(write: impl FnOnce(&str)) {
-    thread_local!(static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
+pub(super) fn with_date<T>(write: impl FnOnce(&str) -> T) -> T {
     #[expect(clippy::disallowed_methods, reason = "the date of a message, as hyper makes it")]
-    let now = SystemTime::now();
+    date_at(SystemTime::now(), write)
+}
+
+/// Passes on the value of `Date` at a time, which may be before that of the call before.
+fn date_at<T>(now: SystemTime, write: impl FnOnce(&str) -> T) -> T {
+    thread_local!(static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
     let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     LAST.with_borrow_mut(|(last, text)| {
         if *last != second || text.is_empty() {
             (*last, *text) = (second, httpdate::fmt_http_date(now));
         }
-        write(text);
-    });
+        write(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_date_follows_a_clock_that_is_set_back() {
+        for (second, expected) in [
+            (1_800_000_000, "Fri, 15 Jan 2027 08:00:00 GMT"),
+            (1_700_000_000, "Tue, 14 Nov 2023 22:13:20 GMT"),
+            (1_700_000_001, "Tue, 14 Nov 2023 22:13:21 GMT"),
+        ] {
+            let now = UNIX_EPOCH + Duration::from_secs(second);
+            date_at(now, |date| assert_eq!(date, expected));
+        }
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use futures::task::AtomicWaker;
 
 use super::application::PendingReply;
 
@@ -11,13 +14,24 @@ pub(super) struct ConnectionState<R> {
     in_progress: AtomicUsize,
     /// The number of requests whose replies were sent, to the last byte of the body.
     completed: AtomicUsize,
-    /// The reply to the request that hyper is about to read, if the stream has obtained it already.
-    handed_over: Mutex<Option<PendingReply<R>>>,
+    /// The number of requests that hyper has read.
+    read: AtomicUsize,
+    /// The reply to a request that hyper will read, if the stream has obtained it already, and the number of requests
+    /// before it.
+    handed_over: Mutex<Option<(usize, PendingReply<R>)>>,
+    /// Woken when a request is completed.
+    awaits_completion: AtomicWaker,
 }
 
 impl<R> Default for ConnectionState<R> {
     fn default() -> Self {
-        Self { in_progress: AtomicUsize::new(0), completed: AtomicUsize::new(0), handed_over: Mutex::new(None) }
+        Self {
+            in_progress: AtomicUsize::new(0),
+            completed: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            handed_over: Mutex::new(None),
+            awaits_completion: AtomicWaker::new(),
+        }
     }
 }
 
@@ -32,14 +46,21 @@ impl<R> ConnectionState<R> {
         self.completed.load(Ordering::Acquire)
     }
 
-    /// Hands over the reply to the next request, which the stream could not send.
-    pub(super) fn hand_over(&self, reply: PendingReply<R>) {
-        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+    /// Wakes a task as soon as another request is completed.
+    pub(super) fn wake_when_completed(&self, waker: &Waker) {
+        self.awaits_completion.register(waker);
     }
 
-    /// Takes the reply to the next request, if the stream has obtained it already.
+    /// Hands over the reply to the request that hyper will read after `before` others.
+    pub(super) fn hand_over(&self, before: usize, reply: PendingReply<R>) {
+        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some((before, reply));
+    }
+
+    /// Counts a request that hyper has read, and takes its reply if the stream has obtained it already.
     pub(super) fn take_over(&self) -> Option<PendingReply<R>> {
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let before = self.read.fetch_add(1, Ordering::AcqRel);
+        let mut handed_over = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+        handed_over.take_if(|(number, _)| *number == before).map(|(_, reply)| reply)
     }
 }
 
@@ -57,5 +78,6 @@ impl<R> Drop for RequestInProgress<R> {
     fn drop(&mut self) {
         self.0.in_progress.fetch_sub(1, Ordering::AcqRel);
         self.0.completed.fetch_add(1, Ordering::AcqRel);
+        self.0.awaits_completion.wake();
     }
 }

@@ -1,6 +1,7 @@
 //! The byte stream of a connection: every wait on it has a timeout. Over HTTP/1.1, only requests that pass strict parsing
 //! are passed on to hyper, and replies in memory are sent without it.
-//! A malformed request is replaced by one to which hyper responds with 400.
+//! A request that cannot be read is replaced by one whose reply is known: the refusal. The connection then closes in
+//! stages, so that a client that is still sending receives it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,15 +12,35 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures::future::Either;
+use http::StatusCode;
 use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
-use crate::page::http::http1::{Framed, Framer};
+use crate::page::http::http1::{Framed, Framer, TooLong};
 
 use super::application::{PendingReply, Reply};
 use super::direct::{self, Sending};
 use super::state::ConnectionState;
 use super::timer::Timer;
+
+/// The byte stream of a client.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// The socket below it.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 /// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +53,26 @@ pub(super) struct Timeouts {
     pub(super) write: Duration,
 }
 
-/// A request to which hyper responds with 400; then it closes the connection.
-const REFUSED: Bytes = Bytes::from_static(b"\0\r\n\r\n");
+/// What hyper reads in place of a request that is refused. Its reply is handed over.
+const REFUSED: Bytes = Bytes::from_static(b"GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n\r\n");
+/// How long a client that has closed its half of the connection is left alone before it is looked at whether it has left
+/// altogether.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long, and how much, is read and dropped of a client that is still sending after its last reply. If the connection
+/// were closed with bytes unread, it would be reset, and the reply might be lost (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(5);
+const MAX_DROPPED: usize = 16 << 20;
+/// The largest number of bytes that an HTTP/2 connection is sent beyond those that it sends while nothing is requested.
+/// Replies to `PING` and `SETTINGS` are no longer than these; the rest is our own `PING`.
+const MAX_CONTROL_BYTES: i64 = 64;
 
-/// Handles requests without hyper. `None`: the request is left to hyper.
-pub(super) type Direct<R> = Box<dyn Fn(Parts) -> Option<PendingReply<R>> + Send + Sync>;
+/// What an HTTP/1.1 connection needs of the application.
+pub(super) struct Direct<R> {
+    /// Handles requests without hyper. `None`: the request is left to hyper.
+    pub(super) handle: Box<dyn Fn(Parts) -> Option<PendingReply<R>> + Send + Sync>,
+    /// The reply to a request that cannot be read.
+    pub(super) refuse: Box<dyn Fn(StatusCode) -> R + Send + Sync>,
+}
 
 /// The byte stream of a connection.
 pub(super) struct ConnectionStream<S, R> {
@@ -51,14 +87,25 @@ pub(super) struct ConnectionStream<S, R> {
     is_hyper_idle: bool,
     /// Bytes for hyper.
     readable: Bytes,
-    /// Whether nothing more is read.
+    /// Whether nothing more is passed on to hyper.
     is_ended: bool,
+    /// Whether the client sends nothing more, or is not waited for any longer.
+    has_left: bool,
+    /// Whether the last reply was sent, and the connection is closed for writing.
+    is_shut: bool,
+    /// The number of bytes of the client that were dropped since then.
+    dropped: usize,
+    /// The number of bytes that an HTTP/2 connection was sent beyond those that it sent, since it was last seen in use.
+    sent_beyond: i64,
+    /// The number of requests that were completed when an HTTP/2 connection was last seen in use.
+    completed: usize,
     /// Whether a first request has arrived.
     is_greeted: bool,
     timeouts: Timeouts,
     state: Arc<ConnectionState<R>>,
     reading: Timer,
     writing: Timer,
+    lingering: Timer,
 }
 
 /// How the requests of an HTTP/1.1 connection are handled.
@@ -87,11 +134,17 @@ impl<S, R: Reply> ConnectionStream<S, R> {
             is_hyper_idle: true,
             readable: Bytes::new(),
             is_ended: false,
+            has_left: false,
+            is_shut: false,
+            dropped: 0,
+            sent_beyond: 0,
+            completed: 0,
             is_greeted: false,
             timeouts,
             state,
             reading: Timer::default(),
             writing: Timer::default(),
+            lingering: Timer::default(),
         }
     }
 
@@ -103,36 +156,56 @@ impl<S, R: Reply> ConnectionStream<S, R> {
                 self.is_greeted = true;
                 self.sending = self.handle(&bytes);
                 if self.sending.is_none() {
-                    (self.passed_on, self.is_hyper_idle, self.readable) = (self.passed_on + 1, false, bytes);
+                    self.pass_on(bytes);
                 }
             }
+            Ok(Framed::Last(bytes)) => {
+                self.is_ended = true;
+                self.pass_on(bytes);
+            }
             Ok(Framed::Incomplete) => {}
-            // hyper responds that it is too long.
-            Ok(Framed::TooLong(bytes)) => (self.readable, self.is_ended, self.is_hyper_idle) = (bytes, true, false),
+            Ok(Framed::TooLong(part)) => self.refuse(match part {
+                TooLong::Target => StatusCode::URI_TOO_LONG,
+                TooLong::Head => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                TooLong::Body => StatusCode::PAYLOAD_TOO_LARGE,
+            }),
             Err(malformed) => {
                 tracing::debug!("a request was refused: {}", malformed.0);
-                (self.readable, self.is_ended, self.is_hyper_idle) = (REFUSED, true, false);
+                self.refuse(StatusCode::BAD_REQUEST);
             }
         }
+    }
+
+    /// Passes a request on to hyper.
+    fn pass_on(&mut self, bytes: Bytes) {
+        (self.passed_on, self.is_hyper_idle, self.readable) = (self.passed_on + 1, false, bytes);
+    }
+
+    /// Has hyper send the refusal of a request, after the replies to the requests before it, and close the connection.
+    fn refuse(&mut self, status: StatusCode) {
+        let Some(http1) = &self.http1 else { return };
+        self.state.hand_over(self.passed_on, Either::Left((http1.direct.refuse)(status)));
+        self.is_ended = true;
+        self.pass_on(REFUSED);
     }
 
     /// The reply to a request, if it can be sent without hyper: it is in memory, and hyper has nothing to send before it.
     /// Otherwise the reply is handed over to hyper, if there is one.
     fn handle(&self, head: &Bytes) -> Option<Sending> {
         let http1 = self.http1.as_ref().filter(|_| self.is_hyper_idle)?;
-        let reply = match (http1.direct)(direct::request(head)?)? {
+        let reply = match (http1.direct.handle)(direct::request(head)?)? {
             Either::Left(reply) => match reply.into_http1() {
                 Ok(reply) => return Some(Sending::new(reply)),
                 Err(reply) => Either::Left(*reply),
             },
             later => later,
         };
-        self.state.hand_over(reply);
+        self.state.hand_over(self.passed_on, reply);
         None
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream<S, R> {
+impl<S: Stream, R: Reply> AsyncRead for ConnectionStream<S, R> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
@@ -151,16 +224,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                 return Poll::Ready(Ok(()));
             }
             if this.is_ended {
-                return Poll::Ready(Ok(()));
+                return this.end(context);
+            }
+            if this.http1.is_none() {
+                this.note_use();
             }
             let is_within_request = this.http1.as_ref().is_some_and(|http1| http1.framer.is_within_request());
             let mut space = [MaybeUninit::uninit(); 8 * 1024];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.stream).poll_read(context, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => {
-                    this.is_ended = true;
-                    return Poll::Ready(Ok(()));
-                }
+                Poll::Ready(Ok(())) if read.filled().is_empty() => (this.is_ended, this.has_left) = (true, true),
                 Poll::Ready(Ok(())) => match &mut this.http1 {
                     Some(http1) => {
                         // A request that has begun has one timeout for all of it.
@@ -170,8 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                         http1.framer.push(read.filled());
                     }
                     None => {
-                        this.reading.stop();
                         this.is_greeted = true;
+                        this.sent_beyond -= i64::try_from(read.filled().len()).unwrap_or(i64::MAX);
                         this.readable = Bytes::copy_from_slice(read.filled());
                     }
                 },
@@ -183,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
                     while this.reading.is_over(timeout, context) {
                         // hyper drops the body of a reply before all of it is written: a running write counts as busy, too.
                         if !this.state.is_busy() && !this.writing.is_running() {
-                            this.is_ended = true;
+                            (this.is_ended, this.has_left) = (true, true);
                             return Poll::Ready(Ok(()));
                         }
                         // A request is being handled: it is not the client that is slow.
@@ -196,7 +269,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R: Reply> AsyncRead for ConnectionStream
     }
 }
 
-impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
+impl<S: Stream, R: Reply> ConnectionStream<S, R> {
+    /// The end of what hyper reads, which it learns once every request is completed: it would take it for a client that has
+    /// left. A client may close its half of the connection after its last request (RFC 9112, 9.6).
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.state.wake_when_completed(context.waker());
+        if self.state.completed() >= self.passed_on {
+            return Poll::Ready(Ok(()));
+        }
+        // A client that left altogether resets the connection, at the latest when it is sent something.
+        while self.reading.is_over(LOOK, context) {
+            self.reading.stop();
+            if let Some(error) = self.stream.socket().take_error()? {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Ends the idle time of an HTTP/2 connection if it was used: a request was completed, or something was sent that is
+    /// not the reply to a control frame. What the client sends is no sign of use, since it may be nothing but `PING`.
+    fn note_use(&mut self) {
+        let completed = self.state.completed();
+        if completed != self.completed || self.sent_beyond > MAX_CONTROL_BYTES {
+            (self.completed, self.sent_beyond) = (completed, 0);
+            self.reading.stop();
+        }
+    }
+
+    /// Reads and drops what the client is still sending after its last reply.
+    fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.has_left {
+            let mut space = [MaybeUninit::uninit(); 8 * 1024];
+            let mut read = ReadBuf::uninit(&mut space);
+            match Pin::new(&mut self.stream).poll_read(context, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() && self.dropped < MAX_DROPPED => {
+                    self.dropped += read.filled().len();
+                }
+                Poll::Pending if !self.lingering.is_over(LINGER, context) => return Poll::Pending,
+                _ => self.has_left = true,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether the client may be sending what nobody will read: after a refusal, the rest of the request; or another
+    /// request behind the last one that is handled; or frames of HTTP/2.
+    fn may_be_sending(&self) -> bool {
+        self.is_ended || self.http1.as_ref().is_none_or(|http1| http1.framer.is_within_request())
+    }
+
     /// Sends the rest of a reply that is sent without hyper.
     fn send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
@@ -214,9 +336,11 @@ impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
 
     /// Records that bytes were written: a client that reads its response is not idle.
     fn note_written(&mut self, result: &Poll<io::Result<usize>>) {
-        if matches!(result, Poll::Ready(Ok(1..))) {
+        let Poll::Ready(Ok(written @ 1..)) = result else { return };
+        if self.http1.is_some() {
             self.reading.stop();
         }
+        self.sent_beyond += i64::try_from(*written).unwrap_or(i64::MAX);
     }
 
     /// The result of a write. It fails if the client has read nothing for too long.
@@ -232,7 +356,7 @@ impl<S: AsyncWrite + Unpin, R: Reply> ConnectionStream<S, R> {
     }
 }
 
-impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
+impl<S: Stream, R: Reply> AsyncWrite for ConnectionStream<S, R> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.send(context))?;
         self.is_hyper_idle = false;
@@ -269,8 +393,12 @@ impl<S: AsyncWrite + Unpin, R: Reply> AsyncWrite for ConnectionStream<S, R> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send(context))?;
-        // TLS sends a last message, which the client has to read, too.
-        let result = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.within_timeout(result, context)
+        if !self.is_shut {
+            // TLS sends a last message, which the client has to read, too.
+            let result = Pin::new(&mut self.stream).poll_shutdown(context);
+            ready!(self.within_timeout(result, context))?;
+            (self.is_shut, self.has_left) = (true, self.has_left || !self.may_be_sending());
+        }
+        self.linger(context).map(Ok)
     }
 }

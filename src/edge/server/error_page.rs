@@ -71,6 +71,10 @@ fn render(status: StatusCode, request_id: Option<&str>) -> String {
         StatusCode::URI_TOO_LONG => {
             ("Address too long", "The address in your browser is longer than this site can read.")
         }
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => (
+            "Request too long",
+            "Your browser sent more than this site can read. It may help to delete the cookies of this site.",
+        ),
         StatusCode::BAD_GATEWAY => (
             "Page not available",
             "A part that this page cannot do without sent something unusable. The error was logged.",

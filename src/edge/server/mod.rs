@@ -28,11 +28,14 @@ mod pages;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use futures::future::Either;
 use http::StatusCode;
 use http::request::Parts;
+
+use crate::engine::Trace;
 
 use exchange::Exchange;
 use pending::guarded;
@@ -63,10 +66,18 @@ impl PageServer {
     /// A panic becomes an error page.
     ///
     /// The body of the request is not among the arguments: no page depends on one. `HEAD` is handled like `GET`;
-    /// hyper leaves the body of the reply out.
+    /// the listener leaves the body of the reply out.
     #[must_use]
     pub fn call(&self, request: Parts, peer: SocketAddr) -> PendingReply {
         guarded(|| self.handle(request, peer))
+    }
+
+    /// The reply to a request that cannot be read. Nothing is known of it.
+    #[must_use]
+    pub fn refuse(&self, status: StatusCode) -> Reply {
+        self.pages.observer.responded(None, status, Duration::ZERO, 1);
+        let trace = Trace::new();
+        error_page::reply(status, &trace).identified(&trace)
     }
 
     fn handle(&self, request: Parts, peer: SocketAddr) -> PendingReply {

@@ -97,8 +97,9 @@ fn is_own(path: &str) -> bool {
     path == CATALOGUE || path.starts_with(OWN) && !path.starts_with(lazy::PREFIX)
 }
 
-/// The host that the request is for (RFC 9110, 7.2).
+/// The host that the request is for (RFC 9110, 7.2). A colon without a port behind it is left out (RFC 3986, 6.2.3).
 fn host(request: &Parts) -> String {
     let named = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default().to_owned()
+    let host = request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default();
+    host.trim_end_matches(':').to_owned()
 }

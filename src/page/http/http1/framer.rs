@@ -3,15 +3,15 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::head::{self, BodyFraming, CheckedHead, Head};
+use super::head::{self, BodyFraming, CheckedHead};
 use super::{BARE_LINE_END, Bodies, Malformed};
 
-/// Longest body, in bytes. The connection of a client that sends more is closed.
+/// Longest body that is read, in bytes.
 const MAX_BODY: u64 = 64 * 1024;
 /// Longest line of a chunked body, in bytes.
 const MAX_LINE: usize = 256;
-/// Why a longer body is refused.
-const BODY_TOO_LONG: Malformed = Malformed("the body is too long");
+/// The field of a request after which nothing more is read.
+const CLOSE: &[u8] = b"Connection: close\r\n";
 
 /// Splits the bytes of a connection into requests.
 #[derive(Debug)]
@@ -48,10 +48,24 @@ enum State {
 pub enum Framed {
     /// A request: its head, and its body if bodies are passed on.
     Request(Bytes),
+    /// A request whose body is neither read nor passed on. Nothing that follows can be read, so the head that is passed on
+    /// closes the connection.
+    Last(Bytes),
     /// More bytes have to arrive.
     Incomplete,
-    /// The beginning of a head that is too long.
-    TooLong(Bytes),
+    /// A part of the request is too long; nothing that follows can be read.
+    TooLong(TooLong),
+}
+
+/// A part of a request that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooLong {
+    /// Its first line, which is as long as its target.
+    Target,
+    /// Its head.
+    Head,
+    /// Its body, where bodies are passed on.
+    Body,
 }
 
 impl Framer {
@@ -88,15 +102,21 @@ impl Framer {
             match std::mem::replace(&mut self.state, State::Head) {
                 State::Head => match self.next_head()? {
                     None if self.unread.len() > self.max_head => {
-                        return Ok(Framed::TooLong(self.unread.split().freeze()));
+                        let has_line = memchr::memchr(b'\n', &self.unread[..self.max_head]).is_some();
+                        return Ok(Framed::TooLong(if has_line { TooLong::Head } else { TooLong::Target }));
                     }
                     None => return Ok(Framed::Incomplete),
                     Some(head) => {
                         // What is done with the body is decided here, once the whole head is known.
-                        let Head { bytes, body } = head.with_body(self.bodies);
+                        let (body, expects_continue) = (head.body, head.expects_continue);
+                        let bytes = head.passed();
                         match body {
                             BodyFraming::None => return Ok(Framed::Request(bytes)),
-                            BodyFraming::Length(length) if length > MAX_BODY => return Err(BODY_TOO_LONG),
+                            // A body that is dropped is not requested. The client might send it anyway.
+                            _ if expects_continue && self.bodies == Bodies::Dropped => {
+                                return Ok(self.without_body(&bytes));
+                            }
+                            BodyFraming::Length(length) if length > MAX_BODY => return Ok(self.without_body(&bytes)),
                             BodyFraming::Length(length) => self.state = State::Body(bytes, length),
                             BodyFraming::Chunked => self.state = State::ChunkSize(bytes, 0),
                         }
@@ -109,7 +129,10 @@ impl Framer {
                 State::ChunkSize(head, length) => {
                     let Some(line) = self.next_line()? else { return self.wait(State::ChunkSize(head, length)) };
                     let size = chunk_size(&line)?;
-                    let length = within_limit(length + size)?;
+                    let length = length + size;
+                    if length > MAX_BODY {
+                        return Ok(self.without_body(&head));
+                    }
                     self.state =
                         if size == 0 { State::Trailers(head, length) } else { State::Chunk(head, length, size) };
                 }
@@ -127,7 +150,11 @@ impl Framer {
                         return Ok(Framed::Request(self.with_body(head)));
                     }
                     head::field(&line)?;
-                    self.state = State::Trailers(head, within_limit(length + line.len() as u64)?);
+                    let length = length + line.len() as u64;
+                    if length > MAX_BODY {
+                        return Ok(self.without_body(&head));
+                    }
+                    self.state = State::Trailers(head, length);
                 }
             }
         }
@@ -153,10 +180,18 @@ impl Framer {
         if self.body.is_empty() {
             return head;
         }
-        let mut request = BytesMut::from(&head[..head.len() - 2]);
-        request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
+        let length = format!("Content-Length: {}\r\n", self.body.len());
+        let mut request = head::with_field(&head, length.as_bytes());
         request.extend_from_slice(&self.body.split());
         request.freeze()
+    }
+
+    /// A request whose body is not read to its end.
+    fn without_body(&self, head: &Bytes) -> Framed {
+        match self.bodies {
+            Bodies::Dropped => Framed::Last(head::with_field(head, CLOSE).freeze()),
+            Bodies::Passed => Framed::TooLong(TooLong::Body),
+        }
     }
 
     /// The next line of a body, without its line ending. `None`: it is incomplete.
@@ -204,11 +239,6 @@ impl Framer {
         (self.has_skipped_line, self.searched) = (false, 0);
         head::check(self.unread.split_to(end).freeze()).map(Some)
     }
-}
-
-/// The length of a body, if it is not too long.
-fn within_limit(length: u64) -> Result<u64, Malformed> {
-    if length > MAX_BODY { Err(BODY_TOO_LONG) } else { Ok(length) }
 }
 
 /// The size of a chunk, from the line that begins it (RFC 9112, 7.1). Extensions are ignored; whitespace before them is

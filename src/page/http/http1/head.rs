@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::byte_sets::{HOST, PLAIN_HOST, TOKEN, VALUE, all, is_token, prefix};
-use super::{BARE_LINE_END, Bodies, Malformed};
+use super::{BARE_LINE_END, Malformed};
 
 /// Largest number of digits of a `Content-Length`.
 const MAX_LENGTH_DIGITS: usize = 18;
@@ -26,46 +26,40 @@ pub(super) enum BodyFraming {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CheckedHead {
     bytes: Bytes,
-    body: BodyFraming,
-    /// The client waits for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
-    expects_continue: bool,
-    /// The lines of fields that describe the body or the connection. They are not passed on.
-    removed: Vec<Range<usize>>,
-}
-
-/// A head as it is passed on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    /// Its bytes, without the fields that describe a body.
-    pub(super) bytes: Bytes,
-    /// What has to be read before the next request.
     pub(super) body: BodyFraming,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110, 10.1.1).
+    pub(super) expects_continue: bool,
+    /// Ranges in which the head that is passed on differs, in their order, each with what takes its place. Fields that
+    /// describe the body or the connection are not passed on.
+    edits: Vec<(Range<usize>, Bytes)>,
 }
 
 impl CheckedHead {
-    /// The head as it is passed on, once it is decided what is done with the body.
-    pub(super) fn with_body(self, bodies: Bodies) -> Head {
-        let Self { bytes, body, expects_continue, removed } = self;
-        // A body that is dropped is not requested. The connection closes, since the client might send it anyway.
-        let is_unwanted = expects_continue && body != BodyFraming::None && bodies == Bodies::Dropped;
-        let body = if is_unwanted { BodyFraming::None } else { body };
-        if removed.is_empty() {
-            return Head { bytes, body };
+    /// The head as it is passed on.
+    pub(super) fn passed(self) -> Bytes {
+        let Self { bytes, edits, .. } = self;
+        if edits.is_empty() {
+            return bytes;
         }
-        let text = &bytes[..bytes.len() - 2];
         let mut passed = BytesMut::with_capacity(bytes.len() + 32);
         let mut from = 0;
-        for line in removed {
-            passed.extend_from_slice(&text[from..line.start]);
-            from = line.end;
+        for (range, instead) in edits {
+            passed.extend_from_slice(&bytes[from..range.start]);
+            passed.extend_from_slice(&instead);
+            from = range.end;
         }
-        passed.extend_from_slice(&text[from..]);
-        if is_unwanted {
-            passed.extend_from_slice(b"Connection: close\r\n");
-        }
-        passed.extend_from_slice(b"\r\n");
-        Head { bytes: passed.freeze(), body }
+        passed.extend_from_slice(&bytes[from..]);
+        passed.freeze()
     }
+}
+
+/// A head with one more field, which ends with CR and LF.
+pub(super) fn with_field(head: &Bytes, field: &[u8]) -> BytesMut {
+    let mut longer = BytesMut::with_capacity(head.len() + field.len());
+    longer.extend_from_slice(&head[..head.len() - 2]);
+    longer.extend_from_slice(field);
+    longer.extend_from_slice(b"\r\n");
+    longer
 }
 
 /// Checks a complete head, with the empty line at its end.
@@ -80,9 +74,14 @@ pub(super) fn check(head: Bytes) -> Result<CheckedHead, Malformed> {
         [b'\r' | b'\n', ..] => return Err(BARE_LINE_END),
         _ => return Err(Malformed("the request line contains a control character")),
     }
-    let (target, is_http10) = request_line(&text[..end])?;
+    let (target, version) = request_line(&text[..end])?;
+    let is_http10 = version == b'0';
     let mut from = end + 2;
-    let mut removed: Vec<Range<usize>> = Vec::new();
+    let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
+    if version > b'1' {
+        // A later minor version is read like the latest that is known (RFC 9110, 2.5).
+        edits.push((end - 1..end, Bytes::from_static(b"1")));
+    }
     let (mut host, mut length, mut coding, mut expects_continue) = (None, None, None, false);
     while from < text.len() {
         let (name, value, end) = field(&text[from..])?;
@@ -93,27 +92,30 @@ pub(super) fn check(head: Bytes) -> Result<CheckedHead, Malformed> {
             if host.replace(value).is_some() {
                 return Err(Malformed("there is more than one Host"));
             }
+            if let Some(named) = host_of_target(target).filter(|named| !value.eq_ignore_ascii_case(named)) {
+                edits.push((line, [b"Host: ", named, b"\r\n"].concat().into()));
+            }
         } else if is("content-length") {
             if length.replace(value).is_some() {
                 return Err(Malformed("there is more than one Content-Length"));
             }
-            removed.push(line);
+            edits.push((line, Bytes::new()));
         } else if is("transfer-encoding") {
             if coding.replace(value).is_some() {
                 return Err(Malformed("there is more than one Transfer-Encoding"));
             }
-            removed.push(line);
+            edits.push((line, Bytes::new()));
         } else if is("expect") {
             expects_continue = true;
-            removed.push(line);
+            edits.push((line, Bytes::new()));
         } else if is("trailer") || is("upgrade") || is("http2-settings") {
             // They announce what is not supported here.
-            removed.push(line);
+            edits.push((line, Bytes::new()));
         }
     }
     check_host(target, host, is_http10)?;
     let body = body(length, coding, is_http10)?;
-    Ok(CheckedHead { bytes: head, body, expects_continue, removed })
+    Ok(CheckedHead { bytes: head, body, expects_continue, edits })
 }
 
 /// What follows a head with these fields (RFC 9112, 6.3).
@@ -135,8 +137,8 @@ fn body(length: Option<&[u8]>, coding: Option<&[u8]>, is_http10: bool) -> Result
     }
 }
 
-/// The target of a request line (RFC 9112, 3), and whether its version is HTTP/1.0.
-fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
+/// The target of a request line (RFC 9112, 3), and the digit of its minor version.
+fn request_line(line: &[u8]) -> Result<(&[u8], u8), Malformed> {
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
@@ -149,9 +151,8 @@ fn request_line(line: &[u8]) -> Result<(&[u8], bool), Malformed> {
         return Err(Malformed("the target contains characters that no URL contains"));
     }
     match version {
-        b"HTTP/1.1" => Ok((target, false)),
-        b"HTTP/1.0" => Ok((target, true)),
-        _ => Err(Malformed("the version is neither HTTP/1.1 nor HTTP/1.0")),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9'] => Ok((target, *minor)),
+        _ => Err(Malformed("the version is not one of HTTP/1")),
     }
 }
 
@@ -176,8 +177,8 @@ pub(super) fn field(text: &[u8]) -> Result<(&[u8], &[u8], usize), Malformed> {
     }
 }
 
-/// Checks that there is one valid `Host`, and that it is the host of the target if the target names one (RFC 9112, 3.2).
-/// HTTP/1.0 needs none.
+/// Checks that there is one valid `Host`, and that the target is valid beside it (RFC 9112, 3.2). HTTP/1.0 needs none.
+/// If the target names a host, that one counts and `Host` is ignored (RFC 9112, 3.2.2), but it must be valid.
 fn check_host(target: &[u8], host: Option<&[u8]>, is_http10: bool) -> Result<(), Malformed> {
     match host {
         None if is_http10 => {}
@@ -188,16 +189,22 @@ fn check_host(target: &[u8], host: Option<&[u8]>, is_http10: bool) -> Result<(),
     if target.starts_with(b"/") || target == b"*" {
         return Ok(());
     }
-    let named = target.iter().position(|byte| *byte == b':').filter(|at| target[*at..].starts_with(b"://")).map(|at| {
-        let rest = &target[at + 3..];
-        &rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len())]
-    });
-    // The target of `CONNECT` is a host without anything around it.
-    let named = named.unwrap_or(target);
-    match host {
-        Some(host) if !host.eq_ignore_ascii_case(named) => Err(Malformed("the target and Host name different hosts")),
-        _ => Ok(()),
+    match (host_of_target(target), host) {
+        (Some(named), _) if is_host(named) => Ok(()),
+        (Some(_), _) => Err(Malformed("the target names a host that is not valid")),
+        // The target of `CONNECT` is a host without anything around it.
+        (None, Some(host)) if !host.eq_ignore_ascii_case(target) => {
+            Err(Malformed("the target and Host name different hosts"))
+        }
+        (None, _) => Ok(()),
     }
+}
+
+/// The host, with its port, that a target in absolute form names (RFC 9112, 3.2.2).
+fn host_of_target(target: &[u8]) -> Option<&[u8]> {
+    let colon = target.iter().position(|byte| *byte == b':').filter(|at| !target[..*at].contains(&b'/'))?;
+    let rest = target[colon..].strip_prefix(b"://")?;
+    Some(&rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len())])
 }
 
 /// Whether a text is a host, with or without a port (RFC 9110, 7.2).
@@ -213,7 +220,9 @@ fn is_host(host: &[u8]) -> bool {
         Some((name, port)) => (name, Some(port)),
         None => (text, None),
     };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    let is_authority = || all(name.as_bytes(), &PLAIN_HOST) || text.parse::<http::uri::Authority>().is_ok();
+    // The port may be left out behind its colon (RFC 3986, 3.2.3).
+    let is_port =
+        |port: &str| port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    let is_authority = || all(name.as_bytes(), &PLAIN_HOST) || name.parse::<http::uri::Authority>().is_ok();
     !name.is_empty() && port.is_none_or(is_port) && is_authority()
 }

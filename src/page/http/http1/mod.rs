@@ -7,7 +7,7 @@ mod head;
 mod write;
 
 pub(crate) use byte_sets::is_token;
-pub use framer::{Framed, Framer};
+pub use framer::{Framed, Framer, TooLong};
 pub use write::{head, write_field};
 
 /// Why a request is refused.
