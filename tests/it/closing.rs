@@ -122,6 +122,7 @@ async fn a_refusal_is_an_error_page_after_which_the_connection_closes() {
         assert_eq!(head.matches(field).count(), 1, "{field}: {head}");
     }
     assert!(refusal.contains("Address too long"), "{refusal}");
+    assert!(!page.contains("surrogate-key"), "a page without keys: {page}");
 }
 
 #[tokio::test]
@@ -234,7 +235,8 @@ async fn head_over_http_2_sends_no_body() {
 
 #[tokio::test]
 async fn requests_that_are_only_unusual_are_answered() {
-    let server = TestSite::new().front("<p><esi:vars>$(HTTP_HOST)</esi:vars></p>").serve().await;
+    let page = "+++\nroute = \"/\"\nesi = true\n+++\n<p><esi:vars>$(HTTP_HOST)</esi:vars></p>";
+    let server = TestSite::new().file("layouts/front.html", page).serve().await;
     for (request, host) in [
         ("GET / HTTP/1.1\r\nHost: news.example:", "news.example"),
         ("GET / HTTP/1.2\r\nHost: a", "a"),
@@ -253,4 +255,20 @@ async fn requests_that_are_only_unusual_are_answered() {
             assert_eq!(reply.matches("date: ").count(), 1, "{reply}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_debug_token_is_sent_over_tls_only() {
+    let server = Secure::serve(TestSite::new().front("page"), "").await;
+    let token = crate::explain::token(&server.server).await;
+    let mut stream = server.connect(b"http/1.1").await;
+    let request = format!("GET /_pasteup/debug?token={token} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("set-cookie: pasteup-debug=") && reply.contains("; Secure\r\n"), "{reply}");
+    let plain = TestSite::new().front("page").serve().await;
+    let token = crate::explain::token(&plain).await;
+    let response = plain.get(&format!("/_pasteup/debug?token={token}")).await;
+    assert!(!response.headers()["set-cookie"].to_str().unwrap().contains("Secure"));
 }

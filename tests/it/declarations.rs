@@ -323,6 +323,50 @@ async fn only_assets_are_served_through_the_compositor() {
     assert!(send("a/1.0.0/icon.svg").await.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
 }
 
+#[tokio::test]
+async fn a_range_of_an_asset_is_sent_and_its_304_has_the_vary_of_its_200() {
+    let of = |media_type: &'static str, body: &'static str| {
+        get(move || async move { ([("content-type", media_type), ("cache-control", "max-age=60")], body) })
+    };
+    let css = "p { color: red } /* of some length */";
+    let router = Router::new().route("/a.css", of("text/css", css)).route("/a.mp4", of("video/mp4", "0123456789"));
+    let site = TestSite::new()
+        .front("<fragment name=a />")
+        .file("fragments/a/fragment.toml", &manifest(serve_router(router).await, ""));
+    let server = site.serve().await;
+    let send = async |path: &str, fields: &[(&str, &str)]| {
+        let request = client().get(format!("{}/_pasteup/assets/a/1.0.0/{path}", server.pages));
+        fields.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
+    };
+    let whole = send("a.mp4", &[]).await;
+    assert_eq!((whole.status().as_u16(), &whole.headers()["accept-ranges"]), (200, &"bytes".parse().unwrap()));
+    let tag = whole.headers()["etag"].to_str().unwrap().to_owned();
+    for (range, condition, status, content_range, body) in [
+        ("bytes=0-1", None, 206, Some("bytes 0-1/10"), "01"),
+        ("bytes=7-", Some(tag.as_str()), 206, Some("bytes 7-9/10"), "789"),
+        ("bytes=-2", None, 206, Some("bytes 8-9/10"), "89"),
+        ("bytes=0-1", Some("\"other\""), 200, None, "0123456789"),
+        ("bytes=0-1,3-4", None, 200, None, "0123456789"),
+        ("bytes=10-", None, 416, Some("bytes */10"), ""),
+    ] {
+        let fields: Vec<_> = [("range", range)].into_iter().chain(condition.map(|tag| ("if-range", tag))).collect();
+        let response = send("a.mp4", &fields).await;
+        assert_eq!(response.status().as_u16(), status, "{range}");
+        let stated = response.headers().get("content-range").map(|range| range.to_str().unwrap().to_owned());
+        assert_eq!(stated.as_deref(), content_range, "{range}");
+        assert_eq!(response.text().await.unwrap(), body, "{range}");
+    }
+    for coding in ["gzip", "identity"] {
+        let whole = send("a.css", &[("accept-encoding", coding)]).await;
+        let (tag, vary) = (whole.headers()["etag"].clone(), whole.headers()["vary"].clone());
+        let unchanged = send("a.css", &[("accept-encoding", coding), ("if-none-match", tag.to_str().unwrap())]).await;
+        assert_eq!((unchanged.status().as_u16(), &unchanged.headers()["vary"]), (304, &vary));
+        let part = send("a.css", &[("accept-encoding", coding), ("range", "bytes=0-2")]).await;
+        assert_eq!((part.status().as_u16(), part.headers().get("content-encoding")), (206, None));
+        assert_eq!(part.text().await.unwrap(), "p {");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn assets_are_inserted_into_pages_with_and_without_a_head() {
     for (layout, expected) in [

@@ -71,6 +71,14 @@ async fn a_part_can_be_made_slow_failing_and_empty_and_normal_again() {
     let preflight = preflight.header("access-control-request-headers", "pasteup-dev").send().await.unwrap();
     assert_eq!(preflight.status(), 405);
     assert!(!preflight.headers().contains_key("access-control-allow-origin"));
+    for (host, origin, status) in [
+        ("localhost:1", "http://evil.example", 403),
+        ("evil.example:1", "http://evil.example:1", 421),
+        ("localhost:1", "http://localhost:1", 400),
+    ] {
+        let post = client().post(format!("{url}&more=1")).header("pasteup-dev", "1").header("host", host);
+        assert_eq!(post.header("origin", origin).send().await.unwrap().status(), status, "{host} {origin}");
+    }
     assert_eq!(first(&server).await, pair("fresh", "-"));
 }
 

@@ -250,6 +250,41 @@ async fn a_token_in_a_file_is_looked_for_in_the_site_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_cannot_use_the_admin_listener() {
+    let site = TestSite::new().front("x");
+    let open = site.serve().await;
+    let guarded = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "a token of some length")]).await;
+    let send = async |server: &Server, method: &str, path: &str, host: &str, origin: Option<&str>| {
+        let request = client().request(method.parse().unwrap(), format!("{}{path}", server.admin));
+        let request = request.header("host", host).header("authorization", "bearer   a token of some length");
+        let request = origin.iter().fold(request, |request, origin| request.header("origin", *origin));
+        let request = request.header("content-type", "application/json").body("{}");
+        request.send().await.unwrap().status().as_u16()
+    };
+    let (token, evil) = ("/api/debug-token", Some("http://evil.example:9090"));
+    // Under a name that somebody made to resolve to this machine, a page is of the same origin.
+    for (method, path) in
+        [("POST", token), ("GET", "/metrics"), ("GET", "/api/fragments"), ("GET", "/livez"), ("GET", "/")]
+    {
+        assert_eq!(send(&open, method, path, "evil.example:9090", evil).await, 421, "{path}");
+    }
+    for host in ["localhost:9090", "127.0.0.1", "[::1]:1"] {
+        assert_eq!(send(&open, "POST", token, host, None).await, 200, "{host}");
+        assert_eq!(send(&open, "POST", token, host, Some(&format!("http://{host}"))).await, 200, "{host}");
+        assert_eq!(send(&open, "GET", "/metrics", host, evil).await, 200, "{host}");
+    }
+    assert_eq!(send(&guarded, "GET", "/metrics", "admin.example", None).await, 200);
+    assert_eq!(send(&guarded, "POST", token, "admin.example", Some("https://admin.example")).await, 200);
+    for server in [&open, &guarded] {
+        for origin in ["http://evil.example", "null", "http://localhost:1"] {
+            for path in [token, "/api/purge"] {
+                assert_eq!(send(server, "POST", path, "localhost:9090", Some(origin)).await, 403, "{path} {origin}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stop_answers_requests_in_flight_and_accepts_no_new_ones() {
     let service = RawService::html(Duration::from_millis(500), "", "late but whole").await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);

@@ -52,6 +52,9 @@ use listener::Role;
 /// How often the counters of cached pages are flushed.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// File descriptors that are held in reserve for the admin listener, so that it can be reached when clients use all others.
+const ADMIN_RESERVE: usize = 8;
+
 /// The options of `pasteup serve` and `pasteup dev`.
 #[derive(clap::Args)]
 pub(super) struct Options {
@@ -128,6 +131,7 @@ async fn serve(
         changes: reloads,
         tamper: tamper(Arc::clone(&tampered), compositor.clone()),
         stop: stop.clone(),
+        listens_on: settings.server.listen.ip(),
     });
     let pages = PageServer::new(Pages {
         live: Arc::clone(&live),
@@ -136,6 +140,7 @@ async fn serve(
         in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
+        is_tls: settings.server.tls.is_some(),
         overlay: if mode == Mode::Development {
             Overlay::AllClients
         } else {
@@ -160,6 +165,7 @@ async fn serve(
         stop: stop_admin.clone(),
         metrics: Box::new(move || metrics.render(store.usage())),
         token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
+        listens_on: settings.server.admin.ip(),
     }));
     let root = folder.root().to_owned();
     let tls = settings.server.tls.clone().map(|files| certificate::watch(files, root)).transpose()?;
@@ -214,7 +220,7 @@ async fn serve(
     let administering = tokio::spawn(listen::serve(
         admin_listener,
         admin,
-        ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, ..limits },
+        ConnectionLimits { drain: Duration::ZERO, bodies: Bodies::Passed, reserve: ADMIN_RESERVE, ..limits },
         None,
         stop_admin.clone().cancelled_owned(),
     ));
@@ -296,6 +302,7 @@ fn limits(server: &Server) -> ConnectionLimits {
         max_header_bytes: server.max_header_bytes,
         drain: server.drain,
         bodies: Bodies::Dropped,
+        reserve: 0,
     }
 }
 

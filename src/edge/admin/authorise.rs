@@ -1,4 +1,4 @@
-//! Checks the admin token of a request.
+//! Decides who may use the admin listener: checks the admin token, or without one the host, and always the origin.
 //! A request without the token gets a 401 that requests a password from browsers and a bearer token from other clients.
 
 use std::sync::Arc;
@@ -11,7 +11,24 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 
-use super::Admin;
+use crate::page::http::origin::{host, is_foreign, is_own_host};
+
+use super::{Admin, refuse};
+
+/// Refuses what pages of other sites could have an operator's browser do: to change anything; and without a token also to
+/// read anything, under a name that resolves to this machine.
+pub(super) async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let host = host(request.uri(), request.headers());
+    // Browsers name a host, so whoever names none is not one.
+    if admin.token.is_none() && !host.is_empty() && !is_own_host(host, admin.listens_on) {
+        let detail = "without an admin token, only requests for localhost or a loopback address are answered";
+        return refuse(StatusCode::MISDIRECTED_REQUEST, detail);
+    }
+    if !request.method().is_safe() && is_foreign(request.headers(), host) {
+        return refuse(StatusCode::FORBIDDEN, "a page of another site cannot change anything here");
+    }
+    next.run(request).await
+}
 
 pub(super) async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -25,10 +42,13 @@ pub(super) async fn authorise(State(admin): State<Arc<Admin>>, request: Request,
 
 /// Whether a value of `Authorization` holds the token, as a bearer token (RFC 6750) or as a password (RFC 7617).
 fn holds_token(given: &str, token: &str) -> bool {
-    if let Some(given) = given.strip_prefix("Bearer ") {
+    let Some((scheme, given)) = given.split_once(' ') else { return false };
+    let given = given.trim_start_matches(' ');
+    // Schemes are case-insensitive (RFC 9110, 11.1).
+    if scheme.eq_ignore_ascii_case("bearer") {
         return is_equal(given, token);
     }
-    let pair = given.strip_prefix("Basic ").and_then(|pair| STANDARD.decode(pair).ok());
+    let pair = STANDARD.decode(given).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"));
     let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
     pair.as_deref().and_then(|pair| pair.split_once(':')).is_some_and(|(_, password)| is_equal(password, token))
 }
@@ -36,4 +56,24 @@ fn holds_token(given: &str, token: &str) -> bool {
 /// Compares two texts in a time that does not depend on where they differ.
 fn is_equal(given: &str, token: &str) -> bool {
     given.len() == token.len() && given.bytes().zip(token.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_case_insensitive_and_blanks_may_follow_it() {
+        let basic = STANDARD.encode("anybody:to ken");
+        for given in ["Bearer to ken", "bearer to ken", "BEARER    to ken"] {
+            assert!(holds_token(given, "to ken"), "{given}");
+        }
+        for scheme in ["Basic", "basic", "BASIC  "] {
+            assert!(holds_token(&format!("{scheme} {basic}"), "to ken"), "{scheme}");
+        }
+        for given in ["", "to ken", "Bearer", "Bearer ", "Bearer to", "Bearerto ken", "Digest to ken", "Basic to ken"] {
+            assert!(!holds_token(given, "to ken"), "{given}");
+        }
+        assert!(!holds_token(&format!("Bearer {basic}"), "to ken"));
+    }
 }

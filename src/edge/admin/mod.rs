@@ -1,5 +1,6 @@
 //! The admin listener: health, metrics, purges, the JSON API and the console.
-//! Everything except health requires the admin token if one is set. Only a POST changes anything; a GET never does.
+//! Everything except health requires the admin token if one is set; without one, only requests for this machine's own names
+//! are handled. Only a POST changes anything; a GET never does, and neither does a page of another site.
 
 mod actions;
 mod api;
@@ -7,6 +8,7 @@ mod authorise;
 mod console;
 mod map;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,7 +30,7 @@ use crate::page::output::record::Record;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::secrets::debug_tokens::DebugTokens;
 
-use authorise::authorise;
+use authorise::{authorise, refuse_foreign};
 
 pub use actions::{PurgeRequest, PurgeResult, ReloadResult};
 
@@ -63,6 +65,8 @@ pub struct Admin {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// The token that every request except health must bring; `None` if none is required.
     pub token: Option<String>,
+    /// The address that the admin listener listens on.
+    pub listens_on: IpAddr,
 }
 
 impl Admin {
@@ -101,6 +105,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(ready))
         .merge(guarded)
+        .layer(from_fn_with_state(Arc::clone(&admin), refuse_foreign))
         .with_state(admin)
         .layer(CatchPanicLayer::new())
 }

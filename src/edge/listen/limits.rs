@@ -19,4 +19,6 @@ pub struct ConnectionLimits {
     pub drain: Duration,
     /// Whether the bodies of requests are read.
     pub bodies: Bodies,
+    /// The number of file descriptors that are held in reserve for connections of this listener.
+    pub reserve: usize,
 }

@@ -3,6 +3,7 @@
 //!
 //! Not `axum::serve`: it sets no timeout, so that a header that never ends would hold a connection for ever.
 
+mod accept;
 mod application;
 mod limits;
 mod timer;
@@ -22,24 +23,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
+use accept::Acceptor;
 pub use application::{Application, InMemory, PendingReply, Reply};
 use connection::Server;
 pub use limits::ConnectionLimits;
 use tls::ServerCertificate;
 
-/// Pause after `accept` failed, as it does when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections without a request are left open once the server stops. A client may be about to send a request,
 /// which is then served as the last one (RFC 9112, 9.6); if the connection were closed at once, it would fail.
 const LINGER: Duration = Duration::from_millis(500);
-/// Most connections that are still accepted when the server stops.
-const MAX_BACKLOG: usize = 8192;
 
 /// Serves until `stop` ends, then lets requests in flight end. With a certificate, it serves over TLS.
 pub async fn serve<A: Application>(
@@ -51,30 +47,27 @@ pub async fn serve<A: Application>(
 ) {
     let graceful = GracefulShutdown::new();
     let server = Arc::new(Server::new(application, limits, certificate.as_ref().map(ServerCertificate::acceptor)));
+    let acceptor = Acceptor::new(listener, limits.reserve);
     let begin = |(stream, client)| {
-        tokio::spawn(Arc::clone(&server).connection(stream, client, graceful.watcher()));
+        let connection = Arc::clone(&server).connection(stream, client, graceful.watcher());
+        let reserve = Arc::clone(&acceptor.reserve);
+        tokio::spawn(async move {
+            connection.await;
+            // At once, before another listener takes the file descriptor.
+            reserve.refill();
+        });
     };
     tokio::pin!(stop);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        tokio::select! {
+            accepted = acceptor.accept() => begin(accepted),
             () = &mut stop => break,
-        };
-        match accepted {
-            Ok(accepted) => begin(accepted),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
         }
     }
     // Clients that have connected already are served: connections that are not accepted would be reset.
     tokio::task::yield_now().await;
-    // Unconstrained, since tokio would make the task yield after some of them.
-    for accepted in std::iter::from_fn(|| unconstrained(listener.accept()).now_or_never()).take(MAX_BACKLOG) {
-        let _failed = accepted.map(begin);
-    }
-    drop(listener);
+    acceptor.backlog().for_each(begin);
+    drop(acceptor);
     server.stopping.store(true, Ordering::Release);
     let end = Instant::now() + limits.drain;
     let linger = Instant::now() + LINGER;

@@ -1,6 +1,6 @@
 //! The state of a connection that its byte stream and its hyper service share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -14,6 +14,8 @@ pub(super) struct ConnectionState<R> {
     in_progress: AtomicUsize,
     /// The number of requests whose replies were sent, to the last byte of the body.
     completed: AtomicUsize,
+    /// Whether the reply to a request has begun.
+    is_replying: AtomicBool,
     /// The number of requests that hyper has read.
     read: AtomicUsize,
     /// The reply to a request that hyper will read, if the stream has obtained it already, and the number of requests
@@ -28,6 +30,7 @@ impl<R> Default for ConnectionState<R> {
         Self {
             in_progress: AtomicUsize::new(0),
             completed: AtomicUsize::new(0),
+            is_replying: AtomicBool::new(false),
             read: AtomicUsize::new(0),
             handed_over: Mutex::new(None),
             awaits_completion: AtomicWaker::new(),
@@ -39,6 +42,11 @@ impl<R> ConnectionState<R> {
     /// Whether a request is being handled.
     pub(super) fn is_busy(&self) -> bool {
         self.in_progress.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the reply to a request has begun and not ended.
+    pub(super) fn is_replying(&self) -> bool {
+        self.is_replying.load(Ordering::Acquire)
     }
 
     /// The number of requests whose replies were sent.
@@ -72,10 +80,16 @@ impl<R> RequestInProgress<R> {
         state.in_progress.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(state))
     }
+
+    /// Notes that the reply begins.
+    pub(super) fn begin_reply(&self) {
+        self.0.is_replying.store(true, Ordering::Release);
+    }
 }
 
 impl<R> Drop for RequestInProgress<R> {
     fn drop(&mut self) {
+        self.0.is_replying.store(false, Ordering::Release);
         self.0.in_progress.fetch_sub(1, Ordering::AcqRel);
         self.0.completed.fetch_add(1, Ordering::AcqRel);
         self.0.awaits_completion.wake();

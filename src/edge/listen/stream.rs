@@ -233,7 +233,14 @@ impl<S: Stream, R: Reply> AsyncRead for ConnectionStream<S, R> {
             let mut space = [MaybeUninit::uninit(); 8 * 1024];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.stream).poll_read(context, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => (this.is_ended, this.has_left) = (true, true),
+                Poll::Ready(Ok(())) if read.filled().is_empty() => {
+                    (this.is_ended, this.has_left) = (true, true);
+                    this.reading.stop();
+                    // Whoever closes their half does so after their request; whoever leaves, also within the reply.
+                    if this.state.is_replying() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 Poll::Ready(Ok(())) => match &mut this.http1 {
                     Some(http1) => {
                         // A request that has begun has one timeout for all of it.

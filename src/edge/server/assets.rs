@@ -6,15 +6,21 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::engine::LookupOutcome;
+use crate::page::http::range::{Wanted, wanted};
 use crate::page::policy::cache::validation::is_not_modified;
 use crate::page::request::fetch::asset;
 use crate::page::response::parsed::{Content, ParsedResponse};
 use crate::page::source::reason::Reason;
 
+use super::body::ReplyBody;
+use super::coding::{self, Compression};
 use super::error_page;
 use super::own_request::Own;
 use super::reply::{Head, Reply};
@@ -46,11 +52,11 @@ pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own
         LookupOutcome::Unavailable(Reason::NotHtml) => return error(StatusCode::NOT_FOUND),
         LookupOutcome::Unavailable(_) => return error(StatusCode::BAD_GATEWAY),
     };
-    reply(&response, fresh_for, &request.headers).unwrap_or_else(|| error(StatusCode::NOT_FOUND))
+    reply(&response, fresh_for, request, pages.compression).unwrap_or_else(|| error(StatusCode::NOT_FOUND))
 }
 
-/// The reply with an asset. `None`: the response is not an asset.
-fn reply(response: &ParsedResponse, fresh_for: Duration, request: &HeaderMap) -> Option<Reply> {
+/// The reply with an asset, or with the part of it that the request is for. `None`: the response is not an asset.
+fn reply(response: &ParsedResponse, fresh_for: Duration, request: &Parts, offered: Compression) -> Option<Reply> {
     let Content::Asset(media_type, bytes) = &response.content else { return None };
     let stated = response.stated.downstream();
     let cache = match &stated.uncacheable {
@@ -61,8 +67,6 @@ fn reply(response: &ParsedResponse, fresh_for: Duration, request: &HeaderMap) ->
             format!("public, max-age={}", max_age.as_secs())
         }
     };
-    let etag = format!("W/\"{:032x}\"", response.digest);
-    let is_held = is_not_modified(request, &etag);
     let mut headers = HeaderMap::from_iter([
         (CONTENT_TYPE, media_type.clone()),
         // Browsers must not detect another type, such as a script in an image.
@@ -70,8 +74,29 @@ fn reply(response: &ParsedResponse, fresh_for: Duration, request: &HeaderMap) ->
         // An SVG image that is opened on its own must not run scripts.
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox")),
     ]);
-    for (name, value) in [(CACHE_CONTROL, cache), (ETAG, etag)] {
+    let body = ReplyBody::from(bytes.clone());
+    let may_be_encoded = offered.any() && coding::is_worth_it(StatusCode::OK, &headers, &body);
+    if may_be_encoded {
+        coding::add_vary(&mut headers);
+    }
+    // A strong tag is that of the same bytes, so an asset that is sent in several encodings has a weak one.
+    let etag = format!("{}\"{:032x}\"", if may_be_encoded { "W/" } else { "" }, response.digest);
+    let is_held = is_not_modified(&request.headers, &etag);
+    let wanted = wanted(&request.method, &request.headers, bytes.len(), &etag);
+    for (name, value) in [(CACHE_CONTROL, cache), (ETAG, etag), (ACCEPT_RANGES, "bytes".to_owned())] {
         headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
     }
-    Some(Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), || bytes.clone().into()))
+    let (status, range, body) = match wanted {
+        Wanted::Part(part) if !is_held => {
+            let range = format!("bytes {}-{}/{}", part.start, part.end - 1, bytes.len());
+            (StatusCode::PARTIAL_CONTENT, range, bytes.slice(part).into())
+        }
+        Wanted::Unsatisfiable if !is_held => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            (StatusCode::RANGE_NOT_SATISFIABLE, format!("bytes */{}", bytes.len()), ReplyBody::default())
+        }
+        _ => return Some(Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), || body)),
+    };
+    headers.insert(CONTENT_RANGE, HeaderValue::try_from(range).ok()?);
+    Some(Reply::new(status, headers, body).encodable(false))
 }

@@ -1,6 +1,7 @@
 //! What `pasteup dev` adds to a site: events for the browser when files change, and simulated faults of
 //! nanoservices. A malformed request gets 400.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Dev {
     pub tamper: Box<dyn Fn(Fault) + Send + Sync>,
     /// Ends when the server stops.
     pub stop: CancellationToken,
+    /// The address that the site listens on.
+    pub listens_on: IpAddr,
 }
 
 impl Dev {

@@ -13,6 +13,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::timeout;
 
+use crate::page::http::origin::{host, is_foreign, is_own_host};
+
 use super::body::ReplyBody;
 use super::dev::{Fault, Instead};
 use super::error_page;
@@ -53,6 +55,13 @@ pub(super) async fn fault(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
     let request = &own.exchange.request;
     if !request.headers.contains_key(FROM_THIS_SITE) {
         return error_page::reply(StatusCode::METHOD_NOT_ALLOWED, &own.exchange.trace);
+    }
+    let host = host(&request.uri, &request.headers);
+    if is_foreign(&request.headers, host) {
+        return error_page::reply(StatusCode::FORBIDDEN, &own.exchange.trace);
+    }
+    if !is_own_host(host, dev.listens_on) {
+        return error_page::reply(StatusCode::MISDIRECTED_REQUEST, &own.exchange.trace);
     }
     let status = match read_fault(request.uri.query().unwrap_or_default()) {
         Some(fault) => {

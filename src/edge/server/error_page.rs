@@ -68,6 +68,8 @@ fn render(status: StatusCode, request_id: Option<&str>) -> String {
         StatusCode::METHOD_NOT_ALLOWED => {
             ("Not possible here", "Pages of this site can be read, and nothing else can be done with them.")
         }
+        StatusCode::FORBIDDEN => ("Not allowed", "A page of another site cannot do this here."),
+        StatusCode::MISDIRECTED_REQUEST => ("Not here", "The address in your browser is not one that this site has."),
         StatusCode::URI_TOO_LONG => {
             ("Address too long", "The address in your browser is longer than this site can read.")
         }

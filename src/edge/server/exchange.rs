@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::header::{ACCEPT_ENCODING, COOKIE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::engine::{Encoding, Snapshot, Trace};
 use crate::page::policy::cache::validation::is_not_modified;
@@ -17,6 +17,9 @@ use super::dev::Dev;
 use super::overlay::{self, Drawing};
 use super::reply::Reply;
 use super::state::Pages;
+
+/// The protocol that a client used to reach the proxy in front.
+const FORWARDED_PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// One request, and everything except its path that its reply depends on.
 pub(super) struct Exchange {
@@ -60,6 +63,12 @@ impl Exchange {
     /// Adds the headers that every reply has, for a reply that is counted elsewhere.
     pub(super) fn finish_counted(&self, pages: &Pages, reply: Reply) -> Reply {
         reply.encoded(pages.compression, self.encoding).identified(&self.trace)
+    }
+
+    /// Whether the client uses TLS, up to this server or to a proxy that is trusted.
+    pub(super) fn is_secure(&self, pages: &Pages) -> bool {
+        let forwarded = || self.request.headers.get(&FORWARDED_PROTOCOL);
+        pages.is_tls || self.is_trusted && forwarded().is_some_and(|protocol| protocol == "https")
     }
 
     /// Whether the client has the page with these headers already.

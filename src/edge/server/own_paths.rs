@@ -90,6 +90,6 @@ async fn catalogue(Extension(own): Own) -> Reply {
 /// Sets the cookie for a debug token.
 async fn enter(State(pages): State<Arc<Pages>>, Extension(own): Own) -> Reply {
     let exchange = &own.exchange;
-    let entered = pages.overlay.enter(&exchange.request, pages.compositor.now());
+    let entered = pages.overlay.enter(&exchange.request, pages.compositor.now(), exchange.is_secure(&pages));
     entered.unwrap_or_else(|| error_page::reply(StatusCode::NOT_FOUND, &exchange.trace))
 }

@@ -8,6 +8,7 @@ use http::{Method, StatusCode, Version};
 
 use crate::engine::PageRequest;
 use crate::page::browser::lazy;
+use crate::page::http::origin;
 use crate::page::site::Match;
 use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
@@ -83,7 +84,8 @@ impl Pages {
             self.compositor.chance(),
             &mut reader,
         );
-        let host = if template.reads_host { host(request) } else { String::new() };
+        let host =
+            if template.reads_host { origin::host(&request.uri, &request.headers).to_owned() } else { String::new() };
         let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 a client cannot distinguish a truncated body from a complete one.
         let stream = snapshot.stream && template.standalone.is_none() && request.version >= Version::HTTP_11;
@@ -95,11 +97,4 @@ impl Pages {
 
 fn is_own(path: &str) -> bool {
     path == CATALOGUE || path.starts_with(OWN) && !path.starts_with(lazy::PREFIX)
-}
-
-/// The host that the request is for (RFC 9110, 7.2). A colon without a port behind it is left out (RFC 3986, 6.2.3).
-fn host(request: &Parts) -> String {
-    let named = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri.authority().map(http::uri::Authority::as_str).or(named).unwrap_or_default();
-    host.trim_end_matches(':').to_owned()
 }

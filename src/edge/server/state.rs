@@ -27,6 +27,8 @@ pub struct Pages {
     pub compression: Compression,
     /// Which clients see the overlay.
     pub overlay: Overlay,
+    /// Whether pages are served over TLS.
+    pub is_tls: bool,
     /// The state that exists only while the site is being developed.
     pub dev: Option<Dev>,
 }

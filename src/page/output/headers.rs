@@ -39,7 +39,8 @@ impl Headers {
     pub fn of(plan: &Plan, outcomes: &Outcomes, complete: bool, now: Instant) -> Self {
         let mut headers: HeaderMap = plan.template.headers.iter().cloned().collect();
         let order = plan.in_order(outcomes);
-        if let Ok(keys) = HeaderValue::try_from(surrogate_keys(plan, outcomes, &order)) {
+        let keys = surrogate_keys(plan, outcomes, &order);
+        if let Some(keys) = Some(keys).filter(|keys| !keys.is_empty()).and_then(|keys| keys.try_into().ok()) {
             headers.insert(SURROGATE_KEY, keys);
         }
         if complete && !plan.is_truncated && parts(outcomes).all(is_whole) {

@@ -47,9 +47,10 @@ impl Compression {
 /// Whether a reply is worth compressing. Errors of the server are not: under overload they should cost almost nothing.
 pub(super) fn is_worth_it(status: StatusCode, headers: &HeaderMap, body: &impl Body) -> bool {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Images are compressed already, except vector images. Events would wait in the encoder.
+    // Images are compressed already, except vector images; so are sound, video and fonts for the web. Events would wait in
+    // the encoder.
     let is_incompressible = media_type.starts_with("image/") && !media_type.starts_with("image/svg+xml")
-        || media_type.starts_with("text/event-stream");
+        || ["audio/", "video/", "font/woff", "text/event-stream"].iter().any(|kind| media_type.starts_with(kind));
     let is_long = body.size_hint().exact().is_none_or(|length| length >= MIN_BYTES);
     let is_encoded = headers.contains_key(CONTENT_ENCODING) || headers.contains_key(CONTENT_RANGE);
     !status.is_server_error() && is_long && !is_incompressible && !is_encoded
@@ -98,6 +99,10 @@ mod tests {
             (200, "text/javascript", None, 500, true),
             (200, "image/png", None, 500, false),
             (200, "image/svg+xml", None, 500, true),
+            (200, "video/mp4", None, 500, false),
+            (200, "audio/mpeg", None, 500, false),
+            (200, "font/woff2", None, 500, false),
+            (200, "font/ttf", None, 500, true),
             (200, "text/event-stream", None, 500, false),
             (200, html, Some(CONTENT_ENCODING), 500, false),
             (206, html, Some(CONTENT_RANGE), 500, false),

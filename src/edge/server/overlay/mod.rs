@@ -48,15 +48,16 @@ impl Overlay {
         }
     }
 
-    /// Sets the cookie for the token of an address such as `?token=…&to=/news`, and redirects to `to`. `None`: the token
-    /// is not valid.
-    pub(super) fn enter(&self, request: &Parts, now: Timestamp) -> Option<Reply> {
+    /// Sets the cookie for the token of an address such as `?token=…&to=/news`, and redirects to `to`. `is_secure`: the
+    /// client uses TLS, so the cookie is sent over TLS only. `None`: the token is not valid.
+    pub(super) fn enter(&self, request: &Parts, now: Timestamp, is_secure: bool) -> Option<Reply> {
         let Self::Holders(tokens) = self else { return None };
         let query = request.uri.query()?;
         let value = |wanted| form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted).map(|(_, v)| v);
         let token = value("token").filter(|token| tokens.is_valid(token, now))?;
         let to = value("to").and_then(|to| path_on_this_site(&to)).unwrap_or_else(|| "/".to_owned());
-        let cookie = format!("{TOKEN_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict");
+        let secure = if is_secure { "; Secure" } else { "" };
+        let cookie = format!("{TOKEN_COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict{secure}");
         let headers = HeaderMap::from_iter([
             (SET_COOKIE, HeaderValue::try_from(cookie).ok()?),
             (LOCATION, HeaderValue::try_from(to).ok()?),
