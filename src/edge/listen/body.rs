@@ -20,7 +20,7 @@ pub(super) struct SentBody<R: Reply> {
     body: Option<R::Body>,
     /// `None` over HTTP/1.1, where the stream detects that nothing is read.
     write_timeout: Option<Arc<WriteTimeout>>,
-    _in_progress: RequestInProgress<R>,
+    in_progress: RequestInProgress<R>,
 }
 
 impl<R: Reply> SentBody<R> {
@@ -29,12 +29,12 @@ impl<R: Reply> SentBody<R> {
         write_timeout: Option<Arc<WriteTimeout>>,
         in_progress: RequestInProgress<R>,
     ) -> Self {
-        Self { body: Some(body), write_timeout, _in_progress: in_progress }
+        Self { body: Some(body), write_timeout, in_progress }
     }
 
     /// No body.
     pub(super) fn empty(in_progress: RequestInProgress<R>) -> Self {
-        Self { body: None, write_timeout: None, _in_progress: in_progress }
+        Self { body: None, write_timeout: None, in_progress }
     }
 }
 
@@ -48,6 +48,7 @@ impl<R: Reply> Body for SentBody<R> {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(context);
+        self.in_progress.set_stalled(frame.is_pending());
         if let Some(timeout) = &self.write_timeout {
             timeout.set(matches!(frame, Poll::Ready(Some(Ok(_)))).then(Instant::now));
         }

@@ -135,7 +135,6 @@ impl<A: Application> Server<A> {
         in_progress: RequestInProgress<A::Reply>,
         is_bodiless: bool,
     ) -> http::Response<SentBody<A::Reply>> {
-        in_progress.begin_reply();
         let mut response = reply.into_http();
         // hyper's own date would not follow a clock that is set back.
         if let Ok(date) = direct::with_date(HeaderValue::from_str) {

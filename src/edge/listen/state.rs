@@ -14,8 +14,8 @@ pub(super) struct ConnectionState<R> {
     in_progress: AtomicUsize,
     /// The number of requests whose replies were sent, to the last byte of the body.
     completed: AtomicUsize,
-    /// Whether the reply to a request has begun.
-    is_replying: AtomicBool,
+    /// Whether a reply has begun, and the rest of it is not ready.
+    is_stalled: AtomicBool,
     /// The number of requests that hyper has read.
     read: AtomicUsize,
     /// The reply to a request that hyper will read, if the stream has obtained it already, and the number of requests
@@ -30,7 +30,7 @@ impl<R> Default for ConnectionState<R> {
         Self {
             in_progress: AtomicUsize::new(0),
             completed: AtomicUsize::new(0),
-            is_replying: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
             read: AtomicUsize::new(0),
             handed_over: Mutex::new(None),
             awaits_completion: AtomicWaker::new(),
@@ -44,9 +44,10 @@ impl<R> ConnectionState<R> {
         self.in_progress.load(Ordering::Acquire) > 0
     }
 
-    /// Whether the reply to a request has begun and not ended.
-    pub(super) fn is_replying(&self) -> bool {
-        self.is_replying.load(Ordering::Acquire)
+    /// Whether a reply has begun, and the rest of it is not ready. Until it is, nothing is sent that a client who has left
+    /// would reject.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Acquire)
     }
 
     /// The number of requests whose replies were sent.
@@ -81,15 +82,15 @@ impl<R> RequestInProgress<R> {
         Self(Arc::clone(state))
     }
 
-    /// Notes that the reply begins.
-    pub(super) fn begin_reply(&self) {
-        self.0.is_replying.store(true, Ordering::Release);
+    /// Notes whether the rest of the reply, which has begun, is not ready.
+    pub(super) fn set_stalled(&self, is_stalled: bool) {
+        self.0.is_stalled.store(is_stalled, Ordering::Release);
     }
 }
 
 impl<R> Drop for RequestInProgress<R> {
     fn drop(&mut self) {
-        self.0.is_replying.store(false, Ordering::Release);
+        self.0.is_stalled.store(false, Ordering::Release);
         self.0.in_progress.fetch_sub(1, Ordering::AcqRel);
         self.0.completed.fetch_add(1, Ordering::AcqRel);
         self.0.awaits_completion.wake();

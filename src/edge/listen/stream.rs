@@ -236,8 +236,8 @@ impl<S: Stream, R: Reply> AsyncRead for ConnectionStream<S, R> {
                 Poll::Ready(Ok(())) if read.filled().is_empty() => {
                     (this.is_ended, this.has_left) = (true, true);
                     this.reading.stop();
-                    // Whoever closes their half does so after their request; whoever leaves, also within the reply.
-                    if this.state.is_replying() {
+                    // Whoever closes only their half does so after their request; whoever leaves, also within the reply.
+                    if this.state.is_stalled() {
                         return Poll::Ready(Ok(()));
                     }
                 }
