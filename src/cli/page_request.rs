@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::engine::{PageRequest, Snapshot, Trace};
 use crate::page::site::Match;
 use crate::page::visit::context::{Device, Reader};
-use crate::page::visit::route;
+use crate::page::visit::{region, route};
 
 /// Which page to compose, and for which client.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub(super) struct PageOptions {
     #[arg(long)]
     device: Option<Device>,
     /// The client's country, as an ISO 3166-1 code
-    #[arg(long)]
+    #[arg(long, value_parser = parse_region)]
     region: Option<String>,
     /// The client's locale
     #[arg(long)]
@@ -40,6 +40,13 @@ pub(super) struct PageOptions {
 fn parse_variant(text: &str) -> Result<(String, String), String> {
     let (experiment, variant) = text.split_once(':').ok_or("write it like `lead:big`")?;
     Ok((experiment.to_owned(), variant.to_owned()))
+}
+
+fn parse_region(text: &str) -> Result<String, String> {
+    region::code(text).map(str::to_owned).ok_or_else(|| match region::suggestion(text) {
+        Some(meant) => format!("`{text}` is not an ISO 3166-1 code; did you mean `{meant}`?"),
+        None => format!("`{text}` is not an ISO 3166-1 code; write it like `GB`"),
+    })
 }
 
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -81,7 +88,7 @@ impl PageOptions {
             match name.as_str() {
                 "path" => options.path.clone_from(value),
                 "device" => options.device = Some(Device::from_str(value).map_err(in_parameter)?),
-                "region" => options.region = Some(value.clone()),
+                "region" => options.region = Some(parse_region(value).map_err(in_parameter)?),
                 "locale" => options.locale = Some(value.clone()),
                 "variant" => options.variants.push(parse_variant(value).map_err(in_parameter)?),
                 "header" => options.headers.push(parse_header(value).map_err(in_parameter)?),

@@ -186,7 +186,8 @@ schema! {
             let locales: Vec<String> = ReaderRules::default().locales.iter().map(|tag| format!("\"{tag}\"")).collect();
             format!("[{}]", locales.join(", "))
         });
-        /// The header in which a CDN sends the client's country. It counts only if it comes from `trust_proxy`.
+        /// The header in which a CDN sends the client's country, as an ISO 3166-1 code; any other value (`XX`, `EU`) means
+        /// that the country is unknown. It counts only if it comes from `trust_proxy`.
         REGION_HEADER = Field::new("region_header", Kind::Header).example("\"CF-IPCountry\"");
         /// Addresses and networks of proxies whose region header, `X-Forwarded-*` and trace context are trusted.
         TRUST_PROXY = Field::new("trust_proxy", Kind::List(&Kind::Network))

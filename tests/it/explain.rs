@@ -357,6 +357,7 @@ async fn invalid_requests_get_problem_details_that_name_the_fix() {
     for (query, status, cure) in [
         ("", 400, "the page's path is missing: add `?path=/`"),
         ("?path=", 400, "path is missing"),
+        ("?path=/&region=Germany", 400, "`Germany` is not an ISO 3166-1 code; did you mean `DE`?"),
         ("?path=/&colour=red", 400, "is not one of path, device, region, locale, variant, header and at"),
         ("?path=/&device=fridge", 400, "`device`"),
         ("?path=/&at=tomorrow", 400, "`at`"),

@@ -3,6 +3,8 @@
 
 pub mod window;
 
+pub mod region;
+
 pub mod route;
 
 pub mod context;

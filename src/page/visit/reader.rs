@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::page::http::fields;
 
 use super::context::{Device, Dimension, Reader};
+use super::region;
 
 /// The Client Hint for mobile devices.
 const MOBILE: &str = "sec-ch-ua-mobile";
@@ -107,11 +108,10 @@ impl ReaderRules {
         best.and_then(|index| names.get(index)).copied().or(self.locales.first()).cloned()
     }
 
-    /// The country that the CDN's header states, as two capital letters.
+    /// The country that the CDN's header states, as its ISO 3166-1 code. What is not the code of a country is not passed on.
     fn region(&self, headers: &HeaderMap) -> Option<String> {
-        let code = headers.get(self.region_header.as_ref()?)?.to_str().ok()?.trim();
-        let well_formed = code.len() == 2 && code.bytes().all(|b| b.is_ascii_alphabetic());
-        well_formed.then(|| code.to_ascii_uppercase())
+        let stated = headers.get(self.region_header.as_ref()?)?.to_str().ok()?.trim();
+        region::code(stated).map(str::to_owned)
     }
 }
 
@@ -231,8 +231,10 @@ mod tests {
             assert_eq!((known.region, known.headers.len()), (None, 0));
         }
         assert!(rules.trusts("::ffff:10.1.2.3".parse().expect("it is a valid address")));
-        let odd = headers(&[("cf-ipcountry", "G\u{e9}")]);
-        assert_eq!(rules.reader(&dimensions, &odd, true).region, None);
+        for (stated, region) in [("G\u{e9}", None), ("XX", None), ("EU", None), ("T1", None), (" uk ", Some("GB"))] {
+            let sent = headers(&[("cf-ipcountry", stated)]);
+            assert_eq!(rules.reader(&dimensions, &sent, true).region.as_deref(), region, "{stated}");
+        }
     }
 
     #[test]
