@@ -278,6 +278,40 @@ async fn stylesheets_and_hints_appear_once_in_the_head_in_order() {
     assert!(page.html().ends_with("<body>ABno</body>"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_alternate_stylesheet_stays_one_with_its_title() {
+    let link = "</dark.css>; rel=\"alternate stylesheet\"; title=Dark, </b.css>; rel=\"Stylesheet ALTERNATE preload\"; \
+                title=\"B & b\"; as=style, </plain.css>; rel=stylesheet; title=Plain, </feed>; rel=alternate; title=Feed";
+    let assets = "[[assets]]\nrel = \"alternate stylesheet\"\nhref = \"https://cdn.test/high.css\"\ntitle = \"High\"\n";
+    let site = TestCompositor::new()
+        .front("<head></head><fragment name=a />")
+        .fragment_with("a", assets, responds(200, &[HTML, ("link", link)], "A"))
+        .start();
+    let at = "href=\"/_pasteup/assets/a/1.0.0";
+    assert_eq!(
+        site.get("/").await.html(),
+        format!(
+            "<head><link rel=\"alternate stylesheet\" href=\"https://cdn.test/high.css\" title=\"High\">\
+             <link rel=\"alternate stylesheet\" {at}/dark.css\" title=\"Dark\">\
+             <link rel=\"alternate stylesheet\" {at}/b.css\" as=\"style\" title=\"B &amp; b\">\
+             <link rel=\"preload\" {at}/b.css\" as=\"style\"><link rel=\"stylesheet\" {at}/plain.css\"></head>A"
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_without_a_scheme_keeps_the_scheme_of_the_page() {
+    let link =
+        "<//cdn.example/x.css>; rel=stylesheet, <//user@cdn.example/y.css>; rel=stylesheet, <//>; rel=stylesheet";
+    let assets = "[[assets]]\nrel = \"stylesheet\"\nhref = \"//cdn.example/m.css\"\n";
+    let site = TestCompositor::new()
+        .front("<head></head><fragment name=a />")
+        .fragment_with("a", assets, responds(200, &[HTML, ("link", link)], "A"))
+        .start();
+    let sheet = |name: &str| format!("<link rel=\"stylesheet\" href=\"//cdn.example/{name}.css\">");
+    assert_eq!(site.get("/").await.html(), format!("<head>{}{}</head>A", sheet("m"), sheet("x")));
+}
+
 #[tokio::test]
 async fn only_assets_are_served_through_the_compositor() {
     let requests = Arc::new(AtomicUsize::new(0));

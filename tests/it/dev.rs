@@ -219,3 +219,64 @@ async fn an_editor_simulates_faults_with_the_controls_of_the_overlay() {
     wait_until(&browser, &text("here")).await;
     browser.stop().await;
 }
+
+#[tokio::test]
+async fn eight_tabs_are_loaded_and_all_follow_the_files() {
+    let page = |text: &str| format!("<!doctype html><title>t</title><h1>{text}</h1>");
+    let site = TestSite::new().front(&page("one"));
+    let server = site.dev().await;
+    // Loading ends with `load`, or never: a browser opens six connections to a host.
+    let browser = Browser::start().await;
+    let mut tabs = vec![browser.client.window().await.unwrap()];
+    while tabs.len() < 8 {
+        tabs.push(browser.client.new_window(true).await.unwrap().handle);
+    }
+    for tab in &tabs {
+        browser.client.switch_to_window(tab.clone()).await.unwrap();
+        let loading = tokio::time::timeout(Duration::from_secs(20), browser.client.goto(&server.pages));
+        loading.await.expect("each tab is loaded").unwrap();
+        wait_until(&browser, "document.querySelector('pasteup-overlay')").await;
+    }
+    // The tab that listens for all may be closed.
+    browser.client.switch_to_window(tabs.remove(0)).await.unwrap();
+    browser.client.close_window().await.unwrap();
+    browser.client.switch_to_window(tabs[3].clone()).await.unwrap();
+    site.front_now(&page("two"));
+    for tab in &tabs {
+        browser.client.switch_to_window(tab.clone()).await.unwrap();
+        wait_until(&browser, "document.querySelector('h1').textContent === 'two'").await;
+    }
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn every_browser_sees_the_faults_in_one_line_and_may_reset_them() {
+    let service = RawService::html(Duration::ZERO, "", "<p>here</p>").await;
+    let site = TestSite::new()
+        .front("<!doctype html><title>t</title><main><fragment name=a><p>Back soon.</p></fragment><fragment name=b /></main>")
+        .service("a", service.address)
+        .service("b", service.address);
+    let server = site.dev().await;
+    assert_eq!(fault(&server, "fragment=a&what=fail").await, 204);
+    // A browser that did not set the fault.
+    let browser = Browser::start().await;
+    browser.client.set_window_size(1000, 500).await.unwrap();
+    browser.client.goto(&server.pages).await.unwrap();
+    let line = |text: &str| {
+        format!("{SHADOW}.querySelector('.faults:not([hidden]) span').textContent === 'Simulated: {text}'")
+    };
+    wait_until(&browser, &line("a (error)")).await;
+    assert_eq!(fault(&server, "fragment=b&what=empty&delay_ms=500").await, 204);
+    wait_until(&browser, &line("a (error), b (empty, 500 ms late)")).await;
+    browser.screenshot("dev-faults.png").await;
+    browser.client.set_window_size(500, 500).await.unwrap();
+    browser.screenshot("dev-faults-narrow.png").await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('.faults button').click()")).await;
+    wait_until(&browser, &format!("{SHADOW}.querySelector('.faults').hidden")).await;
+    wait_until(&browser, "document.querySelector('main').textContent === 'herehere'").await;
+    assert_eq!(first(&server).await, pair("fresh", "-"));
+    for wrong in ["reset=some", "reset=all&fragment=a"] {
+        assert_eq!(fault(&server, wrong).await, 400, "{wrong}");
+    }
+    browser.stop().await;
+}

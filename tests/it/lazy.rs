@@ -14,8 +14,7 @@ use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
 fn script() -> String {
-    let script = scripts::lazy(false);
-    format!("<script src=\"{}\" integrity=\"{}\" async></script>", script.path, script.hash)
+    scripts::lazy(false).element()
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,6 +220,34 @@ fn parts_that_cannot_be_lazy_are_reported() {
     ] {
         let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
         assert_eq!(site.problems(), [format!("bad-value: {message}")]);
+    }
+}
+
+#[test]
+fn a_base_with_another_origin_is_reported() {
+    let problems = |head: &str| {
+        let page = format!("<!doctype html><head>{head}</head><body><fragment name=a load=lazy /></body>");
+        TestCompositor::new().front(&page).fragment("a", html("A")).problems()
+    };
+    for (href, site) in [
+        ("https://other.example/assets/", "https://other.example"),
+        ("//cdn.example:8443/", "https://cdn.example:8443"),
+        ("\\\\cdn.example/", "https://cdn.example"),
+    ] {
+        let site = site.replace(
+            "https",
+            href.split_once(':').filter(|(scheme, _)| *scheme == "https").map_or("http", |_| "https"),
+        );
+        let message = format!(
+            "foreign-base: with this `<base>`, browsers ask {site} for what Pasteup serves at `/_pasteup/`: its scripts and \
+             the assets of fragments"
+        );
+        assert_eq!(problems(&format!("<base href=\"{href}\">")), [message]);
+    }
+    for fine in
+        ["<base href=/app/>", "<base href=app>", "<base target=_top>", "<template><base href=//a.example/></template>"]
+    {
+        assert_eq!(problems(fine), [""; 0], "{fine}");
     }
 }
 

@@ -53,3 +53,4 @@ mod tracing;
 mod upstreams;
 
 mod browser;
+mod late_in_browser;

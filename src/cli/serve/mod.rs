@@ -29,7 +29,7 @@ use crate::edge::discovery::Discovery;
 use crate::edge::files::{SiteFolder, WatchMode};
 use crate::edge::listen::{self, Application, ConnectionLimits};
 use crate::edge::observe::metrics::Metrics;
-use crate::edge::server::dev::{Dev, Fault, Instead};
+use crate::edge::server::dev::{Dev, Fault, Instead, Tamper};
 use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
 use crate::edge::store::memory::MemoryStore;
@@ -127,11 +127,9 @@ async fn serve(
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let debug_tokens = Arc::new(DebugTokens::new(settings.server.admin_token.as_ref().map(Secret::reveal))?);
     let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
-    let dev = (mode == Mode::Development).then(|| Dev {
-        changes: reloads,
-        tamper: tamper(Arc::clone(&tampered), compositor.clone()),
-        stop: stop.clone(),
-        listens_on: settings.server.listen.ip(),
+    let dev = (mode == Mode::Development).then(|| {
+        let tamper = tamper(Arc::clone(&tampered), compositor.clone());
+        Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
     });
     let pages = PageServer::new(Pages {
         live: Arc::clone(&live),
@@ -282,15 +280,15 @@ async fn flush_counters(compositor: Compositor) {
 }
 
 /// Simulates a fault of a nanoservice. Its cached responses are purged, so that the fault shows at once.
-fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Box<dyn Fn(Fault) + Send + Sync> {
-    Box::new(move |Fault { fragment, delay, what }| {
+fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Tamper {
+    Box::new(move |Fault { fragment, delay_ms, what }| {
         let instead = match what {
             Instead::Unchanged => None,
             Instead::Fail => Some(StatusCode::INTERNAL_SERVER_ERROR),
             Instead::Empty => Some(StatusCode::NO_CONTENT),
         };
-        upstream.set(fragment.clone(), delay, instead);
-        compositor.purge(&Purge::Tags(vec![fragment.into()]), PurgeMode::Hard);
+        upstream.set(fragment.clone(), Duration::from_millis(*delay_ms), instead);
+        compositor.purge(&Purge::Tags(vec![fragment.as_str().into()]), PurgeMode::Hard);
     })
 }
 

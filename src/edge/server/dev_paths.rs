@@ -11,12 +11,13 @@ use futures::StreamExt as _;
 use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::time::timeout;
+use serde::Serialize;
+use tokio::time::sleep;
 
 use crate::page::http::origin::{host, is_foreign, is_own_host};
 
 use super::body::ReplyBody;
-use super::dev::{Fault, Instead};
+use super::dev::{Change, Fault, Instead};
 use super::error_page;
 use super::own_request::Own;
 use super::reply::Reply;
@@ -29,17 +30,37 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The longest delay of a simulated fault, in milliseconds.
 const MAX_DELAY: u64 = 60_000;
 
-/// Server-sent events (HTML, 9.2): the present version of the files, and each that follows.
+/// The query that ends all faults.
+const RESET: &str = "reset=all";
+
+/// What browsers are told.
+#[derive(Serialize)]
+struct Event {
+    #[serde(flatten)]
+    change: Change,
+    /// The faults that are simulated.
+    faults: Vec<Fault>,
+}
+
+/// Server-sent events (HTML, 9.2): the present version of the files and the faults, and each change of both.
 pub(super) async fn events(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
     let Some(dev) = &pages.dev else { return missing(&own) };
-    let events = stream::unfold((dev.changes.clone(), true), |(mut changes, is_first)| async move {
-        let text = if is_first || matches!(timeout(KEEP_ALIVE, changes.changed()).await, Ok(Ok(()))) {
+    let start = (dev.changes.clone(), dev.watch_faults(), true);
+    let events = stream::unfold(start, |(mut changes, mut faults, is_first)| async move {
+        let is_changed = is_first
+            || tokio::select! {
+                changed = changes.changed() => changed.is_ok(),
+                changed = faults.changed() => changed.is_ok(),
+                () = sleep(KEEP_ALIVE) => false,
+            };
+        let text = if is_changed {
             let change = changes.borrow_and_update().clone();
-            format!("data: {}\n\n", serde_json::to_string(&change).unwrap_or_default())
+            let event = Event { change, faults: faults.borrow_and_update().values().cloned().collect() };
+            format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default())
         } else {
             ": still here\n\n".to_owned()
         };
-        Some((Ok::<_, Infallible>(Bytes::from(text)), (changes, false)))
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (changes, faults, false)))
     });
     let headers = HeaderMap::from_iter([
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -49,7 +70,7 @@ pub(super) async fn events(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
     Reply::new(StatusCode::OK, headers, ReplyBody::Streamed(body))
 }
 
-/// Simulates a fault.
+/// Simulates a fault, or ends all of them.
 pub(super) async fn fault(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
     let Some(dev) = &pages.dev else { return missing(&own) };
     let request = &own.exchange.request;
@@ -63,9 +84,14 @@ pub(super) async fn fault(State(pages): State<Arc<Pages>>, own: Own) -> Reply {
     if !is_own_host(host, dev.listens_on) {
         return error_page::reply(StatusCode::MISDIRECTED_REQUEST, &own.exchange.trace);
     }
-    let status = match read_fault(request.uri.query().unwrap_or_default()) {
+    let query = request.uri.query().unwrap_or_default();
+    let status = match read_fault(query) {
+        _ if query == RESET => {
+            dev.reset();
+            StatusCode::NO_CONTENT
+        }
         Some(fault) => {
-            (dev.tamper)(fault);
+            dev.simulate(fault);
             StatusCode::NO_CONTENT
         }
         None => StatusCode::BAD_REQUEST,
@@ -79,16 +105,16 @@ fn missing(own: &Own) -> Reply {
 
 /// Reads a fault from a query. `None`: it is malformed.
 fn read_fault(query: &str) -> Option<Fault> {
-    let (mut fragment, mut delay, mut what) = (None, 0, Instead::Unchanged);
+    let (mut fragment, mut delay_ms, mut what) = (None, 0, Instead::Unchanged);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*name, &*value) {
             ("fragment", value) => fragment = Some(value.to_owned()),
-            ("delay_ms", value) => delay = value.parse::<u64>().ok().filter(|delay| *delay <= MAX_DELAY)?,
+            ("delay_ms", value) => delay_ms = value.parse::<u64>().ok().filter(|delay| *delay <= MAX_DELAY)?,
             ("what", "answer") => what = Instead::Unchanged,
             ("what", "fail") => what = Instead::Fail,
             ("what", "empty") => what = Instead::Empty,
             _ => return None,
         }
     }
-    Some(Fault { fragment: fragment?, delay: Duration::from_millis(delay), what })
+    Some(Fault { fragment: fragment?, delay_ms, what })
 }

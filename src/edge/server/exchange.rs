@@ -13,7 +13,6 @@ use crate::engine::{Encoding, Snapshot, Trace};
 use crate::page::policy::cache::validation::is_not_modified;
 
 use super::coding;
-use super::dev::Dev;
 use super::overlay::{self, Drawing};
 use super::reply::Reply;
 use super::state::Pages;
@@ -50,7 +49,7 @@ impl Exchange {
             if present.accept_encoding { coding::preferred(&request.headers, pages.compression) } else { None };
         let sees_overlay = pages.overlay.is_for_everybody()
             || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
-        let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref().map(Dev::version)));
+        let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref()));
         Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
     }
 

@@ -28,10 +28,9 @@ impl Names {
         Bytes::from_static(b"<?end>")
     }
 
-    /// An invisible element that ends a paragraph that may be open. In a paragraph, a template would apply only to
-    /// that.
+    /// The end of a paragraph that the layout left open. In it, a template would apply only to the paragraph.
     pub(crate) const fn end_paragraph() -> Bytes {
-        Bytes::from_static(b"<dialog></dialog>")
+        Bytes::from_static(b"</p>")
     }
 
     /// The markup before a late part.

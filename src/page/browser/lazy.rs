@@ -8,8 +8,6 @@ use crate::page::http::query;
 use crate::page::manifest::Manifest;
 use crate::page::visit::context::Dimension;
 
-use super::scripts::Script;
-
 /// The path prefix of standalone fragments.
 pub const PREFIX: &str = "/_pasteup/fragment/";
 
@@ -38,8 +36,3 @@ pub(crate) fn link(address: &str, name: &str) -> Bytes {
 
 /// The markup after its placeholder.
 pub(crate) const CLOSE: Bytes = Bytes::from_static(b"</pasteup-lazy>");
-
-/// The element that loads the script.
-pub(crate) fn loads(script: &Script) -> String {
-    format!("<script src=\"{}\" integrity=\"{}\" async></script>", script.path, script.hash)
-}

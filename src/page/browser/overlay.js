@@ -31,13 +31,15 @@
              box-sizing: border-box; height: 20px; padding: 0 6px; background: var(--c); color: #fff; font-size: 12px; line-height: 20px;
              border-radius: 3px; text-align: left; box-shadow: 0 0 0 1px #ffffffb0 }
     .label:hover, .label:focus-visible { z-index: 1 }
-    .bar, .panel, .errors { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
+    .bar, .faults, .panel, .errors { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
              box-sizing: border-box; color-scheme: light }
-    .bar { position: absolute; bottom: 12px; left: 0; right: 0; margin: 0 auto; width: fit-content; max-width: calc(100% - 24px); padding: 6px 12px; display: flex;
-           gap: 2px 14px; align-items: center; flex-wrap: wrap }
+    .foot { position: absolute; bottom: 12px; left: 12px; right: 12px; display: flex; flex-direction: column; align-items: center; gap: 6px }
+    .bar, .faults { max-width: 100%; padding: 6px 12px; display: flex; gap: 2px 14px; align-items: center } .bar { flex-wrap: wrap }
+    .faults { border-color: var(--degraded) } .faults button { flex: none }
+    .faults span { overflow: hidden; white-space: nowrap; text-overflow: ellipsis }
     .bar b { font-weight: 600; overflow-wrap: anywhere } .legend { display: flex; gap: 0 12px; flex-wrap: wrap }
     .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 5px; background: var(--c); border-radius: 2px }
-    .bar button, .panel button, .panel input { font-size: 13px; color: inherit; background: #f1f1f1; border: 1px solid #767676; border-radius: 4px; padding: 2px 8px; min-height: 24px }
+    .bar button, .faults button, .panel button, .panel input { font-size: 13px; color: inherit; background: #f1f1f1; border: 1px solid #767676; border-radius: 4px; padding: 2px 8px; min-height: 24px }
     .panel { position: absolute; right: 12px; top: 12px; width: min(26rem, calc(100% - 24px)); max-height: calc(100% - 84px);
              overflow: auto; overscroll-behavior: contain; padding: 12px 14px }
     .panel h2 { font-size: 16px; margin: 0 3rem 6px 0; overflow-wrap: anywhere } .panel p { margin: 0 0 8px; overflow-wrap: anywhere }
@@ -55,15 +57,16 @@
     pre { margin: 0 0 10px; white-space: pre; overflow-x: auto; font: 13px/1.45 ui-monospace, Menlo, Consolas, monospace }
     :focus-visible { outline: 3px solid #1663d6; outline-offset: 1px } .panel:focus-visible { outline: none }
     @media (max-width: 600px) {
-      .bar { left: 0; right: 0; bottom: 0; max-width: none; width: auto; border-radius: 6px 6px 0 0; border-width: 1px 0 0; padding: 6px 10px; font-size: 12px }
+      .foot { left: 0; right: 0; bottom: 0; gap: 0; align-items: stretch }
+      .bar, .faults { border-radius: 6px 6px 0 0; border-width: 1px 0 0; padding: 6px 10px; font-size: 12px }
       .panel { left: 0; right: 0; top: auto; bottom: 0; width: auto; max-height: 70%; border-radius: 10px 10px 0 0; border-width: 1px 0 0 }
     }
     @media (prefers-color-scheme: dark) {
-      .bar, .panel, .errors { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
-      .bar button, .panel button { background: #35363b; border-color: #8a8a8a }
+      .bar, .faults, .panel, .errors { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
+      .bar button, .faults button, .panel button { background: #35363b; border-color: #8a8a8a }
       dt { color: #b4b4b4 } .time { background: #45464b } a { color: #8ab4f8 } fieldset { border-color: #666 }
       .errors { border-color: #ff6b5e } .errors h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
-      .legend, li, .time { --service: #35b565; --combines: #ff6b5e; --degraded: #f0a030 }
+      .legend, .faults, li, .time { --service: #35b565; --combines: #ff6b5e; --degraded: #f0a030 }
       :focus-visible { outline-color: #8ab4f8 }
     }
     @media print { .layer { display: none } }`;
@@ -260,20 +263,30 @@
       return item;
     }))));
 
+  // During development: all simulated faults, of whatever browser, in one line.
+  let faults = [];
+  const simulate = (fault) => fetch(`/_pasteup/dev/fault?${new URLSearchParams(fault)}`, { method: "POST", headers: { "pasteup-dev": "1" } });
+  const reset = async () => { await simulate({ reset: "all" }); reload(); };
+  const simulated = element("div", { class: "faults", role: "status", hidden: true });
+  const reportFaults = (now) => {
+    faults = now;
+    const words = { fail: "error", empty: "empty" };
+    const one = ({ fragment, delay_ms, what }) => `${fragment} (${[words[what], delay_ms ? `${ms(delay_ms)} late` : null].filter(Boolean).join(", ")})`;
+    const text = `Simulated: ${faults.map(one).join(", ")}`;
+    simulated.hidden = !faults.length;
+    simulated.replaceChildren(element("span", { title: text }, text), element("button", { type: "button", click: reset }, "Reset all"));
+  };
+
   // During development: simulates a nanoservice that is slow, fails, or has nothing to show.
   const tamper = (part) => {
-    const faults = memory.get("faults") ?? {};
-    const known = faults[part.fragment] ?? {};
+    const known = faults.find((fault) => fault.fragment === part.fragment) ?? {};
     const slow = element("input", { type: "range", min: "0", max: "3000", step: "100", value: String(known.delay_ms ?? 0) });
     const shown = element("output", {}, ms(Number(slow.value)));
     slow.addEventListener("input", () => { shown.textContent = ms(Number(slow.value)); });
     const what = ["answer", "fail", "empty"].map((name) => element("input", { type: "radio", name: "what", value: name, checked: (known.what ?? "answer") === name }));
     const words = ["Normal", "Error", "Empty"];
     const send = async () => {
-      const fault = { delay_ms: slow.value, what: what.find((one) => one.checked).value };
-      memory.set("faults", { ...faults, [part.fragment]: fault });
-      const query = new URLSearchParams({ fragment: part.fragment, ...fault });
-      await fetch(`/_pasteup/dev/fault?${query}`, { method: "POST", headers: { "pasteup-dev": "1" } });
+      await simulate({ fragment: part.fragment, delay_ms: slow.value, what: what.find((one) => one.checked).value });
       reload();
     };
     return element("fieldset", {}, element("legend", {}, `Simulate for ${part.fragment}`),
@@ -292,17 +305,42 @@
       element("p", {}, record ? "The last good version is shown until this is fixed." : "This page is not live yet."),
       ...problems.map((text) => element("pre", {}, text)));
   };
+  // All tabs share one connection to the server, because browsers open only six to a host: the tab that has the lock listens, and passes
+  // on what it hears. Locks need HTTPS or a local host; without them, a tab listens while it is visible.
+  const listen = (hear) => {
+    const connect = (heard) => {
+      const events = new EventSource("/_pasteup/dev/events");
+      events.onmessage = ({ data }) => heard(data);
+      return events;
+    };
+    const alone = () => {
+      let events = null;
+      const follow = () => {
+        if (!document.hidden) { events ??= connect(hear); return; }
+        events?.close();
+        events = null;
+      };
+      document.addEventListener("visibilitychange", follow);
+      follow();
+    };
+    if (!navigator.locks) return alone();
+    const QUESTION = "?", channel = new BroadcastChannel("pasteup-dev");
+    let last = null;
+    channel.onmessage = ({ data }) => { if (data !== QUESTION) hear(data); else if (last) channel.postMessage(last); };
+    const lead = () => new Promise(() => connect((data) => { last = data; channel.postMessage(data); hear(data); }));
+    navigator.locks.request("pasteup-dev", lead).catch(alone);
+    channel.postMessage(QUESTION);
+  };
   const watch = () => {
     let seen = payload.version;
-    const events = new EventSource("/_pasteup/dev/events");
-    events.onmessage = ({ data }) => {
-      const { version, process, problems } = JSON.parse(data);
+    listen((data) => {
+      const { version, process, problems, faults } = JSON.parse(data);
       const now = `${process} ${version}`;
-      if (memory.get("process") !== process) { memory.set("process", process); memory.set("faults", {}); }
       if (seen !== now && !problems.length) return reload();
       seen = now;
       report(problems);
-    };
+      reportFaults(faults);
+    });
   };
 
   const toggle = () => {
@@ -318,17 +356,19 @@
   }, true);
 
   const begin = () => {
+    const foot = element("div", { class: "foot" }, simulated);
     if (record) {
       const of = (wanted) => all.filter(({ part }) => kind(part) === wanted).length;
       const legend = [["service", "from nanoservices"], ["combines", "composite"], ["degraded", "stale or missing"]]
         .map(([name, words]) => element("span", { class: name }, `${of(name)} ${words}`));
-      layer.append(element("div", { class: "bar", role: "region", "aria-label": "Pasteup overlay" },
+      foot.append(element("div", { class: "bar", role: "region", "aria-label": "Pasteup overlay" },
         element("b", {}, `${record.route} ${record.status}`), element("span", {}, `${ms(record.took_ms)} of ${ms(record.budget_ms)}`),
         element("span", { class: "legend" }, ...legend),
         element("button", { type: "button", click: list }, "All parts"),
         element("button", { type: "button", click: toggle }, `Hide (key ${KEY})`)));
     }
-    layer.append(errors);
+    layer.append(errors, foot);
+    reportFaults(payload.faults);
     layer.hidden = memory.get("hidden") === true;
     document.documentElement.append(host);
     measure();

@@ -29,6 +29,12 @@ impl Script {
         let short: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         Self { text, hash: format!("sha256-{}", STANDARD.encode(digest)), path: format!("{prefix}{short}.js") }
     }
+
+    /// The element that loads it. An `Integrity-Policy` allows a script with `integrity` only if it is fetched with CORS.
+    #[must_use]
+    pub fn element(&self) -> String {
+        format!("<script src=\"{}\" integrity=\"{}\" crossorigin async></script>", self.path, self.hash)
+    }
 }
 
 static ALL: LazyLock<[Script; 4]> = LazyLock::new(|| {

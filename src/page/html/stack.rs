@@ -197,6 +197,12 @@ impl Stack {
         self.holds("select")
     }
 
+    /// Whether a paragraph is open that the end tag `</p>` would end.
+    #[must_use]
+    pub fn is_in_paragraph(&self) -> bool {
+        self.in_scope("p").is_some()
+    }
+
     /// Processes a start tag, and returns the elements that end where it begins, the innermost first.
     pub fn start_tag(&mut self, tag: &StartTag) -> Vec<OpenElement> {
         let name = tag.name.as_str();

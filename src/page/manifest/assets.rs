@@ -14,8 +14,10 @@ use crate::page::source::map::Set;
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, TableReader};
 
+/// A stylesheet that readers choose, by its title.
+const ALTERNATE: &str = "alternate stylesheet";
 /// The relations of links that are moved to the head.
-static RELATIONS: [&str; 4] = ["stylesheet", "preload", "modulepreload", "preconnect"];
+static RELATIONS: [&str; 5] = ["stylesheet", ALTERNATE, "preload", "modulepreload", "preconnect"];
 /// Maximum number of links of one response.
 const MAX_LINKS: usize = 64;
 
@@ -30,6 +32,8 @@ schema! {
         AS = Field::new("as", Kind::Text).example("\"font\"");
         /// The media type.
         TYPE = Field::new("type", Kind::Text).example("\"font/woff2\"");
+        /// The title of an alternative stylesheet, by which readers choose it.
+        TITLE = Field::new("title", Kind::Text).example("\"Dark\"");
         /// The media query for which it applies.
         MEDIA = Field::new("media", Kind::Text).example("\"print\"");
         /// The hash of its bytes (Subresource Integrity).
@@ -104,9 +108,12 @@ impl Asset {
                 Some((field.name, value.clone()))
             })
             .collect();
-        let relations = rel.unwrap_or_default().split_ascii_whitespace().map(str::to_ascii_lowercase);
-        let known: BTreeSet<String> = relations.filter(|rel| RELATIONS.contains(&rel.as_str())).collect();
-        known.into_iter().map(|rel| Self { rel, href: href.clone(), attributes: attributes.clone() }).collect()
+        // A title would make any other stylesheet one of a set, of which browsers apply one.
+        let of = |rel: &str| {
+            let kept = attributes.iter().filter(|(name, _)| rel == ALTERNATE || *name != link::TITLE.name);
+            Self { rel: rel.to_owned(), href: href.clone(), attributes: kept.cloned().collect() }
+        };
+        relations(rel.unwrap_or_default()).into_iter().map(of).collect()
     }
 
     /// Creates an asset that a manifest declares. `None` if its URL is not allowed.
@@ -151,7 +158,19 @@ impl Asset {
     }
 }
 
-/// The URL that browsers request for `target`. An absolute URL stays. A relative one is resolved against `base`; on a
+/// Those of the relations of a link for which it is moved to the head, each once.
+fn relations(rel: &str) -> BTreeSet<&'static str> {
+    let words: Vec<String> = rel.split_ascii_whitespace().map(str::to_ascii_lowercase).collect();
+    let has = |wanted: &str| words.iter().any(|word| word == wanted);
+    let is_one = |known: &&str| match *known {
+        ALTERNATE => has("alternate") && has("stylesheet"),
+        "stylesheet" => has("stylesheet") && !has("alternate"),
+        other => has(other),
+    };
+    RELATIONS.into_iter().filter(is_one).collect()
+}
+
+/// The URL that browsers request for `target`. An absolute URL stays, as does one that lacks only the scheme. A relative one is resolved against `base`; on a
 /// named nanoservice it becomes a path of the compositor. `None` if the URL is not allowed.
 fn public_href(target: &str, base: &Url, service: Option<(&str, &Version)>) -> Option<String> {
     if target.is_empty() || target.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
@@ -169,6 +188,8 @@ fn public_href(target: &str, base: &Url, service: Option<(&str, &Version)>) -> O
             let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
             Some(format!("/_pasteup/assets/{name}/{version}{}{query}", url.path()))
         }
+        // The page may be served over another scheme than the service.
+        _ if target.starts_with("//") => Some(target.to_owned()),
         _ => Some(url.into()),
     }
 }

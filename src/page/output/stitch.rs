@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::page::browser::late::Names;
-use crate::page::browser::lazy;
+use crate::page::browser::scripts::Script;
 use crate::page::html::text::{Text, concat};
 use crate::page::layout::Segment;
 use crate::page::layout::syntax::node::Load;
@@ -234,7 +234,7 @@ impl Stitcher {
             if is_shown {
                 continue;
             }
-            if !std::mem::replace(&mut self.has_sent_late, true) {
+            if !std::mem::replace(&mut self.has_sent_late, true) && plan.template.html.leaves_paragraph_open {
                 chunks.push(Names::end_paragraph().into());
             }
             chunks.push(names.open(part).into());
@@ -270,7 +270,7 @@ impl Stitcher {
     fn all_assets(&mut self, plan: &Plan, outcomes: &Outcomes) -> String {
         let lazy =
             plan.template.scripts.lazy.filter(|_| (0..plan.parts.len()).any(|part| plan.lazy_address(part).is_some()));
-        let mut html = lazy.map(lazy::loads).unwrap_or_default();
+        let mut html = lazy.map(Script::element).unwrap_or_default();
         for part in plan.in_order(outcomes) {
             let outcome = outcomes[part].as_ref();
             let shown = outcome.is_none_or(|outcome| matches!(outcome.shown, Shown::Fresh | Shown::Stale));

@@ -186,6 +186,8 @@ codes! {
     Integrity = "integrity", Warning;
     /// A folder, a setting or an environment variable is ignored, which may not be intended.
     Ignored = "ignored", Warning;
+    /// A `<base>` that sends browsers to another site for what the compositor serves.
+    ForeignBase = "foreign-base", Warning;
 }
 
 /// One error or warning.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::edge::server::body::{Chunks, ReplyBody};
+use crate::edge::server::dev::{Dev, Fault};
 use crate::edge::server::reply::Reply;
 use crate::engine::Page;
 use crate::page::browser::{csp, scripts};
@@ -29,6 +30,8 @@ struct Data<'a> {
     dev: bool,
     /// The version of the site's files.
     version: Option<&'a str>,
+    /// The faults that are simulated.
+    faults: &'a [Fault],
     record: Option<&'a Record>,
 }
 
@@ -38,13 +41,16 @@ pub(in crate::edge::server) struct Drawing {
     mark: String,
     /// The version of the site's files, if the site is being developed.
     version: Option<String>,
+    /// The faults that are simulated.
+    faults: Vec<Fault>,
 }
 
 impl Drawing {
-    /// Creates a drawing. `version`: the version of the site's files, if the site is being developed.
-    pub(in crate::edge::server) fn new(version: Option<String>) -> Self {
+    /// Creates a drawing.
+    pub(in crate::edge::server) fn new(dev: Option<&Dev>) -> Self {
         // Neither the trace nor a number from fastrand: nanoservices see these, and could predict the name.
-        Self { mark: format!("pasteup:{:016x}", RandomState::new().hash_one(0)), version }
+        let mark = format!("pasteup:{:016x}", RandomState::new().hash_one(0));
+        Self { mark, version: dev.map(Dev::version), faults: dev.map(Dev::faults).unwrap_or_default() }
     }
 
     /// The chunks of a page with marks around its parts.
@@ -68,14 +74,18 @@ impl Drawing {
     /// The chunks of a page with the record and the script at the start of its head. There, no unclosed element of a part
     /// swallows them, and no `<base>` or `<meta>` affects them.
     fn over(&self, mut chunks: Vec<Bytes>, record: Option<&Record>) -> Vec<Bytes> {
-        let data = Data { mark: &self.mark, dev: self.version.is_some(), version: self.version.as_deref(), record };
+        let data = Data {
+            mark: &self.mark,
+            dev: self.version.is_some(),
+            version: self.version.as_deref(),
+            faults: &self.faults,
+            record,
+        };
         // A script element must not contain an end tag or a comment (HTML, 4.12.1.3).
         let json = serde_json::to_string(&data).unwrap_or_default().replace('<', "\\u003c");
-        let script = scripts::overlay();
         let added = format!(
-            "<script type=\"application/json\" data-pasteup-overlay>{json}</script>\
-             <script src=\"{}\" integrity=\"{}\" async></script>",
-            script.path, script.hash
+            "<script type=\"application/json\" data-pasteup-overlay>{json}</script>{}",
+            scripts::overlay().element()
         );
         let mut start: Vec<u8> = Vec::new();
         for chunk in &chunks {

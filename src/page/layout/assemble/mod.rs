@@ -21,6 +21,7 @@ mod walk;
 mod nested;
 
 mod dimensions;
+mod paragraph;
 
 pub mod standalone;
 pub mod unused;
@@ -103,8 +104,10 @@ fn assemble_for(
     // Whether nested fragments are late is known only once their HTML has arrived.
     let has_late = loaded(Load::Defer) || !nested.manifests().is_empty();
     let scripts = csp::adapt(&mut headers, has_late, loaded(Load::Lazy));
+    let segments = segments.finish();
     let html = Composition {
-        segments: segments.finish(),
+        leaves_paragraph_open: has_late && paragraph::is_left_open(&segments),
+        segments,
         fragments: fragments.into_iter().map(Arc::new).collect(),
         conditions: assembler.tables.conditions,
         values: assembler.tables.values,

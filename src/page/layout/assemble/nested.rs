@@ -58,6 +58,7 @@ impl Composition {
             values: assembler.tables.values,
             has_tries: assembler.tables.has_tries,
             is_truncated: assembler.is_truncated,
+            leaves_paragraph_open: false,
             digest: 0,
             error: error
                 .or_else(|| assembler.is_truncated.then(|| format!("more than {MAX_FRAGMENTS} fragments").into())),

@@ -28,6 +28,8 @@ pub struct Composition {
     pub values: Vec<Arc<EsiText>>,
     /// Whether there is a [`Segment::Try`] in it.
     pub has_tries: bool,
+    /// Whether a paragraph is open where the late parts of a layout are sent.
+    pub leaves_paragraph_open: bool,
     /// Equal for compositions of the same bytes, on all machines.
     pub digest: u128,
     /// Whether it requests more fragments than are allowed, so that some are left out.

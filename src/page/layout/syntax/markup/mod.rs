@@ -16,6 +16,8 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::page::html::stack::Stack;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
@@ -255,6 +257,7 @@ impl Parser<'_> {
                 self.text_until(tag.span.end, tag.span.end);
                 self.title = Some(tag.span.end);
             }
+            "base" if !self.role.is_response && self.no_title.iter().all(|open| *open == 0) => self.check_base(&tag),
             name if self.is_ours(name) => self.open(tag),
             name => {
                 // `<svg />` is closed; the slash of `<template />` means nothing.
@@ -314,6 +317,17 @@ impl Parser<'_> {
             _ => return,
         };
         self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
+    }
+
+    /// Reports a `<base>` with another origin. Whatever the compositor adds to pages has paths of this site.
+    fn check_base(&mut self, tag: &StartTag) {
+        let Some(href) = tag.attributes.iter().find(|attribute| attribute.name == "href") else { return };
+        let Some(site) = foreign(&href.value) else { return };
+        let message = format!(
+            "with this `<base>`, browsers ask {site} for what Pasteup serves at `/_pasteup/`: its scripts and the assets of fragments"
+        );
+        self.note(Code::ForeignBase, href.value_span.clone(), message).help =
+            Some("write only a path, such as `/app/`, and whole URLs where you need them".to_owned());
     }
 
     /// Ends the text at `end`; the next text begins at `next`.
@@ -412,4 +426,11 @@ impl Parser<'_> {
         self.problems.push(Diagnostic::new(code, at, message));
         self.problems.last_mut().expect("one was pushed just now")
     }
+}
+
+/// The site that an address leads to, if it names one.
+fn foreign(href: &str) -> Option<String> {
+    let here = Url::parse("http://site.invalid/").expect("it is a URL");
+    let site = here.join(href).ok()?.origin();
+    (site != here.origin()).then(|| site.ascii_serialization())
 }
