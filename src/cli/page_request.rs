@@ -8,8 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use jiff::Timestamp;
 
 use crate::engine::{PageRequest, Snapshot, Trace};
+use crate::page::layout::Template;
 use crate::page::site::Match;
-use crate::page::visit::context::{Device, Reader};
+use crate::page::source::names;
+use crate::page::visit::context::{Device, Dimension, Reader};
+use crate::page::visit::experiment::assign_variants;
 use crate::page::visit::{region, route};
 
 /// Which page to compose, and for which client.
@@ -26,7 +29,7 @@ pub(super) struct PageOptions {
     /// The client's locale
     #[arg(long)]
     locale: Option<String>,
-    /// The client's variant in an experiment
+    /// The client's variant in an experiment; the first one that has a weight if left out
     #[arg(long = "variant", value_name = "EXPERIMENT:VARIANT", value_parser = parse_variant)]
     variants: Vec<(String, String)>,
     /// A request header that the client sends
@@ -107,7 +110,7 @@ impl PageOptions {
     /// The request for the page. `None`: no layout matches the path.
     ///
     /// # Errors
-    /// The path is not valid.
+    /// The path is not valid, or the page has no such variant.
     pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<PageRequest>, String> {
         if !self.path.starts_with('/') {
             return Err(format!("`{}` is not a page path; paths begin with `/`", self.path));
@@ -121,14 +124,45 @@ impl PageOptions {
         // Headers are trusted as if a proxy had set them: an operator may describe any client. PageOptions override headers.
         let headers: HeaderMap = self.headers.iter().cloned().collect();
         let known = live.readers.reader(&template.reads, &headers, true);
-        let reader = Reader {
+        let mut reader = Reader {
             device: self.device.or(known.device),
             region: self.region.clone().or(known.region),
             locale: self.locale.clone().or(known.locale),
-            variants: self.variants.clone(),
             ..known
         };
+        // A reader is always in some variant. This one is in that of a cookie, or in the first one, like programs without cookies.
+        assign_variants(&template.experiments, &[Dimension::Variant], &headers, || 0.0, &mut reader);
+        self.choose_variants(template, &mut reader.variants)?;
         let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
         Ok(Some(PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
+    }
+
+    /// Changes a reader's variants to those of the options.
+    ///
+    /// # Errors
+    /// The page has no such experiment, or the experiment no such variant.
+    fn choose_variants(&self, template: &Template, variants: &mut Vec<(String, String)>) -> Result<(), String> {
+        for (at, (name, variant)) in self.variants.iter().enumerate() {
+            let problem = |what: String, help: Option<String>| {
+                let help = help.map(|help| format!("; {help}")).unwrap_or_default();
+                Err(format!("variant `{name}:{variant}`: {what}{help}"))
+            };
+            let Some(experiment) = template.experiments.iter().find(|experiment| experiment.name == *name) else {
+                let known = template.experiments.iter().map(|experiment| experiment.name.as_str());
+                let what = format!("{} has no experiment `{name}`", template.file);
+                return problem(what, names::did_you_mean(name, known));
+            };
+            let known = experiment.variants.iter().map(|(variant, _)| variant.as_str());
+            if !known.clone().any(|known| known == variant) {
+                let what = format!("the experiment has no variant `{variant}`");
+                return problem(what, names::did_you_mean(variant, known));
+            }
+            if self.variants[..at].iter().any(|(other, _)| other == name) {
+                return problem("the experiment is named twice".to_owned(), None);
+            }
+            variants.retain(|(other, _)| other != name);
+            variants.push((name.clone(), variant.clone()));
+        }
+        Ok(())
     }
 }

@@ -602,3 +602,77 @@ async fn every_view_reports_the_same_reason_within_two_seconds() {
     assert_eq!(server.text("/").await, "well");
     assert_eq!(api(&server, "/api/fragments").await[0]["seen"]["latest"], "fresh");
 }
+
+const EXPERIMENT: &str = "+++
+route = \"/\"
+[experiment.lead]
+none = 0
+big = 1
+small = 1
++++
+<!doctype html><title>t</title>
+<when variant=lead:big><fragment name=big /></when>
+<when variant=lead:small>
+  <fragment name=small><fragment name=big id=inside /></fragment>
+  <when device=mobile><fragment name=big id=lazy load=lazy /></when>
+</when>
+<fragment name=both />
+";
+
+#[tokio::test]
+async fn without_a_variant_the_page_of_the_first_one_is_explained_and_hidden_parts_are_listed() {
+    let service = service().await;
+    let site = TestSite::new().without_streaming().file("layouts/front.html", EXPERIMENT);
+    let site = ["big", "small"].into_iter().fold(site, |site, name| manifest(site, name, &service, ""));
+    let site = manifest(site, "both", &service, "context = [\"variant\"]\n");
+    let server = site.serve().await;
+    let shown = |record: &Value| -> Vec<String> {
+        let all = parts(record).into_iter();
+        all.map(|(id, part)| {
+            let (outcome, reason) = outcome_and_reason(&part);
+            assert_eq!(part["lazy"].is_string(), false, "{id}");
+            format!("{id} {outcome} {reason} {}", part["timeout_ms"].is_number())
+        })
+        .collect()
+    };
+    let big =
+        ["big fresh - true", "small omitted condition false", "lazy omitted condition false", "both fresh - true"];
+    let small =
+        ["big omitted condition false", "small fresh - true", "lazy omitted condition false", "both fresh - true"];
+    for (arguments, query, expected) in [
+        (&["/"][..], "", big),
+        (&["/", "--variant", "lead:big"], "&variant=lead:big", big),
+        (&["/", "--variant", "lead:small"], "&variant=lead:small", small),
+        (&["/", "--header", "Cookie: pasteup-lead=small"], "&header=Cookie:%20pasteup-lead%3Dsmall", small),
+    ] {
+        assert_eq!(shown(&explained(&site, arguments).await), expected, "{arguments:?}");
+        assert_eq!(shown(&api(&server, &format!("/api/explain?path=/{query}")).await), expected, "{query}");
+    }
+    assert!(String::from_utf8(site.run(&["render", "/"]).await.stdout).unwrap().contains("big"));
+}
+
+#[tokio::test]
+async fn an_unknown_experiment_or_variant_is_refused() {
+    let service = service().await;
+    let site = TestSite::new().file("layouts/front.html", "+++\nroute = \"/\"\nexperiment.lead = { big = 1, small = 1 }\n+++\n<when variant=lead:big>b</when><when variant=lead:small>s</when>");
+    let site = manifest(site, "a", &service, "");
+    let server = site.serve().await;
+    for (variants, message) in [
+        (&["lead:bog"][..], "variant `lead:bog`: the experiment has no variant `bog`; did you mean `big`?"),
+        (&["lead:huge"], "variant `lead:huge`: the experiment has no variant `huge`; available: big, small"),
+        (&["foot:a"], "variant `foot:a`: layouts/front.html has no experiment `foot`; available: lead"),
+        (&["lead:big", "lead:small"], "variant `lead:small`: the experiment is named twice"),
+    ] {
+        for command in ["explain", "render"] {
+            let options = variants.iter().flat_map(|variant| ["--variant", variant]);
+            let output = site.run(&[command, "/"].into_iter().chain(options).collect::<Vec<_>>()).await;
+            assert_eq!(output.status.code(), Some(2), "{command}");
+            let printed = String::from_utf8(output.stderr).unwrap();
+            assert!(printed.contains(message), "{printed}");
+        }
+        let query: String = variants.iter().map(|variant| format!("&variant={variant}")).collect();
+        let response = client().get(format!("{}/api/explain?path=/{query}", server.admin)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert!(response.text().await.unwrap().contains(message.split_once(": ").unwrap().0));
+    }
+}

@@ -26,7 +26,7 @@ async fn flags_set_the_client_and_the_time() {
          <when variant=lead:big>big </when><when from=2030-01-01T00:00:00Z>later</when>",
     );
     let text = |output: std::process::Output| String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text(site.run(&["render", "/"]).await), "abroad ");
+    assert_eq!(text(site.run(&["render", "/"]).await), "abroad big ");
     let flags = [
         "render",
         "/",

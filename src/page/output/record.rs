@@ -118,7 +118,7 @@ impl Record {
         let status = match verdict {
             Verdict::Page(status) | Verdict::Error(status) | Verdict::Redirect(status, _) => *status,
         };
-        let order = plan.in_order_with_lazy(outcomes);
+        let order = plan.in_order_with_hidden(outcomes);
         Self {
             route: plan.visit.pattern.clone(),
             layout: plan.template.file.clone(),
@@ -177,31 +177,34 @@ impl Record {
 /// The records of the parts that are nested directly in a part, or in the layout (`None`).
 fn parts(plan: &Plan, outcomes: &Outcomes, nested: &Nested, within: Option<usize>, began: Instant) -> Vec<PartRecord> {
     let here = nested.get(&within).into_iter().flatten();
-    here.map(|index| PartRecord {
+    here.map(|(index, shown)| PartRecord {
         parts: parts(plan, outcomes, nested, Some(*index), began),
-        ..part_record(plan, outcomes, *index, began)
+        ..part_record(plan, outcomes, (*index, *shown), began)
     })
     .collect()
 }
 
-/// The parts that are nested directly in each part, and in the layout (`None`), in document order.
-type Nested = HashMap<Option<usize>, Vec<usize>>;
+/// The parts that are nested directly in each part, and in the layout (`None`), in document order, and whether each is on the
+/// page.
+type Nested = HashMap<Option<usize>, Vec<(usize, bool)>>;
 
 /// Groups parts by the part that contains them.
-fn nested(plan: &Plan, order: &[usize]) -> Nested {
+fn nested(plan: &Plan, order: &[(usize, bool)]) -> Nested {
     let mut nested = Nested::new();
-    for part in order {
-        nested.entry(plan.parent(*part)).or_default().push(*part);
+    for (part, shown) in order {
+        nested.entry(plan.parent(*part)).or_default().push((*part, *shown));
     }
     nested
 }
 
 /// The record of one part, without its nested parts.
-fn part_record(plan: &Plan, outcomes: &Outcomes, index: usize, began: Instant) -> PartRecord {
-    let (part, fetch) = (&plan.parts[index], plan.fetch_of(index));
+fn part_record(plan: &Plan, outcomes: &Outcomes, (index, shown): (usize, bool), began: Instant) -> PartRecord {
+    let (part, fetch) = (&plan.parts[index], plan.fetch_of(index).filter(|_| shown));
+    let lazy = plan.lazy_address(index).filter(|_| shown);
     let (manifest, at) = (plan.manifest_of(index).or_else(|| part.fragment.manifest()), &part.fragment.at);
     let unknown = Outcome::missing(Reason::Budget, false);
-    let outcome = outcomes[index].as_ref().unwrap_or(&unknown);
+    let hidden = Outcome::nothing(Reason::Condition);
+    let outcome = if shown { outcomes[index].as_ref().unwrap_or(&unknown) } else { &hidden };
     let (timing, response) = (outcome.timing.as_deref(), outcome.response.as_deref());
     let attempt = timing.and_then(|timing| timing.attempt.as_deref());
     let since = |instant: Instant| milliseconds(instant.saturating_duration_since(began));
@@ -217,7 +220,7 @@ fn part_record(plan: &Plan, outcomes: &Outcomes, index: usize, began: Instant) -
         outcome: outcome.shown.as_str(),
         health: PartHealth::of(outcome.shown, outcome.reason),
         reason: outcome.reason.map(Reason::as_str),
-        why: match plan.lazy_address(index) {
+        why: match lazy {
             Some(_) => "loaded when the reader scrolls near it".to_owned(),
             None => why(outcome, fetch.map(|fetch| &**fetch), plan.budget),
         },
@@ -245,7 +248,7 @@ fn part_record(plan: &Plan, outcomes: &Outcomes, index: usize, began: Instant) -
             .filter(|_| outcome.reason != Some(Reason::CircuitOpen))
             .and_then(|attempt| attempt.failure.clone()),
         required: part.required,
-        lazy: plan.lazy_address(index).map(str::to_owned),
+        lazy: lazy.map(str::to_owned),
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),

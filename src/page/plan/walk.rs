@@ -171,48 +171,67 @@ impl Plan {
         found
     }
 
-    /// The parts on the page, as far as they are known, in document order. Lazy parts are among them.
+    /// The parts of the page, as far as they are known, in document order, and whether each is on the page. Lazy parts are among
+    /// them. Those inside of a condition that does not hold are not on the page.
     #[must_use]
-    pub fn in_order_with_lazy(&self, outcomes: &Outcomes) -> Vec<usize> {
+    pub fn in_order_with_hidden(&self, outcomes: &Outcomes) -> Vec<(usize, bool)> {
         let mut found = Vec::with_capacity(self.parts.len());
         let (segments, scope) = self.root();
-        self.walk(&segments, scope, outcomes, &mut |part| found.push(part));
+        self.walk_all::<true>((&segments, true), scope, outcomes, &mut |part, shown| found.push((part, shown)));
         found
     }
 
     /// Visits the parts of segments in document order, and the parts nested in those whose outcomes are known.
     fn walk(&self, segments: &[Segment], scope: Scope, outcomes: &Outcomes, visit: &mut impl FnMut(usize)) {
+        self.walk_all::<false>((segments, true), scope, outcomes, &mut |part, _| visit(part));
+    }
+
+    /// The same. `shown`: whether the segments are on the page. `HIDDEN`: whether those that are not are visited, too.
+    fn walk_all<const HIDDEN: bool>(
+        &self,
+        (segments, shown): (&[Segment], bool),
+        scope: Scope,
+        outcomes: &Outcomes,
+        visit: &mut impl FnMut(usize, bool),
+    ) {
         for segment in segments {
             match segment {
                 Segment::Text(_) | Segment::Value(_) | Segment::Assets | Segment::Late => {}
                 Segment::When(condition, inside) => {
-                    if self.is_shown(scope, *condition) {
-                        self.walk(inside, scope, outcomes, visit);
+                    let shown = shown && self.is_shown(scope, *condition);
+                    if shown || HIDDEN {
+                        self.walk_all::<HIDDEN>((inside, shown), scope, outcomes, visit);
                     }
                 }
                 Segment::Try(attempt, except) => {
                     let failed = self.has_failed(attempt, scope, outcomes) == Some(true);
-                    self.walk(if failed { except } else { attempt }, scope, outcomes, visit);
+                    let inside = if failed { except } else { attempt };
+                    self.walk_all::<HIDDEN>((inside, shown), scope, outcomes, visit);
                 }
                 Segment::Slot(name, default) => {
                     let (inside, scope) = self.slot_content(scope, name, default);
-                    self.walk(inside, scope, outcomes, visit);
+                    self.walk_all::<HIDDEN>((inside, shown), scope, outcomes, visit);
                 }
                 Segment::Fragment(fragment) => {
                     let inside = match self.part(scope, *fragment) {
+                        // Its fallback is not on the page either.
+                        Ok(part) if !shown => {
+                            visit(part, false);
+                            None
+                        }
                         Ok(part) if self.lazy_address(part).is_some() => {
-                            visit(part);
+                            visit(part, true);
                             Some(self.fallback(part))
                         }
                         Ok(part) => {
-                            visit(part);
+                            visit(part, true);
                             let outcome = outcomes.get(part).and_then(Option::as_ref);
                             outcome.and_then(|outcome| self.content(part, outcome))
                         }
                         Err(fallback) => Some((fallback, scope)),
                     };
                     if let Some((inside, scope)) = inside {
-                        self.walk(inside, scope, outcomes, visit);
+                        self.walk_all::<HIDDEN>((inside, shown), scope, outcomes, visit);
                     }
                 }
             }
