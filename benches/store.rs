@@ -41,7 +41,7 @@ fn key(number: usize) -> Key {
 
 /// The fetches of the page.
 fn fetches(site: &BoundSite) -> Vec<Arc<Fetch>> {
-    let template = site.find("/", SystemClock.wall()).expect("the page").template;
+    let template = site.find("/", None, SystemClock.wall()).expect("the page").template;
     plan(template, Visit::default(), SystemClock.wall()).fetches
 }
 
@@ -140,7 +140,7 @@ fn pages(criterion: &mut Criterion) {
         }
         let engine = compositor(&store);
         let request = engine::PageRequest {
-            template: Arc::clone(site.find("/", engine.now()).expect("the page").template),
+            template: Arc::clone(site.find("/", None, engine.now()).expect("the page").template),
             visit: Visit::default(),
             trace: Trace::new(),
             at: engine.now(),

@@ -13,6 +13,7 @@ mod serve;
 
 mod deprecations;
 mod exit;
+mod keys;
 mod list_format;
 mod page_request;
 mod reload;

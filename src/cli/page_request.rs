@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::engine::{PageRequest, Snapshot, Trace};
 use crate::page::layout::Template;
-use crate::page::site::Match;
+use crate::page::site::{Match, NoMatch};
 use crate::page::source::names;
 use crate::page::visit::context::{Device, Dimension, Reader};
 use crate::page::visit::experiment::assign_variants;
@@ -118,8 +118,12 @@ impl PageOptions {
         let uri: Uri = self.path.parse().map_err(|error| format!("`{}` is not a valid path: {error}", self.path))?;
         let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", self.path))?;
         let at = self.at.unwrap_or(now);
-        let Some(Match { template, changes_in, pattern, parameters }) = live.site.find(&path, at) else {
-            return Ok(None);
+        let Match { template, changes_in, pattern, parameters } = match live.site.find(&path, uri.query(), at) {
+            Ok(found) => found,
+            Err(NoMatch::Missing) => return Ok(None),
+            Err(NoMatch::Forged) => {
+                return Err(format!("`{}` is not an address that a page of this site has written", self.path));
+            }
         };
         // Headers are trusted as if a proxy had set them: an operator may describe any client. PageOptions override headers.
         let headers: HeaderMap = self.headers.iter().cloned().collect();
@@ -133,7 +137,7 @@ impl PageOptions {
         // A reader is always in some variant. This one is in that of a cookie, or in the first one, like programs without cookies.
         assign_variants(&template.experiments, &[Dimension::Variant], &headers, || 0.0, &mut reader);
         self.choose_variants(template, &mut reader.variants)?;
-        let visit = template.visit(pattern, parameters, uri.query(), reader, String::new());
+        let visit = template.visit(&pattern, parameters, uri.query(), reader, String::new());
         Ok(Some(PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
     }
 

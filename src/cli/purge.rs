@@ -10,7 +10,7 @@ use crate::config::Flags;
 use crate::edge::admin::{PurgeRequest, PurgeResult};
 use crate::secrets::Secret;
 
-use super::{report, runtime, site_loading, terminal};
+use super::{keys, report, runtime, site_loading, terminal};
 
 /// Longest wait for the response: purging a full cache takes time.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,7 +37,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let loaded = site_loading::load(&site_loading::open(site)?, flags, None, site_loading::offline);
     let server = loaded.settings.server;
     let request = PurgeRequest { keys: options.keys.clone(), all: options.all, soft: options.soft };
-    let token = server.admin_token.as_ref().map(Secret::reveal);
+    let token = keys::admin_token_if_any(&server);
+    let token = token.as_ref().map(Secret::reveal);
     let purged = runtime::current_thread()?.block_on(post(server.admin, token, &request))?;
     let responses = report::counted(purged, "response");
     terminal::print(match (purged, options.soft) {

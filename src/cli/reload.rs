@@ -17,6 +17,7 @@ use crate::edge::discovery::{Discovered, Sources};
 use crate::edge::files::{SiteFolder, Watch};
 use crate::edge::server::dev::Change;
 use crate::engine::{Compositor, Live, Statistics};
+use crate::page::browser::lazy_address::AddressKey;
 use crate::page::site::Site;
 use crate::page::source::diagnostic::Diagnostic;
 
@@ -38,6 +39,8 @@ pub(super) struct Reloader {
     pub(super) statistics: Arc<Statistics>,
     /// The last good settings.
     pub(super) settings: Settings,
+    /// The key that signs the addresses of standalone fragments, which stays the same until the next start.
+    pub(super) address_key: AddressKey,
     /// The problems that were reported.
     pub(super) reported: Vec<Diagnostic>,
     /// Notifies browsers that show a site in development of each reload.
@@ -124,7 +127,7 @@ impl Reloader {
         self.fingerprint = loaded.fingerprint;
         let settings = loaded.settings;
         // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
-        self.live.swap(site_loading::snapshot(loaded.site, &settings, problems.clone()));
+        self.live.swap(site_loading::snapshot(loaded.site, &settings, &self.address_key, problems.clone()));
         self.statistics.record_change(event(&problems));
         self.compositor.clear_pages();
         log(&problems, &self.reported, &self.live.now().site);

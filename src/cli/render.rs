@@ -20,7 +20,7 @@ use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
 use super::page_request::PageOptions;
-use super::{report, runtime, site_loading, terminal};
+use super::{keys, report, runtime, site_loading, terminal};
 
 pub(super) fn run(site: &Path, options: &PageOptions) -> Result<ExitCode, String> {
     compose(site, options)?.map_or_else(|| Ok(no_route(options)), |page| print(&page))
@@ -48,7 +48,7 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         return Err("the settings have errors".to_owned());
     }
     let settings = loaded.settings;
-    let live = site_loading::snapshot(loaded.site, &settings, problems);
+    let live = site_loading::snapshot(loaded.site, &settings, &keys::address_key_if_any(&settings.server), problems);
     let Some(request) = options.request(&live, SystemClock.wall())? else { return Ok(None) };
     let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));

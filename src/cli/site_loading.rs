@@ -12,6 +12,8 @@ use crate::edge::files::SiteFolder;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::engine::Snapshot;
 use crate::engine::port::{Clock as _, Upstream};
+use crate::page::browser::lazy_address::AddressKey;
+use crate::page::request::defaults::Defaults;
 use crate::page::site::{BoundSite, Files, Site};
 use crate::page::source::diagnostic::{self, Diagnostic, Source};
 use crate::secrets::Secrets;
@@ -125,9 +127,15 @@ pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
 }
 
 /// The state of a site that goes live.
-pub(super) fn snapshot(site: Site, settings: &Settings, problems: Vec<Diagnostic>) -> Snapshot {
+pub(super) fn snapshot(
+    site: Site,
+    settings: &Settings,
+    address_key: &AddressKey,
+    problems: Vec<Diagnostic>,
+) -> Snapshot {
+    let defaults = Defaults { address_key: address_key.clone(), ..settings.defaults.clone() };
     Snapshot {
-        site: BoundSite::bind(site, Arc::new(settings.defaults.clone())),
+        site: BoundSite::bind(site, Arc::new(defaults)),
         problems,
         readers: settings.readers.clone(),
         stream: settings.stream,

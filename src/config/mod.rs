@@ -25,6 +25,8 @@ use crate::page::source::secret::Reference;
 use crate::page::source::table::{Data, Table, TableReader, Value};
 use crate::page::visit::reader::ReaderRules;
 use crate::secrets::Secret;
+use crate::secrets::site_key::SiteKey;
+use crate::secrets::state::StateFolder;
 
 /// An environment variable with this prefix and `__` in its name is a setting: `PASTEUP_SERVER__LISTEN`. One without
 /// `__` belongs to other programs: for a service named `pasteup` Kubernetes sets `PASTEUP_PORT` and others.
@@ -63,7 +65,11 @@ pub struct Server {
     /// Address of the admin listener.
     pub admin: SocketAddr,
     /// The token that the admin listener requires.
-    pub admin_token: Option<Secret>,
+    pub admin_token: Option<AdminToken>,
+    /// What is kept for the next start.
+    pub state: StateFolder,
+    /// The site's key. `None`: a random one that is kept in `state`.
+    pub key: Option<SiteKey>,
     /// Maximum number of requests in progress.
     pub max_in_flight: usize,
     /// Longest time for the head of a request.
@@ -82,6 +88,15 @@ pub struct Server {
     pub max_header_bytes: usize,
     /// Maximum size of a request's target, in bytes.
     pub max_uri_bytes: usize,
+}
+
+/// `[server] admin_token`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminToken {
+    /// The operator's.
+    Given(Secret),
+    /// One that is made at the first start, and kept in `state`.
+    Generated,
 }
 
 /// `[telemetry]`

@@ -100,7 +100,8 @@ pub(super) fn settings(
 fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server {
     let token_at = table.entry(&server::ADMIN_TOKEN).map(|entry| entry.value.at.clone());
     let admin_at = table.entry(&server::ADMIN).map(|entry| entry.value.at.clone());
-    let admin_token = table.read(&server::ADMIN_TOKEN, values::secret(root)).flatten();
+    let admin_token = table.read(&server::ADMIN_TOKEN, values::admin_token(root)).flatten();
+    let state = table.read_or_default(&server::STATE, values::state(root));
     let tls = table.entry(&server::TLS).is_some().then(|| {
         table.table(&server::TLS, |table| {
             let files = table.read(&tls::CERT, Reference::read).zip(table.read(&tls::KEY, Reference::read));
@@ -118,6 +119,8 @@ fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server
         listen: flags.listen.unwrap_or(listen),
         admin: flags.admin.unwrap_or(admin),
         admin_token,
+        state,
+        key: table.read(&server::KEY, values::site_key(root)).flatten(),
         max_in_flight: table.integer_or_default(&server::MAX_IN_FLIGHT),
         header_timeout: table.read_or_default(&server::HEADER_TIMEOUT, table::positive_duration),
         idle_timeout: table.read_or_default(&server::IDLE_TIMEOUT, table::positive_duration),
@@ -134,7 +137,11 @@ fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server
             "the admin listener {} is reachable from other machines, so it needs `admin_token`",
             settings.admin
         );
-        table.note(at, message, Some("set `server.admin_token = \"env:NAME\"`, or listen on 127.0.0.1".to_owned()));
+        table.note(
+            at,
+            message,
+            Some("set `server.admin_token` to \"generate\" or \"env:NAME\", or listen on 127.0.0.1".to_owned()),
+        );
     }
     settings
 }

@@ -41,9 +41,19 @@ schema! {
         /// requires `admin_token`.
         ADMIN = Field::new("admin", Kind::Address).default("127.0.0.1:9090");
         /// The token that every request to the admin listener must have, except `/livez` and `/readyz`: as
-        /// `Authorization: Bearer`, or as the password of `Basic`. In the environment the token itself may be given
-        /// instead of a reference.
+        /// `Authorization: Bearer`, or as the password of `Basic`. It has at least 16 characters. In the environment the
+        /// token itself may be given instead of a reference. With `"generate"` a token is made at the first start, kept in
+        /// `state`, and shown once in a link to log in with.
         ADMIN_TOKEN = Field::new("admin_token", Kind::Reference).example("\"env:ADMIN_TOKEN\"");
+        /// The folder for what the compositor keeps for its next start, relative to the site's folder: its key and its
+        /// admin token, if it makes them itself. Never commit it, nor serve it.
+        STATE = Field::new("state", Kind::Text).default(".pasteup");
+        /// The site's key: 32 bytes or more, any text or file. The tags in the addresses of lazy parts and debug tokens are
+        /// made with keys that are derived from it. All compositors of a site need the same one. In the environment the key
+        /// itself may be given instead of a reference.
+        KEY = Field::new("key", Kind::Reference)
+            .otherwise("a random one, kept in `state`")
+            .example("\"env:PASTEUP_KEY\"");
         /// Maximum number of requests in progress. Further ones get a `503` with `Retry-After`.
         MAX_IN_FLIGHT = Field::new("max_in_flight", Kind::Integer(1, 1_000_000)).default("4096");
         /// Longest time for the head of a request, from its first byte to its last, and for the first request of a

@@ -75,11 +75,46 @@ fn all_errors_are_reported_at_once_each_at_its_place() {
 fn an_admin_listener_that_is_not_on_loopback_needs_a_token() {
     let (_, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[]);
     assert!(problems[0].3.contains("needs `admin_token`"), "{problems:?}");
-    let (settings, problems) = load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]);
+    let (settings, problems) =
+        load("[server]\nadmin = \"0.0.0.0:9090\"\n", &[("PASTEUP_SERVER__ADMIN_TOKEN", "hush-hush-hush-hush")]);
     assert_eq!(problems, []);
     assert!(!format!("{settings:?}").contains("hush"), "a secret is never printed");
     let (_, problems) = load("[server]\nadmin_token = \"hush\"\n", &[]);
     assert!(!problems[0].3.contains("hush"), "{problems:?}");
+}
+
+#[test]
+fn secrets_that_could_be_guessed_are_refused() {
+    for (name, secret, wrong) in [
+        ("PASTEUP_SERVER__ADMIN_TOKEN", "fifteen letters", "fewer than 16 characters"),
+        ("PASTEUP_SERVER__KEY", "0123456789abcdef0123456789abcde", "fewer than 32 bytes"),
+    ] {
+        let (_, problems) = load("", &[(name, secret)]);
+        let [(file, 1, _, message)] = &problems[..] else { panic!("{problems:?}") };
+        assert!(file == "environment" && message.contains(wrong) && !message.contains(secret), "{message}");
+        assert_eq!(load("", &[(name, &format!("{secret}!"))]).1, []);
+        assert_eq!(load("", &[(name, "")]).1, []);
+    }
+    assert_eq!(load("[server]\nadmin_token = \"generate\"\n", &[]).0.server.admin_token, Some(AdminToken::Generated));
+}
+
+#[test]
+fn the_state_folder_is_none_that_is_read_or_served() {
+    for (path, is_allowed) in [
+        (".pasteup", true),
+        ("/var/lib/pasteup", true),
+        ("../state", true),
+        ("public", false),
+        ("./public/state", false),
+        ("layouts/.state", false),
+        ("fragments", false),
+        ("", false),
+    ] {
+        let (settings, problems) = load(&format!("[server]\nstate = \"{path}\"\n"), &[]);
+        assert_eq!(problems.is_empty(), is_allowed, "{path}: {problems:?}");
+        let state = if is_allowed { path } else { ".pasteup" };
+        assert_eq!(settings.server.state.path(), Path::new(state));
+    }
 }
 
 #[test]
@@ -103,10 +138,10 @@ fn variables_that_kubernetes_sets_are_not_settings() {
 
 #[test]
 fn a_string_in_the_environment_needs_no_quotes() {
-    for token in ["12345", "true", "\"quoted\"", "[1]", "'"] {
+    for token in ["1234567890123456", "\"sixteen, quoted\"", "[1, 2, 3, 4, 5, 6]", "'one quotation mark"] {
         let (settings, problems) = load("", &[("PASTEUP_SERVER__ADMIN_TOKEN", token)]);
         assert_eq!(problems, []);
-        assert_eq!(settings.server.admin_token.expect("a token").reveal(), token);
+        assert_eq!(settings.server.admin_token, Some(AdminToken::Given(Secret::new(token.to_owned()))));
     }
     let (settings, problems) =
         load("", &[("PASTEUP_SERVER__MAX_IN_FLIGHT", "7"), ("PASTEUP_CONTEXT__LOCALES", "[\"de\", \"en\"]")]);

@@ -2,7 +2,7 @@
 //! A value that may hold a secret is never repeated in a message.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use fluent_langneg::LanguageIdentifier;
 use http::HeaderName;
@@ -14,7 +14,18 @@ use crate::page::manifest::upstreams::{self, UpstreamError};
 use crate::page::source::diagnostic::Located;
 use crate::page::source::secret::Reference;
 use crate::page::source::table::{self, Data, Value, ValueError};
+use crate::secrets::site_key::{MIN_BYTES, SiteKey};
+use crate::secrets::state::StateFolder;
 use crate::secrets::{self, Secret};
+
+use super::AdminToken;
+
+/// The value of `admin_token` for a token that the compositor makes.
+const GENERATE: &str = "generate";
+/// The least number of characters of an admin token.
+const MIN_ADMIN_TOKEN: usize = 16;
+/// The folders of a site that a state folder cannot be in.
+const SITE_FOLDERS: [&str; 3] = ["layouts", "fragments", "public"];
 
 pub(super) fn log_filter(value: &Value) -> Result<String, ValueError> {
     let text = table::filled(value)?;
@@ -41,19 +52,81 @@ pub(super) fn bytes(value: &Value) -> Result<usize, ValueError> {
     Ok(usize::try_from(table::size(value)?)?)
 }
 
-/// Reads a reference to a secret, and looks the secret up; files are relative to the site's folder. In the environment, the
-/// value may be the secret itself. An empty value counts as no secret.
-pub(super) fn secret(root: &Path) -> impl Fn(&Value) -> Result<Option<Secret>, ValueError> {
-    move |value| {
+/// A secret as it is written: by reference or, in the environment, itself.
+enum Written {
+    Reference(Reference),
+    Itself(String),
+}
+
+impl Written {
+    /// Reads a secret. An empty value counts as none.
+    fn read(value: &Value) -> Result<Option<Self>, ValueError> {
         let text = table::text(value)?;
         if text.is_empty() {
             return Ok(None);
         }
-        let is_secret = matches!(value.data, Data::Bare(_)) && !text.starts_with("env:") && !text.starts_with("file:");
-        if is_secret {
-            return Ok(Some(Secret::new(text)));
+        let is_reference = text.starts_with("env:") || text.starts_with("file:");
+        if matches!(value.data, Data::Bare(_)) && !is_reference {
+            return Ok(Some(Self::Itself(text)));
         }
-        secrets::look_up(&Reference::read(value)?, root).map(Some).map_err(ValueError::new)
+        Reference::read(value).map(|reference| Some(Self::Reference(reference)))
+    }
+}
+
+/// Reads the admin token, and looks it up; files are relative to the site's folder.
+pub(super) fn admin_token(root: &Path) -> impl Fn(&Value) -> Result<Option<AdminToken>, ValueError> {
+    move |value| {
+        if table::text(value)? == GENERATE {
+            return Ok(Some(AdminToken::Generated));
+        }
+        let token = match Written::read(value)? {
+            None => return Ok(None),
+            Some(Written::Itself(text)) => Secret::new(text),
+            Some(Written::Reference(reference)) => secrets::look_up(&reference, root).map_err(ValueError::new)?,
+        };
+        if token.reveal().chars().count() < MIN_ADMIN_TOKEN {
+            return Err(ValueError::with_help(
+                format!("the admin token has fewer than {MIN_ADMIN_TOKEN} characters, so it could be guessed"),
+                "use a long random one, such as `openssl rand -hex 32` prints, or write \"generate\"",
+            ));
+        }
+        Ok(Some(AdminToken::Given(token)))
+    }
+}
+
+/// Reads the site's key, and looks it up; files are relative to the site's folder.
+pub(super) fn site_key(root: &Path) -> impl Fn(&Value) -> Result<Option<SiteKey>, ValueError> {
+    move |value| {
+        let bytes = match Written::read(value)? {
+            None => return Ok(None),
+            Some(Written::Itself(text)) => text.into_bytes(),
+            Some(Written::Reference(reference)) => secrets::look_up_bytes(&reference, root).map_err(ValueError::new)?,
+        };
+        SiteKey::new(bytes).map(Some).ok_or_else(|| {
+            ValueError::with_help(
+                format!("the key has fewer than {MIN_BYTES} bytes"),
+                "use a random one, such as `openssl rand -hex 32` prints",
+            )
+        })
+    }
+}
+
+/// Reads the path of the state folder, which is relative to the site's folder.
+pub(super) fn state(root: &Path) -> impl Fn(&Value) -> Result<StateFolder, ValueError> + Copy {
+    move |value| {
+        let path = PathBuf::from(table::filled(value)?);
+        // What is in these folders is read or served.
+        let first = path.components().find(|part| *part != Component::CurDir);
+        if let Some(Component::Normal(first)) = first
+            && SITE_FOLDERS.iter().any(|folder| first == *folder)
+        {
+            let folder = first.display();
+            return Err(ValueError::with_help(
+                format!("the state folder cannot be in `{folder}/`"),
+                "choose a folder of its own, such as \".pasteup\"",
+            ));
+        }
+        Ok(StateFolder::new(root.join(path)))
     }
 }
 

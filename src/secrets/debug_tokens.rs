@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use ring::hmac::{HMAC_SHA256, Key, sign, verify};
-use ring::rand::SystemRandom;
+
+use super::site_key::{Purpose, SiteKey};
 
 /// Signed together with the time, so that the signature is not valid for any other purpose.
 const PURPOSE: &str = "pasteup debug token";
@@ -14,18 +15,11 @@ const PURPOSE: &str = "pasteup debug token";
 pub struct DebugTokens(Key);
 
 impl DebugTokens {
-    /// Derives the key from the admin token, so that compositors with the same admin token accept each other's tokens.
-    /// Without one the key is random, and tokens are valid until the process ends.
-    ///
-    /// # Errors
-    /// The operating system provides no random numbers.
-    pub fn new(admin_token: Option<&str>) -> Result<Self, String> {
-        match admin_token {
-            Some(token) => Ok(Self(Key::new(HMAC_SHA256, token.as_bytes()))),
-            None => Key::generate(HMAC_SHA256, &SystemRandom::new())
-                .map(Self)
-                .map_err(|_| "the operating system provides no random numbers".to_owned()),
-        }
+    /// Derives the key from the site's, so that compositors with the same key accept each other's tokens. Not from the admin
+    /// token: whoever had a debug token could try whether a guessed admin token signs the same.
+    #[must_use]
+    pub fn new(key: &SiteKey) -> Self {
+        Self(Key::new(HMAC_SHA256, &key.derive(Purpose::DebugTokens)))
     }
 
     /// A token that is valid from now on for a duration, in whole seconds.
@@ -61,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_token_is_valid_until_it_expires_and_only_as_it_was_signed() {
-        let tokens = DebugTokens::new(Some("hush")).expect("a key");
+        let tokens_of = |byte| DebugTokens::new(&SiteKey::new(vec![byte; 32]).expect("it is long enough"));
+        let tokens = tokens_of(1);
         let now = Timestamp::from_second(1_000).expect("a time");
         let later = |seconds: i64| Timestamp::from_second(1_000 + seconds).expect("a time");
         let token = tokens.issue(now, Duration::from_mins(1));
@@ -79,7 +74,7 @@ mod tests {
         ] {
             assert!(!tokens.is_valid(&other, now), "{other}");
         }
-        assert!(!DebugTokens::new(Some("other")).expect("a key").is_valid(&token, now), "another site's");
-        assert!(DebugTokens::new(Some("hush")).expect("a key").is_valid(&token, now), "another process of this site");
+        assert!(!tokens_of(2).is_valid(&token, now), "another site's");
+        assert!(tokens_of(1).is_valid(&token, now), "another process of this site");
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod credentials;
 pub mod debug_tokens;
+pub mod site_key;
+pub mod state;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -84,16 +86,27 @@ impl Secrets {
 /// Looks a secret up now. White space at its end is removed, since editors add a line feed.
 ///
 /// # Errors
-/// There is no such variable or file, or it is empty; the message names it.
+/// There is no such variable or file, it is not text, or it is empty; the message names it.
 pub fn look_up(reference: &Reference, root: &Path) -> Result<Secret, String> {
-    let text = match reference {
+    let text = String::from_utf8(look_up_bytes(reference, root)?);
+    text.map(Secret).map_err(|_| format!("the secret at {reference} is not text in UTF-8"))
+}
+
+/// Looks a secret up that need not be text. White space at the end of a text is removed.
+///
+/// # Errors
+/// There is no such variable or file, or it is empty; the message names it.
+pub fn look_up_bytes(reference: &Reference, root: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = match reference {
         Reference::Environment(name) => {
-            std::env::var(name).map_err(|_| format!("there is no environment variable `{name}`"))?
+            std::env::var(name).map_err(|_| format!("there is no environment variable `{name}`"))?.into_bytes()
         }
         Reference::File(path) => {
-            std::fs::read_to_string(root.join(path)).map_err(|error| format!("`{path}` cannot be read: {error}"))?
+            std::fs::read(root.join(path)).map_err(|error| format!("`{path}` cannot be read: {error}"))?
         }
     };
-    let text = text.trim_end();
-    if text.is_empty() { Err(format!("the secret at {reference} is empty")) } else { Ok(Secret(text.to_owned())) }
+    if let Ok(text) = std::str::from_utf8(&bytes) {
+        bytes.truncate(text.trim_end().len());
+    }
+    if bytes.is_empty() { Err(format!("the secret at {reference} is empty")) } else { Ok(bytes) }
 }

@@ -187,15 +187,15 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
 #[tokio::test]
 async fn only_clients_with_the_token_get_in() {
     let (site, _steady, _switchable, _status) = site().await;
-    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush-hush-hush-hush")]).await;
     let client = client();
     let get = |path: &str| client.get(format!("{}{path}", server.admin));
     for path in ["/", "/map", "/console/live?of=/", "/api/pages", "/api/cache", "/metrics"] {
         for request in [
             get(path),
             get(path).bearer_auth("hus"),
-            get(path).basic_auth("hush", Some("other")),
-            get(path).basic_auth("hush", None::<&str>),
+            get(path).basic_auth("hush-hush-hush-hush", Some("other")),
+            get(path).basic_auth("hush-hush-hush-hush", None::<&str>),
         ] {
             let response = request.send().await.unwrap();
             assert_eq!(response.status(), 401, "{path}");
@@ -207,8 +207,12 @@ async fn only_clients_with_the_token_get_in() {
                 .collect();
             assert!(offers[0] == "Bearer" && offers[1].starts_with("Basic "), "{offers:?}");
         }
-        assert_eq!(get(path).bearer_auth("hush").send().await.unwrap().status(), 200, "{path}");
-        assert_eq!(get(path).basic_auth("anybody", Some("hush")).send().await.unwrap().status(), 200, "{path}");
+        assert_eq!(get(path).bearer_auth("hush-hush-hush-hush").send().await.unwrap().status(), 200, "{path}");
+        assert_eq!(
+            get(path).basic_auth("anybody", Some("hush-hush-hush-hush")).send().await.unwrap().status(),
+            200,
+            "{path}"
+        );
     }
     assert_eq!(get("/livez").send().await.unwrap().status(), 200);
 }

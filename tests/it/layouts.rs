@@ -207,7 +207,9 @@ experiment.lead = { big = 1, small = 3 }
     let errors: Vec<_> = site.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     assert_eq!(site.templates[0].html.fragments.len(), 4);
-    assert!(BoundSite::bind(site, std::sync::Arc::default()).find("/news/uk", jiff::Timestamp::UNIX_EPOCH).is_some());
+    assert!(
+        BoundSite::bind(site, std::sync::Arc::default()).find("/news/uk", None, jiff::Timestamp::UNIX_EPOCH).is_ok()
+    );
 }
 
 /// The bytes of a layout without fragments.

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use pasteup::page::browser::lazy_address::AddressKey;
 use pasteup::page::browser::scripts;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::response::outcome::Shown;
 use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::{Device, Dimension, Reader};
 
 use crate::support::browser::Browser;
-use crate::support::compositor::{TestCompositor, counts, fails, html, responds};
+use crate::support::compositor::{TestCompositor, counts, fails, html, lazy_address, lazy_addresses, responds};
 use crate::support::process::{TestSite, client};
 use crate::support::service::RawService;
 
@@ -28,28 +30,124 @@ async fn a_lazy_part_is_not_fetched_until_a_client_requests_it() {
         .fragment("a", counts("max-age=60"))
         .fragment("b", html("B"))
         .start();
-    let address = "/_pasteup/fragment/a/1.0.0?town=%C3%84%20%26&amp;x=%3C%26";
+    let address = lazy_address("a", "1.0.0", &[("town", "Ä &"), ("x", "<&")]);
+    assert!(address.starts_with("/_pasteup/fragment/a/1.0.0?town=%C3%84%20%26&x=%3C%26&t="), "{address}");
+    let written = address.replace('&', "&amp;");
     assert_eq!(
         site.get("/Ä &").await.html(),
-        format!("<head>{}</head>1<pasteup-lazy src=\"{address}\">wait B</pasteup-lazy>2", script())
+        format!("<head>{}</head>1<pasteup-lazy src=\"{written}\">wait B</pasteup-lazy>2", script())
     );
-    assert_eq!(site.get("/x?q=1&q=2").await.html().matches("?town=x&amp;q=1&amp;x=%3C%26\"").count(), 1);
+    assert_eq!(site.get("/x?q=1&q=2").await.html().matches("?town=x&amp;q=1&amp;x=%3C%26&amp;t=").count(), 1);
     assert_eq!(site.calls("a"), 0);
     for _ in 0..2 {
-        assert_eq!(site.get(&address.replace("&amp;", "&")).await.html(), "1", "it is cached as on any page");
+        assert_eq!(site.get(&address).await.html(), "1", "it is cached as on any page");
     }
     assert!(site.requests().last().unwrap().address.as_str().ends_with("?town=%C3%84%20%26&x=%3C%26"));
-    assert_eq!(site.get("/_pasteup/fragment/a?town=y&q=1&x=1&other=2").await.html(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_cannot_leave_out_what_a_layout_fixes() {
+    let site = TestCompositor::new()
+        .front("<when region=DE><fragment name=comments load=lazy data-moderated=only data-limit=10 /></when>")
+        .fragment_with(
+            "comments",
+            "[params.moderated]\ntype = \"string\"\n[params.limit]\ntype = \"integer\"\n[params.draft]\ntype = \"string\"\n",
+            html("C"),
+        )
+        .start();
+    let from = |region: &str| Reader { region: Some(region.to_owned()), ..Reader::default() };
+    let [address] = &site.lazy_addresses("/", from("DE")).await[..] else { panic!("one lazy part") };
+    assert!(address.contains("?moderated=only&limit=10&pasteup%3Aregion=DE&t="), "{address}");
+    for changed in [
+        "/_pasteup/fragment/comments".to_owned(),
+        "/_pasteup/fragment/comments/1.0.0".to_owned(),
+        "/_pasteup/fragment/comments/1.0.0?moderated=all".to_owned(),
+        address.replace("only", "all"),
+        address.replace("&limit=10", ""),
+        address.replace("pasteup%3Aregion=DE&", ""),
+        address.replace("region=DE", "region=US"),
+        address.replace("1.0.0", "0.9.0"),
+        address.replace("?", "?draft=true&"),
+        format!("{address}&draft=true"),
+        address.split_once("&t=").unwrap().0.to_owned(),
+    ] {
+        assert!(!site.has_route(&changed), "{changed}");
+    }
+    assert_eq!(site.get_as(address, from("DE")).await.html(), "C");
     assert!(
-        site.requests().last().unwrap().address.as_str().ends_with("?q=1&town=y"),
-        "its query has only the parameters that layouts leave to clients"
+        site.requests().last().unwrap().address.as_str().ends_with("?moderated=only&limit=10"),
+        "the layout's order"
     );
+    for other in [from("US"), Reader::default()] {
+        let page = site.get_as(address, other).await;
+        assert_eq!((page.verdict(), page.html()), (&Verdict::Page(StatusCode::OK), String::new()));
+    }
+    assert_eq!(site.calls("comments"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_conditions_of_a_place_apply_when_its_fragment_is_requested() {
+    let start = 1_800_000_000;
+    let time = |seconds: i64| jiff::Timestamp::from_second(start + seconds).unwrap();
+    let site = TestCompositor::new()
+        .layout(
+            "p.html",
+            &format!(
+                "+++\nroute = \"/\"\nexperiment.lead = {{ big = 1, small = 1 }}\n+++\n\
+                 <when device=\"mobile tablet\" until=\"{}\"><when device=\"not tablet\" locale=en>\
+                 <fragment name=a load=lazy variant=\"lead:big\" from=\"{}\" /></when></when><fragment name=a load=lazy />",
+                time(100),
+                time(-100),
+            ),
+        )
+        .fragment("a", counts("max-age=60"))
+        .start();
+    let mobile = Reader {
+        device: Some(Device::Mobile),
+        locale: Some("en".to_owned()),
+        variants: vec![("lead".to_owned(), "big".to_owned())],
+        ..Reader::default()
+    };
+    let [address, always] = &site.lazy_addresses("/", mobile.clone()).await[..] else { panic!("two lazy parts") };
+    let others = [
+        Reader { device: Some(Device::Tablet), ..mobile.clone() },
+        Reader { device: None, ..mobile.clone() },
+        Reader { locale: Some("de".to_owned()), ..mobile.clone() },
+        Reader { variants: vec![("lead".to_owned(), "small".to_owned())], ..mobile.clone() },
+    ];
+    let shown = async |reader: &Reader| site.get_as(address, reader.clone()).await.html();
+    assert_eq!(shown(&mobile).await, "1");
+    for other in &others {
+        assert_eq!(shown(other).await, "", "{other:?}");
+        assert_eq!(site.get_as(always, other.clone()).await.html(), "1", "another place of it has no conditions");
+    }
+    let page = site.get_as(address, mobile.clone()).await;
+    let varies = [Dimension::Locale, Dimension::Device, Dimension::Variant];
+    assert!(varies.iter().all(|dimension| page.0.plan.dimensions.contains(dimension)));
+    tokio::time::advance(Duration::from_secs(101)).await;
+    assert_eq!(shown(&mobile).await, "", "it is over");
+    assert_eq!(site.get_as(always, mobile).await.html(), "2");
+}
+
+/// The addresses are in caches downstream, so they must not depend on a process.
+#[tokio::test(start_paused = true)]
+async fn an_address_works_on_every_compositor_with_the_key() {
+    let with = |byte| {
+        let site = TestCompositor::new().defaults(|defaults| defaults.address_key = AddressKey::new([byte; 32]));
+        let site = site.front("<fragment name=a load=lazy data-x=1 />");
+        site.fragment("a", html("A")).start()
+    };
+    let (first, replica, other) = (with(1), with(1), with(2));
+    let [address] = &first.lazy_addresses("/", Reader::default()).await[..] else { panic!("one lazy part") };
+    assert_eq!(replica.lazy_addresses("/", Reader::default()).await, [address.as_str()]);
+    assert_eq!(replica.get(address).await.html(), "A");
+    assert!(!other.has_route(address), "it has another key");
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_placeholder_a_link_is_shown_to_clients_without_scripts() {
     let site = TestCompositor::new().front("1<fragment name=a load=lazy />").fragment("a", html("A")).start();
-    let address = "/_pasteup/fragment/a/1.0.0";
+    let address = lazy_address("a", "1.0.0", &[]);
     assert_eq!(
         site.get("/").await.html(),
         format!(
@@ -62,27 +160,22 @@ async fn without_a_placeholder_a_link_is_shown_to_clients_without_scripts() {
 #[tokio::test(start_paused = true)]
 async fn only_fragments_that_a_layout_loads_lazily_are_served_standalone() {
     let site = TestCompositor::new()
-        .front(
-            "<fragment name=a load=lazy /><fragment name=b /><when device=mobile><fragment name=c load=lazy /></when>",
-        )
+        .front("<fragment name=a load=lazy /><fragment name=b />")
         .fragment("a", html("A"))
         .fragment("b", html("B"))
-        .fragment("c", html("C"))
         .start();
     for (path, leads) in [
-        ("/_pasteup/fragment/a", true),
-        ("/_pasteup/fragment/a/1.0.0", true),
-        // A page in a downstream cache may name a version that no longer exists.
-        ("/_pasteup/fragment/a/0.9.0", true),
-        ("/_pasteup/fragment/c", true),
-        ("/_pasteup/fragment/b", false),
-        ("/_pasteup/fragment/a/", false),
-        ("/_pasteup/fragment/a/b", false),
-        ("/_pasteup/fragment/a/1.0.0/x", false),
-        ("/_pasteup/fragment/", false),
-        ("/_pasteup/fragment/..", false),
+        (lazy_address("a", "1.0.0", &[]), true),
+        // A page in a downstream cache may name a version that no longer exists, or other parameters.
+        (lazy_address("a", "0.9.0", &[("x", "y")]), true),
+        (lazy_address("b", "1.0.0", &[]), false),
+        (lazy_address("c", "1.0.0", &[]), false),
+        ("/_pasteup/fragment/a/".to_owned(), false),
+        ("/_pasteup/fragment/a/b".to_owned(), false),
+        ("/_pasteup/fragment/".to_owned(), false),
+        ("/_pasteup/fragment/..".to_owned(), false),
     ] {
-        assert_eq!(site.has_route(path), leads, "{path}");
+        assert_eq!(site.has_route(&path), leads, "{path}");
     }
 }
 
@@ -96,17 +189,18 @@ async fn the_outcome_of_a_standalone_fragment_is_its_status() {
         .fragment("empty", responds(204, &[], ""))
         .fragment_with("n", "[params.n]\ntype = \"integer\"\n", html("N"))
         .start();
-    for (path, verdict) in [
-        ("gone", Verdict::Error(StatusCode::NOT_FOUND)),
-        ("down", Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
-        ("empty", Verdict::Page(StatusCode::OK)),
-        ("n?n=2", Verdict::Page(StatusCode::OK)),
-        ("n?n=x", Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
+    for (name, parameters, verdict) in [
+        ("gone", &[][..], Verdict::Error(StatusCode::NOT_FOUND)),
+        ("down", &[], Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
+        ("empty", &[], Verdict::Page(StatusCode::OK)),
+        ("n", &[("n", "2")], Verdict::Page(StatusCode::OK)),
+        ("n", &[("n", "x")], Verdict::Error(StatusCode::SERVICE_UNAVAILABLE)),
     ] {
-        let page = site.get(&format!("/_pasteup/fragment/{path}")).await;
-        assert_eq!(*page.verdict(), verdict, "{path}");
+        let page = site.get(&lazy_address(name, "1.0.0", parameters)).await;
+        assert_eq!(*page.verdict(), verdict, "{name}");
     }
-    assert_eq!(site.get("/_pasteup/fragment/n?n=x").await.outcome("n"), (Shown::Omitted, Some(Reason::NotAllowed)));
+    let refused = site.get(&lazy_address("n", "1.0.0", &[("n", "x")])).await;
+    assert_eq!(refused.outcome("n"), (Shown::Omitted, Some(Reason::NotAllowed)));
     assert_eq!(site.calls("n"), 1);
 }
 
@@ -144,7 +238,7 @@ async fn a_page_that_shows_other_bytes_for_a_lazy_part_has_another_etag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standalone_fragment_exists_while_its_places_do() {
+async fn a_standalone_fragment_is_shown_while_its_place_is() {
     let start = 1_800_000_000;
     let time = |seconds: i64| jiff::Timestamp::from_second(start + seconds).unwrap();
     let site = TestCompositor::new()
@@ -162,12 +256,17 @@ async fn a_standalone_fragment_exists_while_its_places_do() {
         .fragment("a", html("A"))
         .fragment("b", html("B"))
         .start();
-    let mut routes = Vec::new();
+    let (mut addresses, mut shown) = (Vec::new(), Vec::new());
     for _ in 0..4 {
-        routes.push((site.has_route("/_pasteup/fragment/a"), site.has_route("/_pasteup/fragment/b")));
+        addresses.extend(site.lazy_addresses("/", Reader::default()).await);
+        let mut now = Vec::new();
+        for address in &addresses {
+            now.push(site.get(address).await.html());
+        }
+        shown.push(now.join(","));
         tokio::time::advance(Duration::from_secs(100)).await;
     }
-    assert_eq!(routes, [(false, false), (true, false), (false, false), (false, true)]);
+    assert_eq!(shown, ["", "A", "", ",B"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,15 +275,11 @@ async fn a_standalone_fragment_is_sent_what_it_is_sent_on_its_page() {
         .layout("p.html", "+++\nroute = \"/news/{x}\"\n+++\n<fragment name=a load=lazy data-mode=public />")
         .fragment_with("a", "context = [\"page\"]\n", html("A"))
         .start();
-    let address = "/_pasteup/fragment/a/1.0.0?mode=public&pasteup%3Apage=%2Fnews%2F%7Bx%7D";
-    assert!(site.get("/news/uk").await.html().contains(&address.replace('&', "&amp;")));
+    let [address] = &site.lazy_addresses("/news/uk", Reader::default()).await[..] else { panic!("one lazy part") };
+    assert!(address.contains("?mode=public&pasteup%3Apage=%2Fnews%2F%7Bx%7D&t="), "{address}");
     site.get(address).await;
     assert_eq!(site.requests().last().unwrap().headers["fragment-page"], "/news/{x}");
-    // Clients can choose neither what a layout states literally nor the page.
-    site.get("/_pasteup/fragment/a/1.0.0?mode=draft&pasteup%3Apage=%2Fadmin").await;
-    let request = site.requests().pop().unwrap();
-    assert_eq!(request.address.as_str(), "http://a.test/x");
-    assert_eq!(request.headers["fragment-page"], "/_pasteup/fragment/a");
+    assert!(!site.has_route(&address.replace("news", "admin")), "clients cannot choose the page");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +293,7 @@ async fn a_standalone_fragment_may_do_no_more_than_on_any_of_its_pages() {
         .layout("c.html", &page("/c", &(policy("img-src b.test") + "\nexperiment.lead = { big = 1 }")))
         .fragment_with("a", "context = [\"variant\"]\n", html("A"))
         .start();
-    let page = site.get("/_pasteup/fragment/a").await;
+    let page = site.get(&lazy_address("a", "1.0.0", &[])).await;
     let policies: Vec<_> = page.1.get_all("content-security-policy").iter().collect();
     assert_eq!(policies, ["img-src a.test", "img-src b.test"]);
     assert_eq!(page.0.plan.template.experiments.len(), 1);
@@ -260,7 +355,14 @@ async fn a_standalone_fragment_is_served_like_a_page() {
     let service = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", &"<p>lone</p>".repeat(100)).await;
     let site = TestSite::new().file("layouts/p.html", TALL).service("a", service.address);
     let server = site.serve().await;
-    let url = format!("{}/_pasteup/fragment/a", server.pages);
+    let [address] = &lazy_addresses(&server.text("/").await)[..] else { panic!("one lazy part") };
+    for forged in
+        ["/_pasteup/fragment/a", "/_pasteup/fragment/a/1.0.0", &format!("{address}&x=1"), "/_pasteup/fragment/b/1.0.0"]
+    {
+        assert_eq!(server.get(forged).await.status(), StatusCode::BAD_REQUEST, "{forged}");
+    }
+    assert_eq!(service.requests(), 0);
+    let url = format!("{}{address}", server.pages);
     let response = client().get(&url).header("accept-encoding", "gzip").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();

@@ -25,6 +25,7 @@ mod esi;
 mod faults;
 mod frames;
 mod fuzzing;
+mod keys;
 mod layouts;
 mod lazy;
 mod nesting;

@@ -223,7 +223,7 @@ async fn the_admin_api_purges_on_post() {
 #[tokio::test]
 async fn the_command_purges_a_running_compositor() {
     let (service, site) = cacheable().await;
-    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush-hush-hush-hush")]).await;
     let admin = server.admin.strip_prefix("http://").unwrap();
     server.text("/").await;
     let run = async |arguments: &[&str], token: Option<&str>| {
@@ -235,11 +235,11 @@ async fn the_command_purges_a_running_compositor() {
     };
     let (code, _, error) = run(&["article-7"], None).await;
     assert!(code == 2 && error.contains("requires the admin token"), "{error}");
-    assert_eq!(run(&["article-7", "--soft"], Some("hush")).await.1, "marked 1 response stale");
+    assert_eq!(run(&["article-7", "--soft"], Some("hush-hush-hush-hush")).await.1, "marked 1 response stale");
     assert_eq!(server.text("/").await, "text", "a stale copy is shown at once");
-    assert_eq!(run(&["a", "article-7"], Some("hush")).await.1, "purged 1 response");
-    assert_eq!(run(&["--all"], Some("hush")).await.1, "nothing to purge");
-    assert_eq!(run(&[], Some("hush")).await.0, 2, "without tags and without --all nothing is purged");
+    assert_eq!(run(&["a", "article-7"], Some("hush-hush-hush-hush")).await.1, "purged 1 response");
+    assert_eq!(run(&["--all"], Some("hush-hush-hush-hush")).await.1, "nothing to purge");
+    assert_eq!(run(&[], Some("hush-hush-hush-hush")).await.0, 2, "without tags and without --all nothing is purged");
     assert!(service.requests() >= 1);
     let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(nobody.status.code(), Some(2));

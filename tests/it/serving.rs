@@ -216,13 +216,13 @@ async fn the_admin_listener_reports_health_and_metrics() {
 #[tokio::test]
 async fn with_a_token_everything_except_health_requires_it() {
     let site = TestSite::new().front("x");
-    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush")]).await;
+    let server = site.serve_with(&[("PASTEUP_SERVER__ADMIN_TOKEN", "hush-hush-hush-hush")]).await;
     let get = |path: &str, token: &str| {
         client().get(format!("{}{path}", server.admin)).header("authorization", format!("Bearer {token}")).send()
     };
     assert_eq!(get("/metrics", "").await.unwrap().status(), 401);
-    assert_eq!(get("/metrics", "husk").await.unwrap().status(), 401);
-    assert_eq!(get("/metrics", "hush").await.unwrap().status(), 200);
+    assert_eq!(get("/metrics", "hush-hush-hush-husk").await.unwrap().status(), 401);
+    assert_eq!(get("/metrics", "hush-hush-hush-hush").await.unwrap().status(), 200);
     assert_eq!(get("/livez", "").await.unwrap().status(), 200);
     assert_eq!(get("/readyz", "").await.unwrap().status(), 200);
 }

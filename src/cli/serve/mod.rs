@@ -39,10 +39,11 @@ use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Compositor, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
 use crate::page::source::diagnostic::Diagnostic;
+use crate::secrets::Secrets;
 use crate::secrets::debug_tokens::DebugTokens;
-use crate::secrets::{Secret, Secrets};
 
 use super::exit::COULD_NOT_RUN;
+use super::keys::{self, ServerKeys};
 use super::reload::{self, Reloader, Triggers};
 use super::site_loading::{self, Loaded};
 use super::{page_request, report, terminal};
@@ -88,10 +89,11 @@ pub(super) fn run(site: &Path, options: &Options, mode: Mode) -> Result<ExitCode
         return Ok(COULD_NOT_RUN.into());
     }
     telemetry::start_log(&loaded.settings.telemetry)?;
+    let keys = ServerKeys::of(&loaded.settings.server)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())?;
     let (tracer, stop_tracer) = telemetry::start_tracer(&loaded.settings.telemetry)?;
-    let served = runtime.block_on(serve(folder, flags, loaded, problems, mode, tracer));
+    let served = runtime.block_on(serve(folder, flags, loaded, problems, mode, keys, tracer));
     stop_tracer();
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -102,6 +104,7 @@ async fn serve(
     loaded: Loaded,
     problems: Vec<Diagnostic>,
     mode: Mode,
+    keys: ServerKeys,
     tracer: Option<Arc<dyn Observer>>,
 ) -> Result<(), String> {
     let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
@@ -122,10 +125,11 @@ async fn serve(
         chance: fastrand::f64,
     };
     let compositor = Compositor::new(ports, Arc::clone(&store) as _);
-    let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, problems.clone())));
+    let address_key = keys::address_key(&keys.site);
+    let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, &address_key, problems.clone())));
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
-    let debug_tokens = Arc::new(DebugTokens::new(settings.server.admin_token.as_ref().map(Secret::reveal))?);
+    let debug_tokens = Arc::new(DebugTokens::new(&keys.site));
     let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
     let dev = (mode == Mode::Development).then(|| {
         let tamper = tamper(Arc::clone(&tampered), compositor.clone());
@@ -162,7 +166,7 @@ async fn serve(
         },
         stop: stop_admin.clone(),
         metrics: Box::new(move || metrics.render(store.usage())),
-        token: settings.server.admin_token.as_ref().map(|token| token.reveal().to_owned()),
+        token: keys.admin_token.clone(),
         listens_on: settings.server.admin.ip(),
     }));
     let root = folder.root().to_owned();
@@ -194,6 +198,7 @@ async fn serve(
         compositor: compositor.clone(),
         statistics,
         settings: settings.clone(),
+        address_key,
         reported: problems,
         reloaded,
         fingerprint,
@@ -205,10 +210,14 @@ async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
     let (pages_at, admin_at) = (address(&listener)?, address(&admin_listener)?);
+    // A token that nobody has seen yet is shown once, in a link that browsers log in with.
+    let new_token = keys.admin_token.as_ref().filter(|_| keys.has_new_token);
+    let log_in = new_token.map(|token| format!("log in at http://admin:{}@{admin_at}/\n", token.reveal()));
     // A site is served even if nobody can read where.
-    if let Err(error) =
-        terminal::print(format_args!("listening on {scheme}://{pages_at}\nadmin on http://{admin_at}\n"))
-    {
+    if let Err(error) = terminal::print(format_args!(
+        "listening on {scheme}://{pages_at}\nadmin on http://{admin_at}\n{}",
+        log_in.unwrap_or_default()
+    )) {
         tracing::warn!("{error}; listening on {scheme}://{pages_at}, admin on http://{admin_at}");
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Req
 
 pub(super) async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| holds_token(given, token))) {
+    if admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| holds_token(given, token.reveal()))) {
         return next.run(request).await;
     }
     // For `Basic`, browsers prompt for a name and a password; any name is accepted.

@@ -28,6 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
 use crate::page::output::record::Record;
 use crate::page::source::diagnostic::Diagnostic;
+use crate::secrets::Secret;
 use crate::secrets::debug_tokens::DebugTokens;
 
 use authorise::{authorise, refuse_foreign};
@@ -64,7 +65,7 @@ pub struct Admin {
     /// Renders all metrics as OpenMetrics text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// The token that every request except health must bring; `None` if none is required.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// The address that the admin listener listens on.
     pub listens_on: IpAddr,
 }

@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use crate::engine::PageRequest;
 use crate::page::browser::lazy;
 use crate::page::http::origin;
-use crate::page::site::Match;
+use crate::page::site::{Match, NoMatch};
 use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
 
@@ -51,7 +51,11 @@ impl Pages {
         }
         match self.path(request) {
             Ok(path) if is_own(&path) => Destination::Own(path),
-            Ok(path) => self.page_at(&path, exchange).map_or(Destination::Missing, Destination::Page),
+            Ok(path) => match self.page_at(&path, exchange) {
+                Ok(page) => Destination::Page(page),
+                Err(NoMatch::Missing) => Destination::Missing,
+                Err(NoMatch::Forged) => Destination::Refused(StatusCode::BAD_REQUEST),
+            },
             Err(status) => Destination::Refused(status),
         }
     }
@@ -71,11 +75,14 @@ impl Pages {
         route::normalise(request.uri.path()).map_err(|_| StatusCode::BAD_REQUEST)
     }
 
-    /// The page at a path. `None`: there is none.
-    fn page_at(&self, path: &str, exchange: &Exchange) -> Option<PageVisit> {
+    /// The page at a path.
+    ///
+    /// # Errors
+    /// There is none.
+    fn page_at(&self, path: &str, exchange: &Exchange) -> Result<PageVisit, NoMatch> {
         let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
         let at = self.compositor.now();
-        let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, at)?;
+        let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, request.uri.query(), at)?;
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, *is_trusted);
         let assignment = assign_variants(
             &template.experiments,
@@ -86,12 +93,12 @@ impl Pages {
         );
         let host =
             if template.reads_host { origin::host(&request.uri, &request.headers).to_owned() } else { String::new() };
-        let visit = template.visit(pattern, parameters, request.uri.query(), reader, host);
+        let visit = template.visit(&pattern, parameters, request.uri.query(), reader, host);
         // Before HTTP/1.1 a client cannot distinguish a truncated body from a complete one.
-        let stream = snapshot.stream && template.standalone.is_none() && request.version >= Version::HTTP_11;
+        let stream = snapshot.stream && !template.is_standalone && request.version >= Version::HTTP_11;
         let (template, trace) = (Arc::clone(template), trace.clone());
         let request = PageRequest { template, visit, trace, at, changes_in };
-        Some(PageVisit { request, assignment, stream })
+        Ok(PageVisit { request, assignment, stream })
     }
 }
 

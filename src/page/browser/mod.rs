@@ -7,3 +7,4 @@ pub mod csp;
 
 pub mod late;
 pub mod lazy;
+pub mod lazy_address;

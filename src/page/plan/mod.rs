@@ -12,7 +12,7 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
-use crate::page::browser::lazy;
+use crate::page::browser::lazy_address::LazyAddress;
 use crate::page::layout::syntax::node::Load;
 use crate::page::layout::template::segment::evaluate;
 use crate::page::policy::cache::freshness::FreshnessRules;
@@ -242,7 +242,7 @@ impl Plan {
             Err(reason) => return PartSource::Refused(reason),
         };
         if let (Load::Lazy, Some(manifest)) = (fragment.load, &fetch.manifest) {
-            return PartSource::Lazy(lazy::address(manifest, &parameters(fragment, &self.visit), &self.visit.pattern));
+            return PartSource::Lazy(self.lazy_address_of(index, fragment, manifest));
         }
         if self.ancestors(parent).any(|above| above.key == fetch.key) {
             return PartSource::Refused(Reason::Cycle);
@@ -256,6 +256,18 @@ impl Plan {
             self.fetches.len() - 1
         });
         PartSource::Fetch(index)
+    }
+
+    /// The address of a fragment of the layout that is loaded lazily.
+    fn lazy_address_of(&self, index: usize, fragment: &FragmentUse, manifest: &Manifest) -> String {
+        let address = LazyAddress {
+            name: manifest.name.to_string(),
+            version: manifest.version.to_string(),
+            parameters: parameters(fragment, &self.visit),
+            page: manifest.context.contains(&Dimension::Page).then(|| self.visit.pattern.clone()),
+            conditions: self.template.lazy_conditions(index),
+        };
+        address.write(&self.template.defaults.address_key)
     }
 
     /// The fetch of a fragment.

@@ -9,9 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use crate::page::browser::lazy_address::ConditionFields;
 use crate::page::layout::Template;
+use crate::page::layout::template::Takeover;
+use crate::page::layout::template::place::lazy_places;
+use crate::page::source::map::Map;
 use crate::page::source::reason::Reason;
 use crate::page::visit::context::{Dimension, Visit};
+use crate::page::visit::window::TimeWindow;
 
 use super::defaults::Defaults;
 use super::fetch::{Fetch, Origin};
@@ -39,6 +44,8 @@ pub struct BoundTemplate {
     fetches: Box<[Option<FixedFetch>]>,
     /// The keys of the pages that are the same for all clients, by their pattern.
     keys: Box<[(String, Key)]>,
+    /// The conditions in the addresses of the fragments that are loaded lazily, by their index in the template.
+    lazy: Map<usize, ConditionFields>,
     /// The bound templates of [`Template::takeovers`], by their index.
     takeovers: Box<[Arc<Self>]>,
 }
@@ -55,17 +62,25 @@ impl BoundTemplate {
     /// Binds a template, and those that replace it at some time.
     #[must_use]
     pub fn bind(template: &Arc<Template>, defaults: &Arc<Defaults>) -> Arc<Self> {
+        Self::bind_within(template, TimeWindow::default(), defaults)
+    }
+
+    /// Binds a template that is served in a window.
+    fn bind_within(template: &Arc<Template>, window: TimeWindow, defaults: &Arc<Defaults>) -> Arc<Self> {
         let any_visit = Visit::default();
         let fetch = |fragment: &Arc<_>| {
             let origin = Origin::of(fragment).filter(|_| fragment.is_same_for_all())?;
             Some(Fetch::new(fragment, origin, &any_visit, defaults).map(Arc::new))
         };
+        let takeover = |takeover: &Takeover| Self::bind_within(&takeover.template, takeover.window, defaults);
+        let lazy = lazy_places(&template.html, window).into_iter().map(|(index, place)| (index, place.fields()));
         // The keys hold the bound template's address: it distinguishes the pages of different templates and of different defaults.
         Arc::new_cyclic(|bound| Self {
             defaults: Arc::clone(defaults),
             fetches: template.html.fragments.iter().map(fetch).collect(),
             keys: keys(template, bound.as_ptr()),
-            takeovers: template.takeovers.iter().map(|takeover| Self::bind(&takeover.template, defaults)).collect(),
+            lazy: lazy.collect(),
+            takeovers: template.takeovers.iter().map(takeover).collect(),
             template: Arc::clone(template),
         })
     }
@@ -80,6 +95,12 @@ impl BoundTemplate {
         let fragment = &self.template.html.fragments[fragment];
         let origin = Origin::of(fragment)?;
         Some(Fetch::new(fragment, origin, visit, &self.defaults).map(Arc::new))
+    }
+
+    /// The conditions that the address of a lazy fragment states, by its index in the template.
+    #[must_use]
+    pub fn lazy_conditions(&self, fragment: usize) -> ConditionFields {
+        self.lazy.get(&fragment).cloned().unwrap_or_default()
     }
 
     /// Longest time from a request for the page to the last byte of its last part.
@@ -121,13 +142,8 @@ fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]
     }
     let routes = template.routes.iter().map(|route| &route.value).filter(|pattern| pattern.parameters().is_empty());
     let patterns = routes.map(|pattern| pattern.as_str().to_owned());
-    let pages = template.standalone.iter().flat_map(|standalone| standalone.pages.iter().cloned());
     let visit = |pattern| Visit { pattern, ..Visit::default() };
-    patterns
-        .chain(pages)
-        .map(visit)
-        .map(|visit| (visit.pattern.clone(), key(PAGE, bound, template, &visit, &[])))
-        .collect()
+    patterns.map(visit).map(|visit| (visit.pattern.clone(), key(PAGE, bound, template, &visit, &[]))).collect()
 }
 
 /// The key of a page: everything that it is planned from, except the time. The dimensions are those that it reads of its client.

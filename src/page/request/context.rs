@@ -17,6 +17,9 @@ const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capa
 /// The values of a fragment's parameters. A parameter whose query parameter is absent is left out.
 #[must_use]
 pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
+    if fragment.takes_all_parameters {
+        return visit.parameters.clone();
+    }
     fragment
         .parameters
         .iter()
@@ -26,10 +29,6 @@ pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
                 match piece {
                     ParameterPiece::Literal(text) => value.push_str(text),
                     ParameterPiece::Placeholder(name) => value.push_str(visit.parameter(name)?),
-                    ParameterPiece::OneOf(name, values) => {
-                        let given = visit.parameter(name)?;
-                        value.push_str(values.iter().find(|value| *value == given)?);
-                    }
                 }
             }
             Some((name.clone(), value))

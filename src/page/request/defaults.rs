@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::page::browser::lazy_address::AddressKey;
 use crate::page::manifest::Boundary;
 use crate::page::policy::resilience::Resilience;
 
@@ -31,6 +32,8 @@ pub struct Defaults {
     pub max_page_bytes: u64,
     /// How requests to failing nanoservices are handled.
     pub resilience: Resilience,
+    /// The key that signs the addresses of standalone fragments. It is derived from the site's key, and no layout can state it.
+    pub address_key: AddressKey,
 }
 
 impl Default for Defaults {
@@ -47,6 +50,7 @@ impl Default for Defaults {
             max_fragments: 1000,
             max_page_bytes: 16 << 20,
             resilience: Resilience::default(),
+            address_key: AddressKey::default(),
         }
     }
 }

@@ -1,20 +1,20 @@
 //! A site bound to defaults, and which of its templates serves a path at a time.
 //! If two templates have the same pattern, the first in the site's order of precedence serves it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use semver::Version;
-
 use crate::page::browser::lazy;
+use crate::page::browser::lazy_address::{ConditionFields, LazyAddress};
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::defaults::Defaults;
 use crate::page::visit::route::Routes;
+use jiff::Timestamp;
 
-use super::build::Site;
+use super::build::{Site, StandaloneTemplate};
 
 /// A site with its templates bound to defaults. It is read like the site that it was made from.
 #[derive(Debug, Default)]
@@ -27,10 +27,13 @@ pub struct BoundSite {
     standalone: BTreeMap<String, Vec<StandalonePage>>,
 }
 
-/// The page of a standalone fragment.
+/// The page of a standalone fragment, for all places with the same conditions.
 #[derive(Debug)]
 struct StandalonePage {
-    version: Version,
+    /// The version of the nanoservice, as addresses state it.
+    version: String,
+    /// The conditions of the places, as addresses state them.
+    conditions: ConditionFields,
     /// The pattern that its requests are counted under.
     pattern: String,
     template: Arc<BoundTemplate>,
@@ -43,10 +46,19 @@ pub struct Match<'a> {
     pub template: &'a Arc<BoundTemplate>,
     /// How long until another one replaces it.
     pub changes_in: Option<Duration>,
-    /// The pattern that matched.
-    pub pattern: &'a str,
-    /// The values of the route's parameters.
+    /// The pattern that matched; of a standalone fragment, that of the page which it is for, if its nanoservice is sent it.
+    pub pattern: Cow<'a, str>,
+    /// The values of the route's parameters, or the parameters of a standalone fragment.
     pub parameters: Vec<(String, String)>,
+}
+
+/// Why no template serves a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMatch {
+    /// No layout has a route for it, or the place of a standalone fragment is gone.
+    Missing,
+    /// It is the address of a standalone fragment, but no page of this site has written it.
+    Forged,
 }
 
 impl Deref for BoundSite {
@@ -69,45 +81,40 @@ impl BoundSite {
                 let _is_new = routes.insert(&route.value, (route.value.as_str().to_owned(), Arc::clone(&bound)));
             }
         }
-        let page = |name: &str, (version, template): &(Version, Arc<_>)| StandalonePage {
-            version: version.clone(),
+        let page = |name: &str, StandaloneTemplate { version, conditions, template }: &_| StandalonePage {
+            version: version.to_string(),
+            conditions: ConditionFields::clone(conditions),
             pattern: format!("{}{name}", lazy::PREFIX),
             template: BoundTemplate::bind(template, &defaults),
         };
-        let pages = |(name, versions): (&String, &Vec<_>)| {
-            (name.clone(), versions.iter().map(|version| page(name, version)).collect())
-        };
+        let pages =
+            |(name, all): (&String, &Vec<_>)| (name.clone(), all.iter().map(|one| page(name, one)).collect::<Vec<_>>());
         let standalone = site.standalone.iter().map(pages).collect();
         Self { defaults, site, routes, standalone }
     }
 
-    /// The template that serves a normalised path at a time, if any.
-    #[must_use]
-    pub fn find(&self, path: &str, now: Timestamp) -> Option<Match<'_>> {
-        let (pattern, template, parameters) = match path.strip_prefix(lazy::PREFIX) {
-            Some(path) => {
-                let page = self.standalone(path, now)?;
-                (&page.pattern, &page.template, Vec::new())
-            }
-            None => {
-                let ((pattern, template), parameters) = self.routes.find(path)?;
-                (pattern, template, parameters)
-            }
-        };
+    /// The template that serves a normalised path at a time. The query is read for standalone fragments only.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(&self, path: &str, query: Option<&str>, now: Timestamp) -> Result<Match<'_>, NoMatch> {
+        if let Some(path) = path.strip_prefix(lazy::PREFIX) {
+            return self.standalone(path, query.unwrap_or_default());
+        }
+        let ((pattern, template), parameters) = self.routes.find(path).ok_or(NoMatch::Missing)?;
         let (template, changes_in) = template.at(now);
-        Some(Match { template, changes_in, pattern, parameters })
+        Ok(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters })
     }
 
-    /// The page of a standalone fragment: `NAME`, or `NAME/VERSION`. If that version is gone, the highest one is served, since
-    /// pages that are cached elsewhere name the version of their time.
-    fn standalone(&self, path: &str, now: Timestamp) -> Option<&StandalonePage> {
-        let (name, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
-        let versions = self.standalone.get(name)?;
-        let exactly = versions.iter().find(|page| version.is_some_and(|version| page.version.to_string() == version));
-        let is_version = version.is_none_or(|version| version.parse::<Version>().is_ok());
-        let page = exactly.or_else(|| versions.first().filter(|_| is_version))?;
-        // Outside its windows it is on no page, and is not served as a standalone fragment either.
-        let standalone = page.template.standalone.as_ref()?;
-        standalone.windows.iter().any(|window| window.contains(now)).then_some(page)
+    /// The page of a standalone fragment. If its version is gone, the highest one is served, since pages that are cached
+    /// elsewhere name the version of their time.
+    fn standalone(&self, path: &str, query: &str) -> Result<Match<'_>, NoMatch> {
+        let address = LazyAddress::read(path, query, &self.defaults.address_key).ok_or(NoMatch::Forged)?;
+        let pages = self.standalone.get(&address.name).ok_or(NoMatch::Missing)?;
+        let mut of_place = pages.iter().filter(|page| page.conditions == address.conditions).peekable();
+        let highest = of_place.peek().copied();
+        let page = of_place.find(|page| page.version == address.version).or(highest).ok_or(NoMatch::Missing)?;
+        let pattern = address.page.map_or(Cow::Borrowed(page.pattern.as_str()), Cow::Owned);
+        Ok(Match { template: &page.template, changes_in: None, pattern, parameters: address.parameters })
     }
 }

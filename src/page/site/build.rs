@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use semver::Version;
 
+use crate::page::browser::lazy_address::ConditionFields;
 use crate::page::layout::assemble::standalone::{LazyUse, lazy_uses, standalone_template};
 use crate::page::layout::assemble::{AssemblyContext, assemble, unused};
 use crate::page::layout::{LayoutFile, Template};
@@ -51,7 +52,17 @@ pub struct Site {
     /// good one.
     pub(super) by_precedence: Vec<Arc<Template>>,
     /// The templates of standalone fragments by name, the highest version first.
-    pub(super) standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>>,
+    pub(super) standalone: BTreeMap<String, Vec<StandaloneTemplate>>,
+}
+
+/// The template of a standalone fragment, for all places with the same conditions.
+#[derive(Debug)]
+pub(super) struct StandaloneTemplate {
+    /// The version of the nanoservice.
+    pub(super) version: Version,
+    /// The conditions, as its addresses state them.
+    pub(super) conditions: ConditionFields,
+    pub(super) template: Arc<Template>,
 }
 
 impl Site {
@@ -123,20 +134,22 @@ impl Site {
         self.add_standalone();
     }
 
-    /// Makes a page for each fragment that some page loads lazily.
+    /// Makes a page for each fragment that some page loads lazily, and for each set of conditions under which one does.
     fn add_standalone(&mut self) {
-        let mut standalone: BTreeMap<String, Vec<(Version, Arc<Template>)>> = BTreeMap::new();
-        let mut places: BTreeMap<(&str, Reverse<&Version>), Vec<LazyUse<'_>>> = BTreeMap::new();
+        let mut uses: BTreeMap<(&str, Reverse<&Version>, ConditionFields), Vec<LazyUse<'_>>> = BTreeMap::new();
         for template in &self.templates {
             let takeovers =
                 template.takeovers.iter().flat_map(|takeover| lazy_uses(&takeover.template, takeover.window));
-            for place in lazy_uses(template, TimeWindow::default()).into_iter().chain(takeovers) {
-                places.entry((&*place.manifest.name, Reverse(&place.manifest.version))).or_default().push(place);
+            for one in lazy_uses(template, TimeWindow::default()).into_iter().chain(takeovers) {
+                let Manifest { name, version, .. } = &**one.manifest;
+                uses.entry((name, Reverse(version), one.place.fields())).or_default().push(one);
             }
         }
-        for ((name, Reverse(version)), places) in places {
-            let template = Arc::new(standalone_template(&places));
-            standalone.entry(name.to_owned()).or_default().push((version.clone(), template));
+        let mut standalone: BTreeMap<String, Vec<StandaloneTemplate>> = BTreeMap::new();
+        for ((name, Reverse(version), conditions), uses) in uses {
+            let template = Arc::new(standalone_template(&uses));
+            let version = version.clone();
+            standalone.entry(name.to_owned()).or_default().push(StandaloneTemplate { version, conditions, template });
         }
         self.standalone = standalone;
     }
@@ -172,7 +185,7 @@ mod tests {
 
     /// Whether a site has a page at a path.
     fn leads(site: &BoundSite, path: &str) -> bool {
-        site.find(path, Timestamp::UNIX_EPOCH).is_some()
+        site.find(path, None, Timestamp::UNIX_EPOCH).is_ok()
     }
 
     fn bound(site: Site) -> BoundSite {

@@ -9,6 +9,6 @@ mod manifests;
 
 mod bound;
 
-pub use self::bound::{BoundSite, Match};
+pub use self::bound::{BoundSite, Match, NoMatch};
 pub use self::build::{Site, SiteLimits};
 pub use self::files::Files;

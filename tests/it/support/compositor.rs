@@ -17,6 +17,7 @@ use pasteup::engine::port::{
     ChangeListener, Clock, Observer, Store, StoredResponse, Upstream, UpstreamRequest, UpstreamResponse,
 };
 use pasteup::engine::{Compositor, PersonalisedPage, Ports, Purge, PurgeMode, Served, Trace};
+use pasteup::page::browser::lazy_address::{AddressKey, LazyAddress};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::verdict::Verdict;
 use pasteup::page::policy::resilience::breaker::Circuit;
@@ -304,7 +305,13 @@ impl TestCompositor {
     /// Whether a path has a page.
     pub(crate) fn has_route(&self, path: &str) -> bool {
         let (engine, site) = self.engine.as_ref().expect("start comes first");
-        site.find(path, engine.now()).is_some()
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        site.find(path, query, engine.now()).is_ok()
+    }
+
+    /// The addresses of the lazy parts on a page.
+    pub(crate) async fn lazy_addresses(&self, target: &str, reader: Reader) -> Vec<String> {
+        lazy_addresses(&self.get_as(target, reader).await.html())
     }
 
     /// Composes a page.
@@ -361,8 +368,8 @@ impl TestCompositor {
         };
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
-        let Match { template, changes_in, pattern, parameters } = site.find(path, at).expect("a route");
-        let visit = template.visit(pattern, parameters, query, reader, host.to_owned());
+        let Match { template, changes_in, pattern, parameters } = site.find(path, query, at).expect("a route");
+        let visit = template.visit(&pattern, parameters, query, reader, host.to_owned());
         let (template, trace) = (Arc::clone(template), Trace::new());
         handle(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await
     }
@@ -405,6 +412,20 @@ impl TestCompositor {
     pub(crate) async fn drain(&self) {
         self.engine.as_ref().expect("start comes first").0.drain().await;
     }
+}
+
+/// The addresses of the lazy parts in HTML.
+pub(crate) fn lazy_addresses(html: &str) -> Vec<String> {
+    let elements = html.split("<pasteup-lazy src=\"").skip(1);
+    elements.map(|rest| rest.split('"').next().expect("an address").replace("&amp;", "&")).collect()
+}
+
+/// The address of a lazy part without conditions, as a page writes it.
+pub(crate) fn lazy_address(name: &str, version: &str, parameters: &[(&str, &str)]) -> String {
+    let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let address =
+        LazyAddress { name: name.to_owned(), version: version.to_owned(), parameters, ..LazyAddress::default() };
+    address.write(&AddressKey::default())
 }
 
 /// Where a page came from.

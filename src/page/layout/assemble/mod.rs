@@ -128,7 +128,7 @@ fn assemble_for(
         html,
         allowed: context.allowed.to_vec(),
         scripts,
-        standalone: None,
+        is_standalone: false,
         nested,
         dimensions: all,
         shared,

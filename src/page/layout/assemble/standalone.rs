@@ -2,18 +2,17 @@
 //! fragment is planned, cached and classified as on any page.
 //! A lazy fragment without a manifest is not served as a standalone fragment.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::header::CONTENT_SECURITY_POLICY;
 use http::{HeaderName, HeaderValue};
 
 use crate::page::browser::csp::Scripts;
-use crate::page::layout::syntax::node::{Load, ParameterPiece};
+use crate::page::layout::template::Template;
 use crate::page::layout::template::composition::Composition;
 use crate::page::layout::template::fragment::{Candidates, FragmentSource, FragmentUse};
+use crate::page::layout::template::place::{Place, lazy_places};
 use crate::page::layout::template::segment::{Condition, Segment};
-use crate::page::layout::template::{Standalone, Template};
 use crate::page::manifest::Manifest;
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::window::TimeWindow;
@@ -23,7 +22,7 @@ use super::dimensions::Dimensions;
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
 /// A place on a page where a fragment is loaded lazily.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LazyUse<'a> {
     /// The page's template.
     pub template: &'a Template,
@@ -32,56 +31,27 @@ pub struct LazyUse<'a> {
     /// Its nanoservice.
     pub manifest: &'a Arc<Manifest>,
     /// When it is shown.
-    pub window: TimeWindow,
+    pub place: Place,
 }
 
 /// The fragments that a template loads lazily, if it is itself served in a window.
 #[must_use]
 pub fn lazy_uses(template: &Template, window: TimeWindow) -> Vec<LazyUse<'_>> {
-    let mut times = BTreeMap::new();
-    windows(&template.html, &template.html.segments, window, &mut times);
-    let lazy = template.html.fragments.iter().enumerate().filter(|(_, fragment)| fragment.load == Load::Lazy);
-    lazy.filter_map(|(index, fragment)| {
-        let window = times.get(&index).copied().unwrap_or(window);
-        Some(LazyUse { template, fragment, manifest: fragment.manifest()?, window })
-    })
-    .collect()
+    let places = lazy_places(&template.html, window).into_iter();
+    places
+        .filter_map(|(index, place)| {
+            let fragment = &*template.html.fragments[index];
+            Some(LazyUse { template, fragment, manifest: fragment.manifest()?, place })
+        })
+        .collect()
 }
 
-/// Finds the window in which each fragment is shown, by its index.
-fn windows(html: &Composition, segments: &[Segment], window: TimeWindow, found: &mut BTreeMap<usize, TimeWindow>) {
-    for segment in segments {
-        match segment {
-            Segment::When(condition, inside) => {
-                let window = match &html.conditions[*condition] {
-                    Condition::When(conditions) => window.intersection(conditions.window),
-                    Condition::First(..) => window,
-                };
-                windows(html, inside, window, found);
-            }
-            Segment::Fragment(index) => {
-                let fragment = &html.fragments[*index];
-                let window = window.intersection(fragment.conditions.window);
-                found.insert(*index, window);
-                windows(html, &fragment.fallback, window, found);
-            }
-            Segment::Try(attempt, except) => {
-                windows(html, attempt, window, found);
-                windows(html, except, window, found);
-            }
-            Segment::Slot(_, default) => windows(html, default, window, found),
-            Segment::Text(_) | Segment::Value(_) | Segment::Assets | Segment::Late => {}
-        }
-    }
-}
-
-/// The template of a standalone fragment, for all places where it is loaded lazily: there is at least one. It accepts the
-/// parameters that they give, and is cached for as long as the strictest of them allows.
+/// The template of a standalone fragment, for all places that have the same conditions: there is at least one. It takes the
+/// parameters that its address states, and is cached for as long as the strictest of the places allows.
 #[must_use]
 pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
-    let LazyUse { template: page, fragment, manifest, .. } = places[0];
+    let LazyUse { template: page, fragment, manifest, place } = &places[0];
     let shortest = |of: fn(&FragmentUse) -> Option<_>| places.iter().filter_map(|place| of(place.fragment)).min();
-    let parameters = parameters(places);
     let source = FragmentSource::Named(Candidates::one(manifest));
     let only = FragmentUse {
         ttl: shortest(|fragment| fragment.ttl),
@@ -89,13 +59,16 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
         timeout: places.iter().filter_map(|place| place.fragment.timeout).max(),
         // Its outcome decides the page's status, by which the script knows it.
         required: true,
-        parameters: parameters.clone(),
+        takes_all_parameters: true,
         ..FragmentUse::new(Arc::clone(&manifest.name), source, fragment.at.clone())
     };
-    let nested = page.nested.reachable([manifest].into_iter());
+    let nested = page.nested.reachable([*manifest].into_iter());
+    let conditions: Vec<_> = place.conditions().cloned().map(Condition::When).collect();
+    let inside = |inside, condition| Segment::When(condition, Arc::from([inside]));
     let html = Composition {
-        segments: Arc::from([Segment::Assets, Segment::Fragment(0)]),
+        segments: Arc::from([Segment::Assets, (0..conditions.len()).rev().fold(Segment::Fragment(0), inside)]),
         fragments: vec![Arc::new(only)],
+        conditions,
         ..Composition::default()
     }
     .with_digest();
@@ -107,7 +80,7 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
         title: None,
         owner: page.owner.clone(),
         budget: page.budget,
-        query: parameters.into_iter().map(|(name, _)| name).collect(),
+        query: Vec::new(),
         max_age: None,
         headers: headers(places),
         html,
@@ -118,38 +91,10 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
         reads,
         reads_host,
         scripts: Scripts { late: None, lazy: None },
-        standalone: Some(Standalone {
-            pages: places.iter().flat_map(|place| &place.template.routes).map(|r| r.value.to_string()).collect(),
-            windows: places.iter().map(|place| place.window).collect(),
-        }),
+        is_standalone: true,
         experiments,
         takeovers: Vec::new(),
     }
-}
-
-/// The parameters that places give, and those that the manifest declares. A parameter that is a literal in all places can have
-/// only these values: clients choose nothing there.
-fn parameters(places: &[LazyUse<'_>]) -> Vec<(String, Vec<ParameterPiece>)> {
-    let mut written: BTreeMap<&str, Option<BTreeSet<String>>> = BTreeMap::new();
-    for (name, value) in places.iter().flat_map(|place| &place.fragment.parameters) {
-        let values = written.entry(name).or_insert_with(|| Some(BTreeSet::new()));
-        match (value.as_slice(), values.as_mut()) {
-            ([], Some(values)) => _ = values.insert(String::new()),
-            ([ParameterPiece::Literal(text)], Some(values)) => _ = values.insert(text.clone()),
-            _ => *values = None,
-        }
-    }
-    for param in &places[0].manifest.params {
-        written.entry(&param.name).or_insert(None);
-    }
-    let piece = |(name, values): (&str, Option<BTreeSet<String>>)| {
-        let piece = match values {
-            Some(values) => ParameterPiece::OneOf(name.to_owned(), values.into_iter().collect()),
-            None => ParameterPiece::Placeholder(name.to_owned()),
-        };
-        (name.to_owned(), vec![piece])
-    };
-    written.into_iter().map(piece).collect()
 }
 
 /// The experiments of all pages, each once.

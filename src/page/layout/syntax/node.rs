@@ -240,6 +240,4 @@ pub enum ParameterPiece {
     Literal(String),
     /// `{x}`
     Placeholder(String),
-    /// `{x}`, if its value is one of these; otherwise the parameter is left out.
-    OneOf(String, Arc<[String]>),
 }

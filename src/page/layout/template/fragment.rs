@@ -36,6 +36,8 @@ pub struct FragmentUse {
     pub load: Load,
     /// When it is shown.
     pub conditions: Conditions,
+    /// Whether it takes all parameters of the visit as they are, as the page of a standalone fragment does.
+    pub takes_all_parameters: bool,
     /// Its parameters, in the layout's order.
     pub parameters: Vec<(String, Vec<ParameterPiece>)>,
     /// The fallback, which is shown if it has no usable response.
@@ -100,6 +102,7 @@ impl FragmentUse {
             required: false,
             load: Load::Auto,
             conditions: Conditions::default(),
+            takes_all_parameters: false,
             parameters: Vec::new(),
             fallback: Arc::default(),
             fills: BTreeMap::new(),
@@ -125,6 +128,7 @@ impl FragmentUse {
             required: element.required,
             load: element.load,
             conditions: element.conditions.clone(),
+            takes_all_parameters: false,
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fills: fills(&fallback, slots),
             fallback,
@@ -142,7 +146,7 @@ impl FragmentUse {
             FragmentSource::Source(_) => true,
             FragmentSource::Nested(..) | FragmentSource::Included { .. } => false,
         };
-        is_fixed && self.parameters.iter().all(|(_, pieces)| literal(pieces))
+        is_fixed && !self.takes_all_parameters && self.parameters.iter().all(|(_, pieces)| literal(pieces))
     }
 
     /// Whether its nanoservice is sent cookies or headers of its readers, which have any number of values.

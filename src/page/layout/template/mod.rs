@@ -7,7 +7,8 @@ pub mod fragment;
 
 pub mod composition;
 
-use std::collections::BTreeSet;
+pub mod place;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use crate::page::browser::csp::Scripts;
-use crate::page::browser::lazy::PAGE;
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
@@ -63,8 +63,8 @@ pub struct Template {
     pub reads_host: bool,
     /// The compositor's own scripts on it, which its policy allows.
     pub scripts: Scripts,
-    /// If it is the page of a standalone fragment, which scripts fetch as a whole: the places that it serves.
-    pub standalone: Option<Standalone>,
+    /// Whether it is the page of a standalone fragment, which scripts fetch as a whole.
+    pub is_standalone: bool,
     /// Its experiments.
     pub experiments: Vec<Experiment>,
     /// The layouts that replace it for a time. If several are due, the first one is served.
@@ -80,15 +80,6 @@ pub struct Takeover {
     pub template: Arc<Template>,
 }
 
-/// The places that the page of a standalone fragment serves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standalone {
-    /// The patterns of the pages with such a place.
-    pub pages: BTreeSet<String>,
-    /// When those places are shown.
-    pub windows: Vec<TimeWindow>,
-}
-
 impl Template {
     /// The takeover that replaces it at a time, if any, and how long until that changes.
     #[must_use]
@@ -98,7 +89,7 @@ impl Template {
         (due, changes_in)
     }
 
-    /// A visit by a path that matched a pattern. A request for a standalone fragment names the page that it is for.
+    /// A visit by a path that matched a pattern.
     #[must_use]
     pub fn visit(
         &self,
@@ -108,11 +99,6 @@ impl Template {
         reader: Reader,
         host: String,
     ) -> Visit {
-        let page = self.standalone.as_ref().and_then(|standalone| {
-            let named = form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == PAGE)?.1;
-            standalone.pages.get(&*named)
-        });
-        let pattern = page.map_or(pattern, String::as_str);
         Visit { host, ..Visit::new(pattern, parameters, query, &self.query, reader) }
     }
 
