@@ -14,7 +14,8 @@ use crate::edge::upstream::http::HttpUpstream;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
 use crate::page::output::verdict::Verdict;
-use crate::page::response::outcome::is_degraded;
+use crate::page::response::outcome::PartHealth;
+use crate::page::source::reason::Reason;
 use crate::page::source::visible::visible;
 use crate::secrets::Secrets;
 
@@ -67,7 +68,8 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
 fn print(page: &Page) -> Result<ExitCode, String> {
     for (part, outcome) in page.plan.parts.iter().zip(&page.outcomes) {
         if let Some((outcome, reason)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome.reason?)))
-            && is_degraded(outcome.shown, outcome.reason)
+            && PartHealth::of(outcome.shown, outcome.reason) != PartHealth::Good
+            && reason != Reason::Revalidating
         {
             let at = &part.fragment.at;
             let (line, _) = at.source.position(at.span.start);

@@ -14,7 +14,6 @@ use crate::page::output::headers::Headers;
 use crate::page::output::verdict::{Verdict, is_final, verdict};
 use crate::page::plan::plan;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::outcome::is_degraded;
 
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
@@ -137,7 +136,13 @@ impl Compositor {
         let personalised = personaliser.personalise(&page, &request, began, stream).await;
         page.record_attempt(personalised.is_ok());
         match personalised {
-            Ok(personalised) => Served::Personalised(personalised),
+            Ok(personalised) => {
+                let variants = &request.visit.reader.variants;
+                if !variants.is_empty() {
+                    self.lookup.ports().observer.variants_shown(variants);
+                }
+                Served::Personalised(personalised)
+            }
             Err(lookups) => self.compose_from(request, Start { began, lookups, key: Some(key) }, stream).await,
         }
     }
@@ -175,9 +180,10 @@ impl Compositor {
         self.pages.clear();
     }
 
-    /// Reports to the observer how often cached pages were served since the last time.
+    /// Reports to the observer how often cached pages were served since the last time, and that time has passed.
     pub fn flush_counters(&self) {
         self.pages.flush_counters();
+        self.lookup.ports().observer.tick();
     }
 
     /// Fetches an asset, from the store if it is fresh there.
@@ -301,26 +307,9 @@ impl Compositor {
     /// Reports a page that is sent to a client, and offers it to the cache under a key.
     fn report(&self, page: Page, key: Option<&PageKey>) -> Page {
         self.lookup.ports().observer.page_composed(&page);
-        log_degraded(&page);
         if let Some(key) = key {
             self.pages.offer(key, &page);
         }
         page
-    }
-}
-
-/// Logs one line for a page with degraded parts, each with its reason.
-fn log_degraded(page: &Page) {
-    let parts = page.plan.parts.iter().zip(&page.outcomes);
-    let degraded: Vec<String> = parts
-        .filter_map(|(part, outcome)| {
-            let outcome = outcome.as_ref()?;
-            let reason = outcome.reason?;
-            is_degraded(outcome.shown, outcome.reason).then(|| format!("{}={} ({reason})", part.id, outcome.shown))
-        })
-        .collect();
-    if !degraded.is_empty() {
-        let layout = page.plan.template.file.as_str();
-        tracing::info!(trace = %page.trace, page = page.plan.visit.pattern, layout, parts = degraded.join(", "), "page degraded");
     }
 }

@@ -91,16 +91,6 @@ impl FetchJob<'_> {
         };
         let attempt = log.finish(self, began, result.as_ref().err());
         self.ports.observer.fetched(fetch, result.as_ref(), &attempt);
-        if let Err(failure) = &result {
-            tracing::warn!(
-                fragment = &*fetch.id,
-                service = &*fetch.nanoservice,
-                upstream = &*attempt.upstream,
-                reason = failure.reason.as_str(),
-                detail = failure.detail.as_str(),
-                "fetch failed"
-            );
-        }
         (result, attempt)
     }
 
@@ -166,7 +156,7 @@ impl FetchJob<'_> {
         let response = parsed.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))??;
         if let Some(error) = response.composition.as_ref().and_then(|html| html.error.as_deref()) {
             tracing::warn!(
-                service = &*self.fetch.nanoservice,
+                fragment = &*self.fetch.nanoservice,
                 "its HTML includes fragments in an invalid way: {error}"
             );
         }

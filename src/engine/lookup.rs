@@ -405,7 +405,7 @@ impl Lookup {
             return;
         }
         if let (Some(never @ Uncacheable::Vary(_)), false) = (&response.stated.compositor.uncacheable, was_marked) {
-            tracing::warn!(service = &*fetch.nanoservice, "responses are not cached: {never}");
+            tracing::warn!(fragment = &*fetch.nanoservice, "responses are not cached: {never}");
         }
         self.hit_for_miss.mark(&fetch.key, now);
     }

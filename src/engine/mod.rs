@@ -28,10 +28,12 @@ mod compose;
 
 mod live;
 
+mod incidents;
 pub mod inspection;
 pub mod statistics;
 
 pub use compose::{CacheHit, Compositor, Served};
+pub use incidents::IncidentLog;
 pub use live::{Live, Snapshot};
 pub use lookup::{LookupOutcome, LookupResult};
 pub use page::{Page, PageRequest, PageTooLarge};

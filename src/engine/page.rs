@@ -74,9 +74,7 @@ pub struct PageTooLarge(pub(super) u64);
 /// The outcome of one part, as metrics and statistics count it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartOutcome {
-    /// The label of the part in metrics.
-    pub label: Name,
-    /// The name of the nanoservice that fills it.
+    /// The name of the nanoservice that fills it; the host if a layout names the URL.
     pub nanoservice: Name,
     /// What the page shows in its place.
     pub shown: Shown,
@@ -90,9 +88,9 @@ impl PartOutcome {
     /// The outcome of a part of a plan.
     #[must_use]
     pub fn of(plan: &Plan, part: usize, outcome: &Outcome) -> Self {
-        let (label, nanoservice) = (plan.parts[part].label(), plan.nanoservice_of(part));
+        let nanoservice = plan.nanoservice_of(part);
         let cache = outcome.timing.as_ref().map(|timing| timing.cache);
-        Self { label, nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
+        Self { nanoservice, shown: outcome.shown, reason: outcome.reason, cache }
     }
 
     /// The same outcome once the response is stale and shown while a new one is fetched.
@@ -114,6 +112,8 @@ pub struct CachedPageCounts<'a> {
     pub times: u64,
     /// How often it was served without a fetch.
     pub without_fetch: u64,
+    /// The variants of experiments that it was served for.
+    pub variants: &'a [(String, String)],
     /// The outcomes of its parts, and how often each occurred.
     pub parts: &'a [(PartOutcome, u64)],
 }

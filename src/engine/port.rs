@@ -130,13 +130,28 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> Timestamp;
 }
 
+/// A change of the circuit of an endpoint. An endpoint has one circuit for each set of limits that it is requested with.
+#[derive(Debug)]
+pub struct CircuitChange<'a> {
+    /// The nanoservice whose requests it admits.
+    pub nanoservice: &'a Name,
+    /// The endpoint.
+    pub upstream: &'a Name,
+    /// Its state before; `None` if it is new.
+    pub before: Option<Circuit>,
+    /// Its state now; `None` if it is forgotten.
+    pub after: Option<Circuit>,
+    /// The failure that opened it.
+    pub cause: Option<&'a Failure>,
+}
+
 /// Is notified of what happens, to count or to trace it.
 pub trait Observer: Send + Sync {
     /// Called when a request to an upstream began (`true`) or ended.
     fn in_flight(&self, upstream: &str, began: bool);
 
-    /// Called when the circuit of an endpoint opened, is probed, or closed.
-    fn circuit_changed(&self, upstream: &str, circuit: Circuit);
+    /// Called when the circuit of an endpoint is new, opened, is probed, closed, or is forgotten.
+    fn circuit_changed(&self, change: &CircuitChange<'_>);
 
     /// Called when a page was composed.
     fn page_composed(&self, page: &Page);
@@ -156,6 +171,16 @@ pub trait Observer: Send + Sync {
 
     /// Called when a fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt);
+
+    /// Called when a page was personalised for a reader who sees these variants of experiments. Of all other pages, they are
+    /// known from the page.
+    fn variants_shown(&self, _variants: &[(String, String)]) {}
+
+    /// Called when a request came for a path, normalised, that no layout has a route for.
+    fn unrouted(&self, _path: &str) {}
+
+    /// Called about once a second, so that what depends on the passing of time is noticed although nothing happens.
+    fn tick(&self) {}
 }
 
 /// An observer that ignores everything.
@@ -163,7 +188,7 @@ pub struct Unobserved;
 
 impl Observer for Unobserved {
     fn in_flight(&self, _: &str, _: bool) {}
-    fn circuit_changed(&self, _: &str, _: Circuit) {}
+    fn circuit_changed(&self, _: &CircuitChange<'_>) {}
     fn page_composed(&self, _: &Page) {}
     fn cached_page_served(&self, _: &CachedPageCounts<'_>) {}
     fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
@@ -178,8 +203,8 @@ impl Observer for Observers {
         self.0.iter().for_each(|one| one.in_flight(upstream, began));
     }
 
-    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
-        self.0.iter().for_each(|one| one.circuit_changed(upstream, circuit));
+    fn circuit_changed(&self, change: &CircuitChange<'_>) {
+        self.0.iter().for_each(|one| one.circuit_changed(change));
     }
 
     fn page_composed(&self, page: &Page) {
@@ -200,5 +225,17 @@ impl Observer for Observers {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {
         self.0.iter().for_each(|one| one.fetched(fetch, result, attempt));
+    }
+
+    fn variants_shown(&self, variants: &[(String, String)]) {
+        self.0.iter().for_each(|one| one.variants_shown(variants));
+    }
+
+    fn unrouted(&self, path: &str) {
+        self.0.iter().for_each(|one| one.unrouted(path));
+    }
+
+    fn tick(&self) {
+        self.0.iter().for_each(|one| one.tick());
     }
 }

@@ -44,6 +44,7 @@ mod explain;
 mod lifecycle;
 mod logging;
 mod observability;
+mod one_day;
 mod overlay;
 mod reloading;
 mod rendering;

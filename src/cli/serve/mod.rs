@@ -28,7 +28,7 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::Discovery;
 use crate::edge::files::{SiteFolder, WatchMode};
 use crate::edge::listen::{self, Application, ConnectionLimits};
-use crate::edge::observe::metrics::Metrics;
+use crate::edge::observe::metrics::{Measured, Metrics};
 use crate::edge::server::dev::{Dev, Fault, Instead, Tamper};
 use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
@@ -36,7 +36,7 @@ use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::tamper::Tampered;
 use crate::engine::port::{Observer, Observers, Upstream};
-use crate::engine::{Compositor, Live, Ports, Purge, PurgeMode, Statistics};
+use crate::engine::{Compositor, IncidentLog, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::secrets::Secrets;
@@ -115,7 +115,9 @@ async fn serve(
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
     let statistics = Arc::new(Statistics::new(Arc::new(SystemClock)));
-    let observers = [Arc::clone(&metrics) as _, Arc::clone(&statistics) as _].into_iter().chain(tracer);
+    let incidents = Arc::new(IncidentLog::default());
+    let observers = [Arc::clone(&metrics) as _, Arc::clone(&statistics) as _, Arc::clone(&incidents) as _];
+    let observers = observers.into_iter().chain(tracer);
     let observer: Arc<dyn Observer> = Arc::new(Observers(observers.collect()));
     let ports = Ports {
         upstream: if mode == Mode::Development { Arc::clone(&tampered) as _ } else { upstream },
@@ -135,11 +137,12 @@ async fn serve(
         let tamper = tamper(Arc::clone(&tampered), compositor.clone());
         Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
     });
+    let in_flight = Arc::new(Semaphore::new(settings.server.max_in_flight));
     let pages = PageServer::new(Pages {
         live: Arc::clone(&live),
         compositor: compositor.clone(),
         observer,
-        in_flight: Arc::new(Semaphore::new(settings.server.max_in_flight)),
+        in_flight: Arc::clone(&in_flight),
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
         is_tls: settings.server.tls.is_some(),
@@ -165,7 +168,22 @@ async fn serve(
             Box::new(move || store.usage())
         },
         stop: stop_admin.clone(),
-        metrics: Box::new(move || metrics.render(store.usage())),
+        metrics: {
+            let (statistics, in_flight) = (Arc::clone(&statistics), Arc::clone(&in_flight));
+            let limit = settings.server.max_in_flight;
+            Box::new(move || {
+                let (cache_bytes, cache_entries) = store.usage();
+                metrics.render(Measured {
+                    cache_bytes,
+                    cache_limit_bytes: store.max_bytes(),
+                    cache_entries,
+                    cache_evictions: store.evictions(),
+                    in_flight: limit.saturating_sub(in_flight.available_permits()),
+                    in_flight_limit: limit,
+                    health: statistics.health(),
+                })
+            })
+        },
         token: keys.admin_token.clone(),
         listens_on: settings.server.admin.ip(),
     }));
@@ -244,6 +262,7 @@ async fn serve(
     let served = serving.await;
     stop_admin.cancel();
     let administered = administering.await;
+    incidents.finish();
     served.and(administered).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use crate::engine::Purge;
 use crate::engine::inspection::CacheEntry;
-use crate::engine::statistics::{Caching, FailureGroup, NanoserviceStatistics, PageStatistics, SiteChange};
+use crate::engine::statistics::{
+    Caching, FailureGroup, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedStatistics,
+};
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
 use crate::page::source::diagnostic::{Diagnostic, Report};
@@ -89,6 +91,8 @@ pub(super) struct Errors {
     pub(super) errors: Vec<FailureGroup>,
     /// The latest first.
     pub(super) changes: Vec<SiteChange>,
+    /// Requests that no layout has a route for. They are no errors of the site, but of whoever links to it.
+    pub(super) unrouted: UnroutedStatistics,
 }
 
 /// What the cache holds, and why responses of nanoservices are stored or not.
@@ -208,7 +212,6 @@ fn named(template: &Template) -> BTreeSet<&str> {
 pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
     admin.compositor.flush_counters();
     let live = admin.live.now();
-    let circuits = admin.statistics.circuits();
     let mut used = Used::new();
     for (template, route) in routes(&live.site.templates) {
         // A nested fragment is on the page too.
@@ -218,7 +221,7 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
         }
     }
     let declared = live.site.catalogue.manifests();
-    let mut all: Vec<Fragment> = declared.iter().map(|manifest| fragment(admin, manifest, &used, &circuits)).collect();
+    let mut all: Vec<Fragment> = declared.iter().map(|manifest| fragment(admin, manifest, &used)).collect();
     let known: BTreeSet<&str> = declared.iter().map(|manifest| &*manifest.name).collect();
     let others = admin.statistics.nanoservices().into_iter().filter(|name| !known.contains(&**name));
     all.extend(others.map(|name| Fragment {
@@ -244,12 +247,8 @@ fn pages_of(used: &Used<'_>, name: &str) -> Vec<String> {
     used.get(name).into_iter().flatten().cloned().collect()
 }
 
-fn fragment(
-    admin: &Admin,
-    manifest: &Manifest,
-    used: &Used<'_>,
-    circuits: &BTreeMap<String, &'static str>,
-) -> Fragment {
+fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
+    let circuits = admin.statistics.circuits(&manifest.name);
     let endpoint = |endpoint: &manifest::Endpoint| Endpoint {
         url: endpoint.as_str().to_owned(),
         origin: endpoint.origin().to_owned(),
@@ -273,5 +272,9 @@ fn fragment(
 /// The errors and changes since the start.
 pub(super) fn errors(admin: &Admin) -> Errors {
     admin.compositor.flush_counters();
-    Errors { errors: admin.statistics.failures(), changes: admin.statistics.changes() }
+    Errors {
+        errors: admin.statistics.failures(),
+        changes: admin.statistics.changes(),
+        unrouted: admin.statistics.unrouted_requests(),
+    }
 }

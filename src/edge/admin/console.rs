@@ -20,8 +20,9 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRE
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::engine::statistics::{FailureGroup, PageStatistics, SiteChange};
+use crate::engine::statistics::{FailureGroup, PageStatistics, SiteChange, UnroutedStatistics};
 use crate::page::output::record::{self, Record};
+use crate::page::policy::resilience::health::Health;
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::units::show_ms;
 
@@ -149,7 +150,10 @@ async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> 
             OneFragment { name, versions }.render()
         }
         "/map" => Map::new(admin, query.value("of")).render(),
-        "/errors" => Errors { lines: lines(api::errors(admin)) }.render(),
+        "/errors" => {
+            let errors = api::errors(admin);
+            Errors { unrouted: errors.unrouted.clone(), lines: lines(errors) }.render()
+        }
         "/cache" => cache(admin, query.value("text")).render(),
         _ => {
             let live = admin.live.now();
@@ -302,6 +306,7 @@ impl OneFragment {
 #[template(path = "console/errors.html")]
 struct Errors {
     lines: Vec<Line>,
+    unrouted: UnroutedStatistics,
 }
 
 impl Errors {
@@ -381,18 +386,13 @@ fn percent(share: &f64) -> String {
     if *share == 0.0 { "0%".to_owned() } else { format!("{:.1}%", share * 100.0) }
 }
 
-/// The name of a state of health. The API calls the best one `well`.
-pub(super) fn health(health: &'static str) -> &'static str {
-    if health == "well" { "healthy" } else { health }
-}
-
 /// The CSS class of a state of health.
-pub(super) fn class(health: &str) -> &'static str {
+pub(super) const fn class(health: &Health) -> &'static str {
     match health {
-        "well" => "good",
-        "degraded" => "warn",
-        "failing" => "bad",
-        _ => "",
+        Health::Idle => "",
+        Health::Healthy => "good",
+        Health::Degraded => "warn",
+        Health::Failing | Health::Down => "bad",
     }
 }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::api::{self, Fragment, Page};
-use super::console::{SCREENS, class, health};
+use super::console::{SCREENS, class};
 use super::{Admin, Params};
 
 /// The whole map, or the part of it that is linked to one name.
@@ -50,7 +50,7 @@ struct Item {
 struct Group<'a> {
     /// The requests per second to each nanoservice.
     rates: BTreeMap<&'a str, f64>,
-    /// The state of the circuit breaker of an endpoint, which its nanoservices share; empty for a team.
+    /// The worst state among the circuits of an endpoint; empty for a team.
     circuit: &'static str,
 }
 
@@ -75,7 +75,11 @@ impl Map {
             for endpoint in &one.endpoints {
                 let group = endpoints.entry(&endpoint.origin).or_default();
                 group.rates.insert(&one.name, one.statistics.fetches_per_second);
-                group.circuit = endpoint.circuit;
+                // Each nanoservice has circuits of its own; the worst one is shown.
+                let rank = |circuit| ["", "closed", "probing", "open"].iter().position(|state| *state == circuit);
+                if rank(endpoint.circuit) > rank(group.circuit) {
+                    group.circuit = endpoint.circuit;
+                }
             }
             if let Some(owner) = one.owner.as_deref() {
                 teams.entry(owner).or_default().rates.insert(&one.name, one.statistics.fetches_per_second);
@@ -155,7 +159,7 @@ fn page_item(page: &Page) -> Item {
 
 fn nanoservice_item(one: &Fragment) -> Item {
     let per_second = one.statistics.per_second;
-    Item::new(format!("{per_second}/s, {}", health(one.statistics.health)), per_second, class(one.statistics.health))
+    Item::new(format!("{per_second}/s, {}", one.statistics.health), per_second, class(&one.statistics.health))
 }
 
 impl Group<'_> {

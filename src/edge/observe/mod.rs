@@ -4,5 +4,10 @@
 pub mod log;
 pub mod metrics;
 
+mod measured;
+mod process;
+mod routes;
+mod upstreams;
+
 #[cfg(feature = "otlp")]
 pub mod traces;

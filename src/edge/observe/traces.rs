@@ -19,9 +19,8 @@ use opentelemetry_sdk::trace::{
 use url::Url;
 
 use crate::engine::page::{CachedPageCounts, Page};
-use crate::engine::port::{Clock, Observer};
+use crate::engine::port::{CircuitChange, Clock, Observer};
 use crate::page::output::record;
-use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::fetch::{Fetch, FetchKind};
 use crate::page::response::outcome::{Attempt, LookupTiming, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -171,7 +170,7 @@ impl Traces {
             attributes: attributes.into_iter().flatten().collect(),
             links: links(sender),
             status: reason.map_or(Status::Unset, |_| Status::error(detail)),
-            ..self.span(span, SpanKind::Client, page.plan.parts[part.number].label().to_string(), times)
+            ..self.span(span, SpanKind::Client, part.fragment.clone(), times)
         }
     }
 }
@@ -183,7 +182,7 @@ const fn is_failure(reason: Reason) -> bool {
 
 impl Observer for Traces {
     fn in_flight(&self, _: &str, _: bool) {}
-    fn circuit_changed(&self, _: &str, _: Circuit) {}
+    fn circuit_changed(&self, _: &CircuitChange<'_>) {}
 
     fn page_composed(&self, page: &Page) {
         if !page.trace.span().sampled || !self.queue.has_room_for(page.outcomes.len() + 1) {
@@ -218,7 +217,7 @@ impl Observer for Traces {
         }
         // An asset is fetched for a browser and belongs to no page.
         let span = if is_asset { Span { parent: None, ..sent.span } } else { sent.span };
-        let name = if is_asset { "asset".to_owned() } else { format!("{} ahead", fetch.id) };
+        let name = if is_asset { "asset".to_owned() } else { format!("{} ahead", fetch.nanoservice) };
         let clock = self.wall();
         let mut attributes = vec![
             KeyValue::new("pasteup.fragment.name", fetch.id.to_string()),

@@ -92,7 +92,8 @@ impl PageServer {
             Destination::Own(path) => {
                 own_paths::call(Arc::clone(pages), self.own_paths.clone(), exchange, path, permit)
             }
-            Destination::Missing => {
+            Destination::Missing(path) => {
+                pages.observer.unrouted(&path);
                 let missing = pages::error(StatusCode::NOT_FOUND, &exchange, None, Some(permit));
                 Either::Left(exchange.finish(pages, missing, None))
             }

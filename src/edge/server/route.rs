@@ -29,8 +29,8 @@ pub(super) enum Destination {
     Page(PageVisit),
     /// One of the compositor's own paths, normalised.
     Own(String),
-    /// There is no page at this path.
-    Missing,
+    /// There is no page at this path, normalised.
+    Missing(String),
     /// The request is refused with this status.
     Refused(StatusCode),
 }
@@ -53,7 +53,7 @@ impl Pages {
             Ok(path) if is_own(&path) => Destination::Own(path),
             Ok(path) => match self.page_at(&path, exchange) {
                 Ok(page) => Destination::Page(page),
-                Err(NoMatch::Missing) => Destination::Missing,
+                Err(NoMatch::Missing) => Destination::Missing(path),
                 Err(NoMatch::Forged) => Destination::Refused(StatusCode::BAD_REQUEST),
             },
             Err(status) => Destination::Refused(status),

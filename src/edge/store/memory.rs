@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use moka::Expiry;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -31,6 +32,9 @@ pub struct MemoryStore {
     index: Arc<Index>,
     listener: Arc<OnceLock<ChangeListener>>,
     next_number: AtomicU64,
+    max_bytes: u64,
+    /// Entries that had to leave for others.
+    evictions: Arc<AtomicU64>,
     /// Locks that are held while an entry is put, changed or removed, by the hash of its key.
     // moka's own `compute` functions exclude each other, but neither insertion nor removal.
     stripes: [Mutex<()>; STRIPES],
@@ -95,13 +99,18 @@ impl MemoryStore {
     pub fn new(max_bytes: u64) -> Self {
         let (index, listener) = (Arc::new(Index::default()), Arc::new(OnceLock::<ChangeListener>::new()));
         let (indexed, notified) = (Arc::clone(&index), Arc::clone(&listener));
+        let evictions = Arc::new(AtomicU64::new(0));
+        let evicted = Arc::clone(&evictions);
         let cache = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Key, entry: &Entry| u32::try_from(entry.size(key)).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .expire_after(ExpireAtEnd)
             // moka calls this for replaced entries too, once the new one can be seen.
-            .eviction_listener(move |key: Arc<Key>, entry: Entry, _| {
+            .eviction_listener(move |key: Arc<Key>, entry: Entry, cause| {
+                if cause == RemovalCause::Size {
+                    evicted.fetch_add(1, Ordering::Relaxed);
+                }
                 indexed.remove(&key, entry.value.tags(), entry.number);
                 if let (true, Some(listener)) = (entry.value.is_response(), notified.get()) {
                     listener(&key);
@@ -109,13 +118,25 @@ impl MemoryStore {
             })
             .build_with_hasher(RandomState::default());
         let stripes = [const { Mutex::new(()) }; STRIPES];
-        Self { cache, index, listener, next_number: AtomicU64::new(0), stripes }
+        Self { cache, index, listener, next_number: AtomicU64::new(0), max_bytes, evictions, stripes }
     }
 
     /// The numbers of bytes and of entries that are stored.
     pub fn usage(&self) -> (u64, u64) {
         self.cache.run_pending_tasks();
         (self.cache.weighted_size(), self.cache.entry_count())
+    }
+
+    /// The most bytes that it may hold.
+    #[must_use]
+    pub const fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// How many entries had to leave for others.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
     }
 
     /// The numbers of tags and of resources in the index.

@@ -22,6 +22,8 @@ pub(super) struct Tally {
     not_modified: Buckets,
     /// The pattern of the page's route.
     page: String,
+    /// The variants of experiments that it shows; of a skeleton they differ, and are reported as it is personalised.
+    variants: Vec<(String, String)>,
     /// The parts whose outcome only changes by becoming stale, ordered by when they do.
     fixed: Vec<FixedPart>,
     /// The parts in holes, and how often each value of [`HOLE_CACHES`] occurred.
@@ -92,6 +94,7 @@ impl Tally {
             ok: std::array::from_fn(|_| AtomicU32::new(0)),
             not_modified: std::array::from_fn(|_| AtomicU32::new(0)),
             page: page.plan.visit.pattern.clone(),
+            variants: if open.is_empty() { page.plan.visit.reader.variants.clone() } else { Vec::new() },
             fixed,
             holes: holes.map(|part| (part, [const { AtomicU64::new(0) }; HOLE_CACHES.len()])).collect(),
             observer: Arc::clone(observer),
@@ -139,7 +142,8 @@ impl Tally {
         });
         let parts: Vec<_> = fixed.chain(holes).filter(|(_, times)| *times > 0).collect();
         let without_fetch = times.saturating_sub(take(&self.fetched));
-        self.observer.cached_page_served(&CachedPageCounts { page: &self.page, times, without_fetch, parts: &parts });
+        let (page, variants) = (&*self.page, &*self.variants);
+        self.observer.cached_page_served(&CachedPageCounts { page, times, without_fetch, variants, parts: &parts });
         for (status, counts) in [(StatusCode::OK, &self.ok), (StatusCode::NOT_MODIFIED, &self.not_modified)] {
             for (bucket, count) in counts.iter().enumerate() {
                 let times = u64::from(count.swap(0, Ordering::Relaxed));

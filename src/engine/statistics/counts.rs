@@ -1,6 +1,6 @@
 //! The counts of pages, nanoservices and failures.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +9,13 @@ use sketches_ddsketch::DDSketch;
 
 use crate::engine::page::PartOutcome;
 use crate::engine::port::Clock;
-use crate::page::output::record::CachingReason;
-use crate::page::policy::resilience::breaker::Circuit;
-use crate::page::response::outcome::{Cache, Shown, is_degraded};
+use crate::page::response::outcome::is_degraded;
 use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::report::{FailureGroup, SiteChange};
+use super::nanoservice::Nanoservice;
+use super::report::{FailureGroup, SiteChange, merge};
 use super::window::Window;
 
 /// The number of slots in a quarter of an hour, for which all pages together are counted.
@@ -48,7 +47,6 @@ pub(super) struct Counts {
     pub(super) degraded: Window<u64, HISTORY>,
     pub(super) pages: Map<String, Window<PageCounts>>,
     pub(super) nanoservices: Map<Name, Nanoservice>,
-    pub(super) circuits: BTreeMap<String, Circuit>,
     pub(super) failures: Map<(Name, Reason), FailureGroup>,
     pub(super) changes: VecDeque<SiteChange>,
 }
@@ -60,29 +58,6 @@ pub(super) struct PageCounts {
     pub(super) hits: u64,
     /// Pages with a degraded part.
     pub(super) degraded: u64,
-}
-
-#[derive(Default)]
-pub(super) struct Nanoservice {
-    pub(super) window: Window<NanoserviceCounts>,
-    /// The latest outcome of a part that it fills.
-    pub(super) latest: Option<(Shown, Option<Reason>)>,
-    /// The digest of its latest response; equal for equal content.
-    pub(super) digest: Option<u128>,
-    /// Why its latest response was cached, or not.
-    pub(super) caching: Option<CachingReason>,
-}
-
-#[derive(Default)]
-pub(super) struct NanoserviceCounts {
-    pub(super) parts: u64,
-    pub(super) looked_up: u64,
-    pub(super) hits: u64,
-    pub(super) degraded: u64,
-    pub(super) fetches: u64,
-    pub(super) failures: u64,
-    pub(super) bytes: u64,
-    pub(super) took: DDSketch,
 }
 
 impl RequestCounts {
@@ -102,31 +77,26 @@ impl RequestCounts {
 impl Counts {
     /// Adds the outcome of a part of a page this many times.
     pub(super) fn add_part(&mut self, slot: u64, page: &str, part: &PartOutcome, times: u64, clock: &dyn Clock) {
+        // Nobody wants to see a part whose condition does not hold.
+        if part.reason == Some(Reason::Condition) {
+            return;
+        }
         if let Some(nanoservice) = self.nanoservice(&part.nanoservice) {
-            let counts = nanoservice.window.at(slot);
-            counts.parts += times;
-            counts.looked_up += if part.cache.is_some() { times } else { 0 };
-            counts.hits += if part.cache == Some(Cache::Hit) { times } else { 0 };
-            counts.degraded += if is_degraded(part.shown, part.reason) { times } else { 0 };
-            // A part whose condition does not hold is no evidence about the nanoservice.
-            if part.reason != Some(Reason::Condition) {
-                nanoservice.latest = Some((part.shown, part.reason));
-            }
+            nanoservice.add_part(slot, part, times);
         }
         if let Some(reason) = part.reason.filter(|_| is_degraded(part.shown, part.reason)) {
-            self.add_failure(&part.nanoservice, reason, None, Some(page), clock);
+            let group = self.failure_group(&part.nanoservice, reason, clock);
+            group.count += times;
+            group.refused += if reason == Reason::CircuitOpen { times } else { 0 };
+            group.page = Some(page.to_owned());
         }
     }
 
-    /// Adds a failure: of a fetch, with its details, or of a part of a page.
-    pub(super) fn add_failure(
-        &mut self,
-        fragment: &Name,
-        reason: Reason,
-        detail: Option<&str>,
-        page: Option<&str>,
-        clock: &dyn Clock,
-    ) {
+    /// The group of the failures of a nanoservice with a reason, to which one more belongs now. While a circuit is open, that is
+    /// the group of the failures that opened it.
+    // Only parts of pages are counted in it, as clients see them; the fetch before them gives the detail.
+    pub(super) fn failure_group(&mut self, fragment: &Name, reason: Reason, clock: &dyn Clock) -> &mut FailureGroup {
+        let reason = self.nanoservices.get(fragment).map_or(reason, |nanoservice| nanoservice.cause(reason));
         let now = clock.wall();
         if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&(Arc::clone(fragment), reason)) {
             let oldest = self.failures.iter().min_by_key(|(_, group)| group.last).map(|(key, _)| key.clone());
@@ -137,17 +107,13 @@ impl Counts {
             reason: reason.as_str(),
             detail: String::new(),
             count: 0,
+            refused: 0,
             first: now,
             last: now,
             page: None,
         });
         group.last = now;
-        // Only parts of pages are counted, as clients see them; the fetch before gives the detail.
-        group.count += u64::from(page.is_some());
-        if let Some(detail) = detail {
-            detail.clone_into(&mut group.detail);
-        }
-        group.page = page.map(str::to_owned).or_else(|| group.page.take());
+        group
     }
 
     pub(super) fn add_change(&mut self, change: SiteChange) {
@@ -164,8 +130,4 @@ impl Counts {
         }
         Some(self.nanoservices.entry(Arc::clone(name)).or_default())
     }
-}
-
-pub(super) fn merge(all: &mut DDSketch, other: &DDSketch) {
-    all.merge(other).expect("all sketches have the same configuration");
 }

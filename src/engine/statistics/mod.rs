@@ -6,6 +6,9 @@ mod window;
 
 mod report;
 
+mod nanoservice;
+mod unrouted;
+
 mod counts;
 
 use std::collections::BTreeMap;
@@ -14,23 +17,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use sketches_ddsketch::DDSketch;
 use tokio::time::Instant;
 
-use crate::page::output::record::CachingReason;
-use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::policy::resilience::health::Health;
 use crate::page::request::fetch::Fetch;
-use crate::page::response::outcome::{Attempt, Cache, Outcome, Shown, is_degraded};
-use crate::page::response::parsed::{Content, Failure, ParsedResponse};
+use crate::page::response::outcome::{Attempt, Cache, Outcome, is_degraded};
+use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::names::Name;
-use crate::page::source::reason::Reason;
 
 use super::page::{CachedPageCounts, Page, PartOutcome};
-use super::port::{Clock, Observer};
+use super::port::{CircuitChange, Clock, Observer};
 
-use counts::{Counts, HISTORY, MAX_COUNTED, PageCounts, RequestCounts, Requests, merge};
-pub use report::{Caching, FailureGroup, History, Latency, NanoserviceStatistics, PageStatistics, SiteChange};
+use counts::{Counts, HISTORY, MAX_COUNTED, PageCounts, RequestCounts, Requests};
+use nanoservice::Nanoservice;
+pub use report::{
+    Caching, FailureGroup, History, Latency, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedPath,
+    UnroutedStatistics,
+};
 use report::{rate, share};
+use unrouted::Unrouted;
 use window::{MINUTE, SLOT};
 
 /// The number of shards that threads count requests in; with a single one, all threads would wait for its lock.
@@ -42,13 +47,15 @@ pub struct Statistics {
     began: Instant,
     requests: [Mutex<Requests>; SHARDS],
     counts: Mutex<Counts>,
+    unrouted: Mutex<Unrouted>,
 }
 
 impl Statistics {
     /// Statistics without any counts.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, began: Instant::now(), requests: Default::default(), counts: Mutex::default() }
+        let (requests, counts, unrouted) = Default::default();
+        Self { clock, began: Instant::now(), requests, counts, unrouted }
     }
 
     /// Records a change of layouts, manifests or settings.
@@ -110,40 +117,19 @@ impl Statistics {
     /// The statistics of a nanoservice in the last minute.
     #[must_use]
     pub fn nanoservice(&self, name: &str) -> NanoserviceStatistics {
-        let (slot, seconds) = self.now();
-        let counts = self.counts();
-        let Some(nanoservice) = counts.nanoservices.get(name) else {
-            return NanoserviceStatistics { health: "unknown", ..NanoserviceStatistics::default() };
-        };
-        let window = &nanoservice.window;
-        let (parts, fetches) = (window.sum(slot, |counts| counts.parts), window.sum(slot, |counts| counts.fetches));
-        let failures = window.sum(slot, |counts| counts.failures);
-        let (hits, looked_up) = (window.sum(slot, |counts| counts.hits), window.sum(slot, |counts| counts.looked_up));
-        let bytes = window.sum(slot, |counts| counts.bytes);
-        let mut took = DDSketch::default();
-        window.recent(slot).for_each(|counts| merge(&mut took, &counts.took));
-        let caching = |reason: &CachingReason| Caching { cached: reason.is_cached(), why: reason.describe(None) };
-        let statistics = NanoserviceStatistics {
-            health: "well",
-            latest: nanoservice.latest.map(|(shown, _)| shown.as_str()),
-            latest_reason: nanoservice.latest.and_then(|(_, reason)| reason).map(Reason::as_str),
-            per_second: rate(parts, seconds),
-            hits: share(hits, looked_up),
-            degraded: share(window.sum(slot, |counts| counts.degraded), parts),
-            fetches_per_second: rate(fetches, seconds),
-            failures: share(failures, fetches),
-            bytes: bytes.checked_div(fetches - failures).unwrap_or_default(),
-            caching: nanoservice.caching.as_ref().map(caching),
-            took: Latency::of(&took),
-        };
-        let health = match nanoservice.latest {
-            _ if parts + fetches == 0 => "unknown",
-            Some((Shown::Stale, reason)) if is_degraded(Shown::Stale, reason) => "degraded",
-            Some((shown, reason)) if is_degraded(shown, reason) => "failing",
-            _ if statistics.degraded > 0.0 || statistics.failures > 0.0 => "degraded",
-            _ => "well",
-        };
-        NanoserviceStatistics { health, ..statistics }
+        let now = self.now();
+        let mut counts = self.counts();
+        let known = counts.nanoservices.get_mut(name);
+        known.map(|nanoservice| nanoservice.report(now, || self.clock.wall())).unwrap_or_default()
+    }
+
+    /// The health of all nanoservices that are counted.
+    #[must_use]
+    pub fn health(&self) -> BTreeMap<Name, Health> {
+        let (slot, _) = self.now();
+        let mut counts = self.counts();
+        let all = counts.nanoservices.iter_mut();
+        all.map(|(name, nanoservice)| (Arc::clone(name), nanoservice.health(slot, || self.clock.wall()).0)).collect()
     }
 
     /// The names of all nanoservices that are counted, sorted.
@@ -169,11 +155,16 @@ impl Statistics {
         same
     }
 
-    /// The state of each circuit that has ever changed, by endpoint.
+    /// The worst state among the circuits of each endpoint of a nanoservice that was asked.
     #[must_use]
-    pub fn circuits(&self) -> BTreeMap<String, &'static str> {
-        let counts = self.counts();
-        counts.circuits.iter().map(|(upstream, circuit)| (upstream.clone(), circuit.as_str())).collect()
+    pub fn circuits(&self, nanoservice: &str) -> BTreeMap<Name, &'static str> {
+        self.counts().nanoservices.get(nanoservice).map(Nanoservice::circuits).unwrap_or_default()
+    }
+
+    /// The requests that no layout has a route for.
+    #[must_use]
+    pub fn unrouted_requests(&self) -> UnroutedStatistics {
+        lock(&self.unrouted).report(Instant::now())
     }
 
     /// The failures since the start, the latest first.
@@ -218,10 +209,10 @@ fn shard() -> usize {
 impl Observer for Statistics {
     fn in_flight(&self, _: &str, _: bool) {}
 
-    fn circuit_changed(&self, upstream: &str, circuit: Circuit) {
-        let mut counts = self.counts();
-        if counts.circuits.len() < MAX_COUNTED || counts.circuits.contains_key(upstream) {
-            counts.circuits.insert(upstream.to_owned(), circuit);
+    fn circuit_changed(&self, change: &CircuitChange<'_>) {
+        let (slot, _) = self.now();
+        if let Some(nanoservice) = self.counts().nanoservice(change.nanoservice) {
+            nanoservice.change_circuit(slot, change);
         }
     }
 
@@ -273,24 +264,24 @@ impl Observer for Statistics {
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {
         let (slot, _) = self.now();
-        let caching = result.ok().map(|response| CachingReason::of(response, fetch));
         let mut counts = self.counts();
         let Some(nanoservice) = counts.nanoservice(&fetch.nanoservice) else { return };
-        let fetches = nanoservice.window.at(slot);
-        fetches.fetches += 1;
-        fetches.took.add(attempt.ended.saturating_duration_since(attempt.began).as_secs_f64());
-        match result {
-            Ok(response) => {
-                fetches.bytes += response.content.length() as u64;
-                nanoservice.caching = caching;
-                if let Content::Fragment(_) | Content::Asset(..) = &response.content {
-                    nanoservice.digest = Some(response.digest);
-                }
-            }
-            Err(failure) => {
-                fetches.failures += 1;
-                counts.add_failure(&fetch.nanoservice, failure.reason, Some(&failure.detail), None, &*self.clock);
-            }
+        let failed = nanoservice.add_fetch(slot, fetch, result, attempt);
+        if let Some(failure) = result.err().filter(|_| failed) {
+            let group = counts.failure_group(&fetch.nanoservice, failure.reason, &*self.clock);
+            failure.detail.clone_into(&mut group.detail);
+        }
+    }
+
+    fn unrouted(&self, path: &str) {
+        lock(&self.unrouted).add(path, Instant::now());
+    }
+
+    /// Notices when the health of a nanoservice has changed.
+    fn tick(&self) {
+        let (slot, _) = self.now();
+        for nanoservice in self.counts().nanoservices.values_mut() {
+            nanoservice.health(slot, || self.clock.wall());
         }
     }
 }

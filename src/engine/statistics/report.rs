@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sketches_ddsketch::DDSketch;
 
+use crate::page::policy::resilience::health::Health;
 use crate::page::source::names::Name;
 
 /// The statistics of a page.
@@ -26,8 +27,10 @@ pub struct PageStatistics {
 /// The statistics of a nanoservice.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct NanoserviceStatistics {
-    /// `well`, `degraded` or `failing`; `unknown` if it was not used.
-    pub health: &'static str,
+    /// Its health.
+    pub health: Health,
+    /// Since when it has this health; `None` if it was never asked.
+    pub since: Option<Timestamp>,
     /// The latest outcome of a part that it fills.
     pub latest: Option<&'static str>,
     /// The reason of the latest outcome.
@@ -42,6 +45,10 @@ pub struct NanoserviceStatistics {
     pub fetches_per_second: f64,
     /// The share of requests that failed, from 0 to 1.
     pub failures: f64,
+    /// The number of requests that were not sent, because the circuit breaker refused them. They are not among the others.
+    pub refused: u64,
+    /// The number of responses that were 404 or 410, or redirected. They are answers, not failures.
+    pub gone: u64,
     /// The average number of bytes of a response.
     pub bytes: u64,
     /// Whether its last response was cached.
@@ -108,12 +115,32 @@ pub struct FailureGroup {
     pub detail: String,
     /// How many parts of pages were affected.
     pub count: u64,
+    /// How many of them were affected while the circuit was open, so that nothing was requested.
+    pub refused: u64,
     /// When the first failure occurred.
     pub first: Timestamp,
     /// When the latest failure occurred.
     pub last: Timestamp,
     /// The page that the latest failure affected, as the pattern of its route.
     pub page: Option<String>,
+}
+
+/// Requests that no layout has a route for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnroutedStatistics {
+    /// The number of requests since the start.
+    pub requests: u64,
+    /// The most frequent paths of the last one to two hours, the most frequent first.
+    pub paths: Vec<UnroutedPath>,
+}
+
+/// A path that no layout has a route for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnroutedPath {
+    /// The path, without control characters, and shortened if it is long.
+    pub path: String,
+    /// How many requests were for it, or a few more.
+    pub requests: u64,
 }
 
 /// A change of layouts, manifests or settings, which may explain later failures.
@@ -135,4 +162,9 @@ pub(super) fn rate(count: u64, seconds: f64) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
 pub(super) fn share(count: u64, of: u64) -> f64 {
     if of == 0 { 0.0 } else { (count as f64 / of as f64 * 1e4).round() / 1e4 }
+}
+
+/// Adds the durations of one sketch to another.
+pub(super) fn merge(all: &mut DDSketch, other: &DDSketch) {
+    all.merge(other).expect("all sketches have the same configuration");
 }

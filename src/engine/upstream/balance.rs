@@ -59,8 +59,15 @@ impl tower::Service<StackRequest> for Balancer {
 }
 
 impl Endpoints {
-    pub(super) fn new(upstreams: &[Name], concurrency: u32, rules: BreakerRules, ports: &Ports) -> Self {
-        let endpoint = |upstream: &Name| Arc::new(Endpoint::new(upstream, concurrency, rules, &ports.observer));
+    pub(super) fn new(
+        nanoservice: &Name,
+        upstreams: &[Name],
+        concurrency: u32,
+        rules: BreakerRules,
+        ports: &Ports,
+    ) -> Self {
+        let endpoint =
+            |upstream: &Name| Arc::new(Endpoint::new((nanoservice, upstream), concurrency, rules, &ports.observer));
         Self { all: upstreams.iter().map(endpoint).collect(), ports: ports.clone() }
     }
 

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::engine::port::Observer;
-use crate::page::policy::resilience::breaker::{Breaker, BreakerRules, RequestKey};
+use crate::engine::port::{CircuitChange, Observer};
+use crate::page::policy::resilience::breaker::{Breaker, BreakerRules, Circuit, RequestKey};
 use crate::page::policy::resilience::latency::PeakLatency;
+use crate::page::response::parsed::Failure;
 use crate::page::source::names::Name;
 
 use super::concurrency::ConcurrencyLimit;
 
 /// One endpoint.
 pub(super) struct Endpoint {
+    nanoservice: Name,
     pub(super) upstream: Name,
     pub(super) limit: Arc<ConcurrencyLimit>,
     pub(super) rules: BreakerRules,
@@ -44,9 +46,15 @@ pub(super) struct Assignment {
 pub(super) struct Observation(Arc<Endpoint>);
 
 impl Endpoint {
-    pub(super) fn new(upstream: &Name, concurrency: u32, rules: BreakerRules, observer: &Arc<dyn Observer>) -> Self {
+    pub(super) fn new(
+        (nanoservice, upstream): (&Name, &Name),
+        concurrency: u32,
+        rules: BreakerRules,
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
         let now = Instant::now().into_std();
-        Self {
+        let endpoint = Self {
+            nanoservice: Arc::clone(nanoservice),
             upstream: Arc::clone(upstream),
             limit: Arc::new(ConcurrencyLimit::new(concurrency)),
             rules,
@@ -54,21 +62,32 @@ impl Endpoint {
             state: Mutex::new(State { breaker: Breaker::new(now), latency: PeakLatency::unknown(now) }),
             assigned: AtomicUsize::new(0),
             is_observing: AtomicBool::new(false),
-        }
+        };
+        endpoint.report(None, Some(Circuit::Closed), None);
+        endpoint
     }
 
     /// Calls the circuit breaker, and reports if the circuit's state has changed.
     pub(super) fn with_breaker<T>(&self, call: impl FnOnce(&mut Breaker) -> T) -> T {
+        self.with_breaker_after(None, call)
+    }
+
+    /// Calls the circuit breaker because of this failure, if there was one, and reports if the circuit's state has changed.
+    pub(super) fn with_breaker_after<T>(&self, failure: Option<&Failure>, call: impl FnOnce(&mut Breaker) -> T) -> T {
         let (before, result, after) = self.with_state(|State { breaker, .. }| {
             let before = breaker.circuit();
             let result = call(breaker);
             (before, result, breaker.circuit())
         });
         if before != after {
-            self.observer.circuit_changed(&self.upstream, after);
-            tracing::warn!(upstream = &*self.upstream, circuit = after.as_str(), "endpoint changed");
+            self.report(Some(before), Some(after), failure);
         }
         result
+    }
+
+    fn report(&self, before: Option<Circuit>, after: Option<Circuit>, cause: Option<&Failure>) {
+        let (nanoservice, upstream) = (&self.nanoservice, &self.upstream);
+        self.observer.circuit_changed(&CircuitChange { nanoservice, upstream, before, after, cause });
     }
 
     pub(super) fn with_state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
@@ -98,6 +117,13 @@ impl Endpoint {
     /// Reports that a request began (`true`) or ended.
     pub(super) fn in_flight(&self, began: bool) {
         self.observer.in_flight(&self.upstream, began);
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        let circuit = self.with_state(|state| state.breaker.circuit());
+        self.report(Some(circuit), None, None);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::engine::port::UpstreamResponse;
 use crate::page::policy::resilience::breaker::{Admission, Admitted, RequestKey};
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
+use crate::page::source::units;
 
 use super::concurrency::Permit;
 use super::endpoint::{Assignment, Observation};
@@ -31,8 +32,8 @@ pub(super) struct Exchange {
     deadline: Instant,
     /// How long the nanoservice may take according to its manifest.
     declared_timeout: Duration,
-    /// Whether the head of the response was that of a healthy service. `None`: it has not arrived yet.
-    head: Option<bool>,
+    /// The status of the response. `None`: its head has not arrived yet.
+    head: Option<StatusCode>,
     /// Whether the result was recorded.
     is_recorded: bool,
     chance: fn() -> f64,
@@ -129,7 +130,7 @@ impl Exchange {
                 let slowest = self.deadline.saturating_duration_since(self.began);
                 let now = Instant::now().into_std();
                 self.assignment.endpoint.with_state(|state| state.latency.record(slowest, now));
-                self.ended(false);
+                self.ended(Some(&failure));
                 Err(failure)
             }
         }
@@ -149,17 +150,17 @@ impl Exchange {
     fn watch(mut self, response: UpstreamResponse) -> UpstreamResponse {
         let UpstreamResponse { status, headers, body } = response;
         self.record_latency(self.began.elapsed());
-        self.head = Some(is_healthy(status));
+        self.head = Some(status);
         let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, exchange)| async move {
             let exchange = exchange?;
             match body.next().await {
                 Some(Err(failure)) => {
-                    exchange.ended(failure.reason != Reason::Incomplete);
+                    exchange.ended(Some(&failure).filter(|failure| failure.reason == Reason::Incomplete));
                     Some((Err(failure), (body, None)))
                 }
                 Some(chunk) => Some((chunk, (body, Some(exchange)))),
                 None => {
-                    exchange.ended(true);
+                    exchange.ended(None);
                     None
                 }
             }
@@ -174,10 +175,18 @@ impl Exchange {
         self.assignment.endpoint.with_state(|state| state.latency.record(took, now));
     }
 
-    /// Records that the response ended, or was cut short.
-    fn ended(mut self, is_healthy: bool) {
-        let is_healthy = is_healthy && self.head.unwrap_or(true);
-        self.record(is_healthy);
+    /// Records that the response ended, or was cut short by a failure.
+    fn ended(mut self, failure: Option<&Failure>) {
+        match failure {
+            Some(failure) => self.record(Some(failure)),
+            None => self.record(self.failed_status().as_ref()),
+        }
+    }
+
+    /// The failure that the status of the response states.
+    fn failed_status(&self) -> Option<Failure> {
+        let status = self.head.filter(|status| !is_healthy(*status))?;
+        Some(Failure::new(Reason::Status, format!("it answered {}", status.as_u16())))
     }
 
     /// Ends without a result, since this exchange is no evidence of the nanoservice's health.
@@ -191,12 +200,14 @@ impl Exchange {
         self.assignment.endpoint.with_breaker(|breaker| breaker.cancel(self.admission, now));
     }
 
-    fn record(&mut self, is_healthy: bool) {
+    fn record(&mut self, failure: Option<&Failure>) {
         self.is_recorded = true;
         let (chance, now) = ((self.chance)(), Instant::now().into_std());
         let endpoint = &self.assignment.endpoint;
         let request = Admitted { admission: self.admission, key: self.key, began: self.began.into_std() };
-        endpoint.with_breaker(|breaker| breaker.record(request, is_healthy, &endpoint.rules, chance, now));
+        endpoint.with_breaker_after(failure, |breaker| {
+            breaker.record(request, failure.is_none(), &endpoint.rules, chance, now);
+        });
     }
 }
 
@@ -204,14 +215,21 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_recorded {
             let is_late = Instant::now() >= self.deadline && self.is_late();
+            let timeout = || {
+                let time = units::show(self.declared_timeout);
+                Failure::new(Reason::Timeout, format!("no complete response within {time}"))
+            };
             match self.head {
                 // If a layout allows less time than the nanoservice declares, a timeout is no evidence of its health.
                 Some(_) if self.is_given_up_early() => self.cancel(),
                 // The body was not needed, or arrived too late.
-                Some(is_healthy) => self.record(is_healthy && !is_late),
+                Some(_) => {
+                    let failure = self.failed_status().or_else(|| is_late.then(timeout));
+                    self.record(failure.as_ref());
+                }
                 None if is_late => {
                     self.record_latency(self.began.elapsed());
-                    self.record(false);
+                    self.record(Some(&timeout()));
                 }
                 None => self.cancel(),
             }

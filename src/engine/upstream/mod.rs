@@ -96,7 +96,9 @@ impl Stacks {
 impl Stack {
     fn new(key: &StackKey, ports: &Ports) -> Self {
         let budget = SharedRetryBudget::default();
-        let endpoints = Arc::new(Endpoints::new(&key.upstreams, key.concurrency, key.resilience.breaker, ports));
+        let rules = key.resilience.breaker;
+        let endpoints = Endpoints::new(&key.nanoservice, &key.upstreams, key.concurrency, rules, ports);
+        let endpoints = Arc::new(endpoints);
         let hedge = HedgePolicy(budget.clone());
         let layers = ServiceBuilder::new()
             // Protects against connections that break before a response begins: the request is retried, at another endpoint

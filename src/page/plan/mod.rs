@@ -67,7 +67,7 @@ pub struct Scope {
 pub struct Part {
     /// The use of the fragment.
     pub fragment: Arc<FragmentUse>,
-    /// Its id in explain, metrics and the overlay.
+    /// Its id in explain and the overlay.
     pub id: Name,
     /// The content that it is filled with.
     pub source: PartSource,
@@ -78,18 +78,6 @@ pub struct Part {
     depth: usize,
     /// The composition that it is filled with, if its response requests other fragments.
     nested: Option<(Arc<Composition>, Scope)>,
-}
-
-impl Part {
-    /// Its label in metrics. Responses can use any number of ids, so a part of a response has the nanoservice's name.
-    #[must_use]
-    pub fn label(&self) -> Name {
-        match &self.fragment.source {
-            FragmentSource::Nested(name, _) => Arc::clone(name),
-            FragmentSource::Included { .. } => Arc::clone(&self.fragment.id),
-            FragmentSource::Named(_) | FragmentSource::Source(_) => Arc::clone(&self.id),
-        }
-    }
 }
 
 /// The plan of one page: its parts, and the fetches that they need.
@@ -285,7 +273,7 @@ impl Plan {
             FragmentSource::Nested(name, range) => {
                 let manifest = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
                 let fetch = Fetch::new(fragment, Origin::Named(manifest), &self.visit, defaults)?;
-                // Responses can use any number of ids, which must not become labels of metrics.
+                // Responses can use any number of ids, which must not become names of spans.
                 Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))
             }
             FragmentSource::Included { src, .. } => {

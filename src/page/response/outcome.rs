@@ -1,16 +1,13 @@
 //! The outcome of each part of a page, and the reason if it is not a fresh response.
 //! Logs, metrics, `explain` and the console all use the words of this module.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use serde::{Serialize, Serializer};
 
 use crate::page::source::names::Name;
 use crate::page::source::reason::{Reason, words};
 
-use super::parsed::ParsedResponse;
+use super::parsed::{Failure, ParsedResponse};
 
 words! {
     /// What a part shows.
@@ -108,6 +105,14 @@ pub struct Attempt {
     pub background: bool,
 }
 
+impl Attempt {
+    /// Whether it never was one, because the circuit breaker refused it. `failure`: why it failed, if it did.
+    #[must_use]
+    pub fn was_refused(&self, failure: Option<&Failure>) -> bool {
+        self.tries == 0 && failure.is_some_and(|failure| failure.reason == Reason::CircuitOpen)
+    }
+}
+
 words! {
     /// The health of a part, for those who look after it.
     PartHealth {
@@ -132,10 +137,10 @@ impl PartHealth {
     }
 }
 
-/// Whether a part counts as degraded. A stale response does not while a new one is fetched.
+/// Whether a part counts as degraded: it is not fresh because something went wrong.
 #[must_use]
 pub fn is_degraded(shown: Shown, reason: Option<Reason>) -> bool {
-    PartHealth::of(shown, reason) != PartHealth::Good && reason != Some(Reason::Revalidating)
+    shown != Shown::Fresh && reason.is_some_and(Reason::is_incident)
 }
 
 impl Outcome {

@@ -1,15 +1,11 @@
 //! The reasons why a part of a page is not fresh, with the names that logs, metrics, explain, the overlay and the console share.
 //! The list is closed: no other reason can occur.
 
-use std::fmt;
-
-use serde::{Serialize, Serializer};
-
-/// Declares an enum whose variants have names, as which they are displayed and serialised.
+/// Declares an enum whose variants have names, as which they are displayed and serialised. They are ordered as they are listed.
 macro_rules! words {
     ($(#[doc = $about:literal])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal,)* }) => {
         $(#[doc = $about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[doc = $doc])* $variant,)* }
 
         impl $name {
@@ -20,20 +16,29 @@ macro_rules! words {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
     };
 }
 pub(crate) use words;
+
+impl Reason {
+    /// Whether something went wrong. A part is as it should be if its condition does not hold, its nanoservice has nothing to
+    /// show, or a new response is being fetched; and if a client asks for what does not exist, nobody has to be woken.
+    #[must_use]
+    pub const fn is_incident(self) -> bool {
+        !matches!(self, Self::Condition | Self::Empty | Self::Gone | Self::NotAllowed | Self::Revalidating)
+    }
+}
 
 words! {
     /// Why a part is not fresh.

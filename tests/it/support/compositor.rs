@@ -14,13 +14,14 @@ use jiff::Timestamp;
 use pasteup::engine::page::{CachedPageCounts, Page, PartOutcome};
 use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
-    ChangeListener, Clock, Observer, Store, StoredResponse, Upstream, UpstreamRequest, UpstreamResponse,
+    ChangeListener, CircuitChange, Clock, Observer, Observers, Store, StoredResponse, Upstream, UpstreamRequest,
+    UpstreamResponse,
 };
 use pasteup::engine::{Compositor, PersonalisedPage, Ports, Purge, PurgeMode, Served, Trace};
 use pasteup::page::browser::lazy_address::{AddressKey, LazyAddress};
 use pasteup::page::html::text::concat;
+use pasteup::page::output::record::Record;
 use pasteup::page::output::verdict::Verdict;
-use pasteup::page::policy::resilience::breaker::Circuit;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
@@ -45,6 +46,8 @@ pub(crate) struct TestCompositor {
     limits: SiteLimits,
     chance: Option<fn() -> f64>,
     counts: Arc<Counts>,
+    observers: Vec<Arc<dyn Observer>>,
+    clock: PausedClock,
     engine: Option<(Compositor, BoundSite)>,
 }
 
@@ -180,7 +183,7 @@ impl Observer for Counts {
         }
     }
 
-    fn circuit_changed(&self, _: &str, _: Circuit) {}
+    fn circuit_changed(&self, _: &CircuitChange<'_>) {}
     fn responded(&self, _: Option<&str>, _: StatusCode, _: Duration, _: u64) {}
     fn fetched(
         &self,
@@ -192,7 +195,14 @@ impl Observer for Counts {
 }
 
 /// A wall clock that runs with tokio's.
+#[derive(Clone, Copy)]
 struct PausedClock(Instant);
+
+impl Default for PausedClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
 
 impl Clock for PausedClock {
     fn wall(&self) -> Timestamp {
@@ -256,6 +266,28 @@ impl TestCompositor {
         self
     }
 
+    /// Adds an observer.
+    pub(crate) fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observers.push(observer);
+        self
+    }
+
+    /// The time of day.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(self.clock)
+    }
+
+    /// Lets the observers notice that time has passed.
+    pub(crate) fn tick(&self) {
+        self.engine.as_ref().expect("start comes first").0.flush_counters();
+    }
+
+    /// Explains a page, as the admin listener does.
+    pub(crate) async fn explain(&self, target: &str) -> Record {
+        let page = self.request_page(target, Reader::default(), async |engine, request| engine.preview(request).await);
+        page.await.record()
+    }
+
     /// Allows an upstream.
     pub(crate) fn allow(mut self, upstream: &str) -> Self {
         self.limits.allowed.push(upstream.parse().unwrap());
@@ -287,8 +319,8 @@ impl TestCompositor {
         let ports = Ports {
             upstream: Arc::new(self.services.clone()),
             store: Arc::clone(&store) as Arc<dyn Store>,
-            clock: Arc::new(PausedClock(Instant::now())),
-            observer: Arc::clone(&self.counts) as Arc<dyn Observer>,
+            clock: self.clock(),
+            observer: Arc::new(Observers([&self.observers[..], &[Arc::clone(&self.counts) as _]].concat())),
             chance: self.chance.unwrap_or(|| 0.0),
         };
         let site = BoundSite::bind(site, Arc::clone(&self.defaults));

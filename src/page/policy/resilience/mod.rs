@@ -2,11 +2,14 @@
 //! Each policy decides only from the recorded results of earlier requests.
 
 pub mod breaker;
+pub mod circuits;
 
 pub mod adaptive_limit;
 pub mod latency;
 
 pub mod retry_budget;
+
+pub mod health;
 
 use std::time::Duration;
 
