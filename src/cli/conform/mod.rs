@@ -140,7 +140,7 @@ fn named(site: &Path, options: &Options) -> Result<Vec<Subject>, String> {
     Ok(subjects)
 }
 
-/// Sends all requests that the rules need. If the first gets no response, no more are sent.
+/// Sends all requests that the rules need. If the first gets no response, or two in a row, no more are sent.
 async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Exchange>, String> {
     let probe = Probe::new(subject, Arc::clone(secrets))?;
     let Some(first) = subject.probe() else { return Ok(Vec::new()) };
@@ -151,9 +151,15 @@ async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Excha
     }
     for request in subject.examples() {
         exchanges.push(probe.ask(&request).await);
+        if is_gone(&exchanges) {
+            return Ok(exchanges);
+        }
     }
     for request in subject.variations(&exchanges) {
         exchanges.push(probe.ask(&request).await);
+        if is_gone(&exchanges) {
+            return Ok(exchanges);
+        }
     }
     let concurrency = subject.manifest.as_ref().and_then(|manifest| manifest.limits.concurrency);
     if let Some(request) = subject.first_example(Purpose::Concurrent) {
@@ -165,4 +171,9 @@ async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Excha
         exchanges.extend(probe.twice(&request).await);
     }
     Ok(exchanges)
+}
+
+/// Whether the last two requests got no response: each would be waited for.
+fn is_gone(exchanges: &[Exchange]) -> bool {
+    exchanges.iter().rev().take(2).filter(|exchange| exchange.response.is_err()).count() == 2
 }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
+
+use crate::page::http::fields::members;
 
 /// Why a request is sent. Every kind except `Example` and `Refused` sends the first example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,5 +112,23 @@ impl Exchange {
     pub fn essence(&self) -> Option<(StatusCode, &Bytes)> {
         let response = self.head()?;
         Some((response.status, response.body.as_ref().ok()?))
+    }
+
+    /// The names in `Vary`, in lower case and in order.
+    #[must_use]
+    pub fn vary(&self) -> Option<Vec<String>> {
+        let mut names: Vec<String> =
+            members(&self.head()?.headers, &header::VARY).map(str::to_ascii_lowercase).collect();
+        names.sort_unstable();
+        Some(names)
+    }
+
+    /// The undeclared header that the request has.
+    #[must_use]
+    pub const fn undeclared(&self) -> Option<&'static str> {
+        match self.purpose {
+            Purpose::Undeclared(name) => Some(name),
+            _ => None,
+        }
     }
 }

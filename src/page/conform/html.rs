@@ -50,6 +50,24 @@ pub(super) fn balanced(recording: &Recording<'_>) -> Assessment {
     }))
 }
 
+pub(super) fn ids(recording: &Recording<'_>) -> Assessment {
+    recording.worst(texts(recording).map(|(name, _, text)| {
+        let id = tokens(&text.text, 0).into_iter().find_map(|token| match token {
+            // The `id` of a nested fragment is its name in `explain`, and not an attribute in the page.
+            Token::Start(tag) if tag.name != "fragment" => tag.attributes.into_iter().find(|one| one.name == "id"),
+            _ => None,
+        });
+        let assessment = match id {
+            Some(id) => {
+                let at = position(&text, id.name_span.start);
+                Assessment::advice(clip(&format!("contains `id=\"{}\"` ({at})", id.value)))
+            }
+            None => Assessment::passed(""),
+        };
+        (name, assessment)
+    }))
+}
+
 pub(super) fn composes(recording: &Recording<'_>) -> Assessment {
     let declared = recording.subject.manifest.as_ref().map(|manifest| &*manifest.composes).unwrap_or_default();
     recording.worst(texts(recording).map(|(name, _, text)| {

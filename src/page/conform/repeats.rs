@@ -30,19 +30,19 @@ pub(super) fn context(recording: &Recording<'_>) -> Assessment {
     if !usual.0.is_success() {
         return Assessment::skipped("no example returned a fragment");
     }
-    let read: Vec<String> = varied
-        .iter()
-        .filter(|exchange| exchange.essence() != Some(usual))
-        .map(|exchange| match exchange.purpose {
-            Purpose::Undeclared(name) => format!("`{name}`"),
-            _ => String::new(),
-        })
-        .collect();
+    let usual_vary = recording.all(is_plain).next().and_then(Exchange::vary);
+    let names = |exchanges: &mut dyn Iterator<Item = &&Exchange>| {
+        let mut names: Vec<&str> = exchanges.filter_map(|exchange| exchange.undeclared()).collect();
+        names.dedup();
+        names
+    };
+    let changes = |exchange: &&&Exchange| exchange.essence() != Some(usual) || exchange.vary() != usual_vary;
+    let read = names(&mut varied.iter().filter(changes));
     if read.is_empty() {
-        let count = varied.len();
+        let count = names(&mut varied.iter()).len();
         return Assessment::passed(format!("{count} undeclared headers change nothing"));
     }
-    Assessment::failed(format!("the response changes with {}, which is not declared", read.join(", ")))
+    Assessment::failed(format!("the response changes with `{}`, which is not declared", read.join("`, `")))
 }
 
 pub(super) fn bad_parameter(recording: &Recording<'_>) -> Assessment {

@@ -98,6 +98,9 @@ rules! {
     Balanced = "balanced", "all tags are closed",
         "Fragments cannot affect the page around them: unclosed tags are closed, stray end tags are dropped.",
         "close every tag that you open, and send no `<html>`, `<head>` or `<body>`; or declare `html = \"raw\"`";
+    Ids = "ids", "no `id` attributes",
+        "A page may contain a fragment several times, and beside others; an `id` exists once in a page.",
+        "use classes with a prefix of your own, and put a control into its `<label>`";
     Composes = "composes", "nested fragments are declared",
         "`<fragment name=…>` in the HTML is replaced if `composes` lists the name.",
         "list the name in `composes` in the manifest";

@@ -13,13 +13,21 @@ use crate::page::visit::context::Dimension;
 
 use super::exchange::{Exchange, Purpose};
 
-/// Request headers that a nanoservice receives only if it declares them, with values to try.
-const UNDECLARED: [(&str, &str); 5] = [
-    ("cookie", "session=pasteup-conform; theme=dark"),
-    ("accept-language", "tlh, cy;q=0.5"),
-    ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile"),
-    ("referer", "https://pasteup-conform.example/"),
-    ("x-forwarded-for", "203.0.113.7"),
+/// Request headers that a nanoservice receives only if it declares them, with values to try. Of languages and countries there
+/// are several, since a service knows only some.
+const UNDECLARED: [(&str, &[&str]); 9] = [
+    (
+        "cookie",
+        &["session=pasteup-conform; user=pasteup-conform; theme=dark; lang=de; units=imperial; consent=1; cart=1"],
+    ),
+    ("accept-language", &["tlh, cy;q=0.5", "de", "fr"]),
+    ("user-agent", &["Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Mobile"]),
+    ("referer", &["https://pasteup-conform.example/"]),
+    ("x-forwarded-for", &["203.0.113.7"]),
+    ("fragment-device", &["mobile"]),
+    ("fragment-region", &["US", "DE"]),
+    ("fragment-variant", &["lead:big"]),
+    ("fragment-page", &["/pasteup-conform"]),
 ];
 
 /// A nanoservice at one address.
@@ -133,7 +141,8 @@ impl Subject {
     #[must_use]
     pub fn variations(&self, seen: &[Exchange]) -> Vec<TestRequest> {
         let mut all: Vec<TestRequest> = self.first_example(Purpose::Repeat).into_iter().collect();
-        for (name, value) in UNDECLARED {
+        let values = |(name, values): (&'static str, &'static [&str])| values.iter().map(move |value| (name, *value));
+        for (name, value) in UNDECLARED.into_iter().flat_map(values) {
             let Some(request) = self.first_example(Purpose::Undeclared(name)) else { continue };
             // A declared header is left unchanged, except cookies: others are added to the declared ones.
             let declared =

@@ -143,7 +143,17 @@ async fn each_error_in_caching_breaks_its_rule() {
         }
     })
     .await;
-    for name in ["Accept-Language", "User-Agent", "Cookie", "Referer", "X-Forwarded-For"] {
+    for name in [
+        "Accept-Language",
+        "User-Agent",
+        "Cookie",
+        "Referer",
+        "X-Forwarded-For",
+        "Fragment-Device",
+        "Fragment-Region",
+        "Fragment-Variant",
+        "Fragment-Page",
+    ] {
         let lower = name.to_ascii_lowercase();
         breaks("context", "which is not declared", "", move |request, response| {
             let own = request.header(&lower).is_none_or(|value| value.starts_with("pasteup/"));
@@ -153,6 +163,20 @@ async fn each_error_in_caching_breaks_its_rule() {
         })
         .await;
     }
+    // A service has only some languages, and may tell only caches that it looked at the header.
+    breaks("context", "changes with `accept-language`, which", "", |request, response| {
+        if response.status == 200 && request.header("accept-language") == Some("de") {
+            response.body = b"<p>Schnee".to_vec();
+        }
+    })
+    .await;
+    let context = "context = [\"device\"]\n";
+    breaks("context", "changes with `fragment-region`, which", context, |request, response| {
+        if response.status == 200 && request.header("fragment-region").is_some() {
+            response.set("Vary", "Fragment-Device");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

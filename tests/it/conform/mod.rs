@@ -165,6 +165,13 @@ async fn a_missing_response_breaks_a_rule_and_is_not_a_failed_run() {
     let (failed, code) = findings(&nobody, "a", "failed").await;
     assert_eq!((failed[0].0.as_str(), failed.len(), code), ("reachable", 1, 1), "{failed:?}");
     assert!(failed[0].1.starts_with("connection to 127.0.0.1:1 refused"), "{failed:?}");
+    let output = nobody.run(&["conform", "a"]).await;
+    let (text, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(
+        !text.contains("skipped") && text.trim_end().ends_with("listens on this address"),
+        "nothing follows:\n{text}"
+    );
+    assert!(stderr.contains("1 failed, 1 passed (1 request)"), "{stderr}");
 
     let quick = format!("[limits]\ntimeout = \"50ms\"\n{DECLARED}");
     let half = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\nhalf".to_vec();
@@ -220,13 +227,15 @@ async fn advice_is_not_a_failure() {
         }
         if response.status == 200 {
             response.set("Content-Length", "-");
+            response.body = b"<fragment slot=x id=a></fragment>\n<p><b id='wx-1'>x</b></p>".to_vec();
         }
         Some(response.bytes())
     })
     .await;
     let (advice, code) = findings(&site(service.address, DECLARED), "a", "advice").await;
     let rules: Vec<_> = advice.iter().map(|(rule, _)| rule.as_str()).collect();
-    assert_eq!(rules, ["complete", "freshness", "validation", "links", "deprecation", "problem"], "{advice:?}");
+    assert_eq!(rules, ["complete", "freshness", "validation", "links", "ids", "deprecation", "problem"], "{advice:?}");
+    assert_eq!(advice[4].1, "contains `id=\"wx-1\"` (line 2, column 7)");
     assert_eq!(code, 0);
 }
 
@@ -265,7 +274,7 @@ async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
         text.lines().filter(|line| !line.contains("in-time") && !line.contains(" at http")).collect();
     insta::assert_snapshot!(shown.join("\n"));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.starts_with("a 1.0.0 breaks the contract: 1 failed, 1 advice, 24 passed"), "{stderr}");
+    assert!(stderr.starts_with("a 1.0.0 breaks the contract: 1 failed, 1 advice, 25 passed"), "{stderr}");
 
     let output = site.run(&["conform", "a", "--format", "junit"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
@@ -285,7 +294,7 @@ async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
         };
         match tag.name().as_ref() {
             "testsuite" => {
-                assert_eq!(["name", "tests", "failures"].map(|name| attribute(name).unwrap()), ["a 1.0.0", "26", "1"]);
+                assert_eq!(["name", "tests", "failures"].map(|name| attribute(name).unwrap()), ["a 1.0.0", "27", "1"]);
             }
             "testcase" => cases += 1,
             "failure" => {
@@ -295,6 +304,19 @@ async fn the_human_format_has_one_line_per_rule_and_a_fix_below() {
             _ => {}
         }
     }
-    assert_eq!((cases, failures), (26, 1));
+    assert_eq!((cases, failures), (27, 1));
     assert_eq!(messages, ["the Content-Type is `text/plain; note=\"<&>\"`"]);
+}
+
+#[tokio::test]
+async fn a_service_that_falls_silent_is_asked_twice_more_and_not_for_minutes() {
+    let count = AtomicUsize::new(0);
+    let service = RawService::responding(move |request| {
+        let is_up = count.fetch_add(1, Ordering::SeqCst) < 5;
+        is_up.then(|| conforming(request).bytes())
+    })
+    .await;
+    let site = site(service.address, &format!("[limits]\ntimeout = \"50ms\"\n{DECLARED}"));
+    let (failed, code) = findings(&site, "a", "failed").await;
+    assert_eq!((service.requests(), code), (7, 1), "{failed:?}");
 }
