@@ -1,17 +1,18 @@
 //! Divides readers among the variants of an experiment by weight, and keeps each in their variant with a cookie.
 //! A cookie that names no variant of the experiment is ignored.
 
+use std::cell::LazyCell;
+
 use http::{HeaderMap, HeaderValue, header};
 
 use super::context::{Dimension, Reader};
+use super::programs;
 use super::reader::cookies;
 
 /// The prefix of an experiment's cookie; the name of the experiment follows.
 const COOKIE_PREFIX: &str = "pasteup-";
 /// How long a reader stays in a variant: one year, in seconds.
 const COOKIE_MAX_AGE: u32 = 31_536_000;
-/// Words in the user agents of programs that store no cookies. All of these see the first variant.
-const BOT_WORDS: [&str; 5] = ["bot", "crawl", "spider", "slurp", "preview"];
 
 /// A test of several variants of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,14 +75,14 @@ pub fn assign_variants(
         return assignment;
     }
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let agent = agent.to_ascii_lowercase();
-    let is_bot = BOT_WORDS.iter().any(|word| agent.contains(word));
+    // Looked up for those without a cookie only. All programs see the first variant.
+    let is_program = LazyCell::new(|| programs::is_program(agent));
     for experiment in experiments {
         let known = experiment.variant_in_cookie(headers);
         assignment.is_drawn |= known.is_none();
         let variant = match known {
             Some(variant) => Some(variant),
-            None if is_bot => experiment.draw(0.0),
+            None if *is_program => experiment.draw(0.0),
             None => {
                 let variant = experiment.draw(chance());
                 assignment.cookies.extend(variant.and_then(|variant| experiment.cookie(variant)));

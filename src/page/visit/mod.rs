@@ -11,4 +11,6 @@ pub mod context;
 
 pub mod reader;
 
+pub mod programs;
+
 pub mod experiment;
