@@ -55,6 +55,7 @@ fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
     StoredResponse {
         response: Arc::new(ParsedResponse::new(content, &headers, fetch, arrival)),
         times: EntryTimes::new(Instant::now(), 0.0),
+        longest: fetch.rules,
         backoff: None,
         nanoservice: Name::from("part"),
     }

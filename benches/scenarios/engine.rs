@@ -102,7 +102,8 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     for fetch in &plan.fetches {
         let times = EntryTimes::new(Instant::now(), 0.0);
         let response = Arc::new(response(fetch, &HeaderMap::new()));
-        let stored = StoredResponse { response, times, backoff: None, nanoservice: Name::from("part") };
+        let stored =
+            StoredResponse { response, times, longest: fetch.rules, backoff: None, nanoservice: Name::from("part") };
         Store::put(&*store, &fetch.key, stored, Duration::MAX);
     }
     let ports = Ports {

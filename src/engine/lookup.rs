@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::directives::Uncacheable;
-use crate::page::policy::cache::freshness::{EntryTimes, Freshness, freshness, is_refresh_due, refresh_lead};
+use crate::page::policy::cache::freshness::{
+    EntryTimes, Freshness, FreshnessRules, freshness, is_refresh_due, refresh_lead,
+};
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -366,7 +368,7 @@ impl Lookup {
             Ok(response) => {
                 let response = Arc::new(response);
                 let is_stored = in_progress.store_unless_purged(tags.chain(&response.tags), || {
-                    self.store(fetch, &response, stored.is_some());
+                    self.store(fetch, &response, stored);
                 });
                 Ok(FetchedResponse { response, is_purged: !is_stored, attempt: Some(attempt) })
             }
@@ -379,15 +381,20 @@ impl Lookup {
         }
     }
 
-    /// Stores a response. If it is not cacheable, it removes what was stored before; if it is not shareable either, it marks
-    /// the key.
-    fn store(&self, fetch: &Fetch, response: &Arc<ParsedResponse>, was_stored: bool) {
+    /// Stores a response in place of the one that was `stored` before. If it is not cacheable, it only removes that; if it is
+    /// not shareable either, it marks the key.
+    fn store(&self, fetch: &Fetch, response: &Arc<ParsedResponse>, stored: Option<&StoredResponse>) {
         let (store, now) = (&self.ports.store, Instant::now());
-        let useful = response.lifetime(fetch).retention();
+        // Another layout may allow a longer time than the one whose page is composed now.
+        let uncapped = FreshnessRules { ttl: None, ..fetch.rules };
+        let candidates = [fetch.rules, uncapped].into_iter().chain(stored.map(|stored| stored.longest));
+        let candidates = candidates.map(|rules| (response.lifetime_by(&rules).retention(), rules));
+        let (useful, longest) = candidates.max_by_key(|(useful, _)| *useful).expect("there are two candidates");
         if !useful.is_zero() {
             let stored = StoredResponse {
                 response: Arc::clone(response),
                 times: EntryTimes::new(now.into_std(), (self.ports.chance)()),
+                longest,
                 backoff: None,
                 nanoservice: Arc::clone(&fetch.nanoservice),
             };
@@ -397,7 +404,7 @@ impl Lookup {
         }
         // A stored response removes the mark, so if there is a mark, nothing is stored.
         let was_marked = self.hit_for_miss.is_marked(&fetch.key, now);
-        if was_stored || !was_marked {
+        if stored.is_some() || !was_marked {
             store.remove(&fetch.key);
         }
         if response.is_shareable() {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::page::manifest::Manifest;
 use crate::page::policy::cache::backoff::RefreshBackoff;
-use crate::page::policy::cache::freshness::EntryTimes;
+use crate::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::address::Address;
 use crate::page::request::fetch::Fetch;
@@ -82,6 +82,9 @@ pub struct StoredResponse {
     pub response: Arc<ParsedResponse>,
     /// When it arrived, and whether it was purged softly since.
     pub times: EntryTimes,
+    /// Of the rules of all fetches that it was fetched for, those by which it may be used longest. Each page decides by its own
+    /// rules how fresh it is; these decide how long it is stored.
+    pub longest: FreshnessRules,
     /// The pause before it is refreshed again, if the last refresh failed.
     pub backoff: Option<RefreshBackoff>,
     /// The name of the nanoservice that sent it; a purge of this name matches it.

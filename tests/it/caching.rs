@@ -138,6 +138,34 @@ async fn a_stale_response_is_shown_when_its_refresh_fails_within_its_allowance()
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_layouts_that_cap_one_response_do_not_evict_it_for_each_other() {
+    // Once the service states a longer lifetime than both, and once it states none.
+    for cache_control in ["max-age=3600", "public"] {
+        let page = |route: &str, ttl: &str| format!("+++\nroute = \"/{route}\"\n+++\n<fragment name=a ttl={ttl} />");
+        let site = TestCompositor::new()
+            .layout("long.html", &page("long", "10m"))
+            .layout("short.html", &page("short", "1s"))
+            .layout("never.html", &page("never", "0s"))
+            .fragment("a", html_cached("a", cache_control))
+            .start();
+        site.get("/long").await;
+        for seconds in 1..=5 {
+            advance(s(2)).await;
+            site.get("/short").await;
+            assert_eq!(site.calls("a"), 1 + seconds, "the short one has its own limit");
+        }
+        site.get("/never").await;
+        let calls = site.calls("a");
+        advance(s(590)).await;
+        site.get("/long").await;
+        assert_eq!(site.calls("a"), calls, "{cache_control}: it is fresh for the long one");
+        advance(s(11)).await;
+        site.get("/long").await;
+        assert_eq!(site.calls("a"), calls + 1, "{cache_control}: for ten minutes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_404_is_cached_only_if_it_states_a_lifetime_itself() {
     let site = TestCompositor::new()
         .front("<fragment name=a ttl=10m>none</fragment>")

@@ -11,7 +11,7 @@ use pasteup::edge::store::memory::MemoryStore;
 use pasteup::engine::port::{Store, StoredResponse};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
-use pasteup::page::policy::cache::freshness::EntryTimes;
+use pasteup::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
 use pasteup::page::request::bound::BoundTemplate;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
@@ -44,6 +44,7 @@ fn stored(bytes: usize, tags: &str) -> StoredResponse {
     StoredResponse {
         response: Arc::new(ParsedResponse::new(content, &headers, &fetch(), arrival)),
         times: EntryTimes::new(Instant::now(), 0.0),
+        longest: FreshnessRules::default(),
         backoff: None,
         nanoservice: Name::from("a"),
     }

@@ -16,7 +16,7 @@ use crate::page::layout::Composition;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::assets::Asset;
 use crate::page::policy::cache::directives::{Arrival, CacheDirectives, Directives, Uncacheable};
-use crate::page::policy::cache::freshness::{Lifetime, ResponseTraits, lifetime};
+use crate::page::policy::cache::freshness::{FreshnessRules, Lifetime, ResponseTraits, lifetime};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::request::fetch::{Fetch, FetchKind};
 use crate::page::source::names::Name;
@@ -134,10 +134,16 @@ impl ParsedResponse {
     /// How long it may be used according to the rules of a fetch.
     #[must_use]
     pub fn lifetime(&self, fetch: &Fetch) -> Lifetime {
+        self.lifetime_by(&fetch.rules)
+    }
+
+    /// How long it may be used according to some rules.
+    #[must_use]
+    pub fn lifetime_by(&self, rules: &FreshnessRules) -> Lifetime {
         let fragment = !matches!(self.content, Content::Gone(_) | Content::Redirect(..));
         lifetime(
             &self.stated.compositor,
-            &fetch.rules,
+            rules,
             ResponseTraits { is_fragment: fragment, has_validator: self.validation.is_some() },
         )
     }
