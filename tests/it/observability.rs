@@ -148,4 +148,20 @@ async fn exemplars_are_in_openmetrics_only() {
     assert!(kind.starts_with("text/plain") && !plain.contains("trace_id"), "{plain}");
     assert_eq!(plain.lines().filter(bucket).count(), text.lines().filter(bucket).count());
     assert!(plain.lines().filter(bucket).all(|line| line.rsplit(' ').next().unwrap().parse::<u64>().is_ok()));
+    // Every sample belongs to a family that a TYPE line names, in both formats.
+    assert_eq!((without_family(&text, "_total"), without_family(&plain, "")), (Vec::new(), Vec::new()));
+    assert!(plain.contains("# TYPE pasteup_fragment_outcomes_total counter\n") && !plain.contains("# EOF"), "{plain}");
+}
+
+/// The samples that no TYPE line describes. `counter` is what a counter's samples have after the name of their family.
+fn without_family(text: &str, counter: &str) -> Vec<String> {
+    let families: Vec<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let is_of = |sample: &str, (family, kind): &(&str, &str)| match *kind {
+        "counter" => sample.strip_prefix(family) == Some(counter),
+        "histogram" => matches!(sample.strip_prefix(family), Some("_sum" | "_count" | "_bucket")),
+        _ => sample == *family,
+    };
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
+    samples.filter(|sample| !families.iter().any(|family| is_of(sample, family))).map(str::to_owned).collect()
 }

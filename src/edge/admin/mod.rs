@@ -7,6 +7,7 @@ mod api;
 mod authorise;
 mod console;
 mod map;
+mod metrics;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -97,7 +98,7 @@ impl Params {
 /// The routes of the admin listener. A panic in one of them becomes a 500, so that the connection stays usable.
 pub fn router(admin: Arc<Admin>) -> Router {
     let guarded = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::metrics))
         .merge(actions::router())
         .merge(api::router())
         .merge(console::router())
@@ -117,25 +118,6 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     }
-}
-
-async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
-    admin.compositor.flush_counters();
-    let text = (admin.metrics)();
-    let wanted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if wanted.contains("application/openmetrics-text") {
-        return ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response();
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], without_exemplars(&text)).into_response()
-}
-
-/// Removes the exemplars from OpenMetrics text: Prometheus' own text format has none.
-fn without_exemplars(text: &str) -> String {
-    let plain = |line: &str| match line.split_once(" # {") {
-        Some((count, _)) if !line.starts_with('#') => format!("{count}\n"),
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(plain).collect()
 }
 
 /// Problem details, as in RFC 9457.
