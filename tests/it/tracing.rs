@@ -1,11 +1,15 @@
 //! Spans, from a real process to a real collector.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use http::StatusCode;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -52,14 +56,14 @@ impl Collector {
     }
 }
 
+/// Trusts the trace headers of the test.
+const TRUSTING: (&str, &str) = ("PASTEUP_CONTEXT__TRUST_PROXY", "[\"127.0.0.1\"]");
+/// Sends spans soon.
+const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+
 /// A server that sends its spans soon, and trusts the trace headers of its clients.
 async fn serve(site: TestSite, collector: &str) -> Server {
-    let environment = [
-        ("PASTEUP_TELEMETRY__OTLP", collector),
-        ("PASTEUP_CONTEXT__TRUST_PROXY", "[\"127.0.0.1\"]"),
-        ("PASTEUP_PAGE__STREAM", "false"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
-    ];
+    let environment = [("PASTEUP_TELEMETRY__OTLP", collector), TRUSTING, ("PASTEUP_PAGE__STREAM", "false"), SOON];
     site.serve_with(&environment).await
 }
 
@@ -240,7 +244,7 @@ async fn a_hanging_collector_delays_neither_pages_nor_the_stop() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let began = Instant::now();
-    for _ in 0..50 {
+    for _ in 0..10 {
         assert_eq!(get(&server, TRACE, true).await, "hi");
     }
     // Far less than the ten seconds of one request to the collector.
@@ -253,10 +257,45 @@ async fn a_hanging_collector_delays_neither_pages_nor_the_stop() {
 }
 
 #[tokio::test]
+async fn a_collector_that_is_overloaded_for_a_while_gets_the_spans_and_what_it_rejects_is_logged() {
+    let (requests, name) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<String>>::default());
+    let (counted, received) = (Arc::clone(&requests), Arc::clone(&name));
+    let receive = move |body: axum::body::Bytes| async move {
+        // Four refusals take longer than the exporter's own number of retries.
+        if counted.fetch_add(1, Ordering::SeqCst) < 4 {
+            return (StatusCode::SERVICE_UNAVAILABLE, Vec::new());
+        }
+        let sent = ExportTraceServiceRequest::decode(body).unwrap();
+        let attributes = texts(&sent.resource_spans[0].resource.clone().unwrap().attributes);
+        *received.lock().unwrap() = format!("{} of {}", attributes["service.name"], attributes["team"]);
+        let partial = ExportTracePartialSuccess { rejected_spans: 2, error_message: "over quota\u{1b}".to_owned() };
+        (StatusCode::OK, ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec())
+    };
+    let address = serve_router(axum::Router::new().route("/v1/traces", post(receive))).await;
+    let (service, _) = recording("", Duration::ZERO).await;
+    let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
+    let collector = format!("http://{address}");
+    let environment = [
+        ("PASTEUP_TELEMETRY__OTLP", collector.as_str()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=front%20page"),
+        ("OTEL_SERVICE_NAME", "shop"),
+        TRUSTING,
+        SOON,
+    ];
+    let mut server = site.serve_with(&environment).await;
+    get(&server, TRACE, true).await;
+    server.process.line("the collector rejected them: over quota").await;
+    assert_eq!(requests.load(Ordering::SeqCst), 5);
+    assert_eq!(*name.lock().unwrap(), "shop of front page");
+}
+
+#[tokio::test]
 async fn an_unreachable_collector_is_logged_once() {
     let (service, _) = recording("", Duration::ZERO).await;
     let site = TestSite::new().front("<fragment name=a />").service("a", service.address);
-    let mut server = serve(site, "http://127.0.0.1:1").await;
+    // The exporter gives up after this time, which is ten seconds otherwise.
+    let environment = [("PASTEUP_TELEMETRY__OTLP", "http://127.0.0.1:1"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "300")];
+    let mut server = site.serve_with(&[&environment[..], &[TRUSTING, SOON]].concat()).await;
     for _ in 0..3 {
         assert_eq!(get(&server, TRACE, true).await, "hi");
         tokio::time::sleep(Duration::from_millis(100)).await;

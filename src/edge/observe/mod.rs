@@ -11,3 +11,8 @@ mod upstreams;
 
 #[cfg(feature = "otlp")]
 pub mod traces;
+
+#[cfg(feature = "otlp")]
+mod collector;
+#[cfg(feature = "otlp")]
+mod resource;

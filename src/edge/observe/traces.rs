@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::StatusCode;
 use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{RetryPolicy, SpanExporter as Otlp, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{
@@ -26,9 +26,13 @@ use crate::page::response::outcome::{Attempt, LookupTiming, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::reason::Reason;
 
+use super::collector::Client;
+use super::resource;
+
 /// Maximum number of spans that wait to be sent, which take a few megabytes.
 const MAX_WAITING: usize = 8192;
-/// Longest time for one request to the collector.
+/// Longest time for one request to the collector. The exporter retries for as long as that, with a growing pause or the one that
+/// the collector asks for, while it is away or answers 429, 502, 503 or 504.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that a stopping process waits for the collector.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,16 +65,18 @@ impl Traces {
             .timeout(TIMEOUT)
             .build()
             .map_err(|error| format!("telemetry.otlp: the HTTP client could not be built: {error}"))?;
+        let queue = Arc::<Queue>::default();
+        let reporting = Arc::clone(&queue);
         let otlp = Otlp::builder()
             .with_http()
-            .with_http_client(client)
+            .with_http_client(Client { client, report: Box::new(move |spans, why| reporting.rejected(spans, why)) })
             .with_endpoint(endpoint)
+            .with_retry_policy(RetryPolicy::default().with_max_retries(usize::MAX))
             .build()
             .map_err(|error| format!("telemetry.otlp: {error}"))?;
-        let queue = Arc::<Queue>::default();
         let config = BatchConfigBuilder::default().with_max_queue_size(MAX_WAITING).build();
         let mut sender = BatchSpanProcessor::new(CountingExporter { otlp, queue: Arc::clone(&queue) }, config);
-        sender.set_resource(&resource());
+        sender.set_resource(&resource::of_environment());
         let scope = InstrumentationScope::builder("pasteup").with_version(env!("CARGO_PKG_VERSION")).build();
         Ok(Self { sender, scope, queue, clock })
     }
@@ -245,17 +251,6 @@ fn links(span: Option<Span>) -> SpanLinks {
     links
 }
 
-/// The resource that sends the spans. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` of the environment take precedence.
-fn resource() -> Resource {
-    let environment = Resource::builder().build();
-    let attributes = [("service.name", "pasteup"), ("service.version", env!("CARGO_PKG_VERSION"))];
-    let defaults = attributes.into_iter().filter(|(key, _)| {
-        let given = environment.get(&(*key).into()).map(|value| value.to_string());
-        given.is_none_or(|given| given.starts_with("unknown_service"))
-    });
-    Resource::builder().with_attributes(defaults.map(|(key, value)| KeyValue::new(key, value))).build()
-}
-
 type Times = (SystemTime, SystemTime);
 
 /// Converts instants to times of day.
@@ -303,6 +298,18 @@ impl Queue {
         if dropped.spans > 0 && dropped.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
             tracing::warn!(spans = dropped.spans, why, "dropped spans for telemetry.otlp");
             *dropped = Dropped { spans: 0, warned: Some(Instant::now()) };
+        }
+    }
+
+    /// Reports what the collector states about spans that arrived: it rejected some, or only complains.
+    fn rejected(&self, spans: usize, message: &str) {
+        if spans > 0 {
+            return self.drop_spans(spans, &format!("the collector rejected them: {message}"));
+        }
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        if dropped.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+            tracing::warn!(why = message, "the collector of telemetry.otlp accepted all spans, but complains");
+            dropped.warned = Some(Instant::now());
         }
     }
 
