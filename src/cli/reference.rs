@@ -74,7 +74,8 @@ A nanoservice is declared in `fragments/NAME/fragment.toml`. Only `name`, `versi
 may have versions of one name.
 
 The same keys as JSON, `{\"fragments\": [{…}]}`, at `/.well-known/fragments.json` declare a nanoservice to every site whose
-setting `discovery.manifests` lists it. Such a source may not set `auth`, `command` or `component`.
+setting `discovery.manifests` lists it. Such a source may not set `auth`, `command` or `component`. It may set `html = \"raw\"`,
+`cookies`, cookies and headers in `context`, and fragments of others in `composes` only if the site's operator grants it that.
 ";
 
 const FRONT_MATTER: &str = "\
@@ -156,7 +157,7 @@ fn elements() -> String {
 fn section(page: &mut String, field: &Field, path: &str) {
     let path = format!("{path}{}", field.name);
     let (title, path) = match &field.kind {
-        Kind::Tables(_) => (format!("[[{path}]]"), path),
+        Kind::Tables(_) | Kind::ValuesOrTables(..) => (format!("[[{path}]]"), path),
         Kind::Map(key, _) => (format!("[{path}.{key}]"), format!("{path}.{key}")),
         _ => (format!("[{path}]"), path),
     };

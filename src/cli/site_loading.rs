@@ -139,5 +139,6 @@ pub(super) fn snapshot(
         problems,
         readers: settings.readers.clone(),
         stream: settings.stream,
+        publish: settings.publish,
     }
 }

@@ -51,8 +51,10 @@ pub struct Settings {
     pub private_upstreams: bool,
     /// How locale, region and address of a client are found.
     pub readers: ReaderRules,
-    /// `[discovery]`
+    /// The services whose manifests are read.
     pub discovery: Sources,
+    /// Whether all manifests are served on the page listener.
+    pub publish: bool,
     /// `[telemetry]`
     pub telemetry: Telemetry,
 }

@@ -6,16 +6,19 @@ use std::path::Path;
 use crate::edge::discovery::Sources;
 use crate::edge::files::WatchMode;
 use crate::page::manifest::Boundary;
+use crate::page::manifest::grants::{Grant, ManifestSource};
 use crate::page::policy::resilience::Resilience;
 use crate::page::policy::resilience::breaker::BreakerRules;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::SiteLimits;
-use crate::page::source::diagnostic::{Code, Diagnostic};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located};
 use crate::page::source::secret::Reference;
-use crate::page::source::table::{self, TableReader};
+use crate::page::source::table::{self, TableReader, Value, ValueError};
 use crate::page::visit::reader::ReaderRules;
 
-use super::schema::{CODING, JSON, cache, context, discovery, file, fragment, page, server, telemetry, tls, upstreams};
+use super::schema::{
+    CODING, JSON, cache, context, discovery, file, fragment, page, server, source, telemetry, tls, upstreams,
+};
 use super::{Flags, Server, Settings, Telemetry, values};
 
 /// Reads all settings. Warnings that are not errors of the table are added to `warnings`.
@@ -59,9 +62,15 @@ pub(super) fn settings(
             table.read_or_default(&upstreams::ALLOW, table::list(|value| Ok(table::text(value)?.parse()?)));
         table.read_or_default(&upstreams::PRIVATE, table::boolean)
     });
-    let discovery = reader.table(&file::DISCOVERY, |table| Sources {
-        urls: table.read_or_default(&discovery::MANIFESTS, table::list(values::source)),
-        refresh: table.read_or_default(&discovery::REFRESH, table::positive_duration),
+    let (discovery, publish) = reader.table(&file::DISCOVERY, |table| {
+        let sources = read_sources(table);
+        let urls = sources.iter().map(|Located { value, at }| Located { value: value.url.clone(), at: at.clone() });
+        let discovery = Sources {
+            urls: urls.collect(),
+            refresh: table.read_or_default(&discovery::REFRESH, table::positive_duration),
+        };
+        limits.sources = sources.into_iter().map(|source| source.value).collect();
+        (discovery, table.read_or_default(&discovery::PUBLISH, table::boolean))
     });
     let readers = reader.table(&file::CONTEXT, |table| {
         let locales = table.read_or_default(&context::LOCALES, table::list(values::locale));
@@ -93,8 +102,35 @@ pub(super) fn settings(
         private_upstreams,
         readers,
         discovery,
+        publish,
         telemetry,
     }
+}
+
+/// Reads the services that publish manifests. One that is listed twice is an error: what would the second one be granted?
+fn read_sources(table: &mut TableReader<'_>) -> Vec<Located<ManifestSource>> {
+    let bare = |value: &Value| {
+        let Located { value: url, at } = values::source(value)?;
+        Ok(Located { value: ManifestSource { url, allow: Vec::new(), names: Vec::new() }, at })
+    };
+    let granted = |table: &mut TableReader<'_>| {
+        let url = table.required(&source::URL, values::source);
+        let grant = |value: &Value| table::text(value)?.parse::<Grant>().map_err(ValueError::new);
+        let allow = table.read_or_default(&source::ALLOW, table::list(grant));
+        let names = table.read_or_default(&source::NAMES, table::list(table::name));
+        url.map(|Located { value: url, at }| Located { value: ManifestSource { url, allow, names }, at })
+    };
+    let mut sources: Vec<Located<ManifestSource>> = Vec::new();
+    for source in table.values_or_tables(&discovery::MANIFESTS, bare, granted) {
+        let document = source.value.document();
+        if sources.iter().any(|known| known.value.document() == document) {
+            let message = format!("`{}`: {document} is listed twice", discovery::MANIFESTS.name);
+            table.note(source.at, message, Some("list each service once".to_owned()));
+        } else {
+            sources.push(source);
+        }
+    }
+    sources
 }
 
 fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server {

@@ -3,6 +3,7 @@
 
 use crate::edge::files::WatchMode;
 use crate::page::manifest::Boundary;
+use crate::page::manifest::grants::Grant;
 use crate::page::policy::resilience::Resilience;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::SiteLimits;
@@ -178,13 +179,32 @@ schema! {
 schema! {
     /// Services that publish their own manifests at `/.well-known/fragments.json`.
     pub(crate) mod discovery {
-        /// The services to read manifests from.
-        MANIFESTS = Field::new("manifests", Kind::List(&Kind::Url))
+        /// The services to read manifests from, each as a URL or as a table with a URL and what the service is granted. A name
+        /// that several declare belongs to the one that is listed first.
+        MANIFESTS = Field::new("manifests", Kind::ValuesOrTables(&Kind::Url, &source::SCHEMA))
             .default("[]")
             .example("[\"http://weather.internal:8000\"]");
         /// How long manifests are used before they are read again, if the source does not state it in
         /// `Cache-Control`.
         REFRESH = Field::new("refresh", Kind::PositiveDuration).default("10s");
+        /// Serves all manifests, with the addresses of the services, at `/.well-known/fragments.json` of the page listener.
+        PUBLISH = Field::new("publish", Kind::Boolean).default("false");
+    }
+}
+
+schema! {
+    /// A service that publishes manifests, and what it is granted.
+    pub(crate) mod source {
+        /// The URL of the service.
+        URL = Field::new("url", Kind::Url).required().example("\"http://weather.internal:8000\"");
+        /// What its manifests may ask for besides what every source may: `html = "raw"`, cookies and headers as context,
+        /// cookies to set, and fragments of others to compose of.
+        ALLOW = Field::new("allow", Kind::List(&Kind::Form(&Grant::FORMS)))
+            .default("[]")
+            .example("[\"raw\", \"cookie:units\", \"header:x-tenant\", \"set-cookie:units\", \"composes:icon\"]");
+        /// Names that it may declare even if a folder, or a source that is listed before it, has them. A manifest that is the
+        /// same but for its endpoint then adds that endpoint.
+        NAMES = Field::new("names", Kind::List(&Kind::Name)).default("[]").example("[\"weather\"]");
     }
 }
 

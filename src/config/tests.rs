@@ -49,6 +49,25 @@ fn the_environment_overrides_the_file_and_flags_override_both() {
 }
 
 #[test]
+fn a_discovery_source_is_a_url_or_a_table() {
+    let list = r#"["http://a", { url = "http://b", allow = ["raw", "cookie:u"], names = ["weather"] }]"#;
+    let (settings, problems) = load("", &[("PASTEUP_DISCOVERY__MANIFESTS", list)]);
+    assert_eq!(problems, []);
+    let [a, b] = settings.limits.sources.as_slice() else { panic!("two sources: {:?}", settings.limits.sources) };
+    assert!(a.allow.is_empty() && a.names.is_empty());
+    assert_eq!(b.entry_with(&[], None), r#"{ url = "http://b", allow = ["raw", "cookie:u"], names = ["weather"] }"#);
+    let (_, problems) = load(
+        "[discovery]\nmanifests = [\"http://a\", \"http://a/\", { allow = [] }, { url = \"http://c\", allow = [\"rwa\"] }]\n",
+        &[],
+    );
+    let messages: Vec<&str> = problems.iter().map(|(.., message)| message.as_str()).collect();
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    for message in ["is listed twice", "`url` is missing", "`rwa` is not one of raw"] {
+        assert!(messages.iter().any(|found| found.contains(message)), "{message}: {messages:?}");
+    }
+}
+
+#[test]
 fn all_errors_are_reported_at_once_each_at_its_place() {
     let (_, problems) = load(
         "[server]\nlisten = \"localhost\"\nlisen = 1\n[page]\nbudget = 3\n[upstreams]\nallow = [\"example.org\"]\n[sever]\n",

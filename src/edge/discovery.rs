@@ -14,13 +14,12 @@ use tokio::time::{Instant, timeout};
 use url::Url;
 
 use crate::engine::port::{Clock, Upstream, UpstreamRequest};
+use crate::page::manifest::grants::PATH;
 use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
 use crate::page::policy::cache::validation::Validation;
 use crate::page::request::address::Address;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
-/// The path at which a nanoservice publishes its manifests.
-const PATH: &str = "/.well-known/fragments.json";
 /// Longest time from a request to the last byte of its response.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum size of a response, in bytes.
@@ -221,7 +220,9 @@ impl SourceState {
                 };
                 let message = format!("{file}: {why}; {consequence}");
                 let failure = Diagnostic::new(Code::Discovery, self.url.at.clone(), message);
-                self.failure = Some(failure.help("is the service running, and is this its address?"));
+                let others = "; until it answers, its names are free for the sources after it";
+                let others = if self.document.is_some() { "" } else { others };
+                self.failure = Some(failure.help(format!("is the service running, and is this its address?{others}")));
                 refresh
             }
         };

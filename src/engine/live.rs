@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub readers: ReaderRules,
     /// Whether the head of a page is sent before all its parts are known.
     pub stream: bool,
+    /// Whether the manifests of all nanoservices are served to anyone.
+    pub publish: bool,
 }
 
 /// The handle to the live state.

@@ -100,7 +100,8 @@ async fn published_manifests_are_found_followed_and_still_used_when_their_source
 async fn the_merged_catalogue_is_served_and_holds_no_secret() {
     let (publisher, url) = Publisher::start().await;
     publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0")]}));
-    let site = site(&url).file(
+    let published = format!("[discovery]\nmanifests = [\"{url}\"]\npublish = true\n");
+    let site = site(&url).file("pasteup.toml", &published).file(
         "fragments/own/fragment.toml",
         "name = \"own\"\nversion = \"2.0.0\"\nendpoint = \"http://127.0.0.1:1/own\"\ncontext = [\"locale\"]\n\
          [params.city]\npattern = \"[a-z]+\"\nrequired = true\n[auth]\nkind = \"bearer\"\ntoken = \"env:OWN_TOKEN\"\n",
@@ -117,7 +118,10 @@ async fn the_merged_catalogue_is_served_and_holds_no_secret() {
         "pasteup.toml",
         &format!("[discovery]\nmanifests = [\"{}\"]\n[upstreams]\nallow = [\"http://127.0.0.1:*\"]\n", server.pages),
     );
-    assert_eq!(other.serve().await.text("/").await, "1.0.0");
+    let other = other.serve().await;
+    assert_eq!(other.text("/").await, "1.0.0");
+    let unpublished = reqwest::get(format!("{}/.well-known/fragments.json", other.pages)).await.unwrap();
+    assert_eq!(unpublished.status(), 404, "addresses are public only where the operator wants that");
 }
 
 #[tokio::test]
@@ -134,11 +138,130 @@ async fn one_version_from_two_owners_is_an_error_that_names_both() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout.contains("(team-a)") && stdout.contains("(team-b)") && stdout.contains(&url), "{stdout}");
-    // The same owner may declare the same manifest in two places.
+    // An owner is only claimed. A source may declare the name of a folder if the operator lists it.
     site.write("fragments/published/fragment.toml", &own("team-a", "1.0.0"));
-    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
-    site.write("fragments/published/fragment.toml", &own("team-a", "0.9.0"));
     assert_eq!(site.run(&["check"]).await.status.code(), Some(1));
+    let granted = format!("[discovery]\nmanifests = [{{ url = \"{url}\", names = [\"published\"] }}]\n");
+    site.write("pasteup.toml", &granted);
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
+    site.write("fragments/published/fragment.toml", &own("team-b", "1.0.0"));
+    let output = site.run(&["check"]).await;
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let differs = "published 1.0.0 is declared in fragments/published/fragment.toml too, with another `owner`";
+    assert!(output.status.code() == Some(1) && stdout.contains(differs), "{stdout}");
+}
+
+/// A site that shows `published`, with these sources in this order.
+fn site_of(sources: &[String]) -> TestSite {
+    let settings = format!("[discovery]\nmanifests = [{}]\nrefresh = \"1s\"\npublish = true\n", sources.join(", "));
+    TestSite::new().front("<fragment name=published>nobody</fragment>").file("pasteup.toml", &settings)
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_the_source_that_is_listed_first_whoever_answers_first() {
+    let ((first, a), (second, b)) = (Publisher::start().await, Publisher::start().await);
+    // Both state the same owner, and the second one a higher version.
+    first.publish(503, "");
+    second.publish(200, json!({"fragments": [manifest(&b, "published", "3.99.0"), manifest(&b, "other", "1.0.0")]}));
+    let site = site_of(&[format!("\"{a}\""), format!("\"{b}\"")]);
+    let mut server = site.serve().await;
+    assert_eq!(server.text("/").await, "3.99.0", "nobody else is known to have the name");
+    first.publish(200, json!({"fragments": [manifest(&a, "published", "3.1.0")]}));
+    server.process.line("error[duplicate-version]").await;
+    server.wait_for_text("/", "3.1.0").await;
+    drop(server);
+    assert_eq!(site.serve().await.text("/").await, "3.1.0", "so it is after a restart");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let problem: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(problem["code"], "duplicate-version");
+    assert_eq!(problem["file"], format!("{b}/.well-known/fragments.json"));
+    assert!(problem["message"].as_str().unwrap().contains(&format!("{a}/.well-known/fragments.json")), "{problem}");
+    let entry = format!("[{{ url = \"{b}\", names = [\"published\"] }}]");
+    assert!(problem["help"].as_str().unwrap().contains(&entry), "{problem}");
+}
+
+#[tokio::test]
+async fn two_sources_with_the_same_manifest_are_one_service_with_two_endpoints() {
+    let ((first, a), (second, b)) = (Publisher::start().await, Publisher::start().await);
+    for (publisher, url) in [(&first, &a), (&second, &b)] {
+        publisher.publish(200, json!({"fragments": [manifest(url, "published", "1.0.0")]}));
+    }
+    let site = site_of(&[format!("\"{a}\""), format!("{{ url = \"{b}\", names = [\"published\"] }}")]);
+    let server = site.serve().await;
+    let catalogue: Value = serde_json::from_str(&server.text("/.well-known/fragments.json").await).unwrap();
+    let endpoints = json!([format!("{a}/v/1.0.0"), format!("{b}/v/1.0.0")]);
+    assert_eq!(catalogue["fragments"].as_array().unwrap().len(), 1);
+    assert_eq!(catalogue["fragments"][0]["endpoint"], endpoints);
+    // One that is not the same is an error that names both, and the first one counts.
+    let mut changed = manifest(&b, "published", "1.0.0");
+    changed["context"] = json!(["device"]);
+    second.publish(200, json!({"fragments": [changed]}));
+    let output = site.run(&["check", "--format", "json"]).await;
+    let problem: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let message = format!("published 1.0.0 is declared in {a}/.well-known/fragments.json too, with another `context`");
+    assert_eq!((&problem["code"], &problem["message"]), (&json!("duplicate-version"), &json!(message)));
+}
+
+#[tokio::test]
+async fn a_source_gets_only_what_the_operator_grants_it() {
+    let (publisher, url) = Publisher::start().await;
+    let other = manifest(&url, "other", "1.0.0");
+    publisher.publish(200, json!({"fragments": [manifest(&url, "published", "1.0.0"), &other]}));
+    let site = site_of(&[format!("\"{url}\"")])
+        .file("layouts/o.html", "+++\nroute = \"/other\"\n+++\n<fragment name=other />")
+        .service("icon", "127.0.0.1:1".parse().unwrap());
+    let mut server = site.serve().await;
+    let mut greedy = manifest(&url, "published", "2.0.0");
+    greedy["html"] = json!("raw");
+    greedy["context"] = json!(["locale", "cookie:sid", "header:Authorization"]);
+    greedy["cookies"] = json!(["sid"]);
+    greedy["composes"] = json!(["icon", "other"]);
+    publisher.publish(200, json!({"fragments": [greedy, manifest(&url, "other", "2.0.0")]}));
+    server.process.line("error[not-granted]").await;
+    server.wait_for_text("/other", "2.0.0").await;
+    assert_eq!(server.text("/").await, "1.0.0", "the last good manifest stays");
+    let output = site.run(&["check", "--format", "json"]).await;
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let problem: Value = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|line: &Value| line["code"] == "not-granted")
+        .unwrap();
+    assert_eq!(
+        problem["message"],
+        "`published` asks for `raw`, `cookie:sid`, `header:authorization`, `set-cookie:sid`, `composes:icon`, which its source is not granted"
+    );
+    // What the help says is what grants it.
+    let help = problem["help"].as_str().unwrap();
+    let granted = help.split_once("pasteup.toml: [discovery] ").unwrap().1;
+    site.write("pasteup.toml", &format!("[discovery]\n{granted}\nrefresh = \"1s\"\n"));
+    server.wait_for_text("/", "2.0.0").await;
+    assert_eq!(site.run(&["check"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_patterns_of_a_source_have_a_budget() {
+    let (publisher, url) = Publisher::start().await;
+    let with_patterns = |name: String, pattern: &str, params: usize| {
+        let mut manifest = manifest(&url, &name, "1.0.0");
+        let all = (0..params).map(|number| (format!("p{number}"), json!({"pattern": pattern})));
+        manifest["params"] = Value::Object(all.collect());
+        manifest
+    };
+    let large: Vec<Value> = (0..140).map(|number| with_patterns(format!("f{number}"), "(?:a?){400}", 64)).collect();
+    for (fragments, message) in [
+        (large, "the patterns of this source are too large together"),
+        (
+            vec![with_patterns("many".to_owned(), "a", 9_000)],
+            "a nanoservice may declare at most 64 parameters, not 9000",
+        ),
+        (vec![with_patterns("slow".to_owned(), "(?:.*){400}", 1)], "more than 8 KiB"),
+    ] {
+        publisher.publish(200, json!({"fragments": fragments}));
+        let output = site(&url).run(&["check", "--format", "json"]).await;
+        let lines = String::from_utf8(output.stdout).unwrap();
+        assert!(lines.contains(message) && lines.lines().count() < 10, "{lines}");
+    }
 }
 
 #[tokio::test]
@@ -220,7 +343,7 @@ async fn a_source_cannot_use_secrets_other_addresses_or_another_teams_name() {
     for message in [
         "`auth` is not accepted from a discovery source",
         "`elsewhere` is declared at http://169.254.169.254, which is not the address of its source",
-        "`own` is declared in fragments/own/fragment.toml (team-b), and here by another (team-a)",
+        "`own` is declared in fragments/own/fragment.toml (team-b), so this source (team-a) may not declare it",
     ] {
         assert!(stdout.contains(message), "{stdout}");
     }

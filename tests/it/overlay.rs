@@ -565,6 +565,7 @@ async fn error_pages_have_the_overlay_and_redirects_and_other_replies_do_not() {
     .await;
     let page = |route: &str, html: &str| format!("+++\nroute = \"{route}\"\n+++\n{html}");
     let site = TestSite::new()
+        .file("pasteup.toml", "[discovery]\npublish = true\n")
         .file("layouts/a.html", &page("/down", "<fragment name=down required />"))
         .file("layouts/b.html", &page("/leads", "<fragment name=leads required />"));
     let site = ["down", "leads"].into_iter().fold(site, |site, name| manifest(site, name, &service, ""));

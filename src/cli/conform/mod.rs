@@ -16,6 +16,7 @@ use crate::edge::upstream::probe::Probe;
 use crate::page::conform::exchange::{BodyError, Exchange, Purpose, RecordedResponse};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{Finding, MAX_CONCURRENT, Verdict, check};
+use crate::page::manifest::discovered::Published;
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
@@ -103,7 +104,7 @@ fn published(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
     let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
     let discovered = site_loading::discover_once(&Sources { urls, refresh: Duration::ZERO });
-    let manifests = discovered.documents.iter().flat_map(|text| Manifest::parse_all(text, &[]).0);
+    let manifests = discovered.documents.iter().flat_map(|text| Published::read(text, &[]).manifests);
     manifests.into_iter().find_map(|manifest| {
         let endpoint = manifest.endpoints.iter().find(|endpoint| endpoint.as_str() == url)?.clone();
         Some((Arc::new(manifest), endpoint))

@@ -9,6 +9,7 @@ use http::{Method, StatusCode, Version};
 use crate::engine::PageRequest;
 use crate::page::browser::lazy;
 use crate::page::http::origin;
+use crate::page::manifest::grants;
 use crate::page::site::{Match, NoMatch};
 use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
@@ -19,8 +20,8 @@ use super::state::Pages;
 
 /// The prefix of the compositor's own paths.
 const OWN: &str = "/_pasteup/";
-/// The path of the catalogue of all nanoservices.
-pub(super) const CATALOGUE: &str = "/.well-known/fragments.json";
+/// The path of the catalogue of all nanoservices, if it is published.
+pub(super) const CATALOGUE: &str = grants::PATH;
 
 /// The destination of a request.
 #[expect(clippy::large_enum_variant, reason = "a box would be an allocation for every cached page")]
@@ -50,7 +51,7 @@ impl Pages {
             return Destination::Own(request.uri.path().to_owned());
         }
         match self.path(request) {
-            Ok(path) if is_own(&path) => Destination::Own(path),
+            Ok(path) if is_own(&path, exchange.snapshot.publish) => Destination::Own(path),
             Ok(path) => match self.page_at(&path, exchange) {
                 Ok(page) => Destination::Page(page),
                 Err(NoMatch::Missing) => Destination::Missing(path),
@@ -102,6 +103,6 @@ impl Pages {
     }
 }
 
-fn is_own(path: &str) -> bool {
-    path == CATALOGUE || path.starts_with(OWN) && !path.starts_with(lazy::PREFIX)
+fn is_own(path: &str, publish: bool) -> bool {
+    path == CATALOGUE && publish || path.starts_with(OWN) && !path.starts_with(lazy::PREFIX)
 }

@@ -20,10 +20,18 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Collects manifests. Of several with the same name and version none is used and all are reported, unless they
-    /// declare the same and have an owner.
+    /// Collects manifests, and reports those that have the same name and version.
     #[must_use]
-    pub fn new(mut manifests: Vec<Arc<Manifest>>) -> (Self, Vec<Diagnostic>) {
+    pub fn new(manifests: Vec<Arc<Manifest>>) -> (Self, Vec<Diagnostic>) {
+        let (manifests, mut problems) = Self::unique(manifests);
+        problems.extend(integrity_conflicts(&manifests));
+        (Self { manifests }, problems)
+    }
+
+    /// The manifests, each name and version once. Of several with the same name and version none is returned and all are
+    /// reported, unless they declare the same and have an owner.
+    #[must_use]
+    pub fn unique(mut manifests: Vec<Arc<Manifest>>) -> (Vec<Arc<Manifest>>, Vec<Diagnostic>) {
         manifests.sort_by(|a, b| {
             a.name
                 .cmp(&b.name)
@@ -59,8 +67,7 @@ impl Catalogue {
                 );
             }
         }
-        problems.extend(integrity_conflicts(&used));
-        (Self { manifests: used }, problems)
+        (used, problems)
     }
 
     /// All manifests, by name and then from the highest version down.

@@ -4,13 +4,15 @@
 pub(crate) mod schema;
 
 pub mod assets;
+pub mod discovered;
+pub mod grants;
 pub mod upstreams;
 
 mod auth;
-mod discovered;
 mod endpoint;
 mod example;
 mod param;
+mod pattern;
 mod read;
 
 pub mod catalogue;
@@ -25,7 +27,7 @@ use semver::Version;
 use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
 use crate::page::source::schema::Kind;
-use crate::page::source::table::{self, Table, Value, ValueError};
+use crate::page::source::table::{self, Data, Table, Value, ValueError};
 use crate::page::visit::context::Dimension;
 
 use self::assets::Asset;
@@ -200,5 +202,36 @@ impl Manifest {
     #[must_use]
     pub fn declares_the_same(&self, other: &Self) -> bool {
         self.declared.to_json() == other.declared.to_json()
+    }
+
+    /// The first key that two manifests declare differently. Their endpoints may differ, but not in the parameters that they
+    /// need. `None`: they describe one nanoservice at several addresses.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let endpoint = schema::file::ENDPOINT.name;
+        let differs = |key: &str| {
+            let value = |manifest: &Self| manifest.declared.get(key).map(|value| value.data.to_json());
+            key != endpoint && value(self) != value(other)
+        };
+        let mut keys = self.declared.entries.iter().chain(&other.declared.entries).map(|entry| &entry.key);
+        let key = keys.find(|key| differs(key)).cloned();
+        key.or_else(|| (self.required() != other.required()).then(|| endpoint.to_owned()))
+    }
+
+    /// The manifest with the endpoints of another one of the same nanoservice in addition.
+    #[must_use]
+    pub fn with_endpoints_of(&self, other: &Self) -> Self {
+        let mut both = self.clone();
+        for endpoint in &other.endpoints {
+            if !both.endpoints.contains(endpoint) {
+                both.endpoints.push(endpoint.clone());
+            }
+        }
+        both.guarded |= other.guarded;
+        let value = |data| Value { data, at: self.at.clone() };
+        let endpoints = both.endpoints.iter().map(|endpoint| value(Data::Text(endpoint.as_str().to_owned())));
+        let endpoints = endpoints.collect();
+        both.declared.set(&[schema::file::ENDPOINT.name], value(Data::List(endpoints)));
+        both
     }
 }

@@ -6,6 +6,8 @@ use crate::page::source::names;
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, Data, TableReader, Value, ValueError};
 
+use super::pattern::{Pattern, PatternBudget};
+
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
@@ -20,8 +22,8 @@ pub struct Param {
     maximum: Option<f64>,
 }
 
-/// Maximum size of a compiled pattern, in bytes.
-const MAX_PATTERN: usize = 64 << 10;
+/// Maximum number of parameters of a nanoservice.
+const MAX_PARAMS: usize = 64;
 
 /// What the values of a parameter are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ schema! {
         REQUIRED = Field::new("required", Kind::Boolean).default("false");
         /// The only values that are allowed.
         ENUM = Field::new("enum", Kind::List(&Kind::Scalar)).example("[\"lead\", \"list\"]");
-        /// What the whole value must match.
+        /// What the whole value must match. Limited to 64 KiB compiled, and to 8 KiB if it repeats something without end.
         PATTERN = Field::new("pattern", Kind::Pattern).example("\"[a-z0-9-]+\"");
         /// The smallest number that is allowed.
         MINIMUM = Field::new("minimum", Kind::Number).example("1");
@@ -67,19 +69,6 @@ schema! {
         DESCRIPTION = Field::new("description", Kind::Text).example("\"The town.\"");
         /// What the service assumes if it is not set, for people.
         DEFAULT = Field::new("default", Kind::Any).example("\"lead\"");
-    }
-}
-
-/// A regular expression. Two are equal if their texts are.
-#[derive(Debug, Clone)]
-struct Pattern {
-    text: String,
-    whole: regex_lite::Regex,
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
     }
 }
 
@@ -120,7 +109,7 @@ impl Param {
             return Err(format!("must be one of {}", self.one_of.join(", ")));
         }
         match &self.pattern {
-            Some(pattern) if !pattern.whole.is_match(value) => Err(format!("must match `{}`", pattern.text)),
+            Some(pattern) if !pattern.matches(value) => Err(format!("must match `{}`", pattern.as_str())),
             _ => Ok(()),
         }
     }
@@ -139,13 +128,19 @@ impl Param {
     }
 }
 
-/// Reads `[params.*]`.
-pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field) -> Vec<Param> {
+/// Reads `[params.*]`. Their patterns are compiled within a budget.
+pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field, patterns: &PatternBudget) -> Vec<Param> {
     let Some(entry) = reader.entry(field) else { return Vec::new() };
     let Data::Table(declared) = &entry.value.data else {
         reader.note(entry.value.at.clone(), "`params` must be a table", Some("write `[params.city]`".to_owned()));
         return Vec::new();
     };
+    if declared.entries.len() > MAX_PARAMS {
+        let message =
+            format!("a nanoservice may declare at most {MAX_PARAMS} parameters, not {}", declared.entries.len());
+        reader.note(entry.key_at.clone(), message, Some("a service that declares none accepts any".to_owned()));
+        return Vec::new();
+    }
     let mut all = Vec::new();
     for entry in &declared.entries {
         if entry.key.contains(|c: char| c.is_ascii_uppercase()) {
@@ -166,7 +161,7 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field) -> Vec
             required: inner.read_or_default(&fields::REQUIRED, table::boolean),
             kind: inner.read_or_default(&fields::TYPE, kind),
             one_of: inner.read(&fields::ENUM, one_of).unwrap_or_default(),
-            pattern: inner.read(&fields::PATTERN, pattern),
+            pattern: inner.read(&fields::PATTERN, |value| Pattern::read(value, patterns)),
             minimum: inner.read(&fields::MINIMUM, table::number),
             maximum: inner.read(&fields::MAXIMUM, table::number),
         };
@@ -184,20 +179,6 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field) -> Vec
         all.push(param);
     }
     all
-}
-
-fn pattern(value: &Value) -> Result<Pattern, ValueError> {
-    let text = table::text(value)?;
-    // Compiled without the group first: the group must not make an invalid expression valid.
-    expression(&text)?;
-    // A pattern matches the whole value, as in an HTML form.
-    let whole = expression(&format!("^(?:{text})$"))?;
-    Ok(Pattern { text, whole })
-}
-
-/// Compiles a regular expression of limited size.
-fn expression(text: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
-    regex_lite::RegexBuilder::new(text).size_limit(MAX_PATTERN).build()
 }
 
 fn one_of(value: &Value) -> Result<Vec<String>, ValueError> {

@@ -12,6 +12,7 @@ use crate::page::source::units;
 use crate::page::visit::context::{self, Dimension};
 
 use super::assets::{self, Asset};
+use super::pattern::PatternBudget;
 use super::schema::{cache, file, limits};
 use super::{Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, Param, auth, example, param};
 
@@ -20,7 +21,7 @@ impl Manifest {
     #[must_use]
     pub fn parse(source: &Arc<Source>) -> (Option<Self>, Vec<Diagnostic>) {
         let (table, mut problems) = Table::parse(source, 0..source.text.len(), Code::Manifest);
-        let (manifest, more) = Self::read(&table);
+        let (manifest, more) = Self::read(&table, &PatternBudget::new(usize::MAX));
         // A key that a syntax error hides would be reported as missing as well.
         if problems.is_empty() {
             problems.extend(more);
@@ -29,9 +30,15 @@ impl Manifest {
         (manifest.filter(|_| !broken), problems)
     }
 
-    pub(super) fn read(table: &Table) -> (Option<Self>, Vec<Diagnostic>) {
+    /// The name that a manifest declares, which may have errors.
+    #[must_use]
+    pub fn name_in(source: &Arc<Source>) -> Option<Name> {
+        declared_name(&Table::parse(source, 0..source.text.len(), Code::Manifest).0)
+    }
+
+    pub(super) fn read(table: &Table, patterns: &PatternBudget) -> (Option<Self>, Vec<Diagnostic>) {
         let mut reader = TableReader::new(table, &file::SCHEMA, Code::Manifest);
-        let name = reader.required(&file::NAME, service_name);
+        let name = reader.required(&file::NAME, table::name);
         let version = reader.required(&file::VERSION, version);
         let endpoint = reader.read(&file::ENDPOINT, |value| {
             let all = table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value)?;
@@ -58,11 +65,11 @@ impl Manifest {
         let lifecycle = reader.read_or_default(&file::LIFECYCLE, lifecycle);
         let runbook = reader.read(&file::RUNBOOK, table::filled);
         let context = reader.read_or_default(&file::CONTEXT, table::list(dimension));
-        let composes = reader.read_or_default(&file::COMPOSES, table::list(service_name));
+        let composes = reader.read_or_default(&file::COMPOSES, table::list(table::name));
         let cookies = reader.read_or_default(&file::COOKIES, table::list(cookie));
         let esi = reader.read_or_default(&file::ESI, table::boolean);
         let html = reader.read_or_default(&file::HTML, Boundary::read);
-        let params = param::params(&mut reader, &file::PARAMS);
+        let params = param::params(&mut reader, &file::PARAMS, patterns);
         undeclared(&mut reader, endpoint.as_deref().unwrap_or_default(), &params);
         let cache = reader.table(&file::CACHE, cache_rules);
         let limits = reader.table(&file::LIMITS, |table| Limits {
@@ -165,13 +172,9 @@ fn cookie(value: &Value) -> Result<String, ValueError> {
     }
 }
 
-fn service_name(value: &Value) -> Result<Name, ValueError> {
-    let text = table::text(value)?;
-    if names::is_name(&text) {
-        Ok(Name::from(text))
-    } else {
-        Err(ValueError::new(format!("`{text}` is not a valid name: use {}", names::NAME_RULE)))
-    }
+/// The valid name that a manifest declares.
+pub(super) fn declared_name(table: &Table) -> Option<Name> {
+    table::name(table.get(file::NAME.name)?).ok()
 }
 
 /// The start of the file that a table is in.

@@ -23,8 +23,8 @@ schema! {
         COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]").not_supported();
         /// A `wasi:http` component that runs in the compositor.
         COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"").not_supported();
-        /// The team to notify. Several sources may publish one version of a service only if they name the same owner
-        /// and declare the same.
+        /// The team to notify. Several folders may declare one version of a service only if they name the same owner and
+        /// declare the same.
         OWNER = Field::new("owner", Kind::Text).example("\"team-weather\"");
         /// The stage of its lifecycle. `deprecated` warns the editors who use it.
         LIFECYCLE = Field::new("lifecycle", Lifecycle::KIND).default(Lifecycle::Production.as_str());

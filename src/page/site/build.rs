@@ -13,6 +13,7 @@ use crate::page::layout::assemble::{AssemblyContext, assemble, unused};
 use crate::page::layout::{LayoutFile, Template};
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
+use crate::page::manifest::grants::ManifestSource;
 use crate::page::manifest::upstreams::Allowed;
 use crate::page::source::diagnostic::{self, Code, Diagnostic, SourceSpan};
 use crate::page::visit::window::TimeWindow;
@@ -20,11 +21,13 @@ use crate::page::visit::window::TimeWindow;
 use super::files::{Files, is_at};
 use super::routes::duplicate_routes;
 
-/// The settings for layouts.
+/// The settings for layouts and manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteLimits {
     /// The upstreams that `src` may name.
     pub allowed: Vec<Allowed>,
+    /// The services whose manifests are read, in the order in which names belong to them.
+    pub sources: Vec<ManifestSource>,
     /// Maximum number of partials on a page.
     pub max_includes: usize,
     /// Maximum number of fragments on a page.
@@ -33,7 +36,7 @@ pub struct SiteLimits {
 
 impl Default for SiteLimits {
     fn default() -> Self {
-        Self { allowed: Vec::new(), max_includes: 1000, max_fragments: 1000 }
+        Self { allowed: Vec::new(), sources: Vec::new(), max_includes: 1000, max_fragments: 1000 }
     }
 }
 
@@ -51,6 +54,8 @@ pub struct Site {
     /// Layouts that are good now come before those that stay live despite an error: a pattern that both have belongs to the
     /// good one.
     pub(super) by_precedence: Vec<Arc<Template>>,
+    /// The manifests that each discovery source had published without an error, by its document.
+    pub(super) published: BTreeMap<String, Vec<Arc<Manifest>>>,
     /// The templates of standalone fragments by name, the highest version first.
     pub(super) standalone: BTreeMap<String, Vec<StandaloneTemplate>>,
 }
@@ -71,7 +76,7 @@ impl Site {
     pub fn build(files: &Files, limits: &SiteLimits, before: Option<&Self>) -> Self {
         let problems = [files.unreadable.as_slice(), &files.ignored, &files.unreachable].concat();
         let mut site = Self { problems, ..Self::default() };
-        let broken_manifests = site.read_manifests(files, &limits.allowed, before);
+        let broken_manifests = site.read_manifests(files, limits, before);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
         let context = AssemblyContext {

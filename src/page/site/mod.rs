@@ -6,6 +6,7 @@ mod routes;
 
 mod build;
 mod manifests;
+mod owners;
 
 mod bound;
 

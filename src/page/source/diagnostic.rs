@@ -170,6 +170,8 @@ codes! {
     Manifest = "manifest", Error;
     /// Two manifests have the same name and version.
     DuplicateVersion = "duplicate-version", Error;
+    /// A manifest asks for what its discovery source is not granted.
+    NotGranted = "not-granted", Error;
     /// A discovery source cannot be read; its last good manifests are in use.
     Discovery = "discovery", Warning;
     /// A setting has an error.

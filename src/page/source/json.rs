@@ -131,7 +131,9 @@ impl Table {
 }
 
 impl Data {
-    fn to_json(&self) -> serde_json::Value {
+    /// Converts the value to JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Text(text) | Self::Bare(text) | Self::Time(text) => text.as_str().into(),
             Self::Integer(number) => (*number).into(),

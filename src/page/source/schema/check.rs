@@ -40,7 +40,7 @@ fn each_field(schema: &'static Schema, file: FileOf<'_>, visit: &mut dyn FnMut(&
         };
         match &field.kind {
             Kind::Table(schema) => inside(format!("{name} = {{ "), " }", schema),
-            Kind::Tables(schema) => inside(format!("{name} = [{{ "), " }]", schema),
+            Kind::Tables(schema) | Kind::ValuesOrTables(_, schema) => inside(format!("{name} = [{{ "), " }]", schema),
             Kind::Map(_, Kind::Table(schema)) => inside(format!("{name} = {{ a = {{ "), " } }", schema),
             Kind::Variant(variants) => {
                 variants.iter().for_each(|(word, schema)| inside(format!("{name} = \"{word}\", "), "", schema));
@@ -62,7 +62,7 @@ fn wrong_values(kind: &Kind) -> Vec<String> {
         Kind::PositiveSize => all(&["true", "\"lots\"", "\"0\""]),
         Kind::LogFilter => all(&["true", "\"a=loud\""]),
         Kind::Text | Kind::LayoutPath | Kind::Table(_) | Kind::Tables(_) | Kind::Map(..) => all(&["true"]),
-        Kind::List(kind) => {
+        Kind::List(kind) | Kind::ValuesOrTables(kind, _) => {
             let items = wrong_values(kind).into_iter().map(|item| format!("[{item}]"));
             items.chain(["true".to_owned()]).collect()
         }
@@ -81,7 +81,7 @@ fn example(field: &Field) -> String {
         Kind::Word(words) => format!("\"{}\"", words[0]),
         Kind::Variant(variants) => format!("\"{}\"", variants[0].0),
         Kind::Table(_) | Kind::Map(..) => "{}".to_owned(),
-        Kind::List(_) | Kind::Tables(_) => "[]".to_owned(),
+        Kind::List(_) | Kind::Tables(_) | Kind::ValuesOrTables(..) => "[]".to_owned(),
         other => panic!("give an example of {other:?} in the schema"),
     })
 }

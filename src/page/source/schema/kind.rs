@@ -80,6 +80,8 @@ pub enum Kind {
     List(&'static Kind),
     /// One value, or a list of them.
     OneOrMore(&'static Kind),
+    /// A list of values, each of which may be a table with these keys instead.
+    ValuesOrTables(&'static Kind, &'static Schema),
     /// A table with these keys.
     Table(&'static Schema),
     /// A list of tables with these keys.
@@ -112,7 +114,7 @@ impl Kind {
     #[must_use]
     pub const fn schema(&self) -> Option<&'static Schema> {
         match self {
-            Self::Table(schema) | Self::Tables(schema) => Some(schema),
+            Self::Table(schema) | Self::Tables(schema) | Self::ValuesOrTables(_, schema) => Some(schema),
             Self::Map(_, kind) => kind.schema(),
             _ => None,
         }
@@ -122,7 +124,9 @@ impl Kind {
     #[must_use]
     pub fn toml(&self, value: &str) -> String {
         match self {
-            Self::Boolean | Self::Integer(..) | Self::Number | Self::List(_) => value.to_owned(),
+            Self::Boolean | Self::Integer(..) | Self::Number | Self::List(_) | Self::ValuesOrTables(..) => {
+                value.to_owned()
+            }
             _ => format!("\"{value}\""),
         }
     }
@@ -166,6 +170,7 @@ impl Kind {
             Self::Scalar => "string, number or boolean".to_owned(),
             Self::Any => "any value".to_owned(),
             Self::List(kind) => format!("list of: {}", kind.label()),
+            Self::ValuesOrTables(kind, _) => format!("list of: {}, or a table", kind.label()),
             Self::OneOrMore(kind) => format!("{}, or a list of them", kind.label()),
             Self::Table(_) => "table".to_owned(),
             Self::Tables(_) => "list of tables".to_owned(),

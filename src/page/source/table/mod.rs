@@ -15,8 +15,8 @@ use super::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
 pub use reader::TableReader;
 pub use values::{
-    ValueError, boolean, duration, filled, integer, list, number, one_or_more, positive_duration, positive_size, size,
-    text, word, word_for,
+    ValueError, boolean, duration, filled, integer, list, name, number, one_or_more, positive_duration, positive_size,
+    size, text, word, word_for,
 };
 
 /// A value of a table.

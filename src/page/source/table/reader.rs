@@ -141,6 +141,38 @@ impl<'t> TableReader<'t> {
         all
     }
 
+    /// Reads each item of a list, which may be a single value or a table. One that is wrong is reported and left out, and so is
+    /// a table for which `table` returns `None`. A key that is absent is an empty list.
+    pub fn values_or_tables<T>(
+        &mut self,
+        field: &'static Field,
+        value: impl Fn(&Value) -> Result<T, ValueError>,
+        mut table: impl FnMut(&mut TableReader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(entry) = self.entry(field) else { return Vec::new() };
+        let list = entry.value.typed();
+        let Data::List(items) = &*list else {
+            let help = "put it in square brackets: [\"a\", \"b\"]".to_owned();
+            let message = format!("`{}`: must be a list, not {}", field.name, list.kind());
+            self.note(entry.value.at.clone(), message, Some(help));
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for item in items {
+            if let Data::Table(inner) = &item.data {
+                let mut reader = TableReader::new(inner, schema_of(field), self.code);
+                all.extend(table(&mut reader));
+                self.problems.extend(reader.finish());
+                continue;
+            }
+            match value(item) {
+                Ok(value) => all.push(value),
+                Err(error) => self.note(item.at.clone(), format!("`{}`: {}", field.name, error.message), error.help),
+            }
+        }
+        all
+    }
+
     /// The position of the table.
     #[must_use]
     pub const fn at(&self) -> &'t SourceSpan {

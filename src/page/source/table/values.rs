@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::page::source::diagnostic::{Code, Source, SourceSpan};
+use crate::page::source::names::{self, Name};
 use crate::page::source::schema::Kind;
-use crate::page::source::{names, units};
+use crate::page::source::units;
 
-use super::{Data, Table, Value};
+use super::{Data, Entry, Table, Value};
 
 /// Why a value is refused, and how to fix it if that can be stated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl ValueError {
 
 impl Value {
     /// The value, if no text is expected. Bare text is parsed as TOML; if it is not TOML, it is a string.
-    fn typed(&self) -> Cow<'_, Data> {
+    pub(super) fn typed(&self) -> Cow<'_, Data> {
         let Data::Bare(text) = &self.data else { return Cow::Borrowed(&self.data) };
         // The defaults of most fields are read with each file, and need no parser.
         match text.as_str() {
@@ -57,10 +58,14 @@ impl Value {
         })
     }
 
-    /// The value, and all items of a list, at another place.
+    /// The value, and everything in it, at another place.
     fn moved_to(self, at: &SourceSpan) -> Self {
+        let moved = |entry: Entry| Entry { key_at: at.clone(), value: entry.value.moved_to(at), ..entry };
         let data = match self.data {
             Data::List(items) => Data::List(items.into_iter().map(|item| item.moved_to(at)).collect()),
+            Data::Table(table) => {
+                Data::Table(Table { entries: table.entries.into_iter().map(moved).collect(), at: at.clone() })
+            }
             other => other,
         };
         Self { data, at: at.clone() }
@@ -88,6 +93,19 @@ pub fn filled(value: &Value) -> Result<String, ValueError> {
         Err(ValueError::with_help("must not be empty", "write something, or leave the key out"))
     } else {
         Ok(text)
+    }
+}
+
+/// Reads a name ([`names::is_name`]).
+///
+/// # Errors
+/// The value is of another kind, or not a name.
+pub fn name(value: &Value) -> Result<Name, ValueError> {
+    let text = text(value)?;
+    if names::is_name(&text) {
+        Ok(Name::from(text))
+    } else {
+        Err(ValueError::new(format!("`{text}` is not a valid name: use {}", names::NAME_RULE)))
     }
 }
 
