@@ -155,10 +155,8 @@ impl FetchJob<'_> {
         let parsed = if is_long { offload::run(parse).await } else { Some(parse()) };
         let response = parsed.ok_or_else(|| Failure::new(Reason::Internal, "its HTML could not be read"))??;
         if let Some(error) = response.composition.as_ref().and_then(|html| html.error.as_deref()) {
-            tracing::warn!(
-                fragment = &*self.fetch.nanoservice,
-                "its HTML includes fragments in an invalid way: {error}"
-            );
+            let warning = "its HTML includes fragments in an invalid way";
+            self.ports.observer.warned(&self.fetch.nanoservice, warning, error);
         }
         Ok(response)
     }

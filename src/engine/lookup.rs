@@ -412,7 +412,8 @@ impl Lookup {
             return;
         }
         if let (Some(never @ Uncacheable::Vary(_)), false) = (&response.stated.compositor.uncacheable, was_marked) {
-            tracing::warn!(fragment = &*fetch.nanoservice, "responses are not cached: {never}");
+            let (observer, name) = (&self.ports.observer, &fetch.nanoservice);
+            observer.warned(name, "responses are not cached", &never.to_string());
         }
         self.hit_for_miss.mark(&fetch.key, now);
     }

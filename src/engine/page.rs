@@ -41,6 +41,8 @@ pub struct Page {
     pub verdict: Verdict,
     /// The bytes, in order.
     pub chunks: Vec<Text>,
+    /// Why it is an error although its parts are not.
+    pub error: Option<PageTooLarge>,
     /// The headers that follow from its parts and its layout.
     pub headers: Headers,
     /// The plan that it was composed from.

@@ -182,6 +182,9 @@ pub trait Observer: Send + Sync {
     /// Called when a request came for a path, normalised, that no layout has a route for.
     fn unrouted(&self, _path: &str) {}
 
+    /// Called when a response of a nanoservice is used, but not as it was meant.
+    fn warned(&self, _fragment: &Name, _warning: &'static str, _detail: &str) {}
+
     /// Called about once a second, so that what depends on the passing of time is noticed although nothing happens.
     fn tick(&self) {}
 }
@@ -236,6 +239,10 @@ impl Observer for Observers {
 
     fn unrouted(&self, path: &str) {
         self.0.iter().for_each(|one| one.unrouted(path));
+    }
+
+    fn warned(&self, fragment: &Name, warning: &'static str, detail: &str) {
+        self.0.iter().for_each(|one| one.warned(fragment, warning, detail));
     }
 
     fn tick(&self) {

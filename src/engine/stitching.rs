@@ -30,14 +30,15 @@ pub(super) fn finish(fan_out: FanOut, trace: &Trace) -> Page {
     let (plan, outcomes) = fan_out.finish();
     let mut verdict = verdict(&plan, &outcomes);
     let mut chunks = if is_complete { stitch(&plan, &outcomes) } else { Vec::new() };
-    if length(&chunks) as u64 > plan.max_bytes {
-        tracing::error!(%trace, page = plan.visit.pattern, "{}", PageTooLarge(plan.max_bytes));
+    let error = (length(&chunks) as u64 > plan.max_bytes).then_some(PageTooLarge(plan.max_bytes));
+    if error.is_some() {
         (verdict, chunks) = (Verdict::Error(StatusCode::BAD_GATEWAY), Vec::new());
     }
     let now = Instant::now().into_std();
     Page {
         verdict,
         chunks,
+        error,
         headers: Headers::of(&plan, &outcomes, is_complete, now),
         plan,
         outcomes,

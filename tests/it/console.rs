@@ -77,7 +77,7 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
         ("/page?route=/", vec!["fallback", "layouts/front.html:4", "the service answered with an error"], "page"),
         (
             "/fragments",
-            vec!["weather", "down since 20", "fallback (status)", "unused", "their last responses were the same"],
+            vec!["weather", "down since ", "fallback (status)", "unused", "their last responses were the same"],
             "fragments",
         ),
         ("/fragment?name=score", vec!["team-score", "fallback (status)", "/score"], "fragment"),

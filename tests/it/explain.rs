@@ -636,7 +636,7 @@ async fn without_a_variant_the_page_of_the_first_one_is_explained_and_hidden_par
         let all = parts(record).into_iter();
         all.map(|(id, part)| {
             let (outcome, reason) = outcome_and_reason(&part);
-            assert_eq!(part["lazy"].is_string(), false, "{id}");
+            assert!(!part["lazy"].is_string(), "{id}");
             format!("{id} {outcome} {reason} {}", part["timeout_ms"].is_number())
         })
         .collect()

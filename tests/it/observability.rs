@@ -165,3 +165,42 @@ fn without_family(text: &str, counter: &str) -> Vec<String> {
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
     samples.filter(|sample| !families.iter().any(|family| is_of(sample, family))).map(str::to_owned).collect()
 }
+
+#[tokio::test]
+async fn each_view_counts_for_the_variant_that_it_showed() {
+    let shared = RawService::html(Duration::ZERO, "Cache-Control: max-age=60\r\n", "x").await;
+    let own = RawService::html(Duration::ZERO, "Cache-Control: private, max-age=60\r\n", "y").await;
+    let manifest = |name: &str, at: &RawService, context: &str| {
+        format!(
+            "name = \"{name}\"\nversion = \"1.0.0\"\nendpoint = \"http://{}/\"\ncontext = [{context}]\n",
+            at.address
+        )
+    };
+    let layout = |route: &str, html: &str| {
+        format!("+++\nroute = \"{route}\"\nexperiment.lead = {{ big = 1, small = 1 }}\n+++\n{html}")
+    };
+    let site = TestSite::new()
+        .without_streaming()
+        .file("layouts/shared.html", &layout("/shared", "<when variant=lead:big>B</when><fragment name=shared />"))
+        .file("layouts/own.html", &layout("/own", "<fragment name=shared /><fragment name=own />"))
+        .file("fragments/shared/fragment.toml", &manifest("shared", &shared, ""))
+        .file("fragments/own/fragment.toml", &manifest("own", &own, "\"variant\", \"cookie:u\""));
+    let server = site.serve().await;
+    for path in ["/shared", "/own"] {
+        // The first pages are composed; then the page, or what all readers share of it, is cached.
+        for (variant, times) in [("big", 5), ("small", 3)] {
+            for _ in 0..times {
+                let cookie = format!("pasteup-lead={variant}; u=1");
+                let page =
+                    client().get(format!("{}{path}", server.pages)).header("cookie", cookie).send().await.unwrap();
+                assert_eq!(page.status(), 200);
+                assert!(!page.text().await.unwrap().is_empty());
+            }
+        }
+    }
+    let metrics = client().get(format!("{}/metrics", server.admin)).send().await.unwrap().text().await.unwrap();
+    for (variant, views) in [("big", 10), ("small", 6)] {
+        let expected = format!("pasteup_experiment_views_total{{experiment=\"lead\",variant=\"{variant}\"}} {views}");
+        assert!(metrics.lines().any(|line| line == expected), "{expected} is not in\n{metrics}");
+    }
+}

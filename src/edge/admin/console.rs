@@ -20,7 +20,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRE
 use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::engine::statistics::{FailureGroup, PageStatistics, SiteChange, UnroutedStatistics};
+use crate::engine::statistics::{FailureGroup, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedStatistics};
 use crate::page::output::record::{self, Record};
 use crate::page::policy::resilience::health::Health;
 use crate::page::response::outcome::PartHealth;
@@ -142,7 +142,7 @@ async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> 
         "/page" => one_page(admin, query, whole).await.render(),
         "/fragments" => {
             let fragments = api::fragments(admin);
-            Fragments { duplicates: duplicates(admin, &fragments), fragments }.render()
+            Fragments { duplicates: duplicates(admin, &fragments), now: admin.compositor.now(), fragments }.render()
         }
         "/fragment" => {
             let name = query.value("name").to_owned();
@@ -264,6 +264,7 @@ fn rows_of<'a>(parts: &'a [record::PartRecord], depth: usize, scale: f64, rows: 
 #[derive(Template)]
 #[template(path = "console/fragments.html")]
 struct Fragments {
+    now: Timestamp,
     fragments: Vec<Fragment>,
     /// Groups of nanoservices that may be one nanoservice written twice, and why.
     duplicates: Vec<(Vec<String>, &'static str)>,
@@ -394,6 +395,14 @@ pub(super) const fn class(health: &Health) -> &'static str {
         Health::Degraded => "warn",
         Health::Failing | Health::Down => "bad",
     }
+}
+
+/// Since when something is wrong with a nanoservice, in UTC: the time of day, with the date if that is another day.
+fn trouble_since(statistics: &NanoserviceStatistics, now: &Timestamp) -> Option<String> {
+    let since = statistics.since.filter(|_| statistics.health > Health::Healthy)?;
+    let (since, today) = (time(&since), time(now));
+    let same_day = since.split_once(' ').filter(|(day, _)| today.starts_with(day));
+    Some(same_day.map_or(since.clone(), |(_, time)| time.to_owned()))
 }
 
 /// Formats a time in UTC, to the second.

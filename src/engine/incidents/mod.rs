@@ -72,8 +72,13 @@ impl Observer for IncidentLog {
     }
 
     fn page_composed(&self, page: &Page) {
-        let is_degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         let pattern = page.plan.visit.pattern.as_str();
+        if let Some(error) = page.error
+            && self.known().services.warned(&Name::from(pattern), "too large", Instant::now())
+        {
+            tracing::error!(trace = %page.trace, page = pattern, "{error}");
+        }
+        let is_degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         if !is_degraded {
             if self.has_degraded_page.load(Ordering::Relaxed) {
                 self.known().pages.add_whole(pattern, 1);
@@ -114,6 +119,12 @@ impl Observer for IncidentLog {
                 detail = failure.detail.as_str(),
                 "fetch failed"
             );
+        }
+    }
+
+    fn warned(&self, fragment: &Name, warning: &'static str, detail: &str) {
+        if self.known().services.warned(fragment, warning, Instant::now()) {
+            tracing::warn!(fragment = &**fragment, "{warning}: {detail}");
         }
     }
 
@@ -160,8 +171,8 @@ fn log_service(event: &ServiceEvent) {
             let state = if *is_open { "open" } else { "closed" };
             tracing::warn!(fragment, upstream, changes, state, "circuit keeps changing");
         }
-        ServiceEvent::Minute { failed, refused, fragments, unlogged } => {
-            tracing::warn!(failed, refused, fragments, unlogged, "more failures within a minute");
+        ServiceEvent::Minute { failed, refused, counts, unlogged } => {
+            tracing::warn!(failed, refused, counts, unlogged, "more failures within a minute");
         }
     }
 }
