@@ -127,7 +127,8 @@ fn ordered(source: &Source, nodes: &[Node], from: usize) -> usize {
             Node::Text(span) | Node::Title(span) => pass(at, span),
             Node::Fragment(element) => {
                 let inner = pass(at, &element.at.span);
-                ordered(source, &element.inside, inner)
+                // Fallbacks for certain reasons may be anywhere between the others.
+                element.all_inside().map(|inside| ordered(source, inside, inner)).max().unwrap_or(inner)
             }
             Node::When { inside, .. } | Node::Fill { inside, .. } | Node::Head(inside) => ordered(source, inside, at),
             Node::Include(named) => pass(at, &named.at.span),
@@ -186,7 +187,7 @@ impl Places {
                 Segment::Fragment(index) => {
                     self.fragments[*index] += 1;
                     let fragment = &html.fragments[*index];
-                    self.count(html, &fragment.fallback, true);
+                    fragment.fallbacks().for_each(|fallback| self.count(html, fallback, true));
                     let mut left = direct(&fragment.fallback);
                     for index in fragment.fills.values().flat_map(|parts| direct(parts)) {
                         assert!(left.remove(&index), "{index} fills two slots, or is not in the fallback");
@@ -279,7 +280,7 @@ fn from_nodes<'a>(file: &'a LayoutFile, nodes: &'a [Node], items: &mut Vec<Item<
             items.push(Item::Fragment(element.at.span.clone(), fills));
             let is_complete = from_nodes(file, &element.inside, items);
             items.push(Item::End);
-            is_complete
+            is_complete && element.fallbacks.is_empty()
         }
         Node::When { inside, .. } => {
             items.push(Item::When);

@@ -64,8 +64,7 @@ fn entry(manifest: &Arc<Manifest>, site: &Site) -> Entry {
     let users = site.templates.iter().filter(|template| {
         template.with_takeovers().flat_map(Template::manifests).any(|used| Arc::ptr_eq(used, manifest))
     });
-    let mut pages: Vec<String> =
-        users.flat_map(|template| template.routes.iter().map(|route| route.value.to_string())).collect();
+    let mut pages: Vec<String> = users.flat_map(|template| template.labels()).collect();
     pages.sort();
     Entry {
         name: manifest.name.to_string(),

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use jiff::Timestamp;
 
 use crate::engine::{PageRequest, Snapshot, Trace};
@@ -107,7 +107,7 @@ impl PageOptions {
         Ok(options)
     }
 
-    /// The request for the page. `None`: no layout matches the path.
+    /// The request for the page, or for the site's own page for paths that no layout matches. `None`: it has none.
     ///
     /// # Errors
     /// The path is not valid, or the page has no such variant.
@@ -118,13 +118,14 @@ impl PageOptions {
         let uri: Uri = self.path.parse().map_err(|error| format!("`{}` is not a valid path: {error}", self.path))?;
         let path = route::normalise(uri.path()).map_err(|error| format!("`{}`: {error}", self.path))?;
         let at = self.at.unwrap_or(now);
-        let Match { template, changes_in, pattern, parameters } = match live.site.find(&path, uri.query(), at) {
-            Ok(found) => found,
-            Err(NoMatch::Missing) => return Ok(None),
+        let found = match live.site.find(&path, uri.query(), at) {
+            Ok(found) => Some(found),
+            Err(NoMatch::Missing) => live.site.status_page(StatusCode::NOT_FOUND, at),
             Err(NoMatch::Forged) => {
                 return Err(format!("`{}` is not an address that a page of this site has written", self.path));
             }
         };
+        let Some(Match { template, changes_in, pattern, parameters }) = found else { return Ok(None) };
         // Headers are trusted as if a proxy had set them: an operator may describe any client. PageOptions override headers.
         let headers: HeaderMap = self.headers.iter().cloned().collect();
         let known = live.readers.reader(&template.reads, &headers, true);

@@ -33,6 +33,7 @@ pub(super) fn settings(
     let mut limits = SiteLimits::default();
     let (stream, compression) = reader.table(&file::PAGE, |table| {
         defaults.budget = table.read_or_default(&page::BUDGET, table::positive_duration);
+        limits.budget = defaults.budget;
         limits.max_fragments = table.integer_or_default(&page::MAX_FRAGMENTS);
         defaults.max_fragments = limits.max_fragments;
         limits.max_includes = table.integer_or_default(&page::MAX_INCLUDES);
@@ -74,8 +75,9 @@ pub(super) fn settings(
     });
     let readers = reader.table(&file::CONTEXT, |table| {
         let locales = table.read_or_default(&context::LOCALES, table::list(values::locale));
+        limits.locales = if locales.is_empty() { ReaderRules::default().locales } else { locales };
         ReaderRules {
-            locales: if locales.is_empty() { ReaderRules::default().locales } else { locales },
+            locales: limits.locales.clone(),
             region_header: table.read(&context::REGION_HEADER, values::header_name).flatten(),
             trusted: table.read_or_default(&context::TRUST_PROXY, table::list(values::network)),
         }

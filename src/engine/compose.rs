@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -77,11 +78,13 @@ struct Start {
     lookups: StartedLookups,
     /// The keys under which the page is offered to the cache; `None` if it is not.
     key: Option<PageKey>,
+    /// The time that is left for the page, if that may be less than its budget.
+    left: Option<Duration>,
 }
 
 impl Start {
     fn now() -> Self {
-        Self { began: Instant::now(), lookups: StartedLookups::default(), key: None }
+        Self { began: Instant::now(), lookups: StartedLookups::default(), key: None, left: None }
     }
 }
 
@@ -116,7 +119,7 @@ impl Compositor {
             }
             Ok(CacheHit::Skeleton(hit)) => self.complete(request, hit, stream).await,
             Err(key) => {
-                let start = Start { began, lookups: StartedLookups::default(), key: Some(key) };
+                let start = Start { began, key: Some(key), ..Start::now() };
                 self.compose_from(request, start, stream).await
             }
         }
@@ -143,13 +146,23 @@ impl Compositor {
                 }
                 Served::Personalised(personalised)
             }
-            Err(lookups) => self.compose_from(request, Start { began, lookups, key: Some(key) }, stream).await,
+            Err(lookups) => {
+                let start = Start { began, lookups, key: Some(key), left: None };
+                self.compose_from(request, start, stream).await
+            }
         }
     }
 
     /// Composes a page. It is finished within the page's budget, whatever hangs.
     pub async fn compose(&self, request: PageRequest) -> Page {
         self.report(self.preview(request).await, None)
+    }
+
+    /// Composes a page instead of another one, in the time that was left for that.
+    pub async fn compose_instead(&self, request: PageRequest, left: Duration) -> Page {
+        let trace = request.trace.clone();
+        let start = Start { left: Some(left), ..Start::now() };
+        self.report(finish(wait_for_all(self.fan_out(request, start).0).await, &trace), None)
     }
 
     /// Composes a page for inspection: it is reported to no observer, and not cached.
@@ -298,8 +311,9 @@ impl Compositor {
     /// Plans a page, and starts the lookups that it needs at once.
     fn fan_out(&self, request: PageRequest, start: Start) -> (FanOut, Option<PageKey>) {
         let PageRequest { template, visit, trace, at, changes_in } = request;
-        let Start { began, lookups, key } = start;
+        let Start { began, lookups, key, left } = start;
         let mut plan = plan(&template, visit, at);
+        plan.budget = left.unwrap_or(plan.budget).min(plan.budget);
         plan.changes_in = plan.changes_in.into_iter().chain(changes_in).min();
         (FanOut::begin(&self.lookup, plan, began, lookups, &trace), key)
     }

@@ -11,6 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::task::coop::{consume_budget, unconstrained};
 use tokio::time::Instant;
 
+use crate::page::layout::FragmentUse;
 use crate::page::plan::{Outcomes, PartSource, Plan};
 use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
@@ -89,15 +90,16 @@ impl FanOut {
 
     /// Requests the outcome of one part.
     fn request_one(&mut self, part: usize, now: Instant) {
-        let has_fallback = !self.plan.parts[part].fragment.fallback.is_empty();
+        let fragment = &self.plan.parts[part].fragment;
         let known = match &self.plan.parts[part].source {
             // A lazy fragment is never looked up here; its placeholder is shown.
             PartSource::Dropped | PartSource::Lazy(_) => Outcome::nothing(Reason::Condition),
-            PartSource::Refused(reason) => Outcome::missing(*reason, has_fallback),
+            PartSource::Refused(reason) => missing(*reason, fragment),
             PartSource::Fetch(index) => match self.look_up(*index, now) {
-                Ok(result) => outcome(&result, has_fallback),
+                Ok(result) => outcome(&result, &self.plan.parts[part].fragment),
                 Err(pending) => {
-                    let outcome = async move { (part, outcome(&pending.await, has_fallback)) };
+                    let fragment = Arc::clone(&self.plan.parts[part].fragment);
+                    let outcome = async move { (part, outcome(&pending.await, &fragment)) };
                     self.pending.push(unconstrained(outcome).boxed());
                     return;
                 }
@@ -178,11 +180,16 @@ impl FanOut {
     }
 }
 
+/// The outcome of a part that shows its fallback for a reason, or nothing if it has none for that.
+fn missing(reason: Reason, fragment: &FragmentUse) -> Outcome {
+    Outcome::missing(reason, !fragment.fallback_for(Some(reason)).is_empty())
+}
+
 /// The outcome of a part with this lookup result.
-fn outcome(result: &LookupResult, has_fallback: bool) -> Outcome {
+fn outcome(result: &LookupResult, fragment: &FragmentUse) -> Outcome {
     let timing = Some(Arc::clone(&result.timing));
     let (response, fresh, lead) = match &result.outcome {
-        LookupOutcome::Unavailable(reason) => return Outcome { timing, ..Outcome::missing(*reason, has_fallback) },
+        LookupOutcome::Unavailable(reason) => return Outcome { timing, ..missing(*reason, fragment) },
         LookupOutcome::Fresh(response, left, lead) => (response, Ok(result.timing.ended + *left), *lead),
         LookupOutcome::Stale(response, reason) => (response, Err(*reason), None),
     };
@@ -192,10 +199,10 @@ fn outcome(result: &LookupResult, has_fallback: bool) -> Outcome {
         (Content::Fragment(_), Ok(until)) => Outcome::fresh(response, until),
         (Content::Fragment(_), Err(reason)) => Outcome::stale(response, reason),
         (Content::Empty, fresh) => {
-            Outcome { response: Some(response), fresh_until: fresh.ok(), ..Outcome::nothing(Reason::Empty) }
+            Outcome { response: Some(response), fresh_until: fresh.ok(), ..missing(Reason::Empty, fragment) }
         }
-        (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), _) => {
-            Outcome { response: Some(response), ..Outcome::missing(Reason::Gone, has_fallback) }
+        (Content::Gone(_) | Content::Redirect(..) | Content::Asset(..), fresh) => {
+            Outcome { response: Some(response), fresh_until: fresh.ok(), ..missing(Reason::Gone, fragment) }
         }
     };
     Outcome { unchanged_until, timing, ..outcome }

@@ -404,7 +404,9 @@ async fn a_range_of_an_asset_is_sent_and_its_304_has_the_vary_of_its_200() {
 #[tokio::test(start_paused = true)]
 async fn assets_are_inserted_into_pages_with_and_without_a_head() {
     for (layout, expected) in [
-        ("<head><p></head>x<fragment name=a />", "<head><p>+</head>xA"),
+        ("<head><link></head>x<fragment name=a />", "<head><link>+</head>xA"),
+        // A paragraph ends the head.
+        ("<head><p></head>x<fragment name=a />", "<head>+<p></head>xA"),
         ("<html><body><fragment name=a />", "<html>+<body>A"),
         ("<!doctype html><p><fragment name=a />", "<!doctype html>+<p>A"),
         ("<fragment name=a />", "+A"),

@@ -69,6 +69,10 @@ async fn the_github_format_has_annotations() {
     insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap());
 }
 
+/// The codes that keep no file from going live.
+const WARNINGS: [&str; 7] =
+    ["ttl-too-long", "deprecated", "no-fallback", "never-shown", "over-budget", "text-only", "unused"];
+
 #[tokio::test]
 async fn every_code_in_the_reference_can_be_caused() {
     let deprecated = "name = \"old\"\nversion = \"1.0.0\"\nowner = \"team-old\"\nendpoint = \"http://127.0.0.1:1/\"\nlifecycle = \"deprecated\"\n";
@@ -112,6 +116,26 @@ async fn every_code_in_the_reference_can_be_caused() {
         ("<fragment name=shop data-q=x />", "missing-parameter", 4, 1),
         ("+++\nroute = []\n+++\n", "front-matter", 2, 9),
         ("\n+++\nroute = \"/\"\n+++\n", "front-matter", 2, 1),
+        ("+++\n[headers]\nX-A = \"1\"\nroute = \"/\"\n+++\n", "front-matter", 4, 1),
+        ("<p>a</p><fragmnt name=weather />", "near-miss", 4, 9),
+        ("<whn device=mobile>a</whn>", "near-miss", 4, 1),
+        ("<includ file=footer.html />", "near-miss", 4, 1),
+        ("<when region=Germany>a</when>", "never-shown", 4, 14),
+        ("<when region=\"not UK\">a</when>", "never-shown", 4, 15),
+        ("<when locale=de>a</when>", "never-shown", 4, 14),
+        ("<when device=phone>a</when>", "never-shown", 4, 14),
+        ("<when device=mobile> </when>", "never-shown", 4, 1),
+        (
+            "+++\nroute = \"/\"\nbudget = \"1s\"\n+++\n<fragment name=weather data-city=x timeout=1500ms />",
+            "over-budget",
+            5,
+            44,
+        ),
+        ("<fragment name=weather data-city=x timeout=3s />", "over-budget", 4, 44),
+        ("<title>a <fragment name=weather data-city=x /></title>", "text-only", 4, 10),
+        ("<p class='<fragment name=weather data-city=x />'>a</p>", "text-only", 4, 11),
+        ("<script>'<fragment name=weather />'</script>", "text-only", 4, 10),
+        ("<!-- unused.html -->", "unused", 1, 1),
     ] {
         let layout = if layout.trim_start().starts_with("+++") {
             layout.to_owned()
@@ -127,6 +151,9 @@ async fn every_code_in_the_reference_can_be_caused() {
                 "name = \"shop\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:1/{team}\"\n",
             )
             .file("fragments/old/fragment.toml", deprecated);
+        if code == "unused" {
+            site.write("layouts/unused.html", "<fragment name=weather data-city=x />");
+        }
         if code == "include-cycle" {
             site.write("layouts/circle.html", "<include file=circle.html />");
         }
@@ -135,7 +162,8 @@ async fn every_code_in_the_reference_can_be_caused() {
             String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let found = problems.iter().any(|p| p["code"] == code && p["line"] == line && p["column"] == column);
         assert!(found, "{layout}\ncauses no {code} at {line}:{column}: {problems:#?}");
-        let warning = matches!(code, "ttl-too-long" | "deprecated" | "no-fallback");
+        let warning = problems.iter().all(|problem| problem["severity"] == "warning");
+        assert_eq!(warning, WARNINGS.contains(&code), "{code}");
         assert_eq!(output.status.code(), Some(i32::from(!warning)), "{code}");
         if warning {
             assert_eq!(site.run(&["check", "--strict"]).await.status.code(), Some(1));

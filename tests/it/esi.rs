@@ -310,6 +310,12 @@ async fn invalid_esi_in_a_response_affects_only_its_own_part() {
         ("a<esi:choose><esi:when test=\"oh no\">b</esi:when><esi:otherwise>c</esi:otherwise></esi:choose>", "ac"),
         ("a<esi:include/>b<esi:include src=\"$(\"/>c", "abc"),
         ("a<esi:vars>$(b)</esi:vars>", "a$(b)"),
+        // Without a slash, nothing of the rest is swallowed, nor can it reach around its part.
+        ("a<esi:include src=\"$(\"><p>b</p>c", "a<p>b</p>c"),
+        ("a<esi:include src=\"$(\">b</esi:include>c</div>", "abc"),
+        ("a<esi:comment text=x>b<b>c</b>", "ab<b>c</b>"),
+        ("a<esi:comment>b</esi:comment>c", "ac"),
+        ("a<esi:comment><div></esi:comment></div>c", "ac"),
         ("a<esi:try><esi:attempt>b</esi:attempt></esi:try>", "ab"),
         ("a<esi:remove>b", "a"),
         ("a</esi:remove>b", "ab"),
@@ -474,6 +480,22 @@ fn each_error_in_a_layout_is_reported() {
         ("<esi:vars>$(HTTP_USER_AGENT{device})</esi:vars>", "unknown-placeholder: `HTTP_USER_AGENT` has no `{device}`"),
         ("<esi:remove>", "unclosed: `<esi:remove>` is not closed"),
         ("</esi:remove>", "unexpected-close: `</esi:remove>` closes nothing"),
+        (
+            "<esi:include src=\"http://a.test/\"><p>a</p>",
+            "missing-slash: `<esi:include>` has no slash at its end; it is read as if it had one",
+        ),
+        (
+            "<esi:choose><esi:when test=\"$(HTTP_COOKIE{x})\">a</esi:when></esi:choose>",
+            "never-shown: `test`: `$(HTTP_COOKIE{x})` alone holds only if its value is the word `true`",
+        ),
+        (
+            "<esi:choose><esi:when test=\"$(HTTP_COOKIE{x}) != ''\">a</esi:when></esi:choose>",
+            "never-shown: `test`: a comparison with an empty text never holds, whatever its operator",
+        ),
+        (
+            "<title><esi:include src=\"/a\"/></title>",
+            "text-only: `<esi:include>` stays as it is: `<title>` has only text",
+        ),
     ] {
         assert_eq!(page(text).problems(), [expected], "{text}");
     }

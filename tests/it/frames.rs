@@ -200,7 +200,7 @@ async fn a_title_is_not_put_into_a_head_that_is_not_shown() {
         .layout("p.html", &page("frame = \"frame.html\"\ntitle = \"T\"", "<b slot=top>top</b>x"))
         .layout("q.html", "+++\nroute = \"/q\"\nframe = \"frame.html\"\ntitle = \"T\"\n+++\nx")
         .start();
-    assert_eq!(site.get("/").await.html(), "<b>top</b><html><title>T</title>x</html>");
+    assert_eq!(site.get("/").await.html(), "<title>T</title><b>top</b><html>x</html>");
     assert_eq!(site.get("/q").await.html(), "<head><title>T</title></head><html>x</html>");
 }
 

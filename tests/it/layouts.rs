@@ -4,9 +4,10 @@ use pasteup::page::layout::{LayoutFile, Segment};
 use pasteup::page::site::{BoundSite, Files, Site, SiteLimits};
 use pasteup::page::source::diagnostic::Source;
 use pasteup::page::source::reason::Reason;
+use pasteup::page::visit::context::Reader;
 use proptest::prelude::*;
 
-use crate::support::compositor::{TestCompositor, fails, html};
+use crate::support::compositor::{ServedFrom, TestCompositor, fails, html, responds};
 
 /// HTML with everything that can mislead a parser of tags.
 const ODD: &str = "<!DOCTYPE html>\r\n<!-- <fragment name=\"a\"> --><HTML lang=en>\r\n<head><title>&lt;fragment&gt; <fragment> é</title>\
@@ -63,6 +64,94 @@ async fn a_title_is_replaced_added_and_escaped() {
             .fragment("none", fails(Reason::Connect))
             .start();
         assert_eq!(site.get("/").await.html(), after);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_title_may_have_placeholders() {
+    let front = "+++\nroute = [\"/in/{city}\", \"/all\"]\nquery = [\"day\"]\ntitle = \"Weather in {city} & {{more}} {day}\"\n+++\n";
+    let text = "<head><title>x</title></head><when device=mobile>y</when>";
+    let site = TestCompositor::new().layout("p.html", &format!("{front}{text}")).start();
+    for (path, title) in [
+        ("/in/Port Alder", "Weather in Port Alder &amp; {more} "),
+        ("/in/a?day=1", "Weather in a &amp; {more} 1"),
+        ("/in/a?day=%3C/title%3E%3Cscript%3E&x=1", "Weather in a &amp; {more} &lt;/title&gt;&lt;script&gt;"),
+        ("/all", "Weather in  &amp; {more} "),
+    ] {
+        let expected = format!("<head><title>{title}</title></head>");
+        let tags: Vec<_> =
+            [site.get(path).await, site.get("/in/other").await].map(|page| page.header("etag").to_owned()).into();
+        assert_ne!(tags[0], tags[1]);
+        // Each page is cached under a key of its own.
+        for _ in 0..4 {
+            let (headers, bytes, _) = site.serve(path, Reader::default()).await;
+            assert_eq!(
+                (String::from_utf8_lossy(&bytes).as_ref(), headers["etag"].to_str().unwrap()),
+                (expected.as_str(), tags[0].as_str()),
+                "{path}"
+            );
+        }
+        assert_eq!(site.serve(path, Reader::default()).await.2, ServedFrom::CachedPage);
+    }
+    for (title, problem) in [
+        ("{town}", "unknown-placeholder: `{town}` is neither a parameter of the route nor a declared query parameter"),
+        ("{city", "front-matter: `title`: `{` is not closed"),
+    ] {
+        let front = format!("+++\nroute = \"/in/{{city}}\"\ntitle = \"{title}\"\n+++\n");
+        assert_eq!(TestCompositor::new().layout("p.html", &front).problems(), [problem]);
+    }
+    // That of a frame may have those of each of its pages.
+    let frame = "+++\ntitle = \"In {city}\"\n+++\n<slot></slot>";
+    let site = TestCompositor::new()
+        .layout("frame.html", frame)
+        .layout("p.html", "+++\nroute = \"/{city}\"\nframe = \"frame.html\"\n+++\nx");
+    assert_eq!(site.start().get("/a").await.html(), "<title>In a</title>x");
+}
+
+#[tokio::test]
+async fn what_parsers_ignore_is_not_taken_for_the_head() {
+    for (before, after) in [
+        // In a template, neither tag is one of the document.
+        (
+            "<html><head><template><p></head></template><meta></head><body>",
+            "<html><head>[T]<template><p></head></template><meta>[A]</head><body>",
+        ),
+        (
+            "<template><head><title>x</title></head></template><body>",
+            "[T]<template><head><title>x</title></head></template>[A]<body>",
+        ),
+        // A second head, and one after the body has begun.
+        (
+            "<html><head></head><body><head><title>x</title></head><p></body>",
+            "<html><head>[T][A]</head><body><head><title>x</title></head><p></body>",
+        ),
+        ("<!doctype html><p>x<head><title>y</title></head>", "<!doctype html>[A]<p>x<head>[t]</head>"),
+        // An element of the body ends the head; its end tag comes too late.
+        ("<html><head><meta><div></div></head><body>", "<html><head>[T][A]<meta><div></div></head><body>"),
+        ("<html><head>text</head><body>", "<html><head>[T][A]text</head><body>"),
+        // Text in scripts, and what browsers with scripts take for text, does not.
+        (
+            "<head><script>'</head>'</script><noscript><p></head></noscript><style>a</style></head>",
+            "<head>[T]<script>'</head>'</script><noscript><p></head></noscript><style>a</style>[A]</head>",
+        ),
+        (
+            "<head><when device=mobile><div></div></when><include file=head.html /></head>",
+            "<head>[T][A]<title>partial</title></head>",
+        ),
+        ("<head><include file=end.html /><body>", "<head>[T]<meta>[A]</head><body>"),
+        ("<head><fragment name=none><p>x</p></fragment></head>", "<head>[T]<p>x</p>[A]</head>"),
+    ] {
+        let after = after.replace("[T]", "<title>T</title>").replace("[t]", "<title>T</title>");
+        let after = after.replace("[A]", "<link rel=\"stylesheet\" href=\"https://c.test/a.css\">");
+        let headers = [("content-type", "text/html"), ("link", "<https://c.test/a.css>; rel=stylesheet")];
+        let site = TestCompositor::new()
+            .layout("p.html", &format!("+++\nroute = \"/\"\ntitle = \"T\"\n+++\n{before}<fragment name=a />"))
+            .layout("head.html", "<title>partial</title>")
+            .layout("end.html", "<meta></head>")
+            .fragment("none", fails(Reason::Connect))
+            .fragment("a", responds(200, &headers, "!"))
+            .start();
+        assert_eq!(site.get("/").await.html(), format!("{after}!"), "{before}");
     }
 }
 
@@ -260,7 +349,7 @@ fn check_reads_the_frames_and_partials_that_no_page_uses() {
     assert_eq!(check("partial.html", "<include file=nowhere.html />"), ["missing-file"]);
     assert_eq!(check("partial.html", "<fragment name=a version=\"^7\" />"), ["no-such-version"]);
     // The page that uses them decides what these mean.
-    assert_eq!(check("partial.html", "<fragment name=a data-x={city} /><when variant=e:a>x</when>"), [""; 0]);
+    assert_eq!(check("partial.html", "<fragment name=a data-x={city} /><when variant=e:a>x</when>"), ["unused"]);
     // What a page uses is reported once, and the page with it.
     let page = "+++\nroute = \"/\"\n+++\n<include file=partial.html />";
     assert_eq!(codes(&[("page.html", page), ("partial.html", "<fragment name=unknown />")]), ["unknown-fragment"]);

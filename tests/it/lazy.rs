@@ -309,12 +309,33 @@ fn parts_that_cannot_be_lazy_are_reported() {
         ("<head><fragment name=a load=lazy /></head>", "`load`: nobody scrolls to the head"),
         ("<svg><fragment name=a load=lazy /></svg>", "`load`: a late part is parsed as HTML, not as SVG or MathML"),
         (
+            "<table><tr><td>1</td><when device=mobile><fragment name=a load=lazy /></when></tr></table>",
+            "`load`: browsers move or drop a lazy part directly inside `<tr>`",
+        ),
+        (
+            "<table><fragment name=a load=lazy /></table>",
+            "`load`: browsers move or drop a lazy part directly inside `<table>`",
+        ),
+        (
+            "<select><fragment name=a load=lazy /></select>",
+            "`load`: browsers move or drop a lazy part directly inside `<select>`",
+        ),
+        (
             "<fragment name=a load=lazy><fragment slot=x name=a /></fragment>",
             "a fragment whose slots are filled cannot be lazy: it is loaded without them",
         ),
     ] {
         let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
         assert_eq!(site.problems(), [format!("bad-value: {message}")]);
+    }
+    for html in [
+        "<table><tr><td><fragment name=a load=lazy /></td></tr></table>",
+        "<table><tr><td>1</td></tr></table><fragment name=a load=lazy />",
+        "<table><tbody><fragment name=a load=defer><tr></tr></fragment></tbody></table>",
+        "<head></head><body><head><fragment name=a load=lazy /></head></body>",
+    ] {
+        let site = TestCompositor::new().front(html).fragment("a", crate::support::compositor::html(""));
+        assert_eq!(site.problems(), [""; 0], "{html}");
     }
 }
 

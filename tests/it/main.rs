@@ -22,6 +22,7 @@ mod declarations;
 mod deferring;
 mod discovery;
 mod esi;
+mod fallbacks;
 mod faults;
 mod frames;
 mod fuzzing;
@@ -34,6 +35,7 @@ mod purging;
 mod resilience;
 mod reused_connections;
 mod schedules;
+mod status_pages;
 mod store;
 mod validation;
 

@@ -200,7 +200,7 @@ pub(super) fn pages(admin: &Admin) -> Vec<Page> {
 
 /// Every route of every layout, with its layout.
 fn routes(templates: &[Arc<Template>]) -> impl Iterator<Item = (&Template, String)> {
-    templates.iter().flat_map(|template| template.routes.iter().map(|route| (&**template, route.value.to_string())))
+    templates.iter().flat_map(|template| template.labels().map(|label| (&**template, label)))
 }
 
 /// The nanoservices that a layout names, and those named by the layouts that take its place at times.

@@ -94,8 +94,7 @@ impl PageServer {
             }
             Destination::Missing(path) => {
                 pages.observer.unrouted(&path);
-                let missing = pages::error(StatusCode::NOT_FOUND, &exchange, None, Some(permit));
-                Either::Left(exchange.finish(pages, missing, None))
+                pages.missing(&path, exchange, permit)
             }
             Destination::Refused(status) => {
                 Either::Left(exchange.finish(pages, error_page::reply(status, &exchange.trace), None))

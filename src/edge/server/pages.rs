@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::page_cache::ResponseHead;
 use crate::engine::{CacheHit, CachedPage, EncodedPage, Page, PersonalisedPage, Served, Snapshot};
+use crate::page::browser::lazy;
 use crate::page::output::headers::SURROGATE_KEY;
 use crate::page::output::record::Record;
 use crate::page::output::stitch::merge_small_chunks;
@@ -62,6 +63,7 @@ impl Pages {
                 (None, None) => pages.compositor.serve(request, stream).await,
             };
             let is_counted = matches!(served, Served::Cached(_) | Served::Personalised(_));
+            let (served, assignment) = pages.unless_failed(served, assignment, &exchange).await;
             let mut reply = pages.served(served, &reads, &exchange, permit);
             note_assignment(&mut reply, assignment);
             match is_counted {
@@ -69,6 +71,43 @@ impl Pages {
                 false => exchange.finish(&pages, reply, Some(&pattern)),
             }
         })
+    }
+
+    /// Replies that there is no page at a path: with the site's own page for that, if it has one.
+    pub(super) fn missing(
+        self: &Arc<Self>,
+        path: &str,
+        exchange: Exchange,
+        permit: OwnedSemaphorePermit,
+    ) -> PendingReply {
+        // A standalone fragment is fetched by a script, which needs no page in its place.
+        let is_standalone = path.starts_with(lazy::PREFIX);
+        let page = if is_standalone { None } else { self.status_page(StatusCode::NOT_FOUND, &exchange) };
+        let Some(PageVisit { request, assignment, .. }) = page else {
+            let missing = error(StatusCode::NOT_FOUND, &exchange, None, Some(permit));
+            return Either::Left(exchange.finish(self, missing, None));
+        };
+        let pages = Arc::clone(self);
+        later(async move {
+            let mut reply = pages.composed(&pages.compositor.compose(request).await, &exchange, permit);
+            note_assignment(&mut reply, assignment);
+            exchange.finish(&pages, reply, None)
+        })
+    }
+
+    /// A page, or if it has come to an error, the site's own page for that, if it has one. That is composed in the time that is
+    /// left of the failed page's budget.
+    async fn unless_failed(&self, served: Served, assignment: Assignment, exchange: &Exchange) -> (Served, Assignment) {
+        if let Served::Whole(page) = &served
+            && let Verdict::Error(status) = page.verdict
+            && !page.plan.template.is_standalone
+            && let Some(instead) = self.status_page(status, exchange)
+        {
+            let left = page.plan.budget.saturating_sub(page.times.0.elapsed());
+            let page = self.compositor.compose_instead(instead.request, left).await;
+            return (Served::Whole(Box::new(page)), instead.assignment);
+        }
+        (served, assignment)
     }
 
     /// The reply with a page whose head is known. `reads`: the dimensions that the page may depend on.

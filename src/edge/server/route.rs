@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
+use jiff::Timestamp;
 
 use crate::engine::PageRequest;
 use crate::page::browser::lazy;
@@ -81,9 +82,21 @@ impl Pages {
     /// # Errors
     /// There is none.
     fn page_at(&self, path: &str, exchange: &Exchange) -> Result<PageVisit, NoMatch> {
-        let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
         let at = self.compositor.now();
-        let Match { template, changes_in, pattern, parameters } = snapshot.site.find(path, request.uri.query(), at)?;
+        let found = exchange.snapshot.site.find(path, exchange.request.uri.query(), at)?;
+        Ok(self.visit(found, at, exchange))
+    }
+
+    /// The site's own page for a status. `None`: it has none.
+    pub(super) fn status_page(&self, status: StatusCode, exchange: &Exchange) -> Option<PageVisit> {
+        let at = self.compositor.now();
+        let page = exchange.snapshot.site.status_page(status, at)?;
+        Some(PageVisit { stream: false, ..self.visit(page, at, exchange) })
+    }
+
+    fn visit(&self, found: Match<'_>, at: Timestamp, exchange: &Exchange) -> PageVisit {
+        let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
+        let Match { template, changes_in, pattern, parameters } = found;
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, *is_trusted);
         let assignment = assign_variants(
             &template.experiments,
@@ -99,7 +112,7 @@ impl Pages {
         let stream = snapshot.stream && !template.is_standalone && request.version >= Version::HTTP_11;
         let (template, trace) = (Arc::clone(template), trace.clone());
         let request = PageRequest { template, visit, trace, at, changes_in };
-        Ok(PageVisit { request, assignment, stream })
+        PageVisit { request, assignment, stream }
     }
 }
 

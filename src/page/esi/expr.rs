@@ -8,6 +8,8 @@ use super::grammar;
 use super::node::Node;
 use super::variables::Variables;
 
+pub use super::node::Doubt;
+
 /// A parsed test. It is displayed in a canonical notation, which parses to the same test (unless the added spaces make it too
 /// long).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,12 @@ impl Expr {
     #[must_use]
     pub fn holds(&self, variables: &dyn Variables) -> bool {
         self.0.holds(variables)
+    }
+
+    /// Why the test will not hold when its author thinks it does; `None` if there is no such reason.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt<'_>> {
+        self.0.doubt()
     }
 
     /// The names and keys of the variables that the test reads, in order, with repetitions.
@@ -127,6 +135,32 @@ mod tests {
             (r"'it\'s' == 'it\'s'", true),
         ] {
             assert_eq!(Expr::parse(text).expect(text).holds(&known()), holds, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_test_that_cannot_hold_is_doubted() {
+        let alone = |text: &str| format!("alone: {text}");
+        for (text, expected) in [
+            ("$(HTTP_COOKIE{x})", alone("$(HTTP_COOKIE{x})")),
+            ("!$(HTTP_COOKIE{x}|y) & 1 == 1", alone("$(HTTP_COOKIE{x}|'y')")),
+            ("$(HTTP_COOKIE{x}) != ''", "empty".to_owned()),
+            ("$(HTTP_HOST) == 'a' | ('' == $(HTTP_COOKIE{x}))", "empty".to_owned()),
+            ("'a'", "never".to_owned()),
+            ("1 == 2", "never".to_owned()),
+            ("true & !(1 == 2)", String::new()),
+            ("$(HTTP_ACCEPT_LANGUAGE{de}) & !$(HTTP_ACCEPT_LANGUAGE{en})", String::new()),
+            ("$(HTTP_COOKIE{x}) == 'a'", String::new()),
+            ("$(HTTP_COOKIE{x}|true)", String::new()),
+        ] {
+            let expr = Expr::parse(text).expect(text);
+            let found = match expr.doubt() {
+                Some(Doubt::Never) => "never".to_owned(),
+                Some(Doubt::Empty) => "empty".to_owned(),
+                Some(Doubt::Alone(variable)) => alone(&variable.to_string()),
+                None => String::new(),
+            };
+            assert_eq!(found, expected, "{text}");
         }
     }
 

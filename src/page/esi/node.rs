@@ -2,11 +2,12 @@
 //! Operators of one kind in a row are one node, so that the tree is only as deep as its parentheses and `!`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::cursor::Quoted;
 use super::number;
-use super::variables::{Variable, Variables};
+use super::variables::{Value, Variable, Variables};
 
 /// A comparison operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,17 @@ impl Comparison {
             Self::AtLeast => order.is_ge(),
         }
     }
+}
+
+/// Why a test will not hold when its author thinks it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt<'a> {
+    /// It never holds.
+    Never,
+    /// It compares something with an empty text.
+    Empty,
+    /// It tests this variable without a comparison.
+    Alone(&'a Variable),
 }
 
 /// A test or a part of one.
@@ -101,6 +113,43 @@ impl Node {
             Self::Number(text) | Self::Text(text) => Cow::Borrowed(text),
             Self::Variable(variable) => variable.value(variables),
             _ => Cow::Borrowed(word(self.holds(variables))),
+        }
+    }
+
+    /// Why the test will not hold when its author thinks it does.
+    pub(super) fn doubt(&self) -> Option<Doubt<'_>> {
+        let mut used = Vec::new();
+        self.variables(&mut used);
+        if self.compares_empty() {
+            Some(Doubt::Empty)
+        } else if used.is_empty() && !self.holds(&BTreeMap::<&str, Value>::new()) {
+            Some(Doubt::Never)
+        } else {
+            self.alone().map(Doubt::Alone)
+        }
+    }
+
+    /// Whether a comparison in it is with an empty text.
+    fn compares_empty(&self) -> bool {
+        let is_empty = |node: &Self| matches!(node, Self::Text(text) if text.is_empty());
+        match self {
+            Self::Any(nodes) | Self::All(nodes) => nodes.iter().any(Self::compares_empty),
+            Self::Not(node) => node.compares_empty(),
+            Self::Compare(first, rest) => {
+                let mut operands = std::iter::once(&**first).chain(rest.iter().map(|(_, node)| node));
+                operands.any(|node| is_empty(node) || node.compares_empty())
+            }
+            Self::Truth(_) | Self::Number(_) | Self::Text(_) | Self::Variable(_) => false,
+        }
+    }
+
+    /// A variable in it that is tested without a comparison, although it can have any value.
+    fn alone(&self) -> Option<&Variable> {
+        match self {
+            Self::Any(nodes) | Self::All(nodes) => nodes.iter().find_map(Self::alone),
+            Self::Not(node) => node.alone(),
+            Self::Variable(variable) => (!variable.is_truth()).then_some(variable),
+            Self::Compare(..) | Self::Truth(_) | Self::Number(_) | Self::Text(_) => None,
         }
     }
 

@@ -73,6 +73,17 @@ const SCRIPTS: &str = "names of variables are in capital letters, like `$(HTTP_H
                        outside `<esi:vars>`";
 
 impl Variable {
+    /// Whether it is either `true` or `false`, or `true` unless it is defined.
+    pub(super) fn is_truth(&self) -> bool {
+        (self.name == "HTTP_ACCEPT_LANGUAGE" && self.key.is_some()) || self.default.as_deref() == Some("true")
+    }
+
+    /// The same variable with another default.
+    #[must_use]
+    pub fn with_default(&self, default: &str) -> Self {
+        Self { default: Some(default.to_owned()), ..self.clone() }
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -305,4 +305,4 @@ const HEADINGS: [&str; 6] = ["h1", "h2", "h3", "h4", "h5", "h6"];
 const MATHML_TEXTS: [&str; 5] = ["mi", "mo", "mn", "ms", "mtext"];
 /// This project's own elements. Like those of ESI, they are replaced by other HTML, so their content is balanced by
 /// itself and ends no element around them.
-const OURS: [&str; 4] = ["fragment", "slot", "when", "include"];
+const OURS: [&str; 5] = ["fragment", "fallback", "slot", "when", "include"];

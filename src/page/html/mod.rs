@@ -3,6 +3,7 @@
 
 mod byte_reader;
 mod elements;
+pub mod names;
 pub mod tokens;
 
 mod closing;

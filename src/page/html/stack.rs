@@ -203,6 +203,16 @@ impl Stack {
         self.in_scope("p").is_some()
     }
 
+    /// The innermost element, if parsers allow only certain elements in it: they move any other one out of a table, and drop
+    /// it from a list of options. Our own elements do not count, since they are not sent.
+    #[must_use]
+    pub fn refuses_elements(&self) -> Option<&str> {
+        let last = self.open.iter().rev().find(|element| !element.is_ours())?;
+        let refuses =
+            ["table", "thead", "tbody", "tfoot", "tr", "colgroup", "select", "optgroup", "option", "datalist"];
+        (last.namespace == Namespace::Html && refuses.contains(&&*last.name)).then_some(&*last.name)
+    }
+
     /// Processes a start tag, and returns the elements that end where it begins, the innermost first.
     pub fn start_tag(&mut self, tag: &StartTag) -> Vec<OpenElement> {
         let name = tag.name.as_str();
@@ -221,7 +231,8 @@ impl Stack {
         }
         // A slash is ignored in HTML. It closes SVG and MathML elements, our own elements and those of ESI.
         let slash_closes = foreign || matches!(name, "svg" | "math") || kinds.include(Kinds::OURS);
-        if !((kinds.include(Kinds::VOID) && !foreign) || (tag.self_closing && slash_closes)) {
+        let is_void = (kinds.include(Kinds::VOID) && !foreign) || is_void_esi(tag);
+        if !(is_void || (tag.self_closing && slash_closes)) {
             self.push(tag, (kinds, owned), namespace);
         }
         ended
@@ -404,6 +415,17 @@ impl Stack {
         };
         let found = self.open.iter().rposition(|element| element.name == name || stops(element));
         found.filter(|at| self.open[*at].name == name)
+    }
+}
+
+/// Whether this is an element of ESI without content. Authors and programs that shorten HTML leave out the slash that XML
+/// requires.
+#[must_use]
+pub fn is_void_esi(tag: &StartTag) -> bool {
+    match tag.name.as_str() {
+        "esi:include" => true,
+        "esi:comment" => tag.attributes.iter().any(|attribute| attribute.name == "text"),
+        _ => false,
     }
 }
 

@@ -43,7 +43,7 @@ impl Headers {
         if let Some(keys) = Some(keys).filter(|keys| !keys.is_empty()).and_then(|keys| keys.try_into().ok()) {
             headers.insert(SURROGATE_KEY, keys);
         }
-        if complete && !plan.is_truncated && parts(outcomes).all(is_whole) {
+        if complete && !plan.is_truncated && plan.template.status.is_none() && parts(outcomes).all(is_whole) {
             headers.insert(header::ETAG, etag(plan, outcomes, &order));
         }
         // Only parts on the page set cookies, not those in a discarded `<esi:attempt>`.
@@ -107,7 +107,8 @@ impl Downstream {
         if parts().any(|outcome| outcome.response.as_ref().is_some_and(|response| response.stated.is_private())) {
             return Self::Private;
         }
-        if !complete || plan.is_truncated || !parts().all(is_whole) {
+        // The page for a status is an error page, which is never stored.
+        if !complete || plan.is_truncated || plan.template.status.is_some() || !parts().all(is_whole) {
             return Self::NoStore;
         }
         let responses = || parts().filter_map(|outcome| outcome.response.as_ref());
@@ -182,9 +183,10 @@ fn parts(outcomes: &Outcomes) -> impl Iterator<Item = &Outcome> {
     outcomes.iter().flatten().filter(|outcome| outcome.reason != Some(Reason::Condition))
 }
 
-/// Whether a part is fresh, or validly empty.
+/// Whether a part is fresh. That there is nothing to show, or nothing at an address, is an answer too.
 fn is_whole(outcome: &Outcome) -> bool {
-    outcome.shown == Shown::Fresh || (outcome.reason == Some(Reason::Empty) && outcome.fresh_until.is_some())
+    let is_answer = matches!(outcome.reason, Some(Reason::Empty | Reason::Gone));
+    outcome.shown == Shown::Fresh || (is_answer && outcome.fresh_until.is_some())
 }
 
 /// The names and surrogate keys of all parts, in document order. Names come first, since too many keys are cut off.
@@ -254,6 +256,9 @@ fn hash_page(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl 
             hash.update(asset.html().as_bytes());
         }
         hash_decisions(plan, Some(part), hash);
+        // Which fallback is shown depends on the reason.
+        let reason = outcomes[part].as_ref().and_then(|outcome| outcome.reason);
+        hash.update(&[reason.map_or(0, |reason| reason as u8 + 1)]);
         let fresh = outcomes[part].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(response) = fresh.and_then(|outcome| outcome.response.as_ref()) {
             hash.digest(part, response.digest);

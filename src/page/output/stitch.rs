@@ -225,13 +225,7 @@ impl Stitcher {
                 self.waiting.push(part);
                 continue;
             };
-            // The placeholder shows this content already: a fallback without segments of its own, or nothing.
-            let is_shown = match outcome.shown {
-                Shown::Fallback => plan.has_plain_fallback(part),
-                Shown::Omitted => plan.parts[part].fragment.fallback.is_empty(),
-                Shown::Fresh | Shown::Stale => false,
-            };
-            if is_shown {
+            if plan.shows_placeholder(part, outcome) {
                 continue;
             }
             if !std::mem::replace(&mut self.has_sent_late, true) && plan.template.html.leaves_paragraph_open {

@@ -27,11 +27,14 @@ pub fn is_final(plan: &Plan, outcomes: &Outcomes) -> bool {
     plan.in_order(outcomes).into_iter().all(|part| outcomes[part].is_some() || !plan.may_affect_head(part))
 }
 
-/// The verdict on a page whose outcomes are known.
+/// The verdict on a page whose outcomes are known. The site's page for a status has that one, whatever happens to its parts.
 #[must_use]
 pub fn verdict(plan: &Plan, outcomes: &Outcomes) -> Verdict {
     let required = plan.in_order(outcomes).into_iter().filter(|part| plan.parts[*part].required);
-    required.filter_map(|part| decides(outcomes[part].as_ref()?)).next().unwrap_or(Verdict::Page(StatusCode::OK))
+    required
+        .filter_map(|part| decides(outcomes[part].as_ref()?))
+        .next()
+        .unwrap_or_else(|| Verdict::Page(plan.template.status.unwrap_or(StatusCode::OK)))
 }
 
 /// The verdict that a required part forces on the page, if any.

@@ -13,11 +13,12 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use crate::page::browser::lazy_address::LazyAddress;
+use crate::page::html::escape_text;
 use crate::page::layout::syntax::node::Load;
-use crate::page::layout::template::segment::evaluate;
+use crate::page::layout::template::segment::{Value, evaluate};
 use crate::page::policy::cache::freshness::FreshnessRules;
 use crate::page::request::bound::BoundTemplate;
-use crate::page::request::fetch::{Fetch, Origin, parameters};
+use crate::page::request::fetch::{Fetch, Origin, parameters, title};
 use crate::page::request::include::Includer;
 use crate::page::request::key::Key;
 use crate::page::response::outcome::{Outcome, Shown};
@@ -153,11 +154,17 @@ impl Plan {
         let (shown, changes_in) = evaluate(&html.conditions, &self.visit.reader, &variables, self.at);
         self.changes_in = self.changes_in.into_iter().chain(changes_in).min();
         self.shown.extend(shown);
-        self.values.extend(html.values.iter().map(|text| Bytes::from(text.render(&variables, esi::escape))));
+        self.values.extend(html.values.iter().map(|value| {
+            Bytes::from(match value {
+                Value::Esi(text) => text.render(&variables, esi::escape),
+                Value::Title(pieces) => escape_text(&title(pieces, &self.visit)),
+            })
+        }));
         self.has_tries |= html.has_tries;
         self.is_truncated |= html.is_truncated;
-        let (depth, required) =
-            parent.map_or((1, true), |part| (self.parts[part].depth + 1, self.parts[part].required));
+        let (depth, required) = parent.map_or((1, self.template.status.is_none()), |part| {
+            (self.parts[part].depth + 1, self.parts[part].required)
+        });
         self.is_truncated |= full && !html.fragments.is_empty();
         for (index, fragment) in html.fragments.iter().enumerate().filter(|_| !full) {
             let source = self.source((index, fragment), depth, parent, &variables);

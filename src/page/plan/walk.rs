@@ -27,7 +27,7 @@ impl Plan {
         scope.parts.map(|first| first + fragment).ok_or_else(|| {
             let nested = scope.parent.and_then(|part| self.parts[part].nested.as_ref());
             let (html, _) = nested.expect("a layout never has more fragments than a page may have");
-            &html.fragments[fragment].fallback
+            html.fragments[fragment].fallback_for(Some(Reason::TooMany))
         })
     }
 
@@ -84,7 +84,7 @@ impl Plan {
         filled.unwrap_or((default, scope))
     }
 
-    /// The fallback of a part.
+    /// The fallback of a part for all reasons that have none of their own. It is also the placeholder of a late part.
     #[must_use]
     pub fn fallback(&self, part: usize) -> (&Arc<[Segment]>, Scope) {
         let part = &self.parts[part];
@@ -95,7 +95,10 @@ impl Plan {
     #[must_use]
     pub fn content(&self, part: usize, outcome: &Outcome) -> Option<(&Arc<[Segment]>, Scope)> {
         match outcome.shown {
-            Shown::Fallback => Some(self.fallback(part)),
+            Shown::Fallback => {
+                let part = &self.parts[part];
+                Some((part.fragment.fallback_for(outcome.reason), part.scope))
+            }
             Shown::Fresh | Shown::Stale => {
                 self.parts[part].nested.as_ref().map(|(html, scope)| (&html.segments, *scope))
             }
@@ -154,11 +157,17 @@ impl Plan {
         known
     }
 
-    /// Whether a part's fallback has no parts.
+    /// Whether a part with this outcome shows nothing but its placeholder: a fallback without parts, or nothing.
     #[must_use]
-    pub fn has_plain_fallback(&self, part: usize) -> bool {
-        let (segments, scope) = self.fallback(part);
-        self.needed(segments, scope).is_empty()
+    pub fn shows_placeholder(&self, part: usize, outcome: &Outcome) -> bool {
+        let (placeholder, scope) = self.fallback(part);
+        match (outcome.shown, self.content(part, outcome)) {
+            (Shown::Fallback, Some((content, _))) => {
+                Arc::ptr_eq(content, placeholder) && self.needed(placeholder, scope).is_empty()
+            }
+            (Shown::Omitted, _) => placeholder.is_empty(),
+            _ => false,
+        }
     }
 
     /// The parts on the page, as far as they are known, in document order. Lazy parts are not among them.
@@ -296,9 +305,11 @@ impl Plan {
         };
         // The content of its slots is nested in it too.
         let inside = || {
-            let (segments, scope) = self.fallback(index);
             let mut found = false;
-            self.walk(segments, scope, &Vec::new(), &mut |part| found = found || self.may_affect_head(part));
+            for segments in part.fragment.fallbacks() {
+                let visit = &mut |part| found = found || self.may_affect_head(part);
+                self.walk(segments, part.scope, &Vec::new(), visit);
+            }
             found
         };
         part.required || self.manifest_of(index).is_some_and(sets_cookies) || inside()

@@ -36,6 +36,16 @@ pub fn parameters(fragment: &FragmentUse, visit: &Visit) -> Parameters {
         .collect()
 }
 
+/// The text of a title. A placeholder without a value, such as a query parameter that the request lacks, is empty.
+#[must_use]
+pub fn title(pieces: &[ParameterPiece], visit: &Visit) -> String {
+    let text = |piece: &ParameterPiece| match piece {
+        ParameterPiece::Literal(text) => text.clone(),
+        ParameterPiece::Placeholder(name) => visit.parameter(name).unwrap_or_default().to_owned(),
+    };
+    pieces.iter().map(text).collect()
+}
+
 /// The declared context as headers, in the order of the declaration. A value that cannot be signed is left out where the
 /// nanoservice is sent signatures.
 pub(super) fn context_headers(manifest: &Manifest, visit: &Visit) -> Vec<(HeaderName, HeaderValue)> {

@@ -22,7 +22,7 @@ use super::context::context_headers;
 use super::defaults::Defaults;
 use super::key::Key;
 
-pub use super::context::{Parameters, parameters};
+pub use super::context::{Parameters, parameters, title};
 
 /// What is percent-encoded in a path that was decoded before (RFC 3986, 3.3).
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');

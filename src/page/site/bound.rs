@@ -7,12 +7,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use jiff::Timestamp;
+
 use crate::page::browser::lazy;
 use crate::page::browser::lazy_address::{ConditionFields, LazyAddress};
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::defaults::Defaults;
 use crate::page::visit::route::Routes;
-use jiff::Timestamp;
 
 use super::build::{Site, StandaloneTemplate};
 
@@ -23,6 +25,8 @@ pub struct BoundSite {
     pub defaults: Arc<Defaults>,
     site: Site,
     routes: Routes<(String, Arc<BoundTemplate>)>,
+    /// The site's own pages for statuses, each with the name that its requests are counted under.
+    statuses: BTreeMap<u16, (String, Arc<BoundTemplate>)>,
     /// Standalone fragments by name, the highest version first.
     standalone: BTreeMap<String, Vec<StandalonePage>>,
 }
@@ -74,8 +78,13 @@ impl BoundSite {
     #[must_use]
     pub fn bind(site: Site, defaults: Arc<Defaults>) -> Self {
         let mut routes = Routes::default();
+        let mut statuses = BTreeMap::new();
         for template in &site.by_precedence {
             let bound = BoundTemplate::bind(template, &defaults);
+            if let Some(status) = template.status {
+                let page = || (status.as_str().to_owned(), Arc::clone(&bound));
+                statuses.entry(status.as_u16()).or_insert_with(page);
+            }
             for route in &template.routes {
                 // A pattern that is already taken belongs to a layout without an error.
                 let _is_new = routes.insert(&route.value, (route.value.as_str().to_owned(), Arc::clone(&bound)));
@@ -90,7 +99,7 @@ impl BoundSite {
         let pages =
             |(name, all): (&String, &Vec<_>)| (name.clone(), all.iter().map(|one| page(name, one)).collect::<Vec<_>>());
         let standalone = site.standalone.iter().map(pages).collect();
-        Self { defaults, site, routes, standalone }
+        Self { defaults, site, routes, statuses, standalone }
     }
 
     /// The template that serves a normalised path at a time. The query is read for standalone fragments only.
@@ -104,6 +113,14 @@ impl BoundSite {
         let ((pattern, template), parameters) = self.routes.find(path).ok_or(NoMatch::Missing)?;
         let (template, changes_in) = template.at(now);
         Ok(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters })
+    }
+
+    /// The site's own page for a status at a time, if it has one.
+    #[must_use]
+    pub fn status_page(&self, status: StatusCode, now: Timestamp) -> Option<Match<'_>> {
+        let (pattern, template) = self.statuses.get(&status.as_u16())?;
+        let (template, changes_in) = template.at(now);
+        Some(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters: Vec::new() })
     }
 
     /// The page of a standalone fragment. If its version is gone, the highest one is served, since pages that are cached

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use semver::Version;
 
@@ -15,7 +16,9 @@ use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::grants::ManifestSource;
 use crate::page::manifest::upstreams::Allowed;
+use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{self, Code, Diagnostic, SourceSpan};
+use crate::page::visit::reader::ReaderRules;
 use crate::page::visit::window::TimeWindow;
 
 use super::files::{Files, is_at};
@@ -32,11 +35,16 @@ pub struct SiteLimits {
     pub max_includes: usize,
     /// Maximum number of fragments on a page.
     pub max_fragments: usize,
+    /// The locales of the site.
+    pub locales: Vec<String>,
+    /// The time limit of a page that states none.
+    pub budget: Duration,
 }
 
 impl Default for SiteLimits {
     fn default() -> Self {
-        Self { allowed: Vec::new(), sources: Vec::new(), max_includes: 1000, max_fragments: 1000 }
+        let (locales, budget) = (ReaderRules::default().locales, Defaults::default().budget);
+        Self { allowed: Vec::new(), sources: Vec::new(), max_includes: 1000, max_fragments: 1000, locales, budget }
     }
 }
 
@@ -86,6 +94,8 @@ impl Site {
             allowed: &limits.allowed,
             max_includes: limits.max_includes,
             max_fragments: limits.max_fragments,
+            locales: &limits.locales,
+            budget: limits.budget,
         };
         let mut duplicates = duplicate_routes(&layouts);
         let mut good = Vec::new();

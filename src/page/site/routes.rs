@@ -1,21 +1,26 @@
-//! Checks that each route belongs to one layout.
+//! Checks that each route, and each status that has a page of the site's own, belongs to one layout.
 //! Of several layouts with equal patterns none goes live.
 
 use std::collections::BTreeMap;
 
 use crate::page::layout::LayoutFile;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located};
-use crate::page::visit::route::Pattern;
 
 /// Maximum number of other places that are named at each of several equal patterns.
 const MAX_NAMED: usize = 3;
 
 /// Reports each pattern that is in two places at both, by file.
 pub(super) fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> BTreeMap<&str, Vec<Diagnostic>> {
-    let mut by_shape: BTreeMap<String, Vec<(&str, &Located<Pattern>)>> = BTreeMap::new();
+    let mut by_shape: BTreeMap<String, Vec<(&str, Located<String>)>> = BTreeMap::new();
     for file in layouts.values() {
-        for route in &file.front.routes {
-            by_shape.entry(route.value.shape()).or_default().push((file.path(), route));
+        for Located { value, at } in &file.front.routes {
+            let route = Located { value: value.to_string(), at: at.clone() };
+            by_shape.entry(value.shape()).or_default().push((file.path(), route));
+        }
+        if let Some(Located { value, at }) = &file.front.status {
+            let status = Located { value: value.as_str().to_owned(), at: at.clone() };
+            // A shape begins with a slash.
+            by_shape.entry(status.value.clone()).or_default().push((file.path(), status));
         }
     }
     let mut problems: BTreeMap<&str, Vec<Diagnostic>> = BTreeMap::new();
@@ -33,9 +38,15 @@ pub(super) fn duplicate_routes(layouts: &BTreeMap<String, LayoutFile>) -> BTreeM
             let message = if here {
                 format!("`{}` is a route of this layout twice: {}", route.value, named.join(", "))
             } else {
-                format!("`{}` is the route of another layout too: {}", route.value, named.join(", "))
+                let what = if route.value.starts_with('/') { "route" } else { "status" };
+                format!("`{}` is the {what} of another layout too: {}", route.value, named.join(", "))
             };
-            let help = if here { "keep one of them" } else { "a path can lead to one layout only" };
+            let is_status = !route.value.starts_with('/');
+            let help = match (here, is_status) {
+                (true, _) => "keep one of them",
+                (false, false) => "a path can lead to one layout only",
+                (false, true) => "a status can have one page only",
+            };
             let problem = Diagnostic::new(Code::DuplicateRoute, route.at.clone(), message).help(help);
             problems.entry(file).or_default().push(problem);
         }

@@ -182,6 +182,18 @@ codes! {
     Deprecated = "deprecated", Warning;
     /// A `required` fragment has no fallback.
     NoFallback = "no-fallback", Warning;
+    /// An element has nearly the name of one of Pasteup's.
+    NearMiss = "near-miss", Error;
+    /// Something is never shown to any reader.
+    NeverShown = "never-shown", Warning;
+    /// `timeout` is longer than the page's `budget`.
+    OverBudget = "over-budget", Warning;
+    /// No file uses a file that has fragments.
+    Unused = "unused", Warning;
+    /// An element of Pasteup's or of ESI is in a place where HTML has only text.
+    TextOnly = "text-only", Warning;
+    /// An element of ESI without content lacks the slash at its end.
+    MissingSlash = "missing-slash", Warning;
     /// This version of Pasteup reads something, but does not support it.
     NotYet = "not-yet", Warning;
     /// Two nanoservices declare different `integrity` values for the same asset.

@@ -9,6 +9,12 @@ macro_rules! words {
         pub enum $name { $($(#[doc = $doc])* $variant,)* }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Their names.
+            pub const WORDS: &'static [&'static str] = &[$($text,)*];
+
             /// Its name in logs, metrics and JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -1,8 +1,10 @@
 //! The state of a page while it is assembled. The other files of this folder each add some of its methods.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::page::layout::syntax::file::LayoutFile;
+use crate::page::layout::syntax::front_matter::Title;
 use crate::page::layout::template::fragment::FragmentUse;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
@@ -10,11 +12,10 @@ use crate::page::source::diagnostic::{Diagnostic, Located};
 use crate::page::source::names::Name;
 use crate::page::visit::route::Pattern;
 
-use super::assets::AssetsPlace;
 use super::esi::SegmentTables;
 use super::frames::Frames;
 use super::ids::IdSource;
-use super::title::Title;
+use super::places::Places;
 
 /// The context in which a layout is assembled.
 pub struct AssemblyContext<'a> {
@@ -30,6 +31,10 @@ pub struct AssemblyContext<'a> {
     pub max_includes: usize,
     /// Maximum number of fragments on a page.
     pub max_fragments: usize,
+    /// The locales of the site.
+    pub locales: &'a [String],
+    /// The time limit of a page that states none.
+    pub budget: Duration,
 }
 
 /// A page while it is assembled.
@@ -58,8 +63,13 @@ pub(super) struct Assembler<'a> {
     pub(super) slots: BTreeMap<usize, Name>,
     /// The sources of the fragments' ids, in document order.
     pub(super) ids: Vec<IdSource>,
-    pub(super) title: Title,
-    pub(super) assets: AssetsPlace,
+    /// The page's title.
+    pub(super) title: Option<&'a Title>,
+    pub(super) places: Places,
+    /// The number of the next title or insertion point, as [`Places`] counts them.
+    pub(super) next_place: usize,
+    /// Whether the content of the page's head is being walked.
+    pub(super) in_heads: bool,
 }
 
 impl<'a> Assembler<'a> {
@@ -75,8 +85,10 @@ impl<'a> Assembler<'a> {
             page,
             routes,
             problems: page.problems.iter().chain(&frames.problems).cloned().collect(),
-            title: Title::new(frames.title(), &frames, context.files),
-            assets: AssetsPlace::new(&frames, context.files),
+            title: frames.title(),
+            places: Places::of(&frames, context),
+            next_place: 0,
+            in_heads: false,
             files: vec![frames.levels[0]],
             frames,
             level: 0,

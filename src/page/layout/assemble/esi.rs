@@ -7,7 +7,7 @@ use crate::page::esi::expr::Expr;
 use crate::page::esi::text::EsiText;
 use crate::page::layout::syntax::node::{Esi, Include, Node};
 use crate::page::layout::template::fragment::{FragmentSource, FragmentUse};
-use crate::page::layout::template::segment::{Condition, Segment};
+use crate::page::layout::template::segment::{Condition, Segment, Value};
 use crate::page::source::diagnostic::{Located, SourceSpan};
 use crate::page::source::names::Name;
 
@@ -19,10 +19,18 @@ pub(super) const ID: &str = "esi";
 pub(super) struct SegmentTables {
     /// The conditions that decide whether segments are shown.
     pub(super) conditions: Vec<Condition>,
-    /// Texts with variables.
-    pub(super) values: Vec<Arc<EsiText>>,
+    /// Texts that depend on the visit.
+    pub(super) values: Vec<Value>,
     /// Whether there is a [`Segment::Try`].
     pub(super) has_tries: bool,
+}
+
+impl SegmentTables {
+    /// The segment of another text that depends on the visit.
+    pub(super) fn value(&mut self, value: Value) -> Segment {
+        self.values.push(value);
+        Segment::Value(self.values.len() - 1)
+    }
 }
 
 /// Builds segments from nodes.
@@ -45,10 +53,7 @@ pub(super) trait EsiBuilder<'n> {
             Esi::Include(include) => self.include(include).into_iter().collect(),
             Esi::Value(Located { value, at }) => {
                 self.use_variables(&mut value.used(), at);
-                let values = &mut self.tables().values;
-                let index = values.len();
-                values.push(Arc::clone(value));
-                vec![Segment::Value(index)]
+                vec![self.tables().value(Value::Esi(Arc::clone(value)))]
             }
             Esi::Vars(inside) => self.inside(inside).to_vec(),
             Esi::Choose(tests, branches) => {

@@ -1,8 +1,11 @@
 //! Resolves the fragments of a layout: which nanoservice fills each, and whether it accepts the given parameters.
 //! An unknown name, an unknown parameter and a value that the manifest does not allow are errors.
 
-use crate::page::layout::syntax::node::{FragmentElement, FragmentTarget, Load, Node, Parameter, ParameterPiece};
+use std::sync::Arc;
+
+use crate::page::layout::syntax::node::{ConditionSpans, FragmentElement, FragmentTarget, Load, Node, ParameterPiece};
 use crate::page::layout::template::fragment::{Candidates, FragmentSource, FragmentUse};
+use crate::page::layout::template::segment::Segment;
 use crate::page::manifest::{Lifecycle, Manifest};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::{self, Name};
@@ -15,8 +18,23 @@ use super::ids::IdSource;
 use super::segments::SegmentBuilder;
 
 impl<'a> Assembler<'a> {
+    /// Checks conditions against the page and the site.
+    pub(super) fn check_conditions(&mut self, conditions: &Conditions, at: &ConditionSpans) {
+        self.variants(conditions, at.variant.as_ref());
+        let (Some(choice), Some(at)) = (&conditions.locale, &at.locale) else { return };
+        let locales = self.context.locales;
+        let is_known = |token: &String| locales.iter().any(|locale| locale.eq_ignore_ascii_case(token));
+        for token in choice.tokens.iter().filter(|token| !is_known(token)) {
+            let message = format!("`locale`: no reader has the locale `{token}`");
+            let help = names::did_you_mean(token, locales.iter().map(String::as_str));
+            let help =
+                help.map(|help| format!("{help}; the locales of the site are in pasteup.toml: `context.locales`"));
+            self.problems.push(Diagnostic::new(Code::NeverShown, at.clone(), message).maybe_help(help));
+        }
+    }
+
     /// Reports variants that no experiment of the page has.
-    pub(super) fn variants(&mut self, conditions: &Conditions, at: Option<&SourceSpan>) {
+    fn variants(&mut self, conditions: &Conditions, at: Option<&SourceSpan>) {
         let known: Vec<String> = self
             .page
             .front
@@ -72,10 +90,11 @@ impl<'a> Assembler<'a> {
             self.check_slot(slot);
             self.slots.insert(index, Name::from(slot.value.as_str()));
         }
-        self.variants(&element.conditions, element.variants_at.as_ref());
+        self.check_conditions(&element.conditions, &element.conditions_at);
+        self.check_timeout(element);
         let source = self.source(element);
         for parameter in &element.parameters {
-            self.check_placeholders(parameter);
+            self.check_placeholders(&parameter.value, &parameter.value_at);
         }
         if let Some(FragmentSource::Named(candidates)) = &source {
             self.check_declared(element, candidates.preferred());
@@ -85,11 +104,8 @@ impl<'a> Assembler<'a> {
         }
         let id = source.as_ref().map(|source| id_source(element, source));
         self.ids.extend(id);
-        let mut fallback = SegmentBuilder::default();
-        self.fallbacks += 1;
-        self.inside(&element.inside, &mut fallback);
-        self.fallbacks -= 1;
-        let fallback = fallback.finish();
+        let fallback = self.fallback(&element.inside);
+        let reason_fallbacks = element.fallbacks.iter().map(|fallback| self.fallback(&fallback.inside)).collect();
         if element.required && fallback.is_empty() {
             let problem =
                 Diagnostic::new(Code::NoFallback, element.at.clone(), "a `required` fragment without a fallback");
@@ -97,8 +113,30 @@ impl<'a> Assembler<'a> {
         }
         let source = source?;
         // Its id is assigned once all fragments of the page are known.
-        self.fragments[index] = Some(FragmentUse::from_element(element, Name::from(""), source, fallback, &self.slots));
+        let fallbacks = (fallback, reason_fallbacks);
+        self.fragments[index] =
+            Some(FragmentUse::from_element(element, Name::from(""), source, fallbacks, &self.slots));
         Some(index)
+    }
+
+    /// The segments of a fallback.
+    fn fallback(&mut self, inside: &'a [Node]) -> Arc<[Segment]> {
+        let mut segments = SegmentBuilder::default();
+        self.fallbacks += 1;
+        self.inside(inside, &mut segments);
+        self.fallbacks -= 1;
+        segments.finish()
+    }
+
+    /// Warns of a time limit that the page's cuts short.
+    fn check_timeout(&mut self, element: &FragmentElement) {
+        let budget = self.page.front.budget.unwrap_or(self.context.budget);
+        let Some(timeout) = &element.timeout else { return };
+        if timeout.value > budget {
+            let message = format!("`timeout`: the page's `budget` is shorter: {}", units::show(budget));
+            let problem = Diagnostic::new(Code::OverBudget, timeout.at.clone(), message);
+            self.problems.push(problem.help("the part falls back once the budget has run out; change one of the two"));
+        }
     }
 
     /// Reports a fragment that cannot be loaded lazily.
@@ -163,13 +201,13 @@ impl<'a> Assembler<'a> {
     }
 
     /// Reports placeholders that are neither parameters of the route nor of the query.
-    fn check_placeholders(&mut self, parameter: &Parameter) {
+    pub(super) fn check_placeholders(&mut self, pieces: &[ParameterPiece], at: &SourceSpan) {
         let front = &self.page.front;
         let known = || {
             let routes = self.routes.iter().flat_map(|route| route.value.parameters());
             routes.chain(&front.query).map(String::as_str)
         };
-        for piece in &parameter.value {
+        for piece in pieces {
             if let ParameterPiece::Placeholder(name) = piece
                 && !known().any(|known| known == name)
             {
@@ -177,8 +215,7 @@ impl<'a> Assembler<'a> {
                     format!("`{{{name}}}` is neither a parameter of the route nor a declared query parameter");
                 let help = names::did_you_mean(name, known())
                     .unwrap_or_else(|| format!("put `{{{name}}}` into the route, or add `query = [\"{name}\"]`"));
-                let problem = Diagnostic::new(Code::UnknownPlaceholder, parameter.value_at.clone(), message);
-                self.problems.push(problem.help(help));
+                self.problems.push(Diagnostic::new(Code::UnknownPlaceholder, at.clone(), message).help(help));
             }
         }
     }

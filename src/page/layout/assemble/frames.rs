@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::page::layout::syntax::file::{LayoutFile, missing_file, without_effect};
+use crate::page::layout::syntax::front_matter::Title;
 use crate::page::layout::syntax::node::Node;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names;
@@ -64,8 +65,8 @@ impl<'a> Frames<'a> {
     }
 
     /// The title that is nearest to the page.
-    pub(super) fn title(&self) -> Option<&'a str> {
-        self.levels.iter().rev().find_map(|file| file.front.title.as_deref())
+    pub(super) fn title(&self) -> Option<&'a Title> {
+        self.levels.iter().rev().find_map(|file| file.front.title.as_ref())
     }
 }
 
@@ -83,8 +84,8 @@ fn next<'a>(
         return Err(problem.help(format!("the cycle: {}", cycle.join(" → "))));
     }
     if frame.is_page() {
-        let message = format!("`{}` has a route of its own, so it is a page, not a frame", named.value);
-        return Err(problem(Code::BadValue, message).help("remove its route, or name another file"));
+        let message = format!("`{}` is a page, not a frame: it has a `route` or a `status`", named.value);
+        return Err(problem(Code::BadValue, message).help("remove that, or name another file"));
     }
     Ok(frame)
 }
@@ -178,7 +179,7 @@ fn slots<'a>(frame: &'a LayoutFile, files: &'a BTreeMap<String, LayoutFile>) -> 
                 Node::Include(named) if visited.insert(&named.value) => {
                     open.extend(files.get(&named.value).map(|file| file.nodes.as_slice()));
                 }
-                Node::Fragment(element) => open.push(&element.inside),
+                Node::Fragment(element) => open.extend(element.all_inside()),
                 other => open.extend(other.inside()),
             }
         }

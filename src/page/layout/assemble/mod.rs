@@ -1,18 +1,15 @@
 //! Assembles a layout with its frames, its partials and the catalogue into the template that pages are planned from.
 //! A missing file, a cycle, and a fragment that no nanoservice provides are errors.
 
-mod best_place;
 mod segments;
 
 mod frames;
 mod ids;
 
-mod assets;
-mod title;
-
 mod esi;
 
 mod assembler;
+mod places;
 
 mod esi_checks;
 mod fragments;
@@ -27,8 +24,6 @@ pub mod standalone;
 pub mod unused;
 
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::page::browser::csp;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located};
@@ -64,8 +59,9 @@ pub fn assemble(file: &LayoutFile, context: &AssemblyContext<'_>) -> (Template, 
             problems.push(Diagnostic::new(Code::IncludeCycle, named.at.clone(), message));
             continue;
         }
-        let (other, more) = assemble_for(other, &file.front.routes, context);
+        let (mut other, more) = assemble_for(other, &file.front.routes, context);
         problems.extend(more);
+        other.status = template.status;
         template.takeovers.push(Takeover { window: takeover.window, template: Arc::new(other) });
     }
     (template, problems)
@@ -80,17 +76,20 @@ fn assemble_for(
     let frames = Frames::around(file, context.files);
     let outermost = frames.levels[0];
     let mut assembler = Assembler::new(file, routes, frames, context);
+    if let Some(title) = assembler.title {
+        assembler.check_placeholders(&title.pieces, &title.at);
+    }
     let mut segments = SegmentBuilder::default();
     assembler.nodes(&outermost.nodes, &mut segments);
-    if let Some(title) = assembler.title.left_over() {
-        segments.prepend(Segment::Text(Bytes::from(title)));
+    let mut beginning = SegmentBuilder::default();
+    if assembler.places.head.is_none() {
+        assembler.heads(&mut beginning);
+        beginning.push(Segment::Assets);
     }
-    if assembler.assets.is_left_over() {
-        let mut heads = SegmentBuilder::default();
-        assembler.heads(&mut heads);
-        heads.push(Segment::Assets);
-        segments.prepend_all(heads);
+    if assembler.places.title.is_none() {
+        assembler.add_title(&mut beginning);
     }
+    segments.prepend_all(beginning);
     let front = &file.front;
     let (ids, same) = ids::assign(&assembler.ids);
     assembler.problems.extend(same);
@@ -119,7 +118,8 @@ fn assemble_for(
     let template = Template {
         file: file.source.file.clone(),
         routes: routes.to_vec(),
-        title: front.title.clone(),
+        status: front.status.as_ref().map(|status| status.value),
+        title: front.title.as_ref().map(|title| title.text.clone()),
         owner: front.owner.clone(),
         budget: front.budget,
         query: front.query.clone(),

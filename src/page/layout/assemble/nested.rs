@@ -195,6 +195,9 @@ impl ResponseAssembler<'_> {
             _ => None,
         };
         let Some((name, version)) = listed else {
+            if !element.fallbacks.is_empty() {
+                return self.text(&(element.at.span.start..element.end.end), pieces);
+            }
             self.text(&element.at.span, pieces);
             self.nodes(&element.inside, pieces);
             return self.text(&element.end, pieces);
@@ -204,6 +207,7 @@ impl ResponseAssembler<'_> {
             self.slots.insert(index, Name::from(slot.value.as_str()));
         }
         let fallback = self.segments(&element.inside);
+        let fallbacks = element.fallbacks.iter().map(|fallback| self.segments(&fallback.inside)).collect();
         let name = Name::from(name.value.as_str());
         let id = element.id.as_ref().map_or_else(|| Arc::clone(&name), |id| Name::from(id.value.as_str()));
         let source = FragmentSource::Nested(name, version.value.clone());
@@ -211,7 +215,7 @@ impl ResponseAssembler<'_> {
             // Only fragments that a layout loads lazily are served as standalone fragments.
             load: if element.load == Load::Lazy { Load::Auto } else { element.load },
             at: detached(&element.at),
-            ..FragmentUse::from_element(element, id, source, fallback, &self.slots)
+            ..FragmentUse::from_element(element, id, source, (fallback, fallbacks), &self.slots)
         });
         self.push(Segment::Fragment(index), pieces);
     }

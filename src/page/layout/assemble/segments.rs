@@ -23,11 +23,6 @@ impl SegmentBuilder {
         self.done.push(segment);
     }
 
-    pub(super) fn prepend(&mut self, segment: Segment) {
-        self.flush();
-        self.done.insert(0, segment);
-    }
-
     pub(super) fn prepend_all(&mut self, other: Self) {
         self.flush();
         self.done.splice(0..0, other.finish().iter().cloned());

@@ -77,6 +77,7 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
     Template {
         file: page.file.clone(),
         routes: Vec::new(),
+        status: None,
         title: None,
         owner: page.owner.clone(),
         budget: page.budget,

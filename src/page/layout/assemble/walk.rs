@@ -2,11 +2,14 @@
 //! A missing partial, a partial that includes itself, and elements that are nested too deeply are errors.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::page::html::escape_text;
 use crate::page::layout::syntax::file::{LayoutFile, missing_file, without_effect};
+use crate::page::layout::syntax::front_matter::Title;
 use crate::page::layout::syntax::markup::MAX_DEPTH;
-use crate::page::layout::syntax::node::{InsertionPoint, Node};
-use crate::page::layout::template::segment::{Condition, Segment};
+use crate::page::layout::syntax::node::{Node, ParameterPiece};
+use crate::page::layout::template::segment::{Condition, Segment, Value};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 
 use super::assembler::Assembler;
@@ -31,8 +34,8 @@ impl<'a> Assembler<'a> {
                     segments.push(Segment::Fragment(index));
                 }
             }
-            Node::When { conditions, variants_at, inside } => {
-                self.variants(conditions, variants_at.as_ref());
+            Node::When { conditions, at, inside } => {
+                self.check_conditions(conditions, at);
                 let index = self.tables.conditions.len();
                 self.tables.conditions.push(Condition::When(conditions.clone()));
                 let mut inner = SegmentBuilder::default();
@@ -57,22 +60,60 @@ impl<'a> Assembler<'a> {
                 segments.text(self.bytes(end.clone()));
             }
             Node::Fill { inside, .. } | Node::Head(inside) => self.inside(inside, segments),
-            Node::Title(span) => match self.title.replacement().filter(|_| self.fallbacks == 0) {
-                Some(text) => segments.text(text.as_bytes()),
-                None => segments.text(self.bytes(span.clone())),
-            },
-            Node::InsertionPoint(_) if self.fallbacks > 0 => {}
-            // After all visible content, and directly in the body.
-            Node::InsertionPoint(InsertionPoint::BodyEnd) => segments.push(Segment::Late),
-            Node::InsertionPoint(point) => {
-                if let Some(element) = self.title.at(*point) {
-                    segments.text(element.as_bytes());
-                }
-                if self.assets.is_at(*point) {
-                    self.heads(segments);
-                    segments.push(Segment::Assets);
+            Node::Title(span) => {
+                let is_replaced = self.replaces_title();
+                match self.title.filter(|_| is_replaced) {
+                    Some(title) => self.write_title(title, segments),
+                    None => segments.text(self.bytes(span.clone())),
                 }
             }
+            Node::InsertionPoint(_) => self.insert(segments),
+        }
+    }
+
+    /// Whether the next title is one that the page's title replaces.
+    fn replaces_title(&mut self) -> bool {
+        if self.fallbacks > 0 || self.in_heads {
+            return self.in_heads && self.fallbacks == 0;
+        }
+        self.next_place += 1;
+        self.places.titles.contains(&(self.next_place - 1))
+    }
+
+    /// Adds what belongs at the next insertion point.
+    fn insert(&mut self, segments: &mut SegmentBuilder) {
+        if self.fallbacks > 0 || self.in_heads {
+            return;
+        }
+        let place = self.next_place;
+        self.next_place += 1;
+        // After all visible content, and directly in the body.
+        if self.places.late.contains(&place) {
+            segments.push(Segment::Late);
+        }
+        if self.places.title == Some(place) {
+            self.add_title(segments);
+        }
+        if self.places.head == Some(place) {
+            self.heads(segments);
+            segments.push(Segment::Assets);
+        }
+    }
+
+    /// Adds the title as an element, unless the page has one.
+    pub(super) fn add_title(&mut self, segments: &mut SegmentBuilder) {
+        if let Some(title) = self.title.filter(|_| !self.places.has_title()) {
+            segments.text(b"<title>");
+            self.write_title(title, segments);
+            segments.text(b"</title>");
+        }
+    }
+
+    /// Writes the text of the title. One without placeholders is the same on all pages of the layout.
+    fn write_title(&mut self, title: &Title, segments: &mut SegmentBuilder) {
+        match title.pieces.as_slice() {
+            [ParameterPiece::Literal(text)] => segments.text(escape_text(text).as_bytes()),
+            pieces => segments.push(self.tables.value(Value::Title(Arc::from(pieces)))),
         }
     }
 
@@ -100,6 +141,7 @@ impl<'a> Assembler<'a> {
     /// Adds the nodes that all inner files add to the head of the outermost frame.
     pub(super) fn heads(&mut self, segments: &mut SegmentBuilder) {
         let level = self.level;
+        self.in_heads = true;
         for inside in 1..self.frames.levels.len() {
             self.level = inside;
             self.files.push(self.frames.levels[inside]);
@@ -108,6 +150,7 @@ impl<'a> Assembler<'a> {
             }
             self.files.pop();
         }
+        self.in_heads = false;
         self.level = level;
     }
 

@@ -58,7 +58,7 @@ impl LayoutFile {
         });
         // In a page a `<slot>` is HTML's own element; in a frame it is filled by the page.
         let role = Role {
-            has_slots: front.routes.is_empty(),
+            has_slots: front.routes.is_empty() && front.status.is_none(),
             fills: front.frame.is_some(),
             is_response: false,
             esi: front.esi,
@@ -76,7 +76,7 @@ impl LayoutFile {
     /// Whether it is the layout of a page rather than a frame or a partial.
     #[must_use]
     pub fn is_page(&self) -> bool {
-        !self.front.routes.is_empty() || self.front.has_invalid_route
+        !self.front.routes.is_empty() || self.front.status.is_some() || self.front.has_invalid_route
     }
 }
 

@@ -3,6 +3,8 @@
 
 pub mod node;
 
+pub mod outline;
+
 pub mod front_matter;
 pub mod markup;
 

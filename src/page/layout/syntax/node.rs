@@ -11,6 +11,7 @@ use url::Url;
 use crate::page::esi::expr::Expr;
 use crate::page::esi::text::EsiText;
 use crate::page::source::diagnostic::{Located, SourceSpan};
+use crate::page::source::reason::Reason;
 use crate::page::source::schema::Kind;
 use crate::page::visit::context::Conditions;
 
@@ -25,8 +26,8 @@ pub enum Node {
     When {
         /// The conditions, all of which must hold.
         conditions: Conditions,
-        /// The position of its variants, if it names any.
-        variants_at: Option<SourceSpan>,
+        /// Where they are.
+        at: ConditionSpans,
         /// The nodes.
         inside: Vec<Node>,
     },
@@ -82,6 +83,15 @@ impl Node {
     }
 }
 
+/// The positions of those conditions of an element that can be checked only with its page or its site.
+#[derive(Debug, Clone, Default)]
+pub struct ConditionSpans {
+    /// The variants, if it names any.
+    pub variant: Option<SourceSpan>,
+    /// The locales, if it names any.
+    pub locale: Option<SourceSpan>,
+}
+
 /// An element of ESI (W3C Note, ESI Language Specification 1.0).
 #[derive(Debug)]
 pub enum Esi {
@@ -126,7 +136,7 @@ pub struct Include {
     pub goes_on: bool,
 }
 
-/// A place where something may be added to the page.
+/// A place where something may be added to the page, or that decides where a parser sees the page's head and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsertionPoint {
     /// After the doctype.
@@ -141,6 +151,14 @@ pub enum InsertionPoint {
     Body,
     /// Before `</body>`.
     BodyEnd,
+    /// Before an element that belongs into the head, such as `<meta>`.
+    Metadata,
+    /// Before anything else, which belongs into the body.
+    Content,
+    /// Before `<template>`.
+    Template,
+    /// After `</template>`.
+    TemplateEnd,
 }
 
 /// `<fragment>`
@@ -159,20 +177,38 @@ pub struct FragmentElement {
     /// How long a stale response may be shown.
     pub stale: Option<Duration>,
     /// Time limit, from the start of the fetch to the last byte of the body.
-    pub timeout: Option<Duration>,
+    pub timeout: Option<Located<Duration>>,
     /// Whether the page cannot exist without it.
     pub required: bool,
     /// When it is loaded.
     pub load: Load,
     /// The conditions under which it is shown.
     pub conditions: Conditions,
-    /// The position of its variants, if it names any.
-    pub variants_at: Option<SourceSpan>,
+    /// Where they are.
+    pub conditions_at: ConditionSpans,
     /// The slot that it fills.
     pub slot: Option<Located<String>>,
     /// Its `data-*` attributes.
     pub parameters: Vec<Parameter>,
     /// Its content, which is the fallback.
+    pub inside: Vec<Node>,
+    /// The fallbacks for certain reasons, which are used instead of its content.
+    pub fallbacks: Vec<ReasonFallback>,
+}
+
+impl FragmentElement {
+    /// Its content, and that of each of its fallbacks.
+    pub fn all_inside(&self) -> impl Iterator<Item = &[Node]> {
+        std::iter::once(self.inside.as_slice()).chain(self.fallbacks.iter().map(|fallback| fallback.inside.as_slice()))
+    }
+}
+
+/// `<fallback>` in `<fragment>`.
+#[derive(Debug)]
+pub struct ReasonFallback {
+    /// The reasons for which it is shown.
+    pub reasons: Vec<Reason>,
+    /// Its content.
     pub inside: Vec<Node>,
 }
 

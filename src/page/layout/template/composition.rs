@@ -13,7 +13,7 @@ use crate::page::manifest::catalogue::Catalogue;
 use crate::page::visit::context::Dimension;
 
 use super::fragment::{FragmentSource, FragmentUse};
-use super::segment::{Condition, Segment};
+use super::segment::{Condition, Segment, Value};
 
 /// HTML in segments.
 #[derive(Debug, Default, PartialEq)]
@@ -24,8 +24,8 @@ pub struct Composition {
     pub fragments: Vec<Arc<FragmentUse>>,
     /// The conditions that [`Segment::When`] refers to.
     pub conditions: Vec<Condition>,
-    /// The texts with variables that [`Segment::Value`] refers to.
-    pub values: Vec<Arc<EsiText>>,
+    /// The texts that [`Segment::Value`] refers to.
+    pub values: Vec<Value>,
     /// Whether there is a [`Segment::Try`] in it.
     pub has_tries: bool,
     /// Whether a paragraph is open where the late parts of a layout are sent.
@@ -48,8 +48,20 @@ impl Composition {
             hash.update(fragment.id.as_bytes());
             hash.update(&[0, fragment.load as u8]);
             hash_segments(&fragment.fallback, &mut hash);
+            for (reasons, segments) in &fragment.reason_fallbacks {
+                hash.update(&reasons.iter().map(|reason| *reason as u8).collect::<Vec<_>>());
+                hash_segments(segments, &mut hash);
+            }
         }
         Self { digest: hash.digest128(), ..self }
+    }
+
+    /// Its texts with variables of ESI.
+    fn esi_values(&self) -> impl Iterator<Item = &EsiText> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Esi(text) => Some(&**text),
+            Value::Title(_) => None,
+        })
     }
 
     /// Whether anything in it depends on variables.
@@ -57,7 +69,7 @@ impl Composition {
     pub fn has_variables(&self) -> bool {
         let included = |fragment: &Arc<FragmentUse>| matches!(fragment.source, FragmentSource::Included { .. });
         let tested = |condition: &Condition| matches!(condition, Condition::First(..));
-        !self.values.is_empty() || self.conditions.iter().any(tested) || self.fragments.iter().any(included)
+        self.esi_values().next().is_some() || self.conditions.iter().any(tested) || self.fragments.iter().any(included)
     }
 
     /// Whether anything in it, or in what may fill it, can name the requested host.
@@ -91,7 +103,7 @@ impl Composition {
                 Condition::First(tests, _) => all.extend(used(&mut tests.iter().flat_map(Expr::used))),
             }
         }
-        all.extend(used(&mut self.values.iter().flat_map(|text| text.used())));
+        all.extend(used(&mut self.esi_values().flat_map(EsiText::used)));
         for fragment in &self.fragments {
             all.extend(fragment.conditions.dimensions());
             match &fragment.source {
@@ -120,12 +132,12 @@ impl Composition {
         let fragment = |fragment: &Arc<FragmentUse>| {
             let parameters = fragment.parameters.iter().map(|(name, _)| 128 + name.len());
             size_of::<FragmentUse>()
-                + of(&fragment.fallback)
+                + fragment.fallbacks().map(|fallback| of(fallback)).sum::<usize>()
                 + parameters.sum::<usize>()
                 + fragment.at.source.text.len()
         };
         // Parsed ESI is a few times as large as its text.
-        let text: usize = self.values.iter().map(|text| 2 * size_of_val(text.pieces())).sum();
+        let text: usize = self.esi_values().map(|text| 2 * size_of_val(text.pieces())).sum();
         let tests = self.conditions.iter().map(|condition| match condition {
             Condition::When(_) => size_of::<Condition>(),
             Condition::First(tests, which) => {

@@ -2,7 +2,7 @@
 //! A use whose nanoservice is found only when a page is planned has no manifest here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use semver::VersionReq;
@@ -13,6 +13,7 @@ use crate::page::layout::syntax::node::{FragmentElement, Load, ParameterPiece};
 use crate::page::manifest::Manifest;
 use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 use crate::page::visit::context::{Conditions, Dimension};
 
 use super::segment::Segment;
@@ -42,6 +43,8 @@ pub struct FragmentUse {
     pub parameters: Vec<(String, Vec<ParameterPiece>)>,
     /// The fallback, which is shown if it has no usable response.
     pub fallback: Arc<[Segment]>,
+    /// The fallbacks that are shown instead for certain reasons.
+    pub reason_fallbacks: Vec<(Vec<Reason>, Arc<[Segment]>)>,
     /// The content of the slots of its HTML, by their names.
     pub fills: BTreeMap<Name, Arc<[Segment]>>,
     /// Its start tag.
@@ -105,6 +108,7 @@ impl FragmentUse {
             takes_all_parameters: false,
             parameters: Vec::new(),
             fallback: Arc::default(),
+            reason_fallbacks: Vec::new(),
             fills: BTreeMap::new(),
             at,
         }
@@ -116,15 +120,16 @@ impl FragmentUse {
         element: &FragmentElement,
         id: Name,
         source: FragmentSource,
-        fallback: Arc<[Segment]>,
+        (fallback, reason_fallbacks): (Arc<[Segment]>, Vec<Arc<[Segment]>>),
         slots: &BTreeMap<usize, Name>,
     ) -> Self {
+        let reasons = element.fallbacks.iter().map(|fallback| fallback.reasons.clone());
         Self {
             id,
             source,
             ttl: element.ttl.as_ref().map(|ttl| ttl.value),
             stale: element.stale,
-            timeout: element.timeout,
+            timeout: element.timeout.as_ref().map(|timeout| timeout.value),
             required: element.required,
             load: element.load,
             conditions: element.conditions.clone(),
@@ -132,8 +137,27 @@ impl FragmentUse {
             parameters: element.parameters.iter().map(|p| (p.name.value.clone(), p.value.clone())).collect(),
             fills: fills(&fallback, slots),
             fallback,
+            reason_fallbacks: reasons.zip(reason_fallbacks).collect(),
             at: element.at.clone(),
         }
+    }
+
+    /// The content that is shown for a reason; empty if nothing is. That a nanoservice has nothing to show is no failure, so it
+    /// needs a fallback of its own.
+    #[must_use]
+    pub fn fallback_for(&self, reason: Option<Reason>) -> &Arc<[Segment]> {
+        static NOTHING: LazyLock<Arc<[Segment]>> = LazyLock::new(Arc::default);
+        let listed = |(reasons, _): &&(Vec<Reason>, _)| reason.is_some_and(|reason| reasons.contains(&reason));
+        match self.reason_fallbacks.iter().find(listed) {
+            Some((_, segments)) => segments,
+            None if reason == Some(Reason::Empty) => &NOTHING,
+            None => &self.fallback,
+        }
+    }
+
+    /// All its fallbacks.
+    pub fn fallbacks(&self) -> impl Iterator<Item = &Arc<[Segment]>> {
+        std::iter::once(&self.fallback).chain(self.reason_fallbacks.iter().map(|(_, segments)| segments))
     }
 
     /// Whether it requests the same for every reader of a layout.

@@ -12,7 +12,7 @@ pub mod place;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::page::browser::csp::Scripts;
@@ -34,7 +34,9 @@ pub struct Template {
     pub file: String,
     /// The patterns of the paths that it serves.
     pub routes: Vec<Located<Pattern>>,
-    /// The text of the page's `<title>`.
+    /// The status that it is the site's page for.
+    pub status: Option<StatusCode>,
+    /// The text of the page's `<title>`, as it is written.
     pub title: Option<String>,
     /// The team that is responsible for it.
     pub owner: Option<String>,
@@ -87,6 +89,12 @@ impl Template {
         let due = self.takeovers.iter().position(|takeover| takeover.window.contains(now));
         let changes_in = self.takeovers.iter().filter_map(|takeover| takeover.window.changes_in(now)).min();
         (due, changes_in)
+    }
+
+    /// What its pages are counted under: the patterns of its routes, or its status.
+    pub fn labels(&self) -> impl Iterator<Item = String> {
+        let patterns = self.routes.iter().map(|route| route.value.to_string());
+        patterns.chain(self.status.map(|status| status.as_str().to_owned()))
     }
 
     /// A visit by a path that matched a pattern.

@@ -82,7 +82,7 @@ fn add(html: &Composition, segments: &[Segment], around: &Place, found: &mut BTr
             Segment::Fragment(index) => {
                 let fragment = &html.fragments[*index];
                 let here = around.and(&fragment.conditions);
-                add(html, &fragment.fallback, &here, found);
+                fragment.fallbacks().for_each(|fallback| add(html, fallback, &here, found));
                 if fragment.load == Load::Lazy {
                     found.insert(*index, here);
                 }

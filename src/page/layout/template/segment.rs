@@ -8,7 +8,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::page::esi::expr::Expr;
+use crate::page::esi::text::EsiText;
 use crate::page::esi::variables::Variables;
+use crate::page::layout::syntax::node::ParameterPiece;
 use crate::page::source::names::Name;
 use crate::page::visit::context::{Conditions, Reader};
 
@@ -21,7 +23,7 @@ pub enum Segment {
     Fragment(usize),
     /// Content that is shown under a condition, by the condition's index in `Composition::conditions`.
     When(usize, Arc<[Segment]>),
-    /// A text with variables, by its index in `Composition::values`.
+    /// A text that depends on the visit, by its index in `Composition::values`.
     Value(usize),
     /// Content that is shown unless an include in it fails, and the content that is shown in that case.
     Try(Arc<[Segment]>, Arc<[Segment]>),
@@ -31,6 +33,15 @@ pub enum Segment {
     Assets,
     /// The place where the late parts are sent, which a script moves to their positions.
     Late,
+}
+
+/// A text that depends on the visit. It is escaped for HTML.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A text with variables of ESI.
+    Esi(Arc<EsiText>),
+    /// A title with placeholders.
+    Title(Arc<[ParameterPiece]>),
 }
 
 /// A condition that decides whether content is shown.

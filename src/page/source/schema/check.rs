@@ -60,6 +60,7 @@ fn wrong_values(kind: &Kind) -> Vec<String> {
         Kind::Integer(least, most) => vec!["true".to_owned(), (least - 1).to_string(), (most + 1).to_string()],
         Kind::PositiveDuration => all(&["true", "\"soon\"", "\"0s\""]),
         Kind::PositiveSize => all(&["true", "\"lots\"", "\"0\""]),
+        Kind::Placeholders => all(&["true", "\"{\""]),
         Kind::LogFilter => all(&["true", "\"a=loud\""]),
         Kind::Text | Kind::LayoutPath | Kind::Table(_) | Kind::Tables(_) | Kind::Map(..) => all(&["true"]),
         Kind::List(kind) | Kind::ValuesOrTables(kind, _) => {

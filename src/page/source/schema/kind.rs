@@ -28,6 +28,8 @@ pub enum Kind {
     Time,
     /// One of some words.
     Word(&'static [&'static str]),
+    /// One or more of some words.
+    Words(&'static [&'static str]),
     /// One of some words, each of which allows further keys in the same table.
     Variant(&'static [(&'static str, &'static Schema)]),
     /// Some words, or `not` and some words. If the set of words is closed, they are listed.
@@ -104,7 +106,7 @@ impl Kind {
     #[must_use]
     pub fn words(&self) -> Vec<&'static str> {
         match self {
-            Self::Word(words) | Self::Condition(words) => words.to_vec(),
+            Self::Word(words) | Self::Words(words) | Self::Condition(words) => words.to_vec(),
             Self::Variant(variants) => variants.iter().map(|(word, _)| *word).collect(),
             _ => Vec::new(),
         }
@@ -146,6 +148,7 @@ impl Kind {
             Self::PositiveSize => "size, not zero".to_owned(),
             Self::Time => "time".to_owned(),
             Self::Word(_) | Self::Variant(_) => words(&self.words()),
+            Self::Words(known) => format!("one or more of {}", words(known)),
             Self::Condition([]) => "words, or `not` and words".to_owned(),
             Self::Condition(known) => format!("{}: one or more, or `not` and one or more", words(known)),
             Self::Name => "name".to_owned(),

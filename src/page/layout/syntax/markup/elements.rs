@@ -3,14 +3,17 @@
 
 use std::ops::Range;
 
-use crate::page::html::tokens::StartTag;
-use crate::page::source::diagnostic::{Code, Located, SourceSpan};
+use crate::page::html::tokens::{Attribute, StartTag};
+use crate::page::layout::syntax::node::ConditionSpans;
+use crate::page::source::diagnostic::{Code, Located};
+use crate::page::source::names;
 use crate::page::source::schema::Field;
 use crate::page::visit::context::{Conditions, Device, TokenFilter};
+use crate::page::visit::region;
 use crate::page::visit::window::TimeWindow;
 
 use super::Parser;
-use super::attributes::{Attributes, RUNS_ON};
+use super::attributes::{Attributes, RUNS_ON, value_or_name};
 use super::schema::{INCLUDE, SLOT, WHEN, include, slot, when};
 
 /// The attributes that are conditions, in the schema of one element.
@@ -33,13 +36,12 @@ static WHEN_CONDITIONS: ConditionFields = ConditionFields {
 };
 
 impl Parser<'_> {
-    /// The conditions of `<when>`, and the position of its variants.
-    pub(super) fn when(&mut self, tag: &StartTag) -> (Conditions, Option<SourceSpan>) {
+    /// The conditions of `<when>`, and where they are.
+    pub(super) fn when(&mut self, tag: &StartTag) -> (Conditions, ConditionSpans) {
         let attributes = self.attributes(tag, &WHEN);
         let conditions = self.conditions(&attributes, &WHEN_CONDITIONS);
         self.unknown_attributes(&attributes);
-        let variants_at = attributes.get(&when::VARIANT).map(|variant| self.span(variant.value_span.clone()));
-        (conditions, variants_at)
+        conditions
     }
 
     /// The file of `<include>`, which must have no content.
@@ -76,10 +78,24 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the conditions of an element.
-    pub(super) fn conditions(&mut self, attributes: &Attributes<'_>, fields: &ConditionFields) -> Conditions {
-        let device = self.token_filter(attributes, fields.device, |token| token.parse::<Device>().err(), WORDS);
+    /// Reads the conditions of an element, and where they are.
+    pub(super) fn conditions(
+        &mut self,
+        attributes: &Attributes<'_>,
+        fields: &ConditionFields,
+    ) -> (Conditions, ConditionSpans) {
+        let device = self.token_filter(attributes, fields.device, |_| None, WORDS);
+        self.check_readers(attributes.get(fields.device), device.as_ref(), "device", |token| {
+            let known = token.parse::<Device>().is_ok();
+            (!known).then(|| names::did_you_mean(token, Device::WORDS))
+        });
         let region = self.token_filter(attributes, fields.region, |_| None, WORDS);
+        self.check_readers(attributes.get(fields.region), region.as_ref(), "region", |token| {
+            let is_known = region::code(token).is_some_and(|code| code.eq_ignore_ascii_case(token));
+            let meant = region::suggestion(token).map(|code| format!("did you mean `{code}`?"));
+            let help = meant.or_else(|| Some("regions are ISO 3166-1 codes, such as `GB`".to_owned()));
+            (!is_known).then_some(help)
+        });
         let locale = self.token_filter(attributes, fields.locale, |_| None, WORDS);
         let is_pair = |token: &str| token.contains(':');
         let variant =
@@ -90,7 +106,26 @@ impl Parser<'_> {
         if let Some(attribute) = attributes.get(fields.until).filter(|_| window.is_empty()) {
             self.bad_value(attribute, "it is not after `from`, so this is never shown".to_owned(), None);
         }
-        Conditions { device, region, locale, variant, window }
+        let at = |field| attributes.get(field).map(|attribute| self.value_at(attribute));
+        let spans = ConditionSpans { variant: at(fields.variant), locale: at(fields.locale) };
+        (Conditions { device, region, locale, variant, window }, spans)
+    }
+
+    /// Warns of words that no reader has. `unknown`: `None` for a word that some reader has, and otherwise the help.
+    fn check_readers(
+        &mut self,
+        attribute: Option<&Attribute>,
+        filter: Option<&TokenFilter>,
+        what: &str,
+        unknown: impl Fn(&str) -> Option<Option<String>>,
+    ) {
+        let (Some(attribute), Some(filter), false) = (attribute, filter, self.role.is_response) else { return };
+        for token in &filter.tokens {
+            if let Some(help) = unknown(token) {
+                let message = format!("`{}`: no reader has the {what} `{token}`", attribute.name);
+                self.note(Code::NeverShown, value_or_name(attribute), message).help = help;
+            }
+        }
     }
 
     /// Reads words, or `not` and words. `check` returns what is wrong with a word.

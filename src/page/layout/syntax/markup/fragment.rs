@@ -48,15 +48,15 @@ impl Parser<'_> {
         let load = self.word(attributes.get(&fragment::LOAD), &fragment::LOAD, &Load::ALL, Load::as_str);
         let slot = attributes.get(&fragment::SLOT);
         let slot = slot.map(|slot| Located { value: slot.value.clone(), at: self.value_at(slot) });
+        let timeout = limit.zip(timeout).map(|(value, timeout)| Located { value, at: self.value_at(timeout) });
         let parameters = attributes.of(&fragment::DATA).filter_map(|data| self.parameter(data)).collect();
-        let conditions = self.conditions(&attributes, &CONDITIONS);
+        let (conditions, conditions_at) = self.conditions(&attributes, &CONDITIONS);
         let target = self.target(
             tag,
             attributes.get(&fragment::NAME),
             attributes.get(&fragment::SRC),
             attributes.get(&fragment::VERSION),
         );
-        let variants_at = attributes.get(&fragment::VARIANT).map(|variant| self.span(variant.value_span.clone()));
         self.unknown_attributes(&attributes);
         FragmentElement {
             at: self.span(tag.span.clone()),
@@ -65,14 +65,15 @@ impl Parser<'_> {
             id,
             ttl,
             stale,
-            timeout: limit,
+            timeout,
             required,
             load: load.unwrap_or_default(),
             conditions,
-            variants_at,
+            conditions_at,
             slot,
             parameters,
             inside,
+            fallbacks: Vec::new(),
         }
     }
 

@@ -7,8 +7,12 @@ mod attributes;
 mod elements;
 mod ending;
 mod esi;
+mod fallback;
 mod fragment;
-mod placeholders;
+pub(super) mod placeholders;
+mod placement;
+mod points;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -16,13 +20,12 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use url::Url;
-
-use crate::page::html::stack::Stack;
+use crate::page::html::stack::{Stack, is_void_esi};
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 
-use super::node::{InsertionPoint, Load, Node};
+use super::node::{FragmentElement, InsertionPoint, Node, ReasonFallback};
+use super::outline::Outline;
 
 use self::ending::Unfinished;
 use self::schema::names;
@@ -84,11 +87,16 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
         text_from: body,
         open: Vec::new(),
         nodes: vec![Vec::new()],
+        fallbacks: Vec::new(),
         depth: 0,
         too_deep: false,
         no_title: [0; NO_TITLE.len()],
         title: None,
-        in_head: false,
+        outline: Outline::default(),
+        marked: body,
+        last_point: None,
+        raw: None,
+        text_of: None,
     };
     let tokens = tokens::tokens(&source.text, body);
     let ending = if role.is_response { None } else { ending::unfinished(&source.text, body, tokens.last()) };
@@ -107,7 +115,7 @@ pub fn parse(source: &Arc<Source>, body: usize, role: Role, problems: &mut Vec<D
 struct Parser<'a> {
     source: &'a Arc<Source>,
     role: Role,
-    /// All open elements. They are tracked only in a file that fills a frame, where they matter.
+    /// All open elements. They are not tracked in a response.
     html: Stack,
     /// The open top-level element that goes into a slot, or into the frame's head.
     region: Option<Region>,
@@ -118,6 +126,8 @@ struct Parser<'a> {
     open: Vec<StartTag>,
     /// The nodes of the file, and then those of each open element.
     nodes: Vec<Vec<Node>>,
+    /// The fallbacks for certain reasons of the open fragments, each with the number of elements that are open around it.
+    fallbacks: Vec<(usize, ReasonFallback)>,
     /// The greatest number of elements that were open.
     depth: usize,
     /// Whether more were opened than [`MAX_DEPTH`].
@@ -126,22 +136,29 @@ struct Parser<'a> {
     no_title: [usize; NO_TITLE.len()],
     /// The first byte of the text of the open `<title>`.
     title: Option<usize>,
-    /// Whether the current place is in the page's head.
-    in_head: bool,
+    /// Where in its page a parser is, as far as this file decides it.
+    outline: Outline,
+    /// The first byte that is not considered for the outline yet.
+    marked: usize,
+    /// The last place that was marked; `None` if other files may come between.
+    last_point: Option<InsertionPoint>,
+    /// The open element of the head whose content is text for browsers.
+    raw: Option<&'static str>,
+    /// The element that has just been opened, if its content is only text.
+    text_of: Option<String>,
 }
 
 impl Parser<'_> {
     fn token(&mut self, token: Token) {
-        match &token {
-            Token::Start(tag) if matches!(&*tag.name, "head" | "body") => self.in_head = tag.name == "head",
-            Token::End { name, .. } if name == "head" => self.in_head = false,
-            _ => {}
+        if !self.role.is_response {
+            self.mark_token(&token);
         }
         match token {
             Token::Doctype { span } => self.insertion_point(span.end, InsertionPoint::Doctype),
             Token::Comment { span } if self.role.esi => self.unwrap(span),
             Token::Comment { .. } => {}
-            Token::Start(tag) if self.role.fills => {
+            Token::Start(tag) if self.role.is_response => self.start(tag),
+            Token::Start(tag) => {
                 // The start tag may end the region before it.
                 self.html.end_implied_by(&tag.name);
                 self.leave(tag.span.start..tag.span.start);
@@ -149,26 +166,31 @@ impl Parser<'_> {
                 self.html.start_tag(&tag);
                 let end = tag.span.end;
                 if !opened {
+                    self.mark_start(&tag);
+                    if !self.is_ours(&tag.name) {
+                        self.check_foreign_tag(&tag);
+                    }
                     self.start(tag);
                 }
                 // The element may have no end tag.
                 self.leave(end..end);
             }
-            Token::Start(tag) => self.start(tag),
             // In a file, `ending` reports all of them.
             Token::Unfinished { name, span } if self.role.is_response && self.is_ours(&name) => {
                 self.unfinished(Unfinished::tag(&name, span.start));
             }
             Token::Unfinished { .. } => {}
-            Token::End { name, span } if self.role.fills => {
+            Token::End { name, span } if self.role.is_response => self.end_tag(&name, span),
+            Token::End { name, span } => {
                 let _stray = self.html.end_tag(&name);
-                let head = self.region.as_ref().is_some_and(|region| region.slot.is_none());
-                if name != "head" {
+                let ends_head = name == "head"
+                    && self.html.depth() == 0
+                    && self.region.as_ref().is_some_and(|region| region.slot.is_none());
+                if !ends_head {
                     self.end_tag(&name, span.clone());
                 }
-                self.leave(if head { span } else { span.end..span.end });
+                self.leave(if ends_head { span } else { span.end..span.end });
             }
-            Token::End { name, span } => self.end_tag(&name, span),
         }
     }
 
@@ -187,13 +209,16 @@ impl Parser<'_> {
                 if let Some(index) = NO_TITLE.iter().position(|known| *known == name) {
                     self.no_title[index] = self.no_title[index].saturating_sub(1);
                 }
+                if name == "template" {
+                    self.insertion_point(span.end, InsertionPoint::TemplateEnd);
+                }
             }
         }
     }
 
     /// Enters a region if this tag begins one. Returns `true` if the tag is handled.
     fn enter(&mut self, tag: &StartTag) -> bool {
-        if self.region.is_some() || !self.open.is_empty() || self.html.depth() > 0 {
+        if !self.role.fills || self.region.is_some() || !self.open.is_empty() || self.html.depth() > 0 {
             return false;
         }
         let attribute = tag.attributes.iter().find(|attribute| attribute.name == schema::fragment::SLOT.name);
@@ -202,6 +227,7 @@ impl Parser<'_> {
             self.text_until(tag.span.start, tag.span.end);
             self.nodes.push(Vec::new());
             self.region = Some(Region { slot: None, open: 0 });
+            self.last_point = None;
             return true;
         }
         if let Some(attribute) = attribute {
@@ -211,6 +237,7 @@ impl Parser<'_> {
             self.text_until(from, to);
             let at = self.span(attribute.value_span.clone());
             self.region = Some(Region { slot: Some(Located { value: attribute.value.clone(), at }), open: 0 });
+            self.last_point = None;
         }
         false
     }
@@ -241,6 +268,7 @@ impl Parser<'_> {
             self.close(end.start..end.start);
         }
         self.text_until(end.start, end.end);
+        self.last_point = None;
         let inside = self.nodes.pop().expect("a region has its nodes");
         self.top().push(match region.slot {
             Some(slot) => Node::Fill { slot, inside },
@@ -274,7 +302,11 @@ impl Parser<'_> {
         let of_layouts = !self.role.is_response && matches!(name, names::WHEN | names::INCLUDE);
         let of_esi = self.role.esi && esi::is_element(name, self.role.is_response);
         let is_slot = name == names::SLOT && self.role.has_slots && templates == 0;
-        name == names::FRAGMENT || of_layouts || of_esi || is_slot
+        // In a response it may be an element of the browser's elsewhere.
+        let is_in = |around: &str| self.open.last().is_some_and(|tag| tag.name == around);
+        let is_fallback = name == names::FALLBACK
+            && (!self.role.is_response || is_in(names::FRAGMENT) || self.open.iter().any(|tag| tag.name == name));
+        name == names::FRAGMENT || is_fallback || of_layouts || of_esi || is_slot
     }
 
     fn open(&mut self, tag: StartTag) {
@@ -289,45 +321,26 @@ impl Parser<'_> {
             self.check_load(load);
         }
         self.text_until(tag.span.start, tag.span.end);
+        self.last_point = None;
         self.nodes.push(Vec::new());
-        let empty =
-            self.role.esi && esi::is_empty(&tag.name) && !esi::is_closed(&self.source.text[tag.span.end..], &tag.name);
-        let closed = (tag.self_closing || empty).then_some(tag.span.end);
+        let is_empty = self.role.esi
+            && if self.role.is_response {
+                // An end tag decides nothing: the response was balanced without one.
+                is_void_esi(&tag)
+            } else {
+                esi::may_be_empty(&tag.name) && !esi::is_closed(&self.source.text[tag.span.end..], &tag.name)
+            };
+        // The slash may be the end of a value without quotation marks.
+        let has_slash = || self.source.slice(tag.span.clone()).ends_with("/>");
+        if is_empty && !self.role.is_response && !has_slash() {
+            self.missing_slash(&tag);
+        }
+        let closed = (tag.self_closing || is_empty).then_some(tag.span.end);
         self.open.push(tag);
         self.depth = self.depth.max(self.open.len());
         if let Some(end) = closed {
             self.close(end..end);
         }
-    }
-
-    /// Reports a fragment that cannot be loaded late or lazily at the current place.
-    fn check_load(&mut self, load: &Attribute) {
-        let [templates, svg, math, _] = self.no_title;
-        let value = Load::ALL.into_iter().find(|value| value.as_str() == load.value);
-        let (message, help) = match value {
-            Some(Load::Defer | Load::Lazy) if templates > 0 => {
-                ("browsers do not render a `<template>`, so nothing can be put into it later", "remove `load`")
-            }
-            Some(Load::Defer | Load::Lazy) if svg + math > 0 => {
-                ("a late part is parsed as HTML, not as SVG or MathML", "put the whole drawing into the fragment")
-            }
-            Some(Load::Lazy) if self.in_head => {
-                ("nobody scrolls to the head", "remove `load`, or write `load=\"defer\"`")
-            }
-            _ => return,
-        };
-        self.note(Code::BadValue, load.value_span.clone(), format!("`load`: {message}")).help = Some(help.to_owned());
-    }
-
-    /// Reports a `<base>` with another origin. Whatever the compositor adds to pages has paths of this site.
-    fn check_base(&mut self, tag: &StartTag) {
-        let Some(href) = tag.attributes.iter().find(|attribute| attribute.name == "href") else { return };
-        let Some(site) = foreign(&href.value) else { return };
-        let message = format!(
-            "with this `<base>`, browsers ask {site} for what Pasteup serves at `/_pasteup/`: its scripts and the assets of fragments"
-        );
-        self.note(Code::ForeignBase, href.value_span.clone(), message).help =
-            Some("write only a path, such as `/app/`, and whole URLs where you need them".to_owned());
     }
 
     /// Ends the text at `end`; the next text begins at `next`.
@@ -347,13 +360,11 @@ impl Parser<'_> {
         self.nodes.last_mut().expect("the file's own nodes are never popped")
     }
 
-    fn insertion_point(&mut self, at: usize, point: InsertionPoint) {
-        self.text_until(at, at);
-        self.top().push(Node::InsertionPoint(point));
-    }
-
     fn end(&mut self, name: &str, span: Range<usize>) {
         let Some(depth) = self.open.iter().rposition(|tag| tag.name == name) else {
+            if self.role.is_response && esi::may_be_empty(name) {
+                return self.text_until(span.start, span.end);
+            }
             let open = self.open.last().map(|tag| format!("; `<{}>` is open here", tag.name)).unwrap_or_default();
             self.note(Code::UnexpectedClose, span.clone(), format!("`</{name}>` closes nothing{open}")).help =
                 Some(format!("remove it, or write `<{name} …>` where it should begin"));
@@ -384,6 +395,7 @@ impl Parser<'_> {
 
     fn finish(mut self) -> Markup {
         let end = self.source.text.len();
+        self.mark_text(end);
         while !self.open.is_empty() {
             if !self.too_deep {
                 self.unclosed();
@@ -399,13 +411,22 @@ impl Parser<'_> {
 
     /// Closes the innermost element of Pasteup's.
     fn close(&mut self, end: Range<usize>) {
+        self.last_point = None;
         let inside = self.nodes.pop().expect("each open element has its nodes");
         let tag = self.open.pop().expect("only an open element is closed");
         let node = match tag.name.as_str() {
-            names::FRAGMENT => Some(Node::Fragment(Box::new(self.fragment(&tag, inside, end)))),
+            names::FRAGMENT => {
+                let fallbacks = self.fallbacks_inside();
+                Some(Node::Fragment(Box::new(FragmentElement { fallbacks, ..self.fragment(&tag, inside, end) })))
+            }
+            names::FALLBACK => {
+                self.fallback(&tag, inside);
+                None
+            }
             names::WHEN => {
-                let (conditions, variants_at) = self.when(&tag);
-                Some(Node::When { conditions, variants_at, inside })
+                self.check_content(&tag, &inside);
+                let (conditions, at) = self.when(&tag);
+                Some(Node::When { conditions, at, inside })
             }
             names::INCLUDE => self.include(&tag, &end).map(Node::Include),
             name if name.starts_with(esi::PREFIX) => self.esi(&tag, inside),
@@ -426,11 +447,4 @@ impl Parser<'_> {
         self.problems.push(Diagnostic::new(code, at, message));
         self.problems.last_mut().expect("one was pushed just now")
     }
-}
-
-/// The site that an address leads to, if it names one.
-fn foreign(href: &str) -> Option<String> {
-    let here = Url::parse("http://site.invalid/").expect("it is a URL");
-    let site = here.join(href).ok()?.origin();
-    (site != here.origin()).then(|| site.ascii_serialization())
 }

@@ -8,7 +8,7 @@ use crate::page::source::names;
 ///
 /// # Errors
 /// A placeholder is invalid: the reason.
-pub(super) fn pieces(text: &str) -> Result<Vec<ParameterPiece>, &'static str> {
+pub(in crate::page::layout::syntax) fn pieces(text: &str) -> Result<Vec<ParameterPiece>, &'static str> {
     let mut pieces = Vec::new();
     let mut literal = String::new();
     let mut rest = text;

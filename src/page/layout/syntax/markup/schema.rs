@@ -2,6 +2,7 @@
 //! `pasteup reference` writes `docs/reference/elements.md` from it.
 
 use crate::page::layout::syntax::node::Load;
+use crate::page::source::reason::Reason;
 use crate::page::source::schema::{Field, Kind, Schema, schema};
 use crate::page::visit::context::Device;
 
@@ -22,13 +23,15 @@ pub(crate) static WHEN: Element = Element { name: names::WHEN, schema: &when::SC
 pub(crate) static INCLUDE: Element = Element { name: names::INCLUDE, schema: &include::SCHEMA };
 /// `<slot>`
 pub(crate) static SLOT: Element = Element { name: names::SLOT, schema: &slot::SCHEMA };
+/// `<fallback>`
+pub(crate) static FALLBACK: Element = Element { name: names::FALLBACK, schema: &fallback::SCHEMA };
 /// `<esi:include>`
 pub(crate) static ESI_INCLUDE: Element = Element { name: names::ESI_INCLUDE, schema: &esi_include::SCHEMA };
 /// `<esi:when>`
 pub(crate) static ESI_WHEN: Element = Element { name: names::ESI_WHEN, schema: &esi_when::SCHEMA };
 
 /// Pasteup's own elements.
-pub static ELEMENTS: [&Element; 4] = [&FRAGMENT, &WHEN, &INCLUDE, &SLOT];
+pub static ELEMENTS: [&Element; 5] = [&FRAGMENT, &FALLBACK, &WHEN, &INCLUDE, &SLOT];
 
 /// The elements of ESI (W3C Note, ESI Language Specification 1.0).
 pub static ESI_ELEMENTS: [&Element; 10] = [
@@ -47,6 +50,7 @@ pub static ESI_ELEMENTS: [&Element; 10] = [
 /// The names of the elements, to match tags with.
 pub(super) mod names {
     pub(crate) const FRAGMENT: &str = "fragment";
+    pub(crate) const FALLBACK: &str = "fallback";
     pub(crate) const WHEN: &str = "when";
     pub(crate) const INCLUDE: &str = "include";
     pub(crate) const SLOT: &str = "slot";
@@ -120,6 +124,14 @@ schema! {
         /// A parameter of the nanoservice. `{x}` is replaced by a parameter of the route or a query parameter that the
         /// page declares; without that query parameter the attribute is left out. `{{` is a brace.
         DATA = Field::new("data-NAME", Kind::Placeholders).example("{city}");
+    }
+}
+
+schema! {
+    /// Directly inside `<fragment>`: what is shown for certain reasons. Everything else inside is the fallback for all others.
+    pub(crate) mod fallback {
+        /// The reasons, as in `explain`, logs and metrics.
+        REASON = Field::new("reason", Kind::Words(Reason::WORDS)).required().example("gone empty");
     }
 }
 

@@ -19,7 +19,7 @@ fn read(element: &Element, attribute: &str) -> (String, Vec<Diagnostic>) {
 fn wrong(kind: &Kind) -> Option<&'static str> {
     Some(match kind {
         Kind::Text => return None,
-        Kind::Condition(_) | Kind::EsiUrl => "",
+        Kind::Condition(_) | Kind::Words(_) | Kind::EsiUrl => "",
         Kind::Name | Kind::LayoutPath => "<",
         Kind::PositiveDuration => "0s",
         Kind::Placeholders => "{",

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::page::esi::error::EsiError;
-use crate::page::esi::expr::Expr;
+use crate::page::esi::expr::{Doubt, Expr};
 use crate::page::esi::text::EsiText;
 use crate::page::esi::unwrapped;
 use crate::page::html::tokens::{self, Attribute, StartTag, Token};
@@ -28,8 +28,8 @@ pub(super) fn is_element(name: &str, is_response: bool) -> bool {
     if is_response { ESI_ELEMENTS.iter().any(|element| element.name == name) } else { name.starts_with(PREFIX) }
 }
 
-/// Whether the element has no content: authors often omit the slash that XML requires.
-pub(super) fn is_empty(name: &str) -> bool {
+/// Whether an element of this name may have no content and no end tag.
+pub(super) fn may_be_empty(name: &str) -> bool {
     matches!(name, tag::ESI_INCLUDE | tag::ESI_COMMENT)
 }
 
@@ -150,12 +150,41 @@ impl Parser<'_> {
                 Some("add `test=\"…\"`, or write `<esi:otherwise>`".to_owned());
             return Located { value: Expr::never(), at: self.span(element.span.clone()) };
         };
-        let value = Expr::parse(&test.value).unwrap_or_else(|error| {
-            let at = self.within(test, &error.at);
-            self.report(error, at);
-            Expr::never()
-        });
+        let value = match Expr::parse(&test.value) {
+            Ok(value) => {
+                self.doubt(test, &value);
+                value
+            }
+            Err(error) => {
+                let at = self.within(test, &error.at);
+                self.report(error, at);
+                Expr::never()
+            }
+        };
         Located { value, at: self.value_at(test) }
+    }
+
+    /// Warns of a test that will not hold when its author thinks it does.
+    fn doubt(&mut self, attribute: &Attribute, test: &Expr) {
+        if self.role.is_response {
+            return;
+        }
+        let (message, help) = match test.doubt() {
+            Some(Doubt::Never) => ("this test never holds".to_owned(), None),
+            Some(Doubt::Empty) => {
+                let message = "a comparison with an empty text never holds, whatever its operator";
+                let help =
+                    "to test whether a value is there, compare a default: `$(HTTP_COOKIE{group}|none) != 'none'`";
+                (message.to_owned(), Some(help.to_owned()))
+            }
+            Some(Doubt::Alone(variable)) => {
+                let with_default = variable.with_default("none");
+                let help = format!("to test whether it is there, write `{with_default} != 'none'`");
+                (format!("`{variable}` alone holds only if its value is the word `true`"), Some(help))
+            }
+            None => return,
+        };
+        self.note(Code::NeverShown, value_or_name(attribute), format!("`{}`: {message}", attribute.name)).help = help;
     }
 
     /// The place of an error in an attribute's value: exact, unless the value has character references.
@@ -230,8 +259,13 @@ impl Parser<'_> {
         None
     }
 
-    fn is_blank(&self, nodes: &[Node]) -> bool {
-        nodes.iter().all(|node| matches!(node, Node::Text(span) if self.content(span.clone()).is_none()))
+    /// Whether nodes are only whitespace and comments.
+    pub(super) fn is_blank(&self, nodes: &[Node]) -> bool {
+        nodes.iter().all(|node| match node {
+            Node::Text(span) => self.content(span.clone()).is_none(),
+            Node::InsertionPoint(_) => true,
+            _ => false,
+        })
     }
 
     /// The children of an element that may have no other content.

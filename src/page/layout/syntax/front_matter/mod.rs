@@ -1,14 +1,16 @@
 //! Front matter: a layout's settings, in TOML.
 //! An unknown key is an error that names the nearest known one.
 
+mod swallowed;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::source::table::{self, Data, Table, TableReader, Value, ValueError};
@@ -16,15 +18,20 @@ use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
 use crate::page::visit::window::TimeWindow;
 
+use super::markup::placeholders::pieces;
+use super::node::ParameterPiece;
+
 /// The front matter of a file.
 #[derive(Debug, Clone, Default)]
 pub struct FrontMatter {
     /// The paths that the page serves. If there are none, the file is a frame or a partial.
     pub routes: Vec<Located<Pattern>>,
-    /// Whether there is a `route` that has an error.
+    /// Whether there is a `route` or a `status` that has an error.
     pub has_invalid_route: bool,
+    /// The status that the page is the site's page for, instead of a route.
+    pub status: Option<Located<StatusCode>>,
     /// The text of the page's `<title>`.
-    pub title: Option<String>,
+    pub title: Option<Title>,
     /// The frame that the file fills.
     pub frame: Option<Located<String>>,
     /// The team to notify.
@@ -47,15 +54,30 @@ pub struct FrontMatter {
     pub page_keys: Vec<Located<&'static str>>,
 }
 
+/// The text of a page's `<title>`.
+#[derive(Debug, Clone)]
+pub struct Title {
+    /// The text as it is written.
+    pub text: String,
+    /// The text, split at its placeholders.
+    pub pieces: Vec<ParameterPiece>,
+    /// Where it is.
+    pub at: SourceSpan,
+}
+
 schema! {
     /// The settings of a layout.
     pub(crate) mod file {
         /// The path of the page, or several paths. `{name}` is one segment of a path, `{*name}` is all the rest. The
-        /// most specific pattern wins. A file without a route is a frame or a partial.
+        /// most specific pattern wins. A file with neither a route nor a status is a frame or a partial.
         ROUTE = Field::new("route", Kind::OneOrMore(&Kind::Route)).example("\"/news/{section}\"");
-        /// The text of the page's `<title>`, without placeholders. It replaces the text of the frame's `<title>`, and is
-        /// added to `<head>` if there is none.
-        TITLE = Field::new("title", Kind::Text).example("\"News - The Daily Courier\"");
+        /// Instead of `route`: the layout is the site's page for this status, for paths that no route matches (`404`) and for
+        /// pages that come to it: `404`, `410`, or `500` to `599`. Nothing in it is `required`.
+        STATUS = Field::new("status", Kind::Integer(404, 599)).example("404");
+        /// The text of the page's `<title>`. `{x}` is replaced by a parameter of the route or a query parameter that the page
+        /// declares, and `{{` is a brace. It replaces the text of the frame's `<title>`, and is added to `<head>` if there is
+        /// none.
+        TITLE = Field::new("title", Kind::Placeholders).example("\"Weather in {city} - The Daily Courier\"");
         /// The frame that the file fills: the document around the page. A frame may name a frame itself.
         FRAME = Field::new("frame", Kind::LayoutPath).example("\"frames/site.html\"");
         /// The team to notify.
@@ -138,10 +160,14 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
     let (table, syntax) = Table::parse(source, range, Code::FrontMatter);
     let broken = !syntax.is_empty();
     problems.extend(syntax);
+    let (table, swallowed) = swallowed::take_out(table);
     let (mut front, more) = read(&table, problems);
+    // It was meant to be a page, so its last good version stays live.
+    front.has_invalid_route |= swallowed.iter().any(|key| [file::ROUTE.name, file::STATUS.name].contains(&key.name));
+    problems.extend(swallowed.into_iter().map(|key| key.problem));
     if broken {
         // A key that is missing from a malformed table is not an error. But the file was probably meant to be a page.
-        front.has_invalid_route |= source.text.contains("route");
+        front.has_invalid_route |= ["route", "status"].iter().any(|key| source.text.contains(key));
     } else {
         problems.extend(more);
     }
@@ -151,14 +177,17 @@ pub fn parse(source: &Arc<Source>, range: Range<usize>, problems: &mut Vec<Diagn
 fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diagnostic>) {
     let mut reader = TableReader::new(table, &file::SCHEMA, Code::FrontMatter);
     let routes = routes(&mut reader, problems);
+    let status = status(&mut reader);
     let frame = reader.read(&file::FRAME, |value| located(value, table::filled(value)?));
     let esi = reader.read_or_default(&file::ESI, table::boolean);
     let schedule = reader.tables(&file::SCHEDULE, scheduled_file);
     let experiments = experiments(&mut reader);
     let mut front = FrontMatter {
-        has_invalid_route: reader.entry(&file::ROUTE).is_some() && routes.is_empty(),
+        has_invalid_route: (reader.entry(&file::ROUTE).is_some() && routes.is_empty())
+            || (reader.entry(&file::STATUS).is_some() && status.is_none()),
         routes,
-        title: reader.read(&file::TITLE, table::text),
+        status,
+        title: reader.read(&file::TITLE, title),
         frame,
         owner: reader.read(&file::OWNER, table::filled),
         budget: reader.read(&file::BUDGET, table::positive_duration),
@@ -183,6 +212,30 @@ fn read(table: &Table, problems: &mut Vec<Diagnostic>) -> (FrontMatter, Vec<Diag
 #[expect(clippy::unnecessary_wraps, reason = "it ends functions that read values")]
 fn located<T>(value: &Value, read: T) -> Result<Located<T>, ValueError> {
     Ok(Located { value: read, at: value.at.clone() })
+}
+
+fn status(reader: &mut TableReader<'_>) -> Option<Located<StatusCode>> {
+    let status = reader.read(&file::STATUS, |value| {
+        let number = table::integer(&file::STATUS.kind)(value)?;
+        let allowed = u16::try_from(number).ok().filter(|status| matches!(status, 404 | 410 | 500..=599));
+        match allowed.and_then(|status| StatusCode::from_u16(status).ok()) {
+            Some(status) => located(value, status),
+            None => Err(ValueError::new("must be 404, 410, or 500 to 599")),
+        }
+    });
+    if let (Some(entry), Some(_)) = (reader.entry(&file::STATUS), reader.entry(&file::ROUTE)) {
+        let help = "keep one of them: a page for a status is served at the paths that come to it";
+        reader.note(entry.key_at.clone(), "a page has a `route` or a `status`, not both", Some(help.to_owned()));
+    }
+    status
+}
+
+fn title(value: &Value) -> Result<Title, ValueError> {
+    let text = table::text(value)?;
+    match pieces(&text) {
+        Ok(pieces) => Ok(Title { text, pieces, at: value.at.clone() }),
+        Err(message) => Err(ValueError::with_help(message, "`{city}` is a placeholder, `{{` is a brace")),
+    }
 }
 
 fn scheduled_file(table: &mut TableReader<'_>) -> ScheduledFile {
@@ -347,6 +400,32 @@ mod tests {
         }
         assert_eq!(problems("[headers]\nX-A = \"1\"\nx-a = \"2\"\n"), ["`x-a` is used twice"]);
         assert_eq!(problems("[headers]\nX-A = \"1\"\nx-b = \"2\"\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_that_a_table_has_taken_in_is_an_error() {
+        for (text, line) in [
+            ("[headers]\nX-A = \"1\"\nroute = \"/a\"\n", "[headers]"),
+            ("[headers]\ntitle = \"A\"\n", "[headers]"),
+            ("[[schedule]]\nuse = \"b.html\"\nbudget = \"1s\"\n", "[[schedule]]"),
+            ("[experiment.lead]\nbig = 1\nquery = [\"page\"]\n", "[experiment.lead]"),
+            ("[experiment]\nlead = { big = 1 }\nroute = [\"/a\"]\n", "[experiment]"),
+        ] {
+            let found = problems(text);
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(found[0].contains(line), "{text}: {found:?}");
+        }
+        for text in [
+            "headers = { Title = \"x\" }\n",
+            "experiment.title = { route = 1, frame = 2 }\n",
+            "[experiment.title]\nroute = 1\n",
+            "route = \"/a\"\n[headers]\nX-A = \"1\"\n",
+        ] {
+            assert_eq!(problems(text), [""; 0], "{text}");
+        }
+        let text = "[headers]\nroute = \"/a\"\n";
+        let front = parse(&Source::new("layouts/a.html", text), 0..text.len(), &mut Vec::new());
+        assert!(front.has_invalid_route, "it was meant to be a page");
     }
 
     #[test]
