@@ -46,6 +46,7 @@ cat <<END
   Sport, weather:  $page/sport   $page/weather
   The console:     $admin/
 
+The tides on the weather page are a program that pasteup starts itself (fragments/tides).
 Stop a service, reload the front page, and start it again. Edit layouts/front.html, and reload.
 Ctrl-C stops everything.
 

@@ -41,6 +41,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let folder = site_loading::open(site)?;
     let loaded = site_loading::load(&folder, Flags::default(), None, discover);
     let mut problems = loaded.problems();
+    problems.extend(site_loading::missing_programs(&loaded.site, folder.root()));
+    diagnostic::tidy(&mut problems);
     if !options.offline {
         problems.extend(deprecations::warnings(&loaded, folder.root()));
         diagnostic::tidy(&mut problems);

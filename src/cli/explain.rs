@@ -138,11 +138,13 @@ fn bar(part: &PartRecord, scale: f64) -> String {
     format!("{}{}{} {}", " ".repeat(from), "▒".repeat(first - from), "█".repeat(to - first), show(end - start))
 }
 
-/// The two lines below a part: why it shows what it shows, and where it comes from.
+/// The lines below a part: why it shows what it shows, and where it comes from.
 fn notes(part: &PartRecord) -> Vec<String> {
     let mut why = vec![part.why.clone()];
     why.extend(part.caching.clone());
-    why.extend(part.further_detail().map(str::to_owned));
+    // The output of a program that has crashed follows in lines of its own.
+    let mut detail = part.further_detail().unwrap_or_default().lines();
+    why.extend(detail.next().map(str::to_owned));
     let nanoservice = match &part.version {
         Some(version) => format!("{} {version}", part.fragment),
         None => part.fragment.clone(),
@@ -154,5 +156,6 @@ fn notes(part: &PartRecord) -> Vec<String> {
     origin.extend(part.bytes.map(|bytes| counted(bytes, "byte")));
     origin.extend((part.tries > 1).then(|| counted(part.tries, "request")));
     // What a nanoservice or a source of manifests wrote can appear in both.
-    [why.join("; "), origin.join(" · ")].map(|note| visible(&note).into_owned()).into()
+    let notes = [why.join("; ")].into_iter().chain(detail.map(|line| format!("  | {line}")));
+    notes.chain([origin.join(" · ")]).map(|note| visible(&note).into_owned()).collect()
 }

@@ -6,6 +6,7 @@ mod check;
 mod conform;
 mod explain;
 mod health;
+mod new;
 mod purge;
 mod reference;
 mod render;
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::edge::upstream::process::guard;
 
 use exit::COULD_NOT_RUN;
 
@@ -59,6 +62,8 @@ enum Command {
     Purge(purge::Options),
     /// Checks a running nanoservice against the contract
     Conform(conform::Options),
+    /// Makes a site, a page or a nanoservice that works as it is
+    New(new::Options),
     /// Checks whether a running compositor is ready (for containers without curl)
     Health(health::Options),
     /// Writes the reference of settings, manifests, front matter and elements
@@ -68,6 +73,10 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(ended) = guard::run(&arguments) {
+        return ended;
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -88,6 +97,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Catalog(options) => catalog::run(site, &options),
         Command::Purge(options) => purge::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
+        Command::New(options) => new::run(site, &options),
         Command::Health(options) => health::run(site, &options),
         Command::Reference(options) => reference::run(&options),
     };

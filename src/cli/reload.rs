@@ -1,8 +1,9 @@
 //! Reloads a site when its files or published manifests change.
 //! A file with an error keeps its last good version live, and each error is reported once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Flags, Settings};
 use crate::edge::admin::ReloadResult;
 use crate::edge::discovery::{Discovered, Sources};
-use crate::edge::files::{SiteFolder, Watch};
+use crate::edge::files::{SiteFolder, Watch, program};
 use crate::edge::server::dev::Change;
+use crate::edge::upstream::process::Programs;
 use crate::engine::{Compositor, Live, Statistics};
 use crate::page::browser::lazy_address::AddressKey;
 use crate::page::site::Site;
@@ -26,6 +28,8 @@ use super::{report, terminal};
 
 /// How long a site must be unchanged before it is read: editors write a file in several steps.
 const QUIET_PERIOD: Duration = Duration::from_millis(100);
+/// How often the files of programs are looked at while a site is developed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest delay of a reload while files keep changing.
 const MAX_DELAY: Duration = Duration::from_secs(2);
 
@@ -36,6 +40,9 @@ pub(super) struct Reloader {
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
     pub(super) compositor: Compositor,
+    pub(super) programs: Programs,
+    /// The files of each program's folder, by their fingerprint. `None`: only its manifest is watched.
+    pub(super) program_files: Option<HashMap<PathBuf, u64>>,
     pub(super) statistics: Arc<Statistics>,
     /// The last good settings.
     pub(super) settings: Settings,
@@ -67,6 +74,9 @@ impl Reloader {
     /// Runs until the sender of changes is dropped.
     pub(super) async fn run(mut self, mut triggers: Triggers) {
         let mut is_discovering = true;
+        self.restart_changed_programs().await;
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let (mut requested, mut waiting) = (false, None);
             let goes_on = tokio::select! {
@@ -79,6 +89,11 @@ impl Reloader {
                     (requested, waiting) = (true, request);
                     waiting.is_some()
                 }
+                // Where no events come from files, and for folders that are not watched because they are new.
+                _ = looks.tick(), if self.program_files.is_some() => {
+                    self.restart_changed_programs().await;
+                    continue;
+                }
                 _ = triggers.hangups.recv() => {
                     requested = true;
                     true
@@ -87,6 +102,7 @@ impl Reloader {
             if !goes_on {
                 return;
             }
+            self.restart_changed_programs().await;
             // A file whose content causes a panic must not stop later reloads.
             match AssertUnwindSafe(self.reload()).catch_unwind().await {
                 // Whoever asks for a reload wants to see that there was one.
@@ -101,6 +117,24 @@ impl Reloader {
                 let _left = waiting.send(ReloadResult { pages, errors, warnings: self.reported.len() - errors });
             }
         }
+    }
+
+    /// Restarts the programs whose files have changed since they were looked at last.
+    async fn restart_changed_programs(&mut self) {
+        let Some(known) = &mut self.program_files else { return };
+        let folders = self.programs.folders();
+        let look =
+            move || folders.into_iter().map(|folder| (program::fingerprint(&folder), folder)).collect::<Vec<_>>();
+        let Ok(found) = tokio::task::spawn_blocking(look).await else { return };
+        let mut now = HashMap::new();
+        for (fingerprint, folder) in found {
+            if known.get(&folder).is_some_and(|before| *before != fingerprint) {
+                tracing::info!(folder = %folder.display(), "the files of a program have changed");
+                self.programs.restart(&folder);
+            }
+            now.insert(folder, fingerprint);
+        }
+        *known = now;
     }
 
     /// Reads the site, and returns whether anything has changed.
@@ -128,6 +162,8 @@ impl Reloader {
         let settings = loaded.settings;
         // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
         self.live.swap(site_loading::snapshot(loaded.site, &settings, &self.address_key, problems.clone()));
+        let site = &self.live.now().site;
+        self.programs.declare(site_loading::live_manifests(site), settings.max_processes);
         self.statistics.record_change(event(&problems));
         self.compositor.clear_pages();
         log(&problems, &self.reported, &self.live.now().site);

@@ -10,14 +10,12 @@ use crate::config::Flags;
 use crate::edge::clock::SystemClock;
 use crate::edge::server::error_page_html;
 use crate::edge::store::memory::MemoryStore;
-use crate::edge::upstream::http::HttpUpstream;
 use crate::engine::port::{Clock as _, Unobserved};
 use crate::engine::{Compositor, Page, Ports};
 use crate::page::output::verdict::Verdict;
 use crate::page::response::outcome::PartHealth;
 use crate::page::source::reason::Reason;
 use crate::page::source::visible::visible;
-use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
 use super::page_request::PageOptions;
@@ -49,9 +47,10 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         return Err("the settings have errors".to_owned());
     }
     let settings = loaded.settings;
+    let (upstream, programs) = site_loading::upstream(&folder, &settings, Arc::new(Unobserved))?;
+    let manifests: Vec<_> = site_loading::live_manifests(&loaded.site).collect();
     let live = site_loading::snapshot(loaded.site, &settings, &keys::address_key_if_any(&settings.server), problems);
     let Some(request) = options.request(&live, SystemClock.wall())? else { return Ok(None) };
-    let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let ports = Ports {
         upstream: Arc::new(upstream),
@@ -61,7 +60,13 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         chance: fastrand::f64,
     };
     let compositor = Compositor::new(ports, store);
-    Ok(Some(runtime::current_thread()?.block_on(compositor.compose(request))))
+    let page = runtime::current_thread()?.block_on(async {
+        programs.declare(manifests, settings.max_processes);
+        let page = compositor.compose(request).await;
+        programs.stop_all().await;
+        page
+    });
+    Ok(Some(page))
 }
 
 /// Writes the page to standard output, and its degraded parts to standard error.

@@ -9,13 +9,17 @@ use crate::config::{Flags, Settings};
 use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
+use crate::edge::upstream::any::AnyUpstream;
 use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::process::{self, Programs};
 use crate::engine::Snapshot;
-use crate::engine::port::{Clock as _, Upstream};
+use crate::engine::port::{Clock as _, Observer, Upstream};
 use crate::page::browser::lazy_address::AddressKey;
+use crate::page::layout::Template;
+use crate::page::manifest::Manifest;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::{BoundSite, Files, Site};
-use crate::page::source::diagnostic::{self, Diagnostic, Source};
+use crate::page::source::diagnostic::{self, Code, Diagnostic, Source};
 use crate::secrets::Secrets;
 
 use super::runtime;
@@ -124,6 +128,38 @@ pub(super) fn discover_once(sources: &Sources) -> Discovered {
 /// TLS could not be set up.
 pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
     Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()))?))
+}
+
+/// The programs of a site: endpoints are reached, and programs are started, by the same upstream.
+///
+/// # Errors
+/// TLS could not be set up.
+pub(super) fn upstream(
+    folder: &SiteFolder,
+    settings: &Settings,
+    observer: Arc<dyn Observer>,
+) -> Result<(AnyUpstream, Programs), String> {
+    let http = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
+    let programs = Programs::new(folder.root(), settings.max_processes, observer);
+    Ok((AnyUpstream::new(http, programs.clone()), programs))
+}
+
+/// The manifests that are live: those of the catalogue, and those that pages still use that stay live despite an error.
+pub(super) fn live_manifests(site: &Site) -> impl Iterator<Item = Arc<Manifest>> {
+    let used = site.templates.iter().flat_map(|template| template.with_takeovers()).flat_map(Template::manifests);
+    site.catalogue.manifests().iter().chain(used).cloned()
+}
+
+/// The errors of manifests whose program is missing or cannot be executed.
+pub(super) fn missing_programs(site: &Site, root: &Path) -> Vec<Diagnostic> {
+    let problem = |manifest: &Arc<Manifest>| {
+        let program = manifest.program()?;
+        let folder = process::folder(root, &manifest.at.source.file);
+        let why = process::find(program, &folder).err()?;
+        let help = "install it, make it executable, or correct `command`";
+        Some(Diagnostic::new(Code::NoProgram, manifest.at.clone(), format!("`{}`: {why}", manifest.name)).help(help))
+    };
+    site.catalogue.manifests().iter().filter_map(problem).collect()
 }
 
 /// The state of a site that goes live.

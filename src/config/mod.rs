@@ -49,6 +49,8 @@ pub struct Settings {
     pub cache_memory: u64,
     /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
     pub private_upstreams: bool,
+    /// Maximum number of programs that run at once.
+    pub max_processes: usize,
     /// How locale, region and address of a client are found.
     pub readers: ReaderRules,
     /// The services whose manifests are read.

@@ -17,7 +17,7 @@ use crate::page::source::table::{self, TableReader, Value, ValueError};
 use crate::page::visit::reader::ReaderRules;
 
 use super::schema::{
-    CODING, JSON, cache, context, discovery, file, fragment, page, server, source, telemetry, tls, upstreams,
+    CODING, JSON, cache, context, discovery, file, fragment, on_demand, page, server, source, telemetry, tls, upstreams,
 };
 use super::{Flags, Server, Settings, Telemetry, values};
 
@@ -63,6 +63,7 @@ pub(super) fn settings(
             table.read_or_default(&upstreams::ALLOW, table::list(|value| Ok(table::text(value)?.parse()?)));
         table.read_or_default(&upstreams::PRIVATE, table::boolean)
     });
+    let max_processes = reader.table(&file::ON_DEMAND, |table| table.integer_or_default(&on_demand::MAX_PROCESSES));
     let (discovery, publish) = reader.table(&file::DISCOVERY, |table| {
         let sources = read_sources(table);
         let urls = sources.iter().map(|Located { value, at }| Located { value: value.url.clone(), at: at.clone() });
@@ -102,6 +103,7 @@ pub(super) fn settings(
         compression,
         cache_memory,
         private_upstreams,
+        max_processes,
         readers,
         discovery,
         publish,

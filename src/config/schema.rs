@@ -24,6 +24,8 @@ schema! {
         CACHE = Field::new("cache", Kind::Table(&cache::SCHEMA));
         /// Which addresses layouts may name in `src`.
         UPSTREAMS = Field::new("upstreams", Kind::Table(&upstreams::SCHEMA));
+        /// Programs that are started on demand.
+        ON_DEMAND = Field::new("on_demand", Kind::Table(&on_demand::SCHEMA));
         /// Services that publish their own manifests.
         DISCOVERY = Field::new("discovery", Kind::Table(&discovery::SCHEMA));
         /// How clients are distinguished.
@@ -173,6 +175,15 @@ schema! {
             .example("[\"https://fragments.example.org\", \"http://127.0.0.1:*\"]");
         /// Whether a name in `allow` may resolve to an address that is not public.
         PRIVATE = Field::new("private", Kind::Boolean).default("false");
+    }
+}
+
+schema! {
+    /// Programs that are started on demand.
+    pub(crate) mod on_demand {
+        /// Maximum number of programs that run at once. Past it the one that has been idle longest is stopped; if none
+        /// is idle, the part is `overloaded`.
+        MAX_PROCESSES = Field::new("max_processes", Kind::Integer(1, 10_000)).default("64");
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
@@ -83,15 +83,44 @@ impl FetchJob<'_> {
         let fetch = self.fetch;
         let deadline = began + fetch.timeout;
         let mut log = RequestLog::default();
-        let result = match timeout_at(deadline, self.request(deadline, &mut log)).await {
+        let result = match timeout_at(deadline, self.request_once_started(deadline, &mut log)).await {
             // Parsing does not count: a response that arrived in time is used, even if parsing it takes longer.
             Ok(Ok(received)) => self.parse(received).await,
             Ok(Err(failure)) => Err(failure),
+            Err(_) if log.start.is_some() && log.started.is_none() => {
+                let why = format!("its program was not ready within {}", units::show(fetch.timeout));
+                Err(Failure::new(Reason::Starting, why))
+            }
             Err(_) => Err(late(fetch, log.requests())),
         };
         let attempt = log.finish(self, began, result.as_ref().err());
+        let failure = result.as_ref().err();
+        if failure.is_some_and(|failure| failure.reason == Reason::Starting) {
+            // Nothing was sent, and a start is no failure.
+            tracing::info!(fragment = &*fetch.id, service = &*fetch.nanoservice, "its program is still being started");
+            return (result, attempt);
+        }
         self.ports.observer.fetched(fetch, result.as_ref(), &attempt);
         (result, attempt)
+    }
+
+    /// Starts the nanoservice if it runs on demand, and requests a response from it. Until the last byte has arrived it is
+    /// not stopped for want of requests.
+    async fn request_once_started(&self, deadline: Instant, log: &mut RequestLog) -> Result<Received, Failure> {
+        let starting = self.fetch.manifest.as_ref().and_then(|manifest| self.ports.upstream.start(manifest));
+        let _lease = match starting {
+            None => None,
+            Some(mut starting) => Some(match (&mut starting).now_or_never() {
+                Some(started) => started?,
+                None => {
+                    log.start = Some(Instant::now());
+                    let lease = starting.await?;
+                    log.started = Some(Instant::now());
+                    lease
+                }
+            }),
+        };
+        self.request(deadline, log).await
     }
 
     /// Revalidates the stored response, or requests a new one.
@@ -179,6 +208,9 @@ struct RequestLog {
     requests: Vec<Arc<Mutex<EndpointLog>>>,
     /// When the head of the last response arrived.
     head: Option<Instant>,
+    /// When the wait for the start of the program began and ended, if there was one.
+    start: Option<Instant>,
+    started: Option<Instant>,
 }
 
 impl RequestLog {
@@ -200,7 +232,8 @@ impl RequestLog {
     fn finish(&self, job: &FetchJob<'_>, began: Instant, failure: Option<&Failure>) -> Attempt {
         let last = self.entries().filter_map(|entry| entry.last()).last();
         Attempt {
-            began: began.into_std(),
+            began: self.started.unwrap_or(began).into_std(),
+            start: self.start.map(Instant::into_std),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
             upstream: Arc::clone(&job.fetch.targets[last.unwrap_or_default()].upstream),

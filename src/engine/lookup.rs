@@ -275,7 +275,8 @@ impl Lookup {
             // The fetch has the same deadline, and a more precise reason for its failure.
             fetched = timeout_at(page_deadline.min(deadline + GRACE), &mut fetching).await;
         }
-        let Fetched { result, attempt, is_collapsed } = fetched.unwrap_or_else(|_| Fetched::failed(late, false));
+        let Fetched { result, attempt, is_collapsed } =
+            fetched.unwrap_or_else(|_| Fetched::failed(self.late_reason(fetch, late), false));
         let miss = if is_collapsed { Cache::Joined } else { Cache::Miss };
         let (outcome, cache, age) = match (result, stale_if_error) {
             // It is as old as what was purged, so it must not be cached downstream.
@@ -290,6 +291,12 @@ impl Lookup {
         let (began, ended) = (now.into_std(), Instant::now().into_std());
         let timing = LookupTiming { began, ended, cache, age, attempt, span: Some(trace.span()) };
         LookupResult { outcome, timing: Arc::new(timing) }
+    }
+
+    /// Why a fetch is late: its program may still be being started.
+    fn late_reason(&self, fetch: &Fetch, otherwise: Reason) -> Reason {
+        let is_starting = |manifest| self.ports.upstream.is_starting(manifest);
+        if fetch.manifest.as_deref().is_some_and(is_starting) { Reason::Starting } else { otherwise }
     }
 
     /// Fetches a response, collapsed with all concurrent fetches of it unless it is known not to be shared.
@@ -311,7 +318,7 @@ impl Lookup {
                 // The leader had a shorter timeout than this client, as another page's layout sets.
                 Some(Err(failed))
                     if is_collapsed
-                        && matches!(failed.failure.reason, Reason::Timeout | Reason::Overloaded)
+                        && matches!(failed.failure.reason, Reason::Timeout | Reason::Overloaded | Reason::Starting)
                         && failed.timeout < fetch.timeout => {}
                 // A caller that only waited never gets a response that may be for another client only.
                 Some(Ok(fetched)) if is_collapsed && !fetched.response.is_shareable() => {
@@ -373,7 +380,8 @@ impl Lookup {
                 Ok(FetchedResponse { response, is_purged: !is_stored, attempt: Some(attempt) })
             }
             Err(failure) => {
-                if let Some(stored) = stored {
+                // The next request may find the program ready.
+                if let Some(stored) = stored.filter(|_| failure.reason != Reason::Starting) {
                     in_progress.store_unless_purged(tags, || self.back_off(fetch, stored, failure.reason));
                 }
                 Err(FetchFailure { failure: Arc::new(failure), timeout: fetch.timeout, attempt })

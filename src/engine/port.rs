@@ -1,6 +1,7 @@
 //! The ports of the engine: upstreams, a store for responses, a clock, an observer.
 //! Adapters implement these traits; the engine knows none of the adapters.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,11 +69,25 @@ pub struct UpstreamResponse {
     pub body: BoxStream<'static, Result<Bytes, Failure>>,
 }
 
+/// Keeps a nanoservice that runs on demand from being stopped for want of requests, until it is dropped.
+pub type Lease = Box<dyn Any + Send + Sync>;
+
 /// Sends requests to nanoservices. It has no deadline of its own: dropping the future ends the request.
 pub trait Upstream: Send + Sync {
     /// Sends a request, and returns the head of the response with a stream of its body. A request that could not be sent,
     /// through no fault of the service, fails as `internal`.
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
+
+    /// Waits until a nanoservice that runs on demand can be sent requests, and starts it if necessary. The start goes on if
+    /// the future is dropped. `None`: the nanoservice does not run on demand.
+    fn start(&self, _manifest: &Arc<Manifest>) -> Option<BoxFuture<'static, Result<Lease, Failure>>> {
+        None
+    }
+
+    /// Whether the nanoservice is being started, so that requests wait for it.
+    fn is_starting(&self, _manifest: &Manifest) -> bool {
+        false
+    }
 }
 
 /// A response in the store.
@@ -172,6 +187,9 @@ pub trait Observer: Send + Sync {
     /// is the pattern of the route.
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64);
 
+    /// Called when the program of a nanoservice became ready, this long after its start.
+    fn program_started(&self, _manifest: &Manifest, _took: Duration) {}
+
     /// Called when a fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt);
 
@@ -227,6 +245,10 @@ impl Observer for Observers {
 
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         self.0.iter().for_each(|one| one.responded(page, status, took, times));
+    }
+
+    fn program_started(&self, manifest: &Manifest, took: Duration) {
+        self.0.iter().for_each(|one| one.program_started(manifest, took));
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {

@@ -22,6 +22,7 @@ fn sample_site(services: &[(&str, &str)]) -> TestSite {
     }
     let site = TestSite::new();
     copy(&root().join("layouts"), &site.path().join("layouts"));
+    copy(&root().join("fragments/tides"), &site.path().join("fragments/tides"));
     for (name, address) in services {
         let file = format!("fragments/{name}/fragment.toml");
         let manifest = std::fs::read_to_string(root().join(&file)).unwrap();

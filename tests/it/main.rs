@@ -31,6 +31,7 @@ mod layouts;
 mod lazy;
 mod nesting;
 mod page_cache;
+mod programs;
 mod purging;
 mod resilience;
 mod reused_connections;

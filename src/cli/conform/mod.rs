@@ -8,11 +8,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::config::Flags;
 use crate::edge::discovery::Sources;
 use crate::edge::upstream::probe::Probe;
+use crate::edge::upstream::process::Programs;
+use crate::engine::port::Unobserved;
 use crate::page::conform::exchange::{BodyError, Exchange, Purpose, RecordedResponse};
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{Finding, MAX_CONCURRENT, Verdict, check};
@@ -21,6 +24,7 @@ use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
+use crate::page::source::visible::visible;
 use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
@@ -64,19 +68,45 @@ fn parse_param(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
-    let subjects = if options.service.contains("://") {
+    let runtime = runtime::current_thread()?;
+    if options.service.contains("://") {
         // A URL can be checked outside a site, with the default settings.
         let settings = site_loading::open(site)
             .map(|folder| site_loading::load(&folder, Flags::default(), None, site_loading::offline).settings);
         let defaults = settings.map_or_else(|_| Defaults::default(), |settings| settings.defaults);
-        vec![match published(&options.service) {
+        let subject = match published(&options.service) {
             Some((manifest, endpoint)) => Subject::declared(&manifest, &endpoint, &options.params, &defaults),
             None => Subject::bare(&options.service, &options.params, &defaults)?,
-        }]
-    } else {
-        named(site, options)?
-    };
-    let runtime = runtime::current_thread()?;
+        };
+        return check_all(site, options, &runtime, vec![subject]);
+    }
+    let Named { mut subjects, to_start, programs, defaults } = named(site, options)?;
+    let _runs = runtime.enter();
+    programs.declare(to_start.iter().cloned(), to_start.len().max(1));
+    let mut leases = Vec::new();
+    for manifest in &to_start {
+        match runtime.block_on(programs.start(manifest)) {
+            Ok(lease) => leases.push(lease),
+            Err(failure) => {
+                let (name, version) = (&manifest.name, &manifest.version);
+                terminal::message(format_args!("{name} {version} was not started: {}", visible_lines(&failure.detail)));
+                runtime.block_on(programs.stop_all());
+                return Ok(PROBLEMS_FOUND.into());
+            }
+        }
+        let port = programs.port(manifest).ok_or("the program has ended")?;
+        let path = manifest.program().map(|program| program.path.at(&format!("http://127.0.0.1:{port}")));
+        let endpoint = path.ok_or("the nanoservice is not a program")?.map_err(|error| error.message)?;
+        subjects.push(Subject::declared(manifest, &endpoint, &options.params, &defaults));
+    }
+    let result = check_all(site, options, &runtime, subjects);
+    drop(leases);
+    runtime.block_on(programs.stop_all());
+    result
+}
+
+/// Checks all subjects, and reports on them.
+fn check_all(site: &Path, options: &Options, runtime: &Runtime, subjects: Vec<Subject>) -> Result<ExitCode, String> {
     let secrets = Arc::new(Secrets::new(site.to_owned()));
     let mut reports = Vec::new();
     for subject in subjects {
@@ -99,6 +129,21 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     Ok(if broken { PROBLEMS_FOUND.into() } else { ExitCode::SUCCESS })
 }
 
+/// The lines of a failure's description, without what a terminal would obey.
+fn visible_lines(text: &str) -> String {
+    text.lines().map(|line| visible(line).into_owned()).collect::<Vec<_>>().join("\n  ")
+}
+
+/// The versions of a nanoservice in the catalogue.
+struct Named {
+    /// One subject for each endpoint.
+    subjects: Vec<Subject>,
+    /// The programs that are to be started before they can be checked.
+    to_start: Vec<Arc<Manifest>>,
+    programs: Programs,
+    defaults: Defaults,
+}
+
 /// The manifest that the nanoservice at a URL publishes, and the endpoint with that URL, if there are any.
 fn published(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
@@ -112,7 +157,7 @@ fn published(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
 }
 
 /// Every version of a nanoservice in the catalogue, at every address.
-fn named(site: &Path, options: &Options) -> Result<Vec<Subject>, String> {
+fn named(site: &Path, options: &Options) -> Result<Named, String> {
     let folder = site_loading::open(site)?;
     let loaded = site_loading::load(&folder, Flags::default(), None, site_loading::discover_once);
     let catalogue = &loaded.site.catalogue;
@@ -132,13 +177,16 @@ fn named(site: &Path, options: &Options) -> Result<Vec<Subject>, String> {
         .flat_map(|manifest| manifest.endpoints.iter().map(move |endpoint| (manifest, endpoint)))
         .map(|(manifest, endpoint)| Subject::declared(manifest, endpoint, &options.params, &loaded.settings.defaults))
         .collect();
-    if subjects.is_empty() {
+    let to_start: Vec<_> =
+        manifests.iter().filter(|manifest| manifest.program().is_some()).map(|m| Arc::clone(m)).collect();
+    if subjects.is_empty() && to_start.is_empty() {
         return Err(format!(
-            "`{}` runs on demand, which this version does not support; start it yourself and give its URL",
+            "`{}` runs in a way that this version does not support; start it yourself and give its URL",
             options.service
         ));
     }
-    Ok(subjects)
+    let (_, programs) = site_loading::upstream(&folder, &loaded.settings, Arc::new(Unobserved))?;
+    Ok(Named { subjects, to_start, programs, defaults: loaded.settings.defaults.clone() })
 }
 
 /// Sends all requests that the rules need. If the first gets no response, or two in a row, no more are sent.

@@ -5,6 +5,7 @@ mod certificate;
 mod listener;
 mod telemetry;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,17 +30,16 @@ use crate::edge::discovery::Discovery;
 use crate::edge::files::{SiteFolder, WatchMode};
 use crate::edge::listen::{self, Application, ConnectionLimits};
 use crate::edge::observe::metrics::{Measured, Metrics};
-use crate::edge::server::dev::{Dev, Fault, Instead, Tamper};
+use crate::edge::server::dev::{Change, Dev, Fault, Instead, Tamper};
 use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
 use crate::edge::store::memory::MemoryStore;
-use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::tamper::Tampered;
 use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Compositor, IncidentLog, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
+use crate::page::manifest::Manifest;
 use crate::page::source::diagnostic::Diagnostic;
-use crate::secrets::Secrets;
 use crate::secrets::debug_tokens::DebugTokens;
 
 use super::exit::COULD_NOT_RUN;
@@ -108,9 +108,6 @@ async fn serve(
     tracer: Option<Arc<dyn Observer>>,
 ) -> Result<(), String> {
     let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
-    let upstream = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
-    let upstream: Arc<dyn Upstream> = Arc::new(upstream);
-    let tampered = Arc::new(Tampered::new(Arc::clone(&upstream)));
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
@@ -119,6 +116,9 @@ async fn serve(
     let observers = [Arc::clone(&metrics) as _, Arc::clone(&statistics) as _, Arc::clone(&incidents) as _];
     let observers = observers.into_iter().chain(tracer);
     let observer: Arc<dyn Observer> = Arc::new(Observers(observers.collect()));
+    let (upstream, programs) = site_loading::upstream(&folder, &settings, Arc::clone(&observer))?;
+    let upstream: Arc<dyn Upstream> = Arc::new(upstream);
+    let tampered = Arc::new(Tampered::new(Arc::clone(&upstream)));
     let ports = Ports {
         upstream: if mode == Mode::Development { Arc::clone(&tampered) as _ } else { upstream },
         store: Arc::clone(&store) as _,
@@ -133,6 +133,7 @@ async fn serve(
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let debug_tokens = Arc::new(DebugTokens::new(&keys.site));
     let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
+    programs.on_replaced(show_new_responses(compositor.clone(), (mode == Mode::Development).then(|| reloaded.clone())));
     let dev = (mode == Mode::Development).then(|| {
         let tamper = tamper(Arc::clone(&tampered), compositor.clone());
         Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
@@ -167,11 +168,19 @@ async fn serve(
             let store = Arc::clone(&store);
             Box::new(move || store.usage())
         },
+        program: {
+            let programs = programs.clone();
+            Box::new(move |manifest| programs.status(manifest))
+        },
         stop: stop_admin.clone(),
         metrics: {
+            let (programs, live) = (programs.clone(), Arc::clone(&live));
             let (statistics, in_flight) = (Arc::clone(&statistics), Arc::clone(&in_flight));
             let limit = settings.server.max_in_flight;
             Box::new(move || {
+                let manifests = site_loading::live_manifests(&live.now().site).collect::<Vec<_>>();
+                let status = |manifest: &Arc<Manifest>| Some((Arc::clone(manifest), programs.status(manifest)?));
+                metrics.show_programs(manifests.iter().filter_map(status));
                 let (cache_bytes, cache_entries) = store.usage();
                 metrics.render(Measured {
                     cache_bytes,
@@ -192,6 +201,8 @@ async fn serve(
     let mut passed = ListenFd::from_env();
     let listener = listener::bind(&mut passed, Role::Pages, settings.server.listen).await?;
     let admin_listener = listener::bind(&mut passed, Role::Admin, settings.server.admin).await?;
+    // Not earlier: the sockets that systemd passes would be inherited by programs.
+    programs.declare(site_loading::live_manifests(&live.now().site), settings.max_processes);
     // From here on, SIGHUP no longer ends the process.
     let hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
     let (changed, changes) = mpsc::channel(1);
@@ -214,6 +225,8 @@ async fn serve(
         flags,
         live,
         compositor: compositor.clone(),
+        programs: programs.clone(),
+        program_files: (mode == Mode::Development).then(HashMap::new),
         statistics,
         settings: settings.clone(),
         address_key,
@@ -260,6 +273,7 @@ async fn serve(
     stop.cancel();
     // The admin listener stays open until all pages have been sent.
     let served = serving.await;
+    programs.stop_all().await;
     stop_admin.cancel();
     let administered = administering.await;
     incidents.finish();
@@ -318,6 +332,21 @@ fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Tamper {
         upstream.set(fragment.clone(), Duration::from_millis(*delay_ms), instead);
         compositor.purge(&Purge::Tags(vec![fragment.as_str().into()]), PurgeMode::Hard);
     })
+}
+
+/// Shows the responses of a program that was changed instead of those that are cached. Readers may be shown the old ones while
+/// the new ones are fetched; whoever develops the site sees the new ones at once, since their browser is told to reload.
+fn show_new_responses(
+    compositor: Compositor,
+    browsers: Option<watch::Sender<Change>>,
+) -> impl Fn(&Manifest) + Send + Sync {
+    move |manifest| {
+        let purge_mode = if browsers.is_some() { PurgeMode::Hard } else { PurgeMode::Soft };
+        compositor.purge(&Purge::Tags(vec![Arc::clone(&manifest.name)]), purge_mode);
+        if let Some(browsers) = &browsers {
+            browsers.send_modify(|last| last.version += 1);
+        }
+    }
 }
 
 fn limits(server: &Server) -> ConnectionLimits {

@@ -18,6 +18,7 @@ use crate::engine::statistics::{
 };
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
+use crate::page::policy::supervision::status::ProgramStatus;
 use crate::page::source::diagnostic::{Diagnostic, Report};
 use crate::page::source::names::Name;
 
@@ -59,6 +60,9 @@ pub(super) struct Fragment {
     pub(super) runbook: Option<String>,
     /// Its endpoints.
     pub(super) endpoints: Vec<Endpoint>,
+    /// Its program, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) process: Option<ProgramStatus>,
     /// The patterns of the pages that use it.
     pub(super) pages: Vec<String>,
     /// The nanoservices whose fragments it may nest.
@@ -174,6 +178,16 @@ pub(super) fn inspect_cache(admin: &Admin, text: &str, at_most: usize) -> CacheI
 }
 
 impl Fragment {
+    /// What it runs on, in a word: the state of its program, or that of its endpoints' circuit breakers.
+    pub(super) fn runs_on(&self) -> &'static str {
+        self.process.as_ref().map_or_else(|| self.breaker(), |process| process.state.as_str())
+    }
+
+    /// Whether what it runs on needs attention.
+    pub(super) fn is_disturbed(&self) -> bool {
+        matches!(self.runs_on(), "open" | "probing" | "failed") || self.breaker() != "closed"
+    }
+
     /// The worst state among the circuit breakers of its endpoints.
     pub(super) fn breaker(&self) -> &'static str {
         let has = |state| self.endpoints.iter().any(|endpoint| endpoint.circuit == state);
@@ -233,6 +247,7 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
         lifecycle: None,
         runbook: None,
         endpoints: Vec::new(),
+        process: None,
         composes: Vec::new(),
         params: Vec::new(),
         manifest: None,
@@ -261,6 +276,7 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         lifecycle: Some(manifest.lifecycle.as_str()),
         runbook: manifest.runbook.clone(),
         endpoints: manifest.endpoints.iter().map(endpoint).collect(),
+        process: (admin.program)(manifest),
         pages: pages_of(used, &manifest.name),
         composes: manifest.composes.clone(),
         params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),

@@ -27,7 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
+use crate::page::manifest::Manifest;
 use crate::page::output::record::Record;
+use crate::page::policy::supervision::status::ProgramStatus;
 use crate::page::source::diagnostic::Diagnostic;
 use crate::secrets::Secret;
 use crate::secrets::debug_tokens::DebugTokens;
@@ -40,6 +42,9 @@ pub use actions::{PurgeRequest, PurgeResult, ReloadResult};
 /// Returns `None` if no layout has a route for the path.
 pub type ReadQuery =
     dyn Fn(&[(String, String)], &Snapshot, Timestamp) -> Result<Option<engine::PageRequest>, String> + Send + Sync;
+
+/// Shows the program of a nanoservice. Returns `None` if it has none.
+pub type ShowProgram = dyn Fn(&Manifest) -> Option<ProgramStatus> + Send + Sync;
 
 /// What the handlers of the admin listener share.
 pub struct Admin {
@@ -61,6 +66,8 @@ pub struct Admin {
     pub usage: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Asks for a reload of the site's files; the result is sent back.
     pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
+    /// Returns the state of a nanoservice's program; `None` if it has none.
+    pub program: Box<ShowProgram>,
     /// Is cancelled when this listener stops.
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.

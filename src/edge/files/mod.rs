@@ -1,6 +1,8 @@
 //! Reads the files of a site, and watches them for changes.
 //! A file that cannot be read becomes a diagnostic, like any error in its content.
 
+pub mod program;
+
 mod read;
 mod watch;
 

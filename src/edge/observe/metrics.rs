@@ -15,6 +15,8 @@ use prometheus_client::registry::Registry;
 
 use crate::engine::page::{CachedPageCounts, Page, PartOutcome};
 use crate::engine::port::{CircuitChange, Observer};
+use crate::page::manifest::Manifest;
+use crate::page::policy::supervision::status::ProgramStatus;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Shown};
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -26,6 +28,7 @@ use super::log;
 pub use super::measured::Measured;
 use super::measured::Values;
 use super::process::Process;
+use super::programs::ProgramMetrics;
 use super::routes::{Routes, SECONDS};
 use super::upstreams::Upstreams;
 
@@ -77,6 +80,7 @@ pub struct Metrics {
     unrouted: Counter,
     values: Values,
     panics: Counter,
+    programs: ProgramMetrics,
 }
 
 fn traced() -> HistogramWithExemplars<InTrace> {
@@ -113,6 +117,7 @@ impl Default for Metrics {
         let build = Family::<ByBuild, Gauge>::default();
         build.get_or_create(&ByBuild { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("pasteup_build_info", "The version that runs; always 1", build);
+        let programs = ProgramMetrics::new(&mut registry);
         let panics = Counter::default();
         registry.register(
             "pasteup_panics",
@@ -137,6 +142,7 @@ impl Default for Metrics {
             unrouted,
             values,
             panics,
+            programs,
         }
     }
 }
@@ -149,6 +155,11 @@ impl Metrics {
             panics.inc();
             before(panic);
         }));
+    }
+
+    /// Shows these programs from now on as they are now.
+    pub fn show_programs(&self, programs: impl Iterator<Item = (Arc<Manifest>, ProgramStatus)>) {
+        self.programs.show(programs);
     }
 
     fn counters(&self) -> MutexGuard<'_, Counters> {
@@ -213,6 +224,10 @@ impl Observer for Metrics {
 
     fn responded(&self, page: Option<&str>, status: StatusCode, took: Duration, times: u64) {
         self.routes.add(page, status, took, times);
+    }
+
+    fn program_started(&self, _: &Manifest, took: Duration) {
+        self.programs.started(took);
     }
 
     fn fetched(&self, fetch: &Fetch, _: Result<&ParsedResponse, &Failure>, sent: &Attempt) {

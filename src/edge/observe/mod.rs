@@ -6,6 +6,7 @@ pub mod metrics;
 
 mod measured;
 mod process;
+mod programs;
 mod routes;
 mod upstreams;
 

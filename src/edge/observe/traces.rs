@@ -138,6 +138,22 @@ impl Traces {
         }
     }
 
+    /// The span of the start of a program that a part waited for, below the span of the part.
+    fn start(&self, part: &SpanData, timing: &LookupTiming, clock: &WallClock) -> Option<SpanData> {
+        let (began, ended) = match timing.attempt.as_deref() {
+            Some(attempt) => (attempt.start?, if attempt.tries > 0 { attempt.began } else { attempt.ended }),
+            None => return None,
+        };
+        let span = Span {
+            trace: u128::from_be_bytes(part.span_context.trace_id().to_bytes()),
+            id: fastrand::u64(1..),
+            parent: Some(u64::from_be_bytes(part.span_context.span_id().to_bytes())),
+            sampled: true,
+        };
+        let times = (clock.at(began), clock.at(ended.max(began)));
+        Some(self.span(span, SpanKind::Internal, "start", times))
+    }
+
     /// The span of a part that was looked up. `shared` is whether another part has the same lookup, and its span.
     fn part(
         &self,
@@ -201,7 +217,9 @@ impl Observer for Traces {
             let timing = page.outcomes[part.number].as_ref().and_then(|outcome| outcome.timing.as_deref());
             let Some(timing) = timing else { continue };
             let shared = timing.span.is_some_and(|span| !lookups.insert(span.id));
-            spans.push(self.part(page, part, timing, shared, &clock));
+            let span = self.part(page, part, timing, shared, &clock);
+            spans.extend(self.start(&span, timing, &clock));
+            spans.push(span);
         }
         self.send(spans);
     }

@@ -47,7 +47,9 @@ pub(super) async fn respond(State(pages): State<Arc<Pages>>, Extension(own): Own
         LookupOutcome::Fresh(response, fresh_for, _) => (response, fresh_for),
         LookupOutcome::Stale(response, _) => (response, Duration::ZERO),
         LookupOutcome::Unavailable(Reason::Timeout | Reason::Budget) => return error(StatusCode::GATEWAY_TIMEOUT),
-        LookupOutcome::Unavailable(Reason::Overloaded) => return error(StatusCode::SERVICE_UNAVAILABLE),
+        LookupOutcome::Unavailable(Reason::Overloaded | Reason::Starting | Reason::Crashed) => {
+            return error(StatusCode::SERVICE_UNAVAILABLE);
+        }
         // It exists, but is not an asset.
         LookupOutcome::Unavailable(Reason::NotHtml) => return error(StatusCode::NOT_FOUND),
         LookupOutcome::Unavailable(_) => return error(StatusCode::BAD_GATEWAY),

@@ -65,15 +65,11 @@ impl HttpUpstream {
 
 impl Upstream for HttpUpstream {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
-        let UpstreamRequest {
-            method,
-            address: Address::Http(url),
-            mut headers,
-            body,
-            manifest,
-            credentials,
-            max_bytes,
-        } = request;
+        let UpstreamRequest { method, address, mut headers, body, manifest, credentials, max_bytes } = request;
+        let Address::Http(url) = address else {
+            let failure = Failure::new(Reason::Internal, format!("{address} cannot be requested over HTTP"));
+            return std::future::ready(Err(failure)).boxed();
+        };
         let auth = manifest.as_ref().filter(|_| credentials).and_then(|manifest| manifest.auth.as_ref());
         let client = match (&manifest, auth) {
             (None, _) => Ok(self.guarded.clone()),

@@ -11,6 +11,10 @@ mod decoding;
 
 pub mod http;
 
+pub mod process;
+
+pub mod any;
+
 pub mod probe;
 
 pub mod tamper;

@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode};
 
-use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
+use crate::engine::port::{Lease, Upstream, UpstreamRequest, UpstreamResponse};
+use crate::page::manifest::Manifest;
 use crate::page::response::parsed::Failure;
 
 /// An upstream with simulated faults in front of it.
@@ -64,5 +65,13 @@ impl Upstream for Tampered {
             }
         }
         .boxed()
+    }
+
+    fn start(&self, manifest: &Arc<Manifest>) -> Option<BoxFuture<'static, Result<Lease, Failure>>> {
+        self.inner.start(manifest)
+    }
+
+    fn is_starting(&self, manifest: &Manifest) -> bool {
+        self.inner.is_starting(manifest)
     }
 }

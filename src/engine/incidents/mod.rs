@@ -116,7 +116,8 @@ impl Observer for IncidentLog {
                 fragment = &*fetch.nanoservice,
                 upstream = &*attempt.upstream,
                 reason = failure.reason.as_str(),
-                detail = failure.detail.as_str(),
+                // The output of a program that crashed is logged with the crash.
+                detail = failure.detail.lines().next().unwrap_or_default(),
                 "fetch failed"
             );
         }

@@ -91,6 +91,11 @@ fn is_healthy(status: StatusCode) -> bool {
     !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS
 }
 
+/// Whether a failure says nothing about the health of the endpoint.
+fn is_no_evidence(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::Internal | Reason::Crashed)
+}
+
 impl Exchange {
     pub(super) fn begin(
         assignment: Assignment,
@@ -120,8 +125,8 @@ impl Exchange {
     fn responded(self, result: Result<UpstreamResponse, Failure>) -> Result<UpstreamResponse, Failure> {
         match result {
             Ok(response) => Ok(self.watch(response)),
-            // Nothing was sent.
-            Err(failure) if failure.reason == Reason::Internal => {
+            // Nothing was sent, or the program ended: its next process is as good as any other.
+            Err(failure) if is_no_evidence(&failure) => {
                 self.ignore();
                 Err(failure)
             }
@@ -154,6 +159,10 @@ impl Exchange {
         let body: BoxStream<'static, _> = stream::unfold((body, Some(self)), |(mut body, exchange)| async move {
             let exchange = exchange?;
             match body.next().await {
+                Some(Err(failure)) if is_no_evidence(&failure) => {
+                    exchange.ignore();
+                    Some((Err(failure), (body, None)))
+                }
                 Some(Err(failure)) => {
                     exchange.ended(Some(&failure).filter(|failure| failure.reason == Reason::Incomplete));
                     Some((Err(failure), (body, None)))

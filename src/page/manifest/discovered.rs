@@ -83,7 +83,7 @@ impl Published {
     fn add(&mut self, table: &Table, origin: Option<&Url>, allowed: &[Allowed], patterns: &PatternBudget) {
         self.names.extend(declared_name(table));
         let (manifest, mut problems) = Manifest::read(table, patterns);
-        let refused = [&file::AUTH, &file::COMMAND, &file::COMPONENT];
+        let refused = [&file::AUTH, &file::COMMAND, &file::COMPONENT, &file::PATH, &file::RUN];
         for entry in refused.into_iter().filter_map(|field| table.entry(field.name)) {
             let message = format!("`{}` is not accepted from a discovery source", entry.key);
             let problem = Diagnostic::new(Code::Manifest, entry.value.at.clone(), message);

@@ -9,6 +9,9 @@ use crate::page::source::table::ValueError;
 
 use super::upstreams;
 
+/// The origin that stands for a nanoservice that runs on demand. It never resolves (RFC 6761, 6.4).
+const ON_DEMAND: &str = "http://program.invalid";
+
 /// A URL that may have `{name}` in its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -60,6 +63,28 @@ impl Endpoint {
         let origin = url.origin().ascii_serialization();
         let fixed = named.is_empty().then_some(url);
         Ok(Self { text: text.to_owned(), named, fixed, origin })
+    }
+
+    /// Reads the path of a nanoservice that runs on demand: a template of a path, and optionally a query.
+    ///
+    /// # Errors
+    /// It does not begin with `/`, or its template is malformed.
+    pub fn of_path(path: &str) -> Result<Self, ValueError> {
+        if !path.starts_with('/') || path.starts_with("//") {
+            let message = format!("`{path}` is not a path");
+            return Err(ValueError::with_help(message, "a path begins with one `/`: \"/signs/{sign}\""));
+        }
+        Self::parse(&format!("{ON_DEMAND}{path}")).map_err(|error| {
+            ValueError::with_help(error.message.replace(ON_DEMAND, ""), "write it like \"/signs/{sign}\"")
+        })
+    }
+
+    /// The same path at an origin, such as that of the process that runs now.
+    ///
+    /// # Errors
+    /// It is not the origin of an `http` or `https` URL.
+    pub fn at(&self, origin: &str) -> Result<Self, ValueError> {
+        Self::parse(&self.text.replacen(&self.origin, origin, 1))
     }
 
     /// The URL as it was written.
@@ -119,6 +144,19 @@ mod tests {
         let endpoint = Endpoint::parse("http://a/{x}?z=1").expect("an endpoint");
         let parameters = [("x", "a b"), ("y", "c d+e")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(endpoint.url(&parameters).expect("a URL").as_str(), "http://a/a%20b?z=1&y=c%20d%2Be");
+    }
+
+    #[test]
+    fn a_path_of_a_program_is_a_template_without_a_host() {
+        let path = Endpoint::of_path("/signs/{sign}?lang=en").expect("a path");
+        assert_eq!(path.parameters(), ["sign"]);
+        let parameters = [("sign".to_owned(), "leo".to_owned()), ("day".to_owned(), "1".to_owned())];
+        assert_eq!(path.url(&parameters).expect("a URL").path(), "/signs/leo");
+        assert_eq!(path.url(&parameters).expect("a URL").query(), Some("lang=en&day=1"));
+        for text in ["", "signs", "//evil.test/", "/{", "/a}", "/?x={y}", "/a#b", "http://a/"] {
+            let error = Endpoint::of_path(text).expect_err(text);
+            assert!(!error.message.contains("invalid"), "{}", error.message);
+        }
     }
 
     #[test]

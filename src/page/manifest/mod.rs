@@ -11,6 +11,7 @@ pub mod upstreams;
 mod auth;
 mod endpoint;
 mod example;
+pub mod on_demand;
 mod param;
 mod pattern;
 mod read;
@@ -23,6 +24,7 @@ mod tests;
 use std::time::Duration;
 
 use semver::Version;
+use url::Url;
 
 use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
@@ -35,6 +37,7 @@ use self::assets::Asset;
 pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;
 pub use example::{Example, Refusal};
+pub use on_demand::{OnDemand, Program};
 pub use param::Param;
 
 /// A nanoservice at one version.
@@ -48,6 +51,8 @@ pub struct Manifest {
     pub owner: Option<String>,
     /// Its endpoints. Empty if it runs on demand, by `command` or `component`.
     pub endpoints: Vec<Endpoint>,
+    /// What runs on demand. `None`: it is reached at its endpoints.
+    pub on_demand: Option<OnDemand>,
     /// The stage of its lifecycle.
     pub lifecycle: Lifecycle,
     /// The URL of what to read when it is broken.
@@ -174,12 +179,14 @@ pub struct Limits {
 }
 
 impl Manifest {
-    /// The manifest as others may read it, without `auth`.
+    /// The manifest as others may read it: without `auth`, and without what a program is started with.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = self.declared.to_json();
         if let Some(members) = json.as_object_mut() {
-            members.remove(schema::file::AUTH.name);
+            for private in [&schema::file::AUTH, &schema::file::COMMAND, &schema::file::PATH, &schema::file::RUN] {
+                members.remove(private.name);
+            }
         }
         json
     }
@@ -188,7 +195,7 @@ impl Manifest {
     #[must_use]
     pub fn required(&self) -> Vec<&str> {
         let declared = self.params.iter().filter(|param| param.required).map(|param| param.name.as_str());
-        let named = self.endpoints.iter().flat_map(Endpoint::parameters).map(String::as_str);
+        let named = self.addresses().flat_map(Endpoint::parameters).map(String::as_str);
         let mut all = Vec::new();
         for name in declared.chain(named) {
             if !all.contains(&name) {
@@ -196,6 +203,26 @@ impl Manifest {
             }
         }
         all
+    }
+
+    /// The templates of the URLs that it is requested with. The host of one that runs on demand only stands for it.
+    pub fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().chain(self.on_demand.as_ref().map(OnDemand::path))
+    }
+
+    /// The URL that relative references are resolved against, with an empty path. `None`: it has no address.
+    #[must_use]
+    pub fn base(&self) -> Option<Url> {
+        self.addresses().next().and_then(Endpoint::base)
+    }
+
+    /// Its program, if it is one.
+    #[must_use]
+    pub const fn program(&self) -> Option<&Program> {
+        match &self.on_demand {
+            Some(OnDemand::Program(program)) => Some(program),
+            None => None,
+        }
     }
 
     /// Whether two manifests declare the same, wherever they were written.

@@ -7,6 +7,7 @@ use semver::Version;
 
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 use crate::page::source::names::{self, Name};
+use crate::page::source::schema::Field;
 use crate::page::source::table::{self, Table, TableReader, Value, ValueError};
 use crate::page::source::units;
 use crate::page::visit::context::{self, Dimension};
@@ -14,7 +15,10 @@ use crate::page::visit::context::{self, Dimension};
 use super::assets::{self, Asset};
 use super::pattern::PatternBudget;
 use super::schema::{cache, file, limits};
-use super::{Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, Param, auth, example, param};
+use super::{
+    Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, Program, auth, example,
+    on_demand, param,
+};
 
 impl Manifest {
     /// Reads a manifest. `None` if it has an error.
@@ -44,7 +48,9 @@ impl Manifest {
             let all = table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value)?;
             if all.is_empty() { Err(ValueError::new("must not be empty")) } else { Ok(all) }
         });
-        reader.read(&file::COMMAND, table::list(table::filled));
+        let command = reader.read(&file::COMMAND, on_demand::command);
+        let path = reader.read_or_default(&file::PATH, |value| Endpoint::of_path(&table::text(value)?));
+        let run = reader.table(&file::RUN, on_demand::run);
         reader.read(&file::COMPONENT, table::filled);
         let addresses = [&file::ENDPOINT, &file::COMMAND, &file::COMPONENT];
         match addresses.into_iter().filter(|field| reader.entry(field).is_some()).count() {
@@ -60,6 +66,7 @@ impl Manifest {
                 reader.note(head_of(table), message, Some("keep one of them".to_owned()));
             }
         }
+        misplaced(&mut reader);
         let owner = reader.read(&file::OWNER, table::filled);
         let lifecycle = table::word_for(&Lifecycle::KIND, &Lifecycle::ALL, Lifecycle::as_str);
         let lifecycle = reader.read_or_default(&file::LIFECYCLE, lifecycle);
@@ -70,7 +77,8 @@ impl Manifest {
         let esi = reader.read_or_default(&file::ESI, table::boolean);
         let html = reader.read_or_default(&file::HTML, Boundary::read);
         let params = param::params(&mut reader, &file::PARAMS, patterns);
-        undeclared(&mut reader, endpoint.as_deref().unwrap_or_default(), &params);
+        undeclared(&mut reader, &file::ENDPOINT, endpoint.as_deref().unwrap_or_default(), &params);
+        undeclared(&mut reader, &file::PATH, std::slice::from_ref(&path), &params);
         let cache = reader.table(&file::CACHE, cache_rules);
         let limits = reader.table(&file::LIMITS, |table| Limits {
             timeout: table.read(&limits::TIMEOUT, table::positive_duration),
@@ -78,6 +86,10 @@ impl Manifest {
             concurrency: table.integer(&limits::CONCURRENCY),
         });
         let auth = reader.table(&file::AUTH, auth::read);
+        if let (Some(Auth::Mtls { .. }), Some(entry)) = (&auth, reader.entry(&file::COMMAND)) {
+            let message = "a client certificate is sent over https only, and programs are requested over http";
+            reader.note(entry.key_at.clone(), message, Some("write another `auth.kind`".to_owned()));
+        }
         if matches!(auth, Some(Auth::Mtls { .. }))
             && let Some(plain) = endpoint.iter().flatten().find(|endpoint| !endpoint.origin().starts_with("https:"))
         {
@@ -90,7 +102,12 @@ impl Manifest {
         let examples = reader.tables(&file::EXAMPLES, |table| example::read(table, &params));
         let at = reader.entry(&file::NAME).map_or_else(|| head_of(table), |entry| entry.value.at.clone());
         let problems = reader.finish();
-        let base = endpoint.iter().flatten().next().and_then(Endpoint::base);
+        let on_demand = command.zip(name.as_ref().zip(version.as_ref())).map(|(command, (name, version))| {
+            let upstream = format!("program:{name}@{version}");
+            OnDemand::Program(Box::new(Program::new(command, path, upstream, run)))
+        });
+        let addresses = endpoint.iter().flatten().chain(on_demand.as_ref().map(OnDemand::path));
+        let base = addresses.filter_map(Endpoint::base).next();
         let manifest = name.zip(version).map(|(name, version)| Self {
             assets: assets
                 .into_iter()
@@ -101,6 +118,7 @@ impl Manifest {
             version,
             owner,
             endpoints: endpoint.unwrap_or_default(),
+            on_demand,
             lifecycle,
             runbook,
             context,
@@ -121,13 +139,29 @@ impl Manifest {
     }
 }
 
-/// Reports placeholders of endpoints that are not declared parameters, if parameters are declared.
-fn undeclared(reader: &mut TableReader<'_>, endpoints: &[Endpoint], params: &[Param]) {
-    let Some(entry) = reader.entry(&file::ENDPOINT) else { return };
-    for name in endpoints.iter().flat_map(Endpoint::parameters) {
+/// Reports keys of programs beside an endpoint.
+fn misplaced(reader: &mut TableReader<'_>) {
+    if reader.entry(&file::ENDPOINT).is_none() {
+        return;
+    }
+    for (field, help) in [
+        (&file::PATH, "write the path into the URL of `endpoint`"),
+        (&file::RUN, "the compositor does not start what has an `endpoint`; remove the table"),
+    ] {
+        if let Some(entry) = reader.entry(field) {
+            let message = format!("`{}` does not belong to `endpoint`", field.name);
+            reader.note(entry.key_at.clone(), message, Some(help.to_owned()));
+        }
+    }
+}
+
+/// Reports placeholders of URL templates that are not declared parameters, if parameters are declared.
+fn undeclared(reader: &mut TableReader<'_>, field: &'static Field, templates: &[Endpoint], params: &[Param]) {
+    let Some(entry) = reader.entry(field) else { return };
+    for name in templates.iter().flat_map(Endpoint::parameters) {
         if !params.is_empty() && !params.iter().any(|param| param.name == *name) {
             let help = names::did_you_mean(name, params.iter().map(|param| param.name.as_str()));
-            let message = format!("`{}`: `{{{name}}}` is not a declared parameter", file::ENDPOINT.name);
+            let message = format!("`{}`: `{{{name}}}` is not a declared parameter", field.name);
             reader.note(entry.value.at.clone(), message, help);
         }
     }

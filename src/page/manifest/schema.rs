@@ -6,7 +6,7 @@
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::visit::context::Dimension;
 
-use super::{Boundary, Lifecycle, assets, auth, example, param};
+use super::{Boundary, Lifecycle, assets, auth, example, on_demand, param};
 
 schema! {
     /// What a nanoservice declares about itself.
@@ -19,10 +19,15 @@ schema! {
         /// of the query. Exactly one of `endpoint`, `command` and `component` must be given.
         ENDPOINT = Field::new("endpoint", Kind::OneOrMore(&Kind::Endpoint))
             .example("\"http://127.0.0.1:9102/weather\"");
-        /// A program that is started on demand, with its arguments.
-        COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]").not_supported();
+        /// A program that is started on demand, with its arguments. A relative program is looked for in the folder of
+        /// the manifest first, then on `PATH`. Not accepted from a discovery source.
+        COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]");
         /// A `wasi:http` component that runs in the compositor.
         COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"").not_supported();
+        /// What a program is asked: a path, with `{parameter}` as in `endpoint`. Belongs to `command`.
+        PATH = Field::new("path", Kind::Text).default("/").example("\"/signs/{sign}\"");
+        /// How a program is run. Belongs to `command`.
+        RUN = Field::new("run", Kind::Table(&on_demand::run::SCHEMA));
         /// The team to notify. Several folders may declare one version of a service only if they name the same owner and
         /// declare the same.
         OWNER = Field::new("owner", Kind::Text).example("\"team-weather\"");

@@ -141,3 +141,58 @@ fn values_that_can_never_apply_are_errors() {
 fn every_key_is_read_as_its_schema_states() {
     toml_fields(&schema::file::SCHEMA, |text| Manifest::parse(&Source::new("fragment.toml", text)).1);
 }
+
+#[test]
+fn a_program_has_the_rules_that_its_manifest_states_or_the_defaults() {
+    let head = "name = \"a\"\nversion = \"1.2.0\"\ncommand = [\"python3\", \"a.py\"]\n";
+    let (manifest, problems) = parse(head);
+    assert_eq!(problems, []);
+    let manifest = manifest.expect("it is valid");
+    let program = manifest.program().expect("it is a program");
+    assert_eq!((&*program.upstream, program.path.parameters().len()), ("program:a@1.2.0", 0));
+    assert_eq!((program.rules.idle, program.rules.is_kept), (Some(Duration::from_secs(300)), false));
+    assert_eq!((&program.ready, program.memory), (&on_demand::Ready::Tcp, None));
+    let run = "path = \"/{x}?y=1\"\n[run]\nidle = \"0s\"\nmin = 1\nready = \"/up\"\nmemory = \"1MiB\"\n\
+               env = { A = \"env:B\", C = \"d\" }\n";
+    let (manifest, problems) = parse(&format!("{head}{run}"));
+    assert_eq!(problems, []);
+    let manifest = manifest.expect("it is valid");
+    let program = manifest.program().expect("it is a program");
+    assert_eq!((program.rules.idle, program.rules.is_kept, program.memory), (None, true, Some(1 << 20)));
+    assert_eq!(program.ready, on_demand::Ready::Path("/up".to_owned()));
+    assert_eq!((program.env.len(), manifest.required()), (2, vec!["x"]));
+    assert!(manifest.endpoints.is_empty() && manifest.base().is_some());
+    let public = manifest.to_json();
+    assert_eq!(public, serde_json::json!({"name": "a", "version": "1.2.0"}), "the catalogue is public");
+}
+
+#[test]
+fn what_a_program_cannot_be_started_with_is_an_error() {
+    let program = "command = [\"a\"]\n";
+    for (lines, expected) in [
+        ("endpoint = \"http://a/\"\npath = \"/x\"\n".to_owned(), "`path` does not belong to `endpoint`"),
+        ("endpoint = \"http://a/\"\n[run]\n".to_owned(), "`run` does not belong to `endpoint`"),
+        ("endpoint = \"http://a/\"\ncommand = [\"a\"]\n".to_owned(), "exclude each other"),
+        ("command = []\n".to_owned(), "must name a program"),
+        ("command = [\"../a\"]\n".to_owned(), "leads out of the folder"),
+        ("command = [\"a/../../b\"]\n".to_owned(), "leads out of the folder"),
+        ("command = [\"a\", \"b\\u0000\"]\n".to_owned(), "NUL"),
+        (format!("{program}path = \"x\"\n"), "is not a path"),
+        (format!("{program}path = \"/{{y}}\"\n[params.x]\n"), "is not a declared parameter"),
+        (format!("{program}[run]\nstart_timeout = \"0s\"\n"), "must not be zero"),
+        (format!("{program}[run]\nmin = 2\n"), "from 0 to 1"),
+        (format!("{program}[run]\nready = \"udp\"\n"), "neither `tcp` nor a path"),
+        (format!("{program}[run]\nenv = {{ PORT = \"1\" }}\n"), "`env.PORT` cannot be set"),
+        (format!("{program}[run]\nenv = {{ A = 1 }}\n"), "`env.A`: must be a string"),
+        (format!("{program}[run]\nenv = {{ A = \"file:../x\" }}\n"), "leads out of the site"),
+        (format!("{program}[run]\nenv = {{ \"A=B\" = \"1\" }}\n"), "is not a valid name"),
+        (format!("{program}[run]\nidel = \"1s\"\n"), "unknown key `idel`"),
+        (format!("{program}[auth]\nkind = \"mtls\"\ncert = \"file:a\"\nkey = \"file:b\"\n"), "over https only"),
+    ] {
+        let (manifest, problems) = parse(&format!("name = \"a\"\nversion = \"1.0.0\"\n{lines}"));
+        assert!(
+            manifest.is_none() && problems.iter().any(|(_, _, text)| text.contains(expected)),
+            "{lines}: {problems:?}"
+        );
+    }
+}

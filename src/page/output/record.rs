@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::page::plan::{Outcomes, Plan};
 use crate::page::policy::cache::directives::Uncacheable;
+use crate::page::policy::supervision::fleet::TOO_MANY;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Outcome, PartHealth, Shown};
 use crate::page::response::parsed::{Content, ParsedResponse};
@@ -278,8 +279,13 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::TooLarge => "the response was larger than allowed".to_owned(),
         Reason::NotHtml => "the response was not HTML".to_owned(),
         Reason::Encoding => "the response could not be decoded".to_owned(),
+        Reason::Starting => "the service's program was being started, and was not ready in time".to_owned(),
+        Reason::Crashed => "the service's program ended while it should run".to_owned(),
         Reason::CircuitOpen => "circuit open after repeated failures".to_owned(),
-        Reason::Overloaded => format!("the service's concurrency limit left no room for this request within {timeout}"),
+        Reason::Overloaded => match attempt.and_then(|attempt| attempt.failure.as_deref()) {
+            Some(TOO_MANY) => TOO_MANY.to_owned(),
+            _ => format!("the service's concurrency limit left no room for this request within {timeout}"),
+        },
         Reason::Depth => "the fragment is nested deeper than `page.max_depth` allows".to_owned(),
         Reason::Cycle => "the fragment would contain itself".to_owned(),
         Reason::TooMany => "the page has as many fragments as `page.max_fragments` allows".to_owned(),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::page::manifest::{Endpoint, Manifest};
+use crate::page::manifest::{Endpoint, Manifest, OnDemand};
 use crate::page::source::names::Name;
 
 /// An address that a fetch can be sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The upstream of the address, by which its concurrency, circuit and latency are counted: scheme, host and port.
+    /// The upstream of the address, by which its concurrency, circuit and latency are counted: scheme, host and port, or the
+    /// name of what runs on demand.
     pub upstream: Name,
     /// The address of the resource on this upstream.
     pub address: Address,
@@ -23,6 +24,8 @@ pub struct Target {
 pub enum Address {
     /// A URL, requested over HTTP.
     Http(Url),
+    /// A resource of a program that is started on demand. The host of the URL only stands for the program.
+    Process(Url),
 }
 
 impl Target {
@@ -31,6 +34,14 @@ impl Target {
     pub fn http(url: Url) -> Self {
         Self { upstream: Name::from(url.origin().ascii_serialization()), address: Address::Http(url) }
     }
+
+    fn on_demand(on_demand: &OnDemand, url: Url) -> Self {
+        match on_demand {
+            OnDemand::Program(program) => {
+                Self { upstream: Arc::clone(&program.upstream), address: Address::Process(url) }
+            }
+        }
+    }
 }
 
 impl Address {
@@ -38,7 +49,7 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Http(url) => url.as_str(),
+            Self::Http(url) | Self::Process(url) => url.as_str(),
         }
     }
 
@@ -46,7 +57,7 @@ impl Address {
     #[must_use]
     pub const fn base(&self) -> &Url {
         match self {
-            Self::Http(url) => url,
+            Self::Http(url) | Self::Process(url) => url,
         }
     }
 }
@@ -59,6 +70,9 @@ impl fmt::Display for Address {
 
 /// The target of each endpoint of a nanoservice, with these parameters. `None`: a parameter would change the path of one.
 pub(super) fn of_parameters(manifest: &Manifest, parameters: &[(String, String)]) -> Option<Arc<[Target]>> {
+    if let Some(on_demand) = &manifest.on_demand {
+        return Some(Arc::from([Target::on_demand(on_demand, on_demand.path().url(parameters)?)]));
+    }
     let target = |endpoint: &Endpoint| {
         let address = Address::Http(endpoint.url(parameters)?);
         Some(Target { upstream: Name::from(endpoint.origin()), address })
@@ -68,6 +82,9 @@ pub(super) fn of_parameters(manifest: &Manifest, parameters: &[(String, String)]
 
 /// The same path and query on each endpoint of a nanoservice.
 pub(super) fn on_all_endpoints(manifest: &Manifest, url: &Url) -> Arc<[Target]> {
+    if let Some(on_demand) = &manifest.on_demand {
+        return Arc::from([Target::on_demand(on_demand, url.clone())]);
+    }
     let on = |endpoint: &Endpoint| {
         let base = endpoint.base()?;
         let mut url = url.clone();

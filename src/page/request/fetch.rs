@@ -164,7 +164,7 @@ fn with_parameters(
     if !allowed {
         return Err(Reason::NotAllowed);
     }
-    if manifest.endpoints.is_empty() {
+    if manifest.base().is_none() {
         return Err(Reason::Unknown);
     }
     let targets = of_parameters(manifest, parameters).ok_or(Reason::NotAllowed)?;
@@ -210,10 +210,10 @@ pub(super) fn of_nanoservice(
 }
 
 /// The fetch of an asset of a nanoservice: of `path`, which begins with a slash, on its endpoints. No context of a client
-/// goes with it. `None`: the nanoservice has no endpoint, or the path would lead elsewhere.
+/// goes with it. `None`: the nanoservice has no address, or the path would lead elsewhere.
 #[must_use]
 pub fn asset(manifest: &Arc<Manifest>, path: &str, query: Option<&str>, defaults: &Defaults) -> Option<Fetch> {
-    let mut url = manifest.endpoints.first()?.base()?;
+    let mut url = manifest.base()?;
     let origin = url.origin();
     url.set_path(&utf8_percent_encode(path, IN_PATH).to_string());
     url.set_query(query);

@@ -89,6 +89,8 @@ pub struct Span {
 pub struct Attempt {
     /// When it was sent.
     pub began: Instant,
+    /// When the wait for the start of its program began, if there was one. It ended when the request was sent.
+    pub start: Option<Instant>,
     /// When the head of the response arrived.
     pub head: Option<Instant>,
     /// When the last byte arrived, or the request was given up.

@@ -132,6 +132,8 @@ codes! {
     DuplicateRoute = "duplicate-route", Error;
     /// A route pattern is not valid.
     BadRoute = "bad-route", Error;
+    /// The program of a manifest is missing, or cannot be executed.
+    NoProgram = "no-program", Error;
     /// A fragment's name is not in the catalogue.
     UnknownFragment = "unknown-fragment", Error;
     /// No version in the catalogue satisfies the range.

@@ -69,6 +69,10 @@ words! {
         CircuitOpen = "circuit-open",
         /// The concurrency limit of the nanoservice was reached, and no slot became free in time.
         Overloaded = "overloaded",
+        /// The program of the nanoservice was started, and was not ready in time.
+        Starting = "starting",
+        /// The program of the nanoservice ended while it should run.
+        Crashed = "crashed",
         /// The fragment is nested too deeply.
         Depth = "depth",
         /// The fragment is nested in itself.

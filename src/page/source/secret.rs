@@ -45,7 +45,8 @@ impl Reference {
 
 /// Whether a relative path leads out of its folder by `..`. An absolute path is written on purpose: secrets are often mounted
 /// elsewhere.
-fn leaves(path: &str) -> bool {
+#[must_use]
+pub fn leaves(path: &str) -> bool {
     let mut depth = 0_usize;
     !path.starts_with('/')
         && path.split('/').any(|part| match part {
