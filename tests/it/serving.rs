@@ -198,8 +198,8 @@ async fn the_admin_listener_reports_health_and_metrics() {
     let metrics = admin("/metrics").await.unwrap().text().await.unwrap();
     for line in [
         "pasteup_fragment_outcomes_total{fragment=\"a\",outcome=\"fresh\",reason=\"\"} 1",
-        "pasteup_fragment_outcomes_total{fragment=\"dead\",outcome=\"fallback\",reason=\"connect\"} 1",
-        "http_server_request_duration_seconds_count{http_response_status_code=\"404\"} 1",
+        "pasteup_fragment_outcomes_total{fragment=\"b\",outcome=\"fallback\",reason=\"connect\"} 1",
+        "http_server_request_duration_seconds_count{http_route=\"\",http_response_status_code=\"404\"} 1",
         "pasteup_fragment_fetch_duration_seconds_count{fragment=\"a\"} 1",
         "pasteup_cache_entries 1",
     ] {
