@@ -131,3 +131,26 @@ fn variants_of_one_url_are_bounded() {
     assert!(store.get(&new).is_some(), "another one is removed for it: a new variant always fits");
     assert_eq!((store.tagged("x").len(), store.indexed().1), (1_000, 2));
 }
+
+/// Values of a declared cookie that clients make up must not drive out those that readers have.
+#[test]
+fn variants_that_are_used_stay_while_others_come_and_go() {
+    let store = MemoryStore::new(1 << 30);
+    let variant = |name: String| Key::new(["url"], [name.as_str()]);
+    let popular: Vec<Key> = (0..20).map(|number| variant(format!("popular-{number}"))).collect();
+    for key in &popular {
+        store.put(key, stored(10, "x"), MINUTE);
+    }
+    for round in 0..3 {
+        for key in &popular {
+            assert!(store.get(key).is_some(), "round {round}");
+        }
+        // Refreshed, they are as popular as before.
+        store.put(&popular[0], stored(10, "x"), MINUTE);
+        for number in 0..1_100 {
+            store.put(&variant(format!("{round}-{number}")), stored(10, "x"), MINUTE);
+        }
+        assert_eq!(store.tagged("x").len(), 1_000);
+    }
+    assert!(popular.iter().all(|key| store.get(key).is_some()));
+}

@@ -61,6 +61,13 @@ impl Key {
         fields
     }
 
+    /// Whether there may be other keys of the same resource: it was requested in some context.
+    #[must_use]
+    pub fn has_context(&self) -> bool {
+        let end: [u8; LENGTH] = *self.0[HASHES..].first_chunk().expect("the hashes are followed by a length");
+        u64::from_le_bytes(end) < self.0.len() as u64
+    }
+
     /// A hash of the key; it differs between processes.
     #[must_use]
     pub fn local_hash(&self) -> u64 {
@@ -117,6 +124,7 @@ mod tests {
             let (first, second) = (Key::new(&a, &b), Key::new(&c, &d));
             prop_assert_eq!((&a, &b) == (&c, &d), first == second);
             prop_assert_eq!(a == c, first.resource() == second.resource());
+            prop_assert_eq!(first.has_context(), !b.is_empty());
             prop_assert_eq!(first.fields(), [a, b].concat());
         }
     }
