@@ -12,6 +12,10 @@ use crate::page::source::names::Name;
 
 use super::port::Store;
 
+/// Maximum number of tags that are remembered for the fetches in progress. One that hangs would keep all that are purged
+/// meanwhile.
+const MAX_TAGS: usize = 100_000;
+
 /// Which responses to purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purge {
@@ -98,6 +102,11 @@ impl Purges {
             Purge::All => state.all = now,
             Purge::Tags(tags) => state.tags.extend(tags.iter().map(|tag| (tag.clone(), now))),
         }
+        // As if all had been purged: the responses of fetches in progress are not stored, which costs another fetch each.
+        if state.tags.len() > MAX_TAGS {
+            state.all = now;
+            state.tags = Map::default();
+        }
     }
 }
 
@@ -167,6 +176,19 @@ mod tests {
         purges.record(&Purge::All);
         assert!(!stored(&before, "c") && !stored(&after, "c"));
         assert!(stored(&purges.begin(), "c"));
+    }
+
+    #[test]
+    fn a_storm_of_purges_is_remembered_in_bounded_memory() {
+        let purges = Arc::new(Purges::default());
+        let hangs = purges.begin();
+        for number in 0..30 {
+            let names = (0..10_000).map(|tag| Name::from(format!("{number}-{tag}")));
+            purges.record(&Purge::Tags(names.collect()));
+            assert!(purges.state().tags.len() <= MAX_TAGS);
+        }
+        assert!(!hangs.store_unless_purged([&Name::from("0-0")], || ()), "nothing that was purged is stored");
+        assert!(purges.begin().store_unless_purged([&Name::from("0-0")], || ()));
     }
 
     #[test]

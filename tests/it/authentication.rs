@@ -249,5 +249,37 @@ async fn a_client_certificate_is_presented() {
     let other_key = KeyPair::generate().unwrap();
     let self_signed = CertificateParams::new(vec!["pasteup".to_owned()]).unwrap().self_signed(&other_key).unwrap();
     let without = with.copy().file("client.pem", &self_signed.pem()).file("client.key", &other_key.serialize_pem());
-    assert_eq!(without.serve().await.text("/").await, "refused");
+    assert!(refusal(&without).await.contains("received fatal alert"), "the service does not know this certificate");
+    let elsewhere = {
+        let (certificate, key) = issue("other.test");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        requiring_certificate(certificate.der().clone(), key, authority.der().clone()).await
+    };
+    let expired = {
+        let (mut params, key) =
+            (CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap(), KeyPair::generate().unwrap());
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        requiring_certificate(certificate.der().clone(), key, authority.der().clone()).await
+    };
+    for (address, why) in [(elsewhere, "not valid for name \"127.0.0.1\""), (expired, "certificate expired")] {
+        let other = with.copy();
+        let manifest = std::fs::read_to_string(with.path().join("fragments/a/fragment.toml")).unwrap();
+        let (before, rest) = manifest.split_once("https://").unwrap();
+        let after = rest.split_once('/').map_or("\"\n", |(_, after)| after);
+        other.write("fragments/a/fragment.toml", &format!("{before}https://{address}/{after}"));
+        let refusal = refusal(&other).await;
+        assert!(refusal.contains(why) && refusal.contains(&address.to_string()), "{refusal}");
+    }
+}
+
+/// Why a service could not be asked over TLS. The reader gets the fallback, and an operator the cause.
+async fn refusal(site: &TestSite) -> String {
+    let server = site.serve().await;
+    assert_eq!(server.text("/").await, "refused");
+    let errors = client().get(format!("{}/api/errors", server.admin)).send().await.unwrap().text().await.unwrap();
+    let errors: serde_json::Value = serde_json::from_str(&errors).unwrap();
+    assert_eq!(errors["errors"][0]["reason"], "connect", "{errors}");
+    errors["errors"][0]["detail"].as_str().unwrap().to_owned()
 }

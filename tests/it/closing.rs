@@ -271,4 +271,13 @@ async fn the_cookie_of_a_debug_token_is_sent_over_tls_only() {
     let token = crate::explain::token(&plain).await;
     let response = plain.get(&format!("/_pasteup/debug?token={token}")).await;
     assert!(!response.headers()["set-cookie"].to_str().unwrap().contains("Secure"));
+    for (trusted, is_secure) in [("[\"127.0.0.1\"]", true), ("[]", false)] {
+        let site = TestSite::new().front("page").file("pasteup.toml", &format!("[context]\ntrust_proxy = {trusted}\n"));
+        let server = site.serve().await;
+        let token = crate::explain::token(&server).await;
+        let request = crate::support::process::client().get(format!("{}/_pasteup/debug?token={token}", server.pages));
+        let response = request.header("x-forwarded-proto", "https").send().await.unwrap();
+        let cookie = response.headers()["set-cookie"].to_str().unwrap();
+        assert_eq!(cookie.contains("Secure"), is_secure, "behind a proxy: {cookie}");
+    }
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::support::process::{TestSite, root};
+use crate::support::service::RawService;
 
 /// What a nanoservice does with each connection after it has received a request.
 #[derive(Debug, Clone)]
@@ -236,4 +237,30 @@ async fn each_fault_affects_only_its_part_and_has_the_documented_reason() {
     };
     let observed: Vec<_> = observed.into_iter().map(|(number, fault, sees)| (fault, sees, reason(number))).collect();
     assert_eq!(documented(), observed, "{observed:#?}");
+}
+
+/// A decoder allocates its window before it has read any content.
+#[tokio::test]
+async fn a_window_that_no_content_coding_has_is_refused() {
+    // Zstandard: a frame with a window of this logarithm, and one raw block.
+    let zstd = |log: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, (log - 10) << 3, 0x29, 0x00, 0x00][..], b"hello"].concat();
+    for (coding, body, shown) in [
+        ("zstd", zstd(23), "hello"),
+        ("zstd", zstd(24), "fallback"),
+        ("zstd", zstd(27), "fallback"),
+        ("zstd", zstd(31), "fallback"),
+        // Brotli: a window of 2^30 bytes, and no content.
+        ("br", vec![0x11, 0xde], "fallback"),
+        // Brotli: a window of 2^16 bytes, and no content.
+        ("br", vec![0x06], ""),
+    ] {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let response = [head.as_bytes(), &body].concat();
+        let service = RawService::responding(move |_| Some(response.clone())).await;
+        let site = TestSite::new().front("<fragment name=a>fallback</fragment>").service("a", service.address);
+        assert_eq!(site.serve().await.text("/").await, shown, "{coding} {body:x?}");
+    }
 }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use subtle::ConstantTimeEq as _;
 
 use crate::page::http::origin::{host, is_foreign, is_own_host};
 
@@ -55,7 +56,7 @@ fn holds_token(given: &str, token: &str) -> bool {
 
 /// Compares two texts in a time that does not depend on where they differ.
 fn is_equal(given: &str, token: &str) -> bool {
-    given.len() == token.len() && given.bytes().zip(token.bytes()).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+    given.as_bytes().ct_eq(token.as_bytes()).into()
 }
 
 #[cfg(test)]

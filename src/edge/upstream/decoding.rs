@@ -3,6 +3,7 @@
 //! is longer on the wire than any that is allowed could be is a failure.
 
 use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -21,6 +22,12 @@ use super::client::describe;
 
 /// How many bytes longer than the body that it encodes an encoded body may be.
 pub(super) const OVERHEAD: u64 = 64 << 10;
+
+/// The largest window of Zstandard as a content coding: 8 MiB (RFC 9659, 3). The decoder allocates it before it has read any
+/// content.
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// The first seven bits of Brotli with windows of up to 1 GiB, which RFC 7932 reserves.
+const LARGE_WINDOW: u8 = 0x11;
 
 /// Returns the body of a response, decoded; `Content-Encoding` and `Content-Length` are then removed from its headers.
 /// `max_bytes` is the maximum size of the decoded body. A body may be a little longer while it is encoded, and no more: one
@@ -55,13 +62,17 @@ pub(super) async fn decode(
     match reader.fill_buf().await {
         // An empty body is empty in any coding.
         Ok([]) => return futures::stream::empty().boxed(),
+        Ok([first, ..]) if coding == ContentCoding::Brotli && first & 0x7f == LARGE_WINDOW => {
+            let why = "it has a large window, which Brotli as a content coding (RFC 7932) does not have";
+            return futures::stream::iter([Err(Failure::new(Reason::Encoding, why))]).boxed();
+        }
         Ok(_) => {}
         Err(error) => return futures::stream::iter([Err(failure(&error))]).boxed(),
     }
     let plain = match coding {
         ContentCoding::Brotli => ReaderStream::new(BrotliDecoder::new(reader)).boxed(),
         ContentCoding::Zstd => {
-            let mut decoder = ZstdDecoder::new(reader);
+            let mut decoder = ZstdDecoder::with_params(reader, &[DParameter::window_log_max(ZSTD_WINDOW_LOG)]);
             decoder.multiple_members(true);
             ReaderStream::new(decoder).boxed()
         }

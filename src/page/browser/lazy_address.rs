@@ -166,6 +166,14 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_clients_send_is_read_without_a_panic(path in ".{0,20}", query in "[a-z%&=+:0-9é]{0,60}", tag in "[-_A-Za-z0-9=]{16}") {
+            let key = AddressKey::new([7; 32]);
+            for query in [query.clone(), format!("{query}&t={tag}")] {
+                prop_assert_eq!(LazyAddress::read(&path, &query, &key), None);
+            }
+        }
+
+        #[test]
         fn only_what_was_written_is_read(one in address(), other in address()) {
             let key = AddressKey::new([7; 32]);
             let written = one.write(&key);
