@@ -18,6 +18,8 @@ use url::Url;
 
 use crate::edge::discovery::Sources;
 use crate::edge::files::WatchMode;
+use crate::edge::observe::line_file::LineTarget;
+use crate::edge::server::access::AccessFormat;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::SiteLimits;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
@@ -110,6 +112,10 @@ pub struct Telemetry {
     pub log: String,
     /// Whether log lines are JSON.
     pub json: bool,
+    /// Where the access log goes.
+    pub access_log: Option<LineTarget>,
+    /// The format of its lines.
+    pub access_format: AccessFormat,
     /// The collector that spans are sent to.
     pub otlp: Option<Url>,
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::edge::discovery::Sources;
 use crate::edge::files::WatchMode;
+use crate::edge::server::access::AccessFormat;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::grants::{Grant, ManifestSource};
 use crate::page::policy::resilience::Resilience;
@@ -92,6 +93,10 @@ pub(super) fn settings(
         Telemetry {
             log: table.read_or_default(&telemetry::LOG, values::log_filter),
             json: table.read_or_default(&telemetry::FORMAT, table::word(&telemetry::FORMAT.kind)) == JSON,
+            access_log: table.read_or_default(&telemetry::ACCESS_LOG, values::access_log(root)),
+            access_format: AccessFormat::named(
+                table.read_or_default(&telemetry::ACCESS_FORMAT, table::word(&telemetry::ACCESS_FORMAT.kind)),
+            ),
             otlp,
         }
     });

@@ -2,6 +2,7 @@
 //! `pasteup reference` writes `docs/reference/settings.md` from it.
 
 use crate::edge::files::WatchMode;
+use crate::edge::server::access::AccessFormat;
 use crate::page::manifest::Boundary;
 use crate::page::manifest::grants::Grant;
 use crate::page::policy::resilience::Resilience;
@@ -244,6 +245,12 @@ schema! {
         LOG = Field::new("log", Kind::LogFilter).default("info");
         /// The format of log lines.
         FORMAT = Field::new("format", Kind::Word(&["text", JSON])).default("text");
+        /// Where a line for each reply is written: `"stdout"`, or the path of a file, relative to the site's folder. SIGHUP
+        /// opens the file again. Left empty, there is no access log.
+        ACCESS_LOG = Field::new("access_log", Kind::Text).default("").example("\"/var/log/pasteup/access.log\"");
+        /// The format of its lines: Apache's `combined`, followed by where the page came from (`hit`, `personalised`, `miss`)
+        /// and the request's id; or `json`.
+        ACCESS_FORMAT = Field::new("access_format", AccessFormat::KIND).default("combined");
         /// The collector that spans are sent to, as OTLP over HTTP. Without it no spans are sent.
         OTLP = Field::new("otlp", Kind::Url).example("\"http://collector:4318\"");
     }

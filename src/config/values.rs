@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::edge::observe::line_file::LineTarget;
 use crate::page::manifest::upstreams::{self, UpstreamError};
 use crate::page::source::diagnostic::Located;
 use crate::page::source::secret::Reference;
@@ -127,6 +128,17 @@ pub(super) fn state(root: &Path) -> impl Fn(&Value) -> Result<StateFolder, Value
             ));
         }
         Ok(StateFolder::new(root.join(path)))
+    }
+}
+
+/// Reads where the access log goes. A path is relative to the site's folder.
+pub(super) fn access_log(root: &Path) -> impl Fn(&Value) -> Result<Option<LineTarget>, ValueError> + Copy {
+    move |value| {
+        Ok(match table::text(value)?.as_str() {
+            "" => None,
+            "stdout" => Some(LineTarget::Stdout),
+            path => Some(LineTarget::File(root.join(path))),
+        })
     }
 }
 

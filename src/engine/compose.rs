@@ -15,6 +15,7 @@ use crate::page::output::headers::Headers;
 use crate::page::output::verdict::{Verdict, is_final, verdict};
 use crate::page::plan::plan;
 use crate::page::request::fetch::Fetch;
+use crate::page::source::names::Name;
 
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
@@ -213,6 +214,26 @@ impl Compositor {
             self.pages.clear();
         }
         matched
+    }
+
+    /// Switches a nanoservice off for a time: its parts show their fallbacks, and it is not asked. Cached pages with its
+    /// responses are composed again; with a fallback for it, none is cached. Returns when the switch ends.
+    pub fn switch_off(&self, nanoservice: &Name, lasts: Duration) -> Timestamp {
+        let until = self.lookup.switches().turn_off(nanoservice, lasts, self.now());
+        // Once the switch ends, its responses are checked before they are used for long.
+        self.lookup.purge(&Purge::Tags(vec![Arc::clone(nanoservice)]), PurgeMode::Soft);
+        until
+    }
+
+    /// Ends a switch. `false`: the nanoservice was not switched off.
+    pub fn switch_on(&self, nanoservice: &str) -> bool {
+        self.lookup.switches().turn_on(nanoservice)
+    }
+
+    /// When the switch of a nanoservice ends. `None`: it is not switched off.
+    #[must_use]
+    pub fn switched_off_until(&self, nanoservice: &str) -> Option<Timestamp> {
+        self.lookup.switches().ends(nanoservice)
     }
 
     /// The stored responses whose nanoservice, tags or key contain a text: at most `limit` of them, and their total

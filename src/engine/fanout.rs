@@ -95,6 +95,7 @@ impl FanOut {
             // A lazy fragment is never looked up here; its placeholder is shown.
             PartSource::Dropped | PartSource::Lazy(_) => Outcome::nothing(Reason::Condition),
             PartSource::Refused(reason) => missing(*reason, fragment),
+            PartSource::Fetch(index) if self.is_switched_off(*index) => missing(Reason::SwitchedOff, fragment),
             PartSource::Fetch(index) => match self.look_up(*index, now) {
                 Ok(result) => outcome(&result, &self.plan.parts[part].fragment),
                 Err(pending) => {
@@ -106,6 +107,11 @@ impl FanOut {
             },
         };
         self.ready.push_back((part, known));
+    }
+
+    /// Whether an operator has switched off the nanoservice of a fetch.
+    fn is_switched_off(&self, index: usize) -> bool {
+        self.lookup.switches().is_off(&self.plan.fetches[index].nanoservice)
     }
 
     /// Looks up a fetch of the plan, once for all parts that it fills.

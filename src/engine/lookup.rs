@@ -24,6 +24,7 @@ use super::fetch::FetchJob;
 use super::hit_for_miss::HitForMiss;
 use super::port::{Ports, StoredResponse};
 use super::purge::{Purge, PurgeMode, Purges};
+use super::switches::Switches;
 use super::trace::Trace;
 use super::upstream::Stacks;
 
@@ -127,6 +128,7 @@ pub(super) struct Lookup {
     stacks: Stacks,
     purges: Arc<Purges>,
     hit_for_miss: HitForMiss,
+    switches: Switches,
 }
 
 /// Lookups that were started before the page that needs them was planned.
@@ -151,6 +153,7 @@ impl Lookup {
             stacks: Stacks::new(ports.clone()),
             purges: Arc::default(),
             hit_for_miss: HitForMiss::default(),
+            switches: Switches::default(),
             ports,
         }
     }
@@ -163,6 +166,11 @@ impl Lookup {
     /// Purges, and returns how many responses matched.
     pub(super) fn purge(&self, purge: &Purge, mode: PurgeMode) -> usize {
         self.purges.purge(&*self.ports.store, purge, mode)
+    }
+
+    /// The nanoservices that are switched off, which must not be looked up.
+    pub(super) const fn switches(&self) -> &Switches {
+        &self.switches
     }
 
     /// Waits for the fetches that outlived their requests.

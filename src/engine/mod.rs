@@ -10,6 +10,7 @@ mod collapse;
 mod hit_for_miss;
 pub mod offload;
 mod purge;
+mod switches;
 
 mod upstream;
 

@@ -38,6 +38,9 @@ impl Personaliser<'_> {
         let (mut started, mut latency) = (StartedLookups::default(), None);
         for fragment in skeleton.hole_fragments() {
             let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(started) };
+            if self.lookup.switches().is_off(&fetch.nanoservice) {
+                return Err(started);
+            }
             let result = self.lookup.start(&fetch, deadline, &request.trace, began);
             if stream && result.is_err() {
                 latency = latency.max(self.lookup.latency_if_unshared(&fetch, began));

@@ -108,6 +108,17 @@ debug?.addEventListener("submit", async (event) => {
   } catch (error) { output.textContent = error.message; }
 });
 
+const toggle = document.querySelector("[data-switch]");
+toggle?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const output = toggle.querySelector("output"), off = event.submitter?.value !== "on";
+  try {
+    const order = off ? { off, minutes: Number(toggle.elements.minutes.value) } : { off };
+    await post(`/api/fragments/${encodeURIComponent(toggle.dataset.switch)}`, order);
+    output.textContent = off ? "Switched off." : "Switched on.";
+  } catch (error) { output.textContent = error.message; }
+});
+
 const chart = document.getElementById("chart");
 if (chart) {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -7,6 +7,7 @@ use pasteup::page;
 
 mod support;
 
+mod access_log;
 mod architecture;
 
 mod authentication;
@@ -54,6 +55,7 @@ mod rendering;
 mod serving;
 mod streaming;
 #[cfg(feature = "otlp")]
+mod switching;
 mod tracing;
 mod upstreams;
 

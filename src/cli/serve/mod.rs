@@ -30,6 +30,7 @@ use crate::edge::discovery::Discovery;
 use crate::edge::files::{SiteFolder, WatchMode};
 use crate::edge::listen::{self, Application, ConnectionLimits};
 use crate::edge::observe::metrics::{Measured, Metrics};
+use crate::edge::server::access::AccessLog;
 use crate::edge::server::dev::{Change, Dev, Fault, Instead, Tamper};
 use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
@@ -139,7 +140,13 @@ async fn serve(
         Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
     });
     let in_flight = Arc::new(Semaphore::new(settings.server.max_in_flight));
+    let access_log = telemetry::start_access_log(&settings.telemetry)?;
+    let format = settings.telemetry.access_format;
     let pages = PageServer::new(Pages {
+        access_log: access_log.clone().map(|file| {
+            let write = Box::new(move |line: &[u8]| file.add(line));
+            Arc::new(AccessLog { format, write })
+        }),
         live: Arc::clone(&live),
         compositor: compositor.clone(),
         observer,
@@ -277,6 +284,9 @@ async fn serve(
     stop_admin.cancel();
     let administered = administering.await;
     incidents.finish();
+    if let Some(log) = access_log {
+        log.finish();
+    }
     served.and(administered).map_err(|error| error.to_string())
 }
 

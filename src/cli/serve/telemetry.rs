@@ -4,11 +4,13 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Telemetry;
 #[cfg(feature = "otlp")]
 use crate::edge::clock::SystemClock;
+use crate::edge::observe::line_file::LineFile;
 use crate::edge::observe::log::LogWriter;
 #[cfg(feature = "otlp")]
 use crate::edge::observe::traces::Traces;
@@ -30,6 +32,23 @@ pub(super) fn start_tracer(telemetry: &Telemetry) -> Result<Tracer, String> {
 #[cfg(not(feature = "otlp"))]
 pub(super) fn start_tracer(_: &Telemetry) -> Result<Tracer, String> {
     Ok((None, Box::new(|| ())))
+}
+
+/// Opens the access log, and opens it again at each SIGHUP.
+///
+/// # Errors
+/// The file cannot be opened.
+pub(super) fn start_access_log(telemetry: &Telemetry) -> Result<Option<Arc<LineFile>>, String> {
+    let Some(target) = telemetry.access_log.clone() else { return Ok(None) };
+    let file = Arc::new(LineFile::open(target)?);
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+    let reopened = Arc::downgrade(&file);
+    tokio::spawn(async move {
+        while let (Some(()), Some(file)) = (hangups.recv().await, reopened.upgrade()) {
+            file.reopen();
+        }
+    });
+    Ok(Some(file))
 }
 
 /// Starts the log on standard error. The log itself reports no failures: it would print them, which panics if it fails.

@@ -1,16 +1,18 @@
-//! The actions that operators request by POST: to purge, to reload the site's files, and to issue a debug token.
+//! The actions that operators request by POST: to purge, to reload the site's files, to switch a nanoservice off, and to issue
+//! a debug token.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -22,7 +24,10 @@ use super::{Admin, refuse};
 
 /// Maximum number of surrogate keys in one purge.
 const MAX_KEYS: usize = 10_000;
-/// Longest lifetime of a debug token, in minutes.
+/// Maximum number of keys of a purge that the log names, and of characters of each.
+const MAX_LOGGED: usize = 10;
+const MAX_LOGGED_KEY: usize = 100;
+/// Longest lifetime of a debug token and of a switch, in minutes.
 const MAX_MINUTES: u64 = 7 * 24 * 60;
 
 /// The body of a purge: `{"keys": ["weather"], "soft": false}` or `{"all": true}`.
@@ -75,8 +80,29 @@ struct DebugToken {
     path: String,
 }
 
+/// The body of a switch: `{"off": true, "minutes": 30}` or `{"off": false}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SwitchRequest {
+    off: bool,
+    #[serde(default = "half_an_hour")]
+    minutes: u64,
+}
+
+const fn half_an_hour() -> u64 {
+    30
+}
+
+/// Whether a nanoservice is switched off, and until when.
+#[derive(Debug, Serialize)]
+struct SwitchResult {
+    off: bool,
+    until: Option<Timestamp>,
+}
+
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
+        .route("/api/fragments/{name}", post(switch))
         .route("/api/purge", post(purge))
         .route("/api/reload", post(reload))
         .route("/api/debug-token", post(debug_token))
@@ -102,13 +128,21 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     // On the blocking pool: purging a large cache takes a while.
     let purged = tokio::task::spawn_blocking(move || {
         let purged = admin.compositor.purge(&what, manner);
-        tracing::info!(keys = request.keys.join(" "), all = request.all, soft = request.soft, purged, "purged");
+        tracing::info!(keys = some_of(&request.keys), all = request.all, soft = request.soft, purged, "purged");
         purged
     });
     match purged.await {
         Ok(purged) => Json(PurgeResult { purged }).into_response(),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
     }
+}
+
+/// The first keys of a purge, for the log: a purge can have as many as fill a disk if there are many purges.
+fn some_of(keys: &[String]) -> String {
+    let some = keys.get(..MAX_LOGGED).unwrap_or(keys).iter().map(|key| key.chars().take(MAX_LOGGED_KEY).collect());
+    let more = keys.len().saturating_sub(MAX_LOGGED);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    some.chain(more).collect::<Vec<String>>().join(" ")
 }
 
 /// Reads all files again, and responds once that is done.
@@ -119,6 +153,41 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
         (Ok(()), Ok(result)) => Json(result).into_response(),
         _ => refuse(StatusCode::SERVICE_UNAVAILABLE, "the files are no longer read: the compositor is stopping"),
     }
+}
+
+/// Switches a nanoservice off for a time, or on again.
+async fn switch(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request: SwitchRequest = match parse(&headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => return refuse(status, &why),
+    };
+    let live = admin.live.now();
+    let is_declared = live.site.catalogue.versions(&name).next().is_some();
+    if !is_declared && !admin.statistics.nanoservices().iter().any(|known| **known == *name) {
+        return refuse(StatusCode::NOT_FOUND, "no nanoservice of the catalogue has this name: see /api/fragments");
+    }
+    if request.minutes == 0 || request.minutes > MAX_MINUTES {
+        return refuse(StatusCode::BAD_REQUEST, "a nanoservice is switched off for 1 minute to 7 days (10080 minutes)");
+    }
+    let SwitchRequest { off, minutes } = request;
+    let until = if off {
+        let until = admin.compositor.switch_off(&Name::from(name.as_str()), Duration::from_mins(minutes));
+        tracing::info!(fragment = name, minutes, "switched off");
+        admin.statistics.record_change(format!("Switched off {name} for {minutes} minutes"));
+        Some(until)
+    } else {
+        if admin.compositor.switch_on(&name) {
+            tracing::info!(fragment = name, "switched on again");
+            admin.statistics.record_change(format!("Switched {name} on again"));
+        }
+        None
+    };
+    Json(SwitchResult { off, until }).into_response()
 }
 
 async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -143,4 +212,18 @@ fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, (St
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "send it as Content-Type: application/json".to_owned()));
     }
     serde_json::from_slice(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_some_keys_of_a_purge() {
+        let keys = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(some_of(&keys(0)), "");
+        assert_eq!(some_of(&keys(10)), "0 1 2 3 4 5 6 7 8 9");
+        assert_eq!(some_of(&keys(10_000)), "0 1 2 3 4 5 6 7 8 9 and 9990 more");
+        assert_eq!(some_of(&["é".repeat(1_000)]).chars().count(), 100);
+    }
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::engine::Purge;
@@ -56,6 +57,8 @@ pub(super) struct Fragment {
     pub(super) owner: Option<String>,
     /// Its lifecycle as its manifest declares it, such as `production`.
     pub(super) lifecycle: Option<&'static str>,
+    /// Until when an operator has switched it off; `None`: it is not switched off.
+    pub(super) off_until: Option<Timestamp>,
     /// What to read when it is broken.
     pub(super) runbook: Option<String>,
     /// Its endpoints.
@@ -240,6 +243,7 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
     let others = admin.statistics.nanoservices().into_iter().filter(|name| !known.contains(&**name));
     all.extend(others.map(|name| Fragment {
         statistics: admin.statistics.nanoservice(&name),
+        off_until: admin.compositor.switched_off_until(&name),
         pages: pages_of(&used, &name),
         name: name.to_string(),
         version: None,
@@ -274,6 +278,7 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         version: Some(manifest.version.to_string()),
         owner: manifest.owner.clone(),
         lifecycle: Some(manifest.lifecycle.as_str()),
+        off_until: admin.compositor.switched_off_until(&manifest.name),
         runbook: manifest.runbook.clone(),
         endpoints: manifest.endpoints.iter().map(endpoint).collect(),
         process: (admin.program)(manifest),

@@ -24,13 +24,13 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::log;
 pub use super::measured::Measured;
 use super::measured::Values;
 use super::process::Process;
 use super::programs::ProgramMetrics;
 use super::routes::{Routes, SECONDS};
 use super::upstreams::Upstreams;
+use super::{line_file, log};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
@@ -128,6 +128,11 @@ impl Default for Metrics {
             "pasteup_log_lines_dropped",
             "Lines of the log and other messages that standard error did not take",
             log::dropped_lines().clone(),
+        );
+        registry.register(
+            "pasteup_access_log_lines_dropped",
+            "Lines of the access log that its file did not take",
+            line_file::dropped_lines().clone(),
         );
         Self {
             registry,

@@ -1,6 +1,7 @@
 //! Reports the work of the engine: metrics, and traces if a collector is configured.
 //! Reporting never delays a page.
 
+pub mod line_file;
 pub mod log;
 pub mod metrics;
 

@@ -1,7 +1,7 @@
 //! One request before it is routed: its trace, and what its client accepts and has stored.
 //! A client's header that cannot be read counts as absent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::engine::{Encoding, Snapshot, Trace};
 use crate::page::policy::cache::validation::is_not_modified;
 
+use super::access::{self, Access};
 use super::coding;
 use super::overlay::{self, Drawing};
 use super::reply::Reply;
@@ -23,6 +24,8 @@ const FORWARDED_PROTOCOL: HeaderName = HeaderName::from_static("x-forwarded-prot
 /// One request, and everything except its path that its reply depends on.
 pub(super) struct Exchange {
     pub(super) request: Parts,
+    /// The address of whoever is connected: the client, or the nearest proxy.
+    peer: IpAddr,
     pub(super) began: Instant,
     /// The snapshot that was live when the request arrived.
     pub(super) snapshot: Arc<Snapshot>,
@@ -50,7 +53,18 @@ impl Exchange {
         let sees_overlay = pages.overlay.is_for_everybody()
             || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
         let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref()));
-        Self { request, began, snapshot, is_trusted, trace, encoding, is_conditional: present.if_none_match, drawing }
+        let peer = peer.ip();
+        Self {
+            request,
+            peer,
+            began,
+            snapshot,
+            is_trusted,
+            trace,
+            encoding,
+            is_conditional: present.if_none_match,
+            drawing,
+        }
     }
 
     /// Counts a reply, and adds the headers that every reply has. `page`: the pattern of the page's route.
@@ -61,7 +75,33 @@ impl Exchange {
 
     /// Adds the headers that every reply has, for a reply that is counted elsewhere.
     pub(super) fn finish_counted(&self, pages: &Pages, reply: Reply) -> Reply {
-        reply.encoded(pages.compression, self.encoding).identified(&self.trace)
+        let reply = reply.encoded(pages.compression, self.encoding).identified(&self.trace);
+        match &pages.access_log {
+            None => reply,
+            Some(log) => {
+                let access = self.access(pages, &reply);
+                log.logged(reply, access)
+            }
+        }
+    }
+
+    /// What the access log has of it.
+    fn access(&self, pages: &Pages, reply: &Reply) -> Access {
+        let Parts { method, uri, version, headers, .. } = &self.request;
+        let (referer, agent) = Access::headers(headers);
+        Access {
+            client: access::client(self.peer, self.is_trusted, headers, &self.snapshot.readers),
+            method: method.clone(),
+            uri: uri.clone(),
+            version: *version,
+            referer,
+            agent,
+            began: self.began,
+            at: pages.compositor.now(),
+            id: self.trace.id(),
+            status: reply.status(),
+            origin: reply.origin(),
+        }
     }
 
     /// Whether the client uses TLS, up to this server or to a proxy that is trusted.

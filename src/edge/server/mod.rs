@@ -6,6 +6,8 @@ mod coding;
 
 mod reply;
 
+pub mod access;
+
 mod error_page;
 mod pending;
 

@@ -24,7 +24,7 @@ use crate::page::visit::experiment::Assignment;
 use super::body::{Chunks, ReplyBody};
 use super::exchange::Exchange;
 use super::pending::{PendingReply, later};
-use super::reply::{HTML, Head, Reply};
+use super::reply::{HTML, Head, PageOrigin, Reply};
 use super::route::PageVisit;
 use super::state::Pages;
 use super::{coding, error_page};
@@ -115,7 +115,7 @@ impl Pages {
         match served {
             Served::Cached(page) => self.cached(&page, exchange, permit),
             Served::Personalised(page) => self.personalised(&page, exchange, permit),
-            Served::Whole(page) => self.composed(&page, exchange, permit),
+            Served::Whole(page) => self.composed(&page, exchange, permit).with_origin(PageOrigin::Composed),
             Served::Streaming { status, mut headers, body } => {
                 let body = body.map(move |chunk| {
                     // The request is in flight until its last byte.
@@ -124,6 +124,7 @@ impl Pages {
                 });
                 self.describe(&mut headers, reads, &exchange.snapshot);
                 Reply::new(status, headers, ReplyBody::Streamed(Body::from_stream(body)))
+                    .with_origin(PageOrigin::Composed)
             }
         }
     }
@@ -139,7 +140,9 @@ impl Pages {
         let head = self.stored_head(page, encoded, &exchange.snapshot, exchange.began);
         let is_held = exchange.holds_etag_of(&head.headers);
         let body = || ReplyBody::InMemory(Chunks::new(Arc::clone(&encoded.chunks), Some(permit)));
-        let reply = Reply::unless_held(is_held, Head::Cached(head), body).encodable(!is_encoded);
+        let reply = Reply::unless_held(is_held, Head::Cached(head), body)
+            .encodable(!is_encoded)
+            .with_origin(PageOrigin::Cached);
         page.count_response(is_held, exchange.began.elapsed());
         reply
     }
@@ -160,7 +163,9 @@ impl Pages {
             let chunks = joined.map_or_else(|| page.chunks(), |(_, chunks)| chunks);
             ReplyBody::InMemory(Chunks::new(chunks.into(), Some(permit)))
         };
-        let reply = Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), body).encodable(!is_encoded);
+        let reply = Reply::unless_held(is_held, Head::Own(StatusCode::OK, headers), body)
+            .encodable(!is_encoded)
+            .with_origin(PageOrigin::Personalised);
         page.skeleton.count_response(is_held, exchange.began.elapsed());
         reply
     }

@@ -28,6 +28,30 @@ pub struct Reply {
     /// Whether the body may be compressed while it is sent; `false` if an encoding was chosen already.
     is_encodable: bool,
     request_id: Option<[u8; 32]>,
+    /// Where it came from, if it is a page.
+    origin: Option<PageOrigin>,
+}
+
+/// Where a page came from, for the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageOrigin {
+    /// The page cache.
+    Cached,
+    /// The page cache, but for the parts of its reader.
+    Personalised,
+    /// It was composed.
+    Composed,
+}
+
+impl PageOrigin {
+    /// Its name in the access log.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cached => "hit",
+            Self::Personalised => "personalised",
+            Self::Composed => "miss",
+        }
+    }
 }
 
 /// The head of a reply.
@@ -56,14 +80,14 @@ impl Head {
 
 impl Reply {
     pub(super) fn new(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
-        Self { head: Head::Own(status, headers), body, is_encodable: true, request_id: None }
+        Self { head: Head::Own(status, headers), body, is_encodable: true, request_id: None, origin: None }
     }
 
     /// The reply with this head and body; or a 304 if the client has the body already (RFC 9110, 15.4.5). A 304 has the
     /// fields that describe the page, and none that describe the bytes that are not sent.
     pub(super) fn unless_held(is_held: bool, head: Head, body: impl FnOnce() -> ReplyBody) -> Self {
         if !is_held {
-            return Self { head, body: body(), is_encodable: true, request_id: None };
+            return Self { head, body: body(), is_encodable: true, request_id: None, origin: None };
         }
         let mut headers = head.into_headers();
         headers.remove(CONTENT_TYPE);
@@ -79,6 +103,20 @@ impl Reply {
     /// The same reply with another body.
     pub(super) fn with_body(self, body: ReplyBody) -> Self {
         Self { body, ..self }
+    }
+
+    /// The same reply with a body that is made of its body.
+    pub(super) fn map_body(self, change: impl FnOnce(ReplyBody) -> ReplyBody) -> Self {
+        Self { body: change(self.body), ..self }
+    }
+
+    /// The same reply, whose page came from here.
+    pub(super) fn with_origin(self, origin: PageOrigin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    pub(super) const fn origin(&self) -> Option<PageOrigin> {
+        self.origin
     }
 
     /// The same reply with the id of its request.

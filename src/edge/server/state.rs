@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use crate::engine::port::Observer;
 use crate::engine::{Compositor, Live};
 
+use super::access::AccessLog;
 use super::coding::Compression;
 use super::dev::Dev;
 use super::overlay::Overlay;
@@ -27,6 +28,8 @@ pub struct Pages {
     pub compression: Compression,
     /// Which clients see the overlay.
     pub overlay: Overlay,
+    /// Logs each reply; `None`: nothing is logged.
+    pub access_log: Option<Arc<AccessLog>>,
     /// Whether pages are served over TLS.
     pub is_tls: bool,
     /// The state that exists only while the site is being developed.

@@ -290,6 +290,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::Cycle => "the fragment would contain itself".to_owned(),
         Reason::TooMany => "the page has as many fragments as `page.max_fragments` allows".to_owned(),
         Reason::NotAllowed => "the service does not accept these parameters".to_owned(),
+        Reason::SwitchedOff => "an operator has switched the nanoservice off for a while; it was not asked".to_owned(),
         Reason::Unknown => "there is no way to reach the service".to_owned(),
         Reason::Condition => return "its condition does not hold".to_owned(),
         Reason::Empty => return "the service has nothing to show".to_owned(),

@@ -73,6 +73,8 @@ words! {
         Starting = "starting",
         /// The program of the nanoservice ended while it should run.
         Crashed = "crashed",
+        /// An operator has switched the nanoservice off.
+        SwitchedOff = "switched-off",
         /// The fragment is nested too deeply.
         Depth = "depth",
         /// The fragment is nested in itself.

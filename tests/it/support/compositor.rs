@@ -440,6 +440,11 @@ impl TestCompositor {
         self.engine.as_ref().expect("start comes first").0.purge(&Purge::Tags(tags), mode)
     }
 
+    /// The compositor itself.
+    pub(crate) fn compositor(&self) -> &Compositor {
+        &self.engine.as_ref().expect("start comes first").0
+    }
+
     /// Waits for the fetches that outlived their requests.
     pub(crate) async fn drain(&self) {
         self.engine.as_ref().expect("start comes first").0.drain().await;
