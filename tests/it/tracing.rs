@@ -306,3 +306,23 @@ async fn an_unreachable_collector_is_logged_once() {
     let log = server.process.output();
     assert_eq!(log.matches("dropped spans").count(), 1, "{log}");
 }
+
+#[tokio::test]
+async fn a_part_that_waited_for_its_program_has_a_span_for_the_start_below_its_own() {
+    let mut collector = Collector::start().await;
+    let manifest = "name = \"a\"\nversion = \"1.0.0\"\npath = \"/a.html\"\n\
+                    command = [\"sh\", \"-c\", 'exec python3 -m http.server --bind 127.0.0.1 \"$PORT\"']\n";
+    let site = TestSite::new()
+        .front("<fragment name=a timeout=30s />")
+        .file("pasteup.toml", "[page]\nbudget = \"30s\"\n")
+        .file("fragments/a/fragment.toml", manifest)
+        .file("fragments/a/a.html", "<p>started</p>");
+    let server = serve(site, &collector.address).await;
+    assert_eq!(get(&server, TRACE, true).await, "<p>started</p>");
+    let spans = collector.until(|span| span.name == "start").await;
+    let start = spans.iter().find(|span| span.name == "start").unwrap();
+    let part = spans.iter().find(|span| span.name == "a").expect("both are sent at once");
+    assert_eq!(start.parent_span_id, part.span_id);
+    assert!(part.start_time_unix_nano <= start.start_time_unix_nano, "{start:?}");
+    assert!(start.end_time_unix_nano <= part.end_time_unix_nano, "{start:?}");
+}

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::table::ProcessTable;
+use super::table::descendants;
 
 /// The hidden argument that makes this executable a guard. The program and its arguments follow.
 pub(super) const GUARD: &str = "program-guard";
@@ -172,7 +172,7 @@ impl Guarded {
             if self.is_there.load(Ordering::Acquire) {
                 let _sent = kill_process_group(self.leader, Signal::KILL);
             }
-            for pid in ProcessTable::read().descendants(std::process::id()) {
+            for pid in descendants(std::process::id()) {
                 let _sent = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, Signal::KILL));
             }
             std::thread::sleep(AGAIN);

@@ -22,8 +22,7 @@ use crate::page::policy::supervision::program::ProcessNumber;
 
 use super::output::Output;
 use super::port::{self, Listener};
-use super::table::ProcessTable;
-use super::{Ids, Key, Life, Shared, environment, guard, program};
+use super::{Ids, Key, Life, Shared, environment, guard, program, table};
 
 /// How often it is looked whether a program listens: often in the first seconds, since a reader waits.
 const OFTEN: Duration = Duration::from_millis(3);
@@ -188,7 +187,7 @@ fn shown(status: std::io::Result<ExitStatus>) -> String {
 /// Waits until a program accepts connections, and answers if that is required as well.
 async fn wait_until_ready(port: u16, ids: Ids, ready: Ready) {
     for time in 0_u32.. {
-        let look = move || port::listener(port, ids.program, || ProcessTable::read().family(ids.guard, ids.program));
+        let look = move || port::listener(port, ids.program, || table::descendants(ids.guard));
         match tokio::task::spawn_blocking(look).await {
             Ok(Listener::Program) => {
                 let answers = match &ready {

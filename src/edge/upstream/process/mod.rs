@@ -37,7 +37,6 @@ use crate::page::source::units;
 
 use launch::Launch;
 use output::Output;
-use table::ProcessTable;
 
 pub use environment::{find, folder};
 
@@ -445,8 +444,7 @@ async fn look_at_memory(shared: Weak<Shared>) {
             continue;
         }
         let look = move || {
-            let table = ProcessTable::read();
-            let memory = |ids: Ids| table::memory(&table.family(ids.guard, ids.program));
+            let memory = |ids: Ids| table::memory(&table::descendants(ids.guard));
             running.into_iter().map(|(key, number, ids)| (key, number, memory(ids))).collect::<Vec<_>>()
         };
         for (key, number, memory) in tokio::task::spawn_blocking(look).await.unwrap_or_default() {

@@ -2,56 +2,60 @@
 //! A process that ends while it is looked at is left out.
 
 use std::collections::HashMap;
-use std::fs;
+use std::{fs, io};
 
-/// All processes at one moment, by their IDs.
-pub(super) struct ProcessTable(HashMap<u32, Process>);
-
-struct Process {
-    parent: u32,
-    group: u32,
+/// All descendants of a process, but not itself. Those of a guard are all processes of its program, since it adopts what they
+/// leave behind.
+pub(super) fn descendants(ancestor: u32) -> Vec<u32> {
+    // Some kernels do not list children; then all processes of the machine are looked at, which takes 20 ms on some.
+    listed_descendants(ancestor).unwrap_or_else(|_| ProcessTable::read().descendants(ancestor))
 }
 
+fn listed_descendants(ancestor: u32) -> io::Result<Vec<u32>> {
+    let mut found = children(ancestor)?;
+    let mut next = 0;
+    while let Some(process) = found.get(next).copied() {
+        // It may have ended meanwhile.
+        found.extend(children(process).unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// The children of a process, of all its threads.
+fn children(process: u32) -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let listed = fs::read_to_string(thread?.path().join("children"))?;
+        all.extend(listed.split_ascii_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+    }
+    Ok(all)
+}
+
+/// All processes at one moment: the parent of each.
+struct ProcessTable(HashMap<u32, u32>);
+
 impl ProcessTable {
-    /// Reads it.
-    pub(super) fn read() -> Self {
+    fn read() -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
         let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        Self(ids.filter_map(|id| Some((id, Process::read(id)?))).collect())
+        let parent = |id: u32| parse_parent(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?);
+        Self(ids.filter_map(|id| Some((id, parent(id)?))).collect())
     }
 
-    /// All descendants of a process, but not itself.
-    pub(super) fn descendants(&self, ancestor: u32) -> Vec<u32> {
+    fn descendants(&self, ancestor: u32) -> Vec<u32> {
         let is_below = |id: u32| {
-            let parents = std::iter::successors(self.0.get(&id), |process| self.0.get(&process.parent));
+            let mut parents = std::iter::successors(self.0.get(&id), |parent| self.0.get(*parent));
             // The length of the longest chain; a table that was read while it changed could have a circle.
-            parents.take(self.0.len()).any(|process| process.parent == ancestor)
+            parents.by_ref().take(self.0.len()).any(|parent| *parent == ancestor)
         };
         self.0.keys().copied().filter(|id| is_below(*id)).collect()
     }
-
-    /// The processes of a program: the descendants of its guard, and its process group.
-    pub(super) fn family(&self, guard: u32, group: u32) -> Vec<u32> {
-        let mut family = self.descendants(guard);
-        let others = self.0.iter().filter(|(id, process)| process.group == group && **id != guard);
-        family.extend(others.map(|(id, _)| *id));
-        family.sort_unstable();
-        family.dedup();
-        family
-    }
 }
 
-impl Process {
-    fn read(id: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        Self::parse(&stat)
-    }
-
-    /// Parses `/proc/ID/stat`. The name of the program is in parentheses, and may itself contain some.
-    fn parse(stat: &str) -> Option<Self> {
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(1);
-        Some(Self { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
-    }
+/// Parses the parent in `/proc/ID/stat`. The name of the program is in parentheses, and may itself contain some.
+fn parse_parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// The memory of some processes together, in bytes: the sum of their proportional set sizes.
@@ -74,20 +78,30 @@ mod tests {
 
     #[test]
     fn the_name_of_a_program_may_look_like_the_fields_after_it() {
-        let process = Process::parse("17 (a) R 1 2 (b) S 5 17 17 0 -1").expect("a process");
-        assert_eq!((process.parent, process.group), (5, 17));
-        assert!(Process::parse("17 (a").is_none());
+        assert_eq!(parse_parent("17 (a) R 1 2 (b) S 5 17 17 0 -1"), Some(5));
+        assert_eq!(parse_parent("17 (a"), None);
     }
 
     #[test]
-    fn a_process_is_found_with_its_descendants_and_its_memory() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
-        let found = ProcessTable::read().descendants(std::process::id());
-        assert!(found.contains(&child.id()), "{found:?}");
-        assert!(!found.contains(&std::process::id()));
+    fn both_ways_find_a_process_with_its_descendants() {
+        let script = "sleep 60 & wait";
+        let mut child = std::process::Command::new("sh").args(["-c", script]).spawn().expect("a process");
+        // Until the shell has started its child.
+        let grandchild = loop {
+            if let Some(grandchild) = descendants(child.id()).first() {
+                break *grandchild;
+            }
+            std::thread::yield_now();
+        };
+        for found in [descendants(std::process::id()), ProcessTable::read().descendants(std::process::id())] {
+            assert!(found.contains(&child.id()) && found.contains(&grandchild), "{found:?}");
+            assert!(!found.contains(&std::process::id()));
+        }
         assert!(memory(&[std::process::id()]) > 1 << 20);
         child.kill().expect("it is there");
         child.wait().expect("it ends");
+        let grandchild = rustix::process::Pid::from_raw(grandchild.cast_signed()).expect("an ID");
+        rustix::process::kill_process(grandchild, rustix::process::Signal::KILL).expect("it is there");
     }
 
     #[test]
