@@ -12,7 +12,7 @@ use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
     ChangeListener, Clock, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
 };
-use pasteup::engine::{self, CacheHit, Compositor, Ports, Served, Trace};
+use pasteup::engine::{self, CacheLookup, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::freshness::EntryTimes;
 use pasteup::page::request::key::Key;
@@ -136,9 +136,7 @@ pub(super) fn hot(parts: usize) -> Work {
     }
     over(move || {
         let now = Instant::now();
-        let Some(CacheHit::Whole(whole)) = engine.ready(&request.clone(), now) else {
-            panic!("the page is not cached")
-        };
+        let CacheLookup::Whole(whole) = engine.look_up(&request.clone(), now) else { panic!("the page is not cached") };
         let head = whole.head(&whole.plain, now, |_| ());
         whole.count_served(now);
         (whole.plain.chunks.clone(), head)

@@ -56,18 +56,20 @@ pub enum Served {
     },
 }
 
-/// A page that was found in the cache.
-pub enum CacheHit {
-    /// A page without holes.
+/// What the page cache has for a request.
+pub enum CacheLookup {
+    /// A page without holes. The caller counts it with [`CachedPage::count_served`].
     Whole(Arc<CachedPage>),
-    /// A skeleton, to be personalised by [`Compositor::complete`].
-    Skeleton(SkeletonHit),
+    /// A skeleton or nothing: the page is finished by [`Compositor::complete`].
+    Unfinished(Unfinished),
 }
 
-/// A skeleton that was found in the cache for a request.
-pub struct SkeletonHit {
-    page: Arc<CachedPage>,
+/// A page that was looked up in the cache, and is not whole there.
+pub struct Unfinished {
+    skeleton: Option<Arc<CachedPage>>,
+    /// The keys under which the page is offered to the cache if it is composed.
     key: PageKey,
+    /// When the page was requested.
     began: Instant,
 }
 
@@ -112,46 +114,62 @@ impl Compositor {
     /// Serves a page from the cache, or composes it and offers it to the cache. `stream`: whether the page may be sent
     /// before it is complete.
     pub async fn serve(&self, request: PageRequest, stream: bool) -> Served {
-        let began = Instant::now();
-        match self.find(&request, began) {
-            Ok(CacheHit::Whole(page)) => {
-                page.count_served(began.into_std());
+        let began = Instant::now().into_std();
+        match self.look_up(&request, began) {
+            CacheLookup::Whole(page) => {
+                page.count_served(began);
                 Served::Cached(page)
             }
-            Ok(CacheHit::Skeleton(hit)) => self.complete(request, hit, stream).await,
-            Err(key) => {
-                let start = Start { began, key: Some(key), ..Start::now() };
-                self.compose_from(request, start, stream).await
-            }
+            CacheLookup::Unfinished(unfinished) => self.complete(request, unfinished, stream).await,
         }
     }
 
-    /// The cached page for a request, if there is one. The caller counts it with [`CachedPage::count_served`].
+    /// Looks for the page of a request in the cache. `began`: when it was requested.
     #[must_use]
-    pub fn ready(&self, request: &PageRequest, now: std::time::Instant) -> Option<CacheHit> {
-        self.find(request, now.into()).ok()
-    }
-
-    /// Personalises a skeleton. If that takes more than filling its holes, the page is composed. `stream`: whether the
-    /// page may be sent before it is complete.
-    pub async fn complete(&self, request: PageRequest, hit: SkeletonHit, stream: bool) -> Served {
-        let SkeletonHit { page, key, began } = hit;
-        let personaliser = Personaliser { lookup: &self.lookup, delay: &self.delay };
-        let personalised = personaliser.personalise(&page, &request, began, stream).await;
-        page.record_attempt(personalised.is_ok());
-        match personalised {
-            Ok(personalised) => {
-                let variants = &request.visit.reader.variants;
-                if !variants.is_empty() {
-                    self.lookup.ports().observer.variants_shown(variants);
-                }
-                Served::Personalised(personalised)
-            }
-            Err(lookups) => {
-                let start = Start { began, lookups, key: Some(key), left: None };
-                self.compose_from(request, start, stream).await
+    pub fn look_up(&self, request: &PageRequest, began: std::time::Instant) -> CacheLookup {
+        let mut key = PageKey::new(request, began);
+        let page = self.pages.get(&mut key, request);
+        for fetch in page.iter().flat_map(|page| page.due(began)) {
+            // The page is served as it is; the response of the refresh will replace it. If a part cannot even be shown stale,
+            // the page is served for the last time.
+            if let StoreLookup::Miss(_) = self.lookup.check_store(fetch, &request.trace, began.into()) {
+                self.pages.invalidate(&fetch.key);
             }
         }
+        let skeleton = match page {
+            Some(page) if page.is_whole() => return CacheLookup::Whole(page),
+            // If an observer needs each part, the page is composed: a skeleton does not know its parts.
+            page => page.filter(|page| {
+                !self.lookup.ports().observer.needs_each_part(request.trace.span()) && page.is_worth_personalising()
+            }),
+        };
+        CacheLookup::Unfinished(Unfinished { skeleton, key, began: began.into() })
+    }
+
+    /// Finishes a page that is not whole in the cache: personalises its skeleton or, if there is none or if that takes more
+    /// than filling its holes, composes it and offers it to the cache. `stream`: whether the page may be sent before it is
+    /// complete.
+    pub async fn complete(&self, request: PageRequest, unfinished: Unfinished, stream: bool) -> Served {
+        let Unfinished { skeleton, key, began } = unfinished;
+        let lookups = match skeleton {
+            None => StartedLookups::default(),
+            Some(page) => {
+                let personaliser = Personaliser { lookup: &self.lookup, delay: &self.delay };
+                let personalised = personaliser.personalise(&page, &request, began, stream).await;
+                page.record_attempt(personalised.is_ok());
+                match personalised {
+                    Ok(personalised) => {
+                        let variants = &request.visit.reader.variants;
+                        if !variants.is_empty() {
+                            self.lookup.ports().observer.variants_shown(variants);
+                        }
+                        return Served::Personalised(personalised);
+                    }
+                    Err(lookups) => lookups,
+                }
+            }
+        };
+        self.compose_from(request, Start { began, lookups, key: Some(key), left: None }, stream).await
     }
 
     /// Composes a page. It is finished within the page's budget, whatever hangs.
@@ -258,33 +276,6 @@ impl Compositor {
     #[must_use]
     pub fn fetches_in_flight(&self) -> usize {
         self.lookup.fetches_in_flight()
-    }
-
-    /// Looks for a page in the cache.
-    ///
-    /// # Errors
-    /// The page has to be composed; the error is the key under which it is then offered.
-    fn find(&self, request: &PageRequest, began: Instant) -> Result<CacheHit, PageKey> {
-        let mut key = PageKey::new(request, began.into_std());
-        let page = self.pages.get(&mut key, request);
-        for fetch in page.iter().flat_map(|page| page.due(began.into_std())) {
-            // The page is served as it is; the response of the refresh will replace it. If a part cannot even be shown stale,
-            // the page is served for the last time.
-            if let StoreLookup::Miss(_) = self.lookup.check_store(fetch, &request.trace, began) {
-                self.pages.invalidate(&fetch.key);
-            }
-        }
-        match page {
-            Some(page) if page.is_whole() => Ok(CacheHit::Whole(page)),
-            // If an observer needs each part, the page is composed: a skeleton does not know its parts.
-            Some(page)
-                if !self.lookup.ports().observer.needs_each_part(request.trace.span())
-                    && page.is_worth_personalising() =>
-            {
-                Ok(CacheHit::Skeleton(SkeletonHit { page, key, began }))
-            }
-            _ => Err(key),
-        }
     }
 
     async fn compose_from(&self, request: PageRequest, start: Start, stream: bool) -> Served {

@@ -33,7 +33,7 @@ mod incidents;
 pub mod inspection;
 pub mod statistics;
 
-pub use compose::{CacheHit, Compositor, Served};
+pub use compose::{CacheLookup, Compositor, Served};
 pub use incidents::IncidentLog;
 pub use live::{Live, Snapshot};
 pub use lookup::{LookupOutcome, LookupResult};

@@ -12,6 +12,8 @@ mod direct;
 mod state;
 
 mod body;
+mod closing;
+mod http2_use;
 mod stream;
 
 pub mod tls;

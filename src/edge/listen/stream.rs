@@ -20,7 +20,9 @@ use tokio::net::TcpStream;
 use crate::page::http::http1::{Framed, Framer, TooLong};
 
 use super::application::{PendingReply, Reply};
+use super::closing::Closing;
 use super::direct::{self, Sending};
+use super::http2_use::Http2Use;
 use super::state::ConnectionState;
 use super::timer::Timer;
 
@@ -58,13 +60,6 @@ const REFUSED: Bytes = Bytes::from_static(b"GET / HTTP/1.1\r\nHost: refused\r\nC
 /// How long a client that has closed its half of the connection is left alone before it is looked at whether it has left
 /// altogether.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long, and how much, is read and dropped of a client that is still sending after its last reply. If the connection
-/// were closed with bytes unread, it would be reset, and the reply might be lost (RFC 9112, 9.6).
-const LINGER: Duration = Duration::from_secs(5);
-const MAX_DROPPED: usize = 16 << 20;
-/// The largest number of bytes that an HTTP/2 connection is sent beyond those that it sends while nothing is requested.
-/// Replies to `PING` and `SETTINGS` are no longer than these; the rest is our own `PING`.
-const MAX_CONTROL_BYTES: i64 = 64;
 
 /// What an HTTP/1.1 connection needs of the application.
 pub(super) struct Direct<R> {
@@ -77,8 +72,7 @@ pub(super) struct Direct<R> {
 /// The byte stream of a connection.
 pub(super) struct ConnectionStream<S, R> {
     stream: S,
-    /// `None` over HTTP/2, which has frames instead.
-    http1: Option<Http1<R>>,
+    protocol: Protocol<R>,
     /// A reply that is sent without hyper. Everything else waits for it.
     sending: Option<Sending>,
     /// The number of requests that were passed on to hyper.
@@ -89,23 +83,21 @@ pub(super) struct ConnectionStream<S, R> {
     readable: Bytes,
     /// Whether nothing more is passed on to hyper.
     is_ended: bool,
-    /// Whether the client sends nothing more, or is not waited for any longer.
-    has_left: bool,
-    /// Whether the last reply was sent, and the connection is closed for writing.
-    is_shut: bool,
-    /// The number of bytes of the client that were dropped since then.
-    dropped: usize,
-    /// The number of bytes that an HTTP/2 connection was sent beyond those that it sent, since it was last seen in use.
-    sent_beyond: i64,
-    /// The number of requests that were completed when an HTTP/2 connection was last seen in use.
-    completed: usize,
     /// Whether a first request has arrived.
     is_greeted: bool,
     timeouts: Timeouts,
     state: Arc<ConnectionState<R>>,
     reading: Timer,
     writing: Timer,
-    lingering: Timer,
+    closing: Closing,
+}
+
+/// What is specific to the version of HTTP.
+enum Protocol<R> {
+    /// HTTP/1.1, or an earlier version.
+    Http1(Http1<R>),
+    /// HTTP/2, whose frames hyper handles.
+    Http2(Http2Use),
 }
 
 /// How the requests of an HTTP/1.1 connection are handled.
@@ -122,35 +114,37 @@ impl<S, R: Reply> ConnectionStream<S, R> {
         state: Arc<ConnectionState<R>>,
         direct: Direct<R>,
     ) -> Self {
-        Self { http1: Some(Http1 { framer, direct }), ..Self::http2(stream, timeouts, state) }
+        Self::new(stream, Protocol::Http1(Http1 { framer, direct }), timeouts, state)
     }
 
     pub(super) fn http2(stream: S, timeouts: Timeouts, state: Arc<ConnectionState<R>>) -> Self {
+        Self::new(stream, Protocol::Http2(Http2Use::default()), timeouts, state)
+    }
+
+    fn new(stream: S, protocol: Protocol<R>, timeouts: Timeouts, state: Arc<ConnectionState<R>>) -> Self {
         Self {
             stream,
-            http1: None,
+            protocol,
             sending: None,
             passed_on: 0,
             is_hyper_idle: true,
             readable: Bytes::new(),
             is_ended: false,
-            has_left: false,
-            is_shut: false,
-            dropped: 0,
-            sent_beyond: 0,
-            completed: 0,
             is_greeted: false,
             timeouts,
             state,
             reading: Timer::default(),
             writing: Timer::default(),
-            lingering: Timer::default(),
+            closing: Closing::default(),
         }
     }
 
     /// Takes the next request from the bytes that were read.
     fn next_request(&mut self) {
-        let Some(http1) = self.http1.as_mut().filter(|_| !self.is_ended) else { return };
+        let Protocol::Http1(http1) = &mut self.protocol else { return };
+        if self.is_ended {
+            return;
+        }
         match http1.framer.next_request() {
             Ok(Framed::Request(bytes)) => {
                 self.is_greeted = true;
@@ -183,7 +177,7 @@ impl<S, R: Reply> ConnectionStream<S, R> {
 
     /// Has hyper send the refusal of a request, after the replies to the requests before it, and close the connection.
     fn refuse(&mut self, status: StatusCode) {
-        let Some(http1) = &self.http1 else { return };
+        let Protocol::Http1(http1) = &self.protocol else { return };
         self.state.hand_over(self.passed_on, Either::Left((http1.direct.refuse)(status)));
         self.is_ended = true;
         self.pass_on(REFUSED);
@@ -192,7 +186,10 @@ impl<S, R: Reply> ConnectionStream<S, R> {
     /// The reply to a request, if it can be sent without hyper: it is in memory, and hyper has nothing to send before it.
     /// Otherwise the reply is handed over to hyper, if there is one.
     fn handle(&self, head: &Bytes) -> Option<Sending> {
-        let http1 = self.http1.as_ref().filter(|_| self.is_hyper_idle)?;
+        let Protocol::Http1(http1) = &self.protocol else { return None };
+        if !self.is_hyper_idle {
+            return None;
+        }
         let reply = match (http1.direct.handle)(direct::request(head)?)? {
             Either::Left(reply) => match reply.into_http1() {
                 Ok(reply) => return Some(Sending::new(reply)),
@@ -226,32 +223,38 @@ impl<S: Stream, R: Reply> AsyncRead for ConnectionStream<S, R> {
             if this.is_ended {
                 return this.end(context);
             }
-            if this.http1.is_none() {
-                this.note_use();
-            }
-            let is_within_request = this.http1.as_ref().is_some_and(|http1| http1.framer.is_within_request());
+            let is_within_request = match &mut this.protocol {
+                Protocol::Http1(http1) => http1.framer.is_within_request(),
+                Protocol::Http2(usage) => {
+                    if usage.take(this.state.completed()) {
+                        this.reading.stop();
+                    }
+                    false
+                }
+            };
             let mut space = [MaybeUninit::uninit(); 8 * 1024];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.stream).poll_read(context, &mut read) {
                 Poll::Ready(Ok(())) if read.filled().is_empty() => {
-                    (this.is_ended, this.has_left) = (true, true);
+                    this.is_ended = true;
+                    this.closing.note_left();
                     this.reading.stop();
                     // Whoever closes only their half does so after their request; whoever leaves, also within the reply.
                     if this.state.is_stalled() {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                Poll::Ready(Ok(())) => match &mut this.http1 {
-                    Some(http1) => {
+                Poll::Ready(Ok(())) => match &mut this.protocol {
+                    Protocol::Http1(http1) => {
                         // A request that has begun has one timeout for all of it.
                         if !is_within_request {
                             this.reading.stop();
                         }
                         http1.framer.push(read.filled());
                     }
-                    None => {
+                    Protocol::Http2(usage) => {
                         this.is_greeted = true;
-                        this.sent_beyond -= i64::try_from(read.filled().len()).unwrap_or(i64::MAX);
+                        usage.count_read(read.filled().len());
                         this.readable = Bytes::copy_from_slice(read.filled());
                     }
                 },
@@ -263,7 +266,8 @@ impl<S: Stream, R: Reply> AsyncRead for ConnectionStream<S, R> {
                     while this.reading.is_over(timeout, context) {
                         // hyper drops the body of a reply before all of it is written: a running write counts as busy, too.
                         if !this.state.is_busy() && !this.writing.is_running() {
-                            (this.is_ended, this.has_left) = (true, true);
+                            this.is_ended = true;
+                            this.closing.note_left();
                             return Poll::Ready(Ok(()));
                         }
                         // A request is being handled: it is not the client that is slow.
@@ -294,36 +298,13 @@ impl<S: Stream, R: Reply> ConnectionStream<S, R> {
         Poll::Pending
     }
 
-    /// Ends the idle time of an HTTP/2 connection if it was used: a request was completed, or something was sent that is
-    /// not the reply to a control frame. What the client sends is no sign of use, since it may be nothing but `PING`.
-    fn note_use(&mut self) {
-        let completed = self.state.completed();
-        if completed != self.completed || self.sent_beyond > MAX_CONTROL_BYTES {
-            (self.completed, self.sent_beyond) = (completed, 0);
-            self.reading.stop();
-        }
-    }
-
-    /// Reads and drops what the client is still sending after its last reply.
-    fn linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while !self.has_left {
-            let mut space = [MaybeUninit::uninit(); 8 * 1024];
-            let mut read = ReadBuf::uninit(&mut space);
-            match Pin::new(&mut self.stream).poll_read(context, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() && self.dropped < MAX_DROPPED => {
-                    self.dropped += read.filled().len();
-                }
-                Poll::Pending if !self.lingering.is_over(LINGER, context) => return Poll::Pending,
-                _ => self.has_left = true,
-            }
-        }
-        Poll::Ready(())
-    }
-
     /// Whether the client may be sending what nobody will read: after a refusal, the rest of the request; or another
     /// request behind the last one that is handled; or frames of HTTP/2.
     fn may_be_sending(&self) -> bool {
-        self.is_ended || self.http1.as_ref().is_none_or(|http1| http1.framer.is_within_request())
+        match &self.protocol {
+            Protocol::Http1(http1) => self.is_ended || http1.framer.is_within_request(),
+            Protocol::Http2(_) => true,
+        }
     }
 
     /// Sends the rest of a reply that is sent without hyper.
@@ -344,10 +325,10 @@ impl<S: Stream, R: Reply> ConnectionStream<S, R> {
     /// Records that bytes were written: a client that reads its response is not idle.
     fn note_written(&mut self, result: &Poll<io::Result<usize>>) {
         let Poll::Ready(Ok(written @ 1..)) = result else { return };
-        if self.http1.is_some() {
-            self.reading.stop();
+        match &mut self.protocol {
+            Protocol::Http1(_) => self.reading.stop(),
+            Protocol::Http2(usage) => usage.count_written(*written),
         }
-        self.sent_beyond += i64::try_from(*written).unwrap_or(i64::MAX);
     }
 
     /// The result of a write. It fails if the client has read nothing for too long.
@@ -400,12 +381,13 @@ impl<S: Stream, R: Reply> AsyncWrite for ConnectionStream<S, R> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.send(context))?;
-        if !self.is_shut {
+        let this = &mut *self;
+        if !this.closing.is_shut() {
             // TLS sends a last message, which the client has to read, too.
-            let result = Pin::new(&mut self.stream).poll_shutdown(context);
-            ready!(self.within_timeout(result, context))?;
-            (self.is_shut, self.has_left) = (true, self.has_left || !self.may_be_sending());
+            let result = Pin::new(&mut this.stream).poll_shutdown(context);
+            ready!(this.within_timeout(result, context))?;
+            this.closing.note_shut(this.may_be_sending());
         }
-        self.linger(context).map(Ok)
+        this.closing.linger(&mut this.stream, context).map(Ok)
     }
 }

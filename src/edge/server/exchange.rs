@@ -74,8 +74,9 @@ impl Exchange {
     }
 
     /// Adds the headers that every reply has, for a reply that is counted elsewhere.
-    pub(super) fn finish_counted(&self, pages: &Pages, reply: Reply) -> Reply {
-        let reply = reply.encoded(pages.compression, self.encoding).identified(&self.trace);
+    pub(super) fn finish_counted(&self, pages: &Pages, mut reply: Reply) -> Reply {
+        reply.encode(pages.compression, self.encoding);
+        reply.identify(&self.trace);
         match &pages.access_log {
             None => reply,
             Some(log) => {

@@ -79,7 +79,9 @@ impl PageServer {
     pub fn refuse(&self, status: StatusCode) -> Reply {
         self.pages.observer.responded(None, status, Duration::ZERO, 1);
         let trace = Trace::new();
-        error_page::reply(status, &trace).identified(&trace)
+        let mut reply = error_page::reply(status, &trace);
+        reply.identify(&trace);
+        reply
     }
 
     fn handle(&self, request: Parts, peer: SocketAddr) -> PendingReply {

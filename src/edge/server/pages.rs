@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::engine::page_cache::ResponseHead;
-use crate::engine::{CacheHit, CachedPage, EncodedPage, Page, PersonalisedPage, Served, Snapshot};
+use crate::engine::{CacheLookup, CachedPage, EncodedPage, Page, PersonalisedPage, Served, Snapshot};
 use crate::page::browser::lazy;
 use crate::page::output::headers::SURROGATE_KEY;
 use crate::page::output::record::Record;
@@ -40,27 +40,26 @@ impl Pages {
         // A client that has just been assigned to a variant has no copy of the page of that variant.
         exchange.is_conditional &= !visit.assignment.is_drawn;
         let PageVisit { request, assignment, stream } = visit;
-        let skeleton = if exchange.drawing.is_none() && !assignment.is_drawn {
-            match self.compositor.ready(&request, exchange.began) {
-                Some(CacheHit::Whole(page)) => {
+        let unfinished = match exchange.drawing {
+            // A page with the overlay is composed for it, and not taken from the cache.
+            Some(_) => None,
+            None => match self.compositor.look_up(&request, exchange.began) {
+                CacheLookup::Whole(page) => {
                     page.count_served(exchange.began);
-                    let reply = self.cached(&page, &exchange, permit);
+                    let mut reply = self.cached(&page, &exchange, permit);
+                    note_assignment(&mut reply, assignment);
                     return Either::Left(exchange.finish_counted(self, reply));
                 }
-                Some(CacheHit::Skeleton(skeleton)) => Some(skeleton),
-                None => None,
-            }
-        } else {
-            None
+                CacheLookup::Unfinished(unfinished) => Some(unfinished),
+            },
         };
         let pages = Arc::clone(self);
         later(async move {
             let pattern = request.visit.pattern.clone();
             let reads = request.template.reads.clone();
-            let served = match (skeleton, &exchange.drawing) {
-                (Some(skeleton), _) => pages.compositor.complete(request, skeleton, stream).await,
-                (None, Some(_)) => Served::Whole(Box::new(pages.compositor.compose(request).await)),
-                (None, None) => pages.compositor.serve(request, stream).await,
+            let served = match unfinished {
+                Some(unfinished) => pages.compositor.complete(request, unfinished, stream).await,
+                None => Served::Whole(Box::new(pages.compositor.compose(request).await)),
             };
             let is_counted = matches!(served, Served::Cached(_) | Served::Personalised(_));
             let (served, assignment) = pages.unless_failed(served, assignment, &exchange).await;

@@ -30,5 +30,7 @@ pub(super) fn later(reply: impl Future<Output = Reply> + Send + 'static) -> Pend
 fn panicked() -> Reply {
     tracing::error!("a request panicked");
     let trace = Trace::new();
-    error_page::reply(StatusCode::INTERNAL_SERVER_ERROR, &trace).identified(&trace)
+    let mut reply = error_page::reply(StatusCode::INTERNAL_SERVER_ERROR, &trace);
+    reply.identify(&trace);
+    reply
 }

@@ -96,46 +96,50 @@ impl Reply {
     }
 
     /// The same reply. `is_encodable`: its body may be compressed while it is sent.
-    pub(super) fn encodable(self, is_encodable: bool) -> Self {
-        Self { is_encodable, ..self }
+    pub(super) fn encodable(mut self, is_encodable: bool) -> Self {
+        self.is_encodable = is_encodable;
+        self
     }
 
     /// The same reply with another body.
-    pub(super) fn with_body(self, body: ReplyBody) -> Self {
-        Self { body, ..self }
+    pub(super) fn with_body(mut self, body: ReplyBody) -> Self {
+        self.body = body;
+        self
     }
 
     /// The same reply with a body that is made of its body.
-    pub(super) fn map_body(self, change: impl FnOnce(ReplyBody) -> ReplyBody) -> Self {
-        Self { body: change(self.body), ..self }
+    pub(super) fn map_body(mut self, change: impl FnOnce(ReplyBody) -> ReplyBody) -> Self {
+        self.body = change(self.body);
+        self
     }
 
     /// The same reply, whose page came from here.
-    pub(super) fn with_origin(self, origin: PageOrigin) -> Self {
-        Self { origin: Some(origin), ..self }
+    pub(super) fn with_origin(mut self, origin: PageOrigin) -> Self {
+        self.origin = Some(origin);
+        self
     }
 
     pub(super) const fn origin(&self) -> Option<PageOrigin> {
         self.origin
     }
 
-    /// The same reply with the id of its request.
-    pub(super) fn identified(self, trace: &Trace) -> Self {
-        Self { request_id: Some(trace.id()), ..self }
+    /// Adds the id of its request.
+    pub(super) fn identify(&mut self, trace: &Trace) {
+        self.request_id = Some(trace.id());
     }
 
-    /// The same reply, compressed while it is sent if that is worth it and no encoding was chosen before. `Vary` is added
-    /// if another client could get it in another encoding.
-    pub(super) fn encoded(mut self, offered: Compression, preferred: Option<Encoding>) -> Self {
+    /// Compresses the body while it is sent, if that is worth it and no encoding was chosen before. `Vary` is added if
+    /// another client could get it in another encoding.
+    pub(super) fn encode(&mut self, offered: Compression, preferred: Option<Encoding>) {
         let is_worth_it = || coding::is_worth_it(self.status(), self.head.headers(), &self.body);
         if !self.is_encodable || !offered.any() || !is_worth_it() {
-            return self;
+            return;
         }
         coding::add_vary(self.headers_mut());
-        let Some(encoding) = preferred else { return self };
+        let Some(encoding) = preferred else { return };
         coding::declare(self.headers_mut(), encoding);
-        let body = ReplyBody::Streamed(coding::streamed(self.body, encoding));
-        Self { body, is_encodable: false, ..self }
+        self.body = ReplyBody::Streamed(coding::streamed(std::mem::take(&mut self.body), encoding));
+        self.is_encodable = false;
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -31,45 +31,73 @@ pub(super) fn joinable(preferred: Encoding, headers: &HeaderMap, offered: Compre
 
 /// The preferred encoding, and its quality in thousandths.
 fn best(headers: &HeaderMap, offered: Compression) -> (u16, Option<Encoding>) {
-    let mut choices = [
-        (true, None, None),
-        (offered.gzip, Some(Encoding::Gzip), None),
-        (offered.br, Some(Encoding::Brotli), None),
-        (offered.zstd, Some(Encoding::Zstd), None),
-    ];
-    let mut wildcard = None;
+    let mut stated = Stated::default();
     // No parameter of a coding is a quoted string.
-    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    for member in lines.flat_map(|line| line.split(',')) {
-        let (name, parameter) = member.split_once(';').map_or((member, None), |(name, rest)| (name, Some(rest)));
-        let Some(quality) = parameter.map_or(Some(MAX_QUALITY), |parameter| weight(parameter.trim())) else { continue };
-        let is = |known: &str| name.trim().eq_ignore_ascii_case(known);
-        // `identity;q=0` and `*;q=0` are ignored: the server may send the page without an encoding instead of a 406.
-        let choice = if is("gzip") || is("x-gzip") {
-            1
-        } else if is("br") {
-            2
-        } else if is("zstd") {
-            3
-        } else if is("identity") && quality > 0 {
-            0
-        } else {
-            if is("*") && quality > 0 {
-                wildcard = wildcard.or(Some(quality));
-            }
-            continue;
+    for member in headers.get_all(ACCEPT_ENCODING).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
+        stated.add(member);
+    }
+    let quality = |of: Option<u16>| of.or(stated.wildcard).unwrap_or(0);
+    let mut best = (quality(stated.identity), None);
+    for (is_offered, encoding, stated) in [
+        (offered.gzip, Encoding::Gzip, stated.gzip),
+        (offered.br, Encoding::Brotli, stated.br),
+        (offered.zstd, Encoding::Zstd, stated.zstd),
+    ] {
+        let quality = quality(stated);
+        if is_offered && quality > 0 && quality >= best.0 {
+            best = (quality, Some(encoding));
+        }
+    }
+    best
+}
+
+/// The highest quality that a client states for each coding, in thousandths.
+#[derive(Default)]
+struct Stated {
+    gzip: Option<u16>,
+    br: Option<u16>,
+    zstd: Option<u16>,
+    identity: Option<u16>,
+    /// For the codings that it does not name; the first one counts.
+    wildcard: Option<u16>,
+}
+
+impl Stated {
+    /// Adds a member of `Accept-Encoding`.
+    fn add(&mut self, member: &[u8]) {
+        let name_end = member.iter().position(|byte| *byte == b';').unwrap_or(member.len());
+        let (name, parameter) = member.split_at(name_end);
+        let quality = match parameter.strip_prefix(b";") {
+            None => MAX_QUALITY,
+            Some(parameter) => match weight(parameter.trim_ascii()) {
+                Some(quality) => quality,
+                None => return,
+            },
         };
-        let known: &mut Option<u16> = &mut choices[choice].2;
+        let name = name.trim_ascii();
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        // `identity;q=0` and `*;q=0` are ignored: the server may send the page without an encoding instead of a 406.
+        let known = if is("gzip") || is("x-gzip") {
+            &mut self.gzip
+        } else if is("br") {
+            &mut self.br
+        } else if is("zstd") {
+            &mut self.zstd
+        } else if is("identity") && quality > 0 {
+            &mut self.identity
+        } else if is("*") && quality > 0 && self.wildcard.is_none() {
+            &mut self.wildcard
+        } else {
+            return;
+        };
         *known = (*known).max(Some(quality));
     }
-    let available = choices.into_iter().filter(|(is_offered, ..)| *is_offered);
-    let qualities = available.map(|(_, encoding, quality)| (quality.or(wildcard).unwrap_or(0), encoding));
-    qualities.filter(|(quality, _)| *quality > 0).max().unwrap_or((0, None))
 }
 
 /// The quality in a parameter such as `q=0.5`, in thousandths. `None`: it is malformed.
-fn weight(parameter: &str) -> Option<u16> {
-    quality(parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))?)
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
+    quality(std::str::from_utf8(value).ok()?)
 }
 
 #[cfg(test)]

@@ -209,8 +209,11 @@ fn host_of_target(target: &[u8]) -> Option<&[u8]> {
 
 /// Whether a text is a host, with or without a port (RFC 9110, 7.2).
 fn is_host(host: &[u8]) -> bool {
-    if !host.is_empty() && all(host, &PLAIN_HOST) {
-        return true;
+    // Nearly all hosts are a name or an IPv4 address: nothing else is looked at in them.
+    match host.split_at(prefix(host, &PLAIN_HOST)) {
+        ([_, ..], []) => return true,
+        ([_, ..], [b':', port @ ..]) if is_port(port) => return true,
+        _ => {}
     }
     if !all(host, &HOST) {
         return false;
@@ -220,9 +223,15 @@ fn is_host(host: &[u8]) -> bool {
         Some((name, port)) => (name, Some(port)),
         None => (text, None),
     };
-    // The port may be left out behind its colon (RFC 3986, 3.2.3).
-    let is_port =
-        |port: &str| port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     let is_authority = || all(name.as_bytes(), &PLAIN_HOST) || name.parse::<http::uri::Authority>().is_ok();
-    !name.is_empty() && port.is_none_or(is_port) && is_authority()
+    !name.is_empty() && port.is_none_or(|port| is_port(port.as_bytes())) && is_authority()
+}
+
+/// Whether a text is a port. It may be left out behind its colon (RFC 3986, 3.2.3).
+fn is_port(port: &[u8]) -> bool {
+    let add = |number: u16, digit: &u8| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u16::from(digit - b'0')),
+        _ => None,
+    };
+    port.iter().try_fold(0, add).is_some()
 }
