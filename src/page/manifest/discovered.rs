@@ -71,8 +71,7 @@ impl Published {
             // Reading on would compile the patterns of every further manifest only to refuse them.
             if patterns.is_spent() {
                 let message = "the patterns of this source are too large together; its further manifests are not read";
-                let help = "use shorter patterns, or `enum`";
-                published.problems.push(Diagnostic::new(Code::Manifest, item.at.clone(), message).help(help));
+                published.problems.push(Diagnostic::new(Code::Manifest, item.at.clone(), message));
                 break;
             }
         }

@@ -141,7 +141,7 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field, patter
         reader.note(entry.key_at.clone(), message, Some("a service that declares none accepts any".to_owned()));
         return Vec::new();
     }
-    let mut all = Vec::new();
+    let (mut all, mut left_out) = (Vec::new(), false);
     for entry in &declared.entries {
         if entry.key.contains(|c: char| c.is_ascii_uppercase()) {
             let help = format!("attribute names in HTML are in lower case: write `{}`", entry.key.to_lowercase());
@@ -155,13 +155,17 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field, patter
             continue;
         };
         let mut inner = TableReader::new(table, &fields::SCHEMA, Code::Manifest);
+        // Not even compiled. The manifest is refused below, so nothing is checked without its pattern.
+        let is_left_out = patterns.is_spent() && inner.entry(&fields::PATTERN).is_some();
+        left_out |= is_left_out;
+        let read_pattern = |value: &Value| Pattern::read(value, patterns);
         let kind = table::word_for(&ParamKind::KIND, &ParamKind::ALL, ParamKind::as_str);
         let param = Param {
             name: entry.key.clone(),
             required: inner.read_or_default(&fields::REQUIRED, table::boolean),
             kind: inner.read_or_default(&fields::TYPE, kind),
             one_of: inner.read(&fields::ENUM, one_of).unwrap_or_default(),
-            pattern: inner.read(&fields::PATTERN, |value| Pattern::read(value, patterns)),
+            pattern: if is_left_out { None } else { inner.read(&fields::PATTERN, read_pattern) },
             minimum: inner.read(&fields::MINIMUM, table::number),
             maximum: inner.read(&fields::MAXIMUM, table::number),
         };
@@ -177,6 +181,10 @@ pub(super) fn params(reader: &mut TableReader<'_>, field: &'static Field, patter
             reader.note(problem.at, problem.message, problem.help);
         }
         all.push(param);
+    }
+    if left_out {
+        let message = "its patterns, with those of the manifests before it, are too large";
+        reader.note(entry.key_at.clone(), message, Some("use shorter patterns, or `enum`".to_owned()));
     }
     all
 }
