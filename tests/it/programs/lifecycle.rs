@@ -99,7 +99,8 @@ async fn what_a_program_leaves_behind_ends_with_it() {
 
 #[tokio::test]
 async fn commands_that_end_stop_the_programs_that_they_started() {
-    let site = site(PATIENT, &[], "").file("pasteup.toml", LONG_BUDGET);
+    let settings = format!("{LONG_BUDGET}[fragment]\ntimeout = \"20s\"\n");
+    let site = site(PATIENT, &[], "").file("pasteup.toml", &settings);
     for command in [&["render", "/"][..], &["explain", "/", "--format", "json"], &["conform", "a", "--format", "json"]]
     {
         let output = site.run(command).await;

@@ -323,7 +323,7 @@ impl Program {
         self.retry_at().is_some_and(|at| now >= at)
     }
 
-    /// When [`Program::tick`] has something to do.
+    /// When the passing of time has something to change.
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
         let launching = self.launching.as_ref().map(|process| process.since + self.rules.start_timeout);
