@@ -76,6 +76,18 @@ async fn the_circuit_of_a_nanoservice_that_only_fails_opens_after_five_requests_
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_failure_that_opens_a_circuit_is_the_reason_and_not_the_refusal_of_its_retry() {
+    let site = one(fails(Reason::Connect)).defaults(|defaults| {
+        defaults.resilience.retries = 1;
+        defaults.resilience.breaker.failures = 1;
+    });
+    let site = site.start();
+    let page = site.get("/?n=0").await;
+    assert_eq!((page.outcome("a"), site.calls("a")), ((Shown::Fallback, Some(Reason::Connect)), 1));
+    assert_eq!(site.get("/?n=1").await.outcome("a"), (Shown::Fallback, Some(Reason::CircuitOpen)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn responses_other_than_server_errors_do_not_open_the_circuit() {
     for behaviour in [
         Box::new(responds(404, &[], "")) as Box<dyn Fn(UpstreamRequest) -> ResponseFuture + Send + Sync>,

@@ -9,6 +9,7 @@ use crate::engine::port::UpstreamRequest;
 use crate::page::policy::resilience::breaker::RequestKey;
 use crate::page::request::address::Target;
 use crate::page::request::fetch::Fetch;
+use crate::page::response::parsed::Failure;
 
 /// A request on its way down the stack. Retries and hedges are clones of it, which share its log.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub(in crate::engine) struct EndpointLog {
     pub(super) sent: usize,
     /// The endpoint whose response began.
     pub(super) responded: Option<usize>,
+    /// The failure after which the request is sent again.
+    pub(super) retried: Option<Failure>,
 }
 
 impl EndpointLog {

@@ -46,11 +46,19 @@ impl retry::Policy<StackRequest, UpstreamResponse, BoxError> for RetryPolicy {
         result: &mut Result<UpstreamResponse, BoxError>,
     ) -> Option<Self::Future> {
         let failure = result.as_ref().err()?.downcast_ref::<Failure>()?;
+        // The failure may have opened the circuit, so that the retry was refused. It is the failure that matters.
+        if failure.reason == Reason::CircuitOpen
+            && let Some(retried) = request.log().retried.take()
+        {
+            *result = Err(retried.into());
+            return None;
+        }
         let in_time = Instant::now() < request.deadline;
         if failure.reason != Reason::Connect || self.left == 0 || !in_time || !self.budget.withdraw() {
             return None;
         }
         self.left -= 1;
+        request.log().retried = Some(failure.clone());
         Some(ready(()))
     }
 

@@ -39,10 +39,13 @@ pub(crate) use words;
 
 impl Reason {
     /// Whether something went wrong. A part is as it should be if its condition does not hold, its nanoservice has nothing to
-    /// show, or a new response is being fetched; and if a client asks for what does not exist, nobody has to be woken.
+    /// show, an operator has switched it off, or a new response is being fetched; and if a client asks for what does not exist, nobody has to be woken.
     #[must_use]
     pub const fn is_incident(self) -> bool {
-        !matches!(self, Self::Condition | Self::Empty | Self::Gone | Self::NotAllowed | Self::Revalidating)
+        !matches!(
+            self,
+            Self::Condition | Self::Empty | Self::Gone | Self::NotAllowed | Self::Revalidating | Self::SwitchedOff
+        )
     }
 }
 
