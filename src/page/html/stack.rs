@@ -200,7 +200,7 @@ impl Stack {
     /// Whether a paragraph is open that the end tag `</p>` would end.
     #[must_use]
     pub fn is_in_paragraph(&self) -> bool {
-        self.in_scope("p").is_some()
+        self.in_scope("p").is_some() && !self.holds("template")
     }
 
     /// The innermost element, if parsers allow only certain elements in it: they move any other one out of a table, and drop

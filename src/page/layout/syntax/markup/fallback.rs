@@ -14,12 +14,6 @@ use super::schema::{FALLBACK, fallback, names};
 impl Parser<'_> {
     /// Keeps a fallback for the fragment around it.
     pub(super) fn fallback(&mut self, tag: &StartTag, inside: Vec<Node>) {
-        if self.open.last().is_none_or(|around| around.name != names::FRAGMENT) {
-            let message = "`<fallback>` is not directly inside `<fragment>`".to_owned();
-            self.note(Code::BadValue, tag.span.clone(), message).help =
-                Some("put it there, beside the fallback for all other reasons".to_owned());
-            return;
-        }
         let attributes = self.attributes(tag, &FALLBACK);
         self.unknown_attributes(&attributes);
         let Some(attribute) = attributes.get(&fallback::REASON) else {
@@ -55,6 +49,12 @@ impl Parser<'_> {
         }
         if attribute.value.trim_ascii().is_empty() {
             self.bad_value(attribute, "the list is empty".to_owned(), Some("write one reason or several".to_owned()));
+        }
+        if self.open.last().is_none_or(|around| around.name != names::FRAGMENT) {
+            let message = "`<fallback>` is not directly inside `<fragment>`".to_owned();
+            self.note(Code::BadValue, tag.span.clone(), message).help =
+                Some("put it there, beside the fallback for all other reasons".to_owned());
+            return;
         }
         self.fallbacks.push((self.open.len(), ReasonFallback { reasons, inside }));
     }
