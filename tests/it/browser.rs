@@ -95,7 +95,7 @@ async fn the_front_page_loses_one_part_and_recovers() {
     }
     browser.screenshot("sport-scrolled.png").await;
     client.goto(&format!("{}/nowhere", server.pages)).await.unwrap();
-    assert_eq!(client.title().await.unwrap(), "Page not found");
+    assert_eq!(client.title().await.unwrap(), "Page not found - The Daily Courier", "the site's own page for a 404");
     browser.screenshot("not-found.png").await;
     browser.stop().await;
 }

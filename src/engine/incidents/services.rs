@@ -124,7 +124,7 @@ impl Services {
         let event = match (change.before, change.after) {
             (Some(Circuit::Closed), Some(Circuit::Open)) => {
                 if let Some(known) = self.circuits.get_mut(&key) {
-                    known.is_open = true;
+                    (known.is_open, known.opened) = (true, now);
                     known.changes += 1;
                     return None;
                 }
@@ -171,13 +171,11 @@ impl Services {
                 return true;
             }
             if known.changes == 0 {
+                // The end of a circuit that stays open has a line of its own, even if it opened and closed often before.
+                known.is_end_logged = false;
                 return known.is_open;
             }
             let (changes, is_open) = (known.changes, known.is_open);
-            // A circuit that is open again is like one that has just opened.
-            if is_open && known.is_end_logged {
-                (known.opened, known.is_end_logged) = (now, false);
-            }
             (known.changes, known.logged) = (0, now);
             if budget.take(now) {
                 let (fragment, upstream) = (Arc::clone(fragment), Arc::clone(upstream));
@@ -291,6 +289,13 @@ mod tests {
         }
         let flapped = watched.count("Flapped");
         assert!((9..=11).contains(&flapped) && watched.lines.len() <= flapped + 2, "{:#?}", watched.lines);
+        // Then it stays open for long.
+        watched.change(Circuit::Closed, Circuit::Open);
+        watched.wait(300);
+        watched.change(Circuit::Open, Circuit::Closed);
+        watched.wait(300);
+        assert!(watched.lines.last().is_some_and(|line| line.contains("Closed") && line.contains("lasted: 300s")));
+        assert!(watched.services.circuits.is_empty());
     }
 
     #[test]

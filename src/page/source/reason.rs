@@ -39,12 +39,19 @@ pub(crate) use words;
 
 impl Reason {
     /// Whether something went wrong. A part is as it should be if its condition does not hold, its nanoservice has nothing to
-    /// show, an operator has switched it off, or a new response is being fetched; and if a client asks for what does not exist, nobody has to be woken.
+    /// show or is being started, an operator has switched it off, or a new response is being fetched; and if a client asks for
+    /// what does not exist, nobody has to be woken.
     #[must_use]
     pub const fn is_incident(self) -> bool {
         !matches!(
             self,
-            Self::Condition | Self::Empty | Self::Gone | Self::NotAllowed | Self::Revalidating | Self::SwitchedOff
+            Self::Condition
+                | Self::Empty
+                | Self::Gone
+                | Self::NotAllowed
+                | Self::Revalidating
+                | Self::Starting
+                | Self::SwitchedOff
         )
     }
 }

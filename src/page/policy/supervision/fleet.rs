@@ -148,7 +148,7 @@ impl<K: Clone + Eq + Hash> Fleet<K> {
         if !is_up && self.programs.values().filter(|program| program.is_up()).count() >= self.max_running {
             let idle = self.programs.iter().filter_map(|(key, program)| Some((program.idle_since()?, key)));
             let longest = idle.min_by_key(|(since, _)| *since).map(|(_, key)| key.clone())?;
-            all.extend(self.with(&longest, |program, actions| program.retire(now, actions)).1);
+            all.extend(self.with(&longest, |program, actions| program.stop_idle(now, actions)).1);
         }
         self.last_number += 1;
         let number = ProcessNumber(self.last_number);

@@ -268,7 +268,11 @@ impl Program {
     pub(super) fn exceeded(&mut self, number: ProcessNumber, now: Instant, actions: &mut Vec<Action>) -> Ending {
         let ending = self.lose(number, now, actions);
         if ending != Ending::Expected {
-            self.leaving.push(Leaving { number, in_progress: 0, terminated: Some(now), is_killed: true });
+            self.leaving.push(Leaving { number, in_progress: 0, terminated: Some(now), is_killed: false });
+        }
+        // One that has requests to answer before it is stopped is killed, too.
+        if let Some(process) = self.leaving.iter_mut().find(|process| process.number == number && !process.is_killed) {
+            (process.terminated, process.is_killed) = (Some(now), true);
             actions.push(Action::Kill(number));
         }
         ending
@@ -294,8 +298,15 @@ impl Program {
         actions.push(Action::Wake);
     }
 
+    /// Stops the process that answers, since nobody asks for it. It is not started again before somebody does: it became
+    /// ready, whatever the starts before it did.
+    pub(super) fn stop_idle(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.backoff = None;
+        self.retire(now, actions);
+    }
+
     /// Stops the process that answers, once it has answered what it was asked.
-    pub(super) fn retire(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    fn retire(&mut self, now: Instant, actions: &mut Vec<Action>) {
         let Some(Serving { number, in_progress, .. }) = self.serving.take() else { return };
         let terminated = (in_progress == 0).then_some(now);
         actions.extend(terminated.map(|_| Action::Terminate(number)));
@@ -312,7 +323,7 @@ impl Program {
             actions.extend([Action::ReportLate(late.number), Action::Terminate(late.number), Action::Wake]);
         }
         if self.idle_end().is_some_and(|end| now >= end) {
-            self.retire(now, actions);
+            self.stop_idle(now, actions);
         }
         for process in &mut self.leaving {
             if !process.is_killed && process.terminated.is_some_and(|since| now >= since + stop_timeout) {

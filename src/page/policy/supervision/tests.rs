@@ -256,6 +256,33 @@ fn a_program_that_takes_too_much_memory_is_killed_and_counts_as_crashed() {
     assert_eq!(story.fleet.program(&"a").map(super::program::Program::crashes), Some(1));
 }
 
+#[test]
+fn a_process_that_is_to_stop_after_its_answers_is_killed_if_it_takes_too_much_memory() {
+    let mut story = Story::new(RULES);
+    story.request();
+    story.ready(1);
+    assert_eq!(story.request(), Reply::Serve(ProcessNumber(1)));
+    story.fleet.change(&"a", RULES, story.now);
+    story.ready(2);
+    let (ending, actions) = story.fleet.exceeded(&"a", ProcessNumber(1), story.now);
+    assert_eq!((ending, only_actions(actions)), (Ending::Expected, vec![Action::Kill(ProcessNumber(1))]));
+}
+
+#[test]
+fn a_program_that_was_stopped_for_another_is_not_started_again_because_its_first_start_failed() {
+    let now = Instant::now();
+    let mut fleet = Fleet::new(1);
+    for key in ["a", "b"] {
+        fleet.declare(&key, RULES, now);
+    }
+    fleet.request(&"a", now);
+    fleet.ended(&"a", ProcessNumber(1), now);
+    assert_eq!(only_actions(fleet.tick(now + FIRST_PAUSE)), [start(2)]);
+    fleet.ready(&"a", ProcessNumber(2), now + FIRST_PAUSE);
+    assert_eq!(fleet.request(&"b", now + FIRST_PAUSE).1, [("a", terminate(2)), ("b", start(3))]);
+    assert_eq!(fleet.tick(now + FIRST_PAUSE), []);
+}
+
 /// Something that happens to a fleet. Indices are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Event {
