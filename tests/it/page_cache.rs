@@ -354,16 +354,24 @@ fn reader(number: u8) -> Reader {
     Reader { locale: Some(["en", "de", "fr"][usize::from(number)].to_owned()), cookies, ..Reader::default() }
 }
 
-async fn visit_both(plain: &TestCompositor, cached: &TestCompositor, page: u8, uid: u8) {
+/// Requests a page of both engines, and compares them. Returns whether the engines can be compared any further.
+async fn visit_both(plain: &TestCompositor, cached: &TestCompositor, page: u8, uid: u8) -> bool {
     let target = format!("/{page}");
-    let stitched = async {
+    let stitched = async || {
         let composed = plain.get_as(&target, reader(uid)).await;
-        (composed.1.clone(), Bytes::from(composed.html()))
+        (Bytes::from(composed.html()), sorted(&composed.1))
     };
-    let ((headers, bytes), (cached_headers, cached_bytes, _)) =
-        futures::future::join(stitched, cached.serve(&target, reader(uid))).await;
-    assert_eq!(bytes, cached_bytes);
-    assert_eq!(sorted(&headers), sorted(&cached_headers));
+    let (expected, (headers, bytes, served_from)) =
+        futures::future::join(stitched(), cached.serve(&target, reader(uid))).await;
+    let served = (bytes, sorted(&headers));
+    if served == expected {
+        return true;
+    }
+    // If a skeleton cannot be personalised, the page is composed after the attempt. A part may have been refreshed
+    // meanwhile: then the page is what stitching gives by now.
+    assert_eq!(served_from, ServedFrom::Composition, "{served:?} instead of {expected:?}");
+    assert_eq!(served, stitched().await);
+    false
 }
 
 proptest! {
@@ -378,10 +386,16 @@ proptest! {
             let (plain, cached) = (test_site(&versions), test_site(&versions));
             for step in steps {
                 match step {
-                    Step::Visit(page, uid) => visit_both(&plain, &cached, page, uid).await,
+                    Step::Visit(page, uid) => {
+                        if !visit_both(&plain, &cached, page, uid).await {
+                            return;
+                        }
+                    }
                     Step::Visits(page, times, pause) => {
                         for uid in 0..times {
-                            visit_both(&plain, &cached, page, uid % 3).await;
+                            if !visit_both(&plain, &cached, page, uid % 3).await {
+                                return;
+                            }
                             sleep(Duration::from_millis(pause)).await;
                         }
                     }
