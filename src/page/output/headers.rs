@@ -256,9 +256,10 @@ fn hash_page(plan: &Plan, outcomes: &Outcomes, order: &[usize], hash: &mut impl 
             hash.update(asset.html().as_bytes());
         }
         hash_decisions(plan, Some(part), hash);
-        // Which fallback is shown depends on the reason.
-        let reason = outcomes[part].as_ref().and_then(|outcome| outcome.reason);
-        hash.update(&[reason.map_or(0, |reason| reason as u8 + 1)]);
+        // Which fallback is shown depends on the reason. A fresh part has none.
+        if let Some(reason) = outcomes[part].as_ref().and_then(|outcome| outcome.reason) {
+            hash.update(&[reason as u8]);
+        }
         let fresh = outcomes[part].as_ref().filter(|outcome| outcome.shown == Shown::Fresh);
         if let Some(response) = fresh.and_then(|outcome| outcome.response.as_ref()) {
             hash.digest(part, response.digest);
