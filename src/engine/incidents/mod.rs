@@ -89,13 +89,14 @@ impl Observer for IncidentLog {
         let causes = causes(page, &known.opened_by);
         let changed = known.pages.add_degraded(pattern, &causes, Instant::now());
         self.has_degraded_page.store(true, Ordering::Relaxed);
+        // Nearly all degraded pages have no line of their own, and nothing is put into words for them.
+        let Some(changed) = changed else { return };
         let (layout, trace, parts) = (page.plan.template.file.as_str(), &page.trace, pages::describe(&causes));
         match changed {
-            Some(Degradation::Began) => tracing::warn!(%trace, page = pattern, layout, parts, "page degraded"),
-            Some(Degradation::OtherCauses) => {
+            Degradation::Began => tracing::warn!(%trace, page = pattern, layout, parts, "page degraded"),
+            Degradation::OtherCauses => {
                 tracing::warn!(%trace, page = pattern, layout, parts, "page degraded for other reasons");
             }
-            None => {}
         }
     }
 
