@@ -297,7 +297,8 @@ mod tests {
     /// The declared values of a client.
     fn declared(reader: &Reader) -> impl PartialEq + std::fmt::Debug {
         let cookie = |name| reader.cookies.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-        let header = |name| reader.headers.get(name).cloned();
+        // Field lines of one name are one list, so that two empty lines differ from one (RFC 9110, 5.3).
+        let header = |name| reader.headers.get_all(name).iter().cloned().collect::<Vec<_>>();
         (
             reader.device,
             reader.locale.clone(),
