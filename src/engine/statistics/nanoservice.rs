@@ -129,7 +129,7 @@ impl Nanoservice {
 
     /// The reason of a failure. If a circuit is open, that is the reason which opened it.
     pub(super) fn cause(&self, reason: Reason) -> Reason {
-        self.opened_by.filter(|_| reason == Reason::CircuitOpen).unwrap_or(reason)
+        reason.cause(self.opened_by)
     }
 
     /// The worst state among the circuits of each endpoint.
