@@ -11,6 +11,7 @@ use http::Method;
 use tokio::time::timeout;
 
 use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::names::Names;
 use crate::engine::port::{Upstream as _, UpstreamRequest};
 use crate::page::conform::subject::Subject;
 use crate::page::layout::FragmentUse;
@@ -40,14 +41,18 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
     };
     let is_used = |manifest: &Arc<Manifest>| uses.iter().any(|fragment| names(fragment, manifest));
     let manifests: Vec<&Arc<Manifest>> = loaded.site.catalogue.manifests().iter().filter(|m| is_used(m)).collect();
-    let upstream = HttpUpstream::new(loaded.settings.private_upstreams, Secrets::new(root.to_owned()));
+    let upstream = HttpUpstream::new(
+        loaded.settings.private_upstreams,
+        Secrets::new(root.to_owned()),
+        Names::new(&loaded.settings.discovery.resolver),
+    );
     let (Ok(runtime), Ok(upstream)) = (runtime::current_thread(), upstream) else { return Vec::new() };
     let endings = runtime.block_on(join_all(manifests.into_iter().map(async |manifest| {
         let endpoint = manifest.endpoints.first()?;
         let planned = Subject::declared(manifest, endpoint, &[], &loaded.settings.defaults).probe()?;
         let request = UpstreamRequest {
             method: Method::GET,
-            address: Address::Http(planned.url),
+            address: Address::of(endpoint.naming(), planned.url),
             headers: planned.headers,
             body: Bytes::new(),
             manifest: Some(Arc::clone(manifest)),

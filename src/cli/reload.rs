@@ -172,6 +172,9 @@ impl Reloader {
         if settings.server != self.settings.server || settings.cache_memory != self.settings.cache_memory {
             tracing::warn!("changed settings in [server] and [cache] take effect after a restart");
         }
+        if settings.discovery.resolver != self.settings.discovery.resolver {
+            tracing::warn!("the changed setting `discovery.resolver` takes effect after a restart");
+        }
         if settings.discovery != self.settings.discovery {
             self.sources.send_replace(settings.discovery.clone());
         }

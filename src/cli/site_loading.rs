@@ -11,6 +11,7 @@ use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
 use crate::edge::upstream::any::AnyUpstream;
 use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::names::Names;
 use crate::edge::upstream::process::{self, Programs};
 use crate::engine::Snapshot;
 use crate::engine::port::{Clock as _, Observer, Upstream};
@@ -114,7 +115,7 @@ pub(super) fn discover_once(sources: &Sources) -> Discovered {
     if sources.urls.is_empty() {
         return Discovered::default();
     }
-    let (Ok(runtime), Ok(upstream)) = (runtime::current_thread(), discovery_upstream()) else {
+    let (Ok(runtime), Ok(upstream)) = (runtime::current_thread(), discovery_upstream(sources)) else {
         return Discovered::default();
     };
     let mut discovery = Discovery::new(sources, upstream);
@@ -126,8 +127,8 @@ pub(super) fn discover_once(sources: &Sources) -> Discovered {
 ///
 /// # Errors
 /// TLS could not be set up.
-pub(super) fn discovery_upstream() -> Result<Arc<dyn Upstream>, String> {
-    Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()))?))
+pub(super) fn discovery_upstream(sources: &Sources) -> Result<Arc<dyn Upstream>, String> {
+    Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()), Names::new(&sources.resolver))?))
 }
 
 /// The programs of a site: endpoints are reached, and programs are started, by the same upstream.
@@ -139,7 +140,8 @@ pub(super) fn upstream(
     settings: &Settings,
     observer: Arc<dyn Observer>,
 ) -> Result<(AnyUpstream, Programs), String> {
-    let http = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()))?;
+    let names = Names::new(&settings.discovery.resolver);
+    let http = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()), names)?;
     let programs = Programs::new(folder.root(), settings.max_processes, observer);
     Ok((AnyUpstream::new(http, programs.clone()), programs))
 }

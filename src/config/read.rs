@@ -71,6 +71,7 @@ pub(super) fn settings(
         let discovery = Sources {
             urls: urls.collect(),
             refresh: table.read_or_default(&discovery::REFRESH, table::positive_duration),
+            resolver: table.read(&discovery::RESOLVER, table::one_or_more(values::name_server)).unwrap_or_default(),
         };
         limits.sources = sources.into_iter().map(|source| source.value).collect();
         (discovery, table.read_or_default(&discovery::PUBLISH, table::boolean))

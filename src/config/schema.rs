@@ -192,13 +192,19 @@ schema! {
     /// Services that publish their own manifests at `/.well-known/fragments.json`.
     pub(crate) mod discovery {
         /// The services to read manifests from, each as a URL or as a table with a URL and what the service is granted. A name
-        /// that several declare belongs to the one that is listed first.
+        /// that several declare belongs to the one that is listed first. With `dns+http://` or `dnssrv+http://` the host is
+        /// looked up in DNS, as that of an `endpoint`.
         MANIFESTS = Field::new("manifests", Kind::ValuesOrTables(&Kind::Url, &source::SCHEMA))
             .default("[]")
             .example("[\"http://weather.internal:8000\"]");
         /// How long manifests are used before they are read again, if the source does not state it in
         /// `Cache-Control`.
         REFRESH = Field::new("refresh", Kind::PositiveDuration).default("10s");
+        /// The DNS server that `dns+http://` and `dnssrv+http://` are looked up at, or a list of them: addresses, with port 53 if
+        /// none is given. Read at the start only.
+        RESOLVER = Field::new("resolver", Kind::OneOrMore(&Kind::Address))
+            .otherwise("those of `/etc/resolv.conf`")
+            .example("\"127.0.0.1:53\"");
         /// Serves all manifests, with the addresses of the services, at `/.well-known/fragments.json` of the page listener.
         PUBLISH = Field::new("publish", Kind::Boolean).default("false");
     }

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::edge::observe::line_file::LineTarget;
-use crate::page::manifest::upstreams::{self, UpstreamError};
+use crate::page::manifest::upstreams::{self, ServiceUrl, UpstreamError};
 use crate::page::source::diagnostic::Located;
 use crate::page::source::secret::Reference;
 use crate::page::source::table::{self, Data, Value, ValueError};
@@ -45,6 +45,18 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, ValueError> {
         ValueError::with_help(
             format!("`{text}` is not an address and port"),
             "write it like \"127.0.0.1:8080\" or \"[::]:8080\"; port 0 picks a free one",
+        )
+    })
+}
+
+/// Reads the address of a DNS server.
+pub(super) fn name_server(value: &Value) -> Result<SocketAddr, ValueError> {
+    let text = table::text(value)?;
+    let address = text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| (ip, 53).into()));
+    address.map_err(|_| {
+        ValueError::with_help(
+            format!("`{text}` is not the address of a DNS server"),
+            "write it like \"127.0.0.1:53\" or \"[::1]:53\"; a name cannot be looked up before there is a server",
         )
     })
 }
@@ -142,8 +154,8 @@ pub(super) fn access_log(root: &Path) -> impl Fn(&Value) -> Result<Option<LineTa
     }
 }
 
-pub(super) fn source(value: &Value) -> Result<Located<Url>, ValueError> {
-    let url = upstreams::source(&table::text(value)?)?;
+pub(super) fn source(value: &Value) -> Result<Located<ServiceUrl>, ValueError> {
+    let url = ServiceUrl::parse(&table::text(value)?)?;
     Ok(Located { value: url, at: value.at.clone() })
 }
 

@@ -1,9 +1,17 @@
 //! Fetches the manifests that nanoservices publish about themselves, and fetches them again as their caching headers state.
 //! If a source disappears, that is reported, and its last manifests stay in use.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::port::{Clock, Upstream, UpstreamRequest};
+use crate::page::manifest::grants::PATH;
+use crate::page::manifest::upstreams::ServiceUrl;
+use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
+use crate::page::policy::cache::validation::Validation;
+use crate::page::request::address::Address;
+use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -11,14 +19,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use url::Url;
-
-use crate::engine::port::{Clock, Upstream, UpstreamRequest};
-use crate::page::manifest::grants::PATH;
-use crate::page::policy::cache::directives::{Arrival, CacheDirectives};
-use crate::page::policy::cache::validation::Validation;
-use crate::page::request::address::Address;
-use crate::page::source::diagnostic::{Code, Diagnostic, Located, Source};
 
 /// Longest time from a request to the last byte of its response.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,9 +42,11 @@ pub struct Discovered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
     /// URLs of the nanoservices, each with its position in the settings.
-    pub urls: Vec<Located<Url>>,
+    pub urls: Vec<Located<ServiceUrl>>,
     /// How long a document is fresh if its source does not state that.
     pub refresh: Duration,
+    /// The DNS servers that services are looked up at. None: those of the system.
+    pub resolver: Vec<SocketAddr>,
 }
 
 /// Fetches the documents of sources, each when it is due.
@@ -55,7 +57,7 @@ pub struct Discovery {
 }
 
 struct SourceState {
-    url: Located<Url>,
+    url: Located<ServiceUrl>,
     document: Option<Arc<Source>>,
     validation: Option<Box<Validation>>,
     failure: Option<Diagnostic>,
@@ -158,16 +160,17 @@ impl Discovery {
 impl SourceState {
     /// The name of its document in diagnostics.
     fn file(&self) -> String {
-        format!("{}{PATH}", self.url.value.origin().ascii_serialization())
+        format!("{}{PATH}", self.url.value.origin())
     }
 
     async fn fetch(&self, upstream: &dyn Upstream) -> Result<Response, String> {
-        let url = self.url.value.join(PATH).map_err(|error| error.to_string())?;
+        let ServiceUrl { naming, url } = &self.url.value;
+        let url = url.join(PATH).map_err(|error| error.to_string())?;
         let mut headers: HeaderMap = self.validation.iter().flat_map(|validation| validation.conditions()).collect();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let request = UpstreamRequest {
             method: Method::GET,
-            address: Address::Http(url),
+            address: Address::of(*naming, url),
             headers,
             body: Bytes::new(),
             manifest: None,

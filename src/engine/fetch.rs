@@ -236,7 +236,7 @@ impl RequestLog {
             start: self.start.map(Instant::into_std),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
-            upstream: Arc::clone(&job.fetch.targets[last.unwrap_or_default()].upstream),
+            upstream: last.unwrap_or_else(|| Arc::clone(&job.fetch.target().upstream)),
             tries: self.requests(),
             failure: failure.map(|failure| failure.detail.clone()),
             span: job.trace.span(),

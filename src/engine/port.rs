@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::page::manifest::Manifest;
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
+use crate::page::policy::naming::Place;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::request::address::Address;
 use crate::page::request::fetch::Fetch;
@@ -21,6 +22,7 @@ use crate::page::request::key::Key;
 use crate::page::response::outcome::{Attempt, Span};
 use crate::page::response::parsed::{Failure, ParsedResponse};
 use crate::page::source::names::Name;
+use crate::page::source::reason::Reason;
 
 use super::page::{CachedPageCounts, Page};
 
@@ -77,6 +79,13 @@ pub trait Upstream: Send + Sync {
     /// Sends a request, and returns the head of the response with a stream of its body. A request that could not be sent,
     /// through no fault of the service, fails as `internal`.
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>>;
+
+    /// The places of the host of an address that is looked up in DNS. Only the first look-up is waited for. The same list is the
+    /// same value until it changes.
+    fn places(&self, address: &Address) -> BoxFuture<'static, Result<Arc<[Place]>, Failure>> {
+        let failure = Failure::new(Reason::Internal, format!("the host of {address} cannot be looked up"));
+        Box::pin(std::future::ready(Err(failure)))
+    }
 
     /// Waits until a nanoservice that runs on demand can be sent requests, and starts it if necessary. The start goes on if
     /// the future is dropped. `None`: the nanoservice does not run on demand.

@@ -25,6 +25,7 @@ mod discovery;
 mod esi;
 mod fallbacks;
 mod faults;
+mod finding;
 mod frames;
 mod fuzzing;
 mod keys;

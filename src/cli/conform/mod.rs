@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use url::Url;
 
 use crate::config::Flags;
 use crate::edge::discovery::Sources;
@@ -20,6 +19,7 @@ use crate::page::conform::exchange::{BodyError, Exchange, Purpose, RecordedRespo
 use crate::page::conform::subject::Subject;
 use crate::page::conform::{Finding, MAX_CONCURRENT, Verdict, check};
 use crate::page::manifest::discovered::Published;
+use crate::page::manifest::upstreams::ServiceUrl;
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
@@ -147,8 +147,8 @@ struct Named {
 /// The manifest that the nanoservice at a URL publishes, and the endpoint with that URL, if there are any.
 fn published(url: &str) -> Option<(Arc<Manifest>, Endpoint)> {
     let nowhere = SourceSpan::new(&Source::new("", ""), 0..0);
-    let urls = vec![Located { value: Url::parse(url).ok()?, at: nowhere }];
-    let discovered = site_loading::discover_once(&Sources { urls, refresh: Duration::ZERO });
+    let urls = vec![Located { value: ServiceUrl::parse(url).ok()?, at: nowhere }];
+    let discovered = site_loading::discover_once(&Sources { urls, refresh: Duration::ZERO, resolver: Vec::new() });
     let manifests = discovered.documents.iter().flat_map(|text| Published::read(text, &[]).manifests);
     manifests.into_iter().find_map(|manifest| {
         let endpoint = manifest.endpoints.iter().find(|endpoint| endpoint.as_str() == url)?.clone();

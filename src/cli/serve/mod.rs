@@ -223,7 +223,8 @@ async fn serve(
     };
     let watch = Arc::new(Mutex::new(folder.watch(settings.server.watch, on_change)));
     let (sources, wanted_sources) = watch::channel(settings.discovery.clone());
-    let discovery = Discovery::new(&settings.discovery, site_loading::discovery_upstream()?).resume(&discovered);
+    let discovery =
+        Discovery::new(&settings.discovery, site_loading::discovery_upstream(&settings.discovery)?).resume(&discovered);
     let (found, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(discovery.run(wanted_sources, found, Arc::new(SystemClock)));
     let reloader = Reloader {

@@ -273,6 +273,24 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         origin: endpoint.origin().to_owned(),
         circuit: circuits.get(endpoint.origin()).copied().unwrap_or("closed"),
     };
+    let endpoints = if manifest.endpoints.iter().any(|endpoint| endpoint.naming().is_some()) {
+        let fixed = manifest.endpoints.iter().filter(|endpoint| endpoint.naming().is_none());
+        let origins: Vec<&str> = fixed.clone().map(manifest::Endpoint::origin).collect();
+        // Those that are not written down were found.
+        let found = circuits.iter().filter(|(upstream, _)| !origins.contains(&&***upstream));
+        let found = found.map(|(upstream, circuit)| Endpoint {
+            url: upstream.to_string(),
+            origin: upstream.to_string(),
+            circuit,
+        });
+        let mut all: Vec<Endpoint> = fixed.map(endpoint).chain(found).collect();
+        if all.is_empty() {
+            all.extend(manifest.endpoints.iter().map(endpoint));
+        }
+        all
+    } else {
+        manifest.endpoints.iter().map(endpoint).collect()
+    };
     Fragment {
         name: manifest.name.to_string(),
         version: Some(manifest.version.to_string()),
@@ -280,7 +298,7 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         lifecycle: Some(manifest.lifecycle.as_str()),
         off_until: admin.compositor.switched_off_until(&manifest.name),
         runbook: manifest.runbook.clone(),
-        endpoints: manifest.endpoints.iter().map(endpoint).collect(),
+        endpoints,
         process: (admin.program)(manifest),
         pages: pages_of(used, &manifest.name),
         composes: manifest.composes.clone(),

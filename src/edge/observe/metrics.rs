@@ -236,7 +236,8 @@ impl Observer for Metrics {
     }
 
     fn fetched(&self, fetch: &Fetch, _: Result<&ParsedResponse, &Failure>, sent: &Attempt) {
-        fetch.targets.iter().for_each(|target| self.upstreams.asked(&target.upstream));
+        let fixed = fetch.targets.iter().filter(|target| !target.is_named());
+        fixed.for_each(|target| self.upstreams.asked(&target.upstream));
         // Without an attempt nothing was asked of the nanoservice, so there is nothing to measure.
         if sent.tries == 0 {
             return;

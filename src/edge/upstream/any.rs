@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::engine::port::{Lease, Upstream, UpstreamRequest, UpstreamResponse};
 use crate::page::manifest::Manifest;
+use crate::page::policy::naming::Place;
 use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
 
@@ -29,12 +30,16 @@ impl AnyUpstream {
 impl Upstream for AnyUpstream {
     fn send(&self, request: UpstreamRequest) -> BoxFuture<'static, Result<UpstreamResponse, Failure>> {
         match &request.address {
-            Address::Http(_) => self.http.send(request),
+            Address::Http(_) | Address::Named(..) | Address::Placed(..) => self.http.send(request),
             Address::Process(url) => {
                 let url = url.clone();
                 self.programs.ask(request, &url, &self.http)
             }
         }
+    }
+
+    fn places(&self, address: &Address) -> BoxFuture<'static, Result<Arc<[Place]>, Failure>> {
+        self.http.places(address)
     }
 
     fn start(&self, manifest: &Arc<Manifest>) -> Option<BoxFuture<'static, Result<Lease, Failure>>> {

@@ -3,6 +3,8 @@
 
 mod resolver;
 
+pub mod names;
+
 mod connection;
 
 mod client;

@@ -48,7 +48,7 @@ impl Service<Name> for Resolver {
 
 /// Whether an address is outside the loopback, private, link-local and other special-purpose ranges of RFC 6890. The
 /// metadata services of cloud providers have link-local addresses.
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();

@@ -11,6 +11,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::engine::port::{Lease, Upstream, UpstreamRequest, UpstreamResponse};
 use crate::page::manifest::Manifest;
+use crate::page::policy::naming::Place;
+use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
 
 /// An upstream with simulated faults in front of it.
@@ -65,6 +67,10 @@ impl Upstream for Tampered {
             }
         }
         .boxed()
+    }
+
+    fn places(&self, address: &Address) -> BoxFuture<'static, Result<Arc<[Place]>, Failure>> {
+        self.inner.places(address)
     }
 
     fn start(&self, manifest: &Arc<Manifest>) -> Option<BoxFuture<'static, Result<Lease, Failure>>> {

@@ -145,8 +145,8 @@ fn causes(page: &Page, opened_by: &BTreeMap<Name, Reason>) -> Causes {
     let mut causes = Causes::new();
     for (part, outcome) in page.known().filter(|(_, outcome)| is_degraded(outcome.shown, outcome.reason)) {
         let (name, Some(reason)) = (page.plan.nanoservice_of(part), outcome.reason) else { continue };
-        let cause = reason.cause(opened_by.get(&name).copied());
-        causes.insert((name, outcome.shown, cause));
+        let opened_by = opened_by.get(&name).filter(|_| reason == Reason::CircuitOpen);
+        causes.insert((name, outcome.shown, *opened_by.unwrap_or(&reason)));
     }
     causes
 }

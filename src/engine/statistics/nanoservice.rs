@@ -12,6 +12,7 @@ use crate::engine::port::CircuitChange;
 use crate::page::output::record::CachingReason;
 use crate::page::policy::resilience::circuits::CircuitCounts;
 use crate::page::policy::resilience::health::{Evidence, Health};
+use crate::page::request::address::Target;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Shown, is_degraded};
 use crate::page::response::parsed::{Content, Failure, ParsedResponse};
@@ -81,6 +82,9 @@ impl Nanoservice {
         result: Result<&ParsedResponse, &Failure>,
         attempt: &Attempt,
     ) -> bool {
+        if fetch.targets.iter().any(Target::is_named) {
+            self.endpoints.values_mut().for_each(|endpoint| endpoint.asked = slot);
+        }
         for target in fetch.targets.iter() {
             if let Some(endpoint) = self.endpoints.get_mut(&target.upstream) {
                 endpoint.asked = slot;
@@ -129,7 +133,7 @@ impl Nanoservice {
 
     /// The reason of a failure. If a circuit is open, that is the reason which opened it.
     pub(super) fn cause(&self, reason: Reason) -> Reason {
-        reason.cause(self.opened_by)
+        self.opened_by.filter(|_| reason == Reason::CircuitOpen).unwrap_or(reason)
     }
 
     /// The worst state among the circuits of each endpoint.

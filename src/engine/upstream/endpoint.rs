@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use crate::engine::port::{CircuitChange, Observer};
+use crate::page::policy::naming::Place;
 use crate::page::policy::resilience::breaker::{Breaker, BreakerRules, Circuit, RequestKey};
 use crate::page::policy::resilience::latency::PeakLatency;
 use crate::page::response::parsed::Failure;
@@ -33,11 +34,23 @@ pub(super) struct State {
     pub(super) latency: PeakLatency,
 }
 
+/// An endpoint that a request can be sent to.
+#[derive(Clone)]
+pub(super) struct Candidate {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// Its number among the targets of the request.
+    pub(super) target: usize,
+    /// Which place of that target it is, if the target stands for several.
+    pub(super) place: Option<Place>,
+}
+
 /// A request that is assigned to an endpoint, until it is dropped.
 pub(super) struct Assignment {
     pub(super) endpoint: Arc<Endpoint>,
-    /// The number of the endpoint among those of its nanoservice.
-    pub(super) index: usize,
+    /// Its number among the targets of the request.
+    pub(super) target: usize,
+    /// Which place of that target it is, if the target stands for several.
+    pub(super) place: Option<Place>,
     /// Whether the request is sent although the circuit is open.
     pub(super) is_forced: bool,
 }
@@ -128,9 +141,10 @@ impl Drop for Endpoint {
 }
 
 impl Assignment {
-    pub(super) fn new(endpoint: &Arc<Endpoint>, index: usize, is_forced: bool) -> Self {
+    pub(super) fn new(candidate: &Candidate, is_forced: bool) -> Self {
+        let Candidate { endpoint, target, place } = candidate.clone();
         endpoint.assigned.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint: Arc::clone(endpoint), index, is_forced }
+        Self { endpoint, target, place, is_forced }
     }
 }
 

@@ -21,6 +21,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, layer::layer_fn};
 
 use crate::page::policy::resilience::Resilience;
+use crate::page::request::address::Target;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::parsed::Failure;
 use crate::page::source::map::Map;
@@ -87,17 +88,17 @@ impl Stacks {
         if known.len() >= MAX_STACKS {
             known.retain(|_, stack| !stack.endpoints.are_idle());
         }
-        let stack = Arc::new(Stack::new(&key, &self.ports));
+        let stack = Arc::new(Stack::new(&key, &fetch.targets, &self.ports));
         known.insert(key, Arc::clone(&stack));
         stack
     }
 }
 
 impl Stack {
-    fn new(key: &StackKey, ports: &Ports) -> Self {
+    fn new(key: &StackKey, targets: &[Target], ports: &Ports) -> Self {
         let budget = SharedRetryBudget::default();
         let rules = key.resilience.breaker;
-        let endpoints = Endpoints::new(&key.nanoservice, &key.upstreams, key.concurrency, rules, ports);
+        let endpoints = Endpoints::new(&key.nanoservice, targets, key.concurrency, rules, ports);
         let endpoints = Arc::new(endpoints);
         let hedge = HedgePolicy(budget.clone());
         let layers = ServiceBuilder::new()

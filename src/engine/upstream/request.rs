@@ -10,6 +10,7 @@ use crate::page::policy::resilience::breaker::RequestKey;
 use crate::page::request::address::Target;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::parsed::Failure;
+use crate::page::source::names::Name;
 
 /// A request on its way down the stack. Retries and hedges are clones of it, which share its log.
 #[derive(Debug, Clone)]
@@ -29,22 +30,22 @@ pub(in crate::engine) struct StackRequest {
     log: Arc<Mutex<EndpointLog>>,
 }
 
-/// The endpoints that were chosen for a request, as indices of its targets.
+/// The endpoints that were chosen for a request.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct EndpointLog {
-    pub(super) chosen: Vec<usize>,
+    pub(super) chosen: Vec<Name>,
     /// How many requests were sent. One that waits for a permit is not sent yet.
     pub(super) sent: usize,
     /// The endpoint whose response began.
-    pub(super) responded: Option<usize>,
+    pub(super) responded: Option<Name>,
     /// The failure after which the request is sent again.
     pub(super) retried: Option<Failure>,
 }
 
 impl EndpointLog {
     /// The endpoint that responded, or otherwise the one that was chosen last.
-    pub(in crate::engine) fn last(&self) -> Option<usize> {
-        self.responded.or_else(|| self.chosen.last().copied())
+    pub(in crate::engine) fn last(&self) -> Option<Name> {
+        self.responded.as_ref().or_else(|| self.chosen.last()).cloned()
     }
 
     /// How many requests were sent.

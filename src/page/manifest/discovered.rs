@@ -1,6 +1,7 @@
 //! Manifests that services publish themselves: `/.well-known/fragments.json`.
 //! A manifest with an error, or one that claims what its source may not, is left out and reported.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use url::Url;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source};
 use crate::page::source::json;
 use crate::page::source::names::Name;
-use crate::page::source::table::{Data, Table};
+use crate::page::source::table::{Data, Table, Value};
 
 use super::pattern::PatternBudget;
 use super::read::{declared_name, head_of};
 use super::schema::file;
-use super::upstreams::Allowed;
+use super::upstreams::{Allowed, ServiceUrl};
 use super::{Endpoint, Manifest};
 
 /// Maximum number of manifests of one source.
@@ -59,7 +60,7 @@ impl Published {
             published.problems.push(Diagnostic::new(Code::Manifest, head_of(&table), message));
             return published;
         }
-        let origin = Url::parse(&source.file).ok();
+        let service = ServiceUrl::parse(&source.file).ok();
         let patterns = PatternBudget::new(MAX_PATTERNS);
         for item in items {
             let Data::Table(table) = &item.data else {
@@ -67,7 +68,7 @@ impl Published {
                 published.problems.push(Diagnostic::new(Code::Manifest, item.at.clone(), message));
                 continue;
             };
-            published.add(table, origin.as_ref(), allowed, &patterns);
+            published.add(table, service.as_ref(), allowed, &patterns);
             // Reading on would compile the patterns of every further manifest only to refuse them.
             if patterns.is_spent() {
                 let message = "the patterns of this source are too large together; its further manifests are not read";
@@ -78,9 +79,10 @@ impl Published {
         published
     }
 
-    /// Reads one of the manifests. `origin` is the address of the source.
-    fn add(&mut self, table: &Table, origin: Option<&Url>, allowed: &[Allowed], patterns: &PatternBudget) {
+    /// Reads one of the manifests. `service` is the address of the source.
+    fn add(&mut self, table: &Table, service: Option<&ServiceUrl>, allowed: &[Allowed], patterns: &PatternBudget) {
         self.names.extend(declared_name(table));
+        let table = &*service.map_or(Cow::Borrowed(table), |service| at_source(table, service));
         let (manifest, mut problems) = Manifest::read(table, patterns);
         let refused = [&file::AUTH, &file::COMMAND, &file::COMPONENT, &file::PATH, &file::RUN];
         for entry in refused.into_iter().filter_map(|field| table.entry(field.name)) {
@@ -90,7 +92,7 @@ impl Published {
         }
         let mut manifest = manifest.filter(|_| !problems.iter().any(Diagnostic::is_error));
         if let Some(manifest) = &mut manifest {
-            let elsewhere = |base: &Url| origin.map(Url::origin) != Some(base.origin());
+            let elsewhere = |base: &Url| service.map(|service| service.url.origin()) != Some(base.origin());
             let bases: Vec<Url> = manifest.endpoints.iter().filter_map(Endpoint::base).filter(elsewhere).collect();
             manifest.guarded = !bases.is_empty();
             for base in bases.iter().filter(|base| !allowed.iter().any(|allowed| allowed.covers(base))) {
@@ -107,4 +109,27 @@ impl Published {
         self.manifests.extend(manifest.filter(|_| !problems.iter().any(Diagnostic::is_error)));
         self.problems.extend(problems);
     }
+}
+
+/// The manifest with each endpoint that is a path at its source: at all places of the source, if that is found by DNS.
+fn at_source<'t>(table: &'t Table, service: &ServiceUrl) -> Cow<'t, Table> {
+    let at_source = |value: &Value| match &value.data {
+        Data::Text(path) if path.starts_with('/') && !path.starts_with("//") => {
+            let data = Data::Text(format!("{}{path}", service.origin()));
+            Some(Value { data, at: value.at.clone() })
+        }
+        _ => None,
+    };
+    let Some(entry) = table.entry(file::ENDPOINT.name) else { return Cow::Borrowed(table) };
+    let replaced = match &entry.value.data {
+        Data::List(items) if items.iter().any(|item| at_source(item).is_some()) => {
+            let items = items.iter().map(|item| at_source(item).unwrap_or_else(|| item.clone())).collect();
+            Some(Value { data: Data::List(items), at: entry.value.at.clone() })
+        }
+        _ => at_source(&entry.value),
+    };
+    let Some(replaced) = replaced else { return Cow::Borrowed(table) };
+    let mut table = table.clone();
+    table.set(&[file::ENDPOINT.name], replaced);
+    Cow::Owned(table)
 }

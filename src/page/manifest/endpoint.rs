@@ -4,6 +4,7 @@
 use url::Url;
 
 use crate::page::http::query;
+use crate::page::policy::naming::Naming;
 use crate::page::source::names;
 use crate::page::source::table::ValueError;
 
@@ -15,7 +16,12 @@ const ON_DEMAND: &str = "http://program.invalid";
 /// A URL that may have `{name}` in its path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// The URL as it was written.
     text: String,
+    /// The records that its host is looked up by. `None`: it is the host of an address.
+    naming: Option<Naming>,
+    /// The template of the URL itself.
+    template: String,
     named: Vec<String>,
     /// The whole URL, if it names no parameter.
     fixed: Option<Url>,
@@ -27,7 +33,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// It is not an absolute `http` or `https` URL, or its template is malformed.
-    pub fn parse(text: &str) -> Result<Self, ValueError> {
+    pub fn parse(written: &str) -> Result<Self, ValueError> {
+        let (naming, text) = Naming::split(written);
         let error = |message: String| {
             ValueError::with_help(message, "write an absolute URL such as \"http://127.0.0.1:9102/weather\"")
         };
@@ -60,9 +67,12 @@ impl Endpoint {
         if url.fragment().is_some() {
             return Err(error(format!("`{text}` has a `#` part, which is never sent")));
         }
+        if let Some(naming) = naming {
+            upstreams::check_named(naming, &url)?;
+        }
         let origin = url.origin().ascii_serialization();
         let fixed = named.is_empty().then_some(url);
-        Ok(Self { text: text.to_owned(), named, fixed, origin })
+        Ok(Self { text: written.to_owned(), naming, template: text.to_owned(), named, fixed, origin })
     }
 
     /// Reads the path of a nanoservice that runs on demand: a template of a path, and optionally a query.
@@ -84,13 +94,19 @@ impl Endpoint {
     /// # Errors
     /// It is not the origin of an `http` or `https` URL.
     pub fn at(&self, origin: &str) -> Result<Self, ValueError> {
-        Self::parse(&self.text.replacen(&self.origin, origin, 1))
+        Self::parse(&self.template.replacen(&self.origin, origin, 1))
     }
 
     /// The URL as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The records that its host is looked up by, if each place that they name is an endpoint.
+    #[must_use]
+    pub const fn naming(&self) -> Option<Naming> {
+        self.naming
     }
 
     /// The parameters in its path, all of which must have values.
@@ -118,7 +134,7 @@ impl Endpoint {
         if let (Some(fixed), []) = (&self.fixed, parameters) {
             return Some(fixed.clone());
         }
-        let mut url = self.text.clone();
+        let mut url = self.template.clone();
         for name in &self.named {
             let (_, value) = parameters.iter().find(|(known, _)| known == name)?;
             // A value must not change the structure of the path.
@@ -156,6 +172,29 @@ mod tests {
         for text in ["", "signs", "//evil.test/", "/{", "/a}", "/?x={y}", "/a#b", "http://a/"] {
             let error = Endpoint::of_path(text).expect_err(text);
             assert!(!error.message.contains("invalid"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_found_by_dns_has_a_prefix() {
+        let endpoint = Endpoint::parse("dns+http://weather.internal:8000/w/{x}").expect("an endpoint");
+        assert_eq!((endpoint.naming(), endpoint.origin()), (Some(Naming::Addresses), "http://weather.internal:8000"));
+        assert_eq!(endpoint.as_str(), "dns+http://weather.internal:8000/w/{x}");
+        let parameters = [("x".to_owned(), "1".to_owned())];
+        assert_eq!(endpoint.url(&parameters).expect("a URL").as_str(), "http://weather.internal:8000/w/1");
+        let endpoint = Endpoint::parse("dnssrv+http://_weather._tcp.service.consul/w").expect("an endpoint");
+        assert_eq!(
+            (endpoint.naming(), endpoint.origin()),
+            (Some(Naming::Services), "http://_weather._tcp.service.consul")
+        );
+        for (text, why) in [
+            ("dns+https://a/", "over http"),
+            ("dnssrv+http://_a._tcp.b:8000/", "port"),
+            ("dnssrv+http://127.0.0.1/", "name"),
+            ("srv+http://a/", "absolute"),
+        ] {
+            let error = Endpoint::parse(text).expect_err(text);
+            assert!(error.message.contains(why), "{text}: {}", error.message);
         }
     }
 

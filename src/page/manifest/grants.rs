@@ -1,11 +1,10 @@
 //! What operators grant the services that publish their manifests themselves.
 //! A manifest that asks for more than its source is granted is not used.
 
-use url::Url;
-
 use crate::page::source::names::{self, Name};
 use crate::page::visit::context::{Dimension, is_token};
 
+use super::upstreams::ServiceUrl;
 use super::{Boundary, Manifest};
 
 /// The path at which services publish their manifests.
@@ -15,7 +14,7 @@ pub const PATH: &str = "/.well-known/fragments.json";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestSource {
     /// The URL of the service.
-    pub url: Url,
+    pub url: ServiceUrl,
     /// What its manifests may ask for.
     pub allow: Vec<Grant>,
     /// The names that it may declare even if they belong to a folder, or to a source that is listed before it.
@@ -26,7 +25,7 @@ impl ManifestSource {
     /// The URL of its document, by which diagnostics name it.
     #[must_use]
     pub fn document(&self) -> String {
-        format!("{}{PATH}", self.url.origin().ascii_serialization())
+        format!("{}{PATH}", self.url.origin())
     }
 
     /// Its entry in the settings, with further grants and names.
@@ -38,7 +37,7 @@ impl ManifestSource {
         };
         let allow = list("allow", self.allow.iter().chain(grants).map(ToString::to_string).collect());
         let names = list("names", self.names.iter().chain(name).map(ToString::to_string).collect());
-        format!("{{ url = \"{}\"{allow}{names} }}", self.url.as_str().trim_end_matches('/'))
+        format!("{{ url = \"{}\"{allow}{names} }}", self.url.to_string().trim_end_matches('/'))
     }
 }
 

@@ -16,7 +16,8 @@ schema! {
         /// The version. Raise the major number when a layout that works with the current version would no longer work.
         VERSION = Field::new("version", Kind::Version).required().example("\"3.1.0\"");
         /// The URL to request, or a list of URLs to balance over. A `{parameter}` in the path takes that parameter out
-        /// of the query. Exactly one of `endpoint`, `command` and `component` must be given.
+        /// of the query. With `dns+http://` every A and AAAA record of the host is an endpoint of its own, with
+        /// `dnssrv+http://` every SRV record; they are looked up again while they are used. Exactly one of `endpoint`, `command` and `component` must be given.
         ENDPOINT = Field::new("endpoint", Kind::OneOrMore(&Kind::Endpoint))
             .example("\"http://127.0.0.1:9102/weather\"");
         /// A program that is started on demand, with its arguments. A relative program is looked for in the folder of

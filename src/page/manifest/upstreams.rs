@@ -1,7 +1,12 @@
 //! Which upstreams a layout's `src` may name.
 //! A URL on an upstream that is not listed is refused.
 
+use std::fmt;
+
 use url::{Host, Url};
+
+use crate::page::policy::naming::Naming;
+use crate::page::source::table::ValueError;
 
 /// An entry of `[upstreams] allow`: scheme, host and port, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +86,62 @@ pub fn source(text: &str) -> Result<Url, UpstreamError> {
         return Err(UpstreamError::UserInformation);
     }
     Ok(url)
+}
+
+/// The URL of a service: at an address, or at every place that DNS names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ServiceUrl {
+    /// The records that its host is looked up by. `None`: it is the host of an address.
+    pub naming: Option<Naming>,
+    /// The URL.
+    pub url: Url,
+}
+
+impl ServiceUrl {
+    /// Reads it, with the prefix `dns+` or `dnssrv+` if its host is looked up.
+    ///
+    /// # Errors
+    /// It is not an absolute URL, or one that cannot be looked up.
+    pub fn parse(text: &str) -> Result<Self, ValueError> {
+        let (naming, plain) = Naming::split(text);
+        let url = source(plain)?;
+        if let Some(naming) = naming {
+            check_named(naming, &url)?;
+        }
+        Ok(Self { naming, url })
+    }
+
+    /// Prefix, scheme, host and port.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}{}", self.naming.map_or("", Naming::prefix), self.url.origin().ascii_serialization())
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.naming.map_or("", Naming::prefix), self.url)
+    }
+}
+
+/// Checks that the host of a URL can be looked up by these records.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn check_named(naming: Naming, url: &Url) -> Result<(), ValueError> {
+    let prefix = naming.prefix();
+    if url.scheme() != "http" {
+        let message = format!("`{prefix}{url}`: what is found by DNS is requested over http");
+        return Err(ValueError::with_help(message, format!("write `{prefix}http://`, or one `https://` address")));
+    }
+    if naming == Naming::Services && url.port().is_some() {
+        let message = format!("`{prefix}{url}`: SRV records have the port themselves");
+        return Err(ValueError::with_help(message, "remove the port"));
+    }
+    if naming == Naming::Services && url.domain().is_none() {
+        return Err(ValueError::new(format!("`{prefix}{url}` has no name that could be looked up")));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 pub mod cache;
 
+pub mod naming;
+
 pub mod resilience;
 
 pub mod supervision;

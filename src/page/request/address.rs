@@ -7,6 +7,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::page::manifest::{Endpoint, Manifest, OnDemand};
+use crate::page::policy::naming::{Naming, Place};
 use crate::page::source::names::Name;
 
 /// An address that a fetch can be sent to.
@@ -24,6 +25,10 @@ pub struct Target {
 pub enum Address {
     /// A URL, requested over HTTP.
     Http(Url),
+    /// A URL whose host is looked up in DNS: every place that is found is an endpoint of its own.
+    Named(Naming, Url),
+    /// A URL at one of the places of its host.
+    Placed(Naming, Url, Place),
     /// A resource of a program that is started on demand. The host of the URL only stands for the program.
     Process(Url),
 }
@@ -33,6 +38,29 @@ impl Target {
     #[must_use]
     pub fn http(url: Url) -> Self {
         Self { upstream: Name::from(url.origin().ascii_serialization()), address: Address::Http(url) }
+    }
+
+    /// The target of a URL whose host is looked up by these records, if there are some.
+    fn found_by(naming: Option<Naming>, origin: &str, url: Url) -> Self {
+        let upstream = match naming {
+            None => Name::from(origin),
+            Some(naming) => Name::from(format!("{}{origin}", naming.prefix())),
+        };
+        Self { upstream, address: Address::of(naming, url) }
+    }
+
+    /// The target at one of the places of its host. `None`: its host is not looked up.
+    #[must_use]
+    pub fn at(&self, place: &Place) -> Option<Self> {
+        let Address::Named(naming, url) = &self.address else { return None };
+        let upstream = Name::from(format!("http://{}", place.address));
+        Some(Self { upstream, address: Address::Placed(*naming, url.clone(), place.clone()) })
+    }
+
+    /// Whether its host is looked up, so that it stands for any number of endpoints.
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        matches!(self.address, Address::Named(..))
     }
 
     fn on_demand(on_demand: &OnDemand, url: Url) -> Self {
@@ -45,11 +73,20 @@ impl Target {
 }
 
 impl Address {
-    /// The address as text; equal only for equal addresses, so that it can be part of cache keys.
+    /// The address of a URL, whose host is looked up by these records, if there are some.
+    #[must_use]
+    pub const fn of(naming: Option<Naming>, url: Url) -> Self {
+        match naming {
+            None => Self::Http(url),
+            Some(naming) => Self::Named(naming, url),
+        }
+    }
+
+    /// The address as text; equal only for addresses of the same resource, so that it can be part of cache keys.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Http(url) | Self::Process(url) => url.as_str(),
+            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) => url.as_str(),
         }
     }
 
@@ -57,7 +94,7 @@ impl Address {
     #[must_use]
     pub const fn base(&self) -> &Url {
         match self {
-            Self::Http(url) | Self::Process(url) => url,
+            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) => url,
         }
     }
 }
@@ -73,10 +110,8 @@ pub(super) fn of_parameters(manifest: &Manifest, parameters: &[(String, String)]
     if let Some(on_demand) = &manifest.on_demand {
         return Some(Arc::from([Target::on_demand(on_demand, on_demand.path().url(parameters)?)]));
     }
-    let target = |endpoint: &Endpoint| {
-        let address = Address::Http(endpoint.url(parameters)?);
-        Some(Target { upstream: Name::from(endpoint.origin()), address })
-    };
+    let target =
+        |endpoint: &Endpoint| Some(Target::found_by(endpoint.naming(), endpoint.origin(), endpoint.url(parameters)?));
     manifest.endpoints.iter().map(target).collect()
 }
 
@@ -91,7 +126,7 @@ pub(super) fn on_all_endpoints(manifest: &Manifest, url: &Url) -> Arc<[Target]> 
         url.set_scheme(base.scheme()).ok()?;
         url.set_host(base.host_str()).ok()?;
         url.set_port(base.port()).ok()?;
-        Some(Target::http(url))
+        Some(Target::found_by(endpoint.naming(), endpoint.origin(), url))
     };
     manifest.endpoints.iter().filter_map(on).collect()
 }

@@ -54,12 +54,6 @@ impl Reason {
                 | Self::SwitchedOff
         )
     }
-
-    /// The reason of a failure where it began: a refusal by a circuit breaker counts as the failure that opened the circuit.
-    #[must_use]
-    pub fn cause(self, opened_by: Option<Self>) -> Self {
-        opened_by.filter(|_| self == Self::CircuitOpen).unwrap_or(self)
-    }
 }
 
 words! {

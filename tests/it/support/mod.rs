@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod compositor;
+pub(crate) mod dns;
 pub(crate) mod imports;
 pub(crate) mod process;
 pub(crate) mod service;
