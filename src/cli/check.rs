@@ -5,8 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use jiff::tz::TimeZone;
 
 use crate::config::Flags;
+use crate::edge::clock::SystemClock;
+use crate::engine::port::Clock as _;
 use crate::page::source::diagnostic;
 
 use super::exit::PROBLEMS_FOUND;
@@ -62,6 +65,14 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
             Some(count) => terminal::message(format_args!("{count} in {root}; {pages} and {services} are valid")),
         }
     }
-    let failed = problems.iter().any(|problem| options.strict || problem.is_error());
+    let today = SystemClock.wall().to_zoned(TimeZone::UTC).date();
+    let due = problems.iter().filter(|problem| problem.is_due(today)).count();
+    if due > 0 && options.format == Format::Human {
+        let uses = report::counted(due, "use");
+        terminal::message(format_args!(
+            "{uses} of what should be gone by today: layouts stay live, but the check fails"
+        ));
+    }
+    let failed = due > 0 || problems.iter().any(|problem| options.strict || problem.is_error());
     Ok(if failed { PROBLEMS_FOUND.into() } else { ExitCode::SUCCESS })
 }

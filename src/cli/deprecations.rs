@@ -17,7 +17,7 @@ use crate::page::conform::subject::Subject;
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::Manifest;
 use crate::page::request::address::Address;
-use crate::page::response::parsed::deprecation;
+use crate::page::response::parsed::{deprecation, sunset};
 use crate::page::source::diagnostic::{Code, Diagnostic};
 use crate::secrets::Secrets;
 
@@ -37,7 +37,7 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
         .flat_map(|template| &template.html.fragments)
         .collect();
     let names = |fragment: &FragmentUse, manifest: &Arc<Manifest>| {
-        fragment.manifest().is_some_and(|used| Arc::ptr_eq(used, manifest))
+        fragment.candidates().any(|used| Arc::ptr_eq(used, manifest))
     };
     let is_used = |manifest: &Arc<Manifest>| uses.iter().any(|fragment| names(fragment, manifest));
     let manifests: Vec<&Arc<Manifest>> = loaded.site.catalogue.manifests().iter().filter(|m| is_used(m)).collect();
@@ -60,14 +60,14 @@ pub(super) fn warnings(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
             max_bytes: loaded.settings.defaults.max_bytes,
         };
         let response = timeout(TIMEOUT, upstream.send(request)).await.ok()?.ok()?;
-        Some((manifest, deprecation(&response.headers)?))
+        Some((manifest, deprecation(&response.headers)?, sunset(&response.headers)))
     })));
     let mut warnings = Vec::new();
-    for (manifest, ending) in endings.into_iter().flatten() {
+    for (manifest, ending, sunset) in endings.into_iter().flatten() {
         for fragment in uses.iter().filter(|fragment| names(fragment, manifest)) {
             let message = format!("`{}` {} announces that it is {ending}", manifest.name, manifest.version);
-            let help = manifest.owner.as_deref().map(|owner| format!("ask {owner} what replaces it"));
-            warnings.push(Diagnostic::new(Code::Deprecated, fragment.at.clone(), message).maybe_help(help));
+            let problem = Diagnostic::new(Code::Deprecated, fragment.at.clone(), message).sunset(sunset);
+            warnings.push(problem.maybe_help(manifest.what_replaces_it()));
         }
     }
     warnings

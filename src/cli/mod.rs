@@ -11,6 +11,7 @@ mod purge;
 mod reference;
 mod render;
 mod serve;
+mod update;
 
 mod deprecations;
 mod exit;
@@ -58,6 +59,8 @@ enum Command {
     Explain(explain::Options),
     /// Lists nanoservices with their versions, owners, and the pages that use them
     Catalog(catalog::Options),
+    /// Locks the versions that ranges choose, in pasteup.lock
+    Update(update::Options),
     /// Purges cached responses of a running compositor by surrogate key or nanoservice name
     Purge(purge::Options),
     /// Checks a running nanoservice against the contract
@@ -95,6 +98,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Render(options) => render::run(site, &options),
         Command::Explain(options) => explain::run(site, &options),
         Command::Catalog(options) => catalog::run(site, &options),
+        Command::Update(options) => update::run(site, &options),
         Command::Purge(options) => purge::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
         Command::New(options) => new::run(site, &options),

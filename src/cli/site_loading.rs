@@ -70,6 +70,25 @@ pub(super) fn load(
     last_good: Option<(&Site, &Settings)>,
     discover: impl FnOnce(&Sources) -> Discovered,
 ) -> Loaded {
+    load_with(folder, flags, last_good, discover, true)
+}
+
+/// The same as if there were no lock: every range chooses the highest version.
+pub(super) fn load_unlocked(
+    folder: &SiteFolder,
+    flags: Flags,
+    discover: impl FnOnce(&Sources) -> Discovered,
+) -> Loaded {
+    load_with(folder, flags, None, discover, false)
+}
+
+fn load_with(
+    folder: &SiteFolder,
+    flags: Flags,
+    last_good: Option<(&Site, &Settings)>,
+    discover: impl FnOnce(&Sources) -> Discovered,
+    reads_lock: bool,
+) -> Loaded {
     let (source, unreadable) = match folder.settings() {
         None => (None, None),
         Some(Ok(source)) => (Some(source), None),
@@ -88,6 +107,7 @@ pub(super) fn load(
     let discovered = discover(&settings.discovery);
     let Discovered { documents, failures } = discovered.clone();
     let files = Files { discovered: documents, unreachable: failures, ..folder.files() };
+    let files = if reads_lock { files } else { Files { lock: None, ..files } };
     let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
     let fingerprint = fingerprint(&files, source.as_deref());
     Loaded { settings, settings_problems, site, discovered, fingerprint }
@@ -97,6 +117,7 @@ fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     let mut hasher = DefaultHasher::new();
     files.layouts.hash(&mut hasher);
     files.manifests.hash(&mut hasher);
+    files.lock.hash(&mut hasher);
     files.discovered.hash(&mut hasher);
     files.unreadable.hash(&mut hasher);
     files.ignored.hash(&mut hasher);

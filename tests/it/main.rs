@@ -41,6 +41,7 @@ mod schedules;
 mod status_pages;
 mod store;
 mod validation;
+mod versions;
 
 mod console;
 mod dev;

@@ -66,6 +66,9 @@ pub(super) struct Options {
     /// Address of the admin listener (health, metrics, console)
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
+    /// Does not start without a pasteup.lock that covers every range
+    #[arg(long)]
+    locked: bool,
 }
 
 /// How a site is served.
@@ -87,6 +90,10 @@ pub(super) fn run(site: &Path, options: &Options, mode: Mode) -> Result<ExitCode
     }
     if loaded.settings_are_broken() {
         terminal::message("not started: the settings have errors");
+        return Ok(COULD_NOT_RUN.into());
+    }
+    if let Some(why) = loaded.site.what_is_not_locked().filter(|_| options.locked) {
+        terminal::message(format_args!("not started: {why}"));
         return Ok(COULD_NOT_RUN.into());
     }
     telemetry::start_log(&loaded.settings.telemetry)?;

@@ -7,10 +7,12 @@ mod read;
 mod watch;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::page::manifest::lock;
 use crate::page::site::Files;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
@@ -66,10 +68,35 @@ impl SiteFolder {
         (exists(&path) || path == self.root).then(|| read(&path, "pasteup.toml".to_owned(), None))
     }
 
-    /// Reads all layouts and manifests.
+    /// Reads `pasteup.lock`; `None` if there is none.
+    fn lock(&self) -> Option<Result<Arc<Source>, Diagnostic>> {
+        let path = if exists(&self.root) { self.root.join(lock::FILE) } else { self.root.clone() };
+        (exists(&path) || path == self.root).then(|| read(&path, lock::FILE.to_owned(), None))
+    }
+
+    /// Writes `pasteup.lock`, as a whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written; the message names the file.
+    pub fn write_lock(&self, text: &str) -> Result<(), String> {
+        let (path, unfinished) = (self.root.join(lock::FILE), self.root.join(format!(".{}.new", lock::FILE)));
+        let write = || {
+            let mut file = std::fs::File::create(&unfinished)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &path)
+        };
+        write().map_err(|error| {
+            // After a rename there is nothing left to remove.
+            let _gone = std::fs::remove_file(&unfinished);
+            format!("{} cannot be written: {error}", path.display())
+        })
+    }
+
+    /// Reads all layouts and manifests, and the lock.
     #[must_use]
     pub fn files(&self) -> Files {
-        let mut files = Files::default();
+        let mut files = Files { lock: self.lock(), ..Files::default() };
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let layouts = self.root.join("layouts");
         let real_layouts = real(&layouts);
@@ -115,9 +142,9 @@ impl SiteFolder {
 
     /// A hash of all texts that are read from the site.
     fn fingerprint(&self) -> u64 {
-        let Files { layouts, manifests, unreadable, ignored, .. } = self.files();
+        let Files { layouts, manifests, lock, unreadable, ignored, .. } = self.files();
         let mut hasher = DefaultHasher::new();
-        (self.settings(), layouts, manifests, unreadable, ignored).hash(&mut hasher);
+        (self.settings(), layouts, manifests, lock, unreadable, ignored).hash(&mut hasher);
         hasher.finish()
     }
 

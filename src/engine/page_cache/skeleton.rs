@@ -38,7 +38,7 @@ pub(super) fn hole_parts(page: &Page) -> Option<Vec<usize>> {
     let holes: Vec<usize> = requested(page).filter(is_hole).map(|(part, _)| part).collect();
     let can_be_hole = |part: usize| {
         let response = page.outcomes[part].as_ref().and_then(|outcome| outcome.response.as_deref());
-        Origin::of(&plan.parts[part].fragment).is_some() && response.is_some_and(fits_hole)
+        Origin::of(&plan.parts[part].fragment, &plan.visit.reader).is_some() && response.is_some_and(fits_hole)
     };
     let mut on_page = vec![false; plan.parts.len()];
     plan.in_order(&page.outcomes).into_iter().for_each(|part| on_page[part] = true);

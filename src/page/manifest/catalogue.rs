@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use semver::VersionReq;
 
+use crate::page::policy::rollout::book::{Book, Entry};
 use crate::page::source::diagnostic::{Code, Diagnostic};
 
 use super::Manifest;
+use super::lock::Lock;
 
 /// Maximum number of other files that a message names.
 const MAX_NAMED: usize = 3;
@@ -17,6 +19,44 @@ const MAX_NAMED: usize = 3;
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     manifests: Vec<Arc<Manifest>>,
+    /// Whose turn it is: one for each manifest.
+    turns: Vec<Turn>,
+}
+
+/// Whether ranges choose a version.
+#[derive(Debug, Clone)]
+enum Turn {
+    /// Yes.
+    Free,
+    /// No: there is a lock, and it is not in it.
+    NotLocked,
+    /// It takes over from one of these versions, the highest first, step by step; or it went back, and these stay.
+    After { before: Arc<[Arc<Manifest>]>, went_back: bool },
+}
+
+/// The version that a range chooses.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'c> {
+    /// The version.
+    pub manifest: &'c Arc<Manifest>,
+    /// The version that it takes over from step by step. `None`: it has taken over.
+    pub stable: Option<&'c Arc<Manifest>>,
+    /// Whether it went back, so that the stable one is shown to all.
+    pub went_back: bool,
+}
+
+impl<'c> Chosen<'c> {
+    /// The version that pages show which know nothing of rollouts.
+    #[must_use]
+    pub fn shown(&self) -> &'c Arc<Manifest> {
+        self.stable.unwrap_or(self.manifest)
+    }
+
+    /// The version that takes over step by step, and the one before it. `None`: none does.
+    #[must_use]
+    pub fn rolled_out(&self) -> Option<(&'c Arc<Manifest>, &'c Arc<Manifest>)> {
+        self.stable.filter(|_| !self.went_back).map(|stable| (self.manifest, stable))
+    }
 }
 
 impl Catalogue {
@@ -25,7 +65,35 @@ impl Catalogue {
     pub fn new(manifests: Vec<Arc<Manifest>>) -> (Self, Vec<Diagnostic>) {
         let (manifests, mut problems) = Self::unique(manifests);
         problems.extend(integrity_conflicts(&manifests));
-        (Self { manifests }, problems)
+        (Self { turns: vec![Turn::Free; manifests.len()], manifests }, problems)
+    }
+
+    /// The same manifests, of which ranges choose those that the lock allows, if there is one. A version that the book does not
+    /// know takes over as its manifest states.
+    #[must_use]
+    pub fn with_turns(mut self, lock: Option<&Lock>, book: &Book) -> Self {
+        let turn = |manifest: &Arc<Manifest>| match lock {
+            Some(lock) if lock.checksum(&manifest.name, &manifest.version).is_none() => Turn::NotLocked,
+            _ => book.0.get(&*manifest.name).map_or(Turn::Free, |entry| self.turn(manifest, entry)),
+        };
+        self.turns = self.manifests.iter().map(turn).collect();
+        self
+    }
+
+    /// Whether a version takes over step by step.
+    fn turn(&self, manifest: &Arc<Manifest>, entry: &Entry) -> Turn {
+        let version = manifest.version.to_string();
+        if entry.chosen.contains(&version) {
+            return Turn::Free;
+        }
+        let is_before = |other: &&Arc<Manifest>| entry.chosen.contains(&other.version.to_string());
+        let before: Arc<[Arc<Manifest>]> = self.versions(&manifest.name).filter(is_before).cloned().collect();
+        let went_back = entry.went_back(&version, || manifest.checksum());
+        // If no version before it is left, there is none to compare it with, and none to go back to.
+        if before.is_empty() || (manifest.rollout.is_none() && !went_back) {
+            return Turn::Free;
+        }
+        Turn::After { before, went_back }
     }
 
     /// The manifests, each name and version once. Of several with the same name and version none is returned and all are
@@ -85,8 +153,16 @@ impl Catalogue {
 
     /// All versions of a name, from the highest down.
     pub fn versions<'s, 'n>(&'s self, name: &'n str) -> impl Iterator<Item = &'s Arc<Manifest>> + use<'s, 'n> {
+        self.with_turns_of(name).map(|(manifest, _)| manifest)
+    }
+
+    fn with_turns_of<'s, 'n>(
+        &'s self,
+        name: &'n str,
+    ) -> impl Iterator<Item = (&'s Arc<Manifest>, &'s Turn)> + use<'s, 'n> {
         let first = self.manifests.partition_point(|manifest| &*manifest.name < name);
-        self.manifests[first..].iter().take_while(move |manifest| &*manifest.name == name)
+        let all = self.manifests[first..].iter().zip(&self.turns[first..]);
+        all.take_while(move |(manifest, _)| &*manifest.name == name)
     }
 
     /// The nanoservices that the HTML of some may include, directly or through others.
@@ -101,8 +177,9 @@ impl Catalogue {
                 open.extend(self.versions(name).flat_map(|manifest| &manifest.composes).map(String::as_str));
             }
         }
-        let manifests = reached.into_iter().flat_map(|name| self.versions(name)).cloned().collect();
-        Self { manifests }
+        let all = reached.into_iter().flat_map(|name| self.with_turns_of(name));
+        let (manifests, turns) = all.map(|(manifest, turn)| (Arc::clone(manifest), turn.clone())).unzip();
+        Self { manifests, turns }
     }
 
     /// All names, each once.
@@ -113,9 +190,23 @@ impl Catalogue {
         names
     }
 
-    /// The highest version of a name that satisfies a range.
+    /// The highest version of a name that satisfies a range and, if there is a lock, is locked.
     #[must_use]
-    pub fn select(&self, name: &str, range: &VersionReq) -> Option<&Arc<Manifest>> {
+    pub fn choose(&self, name: &str, range: &VersionReq) -> Option<Chosen<'_>> {
+        let may_be = |(manifest, turn): &(&Arc<Manifest>, &Turn)| {
+            !matches!(turn, Turn::NotLocked) && range.matches(&manifest.version)
+        };
+        let (manifest, turn) = self.with_turns_of(name).find(may_be)?;
+        let Turn::After { before, went_back } = turn else {
+            return Some(Chosen { manifest, stable: None, went_back: false });
+        };
+        let stable = before.iter().find(|before| range.matches(&before.version));
+        Some(Chosen { manifest, stable, went_back: *went_back && stable.is_some() })
+    }
+
+    /// The highest version of a name that satisfies a range, whether it is locked or not.
+    #[must_use]
+    pub fn highest(&self, name: &str, range: &VersionReq) -> Option<&Arc<Manifest>> {
         self.versions(name).find(|manifest| range.matches(&manifest.version))
     }
 }
@@ -164,7 +255,7 @@ mod tests {
         fn the_highest_version_that_satisfies_the_range_is_selected(minors in proptest::collection::btree_set(0_u64..30, 1..12), floor in 0_u64..30) {
             let (catalogue, _) = Catalogue::new(minors.iter().map(|minor| manifest(&format!("f{minor}"), &format!("1.{minor}.0"))).collect());
             let range: VersionReq = format!("^1.{floor}").parse().expect("a range");
-            let chosen = catalogue.select("a", &range).map(|manifest| manifest.version.minor);
+            let chosen = catalogue.choose("a", &range).map(|chosen| chosen.manifest.version.minor);
             prop_assert_eq!(chosen, minors.iter().copied().rfind(|minor| *minor >= floor));
         }
     }

@@ -9,12 +9,16 @@ pub mod grants;
 pub mod upstreams;
 
 mod auth;
+mod checksum;
 mod endpoint;
 mod example;
 pub mod on_demand;
 mod param;
 mod pattern;
 mod read;
+mod rollout;
+
+pub mod lock;
 
 pub mod catalogue;
 
@@ -23,10 +27,12 @@ mod tests;
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use semver::Version;
 use url::Url;
 
-use crate::page::source::diagnostic::SourceSpan;
+use crate::page::policy::rollout::RolloutRules;
+use crate::page::source::diagnostic::{Code, Diagnostic, SourceSpan};
 use crate::page::source::names::Name;
 use crate::page::source::schema::Kind;
 use crate::page::source::table::{self, Data, Table, Value, ValueError};
@@ -53,8 +59,16 @@ pub struct Manifest {
     pub endpoints: Vec<Endpoint>,
     /// What runs on demand. `None`: it is reached at its endpoints.
     pub on_demand: Option<OnDemand>,
+    /// What it shows, for people.
+    pub description: Option<String>,
     /// The stage of its lifecycle.
     pub lifecycle: Lifecycle,
+    /// The day from which on it may be gone.
+    pub sunset: Option<Date>,
+    /// The nanoservice that replaces it.
+    pub successor: Option<Name>,
+    /// How it takes over from the version before. `None`: at once.
+    pub rollout: Option<RolloutRules>,
     /// The URL of what to read when it is broken.
     pub runbook: Option<String>,
     /// What it may know of the client, which is a part of its cache key.
@@ -189,6 +203,26 @@ impl Manifest {
             }
         }
         json
+    }
+
+    /// A warning at a place that uses it, if it is going away.
+    #[must_use]
+    pub fn is_going_away(&self, at: &SourceSpan) -> Option<Diagnostic> {
+        if self.lifecycle != Lifecycle::Deprecated && self.sunset.is_none() {
+            return None;
+        }
+        let until = self.sunset.map(|day| format!(", and may be gone from {day} on")).unwrap_or_default();
+        let message = format!("`{}` {} is deprecated{until}", self.name, self.version);
+        let problem = Diagnostic::new(Code::Deprecated, at.clone(), message).sunset(self.sunset);
+        Some(problem.maybe_help(self.what_replaces_it()))
+    }
+
+    /// What to do about its going away, in words.
+    #[must_use]
+    pub fn what_replaces_it(&self) -> Option<String> {
+        let ask = |owner: &String| format!("ask {owner} what replaces it");
+        let successor = self.successor.as_ref().map(|name| format!("`{name}` replaces it"));
+        successor.or_else(|| self.owner.as_ref().map(ask))
     }
 
     /// The parameters that a request must have, each once.

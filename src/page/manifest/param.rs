@@ -79,6 +79,24 @@ impl Param {
         self.kind.as_str()
     }
 
+    /// What it declares of its values, each under a key, with defaults left out.
+    pub(super) fn meaning(&self) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        if self.kind != ParamKind::Text {
+            all.push(("param.type", self.kind().to_owned()));
+        }
+        if self.required {
+            all.push(("param.required", "true".to_owned()));
+        }
+        let mut allowed = self.one_of.clone();
+        allowed.sort();
+        all.extend(allowed.into_iter().map(|value| ("param.enum", value)));
+        all.extend(self.pattern.as_ref().map(|pattern| ("param.pattern", pattern.as_str().to_owned())));
+        all.extend(self.minimum.map(|least| ("param.minimum", least.to_string())));
+        all.extend(self.maximum.map(|most| ("param.maximum", most.to_string())));
+        all
+    }
+
     /// Checks whether a value is valid for the parameter.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::pattern::PatternBudget;
 use super::schema::{cache, file, limits};
 use super::{
     Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, Program, auth, example,
-    on_demand, param,
+    on_demand, param, rollout,
 };
 
 impl Manifest {
@@ -70,7 +70,11 @@ impl Manifest {
         let owner = reader.read(&file::OWNER, table::filled);
         let lifecycle = table::word_for(&Lifecycle::KIND, &Lifecycle::ALL, Lifecycle::as_str);
         let lifecycle = reader.read_or_default(&file::LIFECYCLE, lifecycle);
+        let sunset = reader.read(&file::SUNSET, table::date);
+        let successor = reader.read(&file::SUCCESSOR, table::name);
+        let rollout = reader.entry(&file::ROLLOUT).is_some().then(|| reader.table(&file::ROLLOUT, rollout::read));
         let runbook = reader.read(&file::RUNBOOK, table::filled);
+        let description = reader.read(&file::DESCRIPTION, table::text);
         let context = reader.read_or_default(&file::CONTEXT, table::list(dimension));
         let composes = reader.read_or_default(&file::COMPOSES, table::list(table::name));
         let cookies = reader.read_or_default(&file::COOKIES, table::list(cookie));
@@ -119,7 +123,11 @@ impl Manifest {
             owner,
             endpoints: endpoint.unwrap_or_default(),
             on_demand,
+            description,
             lifecycle,
+            sunset,
+            successor,
+            rollout,
             runbook,
             context,
             composes: composes.iter().map(ToString::to_string).collect(),

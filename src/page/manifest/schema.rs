@@ -6,7 +6,7 @@
 use crate::page::source::schema::{Field, Kind, schema};
 use crate::page::visit::context::Dimension;
 
-use super::{Boundary, Lifecycle, assets, auth, example, on_demand, param};
+use super::{Boundary, Lifecycle, assets, auth, example, on_demand, param, rollout};
 
 schema! {
     /// What a nanoservice declares about itself.
@@ -32,8 +32,16 @@ schema! {
         /// The team to notify. Several folders may declare one version of a service only if they name the same owner and
         /// declare the same.
         OWNER = Field::new("owner", Kind::Text).example("\"team-weather\"");
+        /// What it shows, for people.
+        DESCRIPTION = Field::new("description", Kind::Text).example("\"Current weather and the next days of one town.\"");
         /// The stage of its lifecycle. `deprecated` warns the editors who use it.
         LIFECYCLE = Field::new("lifecycle", Lifecycle::KIND).default(Lifecycle::Production.as_str());
+        /// The day from which on it may be gone. Until then each use is a warning; from that day on `pasteup check` fails.
+        SUNSET = Field::new("sunset", Kind::Date).example("2027-01-31");
+        /// The nanoservice that replaces it, for the editors who use it.
+        SUCCESSOR = Field::new("successor", Kind::Name).example("\"forecast\"");
+        /// How this version takes over from the one before. Without this table it does so at once.
+        ROLLOUT = Field::new("rollout", Kind::Table(&rollout::fields::SCHEMA));
         /// A URL: what to read when the service is broken.
         RUNBOOK = Field::new("runbook", Kind::Text).example("\"https://example.org/runbooks/weather\"");
         /// What the service may know of the client. Each entry is a part of its cache key, and nothing else of the

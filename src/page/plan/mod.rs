@@ -278,7 +278,11 @@ impl Plan {
                 self.template.fetch(index, &self.visit).expect("only a layout names a nanoservice or a URL")
             }
             FragmentSource::Nested(name, range) => {
-                let manifest = self.template.nested.select(name, range).ok_or(Reason::Unknown)?;
+                let chosen = self.template.nested.choose(name, range).ok_or(Reason::Unknown)?;
+                let manifest = match chosen.rolled_out() {
+                    Some((candidate, _)) if self.visit.reader.takes_candidate(name, &candidate.version) => candidate,
+                    _ => chosen.shown(),
+                };
                 let fetch = Fetch::new(fragment, Origin::Named(manifest), &self.visit, defaults)?;
                 // Responses can use any number of ids, which must not become names of spans.
                 Ok(Arc::new(Fetch { id: Arc::clone(name), ..fetch }))

@@ -8,3 +8,5 @@ pub mod naming;
 pub mod resilience;
 
 pub mod supervision;
+
+pub mod rollout;

@@ -69,7 +69,7 @@ impl BoundTemplate {
     fn bind_within(template: &Arc<Template>, window: TimeWindow, defaults: &Arc<Defaults>) -> Arc<Self> {
         let any_visit = Visit::default();
         let fetch = |fragment: &Arc<_>| {
-            let origin = Origin::of(fragment).filter(|_| fragment.is_same_for_all())?;
+            let origin = Origin::of(fragment, &any_visit.reader).filter(|_| fragment.is_same_for_all())?;
             Some(Fetch::new(fragment, origin, &any_visit, defaults).map(Arc::new))
         };
         let takeover = |takeover: &Takeover| Self::bind_within(&takeover.template, takeover.window, defaults);
@@ -93,7 +93,7 @@ impl BoundTemplate {
             return Some(fetch.clone());
         }
         let fragment = &self.template.html.fragments[fragment];
-        let origin = Origin::of(fragment)?;
+        let origin = Origin::of(fragment, &visit.reader)?;
         Some(Fetch::new(fragment, origin, visit, &self.defaults).map(Arc::new))
     }
 
@@ -137,7 +137,7 @@ impl BoundTemplate {
 
 /// The keys of the pages of a template that are the same for all clients: one for each pattern without parameters.
 fn keys(template: &Template, bound: *const BoundTemplate) -> Box<[(String, Key)]> {
-    if !template.reads.is_empty() || template.reads_host {
+    if !template.reads.is_empty() || template.reads_host || !template.rollouts.is_empty() {
         return Box::default();
     }
     let routes = template.routes.iter().map(|route| &route.value).filter(|pattern| pattern.parameters().is_empty());
@@ -179,6 +179,10 @@ fn key(kind: &[u8], bound: *const BoundTemplate, template: &Template, visit: &Vi
                 context.extend(all.flat_map(|value| [b"header", name.as_bytes(), value.as_bytes()]));
             }
         }
+    }
+    for side in &reader.sides {
+        let takes: &[u8] = if side.takes_candidate { b"candidate" } else { b"stable" };
+        context.extend([b"side", side.name.as_bytes(), side.candidate.as_bytes(), takes]);
     }
     Key::new(fixed.into_iter().chain(parameters), context)
 }

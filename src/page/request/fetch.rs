@@ -15,7 +15,7 @@ use crate::page::policy::cache::freshness::FreshnessRules;
 use crate::page::policy::resilience::Resilience;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
-use crate::page::visit::context::Visit;
+use crate::page::visit::context::{Reader, Visit};
 
 use super::address::{Target, of_parameters, on_all_endpoints};
 use super::context::context_headers;
@@ -80,11 +80,15 @@ pub enum Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The destination of a fragment's fetch. `None`: it depends on variables, or on the catalogue of nested fragments.
+    /// The destination of a fragment's fetch for a reader. `None`: it depends on variables, or on the catalogue of nested fragments.
     #[must_use]
-    pub fn of(fragment: &'a FragmentUse) -> Option<Self> {
+    pub fn of(fragment: &'a FragmentUse, reader: &Reader) -> Option<Self> {
         match &fragment.source {
-            FragmentSource::Named(candidates) => Some(Self::Named(candidates.preferred())),
+            FragmentSource::Named(candidates) => {
+                let takes = |candidate: &Arc<Manifest>| reader.takes_candidate(&candidate.name, &candidate.version);
+                let candidate = candidates.rolled_out().map(|(candidate, _)| candidate).filter(|one| takes(one));
+                Some(Self::Named(candidate.unwrap_or_else(|| candidates.preferred())))
+            }
             FragmentSource::Source(url) => Some(Self::Source(url)),
             FragmentSource::Nested(..) | FragmentSource::Included { .. } => None,
         }

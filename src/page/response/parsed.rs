@@ -289,6 +289,14 @@ fn cookies(headers: &HeaderMap, fetch: &Fetch) -> Box<[HeaderValue]> {
     headers.get_all(header::SET_COOKIE).iter().filter(named).cloned().collect()
 }
 
+/// The day from which on a nanoservice may be gone, if it announces one (RFC 8594).
+#[must_use]
+pub fn sunset(headers: &HeaderMap) -> Option<jiff::civil::Date> {
+    let sunset = headers.get(HeaderName::from_static("sunset"))?.to_str().ok()?;
+    let sunset = jiff::Timestamp::try_from(httpdate::parse_http_date(sunset).ok()?).ok()?;
+    Some(sunset.to_zoned(jiff::tz::TimeZone::UTC).date())
+}
+
 /// A nanoservice's announcement of its own end, in words.
 #[must_use]
 pub fn deprecation(headers: &HeaderMap) -> Option<Box<str>> {

@@ -15,7 +15,9 @@ use crate::page::layout::{LayoutFile, Template};
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::grants::ManifestSource;
+use crate::page::manifest::lock::Lock;
 use crate::page::manifest::upstreams::Allowed;
+use crate::page::policy::rollout::book::Book;
 use crate::page::request::defaults::Defaults;
 use crate::page::source::diagnostic::{self, Code, Diagnostic, SourceSpan};
 use crate::page::visit::reader::ReaderRules;
@@ -53,6 +55,8 @@ impl Default for SiteLimits {
 pub struct Site {
     /// The nanoservices.
     pub catalogue: Catalogue,
+    /// The versions that ranges may choose. `None`: all of them.
+    pub lock: Option<Lock>,
     /// The templates of pages, by file.
     pub templates: Vec<Arc<Template>>,
     /// The diagnostics of all files.
@@ -82,9 +86,17 @@ impl Site {
     /// Builds a site. The last good versions of files with an error come from `before`.
     #[must_use]
     pub fn build(files: &Files, limits: &SiteLimits, before: Option<&Self>) -> Self {
+        Self::build_with(files, limits, before, &Book::default())
+    }
+
+    /// Builds a site. A version that the book does not know takes over as its manifest states.
+    #[must_use]
+    pub fn build_with(files: &Files, limits: &SiteLimits, before: Option<&Self>, book: &Book) -> Self {
         let problems = [files.unreadable.as_slice(), &files.ignored, &files.unreachable].concat();
         let mut site = Self { problems, ..Self::default() };
         let broken_manifests = site.read_manifests(files, limits, before);
+        site.read_lock(files, before);
+        site.catalogue = std::mem::take(&mut site.catalogue).with_turns(site.lock.as_ref(), book);
         let layouts: BTreeMap<String, LayoutFile> =
             files.layouts.iter().map(LayoutFile::parse).map(|file| (file.path().to_owned(), file)).collect();
         let context = AssemblyContext {

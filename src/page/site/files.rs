@@ -11,6 +11,8 @@ pub struct Files {
     pub layouts: Vec<Arc<Source>>,
     /// `fragments/*/fragment.toml`
     pub manifests: Vec<Arc<Source>>,
+    /// `pasteup.lock`, if there is one; or why it cannot be read.
+    pub lock: Option<Result<Arc<Source>, Diagnostic>>,
     /// The manifests that sources have declared, each text under its URL.
     pub discovered: Vec<Arc<Source>>,
     /// Files and folders that could not be read.

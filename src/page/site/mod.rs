@@ -5,11 +5,15 @@ mod files;
 mod routes;
 
 mod build;
+mod locked;
 mod manifests;
 mod owners;
+mod relock;
 
 mod bound;
 
 pub use self::bound::{BoundSite, Match, NoMatch};
 pub use self::build::{Site, SiteLimits};
 pub use self::files::Files;
+pub use self::locked::Range;
+pub use self::relock::{Change, Precisely};

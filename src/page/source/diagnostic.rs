@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use serde::Serialize;
 
 /// A file's name, as its author knows it, and its text.
@@ -138,6 +139,12 @@ codes! {
     UnknownFragment = "unknown-fragment", Error;
     /// No version in the catalogue satisfies the range.
     NoSuchVersion = "no-such-version", Error;
+    /// No locked version satisfies the range.
+    NotLocked = "not-locked", Error;
+    /// The lock file has an error.
+    Lock = "lock", Error;
+    /// A locked version's manifest says something else than when it was locked.
+    ChangedWithoutVersion = "changed-without-version", Warning;
     /// A `data-*` attribute is not a parameter that the nanoservice declares.
     UnknownParameter = "unknown-parameter", Error;
     /// The layout does not give a required parameter.
@@ -217,12 +224,27 @@ pub struct Diagnostic {
     pub message: String,
     /// How to fix it.
     pub help: Option<String>,
+    /// The day from which on it is to be fixed: `pasteup check` fails then, although the file stays live.
+    pub sunset: Option<Date>,
 }
 
 impl Diagnostic {
     /// Creates a diagnostic without help.
     pub fn new(code: Code, at: SourceSpan, message: impl Into<String>) -> Self {
-        Self { code, at, message: message.into(), help: None }
+        Self { code, at, message: message.into(), help: None, sunset: None }
+    }
+
+    /// Sets the day from which on it is to be fixed.
+    #[must_use]
+    pub const fn sunset(mut self, day: Option<Date>) -> Self {
+        self.sunset = day;
+        self
+    }
+
+    /// Whether it is to be fixed by this day at the latest.
+    #[must_use]
+    pub fn is_due(&self, today: Date) -> bool {
+        self.sunset.is_some_and(|day| day <= today)
     }
 
     /// Sets the help.

@@ -4,6 +4,7 @@
 use http::HeaderMap;
 use jiff::Timestamp;
 
+use super::side::Side;
 use super::window::TimeWindow;
 
 /// The kind of device that a browser runs on.
@@ -58,6 +59,8 @@ pub struct Reader {
     pub cookies: Vec<(String, String)>,
     /// Headers of the request. A nanoservice is sent those that it declares.
     pub headers: HeaderMap,
+    /// The sides that the page view takes in rollouts on the page.
+    pub sides: Vec<Side>,
 }
 
 /// What is known of one request for a page: all that planning the page needs.

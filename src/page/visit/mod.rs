@@ -14,3 +14,5 @@ pub mod reader;
 pub mod programs;
 
 pub mod experiment;
+
+pub mod side;

@@ -180,6 +180,17 @@ impl Server {
         self.client.get(format!("{}{path}", self.pages)).send().await.unwrap()
     }
 
+    /// What the admin listener answers to a GET.
+    pub(crate) async fn admin_get(&self, path: &str) -> reqwest::Response {
+        self.client.get(format!("{}{path}", self.admin)).send().await.unwrap()
+    }
+
+    /// What the admin listener answers to a POST of JSON.
+    pub(crate) async fn admin_post(&self, path: &str, body: &str) -> reqwest::Response {
+        let post = self.client.post(format!("{}{path}", self.admin)).header("content-type", "application/json");
+        post.body(body.to_owned()).send().await.unwrap()
+    }
+
     /// The value of a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let metrics = self.client.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();

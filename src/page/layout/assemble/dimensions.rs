@@ -1,11 +1,16 @@
 //! The properties of clients that a template's pages depend on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use semver::VersionReq;
 
 use crate::page::layout::template::composition::Composition;
+use crate::page::layout::template::fragment::FragmentSource;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::visit::context::Dimension;
 use crate::page::visit::experiment::Experiment;
+use crate::page::visit::side::RolledOut;
 
 /// The properties of clients that a template's pages depend on. Each list contains a dimension once.
 pub(super) struct Dimensions {
@@ -30,6 +35,25 @@ impl Dimensions {
             all: all.into_iter().collect(),
         }
     }
+}
+
+/// The versions that are rolled out on the pages of a composition whose fragments may request others, each once.
+pub(super) fn rollouts(html: &Composition, nested: &Catalogue) -> Vec<RolledOut> {
+    let own = html.fragments.iter().filter_map(|fragment| match &fragment.source {
+        FragmentSource::Named(candidates) => candidates.rolled_out().map(|(candidate, _)| candidate),
+        FragmentSource::Nested(..) | FragmentSource::Source(_) | FragmentSource::Included { .. } => None,
+    });
+    let inner = nested.names().into_iter().filter_map(|name| nested.choose(name, &VersionReq::STAR));
+    let inner = inner.filter_map(|chosen| chosen.rolled_out()).map(|(candidate, _)| candidate);
+    let mut all: Vec<RolledOut> = Vec::new();
+    for candidate in own.chain(inner) {
+        let version = candidate.version.to_string();
+        if !all.iter().any(|known| known.name == candidate.name && *known.candidate == *version) {
+            let sticky = candidate.rollout.as_ref().is_some_and(|rules| rules.sticky);
+            all.push(RolledOut { name: Arc::clone(&candidate.name), candidate: version.into(), sticky });
+        }
+    }
+    all
 }
 
 /// Adds what nested nanoservices declare, and what nested fragments can have conditions on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::page::layout::syntax::node::{ConditionSpans, FragmentElement, FragmentTarget, Load, Node, ParameterPiece};
 use crate::page::layout::template::fragment::{Candidates, FragmentSource, FragmentUse};
 use crate::page::layout::template::segment::Segment;
-use crate::page::manifest::{Lifecycle, Manifest};
+use crate::page::manifest::Manifest;
 use crate::page::source::diagnostic::{Code, Diagnostic, Located, SourceSpan};
 use crate::page::source::names::{self, Name};
 use crate::page::source::units;
@@ -97,7 +97,7 @@ impl<'a> Assembler<'a> {
             self.check_placeholders(&parameter.value, &parameter.value_at);
         }
         if let Some(FragmentSource::Named(candidates)) = &source {
-            self.check_declared(element, candidates.preferred());
+            self.check_declared(element, candidates.newest());
         }
         if element.load == Load::Lazy {
             self.check_lazy(element);
@@ -168,14 +168,19 @@ impl<'a> Assembler<'a> {
             }
             FragmentTarget::Named { name, version } => {
                 let catalogue = self.context.catalogue;
-                if let Some(manifest) = catalogue.select(&name.value, &version.value) {
-                    if manifest.lifecycle == Lifecycle::Deprecated {
-                        let message = format!("`{}` {} is deprecated", manifest.name, manifest.version);
-                        let owner = manifest.owner.as_deref().map(|owner| format!("ask {owner} what replaces it"));
-                        self.problems
-                            .push(Diagnostic::new(Code::Deprecated, name.at.clone(), message).maybe_help(owner));
-                    }
-                    return Some(FragmentSource::Named(Candidates::one(manifest)));
+                if let Some(chosen) = catalogue.choose(&name.value, &version.value) {
+                    let candidates = Candidates::of(&version.value, chosen);
+                    self.problems.extend(candidates.newest().is_going_away(&name.at));
+                    return Some(FragmentSource::Named(candidates));
+                }
+                if let Some(manifest) = catalogue.highest(&name.value, &version.value) {
+                    let message = format!("no locked version of `{}` satisfies `{}`", name.value, version.value);
+                    let help = format!(
+                        "`pasteup update {}` locks {}, the highest version that satisfies it",
+                        name.value, manifest.version
+                    );
+                    self.problems.push(Diagnostic::new(Code::NotLocked, version.at.clone(), message).help(help));
+                    return None;
                 }
                 let versions: Vec<String> = catalogue.versions(&name.value).map(|m| m.version.to_string()).collect();
                 let problem = if versions.is_empty() {

@@ -115,6 +115,7 @@ fn assemble_for(
     }
     .with_digest();
     let Dimensions { all, shared, reads, reads_host } = Dimensions::of(&html, &nested, &front.experiments);
+    let rollouts = dimensions::rollouts(&html, &nested);
     let template = Template {
         file: file.source.file.clone(),
         routes: routes.to_vec(),
@@ -135,6 +136,7 @@ fn assemble_for(
         reads,
         reads_host,
         experiments: front.experiments.clone(),
+        rollouts,
         takeovers: Vec::new(),
     };
     (template, assembler.problems)

@@ -17,7 +17,7 @@ use crate::page::manifest::Manifest;
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::window::TimeWindow;
 
-use super::dimensions::Dimensions;
+use super::dimensions::{self, Dimensions};
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
@@ -39,9 +39,10 @@ pub struct LazyUse<'a> {
 pub fn lazy_uses(template: &Template, window: TimeWindow) -> Vec<LazyUse<'_>> {
     let places = lazy_places(&template.html, window).into_iter();
     places
-        .filter_map(|(index, place)| {
+        .flat_map(|(index, place)| {
             let fragment = &*template.html.fragments[index];
-            Some(LazyUse { template, fragment, manifest: fragment.manifest()?, place })
+            // A page shows each of them to some of its readers.
+            fragment.candidates().map(move |manifest| LazyUse { template, fragment, manifest, place: place.clone() })
         })
         .collect()
 }
@@ -74,6 +75,7 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
     .with_digest();
     let experiments = experiments(places);
     let Dimensions { all, shared, reads, reads_host } = Dimensions::of(&html, &nested, &experiments);
+    let rollouts = dimensions::rollouts(&html, &nested);
     Template {
         file: page.file.clone(),
         routes: Vec::new(),
@@ -94,6 +96,7 @@ pub fn standalone_template(places: &[LazyUse<'_>]) -> Template {
         scripts: Scripts { late: None, lazy: None },
         is_standalone: true,
         experiments,
+        rollouts,
         takeovers: Vec::new(),
     }
 }

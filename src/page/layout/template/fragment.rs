@@ -11,6 +11,7 @@ use url::Url;
 use crate::page::esi::text::EsiText;
 use crate::page::layout::syntax::node::{FragmentElement, Load, ParameterPiece};
 use crate::page::manifest::Manifest;
+use crate::page::manifest::catalogue::Chosen;
 use crate::page::source::diagnostic::SourceSpan;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
@@ -69,26 +70,72 @@ pub enum FragmentSource {
     },
 }
 
-/// The versions of a nanoservice that a use may be filled by, the preferred one first. There is at least one.
+/// The versions of a nanoservice that a use may be filled by: the one that its range chooses, and if that takes over step by
+/// step, the one before it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidates(Arc<[Arc<Manifest>]>);
+pub struct Candidates {
+    /// The versions that are shown, the one before first. There is at least one.
+    shown: Arc<[Arc<Manifest>]>,
+    /// The version that the range chooses.
+    chosen: Arc<Manifest>,
+    /// The range.
+    range: VersionReq,
+}
 
 impl Candidates {
     /// The only candidate.
     #[must_use]
     pub fn one(manifest: &Arc<Manifest>) -> Self {
-        Self(Arc::from([Arc::clone(manifest)]))
+        let shown = Arc::from([Arc::clone(manifest)]);
+        Self { shown, chosen: Arc::clone(manifest), range: VersionReq::STAR }
+    }
+
+    /// The candidates for a range that has chosen.
+    #[must_use]
+    pub fn of(range: &VersionReq, chosen: Chosen<'_>) -> Self {
+        let shown = match chosen.rolled_out() {
+            Some((candidate, stable)) => Arc::from([Arc::clone(stable), Arc::clone(candidate)]),
+            None => Arc::from([Arc::clone(chosen.shown())]),
+        };
+        Self { shown, chosen: Arc::clone(chosen.manifest), range: range.clone() }
     }
 
     /// The candidate that is requested unless another one is selected.
     #[must_use]
     pub fn preferred(&self) -> &Arc<Manifest> {
-        &self.0[0]
+        &self.shown[0]
+    }
+
+    /// The newest candidate, which a page must suit.
+    #[must_use]
+    pub fn newest(&self) -> &Arc<Manifest> {
+        &self.shown[self.shown.len() - 1]
+    }
+
+    /// The version that takes over step by step, and the one before it. `None`: none does.
+    #[must_use]
+    pub fn rolled_out(&self) -> Option<(&Arc<Manifest>, &Arc<Manifest>)> {
+        match &*self.shown {
+            [stable, candidate] => Some((candidate, stable)),
+            _ => None,
+        }
+    }
+
+    /// The version that the range chooses. If it went back, it is none of the candidates.
+    #[must_use]
+    pub const fn chosen(&self) -> &Arc<Manifest> {
+        &self.chosen
+    }
+
+    /// The range.
+    #[must_use]
+    pub const fn range(&self) -> &VersionReq {
+        &self.range
     }
 
     /// All candidates.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Manifest>> {
-        self.0.iter()
+        self.shown.iter()
     }
 }
 
@@ -166,7 +213,9 @@ impl FragmentUse {
         let literal =
             |pieces: &Vec<ParameterPiece>| pieces.iter().all(|piece| matches!(piece, ParameterPiece::Literal(_)));
         let is_fixed = match &self.source {
-            FragmentSource::Named(candidates) => candidates.iter().all(|manifest| manifest.context.is_empty()),
+            FragmentSource::Named(candidates) => {
+                candidates.rolled_out().is_none() && candidates.iter().all(|manifest| manifest.context.is_empty())
+            }
             FragmentSource::Source(_) => true,
             FragmentSource::Nested(..) | FragmentSource::Included { .. } => false,
         };

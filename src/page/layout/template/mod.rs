@@ -23,6 +23,7 @@ use crate::page::source::diagnostic::Located;
 use crate::page::visit::context::{Dimension, Reader, Visit};
 use crate::page::visit::experiment::Experiment;
 use crate::page::visit::route::Pattern;
+use crate::page::visit::side::RolledOut;
 use crate::page::visit::window::TimeWindow;
 
 use self::composition::Composition;
@@ -69,6 +70,8 @@ pub struct Template {
     pub is_standalone: bool,
     /// Its experiments.
     pub experiments: Vec<Experiment>,
+    /// The versions that are rolled out on its pages.
+    pub rollouts: Vec<RolledOut>,
     /// The layouts that replace it for a time. If several are due, the first one is served.
     pub takeovers: Vec<Takeover>,
 }

@@ -26,6 +26,8 @@ pub enum Kind {
     PositiveSize,
     /// A time with its offset from UTC (RFC 3339).
     Time,
+    /// A day, such as `2027-01-31`.
+    Date,
     /// One of some words.
     Word(&'static [&'static str]),
     /// One or more of some words.
@@ -147,6 +149,7 @@ impl Kind {
             Self::Size => "size".to_owned(),
             Self::PositiveSize => "size, not zero".to_owned(),
             Self::Time => "time".to_owned(),
+            Self::Date => "date".to_owned(),
             Self::Word(_) | Self::Variant(_) => words(&self.words()),
             Self::Words(known) => format!("one or more of {}", words(known)),
             Self::Condition([]) => "words, or `not` and words".to_owned(),

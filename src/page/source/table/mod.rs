@@ -15,8 +15,8 @@ use super::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
 pub use reader::TableReader;
 pub use values::{
-    ValueError, boolean, duration, filled, integer, list, name, number, one_or_more, positive_duration, positive_size,
-    size, text, word, word_for,
+    ValueError, boolean, date, duration, filled, integer, list, name, number, one_or_more, positive_duration,
+    positive_size, size, text, word, word_for,
 };
 
 /// A value of a table.
@@ -165,6 +165,24 @@ fn convert(source: &Arc<Source>, base: usize, value: &DeValue<'_>, span: Range<u
 }
 
 impl Data {
+    /// The items of a list; none for other kinds.
+    #[must_use]
+    pub fn items(&self) -> &[Value] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The table. `None`: it is of another kind.
+    #[must_use]
+    pub const fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// The kind's name, for messages.
     #[must_use]
     pub const fn kind(&self) -> &'static str {

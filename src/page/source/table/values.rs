@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 use crate::page::source::diagnostic::{Code, Source, SourceSpan};
 use crate::page::source::names::{self, Name};
 use crate::page::source::schema::Kind;
@@ -174,6 +178,24 @@ pub fn duration(value: &Value) -> Result<Duration, ValueError> {
 pub fn positive_duration(value: &Value) -> Result<Duration, ValueError> {
     let duration = duration(value)?;
     if duration.is_zero() { Err(ValueError::new("must not be zero")) } else { Ok(duration) }
+}
+
+/// Reads a day, written as a TOML date or as a string.
+///
+/// # Errors
+/// The value is of another kind, or there is no such day.
+pub fn date(value: &Value) -> Result<Date, ValueError> {
+    const EXAMPLE: &str = "write it like 2027-01-31";
+    match &value.data {
+        Data::Text(text) | Data::Bare(text) | Data::Time(text) => {
+            // Of a time, the day in UTC counts.
+            let day = || Some(text.parse::<Timestamp>().ok()?.to_zoned(TimeZone::UTC).date());
+            let date = text.trim().parse::<Date>().ok();
+            let date = if text.contains(['T', 't', ' ']) { day() } else { date };
+            date.ok_or_else(|| ValueError::with_help(format!("`{text}` is not a date"), EXAMPLE))
+        }
+        other => Err(ValueError::with_help(format!("must be a date, not {}", other.kind()), EXAMPLE)),
+    }
 }
 
 /// Reads a size, written as a string.
