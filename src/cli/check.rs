@@ -45,6 +45,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let loaded = site_loading::load(&folder, Flags::default(), None, discover);
     let mut problems = loaded.problems();
     problems.extend(site_loading::missing_programs(&loaded.site, folder.root()));
+    problems.extend(site_loading::broken_components(&loaded, folder.root()));
     diagnostic::tidy(&mut problems);
     if !options.offline {
         problems.extend(deprecations::warnings(&loaded, folder.root()));

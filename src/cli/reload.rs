@@ -15,23 +15,27 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Flags, Settings};
 use crate::edge::admin::ReloadResult;
 use crate::edge::discovery::{Discovered, Sources};
-use crate::edge::files::{SiteFolder, Watch, program};
+use crate::edge::files::{SiteFolder, Watch, WatchMode, program};
 use crate::edge::server::dev::Change;
-use crate::edge::upstream::process::Programs;
+use crate::edge::upstream::component;
 use crate::engine::{Compositor, Live, Statistics};
 use crate::page::browser::lazy_address::AddressKey;
+use crate::page::manifest::Manifest;
 use crate::page::site::Site;
-use crate::page::source::diagnostic::Diagnostic;
+use crate::page::source::diagnostic::{self, Diagnostic};
 
-use super::site_loading::{self, Loaded};
+use super::site_loading::{self, Loaded, OnDemand};
 use super::{report, terminal};
 
 /// How long a site must be unchanged before it is read: editors write a file in several steps.
 const QUIET_PERIOD: Duration = Duration::from_millis(100);
-/// How often the files of programs are looked at while a site is developed.
+/// How often the files of programs, while a site is developed, and of components are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest delay of a reload while files keep changing.
 const MAX_DELAY: Duration = Duration::from_secs(2);
+
+/// Is told that a changed program or component answers from now on.
+pub(super) type OnReplaced = dyn Fn(&Manifest) + Send + Sync;
 
 /// Reloads the site after each change, and makes every valid file live.
 pub(super) struct Reloader {
@@ -40,7 +44,9 @@ pub(super) struct Reloader {
     pub(super) flags: Flags,
     pub(super) live: Arc<Live>,
     pub(super) compositor: Compositor,
-    pub(super) programs: Programs,
+    pub(super) on_demand: OnDemand,
+    /// Is called with the manifest of each component that was replaced.
+    pub(super) replaced: Arc<OnReplaced>,
     /// The files of each program's folder, by their fingerprint. `None`: only its manifest is watched.
     pub(super) program_files: Option<HashMap<PathBuf, u64>>,
     pub(super) statistics: Arc<Statistics>,
@@ -89,10 +95,13 @@ impl Reloader {
                     (requested, waiting) = (true, request);
                     waiting.is_some()
                 }
-                // Where no events come from files, and for folders that are not watched because they are new.
-                _ = looks.tick(), if self.program_files.is_some() => {
+                // Where no events come from files: in folders that are not watched because they are new or elsewhere.
+                _ = looks.tick(), if self.settings.server.watch != WatchMode::Off => {
                     self.restart_changed_programs().await;
-                    continue;
+                    if !self.on_demand.components.have_changed() {
+                        continue;
+                    }
+                    true
                 }
                 _ = triggers.hangups.recv() => {
                     requested = true;
@@ -122,7 +131,7 @@ impl Reloader {
     /// Restarts the programs whose files have changed since they were looked at last.
     async fn restart_changed_programs(&mut self) {
         let Some(known) = &mut self.program_files else { return };
-        let folders = self.programs.folders();
+        let folders = self.on_demand.programs.folders();
         let look =
             move || folders.into_iter().map(|folder| (program::fingerprint(&folder), folder)).collect::<Vec<_>>();
         let Ok(found) = tokio::task::spawn_blocking(look).await else { return };
@@ -130,7 +139,7 @@ impl Reloader {
         for (fingerprint, folder) in found {
             if known.get(&folder).is_some_and(|before| *before != fingerprint) {
                 tracing::info!(folder = %folder.display(), "the files of a program have changed");
-                self.programs.restart(&folder);
+                self.on_demand.programs.restart(&folder);
             }
             now.insert(folder, fingerprint);
         }
@@ -142,30 +151,37 @@ impl Reloader {
         let (folder, flags) = (self.folder.clone(), self.flags);
         let (live, settings) = (self.live.now(), self.settings.clone());
         let discovered = self.discovered.borrow_and_update().clone();
-        let watch = Arc::clone(&self.watch);
+        let (watch, components) = (Arc::clone(&self.watch), self.on_demand.components.clone());
+        let last = self.fingerprint;
         let read = move || {
             // Renewed before reading, so that a change during the reading causes another reload.
             watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
-            site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered)
+            let loaded = site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered);
+            // Those that have changed are compiled before they are needed.
+            (loaded.fingerprint != last).then(|| {
+                let components = components.load(site_loading::live_manifests(&loaded.site));
+                (loaded, components)
+            })
         };
         match tokio::task::spawn_blocking(read).await {
-            Ok(loaded) if loaded.fingerprint == self.fingerprint => return false,
-            Ok(loaded) => self.apply(loaded),
+            Ok(None) => return false,
+            Ok(Some((loaded, components))) => self.apply(loaded, components),
             Err(error) => tracing::error!(%error, "the site could not be read; keeping the last good version"),
         }
         true
     }
 
-    fn apply(&mut self, loaded: Loaded) {
-        let problems = loaded.problems();
+    fn apply(&mut self, loaded: Loaded, components: component::Loaded) {
+        let problems = with_components(loaded.problems(), components.problems);
         self.fingerprint = loaded.fingerprint;
         let settings = loaded.settings;
         // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
         self.live.swap(site_loading::snapshot(loaded.site, &settings, &self.address_key, problems.clone()));
         let site = &self.live.now().site;
-        self.programs.declare(site_loading::live_manifests(site), settings.max_processes);
+        self.on_demand.programs.declare(site_loading::live_manifests(site), settings.max_processes);
         self.statistics.record_change(event(&problems));
         self.compositor.clear_pages();
+        components.replaced.iter().for_each(|manifest| (self.replaced)(manifest));
         log(&problems, &self.reported, &self.live.now().site);
         self.reloaded.send_modify(|last| *last = change(last.version + 1, &problems));
         self.reported = problems;
@@ -180,6 +196,16 @@ impl Reloader {
         }
         self.settings = settings;
     }
+}
+
+/// The problems of a site with those of its components. A build that runs none has reported that at its start; it is no
+/// problem of the site.
+pub(super) fn with_components(mut problems: Vec<Diagnostic>, components: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if component::IS_AVAILABLE {
+        problems.extend(components);
+        diagnostic::tidy(&mut problems);
+    }
+    problems
 }
 
 /// Waits until no change has come for [`QUIET_PERIOD`], at most [`MAX_DELAY`]. `false`: the channel is closed.

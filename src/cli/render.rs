@@ -19,6 +19,7 @@ use crate::page::source::visible::visible;
 
 use super::exit::PROBLEMS_FOUND;
 use super::page_request::PageOptions;
+use super::site_loading::OnDemand;
 use super::{keys, report, runtime, site_loading, terminal};
 
 pub(super) fn run(site: &Path, options: &PageOptions) -> Result<ExitCode, String> {
@@ -47,8 +48,12 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         return Err("the settings have errors".to_owned());
     }
     let settings = loaded.settings;
-    let (upstream, programs) = site_loading::upstream(&folder, &settings, Arc::new(Unobserved))?;
+    let (upstream, OnDemand { programs, components }) =
+        site_loading::upstream(&folder, &settings, Arc::new(Unobserved))?;
     let manifests: Vec<_> = site_loading::live_manifests(&loaded.site).collect();
+    for problem in components.load(manifests.iter().cloned()).problems {
+        terminal::message(format_args!("{}\n", report::human(&problem)));
+    }
     let live = site_loading::snapshot(loaded.site, &settings, &keys::address_key_if_any(&settings.server), problems);
     let Some(request) = options.request(&live, SystemClock.wall())? else { return Ok(None) };
     let store = Arc::new(MemoryStore::new(settings.cache_memory));

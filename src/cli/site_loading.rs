@@ -10,11 +10,13 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
 use crate::edge::upstream::any::AnyUpstream;
+use crate::edge::upstream::component::{ComponentSettings, Components, Stamp};
 use crate::edge::upstream::http::HttpUpstream;
+use crate::edge::upstream::folder;
 use crate::edge::upstream::names::Names;
 use crate::edge::upstream::process::{self, Programs};
 use crate::engine::Snapshot;
-use crate::engine::port::{Clock as _, Observer, Upstream};
+use crate::engine::port::{Clock as _, Observer, Unobserved, Upstream};
 use crate::page::browser::lazy_address::AddressKey;
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
@@ -35,7 +37,7 @@ pub(super) struct Loaded {
     pub(super) site: Site,
     /// The manifests that services publish themselves.
     pub(super) discovered: Discovered,
-    /// Hash of all texts that were read: equal for two readings of the same texts.
+    /// Hash of all texts that were read, and of when components were changed: equal for two readings of the same.
     pub(super) fingerprint: u64,
 }
 
@@ -109,11 +111,11 @@ fn load_with(
     let files = Files { discovered: documents, unreachable: failures, ..folder.files() };
     let files = if reads_lock { files } else { Files { lock: None, ..files } };
     let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
-    let fingerprint = fingerprint(&files, source.as_deref());
+    let fingerprint = fingerprint(&files, source.as_deref(), &site, folder.root());
     Loaded { settings, settings_problems, site, discovered, fingerprint }
 }
 
-fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
+fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site, root: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     files.layouts.hash(&mut hasher);
     files.manifests.hash(&mut hasher);
@@ -123,6 +125,11 @@ fn fingerprint(files: &Files, settings: Option<&Source>) -> u64 {
     files.ignored.hash(&mut hasher);
     files.unreachable.hash(&mut hasher);
     settings.hash(&mut hasher);
+    for manifest in site.catalogue.manifests() {
+        if let Some(component) = manifest.component() {
+            Stamp::of(component, root, manifest).hash(&mut hasher);
+        }
+    }
     hasher.finish()
 }
 
@@ -152,7 +159,14 @@ pub(super) fn discovery_upstream(sources: &Sources) -> Result<Arc<dyn Upstream>,
     Ok(Arc::new(HttpUpstream::new(true, Secrets::new(PathBuf::new()), Names::new(&sources.resolver))?))
 }
 
-/// The programs of a site: endpoints are reached, and programs are started, by the same upstream.
+/// What runs on demand in a site.
+#[derive(Clone)]
+pub(super) struct OnDemand {
+    pub(super) programs: Programs,
+    pub(super) components: Components,
+}
+
+/// The upstream of a site: it reaches endpoints, starts programs and runs components.
 ///
 /// # Errors
 /// TLS could not be set up.
@@ -160,11 +174,21 @@ pub(super) fn upstream(
     folder: &SiteFolder,
     settings: &Settings,
     observer: Arc<dyn Observer>,
-) -> Result<(AnyUpstream, Programs), String> {
+) -> Result<(AnyUpstream, OnDemand), String> {
     let names = Names::new(&settings.discovery.resolver);
     let http = HttpUpstream::new(settings.private_upstreams, Secrets::new(folder.root().to_owned()), names)?;
-    let programs = Programs::new(folder.root(), settings.max_processes, observer);
-    Ok((AnyUpstream::new(http, programs.clone()), programs))
+    let programs = Programs::new(folder.root(), settings.max_processes, Arc::clone(&observer));
+    let components = components(folder.root(), settings, observer);
+    Ok((AnyUpstream::new(http, programs.clone(), components.clone()), OnDemand { programs, components }))
+}
+
+fn components(root: &Path, settings: &Settings, observer: Arc<dyn Observer>) -> Components {
+    let settings = ComponentSettings {
+        root: root.to_owned(),
+        cache: settings.component_cache.clone(),
+        private_upstreams: settings.private_upstreams,
+    };
+    Components::new(settings, observer)
 }
 
 /// The manifests that are live: those of the catalogue, and those that pages still use that stay live despite an error.
@@ -177,12 +201,17 @@ pub(super) fn live_manifests(site: &Site) -> impl Iterator<Item = Arc<Manifest>>
 pub(super) fn missing_programs(site: &Site, root: &Path) -> Vec<Diagnostic> {
     let problem = |manifest: &Arc<Manifest>| {
         let program = manifest.program()?;
-        let folder = process::folder(root, &manifest.at.source.file);
-        let why = process::find(program, &folder).err()?;
+        let why = process::find(program, &folder(root, &manifest.at.source.file)).err()?;
         let help = "install it, make it executable, or correct `command`";
         Some(Diagnostic::new(Code::NoProgram, manifest.at.clone(), format!("`{}`: {why}", manifest.name)).help(help))
     };
     site.catalogue.manifests().iter().filter_map(problem).collect()
+}
+
+/// The errors of manifests whose component cannot be run.
+pub(super) fn broken_components(loaded: &Loaded, root: &Path) -> Vec<Diagnostic> {
+    let components = components(root, &loaded.settings, Arc::new(Unobserved));
+    components.load(loaded.site.catalogue.manifests().iter().cloned()).problems
 }
 
 /// The state of a site that goes live.

@@ -10,7 +10,7 @@ mod values;
 mod tests;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub private_upstreams: bool,
     /// Maximum number of programs that run at once.
     pub max_processes: usize,
+    /// The folder for compiled components. `None`: the user's cache directory.
+    pub component_cache: Option<PathBuf>,
     /// How locale, region and address of a client are found.
     pub readers: ReaderRules,
     /// The services whose manifests are read.

@@ -64,7 +64,10 @@ pub(super) fn settings(
             table.read_or_default(&upstreams::ALLOW, table::list(|value| Ok(table::text(value)?.parse()?)));
         table.read_or_default(&upstreams::PRIVATE, table::boolean)
     });
-    let max_processes = reader.table(&file::ON_DEMAND, |table| table.integer_or_default(&on_demand::MAX_PROCESSES));
+    let (max_processes, component_cache) = reader.table(&file::ON_DEMAND, |table| {
+        let folder = table.read(&on_demand::CACHE, table::text).filter(|folder| !folder.is_empty());
+        (table.integer_or_default(&on_demand::MAX_PROCESSES), folder.map(|folder| root.join(folder)))
+    });
     let (discovery, publish) = reader.table(&file::DISCOVERY, |table| {
         let sources = read_sources(table);
         let urls = sources.iter().map(|Located { value, at }| Located { value: value.url.clone(), at: at.clone() });
@@ -110,6 +113,7 @@ pub(super) fn settings(
         cache_memory,
         private_upstreams,
         max_processes,
+        component_cache,
         readers,
         discovery,
         publish,

@@ -25,7 +25,7 @@ schema! {
         CACHE = Field::new("cache", Kind::Table(&cache::SCHEMA));
         /// Which addresses layouts may name in `src`.
         UPSTREAMS = Field::new("upstreams", Kind::Table(&upstreams::SCHEMA));
-        /// Programs that are started on demand.
+        /// Programs and components that run on demand.
         ON_DEMAND = Field::new("on_demand", Kind::Table(&on_demand::SCHEMA));
         /// Services that publish their own manifests.
         DISCOVERY = Field::new("discovery", Kind::Table(&discovery::SCHEMA));
@@ -180,11 +180,16 @@ schema! {
 }
 
 schema! {
-    /// Programs that are started on demand.
+    /// Programs and components that run on demand.
     pub(crate) mod on_demand {
         /// Maximum number of programs that run at once. Past it the one that has been idle longest is stopped; if none
         /// is idle, the part is `overloaded`.
         MAX_PROCESSES = Field::new("max_processes", Kind::Integer(1, 10_000)).default("64");
+        /// Folder for compiled components, so that none is compiled twice. A relative path is below the site's folder.
+        /// Read at the start.
+        CACHE = Field::new("cache", Kind::Text)
+            .otherwise("the user's cache directory")
+            .example("\"/var/cache/pasteup\"");
     }
 }
 

@@ -199,6 +199,9 @@ pub trait Observer: Send + Sync {
     /// Called when the program of a nanoservice became ready, this long after its start.
     fn program_started(&self, _manifest: &Manifest, _took: Duration) {}
 
+    /// Called when an instance of the component of a nanoservice has ended, this long after its request came.
+    fn component_ran(&self, _manifest: &Manifest, _took: Duration) {}
+
     /// Called when a fetch ended.
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt);
 
@@ -258,6 +261,10 @@ impl Observer for Observers {
 
     fn program_started(&self, manifest: &Manifest, took: Duration) {
         self.0.iter().for_each(|one| one.program_started(manifest, took));
+    }
+
+    fn component_ran(&self, manifest: &Manifest, took: Duration) {
+        self.0.iter().for_each(|one| one.component_ran(manifest, took));
     }
 
     fn fetched(&self, fetch: &Fetch, result: Result<&ParsedResponse, &Failure>, attempt: &Attempt) {

@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 
 use crate::config::Flags;
 use crate::edge::discovery::Sources;
+use crate::edge::upstream::component::listener;
 use crate::edge::upstream::probe::Probe;
-use crate::edge::upstream::process::Programs;
 use crate::engine::port::Unobserved;
 use crate::page::conform::exchange::{BodyError, Exchange, Purpose, RecordedResponse};
 use crate::page::conform::subject::Subject;
@@ -22,13 +22,15 @@ use crate::page::manifest::discovered::Published;
 use crate::page::manifest::upstreams::ServiceUrl;
 use crate::page::manifest::{Endpoint, Manifest};
 use crate::page::request::defaults::Defaults;
+use crate::page::response::parsed::Failure;
 use crate::page::source::diagnostic::{Diagnostic, Located, Source, SourceSpan};
 use crate::page::source::names;
 use crate::page::source::visible::visible;
 use crate::secrets::Secrets;
 
 use super::exit::PROBLEMS_FOUND;
-use super::{runtime, site_loading, terminal};
+use super::site_loading::OnDemand;
+use super::{report, runtime, site_loading, terminal};
 
 /// The options of `pasteup conform`.
 #[derive(clap::Args)]
@@ -80,11 +82,28 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         };
         return check_all(site, options, &runtime, vec![subject]);
     }
-    let Named { mut subjects, to_start, programs, defaults } = named(site, options)?;
+    let Named { mut subjects, to_start, on_demand: OnDemand { programs, components }, defaults } = named(site, options)?;
     let _runs = runtime.enter();
     programs.declare(to_start.iter().cloned(), to_start.len().max(1));
-    let mut leases = Vec::new();
+    let broken = components.load(to_start.iter().cloned()).problems;
+    for problem in &broken {
+        terminal::message(format_args!("{}\n", report::human(problem)));
+    }
+    if !broken.is_empty() {
+        return Ok(PROBLEMS_FOUND.into());
+    }
+    let (mut leases, mut served) = (Vec::new(), Vec::new());
     for manifest in &to_start {
+        if manifest.component().is_some() {
+            let failed = |failure: &Failure| {
+                terminal::message(format_args!("{}: {}", failure.reason, visible_lines(&failure.detail)));
+            };
+            let listening = listener::listen(components.clone(), Arc::clone(manifest), failed);
+            let listening = runtime.block_on(listening).map_err(|error| error.to_string())?;
+            subjects.push(subject(manifest, listening.port, options, &defaults)?);
+            served.push(listening);
+            continue;
+        }
         match runtime.block_on(programs.start(manifest)) {
             Ok(lease) => leases.push(lease),
             Err(failure) => {
@@ -95,14 +114,19 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
             }
         }
         let port = programs.port(manifest).ok_or("the program has ended")?;
-        let path = manifest.program().map(|program| program.path.at(&format!("http://127.0.0.1:{port}")));
-        let endpoint = path.ok_or("the nanoservice is not a program")?.map_err(|error| error.message)?;
-        subjects.push(Subject::declared(manifest, &endpoint, &options.params, &defaults));
+        subjects.push(subject(manifest, port, options, &defaults)?);
     }
     let result = check_all(site, options, &runtime, subjects);
-    drop(leases);
+    drop((leases, served));
     runtime.block_on(programs.stop_all());
     result
+}
+
+/// What is checked of a nanoservice that runs on demand, and answers on this port.
+fn subject(manifest: &Arc<Manifest>, port: u16, options: &Options, defaults: &Defaults) -> Result<Subject, String> {
+    let on_demand = manifest.on_demand.as_ref().ok_or("the nanoservice does not run on demand")?;
+    let endpoint = on_demand.path().at(&format!("http://127.0.0.1:{port}")).map_err(|error| error.message)?;
+    Ok(Subject::declared(manifest, &endpoint, &options.params, defaults))
 }
 
 /// Checks all subjects, and reports on them.
@@ -138,9 +162,9 @@ fn visible_lines(text: &str) -> String {
 struct Named {
     /// One subject for each endpoint.
     subjects: Vec<Subject>,
-    /// The programs that are to be started before they can be checked.
+    /// The programs and components that are to be started before they can be checked.
     to_start: Vec<Arc<Manifest>>,
-    programs: Programs,
+    on_demand: OnDemand,
     defaults: Defaults,
 }
 
@@ -178,15 +202,9 @@ fn named(site: &Path, options: &Options) -> Result<Named, String> {
         .map(|(manifest, endpoint)| Subject::declared(manifest, endpoint, &options.params, &loaded.settings.defaults))
         .collect();
     let to_start: Vec<_> =
-        manifests.iter().filter(|manifest| manifest.program().is_some()).map(|m| Arc::clone(m)).collect();
-    if subjects.is_empty() && to_start.is_empty() {
-        return Err(format!(
-            "`{}` runs in a way that this version does not support; start it yourself and give its URL",
-            options.service
-        ));
-    }
-    let (_, programs) = site_loading::upstream(&folder, &loaded.settings, Arc::new(Unobserved))?;
-    Ok(Named { subjects, to_start, programs, defaults: loaded.settings.defaults.clone() })
+        manifests.iter().filter(|manifest| manifest.on_demand.is_some()).map(|m| Arc::clone(m)).collect();
+    let (_, on_demand) = site_loading::upstream(&folder, &loaded.settings, Arc::new(Unobserved))?;
+    Ok(Named { subjects, to_start, on_demand, defaults: loaded.settings.defaults.clone() })
 }
 
 /// Sends all requests that the rules need. If the first gets no response, or two in a row, no more are sent.

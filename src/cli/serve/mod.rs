@@ -45,8 +45,8 @@ use crate::secrets::debug_tokens::DebugTokens;
 
 use super::exit::COULD_NOT_RUN;
 use super::keys::{self, ServerKeys};
-use super::reload::{self, Reloader, Triggers};
-use super::site_loading::{self, Loaded};
+use super::reload::{self, OnReplaced, Reloader, Triggers};
+use super::site_loading::{self, Loaded, OnDemand};
 use super::{page_request, report, terminal};
 
 use listener::Role;
@@ -124,7 +124,13 @@ async fn serve(
     let observers = [Arc::clone(&metrics) as _, Arc::clone(&statistics) as _, Arc::clone(&incidents) as _];
     let observers = observers.into_iter().chain(tracer);
     let observer: Arc<dyn Observer> = Arc::new(Observers(observers.collect()));
-    let (upstream, programs) = site_loading::upstream(&folder, &settings, Arc::clone(&observer))?;
+    let (upstream, on_demand) = site_loading::upstream(&folder, &settings, Arc::clone(&observer))?;
+    let OnDemand { programs, components } = on_demand.clone();
+    let broken = components.load(site_loading::live_manifests(&site)).problems;
+    for problem in &broken {
+        terminal::message(format_args!("{}\n", report::human(problem)));
+    }
+    let problems = reload::with_components(problems, broken);
     let upstream: Arc<dyn Upstream> = Arc::new(upstream);
     let tampered = Arc::new(Tampered::new(Arc::clone(&upstream)));
     let ports = Ports {
@@ -141,7 +147,12 @@ async fn serve(
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let debug_tokens = Arc::new(DebugTokens::new(&keys.site));
     let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
-    programs.on_replaced(show_new_responses(compositor.clone(), (mode == Mode::Development).then(|| reloaded.clone())));
+    let replaced: Arc<OnReplaced> =
+        Arc::new(show_new_responses(compositor.clone(), (mode == Mode::Development).then(|| reloaded.clone())));
+    programs.on_replaced({
+        let replaced = Arc::clone(&replaced);
+        move |manifest| replaced(manifest)
+    });
     let dev = (mode == Mode::Development).then(|| {
         let tamper = tamper(Arc::clone(&tampered), compositor.clone());
         Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
@@ -185,6 +196,10 @@ async fn serve(
         program: {
             let programs = programs.clone();
             Box::new(move |manifest| programs.status(manifest))
+        },
+        component: {
+            let components = components.clone();
+            Box::new(move |manifest| components.status(manifest))
         },
         stop: stop_admin.clone(),
         metrics: {
@@ -240,7 +255,8 @@ async fn serve(
         flags,
         live,
         compositor: compositor.clone(),
-        programs: programs.clone(),
+        on_demand,
+        replaced,
         program_files: (mode == Mode::Development).then(HashMap::new),
         statistics,
         settings: settings.clone(),
@@ -352,7 +368,7 @@ fn tamper(upstream: Arc<Tampered>, compositor: Compositor) -> Tamper {
     })
 }
 
-/// Shows the responses of a program that was changed instead of those that are cached. Readers may be shown the old ones while
+/// Shows the responses of a program or a component that was changed instead of those that are cached. Readers may be shown the old ones while
 /// the new ones are fetched; whoever develops the site sees the new ones at once, since their browser is told to reload.
 fn show_new_responses(
     compositor: Compositor,

@@ -19,7 +19,7 @@ use crate::engine::statistics::{
 };
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
-use crate::page::policy::supervision::status::ProgramStatus;
+use crate::page::policy::supervision::status::{ComponentStatus, ProgramStatus};
 use crate::page::source::diagnostic::{Diagnostic, Report};
 use crate::page::source::names::Name;
 
@@ -66,6 +66,12 @@ pub(super) struct Fragment {
     /// Its program, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) process: Option<ProgramStatus>,
+    /// Its component, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) component: Option<ComponentStatus>,
+    /// The state of the circuit breaker of what runs on demand.
+    #[serde(skip)]
+    pub(super) circuit: &'static str,
     /// The patterns of the pages that use it.
     pub(super) pages: Vec<String>,
     /// The nanoservices whose fragments it may nest.
@@ -191,9 +197,9 @@ impl Fragment {
         matches!(self.runs_on(), "open" | "probing" | "failed") || self.breaker() != "closed"
     }
 
-    /// The worst state among the circuit breakers of its endpoints.
+    /// The worst state among the circuit breakers of its endpoints, or of what runs on demand.
     pub(super) fn breaker(&self) -> &'static str {
-        let has = |state| self.endpoints.iter().any(|endpoint| endpoint.circuit == state);
+        let has = |state| self.circuit == state || self.endpoints.iter().any(|endpoint| endpoint.circuit == state);
         ["open", "probing"].into_iter().find(|state| has(*state)).unwrap_or("closed")
     }
 }
@@ -252,6 +258,8 @@ pub(super) fn fragments(admin: &Admin) -> Vec<Fragment> {
         runbook: None,
         endpoints: Vec::new(),
         process: None,
+        component: None,
+        circuit: "closed",
         composes: Vec::new(),
         params: Vec::new(),
         manifest: None,
@@ -300,6 +308,8 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         runbook: manifest.runbook.clone(),
         endpoints,
         process: (admin.program)(manifest),
+        component: (admin.component)(manifest),
+        circuit: manifest.on_demand.as_ref().and_then(|one| circuits.get(&**one.upstream()).copied()).unwrap_or("closed"),
         pages: pages_of(used, &manifest.name),
         composes: manifest.composes.clone(),
         params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),

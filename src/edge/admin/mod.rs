@@ -29,7 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
 use crate::page::manifest::Manifest;
 use crate::page::output::record::Record;
-use crate::page::policy::supervision::status::ProgramStatus;
+use crate::page::policy::supervision::status::{ComponentStatus, ProgramStatus};
 use crate::page::source::diagnostic::Diagnostic;
 use crate::secrets::Secret;
 use crate::secrets::debug_tokens::DebugTokens;
@@ -45,6 +45,9 @@ pub type ReadQuery =
 
 /// Shows the program of a nanoservice. Returns `None` if it has none.
 pub type ShowProgram = dyn Fn(&Manifest) -> Option<ProgramStatus> + Send + Sync;
+
+/// Shows the component of a nanoservice. Returns `None` if it has none that can be run.
+pub type ShowComponent = dyn Fn(&Manifest) -> Option<ComponentStatus> + Send + Sync;
 
 /// What the handlers of the admin listener share.
 pub struct Admin {
@@ -68,6 +71,8 @@ pub struct Admin {
     pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
     /// Returns the state of a nanoservice's program; `None` if it has none.
     pub program: Box<ShowProgram>,
+    /// Returns what is known of a nanoservice's component; `None` if it has none that can be run.
+    pub component: Box<ShowComponent>,
     /// Is cancelled when this listener stops.
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.

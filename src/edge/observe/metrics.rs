@@ -27,6 +27,7 @@ use crate::page::source::reason::Reason;
 pub use super::measured::Measured;
 use super::measured::Values;
 use super::process::Process;
+use super::components::ComponentMetrics;
 use super::programs::ProgramMetrics;
 use super::routes::{Routes, SECONDS};
 use super::upstreams::Upstreams;
@@ -81,6 +82,7 @@ pub struct Metrics {
     values: Values,
     panics: Counter,
     programs: ProgramMetrics,
+    components: ComponentMetrics,
 }
 
 fn traced() -> HistogramWithExemplars<InTrace> {
@@ -118,6 +120,7 @@ impl Default for Metrics {
         build.get_or_create(&ByBuild { version: env!("CARGO_PKG_VERSION") }).set(1);
         registry.register("pasteup_build_info", "The version that runs; always 1", build);
         let programs = ProgramMetrics::new(&mut registry);
+        let components = ComponentMetrics::new(&mut registry);
         let panics = Counter::default();
         registry.register(
             "pasteup_panics",
@@ -148,6 +151,7 @@ impl Default for Metrics {
             values,
             panics,
             programs,
+            components,
         }
     }
 }
@@ -233,6 +237,10 @@ impl Observer for Metrics {
 
     fn program_started(&self, _: &Manifest, took: Duration) {
         self.programs.started(took);
+    }
+
+    fn component_ran(&self, manifest: &Manifest, took: Duration) {
+        self.components.ran(manifest, took);
     }
 
     fn fetched(&self, fetch: &Fetch, _: Result<&ParsedResponse, &Failure>, sent: &Attempt) {

@@ -7,6 +7,7 @@ pub mod metrics;
 
 mod measured;
 mod process;
+mod components;
 mod programs;
 mod routes;
 mod upstreams;

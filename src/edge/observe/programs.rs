@@ -20,9 +20,15 @@ use crate::page::policy::supervision::status::{ProgramState, ProgramStatus};
 const START_SECONDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByProgram {
+pub(super) struct ByProgram {
     fragment: Arc<str>,
     version: String,
+}
+
+impl ByProgram {
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self { fragment: Arc::clone(&manifest.name), version: manifest.version.to_string() }
+    }
 }
 
 /// The starts and crashes of a program that were shown.
@@ -81,7 +87,7 @@ impl ProgramMetrics {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missing: Shown = shown.clone();
         for (manifest, status) in programs {
-            let labels = ByProgram { fragment: Arc::clone(&manifest.name), version: manifest.version.to_string() };
+            let labels = ByProgram::of(&manifest);
             missing.remove(&labels);
             let (starts, crashes) = shown.entry(labels.clone()).or_default();
             // The counts begin anew when a program is removed and declared again.

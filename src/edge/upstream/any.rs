@@ -1,4 +1,5 @@
-//! Sends each request the way that its address requires: over HTTP to an endpoint, or to a program that is started for it.
+//! Sends each request the way that its address requires: over HTTP to an endpoint, to a program that is started for it, or to
+//! an instance of a component.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::page::policy::naming::Place;
 use crate::page::request::address::Address;
 use crate::page::response::parsed::Failure;
 
+use super::component::Components;
 use super::http::HttpUpstream;
 use super::process::Programs;
 
@@ -17,13 +19,14 @@ use super::process::Programs;
 pub struct AnyUpstream {
     http: Arc<dyn Upstream>,
     programs: Programs,
+    components: Components,
 }
 
 impl AnyUpstream {
-    /// Endpoints by way of `http`, and programs.
+    /// Endpoints by way of `http`, programs and components.
     #[must_use]
-    pub fn new(http: HttpUpstream, programs: Programs) -> Self {
-        Self { http: Arc::new(http), programs }
+    pub fn new(http: HttpUpstream, programs: Programs, components: Components) -> Self {
+        Self { http: Arc::new(http), programs, components }
     }
 }
 
@@ -34,6 +37,10 @@ impl Upstream for AnyUpstream {
             Address::Process(url) => {
                 let url = url.clone();
                 self.programs.ask(request, &url, &self.http)
+            }
+            Address::Component(url) => {
+                let url = url.clone();
+                self.components.ask(request, &url)
             }
         }
     }

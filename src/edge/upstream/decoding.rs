@@ -9,16 +9,12 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::io::AsyncBufReadExt as _;
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::page::http::coding::ContentCoding;
 use crate::page::response::parsed::Failure;
 use crate::page::source::reason::Reason;
-
-use super::client::describe;
 
 /// How many bytes longer than the body that it encodes an encoded body may be.
 pub(super) const OVERHEAD: u64 = 64 << 10;
@@ -29,23 +25,20 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// The first seven bits of Brotli with windows of up to 1 GiB, which RFC 7932 reserves.
 const LARGE_WINDOW: u8 = 0x11;
 
+/// A body as it arrives.
+pub(super) type Wire = BoxStream<'static, Result<Bytes, Failure>>;
+
 /// Returns the body of a response, decoded; `Content-Encoding` and `Content-Length` are then removed from its headers.
 /// `max_bytes` is the maximum size of the decoded body. A body may be a little longer while it is encoded, and no more: one
 /// that decodes to nothing would otherwise be read without end.
-pub(super) async fn decode(
-    body: Incoming,
-    headers: &mut HeaderMap,
-    max_bytes: u64,
-) -> BoxStream<'static, Result<Bytes, Failure>> {
-    let wire =
-        body.into_data_stream().map(|chunk| chunk.map_err(|error| Failure::new(Reason::Incomplete, describe(&error))));
+pub(super) async fn decode(wire: Wire, headers: &mut HeaderMap, max_bytes: u64) -> Wire {
     let coding = match ContentCoding::of(headers) {
         Ok(Some(coding)) => coding,
         Ok(None) => {
             headers.remove(CONTENT_ENCODING);
-            return wire.boxed();
+            return wire;
         }
-        Err(_) => return wire.boxed(),
+        Err(_) => return wire,
     };
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use url::Url;
 
 use crate::engine::port::{Upstream, UpstreamRequest, UpstreamResponse};
@@ -22,7 +22,7 @@ use crate::page::source::reason::Reason;
 use crate::secrets::Secrets;
 use crate::secrets::credentials::{self, ClientCertificate};
 
-use super::client::{Client, SendError};
+use super::client::{Client, SendError, describe};
 use super::decoding::decode;
 use super::names::Names;
 use super::resolver::{Resolver, is_public};
@@ -154,7 +154,9 @@ async fn send(client: &Client, request: Request<Full<Bytes>>, max_bytes: u64) ->
     check_framing(response.version(), response.headers())?;
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
-    let body = decode(body, &mut headers, max_bytes).await;
+    let incomplete = |error| Failure::new(Reason::Incomplete, describe(&error));
+    let wire = body.into_data_stream().map(move |chunk| chunk.map_err(incomplete)).boxed();
+    let body = decode(wire, &mut headers, max_bytes).await;
     Ok(UpstreamResponse { status: head.status, headers, body })
 }
 

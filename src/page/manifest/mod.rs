@@ -43,7 +43,7 @@ use self::assets::Asset;
 pub use auth::{Algorithm, Auth};
 pub use endpoint::Endpoint;
 pub use example::{Example, Refusal};
-pub use on_demand::{OnDemand, Program};
+pub use on_demand::{Component, OnDemand, Program};
 pub use param::Param;
 
 /// A nanoservice at one version.
@@ -198,7 +198,8 @@ impl Manifest {
     pub fn to_json(&self) -> serde_json::Value {
         let mut json = self.declared.to_json();
         if let Some(members) = json.as_object_mut() {
-            for private in [&schema::file::AUTH, &schema::file::COMMAND, &schema::file::PATH, &schema::file::RUN] {
+            use schema::file::{AUTH, COMMAND, COMPONENT, PATH, RUN};
+            for private in [&AUTH, &COMMAND, &COMPONENT, &PATH, &RUN] {
                 members.remove(private.name);
             }
         }
@@ -255,7 +256,16 @@ impl Manifest {
     pub const fn program(&self) -> Option<&Program> {
         match &self.on_demand {
             Some(OnDemand::Program(program)) => Some(program),
-            None => None,
+            _ => None,
+        }
+    }
+
+    /// Its component, if it is one.
+    #[must_use]
+    pub const fn component(&self) -> Option<&Component> {
+        match &self.on_demand {
+            Some(OnDemand::Component(component)) => Some(component),
+            _ => None,
         }
     }
 

@@ -13,10 +13,11 @@ use crate::page::source::units;
 use crate::page::visit::context::{self, Dimension};
 
 use super::assets::{self, Asset};
+use super::on_demand::Runnable;
 use super::pattern::PatternBudget;
 use super::schema::{cache, file, limits};
 use super::{
-    Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, Program, auth, example,
+    Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, auth, example,
     on_demand, param, rollout,
 };
 
@@ -48,10 +49,14 @@ impl Manifest {
             let all = table::one_or_more(|value| Endpoint::parse(&table::text(value)?))(value)?;
             if all.is_empty() { Err(ValueError::new("must not be empty")) } else { Ok(all) }
         });
-        let command = reader.read(&file::COMMAND, on_demand::command);
+        let command = reader.read(&file::COMMAND, on_demand::command).map(Runnable::Command);
+        let component = reader.read(&file::COMPONENT, on_demand::component).map(Runnable::Component);
+        let runnable = command.or(component);
         let path = reader.read_or_default(&file::PATH, |value| Endpoint::of_path(&table::text(value)?));
-        let run = reader.table(&file::RUN, on_demand::run);
-        reader.read(&file::COMPONENT, table::filled);
+        let run = reader.table(&file::RUN, |table| {
+            on_demand::misplaced_in_run(table, runnable.as_ref());
+            on_demand::run(table)
+        });
         let addresses = [&file::ENDPOINT, &file::COMMAND, &file::COMPONENT];
         match addresses.into_iter().filter(|field| reader.entry(field).is_some()).count() {
             0 => reader.note(
@@ -66,7 +71,7 @@ impl Manifest {
                 reader.note(head_of(table), message, Some("keep one of them".to_owned()));
             }
         }
-        misplaced(&mut reader);
+        on_demand::misplaced(&mut reader);
         let owner = reader.read(&file::OWNER, table::filled);
         let lifecycle = table::word_for(&Lifecycle::KIND, &Lifecycle::ALL, Lifecycle::as_str);
         let lifecycle = reader.read_or_default(&file::LIFECYCLE, lifecycle);
@@ -90,8 +95,9 @@ impl Manifest {
             concurrency: table.integer(&limits::CONCURRENCY),
         });
         let auth = reader.table(&file::AUTH, auth::read);
-        if let (Some(Auth::Mtls { .. }), Some(entry)) = (&auth, reader.entry(&file::COMMAND)) {
-            let message = "a client certificate is sent over https only, and programs are requested over http";
+        let on_demand = reader.entry(&file::COMMAND).or_else(|| reader.entry(&file::COMPONENT));
+        if let (Some(Auth::Mtls { .. }), Some(entry)) = (&auth, on_demand) {
+            let message = "a client certificate is sent over https only, which is not how what runs on demand is asked";
             reader.note(entry.key_at.clone(), message, Some("write another `auth.kind`".to_owned()));
         }
         if matches!(auth, Some(Auth::Mtls { .. }))
@@ -106,9 +112,8 @@ impl Manifest {
         let examples = reader.tables(&file::EXAMPLES, |table| example::read(table, &params));
         let at = reader.entry(&file::NAME).map_or_else(|| head_of(table), |entry| entry.value.at.clone());
         let problems = reader.finish();
-        let on_demand = command.zip(name.as_ref().zip(version.as_ref())).map(|(command, (name, version))| {
-            let upstream = format!("program:{name}@{version}");
-            OnDemand::Program(Box::new(Program::new(command, path, upstream, run)))
+        let on_demand = runnable.zip(name.as_ref().zip(version.as_ref())).map(|(runnable, (name, version))| {
+            OnDemand::new(runnable, path, &format!("{name}@{version}"), run)
         });
         let addresses = endpoint.iter().flatten().chain(on_demand.as_ref().map(OnDemand::path));
         let base = addresses.filter_map(Endpoint::base).next();
@@ -144,22 +149,6 @@ impl Manifest {
             at,
         });
         (manifest, problems)
-    }
-}
-
-/// Reports keys of programs beside an endpoint.
-fn misplaced(reader: &mut TableReader<'_>) {
-    if reader.entry(&file::ENDPOINT).is_none() {
-        return;
-    }
-    for (field, help) in [
-        (&file::PATH, "write the path into the URL of `endpoint`"),
-        (&file::RUN, "the compositor does not start what has an `endpoint`; remove the table"),
-    ] {
-        if let Some(entry) = reader.entry(field) {
-            let message = format!("`{}` does not belong to `endpoint`", field.name);
-            reader.note(entry.key_at.clone(), message, Some(help.to_owned()));
-        }
     }
 }
 

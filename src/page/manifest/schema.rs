@@ -23,11 +23,13 @@ schema! {
         /// A program that is started on demand, with its arguments. A relative program is looked for in the folder of
         /// the manifest first, then on `PATH`. Not accepted from a discovery source.
         COMMAND = Field::new("command", Kind::List(&Kind::Text)).example("[\"node\", \"server.js\"]");
-        /// A `wasi:http` component that runs in the compositor.
-        COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"").not_supported();
-        /// What a program is asked: a path, with `{parameter}` as in `endpoint`. Belongs to `command`.
+        /// The file of a WebAssembly component, which runs in the compositor. It exports `wasi:http/incoming-handler`
+        /// (0.2). A relative path is below the folder of the manifest. Not accepted from a discovery source.
+        COMPONENT = Field::new("component", Kind::Text).example("\"weather.wasm\"");
+        /// What a program or a component is asked: a path, with `{parameter}` as in `endpoint`. Belongs to `command` and
+        /// `component`.
         PATH = Field::new("path", Kind::Text).default("/").example("\"/signs/{sign}\"");
-        /// How a program is run. Belongs to `command`.
+        /// How a program or a component is run. Belongs to `command` and `component`.
         RUN = Field::new("run", Kind::Table(&on_demand::run::SCHEMA));
         /// The team to notify. Several folders may declare one version of a service only if they name the same owner and
         /// declare the same.

@@ -196,3 +196,50 @@ fn what_a_program_cannot_be_started_with_is_an_error() {
         );
     }
 }
+
+#[test]
+fn a_component_has_the_rules_that_its_manifest_states_or_the_defaults() {
+    let head = "name = \"a\"\nversion = \"1.2.0\"\ncomponent = \"a.wasm\"\n";
+    let (manifest, problems) = parse(head);
+    assert_eq!(problems, []);
+    let manifest = manifest.expect("it is valid");
+    let component = manifest.component().expect("it is a component");
+    assert_eq!((&*component.upstream, &*component.file, component.memory), ("component:a@1.2.0", "a.wasm", 64 << 20));
+    assert!(component.outbound.is_empty() && manifest.program().is_none());
+    let run = "path = \"/{x}\"\n[run]\nmemory = \"1MiB\"\nenv = { PORT = \"env:B\" }\n\
+               outbound = [\"https://api.example.org\", \"http://127.0.0.1:*\"]\n";
+    let (manifest, problems) = parse(&format!("{head}{run}"));
+    assert_eq!(problems, []);
+    let manifest = manifest.expect("it is valid");
+    let component = manifest.component().expect("it is a component");
+    assert_eq!((component.memory, component.env.len(), component.outbound.len()), (1 << 20, 1, 2));
+    assert_eq!(manifest.required(), ["x"]);
+    let public = manifest.to_json();
+    assert_eq!(public, serde_json::json!({"name": "a", "version": "1.2.0"}), "the catalogue is public");
+}
+
+#[test]
+fn what_a_component_cannot_be_run_with_is_an_error() {
+    let component = "component = \"a.wasm\"\n";
+    for (lines, expected) in [
+        (format!("{component}command = [\"a\"]\n"), "exclude each other"),
+        (format!("{component}endpoint = \"http://a/\"\n"), "exclude each other"),
+        ("component = \"\"\n".to_owned(), "must not be empty"),
+        ("component = \"../a.wasm\"\n".to_owned(), "leads out of the folder"),
+        (format!("{component}[run]\nidle = \"1s\"\n"), "`run.idle` does not belong to `component`"),
+        (format!("{component}[run]\nmin = 0\n"), "`run.min` does not belong to `component`"),
+        (format!("{component}[run]\nready = \"tcp\"\n"), "`run.ready` does not belong to `component`"),
+        (format!("{component}[run]\nstart_timeout = \"1s\"\n"), "`run.start_timeout` does not belong"),
+        (format!("{component}[run]\nstop_timeout = \"1s\"\n"), "`run.stop_timeout` does not belong"),
+        ("command = [\"a\"]\n[run]\noutbound = []\n".to_owned(), "`run.outbound` does not belong to `command`"),
+        (format!("{component}[run]\noutbound = [\"api.example.org\"]\n"), "is not of the form"),
+        (format!("{component}[run]\nmemory = \"0\"\n"), "memory"),
+        (format!("{component}[auth]\nkind = \"mtls\"\ncert = \"file:a\"\nkey = \"file:b\"\n"), "over https only"),
+    ] {
+        let (manifest, problems) = parse(&format!("name = \"a\"\nversion = \"1.0.0\"\n{lines}"));
+        assert!(
+            manifest.is_none() && problems.iter().any(|(_, _, text)| text.contains(expected)),
+            "{lines}: {problems:?}"
+        );
+    }
+}

@@ -31,6 +31,8 @@ pub enum Address {
     Placed(Naming, Url, Place),
     /// A resource of a program that is started on demand. The host of the URL only stands for the program.
     Process(Url),
+    /// A resource of a component that runs in the compositor. The host of the URL only stands for the component.
+    Component(Url),
 }
 
 impl Target {
@@ -64,11 +66,11 @@ impl Target {
     }
 
     fn on_demand(on_demand: &OnDemand, url: Url) -> Self {
-        match on_demand {
-            OnDemand::Program(program) => {
-                Self { upstream: Arc::clone(&program.upstream), address: Address::Process(url) }
-            }
-        }
+        let address = match on_demand {
+            OnDemand::Program(_) => Address::Process(url),
+            OnDemand::Component(_) => Address::Component(url),
+        };
+        Self { upstream: Arc::clone(on_demand.upstream()), address }
     }
 }
 
@@ -86,7 +88,7 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) => url.as_str(),
+            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) | Self::Component(url) => url.as_str(),
         }
     }
 
@@ -94,7 +96,7 @@ impl Address {
     #[must_use]
     pub const fn base(&self) -> &Url {
         match self {
-            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) => url,
+            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) | Self::Component(url) => url,
         }
     }
 }

@@ -135,6 +135,8 @@ codes! {
     BadRoute = "bad-route", Error;
     /// The program of a manifest is missing, or cannot be executed.
     NoProgram = "no-program", Error;
+    /// The component of a manifest is missing or is not one, needs what components are not offered, or this build runs none.
+    BadComponent = "bad-component", Error;
     /// A fragment's name is not in the catalogue.
     UnknownFragment = "unknown-fragment", Error;
     /// No version in the catalogue satisfies the range.

@@ -13,13 +13,6 @@ const PASSED_ON: [&str; 4] = ["PATH", "HOME", "LANG", "TMPDIR"];
 /// Where programs are looked for if there is no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The folder of a manifest, which its program is started in.
-#[must_use]
-pub fn folder(root: &Path, manifest: &str) -> PathBuf {
-    let file = root.join(manifest);
-    file.parent().map_or_else(|| root.to_owned(), Path::to_owned)
-}
-
 /// Finds a program: in the folder of its manifest, then on `PATH`. An absolute path is taken as it is, and links are followed.
 ///
 /// # Errors

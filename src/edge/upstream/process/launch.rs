@@ -20,7 +20,7 @@ use crate::page::manifest::Manifest;
 use crate::page::manifest::on_demand::Ready;
 use crate::page::policy::supervision::program::ProcessNumber;
 
-use super::output::Output;
+use super::super::{folder, output::Output};
 use super::port::{self, Listener};
 use super::{Ids, Key, Life, Shared, environment, guard, program, table};
 
@@ -67,7 +67,7 @@ impl Launch {
 
     fn start(&self, shared: &Shared) -> Result<Running, String> {
         let port = self.port.ok_or("no port is free for its program")?;
-        let folder = environment::folder(&shared.root, &self.key);
+        let folder = folder(&shared.root, &self.key);
         let program = program(&self.manifest);
         let file = environment::find(program, &folder)?;
         let variables = environment::variables(program, &shared.root, port)?;

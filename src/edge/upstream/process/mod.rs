@@ -9,8 +9,6 @@ mod sockets;
 
 mod port;
 
-mod output;
-
 mod environment;
 
 pub mod guard;
@@ -35,10 +33,12 @@ use crate::page::policy::supervision::status::ProgramStatus;
 use crate::page::response::parsed::Failure;
 use crate::page::source::units;
 
-use launch::Launch;
-use output::Output;
+use super::folder;
+use super::output::{Output, OutputLog};
 
-pub use environment::{find, folder};
+use launch::Launch;
+
+pub use environment::find;
 
 /// How often the memory of programs is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -377,7 +377,7 @@ impl Slot {
         let port = port::choose(ports);
         ports.extend(port);
         let (commands, received) = mpsc::unbounded_channel();
-        let output = Output::new(&self.manifest.name, &self.manifest.version.to_string());
+        let output = Output::new(OutputLog::new(&self.manifest.name, &self.manifest.version.to_string()));
         let life = watch::Sender::new(Life::Running);
         let process = Process { port, ids: None, commands, life, memory: None, output: output.clone() };
         self.processes.insert(number, process);

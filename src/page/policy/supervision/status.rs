@@ -1,4 +1,4 @@
-//! What is shown of a program: in the API, the console and the metrics, in the same words.
+//! What is shown of a program or a component: in the API, the console and the metrics, in the same words.
 
 use serde::Serialize;
 
@@ -54,4 +54,15 @@ impl ProgramStatus {
         memory_bytes: None,
         output: Vec::new(),
     };
+}
+
+/// A component as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ComponentStatus {
+    /// The size of its file.
+    pub bytes: u64,
+    /// How long it took to compile it, or to read it from the cache of compiled components.
+    pub compile_ms: u64,
+    /// How many of its instances run.
+    pub in_flight: u64,
 }
