@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     find . -path ./target -prune -o -type f -exec touch {} + \
     && triple="$(rustc --print host-tuple)" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$triple" \
-        -p pasteup -p headlines -p weather -p scores \
+        -p pasteup -p headlines -p weather -p scores --features pasteup/wasm \
     && mkdir /dist \
     && for program in pasteup headlines weather scores; do \
         strip --strip-debug -o "/dist/$program" "target/$triple/release/$program" || exit 1; \
@@ -65,6 +65,7 @@ FROM base AS pasteup
 COPY --from=binaries /dist/pasteup /
 # Pages only: the admin listener stays on the container's loopback.
 ENV PASTEUP_SERVER__LISTEN=0.0.0.0:8080
+# Compiled components can be kept in a volume: set PASTEUP_ON_DEMAND__CACHE to its path.
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/pasteup", "health", "--site", "/site"]
 ENTRYPOINT ["/pasteup"]

@@ -11,16 +11,17 @@ demo: ## Starts the three sample nanoservices and the compositor, and prints the
 	@sh scripts/demo.sh
 
 test: browser ## Runs all tests, after installing Chromium for the one that needs it
-	cargo test --workspace
+	cargo test --workspace --features wasm
 
 browser: ## Installs Chromium and its driver where they are missing
 	@sh scripts/browser.sh
 
 check: ## Checks format, lints and docs: what CI does beside the tests
 	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features wasm -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check --lib --no-default-features
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features wasm
 
 release: ## Builds the program from a profile (a quarter of an hour; a tenth to a third more pages a second)
 	@sh scripts/release.sh

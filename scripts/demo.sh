@@ -47,6 +47,7 @@ cat <<END
   The console:     $admin/
 
 The tides on the weather page are a program that pasteup starts itself (fragments/tides).
+Built with \`--features wasm\`, it also runs the almanac beside them, a WebAssembly component (fragments/almanac).
 Stop a service, reload the front page, and start it again. Edit layouts/front.html, and reload.
 Ctrl-C stops everything.
 

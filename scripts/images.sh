@@ -10,7 +10,7 @@ triple=$(rustc --print host-tuple)
 programs="pasteup headlines weather scores"
 
 RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profile" --target "$triple" \
-    -p pasteup -p headlines -p weather -p scores
+    -p pasteup -p headlines -p weather -p scores --features pasteup/wasm
 
 rm -rf dist
 mkdir dist

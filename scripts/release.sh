@@ -13,7 +13,7 @@ program=$target/$host/release/pasteup
 
 build() {
     # With an explicit target, only the program itself is built with these flags, not build scripts and proc macros.
-    RUSTFLAGS=$1 CARGO_TARGET_DIR=$target cargo build --release --bin pasteup --target "$host"
+    RUSTFLAGS=$1 CARGO_TARGET_DIR=$target cargo build --release --bin pasteup --features wasm --target "$host"
 }
 
 rm -rf "$notes"

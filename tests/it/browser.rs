@@ -22,7 +22,9 @@ fn sample_site(services: &[(&str, &str)]) -> TestSite {
     }
     let site = TestSite::new();
     copy(&root().join("layouts"), &site.path().join("layouts"));
-    copy(&root().join("fragments/tides"), &site.path().join("fragments/tides"));
+    for on_demand in ["fragments/tides", "fragments/almanac"] {
+        copy(&root().join(on_demand), &site.path().join(on_demand));
+    }
     for (name, address) in services {
         let file = format!("fragments/{name}/fragment.toml");
         let manifest = std::fs::read_to_string(root().join(&file)).unwrap();

@@ -15,6 +15,7 @@ mod boundaries;
 mod caching;
 mod closing;
 mod collapsing;
+mod components;
 mod composing;
 mod conform;
 mod connections;

@@ -82,7 +82,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
         };
         return check_all(site, options, &runtime, vec![subject]);
     }
-    let Named { mut subjects, to_start, on_demand: OnDemand { programs, components }, defaults } = named(site, options)?;
+    let Named { mut subjects, to_start, on_demand: OnDemand { programs, components }, defaults } =
+        named(site, options)?;
     let _runs = runtime.enter();
     programs.declare(to_start.iter().cloned(), to_start.len().max(1));
     let broken = components.load(to_start.iter().cloned()).problems;

@@ -17,7 +17,7 @@ use super::{NewFile, check_name, listed, write};
 pub(super) struct Options {
     /// The nanoservice's name in layouts
     name: String,
-    /// The language of its program; if left out, the first of node, python, go and rust that is on PATH
+    /// The language that it is written in; if left out, the first of node, python, go and rust that is on PATH
     #[arg(long, value_enum)]
     lang: Option<Language>,
     /// A parameter that layouts must give
@@ -36,6 +36,8 @@ pub(super) enum Language {
     Go,
     /// Rust, without crates
     Rust,
+    /// C, built with `make` into a WebAssembly component
+    CComponent,
 }
 
 pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
@@ -62,9 +64,13 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let language = lang.map_or_else(Language::first_on_path, Ok)?;
     let files = language.files(name, params);
     write(&folder.root().join(&own), &files)?;
+    let build = match language {
+        Language::CComponent => format!("make -C {}, then ", folder.root().join(&own).display()),
+        _ => String::new(),
+    };
     let attributes: String = params.iter().map(|param| format!(" data-{param}=\"example\"")).collect();
     terminal::print(format_args!(
-        "{}next: put <fragment name=\"{name}\"{attributes}>…</fragment> into a layout, and run `pasteup dev`; \
+        "{}next: {build}put <fragment name=\"{name}\"{attributes}>…</fragment> into a layout, and run `pasteup dev`; \
          `pasteup conform {name}` checks it\n",
         listed(&own, &files)
     ))?;
@@ -76,27 +82,30 @@ impl Language {
     pub(super) fn first_on_path() -> Result<Self, String> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        let is_there = |language: &&Self| folders.iter().any(|folder| folder.join(language.program()).is_file());
-        Self::value_variants().iter().find(is_there).copied().ok_or_else(|| {
-            let programs: Vec<&str> = Self::value_variants().iter().map(|language| language.program()).collect();
+        let is_there = |program: &str| folders.iter().any(|folder| folder.join(program).is_file());
+        let is_usable = |language: &&Self| language.program().is_some_and(is_there);
+        Self::value_variants().iter().find(is_usable).copied().ok_or_else(|| {
+            let programs: Vec<&str> = Self::value_variants().iter().filter_map(|language| language.program()).collect();
             format!("none of {} is on PATH; install one, or choose with `--lang`", programs.join(", "))
         })
     }
 
-    const fn program(self) -> &'static str {
+    /// The program that runs it. `None`: it is built first.
+    const fn program(self) -> Option<&'static str> {
         match self {
-            Self::Node => "node",
-            Self::Python => "python3",
-            Self::Go => "go",
-            Self::Rust => "cargo",
+            Self::Node => Some("node"),
+            Self::Python => Some("python3"),
+            Self::Go => Some("go"),
+            Self::Rust => Some("cargo"),
+            Self::CComponent => None,
         }
     }
 
     /// The files of a nanoservice in this language.
     pub(super) fn files(self, name: &str, params: &[String]) -> Vec<NewFile> {
-        let (command, run, templates): (&str, &str, &[(&str, &str)]) = match self {
+        let (runnable, run, templates): (&str, &str, &[(&str, &str)]) = match self {
             Self::Node => (
-                "[\"node\", \"fragment.js\"]",
+                "command = [\"node\", \"fragment.js\"]",
                 "",
                 &[
                     ("fragment.js", include_str!("../../../templates/new/fragment.js")),
@@ -104,7 +113,7 @@ impl Language {
                 ],
             ),
             Self::Python => (
-                "[\"python3\", \"fragment.py\"]",
+                "command = [\"python3\", \"fragment.py\"]",
                 "",
                 &[
                     ("fragment.py", include_str!("../../../templates/new/fragment.py")),
@@ -112,7 +121,7 @@ impl Language {
                 ],
             ),
             Self::Go => (
-                "[\"go\", \"run\", \".\"]",
+                "command = [\"go\", \"run\", \".\"]",
                 "\n[run]\nstart_timeout = \"2m\"   # it is built first\n",
                 &[
                     ("main.go", include_str!("../../../templates/new/main.go")),
@@ -121,7 +130,7 @@ impl Language {
                 ],
             ),
             Self::Rust => (
-                "[\"cargo\", \"run\", \"--quiet\"]",
+                "command = [\"cargo\", \"run\", \"--quiet\"]",
                 "\n[run]\nstart_timeout = \"2m\"   # it is built first\n",
                 &[
                     ("src/main.rs", include_str!("../../../templates/new/main.rs")),
@@ -138,15 +147,31 @@ impl Language {
                     (".gitignore", "/target\n"),
                 ],
             ),
+            // What joins it to wasi:http is that of the sample site's almanac.
+            Self::CComponent => (
+                "component = \"fragment.wasm\"",
+                "",
+                &[
+                    ("fragment.c", include_str!("../../../templates/new/fragment.c")),
+                    ("http.c", include_str!("../../../fragments/almanac/http.c")),
+                    ("http.h", include_str!("../../../fragments/almanac/http.h")),
+                    ("wasi.wit", include_str!("../../../fragments/almanac/wasi.wit")),
+                    ("Makefile", include_str!("../../../fragments/almanac/Makefile")),
+                    (".gitignore", "/build/\n"),
+                ],
+            ),
         };
-        let mut manifest = format!("name    = \"{name}\"\nversion = \"1.0.0\"\ncommand = {command}\n{run}");
+        let mut manifest = format!("name    = \"{name}\"\nversion = \"1.0.0\"\n{runnable}\n{run}");
         for param in params {
             manifest.push_str(&format!("\n[params.\"{param}\"]\npattern  = \"[a-z0-9-]{{1,40}}\"\nrequired = true\n"));
         }
         let example: Vec<String> = params.iter().map(|param| format!("\"{param}\" = \"example\"")).collect();
         manifest.push_str(&format!("\n[[examples]]\nname   = \"an example\"\nparams = {{ {} }}\n", example.join(", ")));
         let list: Vec<String> = params.iter().map(|param| format!("\"{param}\"")).collect();
-        let text = |template: &str| template.replace("@NAME@", name).replace("@PARAMS@", &list.join(", "));
+        let text = |template: &str| {
+            let text = template.replace("@NAME@", name).replace("@PARAMS@", &list.join(", "));
+            if self == Self::CComponent { text.replace("almanac", "fragment") } else { text }
+        };
         let mut files = vec![(PathBuf::from("fragment.toml"), manifest)];
         files.extend(templates.iter().map(|(path, template)| (PathBuf::from(path), text(template))));
         files

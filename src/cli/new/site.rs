@@ -80,6 +80,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, String> {
     let fragment = Path::new("fragments").join(FIRST);
     let mut files: Vec<NewFile> = vec![
         ("README.md".into(), README.to_owned()),
+        // Pasteup keeps its own state there.
+        (".gitignore".into(), ".pasteup/\n".to_owned()),
         ("layouts/front.html".into(), FRONT.to_owned()),
         ("layouts/frames/site.html".into(), FRAME.to_owned()),
     ];

@@ -309,7 +309,11 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
         endpoints,
         process: (admin.program)(manifest),
         component: (admin.component)(manifest),
-        circuit: manifest.on_demand.as_ref().and_then(|one| circuits.get(&**one.upstream()).copied()).unwrap_or("closed"),
+        circuit: manifest
+            .on_demand
+            .as_ref()
+            .and_then(|one| circuits.get(&**one.upstream()).copied())
+            .unwrap_or("closed"),
         pages: pages_of(used, &manifest.name),
         composes: manifest.composes.clone(),
         params: manifest.params.iter().map(|param| format!("{}: {}", param.name, param.kind())).collect(),

@@ -24,10 +24,10 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
+use super::components::ComponentMetrics;
 pub use super::measured::Measured;
 use super::measured::Values;
 use super::process::Process;
-use super::components::ComponentMetrics;
 use super::programs::ProgramMetrics;
 use super::routes::{Routes, SECONDS};
 use super::upstreams::Upstreams;

@@ -5,9 +5,9 @@ pub mod line_file;
 pub mod log;
 pub mod metrics;
 
+mod components;
 mod measured;
 mod process;
-mod components;
 mod programs;
 mod routes;
 mod upstreams;

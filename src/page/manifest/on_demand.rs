@@ -245,7 +245,8 @@ pub(super) fn misplaced_in_run(reader: &mut TableReader<'_>, runnable: Option<&R
             "a component is neither started nor stopped: each request has an instance of its own; remove it",
         ),
     };
-    for entry in fields.iter().filter_map(|field| reader.entry(field)) {
+    for field in fields {
+        let Some(entry) = reader.entry(field) else { continue };
         let message = format!("`{}.{}` does not belong to `{}`", file::RUN.name, entry.key, other.name);
         reader.note(entry.key_at.clone(), message, Some(help.to_owned()));
     }
@@ -254,7 +255,8 @@ pub(super) fn misplaced_in_run(reader: &mut TableReader<'_>, runnable: Option<&R
         && let Some(Data::Table(env)) = reader.entry(&run::ENV).map(|entry| &entry.value.data)
         && let Some(entry) = env.entries.iter().find(|entry| entry.key == PORT)
     {
-        let message = format!("`{}.{PORT}` cannot be set: the compositor chooses the port at each start", run::ENV.name);
+        let message =
+            format!("`{}.{PORT}` cannot be set: the compositor chooses the port at each start", run::ENV.name);
         reader.note(entry.key_at.clone(), message, Some("remove it".to_owned()));
     }
 }

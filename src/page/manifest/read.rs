@@ -17,8 +17,8 @@ use super::on_demand::Runnable;
 use super::pattern::PatternBudget;
 use super::schema::{cache, file, limits};
 use super::{
-    Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, auth, example,
-    on_demand, param, rollout,
+    Auth, Boundary, CacheRules, Endpoint, Lifecycle, Limits, Manifest, OnDemand, Param, auth, example, on_demand,
+    param, rollout,
 };
 
 impl Manifest {
@@ -112,9 +112,9 @@ impl Manifest {
         let examples = reader.tables(&file::EXAMPLES, |table| example::read(table, &params));
         let at = reader.entry(&file::NAME).map_or_else(|| head_of(table), |entry| entry.value.at.clone());
         let problems = reader.finish();
-        let on_demand = runnable.zip(name.as_ref().zip(version.as_ref())).map(|(runnable, (name, version))| {
-            OnDemand::new(runnable, path, &format!("{name}@{version}"), run)
-        });
+        let on_demand = runnable
+            .zip(name.as_ref().zip(version.as_ref()))
+            .map(|(runnable, (name, version))| OnDemand::new(runnable, path, &format!("{name}@{version}"), run));
         let addresses = endpoint.iter().flatten().chain(on_demand.as_ref().map(OnDemand::path));
         let base = addresses.filter_map(Endpoint::base).next();
         let manifest = name.zip(version).map(|(name, version)| Self {

@@ -280,7 +280,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::NotHtml => "the response was not HTML".to_owned(),
         Reason::Encoding => "the response could not be decoded".to_owned(),
         Reason::Starting => "the service's program was being started, and was not ready in time".to_owned(),
-        Reason::Crashed => "the service's program ended while it should run".to_owned(),
+        Reason::Crashed => "the service's program or component ended while it should answer".to_owned(),
         Reason::CircuitOpen => "circuit open after repeated failures".to_owned(),
         Reason::Overloaded => match attempt.and_then(|attempt| attempt.failure.as_deref()) {
             Some(TOO_MANY) => TOO_MANY.to_owned(),

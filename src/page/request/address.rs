@@ -88,7 +88,11 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) | Self::Component(url) => url.as_str(),
+            Self::Http(url)
+            | Self::Named(_, url)
+            | Self::Placed(_, url, _)
+            | Self::Process(url)
+            | Self::Component(url) => url.as_str(),
         }
     }
 
@@ -96,7 +100,11 @@ impl Address {
     #[must_use]
     pub const fn base(&self) -> &Url {
         match self {
-            Self::Http(url) | Self::Named(_, url) | Self::Placed(_, url, _) | Self::Process(url) | Self::Component(url) => url,
+            Self::Http(url)
+            | Self::Named(_, url)
+            | Self::Placed(_, url, _)
+            | Self::Process(url)
+            | Self::Component(url) => url,
         }
     }
 }

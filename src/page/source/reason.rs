@@ -81,7 +81,7 @@ words! {
         Overloaded = "overloaded",
         /// The program of the nanoservice was started, and was not ready in time.
         Starting = "starting",
-        /// The program of the nanoservice ended while it should run.
+        /// The program or component of the nanoservice ended while it should answer.
         Crashed = "crashed",
         /// An operator has switched the nanoservice off.
         SwitchedOff = "switched-off",

@@ -13,8 +13,7 @@ use super::machine::Machine;
 /// What a component must export.
 const EXPORT: &str = "wasi:http/incoming-handler@0.2";
 /// What components are offered.
-const OFFERED: &str =
-    "offered are `wasi:http/proxy`, `wasi:cli`, `wasi:filesystem` (without folders) and `wasi:sockets` (which refuse), all 0.2";
+const OFFERED: &str = "offered are `wasi:http/proxy`, `wasi:cli`, `wasi:filesystem` (without folders) and `wasi:sockets` (which refuse), all 0.2";
 /// The first bytes of a binary: `\0asm`, a version, and whether it is a module (0) or a component (1).
 const MAGIC: &[u8] = b"\0asm";
 
@@ -39,7 +38,7 @@ pub(super) fn compile(machine: &Machine, path: &Path, called: &str) -> Result<Co
     let component = Component::from_binary(machine.engine(), &bytes)
         .map_err(|error| (format!("`{called}` is not a valid component: {error:#}"), "build it again".to_owned()))?;
     for (name, item) in component.component_type().imports(machine.engine()) {
-        if let ComponentItem::ComponentInstance(_) = item
+        if let ComponentItem::ComponentInstance(_) = item.ty
             && !is_offered(name)
         {
             return Err((format!("`{called}` imports `{name}`, which is not offered"), OFFERED.to_owned()));
@@ -59,15 +58,8 @@ pub(super) fn compile(machine: &Machine, path: &Path, called: &str) -> Result<Co
 
 /// Whether an interface is one of those that are offered.
 fn is_offered(name: &str) -> bool {
-    const PACKAGES: [&str; 7] = [
-        "wasi:http/",
-        "wasi:cli/",
-        "wasi:io/",
-        "wasi:clocks/",
-        "wasi:random/",
-        "wasi:filesystem/",
-        "wasi:sockets/",
-    ];
+    const PACKAGES: [&str; 7] =
+        ["wasi:http/", "wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:filesystem/", "wasi:sockets/"];
     PACKAGES.iter().any(|package| name.starts_with(package))
         && name.rsplit_once('@').is_some_and(|(_, version)| version.starts_with("0.2."))
 }

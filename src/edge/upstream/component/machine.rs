@@ -177,7 +177,9 @@ fn pool() -> PoolingAllocationConfig {
 fn open_cache(folder: Option<PathBuf>) -> Option<Cache> {
     let folder = folder.or_else(user_cache);
     let Some(folder) = folder else {
-        tracing::info!("there is no cache directory (neither XDG_CACHE_HOME nor HOME), so components are compiled at each start");
+        tracing::info!(
+            "there is no cache directory (neither XDG_CACHE_HOME nor HOME), so components are compiled at each start"
+        );
         return None;
     };
     let opened = absolute(&folder).and_then(|folder| {

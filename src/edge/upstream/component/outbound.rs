@@ -11,6 +11,7 @@ use url::Url;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::edge::upstream::client::{Client, SendError};
+use crate::edge::upstream::output::Output;
 use crate::page::manifest::upstreams::Allowed;
 
 /// Maximum size of the body of a request, in bytes.
@@ -25,6 +26,8 @@ pub(super) struct Outbound {
     pub(super) allowed: Arc<[Allowed]>,
     /// `None`: it may reach none.
     pub(super) client: Option<Client>,
+    /// Where its author looks for the reason of a refusal.
+    pub(super) output: Output,
 }
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
@@ -42,6 +45,13 @@ impl WasiHttpHooks for Outbound {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let client = self.client.clone().filter(|_| self.is_allowed(&request));
+        if client.is_none() {
+            let uri = request.uri();
+            let origin = format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+            let line =
+                format!("its request to {origin} was refused: the manifest's `run.outbound` does not name this host\n");
+            self.output.lines().write(line.as_bytes());
+        }
         Box::new(async move {
             let client = client.ok_or(Error::HttpRequestDenied)?;
             let limits = options.unwrap_or_default();

@@ -161,7 +161,9 @@ impl Shared {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
-            while let Some((at, job)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?))) {
+            while let Some((at, job)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?)))
+            {
                 done.push((at, self.compile(job)));
             }
             done
@@ -199,7 +201,8 @@ impl Shared {
             problem(manifest, &format!("no components can be run here: {why}"), "see the log of the compositor")
         })?;
         let path = file(component, &self.settings.root, manifest);
-        let compiled = compile(machine, &path, &component.file).map_err(|(why, help)| problem(manifest, &why, &help))?;
+        let compiled =
+            compile(machine, &path, &component.file).map_err(|(why, help)| problem(manifest, &why, &help))?;
         let stamp = stamp.ok_or_else(|| problem(manifest, "its file was removed meanwhile", "put it back"))?;
         Ok(known(compiled, self.log(manifest), stamp))
     }

@@ -40,6 +40,7 @@ const AFTERWARDS: Duration = Duration::from_millis(100);
 /// What the guest's thread is given.
 struct Call {
     known: Arc<Known>,
+    output: Output,
     env: Vec<(String, String)>,
     outbound: Outbound,
     request: Request<Full<Bytes>>,
@@ -157,7 +158,8 @@ impl Shared {
         let env = component.env.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let machine = self.machine().map_err(internal)?;
         let client = (!known.outbound.is_empty()).then(|| self.client().cloned()).transpose().map_err(internal)?;
-        let outbound = Outbound { allowed: Arc::clone(&known.outbound), client };
+        let output = Output::new(known.log.clone());
+        let outbound = Outbound { allowed: Arc::clone(&known.outbound), client, output: output.clone() };
         let request = message(method, url, headers, body).map_err(internal)?;
         let (response, receiver) = oneshot::channel();
         let (end, is_read) = (Arc::default(), CancellationToken::new());
@@ -170,6 +172,7 @@ impl Shared {
         };
         let call = Call {
             known,
+            output,
             env,
             outbound,
             request,
@@ -186,9 +189,8 @@ impl Shared {
 impl Call {
     /// Runs an instance to its end. Dropping the future ends it at the next tick of the clock.
     async fn run(self) {
-        let Self { known, env, outbound, request, response, end, is_read, running } = self;
+        let Self { known, output, env, outbound, request, response, end, is_read, running } = self;
         let component = known.manifest.component().expect("only components are known");
-        let output = Output::new(known.log.clone());
         let proxy = &known.compiled.proxy;
         let mut store = Guest::store(proxy.engine(), &env, &output, outbound, component.memory);
         let answer = async {
