@@ -86,7 +86,7 @@ impl Upstream for HttpUpstream {
             Address::Http(url) => (url, Destination::Host),
             Address::Placed(naming, url, place) => (url, Destination::Place(naming, place)),
             Address::Named(naming, url) => (url, Destination::AnyPlace(naming)),
-            Address::Process(_) => {
+            Address::Process(_) | Address::Component(_) => {
                 let failure = Failure::new(Reason::Internal, format!("{address} cannot be requested over HTTP"));
                 return std::future::ready(Err(failure)).boxed();
             }

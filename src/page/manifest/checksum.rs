@@ -100,26 +100,36 @@ impl Manifest {
 }
 
 fn add_on_demand(on_demand: &OnDemand, meaning: &mut Meaning) {
-    let OnDemand::Program(program) = on_demand;
-    program.command.iter().for_each(|word| meaning.add("command", word));
-    meaning.add("path", program.path.as_str());
-    meaning.add_time("run.idle", program.rules.idle);
-    meaning.add_time("run.start_timeout", Some(program.rules.start_timeout));
-    meaning.add_time("run.stop_timeout", Some(program.rules.stop_timeout));
-    if program.rules.is_kept {
-        meaning.add("run.min", "1");
-    }
-    if let Ready::Path(path) = &program.ready {
-        meaning.add("run.ready", path);
-    }
-    if let Some(memory) = program.memory {
-        meaning.add("run.memory", &memory.to_string());
-    }
+    meaning.add("path", on_demand.path().as_str());
+    let env = match on_demand {
+        OnDemand::Program(program) => {
+            program.command.iter().for_each(|word| meaning.add("command", word));
+            meaning.add_time("run.idle", program.rules.idle);
+            meaning.add_time("run.start_timeout", Some(program.rules.start_timeout));
+            meaning.add_time("run.stop_timeout", Some(program.rules.stop_timeout));
+            if program.rules.is_kept {
+                meaning.add("run.min", "1");
+            }
+            if let Ready::Path(path) = &program.ready {
+                meaning.add("run.ready", path);
+            }
+            if let Some(memory) = program.memory {
+                meaning.add("run.memory", &memory.to_string());
+            }
+            &program.env
+        }
+        OnDemand::Component(component) => {
+            meaning.add("component", &component.file);
+            meaning.add("run.memory", &component.memory.to_string());
+            meaning.add_all("run.outbound", component.outbound.iter().map(ToString::to_string));
+            &component.env
+        }
+    };
     let value = |value: &EnvValue| match value {
         EnvValue::Text(text) => format!("text {text}"),
         EnvValue::Reference(reference) => format!("secret {reference}"),
     };
-    meaning.add_all("run.env", program.env.iter().map(|(name, one)| format!("{name}={}", value(one))));
+    meaning.add_all("run.env", env.iter().map(|(name, one)| format!("{name}={}", value(one))));
 }
 
 /// A value as JSON, with the keys of its tables in order.

@@ -55,6 +55,16 @@ impl std::str::FromStr for Allowed {
     }
 }
 
+impl std::fmt::Display for Allowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}:", self.scheme, self.host)?;
+        match self.port {
+            Some(port) => port.fmt(f),
+            None => f.write_str("*"),
+        }
+    }
+}
+
 impl Allowed {
     /// Whether a URL is on this upstream. Both hosts are in canonical form: `Url` turns `0x7f.1` into `127.0.0.1`, and a
     /// name into lower case.
