@@ -157,7 +157,7 @@ impl FetchJob<'_> {
         };
         let request = StackRequest::new(request, self.fetch, deadline, log.begin());
         let UpstreamResponse { status, headers, body } = stack.send(request).await?;
-        log.head = Some(Instant::now());
+        (log.head, log.status) = (Some(Instant::now()), Some(status));
         let arrival = Arrival { at: self.ports.clock.wall(), delay: began.elapsed() };
         let body = match classify_head(status, &headers, self.fetch.kind, validation.is_some()) {
             Ok(HeadClass::Read(_)) => read(body, content_length(&headers), self.fetch.max_bytes).await?,
@@ -208,6 +208,8 @@ struct RequestLog {
     requests: Vec<Arc<Mutex<EndpointLog>>>,
     /// When the head of the last response arrived.
     head: Option<Instant>,
+    /// The status of the last response.
+    status: Option<StatusCode>,
     /// When the wait for the start of the program began and ended, if there was one.
     start: Option<Instant>,
     started: Option<Instant>,
@@ -216,7 +218,7 @@ struct RequestLog {
 impl RequestLog {
     fn begin(&mut self) -> Arc<Mutex<EndpointLog>> {
         self.requests.push(Arc::default());
-        self.head = None;
+        (self.head, self.status) = (None, None);
         Arc::clone(&self.requests[self.requests.len() - 1])
     }
 
@@ -239,6 +241,7 @@ impl RequestLog {
             upstream: last.unwrap_or_else(|| Arc::clone(&job.fetch.target().upstream)),
             tries: self.requests(),
             failure: failure.map(|failure| failure.detail.clone()),
+            status: self.status,
             span: job.trace.span(),
             background: job.in_background,
         }

@@ -3,14 +3,6 @@
 const live = document.getElementById("live");
 const connection = document.getElementById("connection");
 
-// Shows only the rows that contain the text of the filter.
-const filter = () => {
-  const text = document.querySelector("[data-filter]")?.value.trim().toLowerCase();
-  if (text === undefined) return;
-  for (const row of live.querySelectorAll("tbody tr")) row.hidden = !row.textContent.toLowerCase().includes(text);
-};
-document.querySelector("[data-filter]")?.addEventListener("input", filter);
-
 // The map draws lines between neighbouring columns; the more traffic, the thicker the line. Above LINES lines nobody can
 // follow one, so only those of the highlighted item are drawn.
 const LINES = 150, SVG = "http://www.w3.org/2000/svg";
@@ -53,20 +45,46 @@ live.addEventListener("mouseleave", point);
 addEventListener("resize", draw);
 draw();
 
-const events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
-events.onopen = () => { connection.textContent = connection.dataset.live; };
-events.onerror = () => { connection.textContent = "Connection lost: these figures are not updated any more."; };
-events.onmessage = ({ data }) => {
-  const focused = live.contains(document.activeElement) ? document.activeElement : null;
-  const key = focused && [focused.tagName, focused.getAttribute("href") ?? focused.getAttribute("aria-label")];
-  const scrolled = [...live.querySelectorAll(".wide")].map((one) => one.scrollLeft);
-  const fresh = new DOMParser().parseFromString(JSON.parse(data), "text/html");
-  live.replaceChildren(...fresh.body.childNodes);
-  live.querySelectorAll(".wide").forEach((one, at) => { one.scrollLeft = scrolled[at] ?? 0; });
-  if (key) [...live.querySelectorAll(key[0])].find((one) => (one.getAttribute("href") ?? one.getAttribute("aria-label")) === key[1])?.focus({ preventScroll: true });
-  filter();
-  draw();
+// Puts new content in place of the old. What is marked `data-keep` stays as it is: charts, and forms that somebody fills in.
+const replace = (element, html) => {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  const focused = element.contains(document.activeElement) && !document.activeElement.closest("[data-keep]") ? document.activeElement : null;
+  const key = focused && [focused.tagName, focused.getAttribute("href") ?? focused.getAttribute("aria-label") ?? focused.textContent];
+  const scrolled = [...element.querySelectorAll(".wide")].map((one) => one.scrollLeft);
+  const opened = new Set([...element.querySelectorAll("details[open]")].map((one) => one.id));
+  const typing = document.activeElement?.closest?.("[data-keep]") ? document.activeElement : null;
+  for (const place of fresh.querySelectorAll("[data-keep]")) {
+    const kept = document.getElementById(place.id);
+    if (kept && element.contains(kept)) place.replaceWith(kept);
+  }
+  for (const one of fresh.querySelectorAll("details[id]")) one.open = opened.has(one.id);
+  element.replaceChildren(...fresh.body.childNodes);
+  element.querySelectorAll(".wide").forEach((one, at) => { one.scrollLeft = scrolled[at] ?? 0; });
+  if (typing && document.activeElement !== typing && typing.isConnected) typing.focus({ preventScroll: true });
+  if (key) [...element.querySelectorAll(key[0])].find((one) => (one.getAttribute("href") ?? one.getAttribute("aria-label") ?? one.textContent) === key[1])?.focus({ preventScroll: true });
 };
+
+let events = null;
+const listen = () => {
+  events?.close();
+  events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
+  events.onopen = () => { connection.textContent = connection.dataset.live; };
+  events.onerror = () => { connection.textContent = "Connection lost: these figures are not updated any more."; };
+  events.onmessage = ({ data }) => { replace(live, JSON.parse(data)); draw(); charts.find(); };
+  events.addEventListener("navigation", ({ data }) => replace(document.getElementById("navigation"), JSON.parse(data)));
+};
+listen();
+
+// The text of a filter is in the address, so that a reload or a link shows the same rows.
+const filter = document.querySelector("[data-filter]");
+let waiting = null;
+const apply = () => {
+  const query = new URLSearchParams([...new FormData(filter)].filter(([, value]) => value));
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  listen();
+};
+filter?.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(apply, 200); });
+filter?.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(waiting); apply(); });
 
 const post = async (path, order) => {
   const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(order) });
@@ -118,26 +136,3 @@ toggle?.addEventListener("submit", async (event) => {
     output.textContent = off ? "Switched off." : "Switched on.";
   } catch (error) { output.textContent = error.message; }
 });
-
-const chart = document.getElementById("chart");
-if (chart) {
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const axis = () => ({ stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 } });
-  const milliseconds = (of, value) => value === null || value === undefined ? "–" : `${value} ms`;
-  const plot = new uPlot({
-    width: chart.clientWidth, height: 220,
-    scales: { x: { time: true }, ms: {}, rate: {} },
-    axes: [axis(), { ...axis(), scale: "ms", label: "ms", size: 60 }, { ...axis(), scale: "rate", side: 1, label: "per second", size: 60, grid: { show: false } }],
-    series: [{}, { label: "p50", scale: "ms", stroke: colour("--good"), width: 2, value: milliseconds },
-      { label: "p95", scale: "ms", stroke: colour("--link"), width: 2, value: milliseconds }, { label: "p99", scale: "ms", stroke: colour("--warn"), width: 2, value: milliseconds },
-      { label: "requests/s", scale: "rate", stroke: colour("--quiet"), dash: [6, 4], width: 2 }, { label: "degraded/s", scale: "rate", stroke: colour("--bad"), width: 2 }],
-  }, [[], [], [], [], [], []], chart);
-  const renew = async () => {
-    const history = await (await fetch(chart.dataset.of)).json();
-    const now = Date.now() / 1000;
-    plot.setData([history.seconds_ago.map((ago) => now - ago), history.p50_ms, history.p95_ms, history.p99_ms, history.per_second, history.degraded_per_second]);
-  };
-  renew();
-  setInterval(renew, 5000);
-  addEventListener("resize", () => plot.setSize({ width: chart.clientWidth, height: 220 }));
-}

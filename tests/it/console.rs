@@ -8,7 +8,7 @@ use fantoccini::Locator;
 use serde_json::json;
 
 use crate::support::browser::Browser;
-use crate::support::process::{Server, TestSite, client};
+use crate::support::process::{Server, TestSite, client, until};
 use crate::support::service::RawService;
 
 /// A nanoservice that responds with the status that a test chooses.
@@ -70,23 +70,21 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
     let server = site.serve().await;
     request(&server, 20).await;
     status.store(500, Ordering::SeqCst);
-    request(&server, 3).await;
+    request(&server, 6).await;
     let browser = Browser::start().await;
     for (path, expected, picture) in [
-        ("/", vec!["/town/{name}", "team-town", "layouts/front.html"], "pages"),
-        ("/page?route=/", vec!["fallback", "layouts/front.html:4", "the service answered with an error"], "page"),
-        (
-            "/fragments",
-            vec!["weather", "down since ", "fallback (status)", "unused", "their last responses were the same"],
-            "fragments",
-        ),
-        ("/fragment?name=score", vec!["team-score", "fallback (status)", "/score"], "fragment"),
+        ("/", vec!["score is down", "It answered 500", "team-score", "in flight"], "now"),
+        ("/pages", vec!["/town/{name}", "Requests/s", "p99"], "pages"),
+        ("/page?route=/", vec!["fallback", "× 200", "the service answered with an error"], "page"),
+        ("/page?route=/town/{name}", vec!["/town/hill", "weather", "climate"], "page-with-parameter"),
+        ("/fragments", vec!["weather", "down since ", "Failed", "their last responses were the same"], "fragments"),
+        ("/fragment?name=score", vec!["team-score", "fallback (", "/score", "× 500", "It answered 500"], "fragment"),
         (
             "/map?of=weather",
             vec!["/town/{name}", "team-weather", "healthy", "http://127.0.0.1", "3 nanoservices"],
             "map",
         ),
-        ("/errors", vec!["score", "status", "500"], "errors"),
+        ("/errors", vec!["score", "It answered 500"], "errors"),
         ("/cache?text=weather", vec!["town-1", "max-age 10m", "cached for 10m (service max-age)"], "cache"),
         ("/problems", vec!["No problems in any file", "Issue a debug token"], "problems"),
     ] {
@@ -107,6 +105,36 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
             browser.screenshot(&format!("console-{picture}-{scheme}.png")).await;
         }
     }
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_screen_says_what_fails_while_it_fails_and_that_all_is_well_again() {
+    let (site, _steady, _switchable, status) = site().await;
+    let server = site.serve().await;
+    request(&server, 1).await;
+    let browser = Browser::start().await;
+    browser.client.goto(&server.admin).await.unwrap();
+    wait_for_text(&browser, "All is well").await;
+    assert_eq!(browser.count(".badge").await, 0);
+    let drawn = "[...document.querySelectorAll('[data-chart]')].filter((one) => one.querySelector('canvas')).length";
+    assert_eq!(browser.evaluate(drawn).await, json!(3));
+    status.store(500, Ordering::SeqCst);
+    request(&server, 6).await;
+    wait_for_text(&browser, "score is down").await;
+    wait_for_text(&browser, "It answered 500").await;
+    wait_for_text(&browser, "team-score").await;
+    browser.client.wait().for_element(Locator::Css("nav a[href='/fragments'] .badge")).await.unwrap();
+    assert_eq!(browser.evaluate(drawn).await, json!(3), "charts outlive an update");
+    // The circuit closes with the first success; then there are soon more successes than failures.
+    status.store(200, Ordering::SeqCst);
+    let shows_recovery = async || {
+        request(&server, 1).await;
+        browser.text("#live").await.contains("score is degraded")
+    };
+    until(shows_recovery).await;
+    browser.client.wait().for_element(Locator::XPath("//nav[not(.//*[@class='badge'])]")).await.unwrap();
+    assert_eq!(browser.console_messages().await, Vec::<String>::new());
     browser.stop().await;
 }
 
@@ -145,10 +173,11 @@ async fn a_screen_is_updated_without_a_reload() {
     status.store(503, Ordering::SeqCst);
     request(&server, 1).await;
     wait_for_text(&browser, "fallback (status)").await;
-    let filter = browser.client.find(Locator::Css("[data-filter]")).await.unwrap();
-    filter.send_keys("weather").await.unwrap();
-    let shown = "[...document.querySelectorAll('#live tbody tr')].filter((row) => !row.hidden).length";
-    assert_eq!(browser.evaluate(shown).await, json!(1));
+    browser.client.find(Locator::Css("[data-filter] input")).await.unwrap().send_keys("weath").await.unwrap();
+    let only_one = "//*[@id='live'][count(.//tbody/tr) = 1]//th[contains(., 'weather')]";
+    browser.client.wait().for_element(Locator::XPath(only_one)).await.unwrap();
+    browser.client.refresh().await.unwrap();
+    browser.client.wait().for_element(Locator::XPath(only_one)).await.unwrap();
     browser.client.goto(&format!("{}/problems", server.admin)).await.unwrap();
     site.write("layouts/town.html", "+++\nroute = \"/town/{name}\"\n+++\n<fragment name=wether />");
     wait_for_text(&browser, "did you mean `weather`?").await;

@@ -3,6 +3,7 @@
 
 mod certificate;
 mod listener;
+mod shown;
 mod telemetry;
 
 use std::collections::HashMap;
@@ -189,10 +190,12 @@ async fn serve(
         read_query: Box::new(page_request::from_query),
         debug_tokens,
         render_diagnostic: report::plain,
-        usage: {
-            let store = Arc::clone(&store);
-            Box::new(move || store.usage())
+        load: {
+            let (store, in_flight) = (Arc::clone(&store), Arc::clone(&in_flight));
+            let limit = settings.server.max_in_flight;
+            Box::new(move || shown::load(&store, &in_flight, limit))
         },
+        about: shown::about(),
         program: {
             let programs = programs.clone();
             Box::new(move |manifest| programs.status(manifest))

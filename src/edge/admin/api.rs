@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::engine::Purge;
 use crate::engine::inspection::CacheEntry;
 use crate::engine::statistics::{
-    Caching, FailureGroup, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedStatistics,
+    Caching, FailureGroup, History, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedStatistics,
 };
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
@@ -23,10 +23,13 @@ use crate::page::policy::supervision::status::{ComponentStatus, ProgramStatus};
 use crate::page::source::diagnostic::{Diagnostic, Report};
 use crate::page::source::names::Name;
 
-use super::{Admin, Params, refuse};
+use super::causes::{Cause, causes};
+use super::{Admin, Params, now, refuse};
 
 /// Maximum number of cached responses that the API lists.
 const MAX_ENTRIES: usize = 1_000;
+/// How far back histories go.
+const HISTORY_SECONDS: i64 = 15 * 60;
 
 /// A page that is live.
 #[derive(Serialize)]
@@ -100,8 +103,10 @@ pub(super) struct Endpoint {
 /// Errors, and the changes that may explain them.
 #[derive(Serialize)]
 pub(super) struct Errors {
-    /// Grouped by cause, the latest first.
-    pub(super) errors: Vec<FailureGroup>,
+    /// Grouped by nanoservice and reason, the latest first.
+    errors: Vec<FailureGroup>,
+    /// The same, grouped by cause, the latest first.
+    pub(super) causes: Vec<Cause>,
     /// The latest first.
     pub(super) changes: Vec<SiteChange>,
     /// Requests that no layout has a route for. They are no errors of the site, but of whoever links to it.
@@ -131,6 +136,21 @@ pub(super) struct LastResponse {
     pub(super) caching: Caching,
 }
 
+/// A history, with the changes of files that may explain it.
+#[derive(Serialize)]
+struct HistoryWithChanges {
+    #[serde(flatten)]
+    history: History,
+    changes: Vec<Mark>,
+}
+
+/// A change of files.
+#[derive(Serialize)]
+struct Mark {
+    seconds_ago: i64,
+    what: String,
+}
+
 /// The number of responses that a purge would match.
 #[derive(Serialize)]
 struct Count {
@@ -144,7 +164,8 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/api/fragments", get(|State(admin): State<Arc<Admin>>| async move { Json(fragments(&admin)) }))
         .route("/api/errors", get(|State(admin): State<Arc<Admin>>| async move { Json(errors(&admin)) }))
         .route("/api/problems", get(problems))
-        .route("/api/history", get(|State(admin): State<Arc<Admin>>| async move { Json(admin.statistics.history()) }))
+        .route("/api/history", get(history))
+        .route("/api/now", get(|State(admin): State<Arc<Admin>>| async move { Json(now::now(&admin)) }))
         .route("/api/cache", get(cache))
         .route("/api/cache/count", get(count))
 }
@@ -155,6 +176,20 @@ async fn explain(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -
         Ok(None) => refuse(StatusCode::NOT_FOUND, "no layout has a route for it"),
         Ok(Some(record)) => Json(record).into_response(),
     }
+}
+
+/// The history of all pages, of one page (`page`) or of one nanoservice (`fragment`).
+async fn history(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
+    let history = match (query.value("page"), query.value("fragment")) {
+        ("", "") => admin.statistics.history(),
+        ("", fragment) => admin.statistics.history_of_nanoservice(fragment),
+        (page, _) => admin.statistics.history_of_page(page),
+    };
+    let now = admin.compositor.now();
+    let age = |change: &SiteChange| now.duration_since(change.at).as_secs();
+    let changes = admin.statistics.changes().into_iter().filter(|change| age(change) <= HISTORY_SECONDS);
+    let changes = changes.map(|change| Mark { seconds_ago: age(&change), what: change.what }).collect();
+    Json(HistoryWithChanges { history, changes }).into_response()
 }
 
 async fn problems(State(admin): State<Arc<Admin>>) -> Response {
@@ -325,8 +360,10 @@ fn fragment(admin: &Admin, manifest: &Manifest, used: &Used<'_>) -> Fragment {
 /// The errors and changes since the start.
 pub(super) fn errors(admin: &Admin) -> Errors {
     admin.compositor.flush_counters();
+    let errors = admin.statistics.failures();
     Errors {
-        errors: admin.statistics.failures(),
+        causes: causes(&errors),
+        errors,
         changes: admin.statistics.changes(),
         unrouted: admin.statistics.unrouted_requests(),
     }

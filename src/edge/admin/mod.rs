@@ -5,9 +5,10 @@
 mod actions;
 mod api;
 mod authorise;
+mod causes;
 mod console;
-mod map;
 mod metrics;
+mod now;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,8 +66,10 @@ pub struct Admin {
     pub debug_tokens: Arc<DebugTokens>,
     /// Renders a diagnostic as plain text.
     pub render_diagnostic: fn(&Diagnostic) -> String,
-    /// Returns the bytes and the entries that the cache holds.
-    pub usage: Box<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Returns what is used of each limit.
+    pub load: Box<dyn Fn() -> Load + Send + Sync>,
+    /// The program that runs.
+    pub about: About,
     /// Asks for a reload of the site's files; the result is sent back.
     pub reload: mpsc::Sender<oneshot::Sender<ReloadResult>>,
     /// Returns the state of a nanoservice's program; `None` if it has none.
@@ -81,6 +84,40 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// The address that the admin listener listens on.
     pub listens_on: IpAddr,
+}
+
+/// What is used of each limit.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Load {
+    /// The memory that the process takes; `None`: the system does not say.
+    pub memory_bytes: Option<u64>,
+    /// The most memory that it may take: that of its container, or of the machine.
+    pub memory_limit_bytes: Option<u64>,
+    /// The bytes that the cache holds.
+    pub cache_bytes: u64,
+    /// The most bytes that it may hold.
+    pub cache_limit_bytes: u64,
+    /// The responses and pages that it holds.
+    pub cache_entries: u64,
+    /// How many had to leave it for others since the start.
+    pub cache_evictions: u64,
+    /// The requests of clients in progress.
+    pub in_flight: u64,
+    /// The most requests that may be in progress.
+    pub in_flight_limit: u64,
+}
+
+/// The program that runs.
+#[derive(Debug, Clone, Serialize)]
+pub struct About {
+    /// Its version.
+    pub version: &'static str,
+    /// How it was built: `release` or `debug`.
+    pub build: &'static str,
+    /// The name of this replica: that of its machine or container, and the number of its process.
+    pub replica: String,
+    /// When it started.
+    pub started: Timestamp,
 }
 
 impl Admin {

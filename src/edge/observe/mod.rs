@@ -4,10 +4,10 @@
 pub mod line_file;
 pub mod log;
 pub mod metrics;
+pub mod process;
 
 mod components;
 mod measured;
-mod process;
 mod programs;
 mod routes;
 mod upstreams;

@@ -58,6 +58,45 @@ impl Usage {
     }
 }
 
+/// The memory of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What it takes; `None`: the system does not say.
+    pub resident_bytes: Option<u64>,
+    /// The most that it may take: the least of what its control groups and the machine allow.
+    pub limit_bytes: Option<u64>,
+}
+
+/// The memory of the process now.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn memory() -> Memory {
+    use procfs::{Current as _, WithCurrentSystemInfo as _};
+    let process = procfs::process::Process::myself().ok();
+    let stat = process.as_ref().and_then(|process| process.stat().ok());
+    let machine = procfs::Meminfo::current().ok().map(|memory| memory.mem_total);
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let files = limit_files(&groups).into_iter();
+    let allowed = files.filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok());
+    Memory { resident_bytes: stat.map(|stat| stat.rss_bytes().get()), limit_bytes: allowed.chain(machine).min() }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn memory() -> Memory {
+    Memory::default()
+}
+
+/// The files that state the limits of the control groups of a process, from the innermost to the outermost. In version 2 each
+/// group has one; a container sees its own as the root.
+#[cfg(target_os = "linux")]
+fn limit_files(groups: &str) -> Vec<String> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let inner = std::path::Path::new(path).ancestors().map(|group| group.to_string_lossy().into_owned());
+    let version_2 = inner.map(|group| format!("/sys/fs/cgroup{}/memory.max", group.trim_end_matches('/')));
+    version_2.chain(["/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned()]).collect()
+}
+
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let usage = Usage::now();
@@ -82,5 +121,19 @@ impl Collector for Process {
             ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_process_has_the_least_of_all_limits() {
+        let files = limit_files("1:name=x:/y\n0::/system.slice/pasteup.service\n");
+        assert_eq!(files[0], "/sys/fs/cgroup/system.slice/pasteup.service/memory.max");
+        assert_eq!(files[2], "/sys/fs/cgroup/memory.max");
+        let memory = memory();
+        assert!(memory.resident_bytes > Some(1 << 20) && memory.limit_bytes > memory.resident_bytes, "{memory:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The counts of pages, nanoservices and failures.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,11 @@ use super::window::Window;
 pub(super) const HISTORY: u64 = 180;
 /// The maximum number of failure groups.
 const MAX_FAILURES: usize = 500;
+/// The maximum number of pages that a failure group names.
+const MAX_PAGES: usize = 20;
+/// The maximum number of paths of a page that are remembered, and the maximum length of one.
+const MAX_PATHS: usize = 8;
+pub(super) const MAX_PATH: usize = 200;
 /// The maximum number of changes.
 const MAX_CHANGES: usize = 100;
 /// The maximum number of pages, nanoservices and endpoints that are counted: `src` may name any number of hosts.
@@ -38,6 +43,8 @@ pub(super) struct Requests {
 pub(super) struct RequestCounts {
     pub(super) requests: u64,
     pub(super) errors: u64,
+    /// How many responses had each status: a list, since there are few.
+    statuses: Vec<(StatusCode, u64)>,
     pub(super) took: DDSketch,
 }
 
@@ -45,10 +52,18 @@ pub(super) struct RequestCounts {
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) degraded: Window<u64, HISTORY>,
-    pub(super) pages: Map<String, Window<PageCounts>>,
+    pub(super) pages: Map<String, CountedPage>,
     pub(super) nanoservices: Map<Name, Nanoservice>,
     pub(super) failures: Map<(Name, Reason), FailureGroup>,
     pub(super) changes: VecDeque<SiteChange>,
+}
+
+/// What is counted of a page when it is composed.
+#[derive(Default)]
+pub(super) struct CountedPage {
+    pub(super) window: Window<PageCounts>,
+    /// The last different paths that it was composed for, the latest last.
+    pub(super) paths: VecDeque<String>,
 }
 
 #[derive(Default)]
@@ -64,13 +79,40 @@ impl RequestCounts {
     pub(super) fn add(&mut self, status: StatusCode, took: Duration, times: u64) {
         self.requests += times;
         self.errors += if status.is_server_error() { times } else { 0 };
+        self.add_status(status, times);
         self.took.add_with_count(took.as_secs_f64(), times);
+    }
+
+    fn add_status(&mut self, status: StatusCode, times: u64) {
+        match self.statuses.iter_mut().find(|(known, _)| *known == status) {
+            Some((_, count)) => *count += times,
+            None => self.statuses.push((status, times)),
+        }
+    }
+
+    pub(super) fn statuses(&self) -> BTreeMap<u16, u64> {
+        self.statuses.iter().map(|(status, times)| (status.as_u16(), *times)).collect()
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        other.statuses.iter().for_each(|(status, times)| self.add_status(*status, *times));
         merge(&mut self.took, &other.took);
+    }
+}
+
+impl CountedPage {
+    /// Remembers a path that the page was composed for.
+    pub(super) fn add_path(&mut self, path: String) {
+        if self.paths.back() == Some(&path) {
+            return;
+        }
+        self.paths.retain(|known| *known != path);
+        if self.paths.len() >= MAX_PATHS {
+            self.paths.pop_front();
+        }
+        self.paths.push_back(path);
     }
 }
 
@@ -89,6 +131,9 @@ impl Counts {
             group.count += times;
             group.refused += if reason == Reason::CircuitOpen { times } else { 0 };
             group.page = Some(page.to_owned());
+            if group.pages.len() < MAX_PAGES && !group.pages.contains(page) {
+                group.pages.insert(page.to_owned());
+            }
         }
     }
 
@@ -111,6 +156,7 @@ impl Counts {
             first: now,
             last: now,
             page: None,
+            pages: BTreeSet::new(),
         });
         group.last = now;
         group

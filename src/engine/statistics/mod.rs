@@ -6,6 +6,7 @@ mod window;
 
 mod report;
 
+mod history;
 mod nanoservice;
 mod unrouted;
 
@@ -23,16 +24,18 @@ use crate::page::policy::resilience::health::Health;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, Outcome, is_degraded};
 use crate::page::response::parsed::{Failure, ParsedResponse};
+use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 
 use super::page::{CachedPageCounts, Page, PartOutcome};
 use super::port::{CircuitChange, Clock, Observer};
 
-use counts::{Counts, HISTORY, MAX_COUNTED, PageCounts, RequestCounts, Requests};
+use counts::{Counts, HISTORY, MAX_COUNTED, MAX_PATH, PageCounts, RequestCounts, Requests};
+use history::{Histories, Point};
 use nanoservice::Nanoservice;
 pub use report::{
-    Caching, FailureGroup, History, Latency, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedPath,
-    UnroutedStatistics,
+    Caching, FailureGroup, History, Latency, NanoserviceStatistics, PageStatistics, RecentFailure, SiteChange,
+    UnroutedPath, UnroutedStatistics,
 };
 use report::{rate, share};
 use unrouted::Unrouted;
@@ -48,14 +51,15 @@ pub struct Statistics {
     requests: [Mutex<Requests>; SHARDS],
     counts: Mutex<Counts>,
     unrouted: Mutex<Unrouted>,
+    histories: Mutex<Histories>,
 }
 
 impl Statistics {
     /// Statistics without any counts.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        let (requests, counts, unrouted) = Default::default();
-        Self { clock, began: Instant::now(), requests, counts, unrouted }
+        let (requests, counts, unrouted, histories) = Default::default();
+        Self { clock, began: Instant::now(), requests, counts, unrouted, histories }
     }
 
     /// Records a change of layouts, manifests or settings.
@@ -82,14 +86,88 @@ impl Statistics {
             let requests = requests.get(&slot).unwrap_or(&none);
             let took = Latency::of(&requests.took);
             let degraded = counts.degraded.all().find(|(at, _)| *at == slot).map_or(0, |(_, count)| *count);
-            history.seconds_ago.push((now - slot) * SLOT.as_secs());
-            history.per_second.push(rate(requests.requests, seconds));
-            history.degraded_per_second.push(rate(degraded, seconds));
-            history.p50_ms.push(took.p50_ms);
-            history.p95_ms.push(took.p95_ms);
-            history.p99_ms.push(took.p99_ms);
+            let rates = [requests.requests, requests.errors, degraded].map(|count| rate(count, seconds));
+            history.add((now - slot) * SLOT.as_secs(), rates, took);
         }
         history
+    }
+
+    /// The history of a page in the last quarter of an hour, by the pattern of its route.
+    #[must_use]
+    pub fn history_of_page(&self, pattern: &str) -> History {
+        let (slot, _) = self.now();
+        lock(&self.histories).pages.report(pattern, slot)
+    }
+
+    /// The history of a nanoservice in the last quarter of an hour.
+    #[must_use]
+    pub fn history_of_nanoservice(&self, name: &str) -> History {
+        let (slot, _) = self.now();
+        lock(&self.histories).nanoservices.report(name, slot)
+    }
+
+    /// The last different paths that a page was composed for, the latest first, by the pattern of its route. Pages that came
+    /// from the cache as a whole are not among them.
+    #[must_use]
+    pub fn recent_paths(&self, pattern: &str) -> Vec<String> {
+        let counts = self.counts();
+        counts.pages.get(pattern).into_iter().flat_map(|page| page.paths.iter().rev()).cloned().collect()
+    }
+
+    /// The last failures of a nanoservice, the latest first.
+    #[must_use]
+    pub fn recent_failures(&self, nanoservice: &str) -> Vec<RecentFailure> {
+        let counts = self.counts();
+        let known = counts.nanoservices.get(nanoservice).into_iter();
+        known.flat_map(|nanoservice| nanoservice.failures.iter().rev()).cloned().collect()
+    }
+
+    /// The statistics of all pages together in the last minute.
+    #[must_use]
+    pub fn all_pages(&self) -> PageStatistics {
+        let (slot, seconds) = self.now();
+        let mut all = RequestCounts::default();
+        for shard in &self.requests {
+            lock(shard).total.within(slot.saturating_sub(MINUTE - 1)..slot + 1).for_each(|counts| all.merge(counts));
+        }
+        let counts = self.counts();
+        let sum = |of: fn(&PageCounts) -> u64| counts.pages.values().map(|page| page.window.sum(slot, of)).sum();
+        page_statistics(&all, seconds, [sum(|page| page.composed), sum(|page| page.hits), sum(|page| page.degraded)])
+    }
+
+    /// Adds a point to each history if one is due.
+    fn record_histories(&self, slot: u64) {
+        // Whoever comes while another thread does it has nothing to do.
+        let Ok(mut histories) = self.histories.try_lock() else { return };
+        let Some((slots, seconds)) = histories.due(slot) else { return };
+        let mut pages: Map<String, RequestCounts> = Map::default();
+        for shard in &self.requests {
+            // One page at a time, so that no thread waits long for the lock.
+            let names: Vec<String> = lock(shard).pages.keys().cloned().collect();
+            for name in names.into_iter().filter(|name| histories.pages.has_room(name.as_str())) {
+                let mut requests = RequestCounts::default();
+                if let Some(window) = lock(shard).pages.get(&name) {
+                    window.within(slots.clone()).for_each(|counts| requests.merge(counts));
+                }
+                if requests.requests > 0 {
+                    pages.entry(name).or_default().merge(&requests);
+                }
+            }
+        }
+        let counts = self.counts();
+        for (name, requests) in pages {
+            let composed = counts.pages.get(&name).into_iter().flat_map(|page| page.window.within(slots.clone()));
+            let degraded = composed.map(|page| page.degraded).sum();
+            let rates = [requests.requests, requests.errors, degraded].map(|count| rate(count, seconds));
+            histories.pages.add(name, &slots, Point::new(rates, Latency::of(&requests.took)));
+        }
+        for (name, nanoservice) in &counts.nanoservices {
+            if histories.nanoservices.has_room(name)
+                && let Some(point) = nanoservice.point(slots.clone(), seconds)
+            {
+                histories.nanoservices.add(Arc::clone(name), &slots, point);
+            }
+        }
     }
 
     /// The statistics of a page in the last minute, by the pattern of its route.
@@ -103,15 +181,8 @@ impl Statistics {
             }
         }
         let counts = self.counts();
-        let sum = |of: fn(&PageCounts) -> u64| counts.pages.get(pattern).map_or(0, |window| window.sum(slot, of));
-        let composed = sum(|counts| counts.composed);
-        PageStatistics {
-            per_second: rate(all.requests, seconds),
-            errors: share(all.errors, all.requests),
-            hits: share(sum(|counts| counts.hits), composed),
-            degraded: share(sum(|counts| counts.degraded), composed),
-            took: Latency::of(&all.took),
-        }
+        let sum = |of: fn(&PageCounts) -> u64| counts.pages.get(pattern).map_or(0, |page| page.window.sum(slot, of));
+        page_statistics(&all, seconds, [sum(|page| page.composed), sum(|page| page.hits), sum(|page| page.degraded)])
     }
 
     /// The statistics of a nanoservice in the last minute.
@@ -195,6 +266,17 @@ impl Statistics {
     }
 }
 
+fn page_statistics(requests: &RequestCounts, seconds: f64, [composed, hits, degraded]: [u64; 3]) -> PageStatistics {
+    PageStatistics {
+        per_second: rate(requests.requests, seconds),
+        errors: share(requests.errors, requests.requests),
+        hits: share(hits, composed),
+        degraded: share(degraded, composed),
+        statuses: requests.statuses(),
+        took: Latency::of(&requests.took),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -224,7 +306,10 @@ impl Observer for Statistics {
         let is_degraded = page.known().any(|(_, outcome)| is_degraded(outcome.shown, outcome.reason));
         *counts.degraded.at(slot) += u64::from(is_degraded);
         if counts.pages.len() < MAX_COUNTED || counts.pages.contains_key(pattern) {
-            let page_counts = counts.pages.entry(pattern.to_owned()).or_default().at(slot);
+            let counted = counts.pages.entry(pattern.to_owned()).or_default();
+            let path = page.plan.visit.filled_path().filter(|path| path.len() <= MAX_PATH);
+            path.into_iter().for_each(|path| counted.add_path(path));
+            let page_counts = counted.window.at(slot);
             page_counts.composed += 1;
             let is_hit = |outcome: &Outcome| matches!(cache(outcome), None | Some(Cache::Hit | Cache::Stale));
             page_counts.hits += u64::from(page.known().all(|(_, outcome)| is_hit(outcome)));
@@ -238,8 +323,8 @@ impl Observer for Statistics {
     fn cached_page_served(&self, served: &CachedPageCounts<'_>) {
         let (slot, _) = self.now();
         let mut counts = self.counts();
-        if let Some(window) = counts.pages.get_mut(served.page) {
-            let page_counts = window.at(slot);
+        if let Some(page) = counts.pages.get_mut(served.page) {
+            let page_counts = page.window.at(slot);
             page_counts.composed += served.times;
             page_counts.hits += served.without_fetch;
         }
@@ -270,6 +355,9 @@ impl Observer for Statistics {
         if let Some(failure) = result.err().filter(|_| failed) {
             let group = counts.failure_group(&fetch.nanoservice, failure.reason, &*self.clock);
             failure.detail.clone_into(&mut group.detail);
+            if let Some(nanoservice) = counts.nanoservice(&fetch.nanoservice) {
+                nanoservice.add_failure(self.clock.wall(), failure, attempt);
+            }
         }
     }
 
@@ -277,12 +365,13 @@ impl Observer for Statistics {
         lock(&self.unrouted).add(path, Instant::now());
     }
 
-    /// Notices when the health of a nanoservice has changed.
+    /// Notices when the health of a nanoservice has changed, and adds to the histories.
     fn tick(&self) {
         let (slot, _) = self.now();
         for nanoservice in self.counts().nanoservices.values_mut() {
             nanoservice.health(slot, || self.clock.wall());
         }
+        self.record_histories(slot);
     }
 }
 

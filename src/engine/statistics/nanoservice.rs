@@ -1,7 +1,8 @@
 //! What is known of one nanoservice: its counts, its circuits, its health and since when.
 //! Requests that a circuit breaker refused were never sent, so they count in neither rate, failures nor latency.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,8 +21,13 @@ use crate::page::source::map::Map;
 use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 
-use super::report::{Caching, Latency, NanoserviceStatistics, merge, rate, share};
+use super::history::Point;
+use super::report::{Caching, Latency, NanoserviceStatistics, RecentFailure, merge, rate, share};
 use super::window::{MINUTE, Window};
+
+/// The maximum number of failures of a nanoservice that are remembered, and of characters of the details of one.
+const MAX_FAILURES: usize = 10;
+const MAX_DETAIL: usize = 200;
 
 #[derive(Default)]
 pub(super) struct Nanoservice {
@@ -35,6 +41,8 @@ pub(super) struct Nanoservice {
     endpoints: Map<Name, Endpoint>,
     /// The failure that opened a circuit last.
     opened_by: Option<Reason>,
+    /// Its last failures, the latest last.
+    pub(super) failures: VecDeque<RecentFailure>,
     health: Option<(Health, Timestamp)>,
 }
 
@@ -50,6 +58,7 @@ struct NanoserviceCounts {
     slow: u64,
     gone: u64,
     bytes: u64,
+    statuses: BTreeMap<u16, u64>,
     took: DDSketch,
 }
 
@@ -101,6 +110,9 @@ impl Nanoservice {
         if attempt.tries > 0 {
             counts.took.add(took.as_secs_f64());
         }
+        if let Some(status) = attempt.status {
+            *counts.statuses.entry(status.as_u16()).or_default() += 1;
+        }
         let Ok(response) = result else {
             counts.failures += 1;
             return true;
@@ -140,6 +152,36 @@ impl Nanoservice {
     pub(super) fn circuits(&self) -> BTreeMap<Name, &'static str> {
         let all = self.endpoints.iter();
         all.map(|(upstream, endpoint)| (Arc::clone(upstream), endpoint.circuits.worst().as_str())).collect()
+    }
+
+    /// Remembers a failure.
+    pub(super) fn add_failure(&mut self, at: Timestamp, failure: &Failure, attempt: &Attempt) {
+        if self.failures.len() >= MAX_FAILURES {
+            self.failures.pop_front();
+        }
+        let took = attempt.ended.saturating_duration_since(attempt.began);
+        self.failures.push_back(RecentFailure {
+            at,
+            reason: failure.reason.as_str(),
+            detail: failure.detail.chars().take(MAX_DETAIL).collect(),
+            endpoint: Arc::clone(&attempt.upstream),
+            took_ms: (took.as_secs_f64() * 1e5).round() / 1e2,
+        });
+    }
+
+    /// What happened in these slots, which together are so many seconds long. `None`: nothing.
+    pub(super) fn point(&self, slots: Range<u64>, seconds: f64) -> Option<Point> {
+        let (mut fetches, mut failures, mut degraded, mut parts) = (0, 0, 0, 0);
+        let mut took = DDSketch::default();
+        for counts in self.window.within(slots) {
+            fetches += counts.fetches;
+            failures += counts.failures;
+            degraded += counts.degraded;
+            parts += counts.parts;
+            merge(&mut took, &counts.took);
+        }
+        let any = parts > 0 || fetches > 0;
+        any.then(|| Point::new([fetches, failures, degraded].map(|count| rate(count, seconds)), Latency::of(&took)))
     }
 
     /// Its health at a slot, and since when. The time is only used if the health has changed.
@@ -182,7 +224,13 @@ impl Nanoservice {
             (sum(|counts| counts.parts), sum(|counts| counts.fetches), sum(|counts| counts.failures));
         let gone = sum(|counts| counts.gone);
         let mut took = DDSketch::default();
-        window.recent(slot).for_each(|counts| merge(&mut took, &counts.took));
+        let mut statuses = BTreeMap::new();
+        for counts in window.recent(slot) {
+            merge(&mut took, &counts.took);
+            for (status, times) in &counts.statuses {
+                *statuses.entry(*status).or_default() += times;
+            }
+        }
         let caching = |reason: &CachingReason| Caching { cached: reason.is_cached(), why: reason.describe(None) };
         NanoserviceStatistics {
             health,
@@ -196,6 +244,7 @@ impl Nanoservice {
             failures: share(failures, fetches),
             refused: sum(|counts| counts.refusals),
             gone,
+            statuses,
             bytes: sum(|counts| counts.bytes).checked_div(fetches - failures - gone).unwrap_or_default(),
             caching: self.caching.as_ref().map(caching),
             took: Latency::of(&took),

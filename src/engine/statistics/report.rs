@@ -1,6 +1,8 @@
 //! What the statistics report: figures of the last minute and of the last quarter of an hour, failures, and changes.
 //! The names of the fields in JSON are public.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use serde::Serialize;
 use sketches_ddsketch::DDSketch;
@@ -19,6 +21,8 @@ pub struct PageStatistics {
     pub hits: f64,
     /// The share of pages with a degraded part, from 0 to 1.
     pub degraded: f64,
+    /// How many responses had each status.
+    pub statuses: BTreeMap<u16, u64>,
     /// The time from a request to the head of its response.
     #[serde(flatten)]
     pub took: Latency,
@@ -45,6 +49,8 @@ pub struct NanoserviceStatistics {
     pub fetches_per_second: f64,
     /// The share of requests that failed, from 0 to 1.
     pub failures: f64,
+    /// How many responses had each status. Requests that got no response are not among them.
+    pub statuses: BTreeMap<u16, u64>,
     /// The number of requests that were not sent, because the circuit breaker refused them. They are not among the others.
     pub refused: u64,
     /// The number of responses that were 404 or 410, or redirected. They are answers, not failures.
@@ -87,14 +93,16 @@ impl Latency {
     }
 }
 
-/// The history of all pages together, in slots of five seconds, the oldest first.
+/// The history of all pages together, of one page or of one nanoservice, in slots of the same length, the oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct History {
     /// When each slot began.
     pub seconds_ago: Vec<u64>,
-    /// Requests per second.
+    /// Requests per second. Those to a nanoservice are the ones that were sent.
     pub per_second: Vec<f64>,
-    /// Pages with a degraded part, per second.
+    /// Responses with a server error per second; of a nanoservice, requests that failed.
+    pub errors_per_second: Vec<f64>,
+    /// Pages with a degraded part, per second; of a nanoservice, degraded parts.
     pub degraded_per_second: Vec<f64>,
     /// The median of the time from a request to the head of its response.
     pub p50_ms: Vec<Option<f64>>,
@@ -102,6 +110,19 @@ pub struct History {
     pub p95_ms: Vec<Option<f64>>,
     /// The 99th percentile of this time.
     pub p99_ms: Vec<Option<f64>>,
+}
+
+impl History {
+    /// Adds the next slot, which began so many seconds ago: requests, errors and what was degraded, per second, and latencies.
+    pub(super) fn add(&mut self, ago: u64, [requests, errors, degraded]: [f64; 3], took: Latency) {
+        self.seconds_ago.push(ago);
+        self.per_second.push(requests);
+        self.errors_per_second.push(errors);
+        self.degraded_per_second.push(degraded);
+        self.p50_ms.push(took.p50_ms);
+        self.p95_ms.push(took.p95_ms);
+        self.p99_ms.push(took.p99_ms);
+    }
 }
 
 /// All failures of a nanoservice with one reason.
@@ -123,6 +144,23 @@ pub struct FailureGroup {
     pub last: Timestamp,
     /// The page that the latest failure affected, as the pattern of its route.
     pub page: Option<String>,
+    /// The first pages that were affected, as the patterns of their routes.
+    pub pages: BTreeSet<String>,
+}
+
+/// A request to a nanoservice that failed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecentFailure {
+    /// When it failed.
+    pub at: Timestamp,
+    /// The reason.
+    pub reason: &'static str,
+    /// The details, shortened if they are long.
+    pub detail: String,
+    /// The endpoint that it was sent to, or last sent to.
+    pub endpoint: Name,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
 }
 
 /// Requests that no layout has a route for.

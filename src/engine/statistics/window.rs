@@ -1,6 +1,7 @@
 //! Counts over a sliding window of time, which consists of slots of five seconds: the oldest is dropped as a new one begins.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 /// The length of a slot.
@@ -36,6 +37,11 @@ impl<T: Default, const N: u64> Window<T, N> {
     /// The counts that are in the window at this slot.
     pub(super) fn recent(&self, slot: u64) -> impl Iterator<Item = &T> {
         self.0.iter().filter(move |(at, _)| at + N > slot).map(|(_, counts)| counts)
+    }
+
+    /// The counts of these slots, as far as they are known.
+    pub(super) fn within(&self, slots: Range<u64>) -> impl Iterator<Item = &T> {
+        self.0.iter().filter(move |(at, _)| slots.contains(at)).map(|(_, counts)| counts)
     }
 
     /// The sum of one count over the window at this slot.

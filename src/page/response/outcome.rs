@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+
 use crate::page::source::names::Name;
 use crate::page::source::reason::{Reason, words};
 
@@ -101,6 +103,8 @@ pub struct Attempt {
     pub tries: usize,
     /// The details of its failure, for those who run the site.
     pub failure: Option<String>,
+    /// The status of its response; `None`: there was no response.
+    pub status: Option<StatusCode>,
     /// The parent span that was sent with it.
     pub span: Span,
     /// Whether no page waited for it, because a stored response was shown that was stale, or was about to be.

@@ -3,9 +3,14 @@
 
 use http::HeaderMap;
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::side::Side;
 use super::window::TimeWindow;
+
+/// What is percent-encoded in a segment of a path, and in a path (RFC 3986, 3.3).
+const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const IN_PATH: &AsciiSet = &IN_SEGMENT.remove(b'/');
 
 /// The kind of device that a browser runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +82,21 @@ pub struct Visit {
 }
 
 impl Visit {
+    /// The path that was requested, made from the route pattern and its parameters. `None`: the pattern has none.
+    #[must_use]
+    pub fn filled_path(&self) -> Option<String> {
+        if !self.pattern.contains('{') {
+            return None;
+        }
+        let mut path = self.pattern.clone();
+        for (name, value) in &self.parameters {
+            let value = |kept| utf8_percent_encode(value, kept).to_string();
+            path = path.replace(&format!("{{{name}}}"), &value(IN_SEGMENT));
+            path = path.replace(&format!("{{*{name}}}"), &value(IN_PATH));
+        }
+        Some(path).filter(|path| !path.contains(['{', '}']))
+    }
+
     /// A visit to a page. Only those query parameters are taken that are named in `declared`. If one is repeated,
     /// its first value counts.
     #[must_use]

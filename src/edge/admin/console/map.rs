@@ -10,14 +10,14 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::api::{self, Fragment, Page};
-use super::console::{SCREENS, class};
-use super::{Admin, Params};
+use super::super::api::{self, Fragment, Page};
+use super::super::{Admin, Params};
+use super::format::class;
 
 /// The whole map, or the part of it that is linked to one name.
 #[derive(Template)]
 #[template(path = "console/map.html")]
-pub(super) struct Map {
+struct Map {
     of: String,
     columns: [Column; 4],
 }
@@ -57,13 +57,17 @@ struct Group<'a> {
 /// The names that each name is linked to.
 struct Links<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
 
+pub(super) fn render(admin: &Admin, query: &Params) -> askama::Result<String> {
+    Map::new(admin, query.value("of")).render()
+}
+
 pub(super) async fn as_json(State(admin): State<Arc<Admin>>, Query(query): Query<Params>) -> Response {
     Json(Map::new(&admin, query.value("of")).columns).into_response()
 }
 
 impl Map {
     /// The part of the map that is linked to `of`, or the whole map if that is empty.
-    pub(super) fn new(admin: &Admin, of: &str) -> Self {
+    fn new(admin: &Admin, of: &str) -> Self {
         let (pages, fragments) = (api::pages(admin), api::fragments(admin));
         let links = Links::among(&fragments);
         let is_shown = |name: &str| of.is_empty() || name == of || links.of(of).contains(name);
@@ -104,10 +108,6 @@ impl Map {
                 column("Teams", &mut { teams }),
             ],
         }
-    }
-
-    fn screen(&self) -> &'static str {
-        "/map"
     }
 }
 
