@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && triple="$(rustc --print host-tuple)" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$triple" \
         -p pasteup -p headlines -p weather -p scores --features pasteup/wasm \
-    && mkdir /dist \
+    && mkdir -p /dist/state \
     && for program in pasteup headlines weather scores; do \
         strip --strip-debug -o "/dist/$program" "target/$triple/release/$program" || exit 1; \
     done \
@@ -66,6 +66,9 @@ COPY --from=binaries /dist/pasteup /
 # Pages only: the admin listener stays on the container's loopback.
 ENV PASTEUP_SERVER__LISTEN=0.0.0.0:8080
 # Compiled components can be kept in a volume: set PASTEUP_ON_DEMAND__CACHE to its path.
+# What must outlive the container is kept here: mount a volume. An empty one takes the owner of this folder.
+COPY --from=binaries --chown=65532:65532 /dist/state /state
+ENV PASTEUP_SERVER__STATE=/state
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["/pasteup", "health", "--site", "/site"]
 ENTRYPOINT ["/pasteup"]

@@ -13,7 +13,8 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profi
     -p pasteup -p headlines -p weather -p scores --features pasteup/wasm
 
 rm -rf dist
-mkdir dist
+mkdir -p dist/state
+touch dist/state/.keep # git and docker leave out what is empty
 echo '*' > dist/.gitignore
 for program in $programs; do
     strip --strip-debug -o "dist/$program" "${CARGO_TARGET_DIR:-target}/$triple/$folder/$program"

@@ -142,6 +142,7 @@ fn bar(part: &PartRecord, scale: f64) -> String {
 fn notes(part: &PartRecord) -> Vec<String> {
     let mut why = vec![part.why.clone()];
     why.extend(part.caching.clone());
+    why.extend(part.side_why.clone());
     // The output of a program that has crashed follows in lines of its own.
     let mut detail = part.further_detail().unwrap_or_default().lines();
     why.extend(detail.next().map(str::to_owned));

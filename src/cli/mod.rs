@@ -4,15 +4,19 @@
 mod catalog;
 mod check;
 mod conform;
+mod deploy;
 mod explain;
 mod health;
+mod impact;
 mod new;
 mod purge;
 mod reference;
 mod render;
+mod rollout;
 mod serve;
 mod update;
 
+mod admin_client;
 mod deprecations;
 mod exit;
 mod keys;
@@ -63,6 +67,12 @@ enum Command {
     Update(update::Options),
     /// Purges cached responses of a running compositor by surrogate key or nanoservice name
     Purge(purge::Options),
+    /// Says whether a version of a nanoservice can go live
+    CanIDeploy(deploy::Options),
+    /// Shows the pages, nanoservices and owners that are touched when a nanoservice changes or goes
+    Impact(impact::Options),
+    /// Shows how far new versions are, and promotes, pauses, resumes, aborts or retries them
+    Rollout(rollout::Options),
     /// Checks a running nanoservice against the contract
     Conform(conform::Options),
     /// Makes a site, a page or a nanoservice that works as it is
@@ -100,6 +110,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Catalog(options) => catalog::run(site, &options),
         Command::Update(options) => update::run(site, &options),
         Command::Purge(options) => purge::run(site, &options),
+        Command::CanIDeploy(options) => deploy::run(site, &options),
+        Command::Impact(options) => impact::run(site, &options),
+        Command::Rollout(options) => rollout::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
         Command::New(options) => new::run(site, &options),
         Command::Health(options) => health::run(site, &options),

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use jiff::Timestamp;
 
-use crate::engine::{PageRequest, Snapshot, Trace};
+use crate::engine::{PageRequest, Rollouts, Snapshot, Trace};
 use crate::page::layout::Template;
 use crate::page::site::{Match, NoMatch};
 use crate::page::source::names;
 use crate::page::visit::context::{Device, Dimension, Reader};
 use crate::page::visit::experiment::assign_variants;
+use crate::page::visit::side::assign_sides;
 use crate::page::visit::{region, route};
 
 /// Which page to compose, and for which client.
@@ -71,8 +72,9 @@ pub(super) fn from_query(
     query: &[(String, String)],
     live: &Snapshot,
     now: Timestamp,
+    rollouts: &Rollouts,
 ) -> Result<Option<PageRequest>, String> {
-    PageOptions::parse_query(query)?.request(live, now)
+    PageOptions::parse_query(query)?.request(live, now, rollouts)
 }
 
 impl PageOptions {
@@ -111,7 +113,12 @@ impl PageOptions {
     ///
     /// # Errors
     /// The path is not valid, or the page has no such variant.
-    pub(super) fn request(&self, live: &Snapshot, now: Timestamp) -> Result<Option<PageRequest>, String> {
+    pub(super) fn request(
+        &self,
+        live: &Snapshot,
+        now: Timestamp,
+        rollouts: &Rollouts,
+    ) -> Result<Option<PageRequest>, String> {
         if !self.path.starts_with('/') {
             return Err(format!("`{}` is not a page path; paths begin with `/`", self.path));
         }
@@ -121,11 +128,21 @@ impl PageOptions {
         let found = match live.site.find(&path, uri.query(), at) {
             Ok(found) => Some(found),
             Err(NoMatch::Missing) => live.site.status_page(StatusCode::NOT_FOUND, at),
-            Err(NoMatch::Forged) => {
+            Err(NoMatch::Forged | NoMatch::NoSuchVersion) => {
                 return Err(format!("`{}` is not an address that a page of this site has written", self.path));
             }
         };
         let Some(Match { template, changes_in, pattern, parameters }) = found else { return Ok(None) };
+        let asked = live.site.asked_versions(uri.query());
+        let asked =
+            asked.map_err(|_| format!("`{}` asks for a version that the catalogue does not have", self.path))?;
+        let with_versions;
+        let template = if asked.is_empty() {
+            template
+        } else {
+            with_versions = live.site.with_versions(template, &asked);
+            &with_versions
+        };
         // Headers are trusted as if a proxy had set them: an operator may describe any client. PageOptions override headers.
         let headers: HeaderMap = self.headers.iter().cloned().collect();
         let known = live.readers.reader(&template.reads, &headers, true);
@@ -138,6 +155,9 @@ impl PageOptions {
         // A reader is always in some variant. This one is in that of a cookie, or in the first one, like programs without cookies.
         assign_variants(&template.experiments, &[Dimension::Variant], &headers, || 0.0, &mut reader);
         self.choose_variants(template, &mut reader.variants)?;
+        // As a reader would: some see the new version.
+        let standing = |name: &str, version: &str| rollouts.standing(name, version);
+        assign_sides(&template.rollouts, &headers, standing, fastrand::f64, &mut reader);
         let visit = template.visit(&pattern, parameters, uri.query(), reader, String::new());
         Ok(Some(PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
     }

@@ -64,6 +64,8 @@ pub(super) struct Reloader {
     pub(super) sources: watch::Sender<Sources>,
     /// The manifests that discovery found.
     pub(super) discovered: watch::Receiver<Discovered>,
+    /// Is notified when a rollout began or ended.
+    pub(super) turns: watch::Receiver<u64>,
 }
 
 /// What asks for a reload.
@@ -91,6 +93,7 @@ impl Reloader {
                     is_discovering = discovered.is_ok();
                     true
                 }
+                turn = self.turns.changed() => turn.is_ok(),
                 request = triggers.requests.recv() => {
                     (requested, waiting) = (true, request);
                     waiting.is_some()
@@ -152,11 +155,11 @@ impl Reloader {
         let (live, settings) = (self.live.now(), self.settings.clone());
         let discovered = self.discovered.borrow_and_update().clone();
         let (watch, components) = (Arc::clone(&self.watch), self.on_demand.components.clone());
-        let last = self.fingerprint;
+        let (last, book) = (self.fingerprint, self.compositor.rollouts().snapshot());
         let read = move || {
             // Renewed before reading, so that a change during the reading causes another reload.
             watch.lock().unwrap_or_else(PoisonError::into_inner).renew();
-            let loaded = site_loading::load(&folder, flags, Some((&live.site, &settings)), |_| discovered);
+            let loaded = site_loading::load_again(&folder, flags, (&live.site, &settings), discovered, book);
             // Those that have changed are compiled before they are needed.
             (loaded.fingerprint != last).then(|| {
                 let components = components.load(site_loading::live_manifests(&loaded.site));
@@ -178,6 +181,7 @@ impl Reloader {
         // The snapshot goes live before the log reports the reload, so that a client that waits for the log line finds it.
         self.live.swap(site_loading::snapshot(loaded.site, &settings, &self.address_key, problems.clone()));
         let site = &self.live.now().site;
+        self.compositor.rollouts().go_live(site, self.compositor.now());
         self.on_demand.programs.declare(site_loading::live_manifests(site), settings.max_processes);
         self.statistics.record_change(event(&problems));
         self.compositor.clear_pages();

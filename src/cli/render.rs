@@ -55,7 +55,6 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         terminal::message(format_args!("{}\n", report::human(&problem)));
     }
     let live = site_loading::snapshot(loaded.site, &settings, &keys::address_key_if_any(&settings.server), problems);
-    let Some(request) = options.request(&live, SystemClock.wall())? else { return Ok(None) };
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let ports = Ports {
         upstream: Arc::new(upstream),
@@ -65,6 +64,9 @@ pub(super) fn compose(site: &Path, options: &PageOptions) -> Result<Option<Page>
         chance: fastrand::f64,
     };
     let compositor = Compositor::new(ports, store);
+    compositor.rollouts().resume(loaded.book, None);
+    compositor.rollouts().go_live(&live.site, SystemClock.wall());
+    let Some(request) = options.request(&live, SystemClock.wall(), compositor.rollouts())? else { return Ok(None) };
     let page = runtime::current_thread()?.block_on(async {
         programs.declare(manifests, settings.max_processes);
         let page = compositor.compose(request).await;

@@ -15,14 +15,16 @@ use crate::edge::upstream::folder;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::names::Names;
 use crate::edge::upstream::process::{self, Programs};
+use crate::edge::versions::VersionsFile;
 use crate::engine::Snapshot;
 use crate::engine::port::{Clock as _, Observer, Unobserved, Upstream};
 use crate::page::browser::lazy_address::AddressKey;
 use crate::page::layout::Template;
 use crate::page::manifest::Manifest;
+use crate::page::policy::rollout::book::Book;
 use crate::page::request::defaults::Defaults;
 use crate::page::site::{BoundSite, Files, Site};
-use crate::page::source::diagnostic::{self, Code, Diagnostic, Source};
+use crate::page::source::diagnostic::{self, Code, Diagnostic, Source, SourceSpan};
 use crate::secrets::Secrets;
 
 use super::runtime;
@@ -37,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) site: Site,
     /// The manifests that services publish themselves.
     pub(super) discovered: Discovered,
+    /// The versions that pages were filled with last.
+    pub(super) book: Book,
     /// Hash of all texts that were read, and of when components were changed: equal for two readings of the same.
     pub(super) fingerprint: u64,
 }
@@ -72,7 +76,18 @@ pub(super) fn load(
     last_good: Option<(&Site, &Settings)>,
     discover: impl FnOnce(&Sources) -> Discovered,
 ) -> Loaded {
-    load_with(folder, flags, last_good, discover, true)
+    load_with(folder, flags, last_good, discover, Versions::Kept)
+}
+
+/// The same for a site that is live with this book.
+pub(super) fn load_again(
+    folder: &SiteFolder,
+    flags: Flags,
+    last_good: (&Site, &Settings),
+    discovered: Discovered,
+    book: Book,
+) -> Loaded {
+    load_with(folder, flags, Some(last_good), |_| discovered, Versions::Live(book))
 }
 
 /// The same as if there were no lock: every range chooses the highest version.
@@ -81,7 +96,17 @@ pub(super) fn load_unlocked(
     flags: Flags,
     discover: impl FnOnce(&Sources) -> Discovered,
 ) -> Loaded {
-    load_with(folder, flags, None, discover, false)
+    load_with(folder, flags, None, discover, Versions::Highest)
+}
+
+/// Which versions ranges choose.
+enum Versions {
+    /// Those of the lock, as far as they have taken over by the last book that was kept.
+    Kept,
+    /// Those of the lock, as far as they have taken over by this book.
+    Live(Book),
+    /// The highest ones, as if there were neither a lock nor a book.
+    Highest,
 }
 
 fn load_with(
@@ -89,7 +114,7 @@ fn load_with(
     flags: Flags,
     last_good: Option<(&Site, &Settings)>,
     discover: impl FnOnce(&Sources) -> Discovered,
-    reads_lock: bool,
+    versions: Versions,
 ) -> Loaded {
     let (source, unreadable) = match folder.settings() {
         None => (None, None),
@@ -109,10 +134,27 @@ fn load_with(
     let discovered = discover(&settings.discovery);
     let Discovered { documents, failures } = discovered.clone();
     let files = Files { discovered: documents, unreachable: failures, ..folder.files() };
-    let files = if reads_lock { files } else { Files { lock: None, ..files } };
-    let site = Site::build(&files, &settings.limits, last_good.map(|(site, _)| site));
+    let kept = VersionsFile::new(settings.server.state.path().to_owned());
+    let mut why_not_kept = None;
+    let (files, book) = match versions {
+        Versions::Kept => {
+            let (book, why) = kept.read();
+            why_not_kept = why;
+            (files, book)
+        }
+        Versions::Live(book) => (files, book),
+        Versions::Highest => (Files { lock: None, ..files }, Book::default()),
+    };
+    let site = Site::build_with(&files, &settings.limits, last_good.map(|(site, _)| site), &book);
+    let has_rollouts = site.catalogue.manifests().iter().any(|manifest| manifest.rollout.is_some());
+    let why_not_kept = why_not_kept.or_else(|| kept.why_not_kept().filter(|_| has_rollouts));
+    settings_problems.extend(why_not_kept.map(|why| {
+        let settings = source.clone().unwrap_or_else(|| Source::new("pasteup.toml", ""));
+        let help = "make the folder of `server.state` writable, or set another; until then, rollouts begin again at each start";
+        Diagnostic::new(Code::State, SourceSpan::new(&settings, 0..0), why).help(help)
+    }));
     let fingerprint = fingerprint(&files, source.as_deref(), &site, folder.root());
-    Loaded { settings, settings_problems, site, discovered, fingerprint }
+    Loaded { settings, settings_problems, site, discovered, book, fingerprint }
 }
 
 fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site, root: &Path) -> u64 {
@@ -130,6 +172,9 @@ fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site, root: &Pat
             Stamp::of(component, root, manifest).hash(&mut hasher);
         }
     }
+    // A rollout that ends changes the templates, although no file does.
+    site.used_versions().hash(&mut hasher);
+    site.templates.iter().for_each(|template| template.rollouts.hash(&mut hasher));
     hasher.finish()
 }
 

@@ -8,6 +8,7 @@ pub mod server;
 pub mod admin;
 
 pub mod upstream;
+pub mod versions;
 
 pub mod store;
 

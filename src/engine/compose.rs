@@ -2,7 +2,7 @@
 //! A page is always finished within its budget; parts that are missing then have the outcome for that.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use crate::page::output::headers::Headers;
 use crate::page::output::verdict::{Verdict, is_final, verdict};
 use crate::page::plan::plan;
+use crate::page::request::defaults::Defaults;
 use crate::page::request::fetch::Fetch;
 use crate::page::source::names::Name;
 
+use super::examples::{self, Turns};
 use super::fanout::FanOut;
 use super::flush::{FlushDeadline, SchedulingDelay};
 use super::inspection::{self, CacheEntry};
@@ -26,6 +28,7 @@ use super::page_cache::{CachedPage, EncodedPage, Encoding, PageCache, PageKey, P
 use super::personalise::Personaliser;
 use super::port::Ports;
 use super::purge::{Purge, PurgeMode};
+use super::rollouts::Rollouts;
 use super::stitching::{finish, stream, wait_for_all};
 use super::trace::Trace;
 
@@ -35,6 +38,8 @@ pub struct Compositor {
     lookup: Arc<Lookup>,
     pages: Arc<PageCache>,
     delay: Arc<SchedulingDelay>,
+    /// Which example of a version that is rolled out is asked next.
+    turns: Arc<Mutex<Turns>>,
 }
 
 /// A page whose head is known.
@@ -96,7 +101,7 @@ impl Compositor {
     #[must_use]
     pub fn new(ports: Ports, pages: Arc<dyn PageStore>) -> Self {
         let pages = PageCache::new(pages, Arc::clone(&ports.store), Arc::clone(&ports.observer));
-        Self { lookup: Arc::new(Lookup::new(ports)), pages, delay: Arc::default() }
+        Self { lookup: Arc::new(Lookup::new(ports)), pages, delay: Arc::default(), turns: Arc::default() }
     }
 
     /// The time of day, by which layouts are chosen and conditions of time are evaluated.
@@ -252,6 +257,21 @@ impl Compositor {
     #[must_use]
     pub fn switched_off_until(&self, nanoservice: &str) -> Option<Timestamp> {
         self.lookup.switches().ends(nanoservice)
+    }
+
+    /// The versions that are rolled out.
+    #[must_use]
+    pub fn rollouts(&self) -> &Rollouts {
+        self.lookup.rollouts()
+    }
+
+    /// Goes on with rollouts whose time has come, and asks their examples. It is called about once a second.
+    pub fn tick_rollouts(&self, defaults: &Defaults) {
+        self.lookup.rollouts().tick(self.now());
+        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).next();
+        if let Some(turn) = turn {
+            examples::ask(&self.lookup, defaults, turn);
+        }
     }
 
     /// The stored responses whose nanoservice, tags or key contain a text: at most `limit` of them, and their total

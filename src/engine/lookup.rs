@@ -24,6 +24,7 @@ use super::fetch::FetchJob;
 use super::hit_for_miss::HitForMiss;
 use super::port::{Ports, StoredResponse};
 use super::purge::{Purge, PurgeMode, Purges};
+use super::rollouts::Rollouts;
 use super::switches::Switches;
 use super::trace::Trace;
 use super::upstream::Stacks;
@@ -129,6 +130,7 @@ pub(super) struct Lookup {
     purges: Arc<Purges>,
     hit_for_miss: HitForMiss,
     switches: Switches,
+    rollouts: Arc<Rollouts>,
 }
 
 /// Lookups that were started before the page that needs them was planned.
@@ -154,6 +156,7 @@ impl Lookup {
             purges: Arc::default(),
             hit_for_miss: HitForMiss::default(),
             switches: Switches::default(),
+            rollouts: Arc::new(Rollouts::new(Arc::clone(&ports.observer))),
             ports,
         }
     }
@@ -171,6 +174,26 @@ impl Lookup {
     /// The nanoservices that are switched off, which must not be looked up.
     pub(super) const fn switches(&self) -> &Switches {
         &self.switches
+    }
+
+    /// The versions that are rolled out.
+    pub(super) const fn rollouts(&self) -> &Arc<Rollouts> {
+        &self.rollouts
+    }
+
+    /// Asks a nanoservice for nobody, and stores nothing.
+    pub(super) async fn ask(&self, fetch: &Arc<Fetch>) {
+        let trace = Trace::new();
+        let job = FetchJob {
+            ports: &self.ports,
+            stacks: &self.stacks,
+            fetch,
+            trace: &trace,
+            stored: None,
+            in_background: true,
+        };
+        let (result, attempt) = job.run().await;
+        self.rollouts.record(fetch, result.as_ref(), &attempt, || self.ports.clock.wall());
     }
 
     /// Waits for the fetches that outlived their requests.
@@ -376,6 +399,7 @@ impl Lookup {
         let job =
             FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, in_background };
         let (result, attempt) = job.run().await;
+        self.rollouts.record(fetch, result.as_ref(), &attempt, || self.ports.clock.wall());
         let attempt = Arc::new(attempt);
         // The tags of the stored response count too: a 304 may remove one that was purged meanwhile.
         let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.nanoservice]);

@@ -10,12 +10,15 @@ mod collapse;
 mod hit_for_miss;
 pub mod offload;
 mod purge;
+mod rollouts;
 mod switches;
 
 mod upstream;
 
 mod fetch;
 mod lookup;
+
+mod examples;
 
 pub mod page_cache;
 
@@ -41,5 +44,6 @@ pub use page::{Page, PageRequest, PageTooLarge};
 pub use page_cache::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 pub use port::Ports;
 pub use purge::{Purge, PurgeMode};
+pub use rollouts::{Refused, RolloutStatus, Rollouts, SideStatus, Sides};
 pub use statistics::Statistics;
 pub use trace::Trace;

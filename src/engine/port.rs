@@ -16,6 +16,7 @@ use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
 use crate::page::policy::naming::Place;
 use crate::page::policy::resilience::breaker::Circuit;
+use crate::page::policy::rollout::book::Book;
 use crate::page::request::address::Address;
 use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
@@ -151,6 +152,15 @@ pub trait Store: Send + Sync {
     fn on_change(&self, listener: ChangeListener);
 }
 
+/// Keeps the book of versions, for the next start.
+pub trait RolloutStore: Send + Sync {
+    /// Keeps the book, as a whole or not at all. This may take a while.
+    ///
+    /// # Errors
+    /// It could not be kept: why.
+    fn keep(&self, book: &Book) -> Result<(), String>;
+}
+
 /// Gives the time of day. Time spans are measured by tokio's clock, which tests can pause.
 pub trait Clock: Send + Sync {
     /// The present time of day.
@@ -214,6 +224,9 @@ pub trait Observer: Send + Sync {
 
     /// Called when a response of a nanoservice is used, but not as it was meant.
     fn warned(&self, _fragment: &Name, _warning: &'static str, _detail: &str) {}
+
+    /// Called when another version of a nanoservice is shown to more or fewer readers; in words.
+    fn version_changed(&self, _what: &str) {}
 
     /// Called about once a second, so that what depends on the passing of time is noticed although nothing happens.
     fn tick(&self) {}
@@ -281,6 +294,10 @@ impl Observer for Observers {
 
     fn warned(&self, fragment: &Name, warning: &'static str, detail: &str) {
         self.0.iter().for_each(|one| one.warned(fragment, warning, detail));
+    }
+
+    fn version_changed(&self, what: &str) {
+        self.0.iter().for_each(|one| one.version_changed(what));
     }
 
     fn tick(&self) {

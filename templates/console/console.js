@@ -136,3 +136,14 @@ toggle?.addEventListener("submit", async (event) => {
     output.textContent = off ? "Switched off." : "Switched on.";
   } catch (error) { output.textContent = error.message; }
 });
+
+// The table is replaced every second, so the document listens.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-rollout]");
+  if (!button || !confirm(button.dataset.ask)) return;
+  const output = document.getElementById("rolled");
+  try {
+    await post(`/api/rollouts/${encodeURIComponent(button.dataset.rollout)}`, { action: button.dataset.action });
+    output.textContent = `${button.textContent}: done.`;
+  } catch (error) { output.textContent = error.message; }
+});

@@ -10,6 +10,7 @@ mod support;
 mod access_log;
 mod architecture;
 
+mod asking;
 mod authentication;
 mod boundaries;
 mod caching;
@@ -38,6 +39,7 @@ mod programs;
 mod purging;
 mod resilience;
 mod reused_connections;
+mod rollouts;
 mod schedules;
 mod status_pages;
 mod store;

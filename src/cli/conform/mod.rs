@@ -209,7 +209,7 @@ fn named(site: &Path, options: &Options) -> Result<Named, String> {
 }
 
 /// Sends all requests that the rules need. If the first gets no response, or two in a row, no more are sent.
-async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Exchange>, String> {
+pub(super) async fn exchange(subject: &Subject, secrets: &Arc<Secrets>) -> Result<Vec<Exchange>, String> {
     let probe = Probe::new(subject, Arc::clone(secrets))?;
     let Some(first) = subject.probe() else { return Ok(Vec::new()) };
     let mut exchanges = vec![probe.ask(&first).await];

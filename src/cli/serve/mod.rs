@@ -37,6 +37,7 @@ use crate::edge::server::overlay::Overlay;
 use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
 use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::tamper::Tampered;
+use crate::edge::versions::VersionsFile;
 use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Compositor, IncidentLog, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
@@ -116,7 +117,7 @@ async fn serve(
     keys: ServerKeys,
     tracer: Option<Arc<dyn Observer>>,
 ) -> Result<(), String> {
-    let Loaded { settings, site, discovered, fingerprint, .. } = loaded;
+    let Loaded { settings, site, discovered, fingerprint, book, .. } = loaded;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
@@ -144,6 +145,9 @@ async fn serve(
     let compositor = Compositor::new(ports, Arc::clone(&store) as _);
     let address_key = keys::address_key(&keys.site);
     let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, &address_key, problems.clone())));
+    let versions = VersionsFile::new(settings.server.state.path().to_owned());
+    compositor.rollouts().resume(book, Some(Arc::new(versions)));
+    compositor.rollouts().go_live(&live.now().site, compositor.now());
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let debug_tokens = Arc::new(DebugTokens::new(&keys.site));
@@ -187,7 +191,10 @@ async fn serve(
         live: Arc::clone(&live),
         compositor: compositor.clone(),
         statistics: Arc::clone(&statistics),
-        read_query: Box::new(page_request::from_query),
+        read_query: {
+            let compositor = compositor.clone();
+            Box::new(move |query, live, now| page_request::from_query(query, live, now, compositor.rollouts()))
+        },
         debug_tokens,
         render_diagnostic: report::plain,
         load: {
@@ -208,11 +215,14 @@ async fn serve(
         metrics: {
             let (programs, live) = (programs.clone(), Arc::clone(&live));
             let (statistics, in_flight) = (Arc::clone(&statistics), Arc::clone(&in_flight));
+            let rolled_out_by = compositor.clone();
             let limit = settings.server.max_in_flight;
             Box::new(move || {
                 let manifests = site_loading::live_manifests(&live.now().site).collect::<Vec<_>>();
                 let status = |manifest: &Arc<Manifest>| Some((Arc::clone(manifest), programs.status(manifest)?));
                 metrics.show_programs(manifests.iter().filter_map(status));
+                let rollouts = rolled_out_by.rollouts().statuses(rolled_out_by.now());
+                metrics.show_rollouts(rollouts.iter().map(|one| (&*one.name, &*one.candidate, one.state.as_str())));
                 let (cache_bytes, cache_entries) = store.usage();
                 metrics.render(Measured {
                     cache_bytes,
@@ -252,6 +262,7 @@ async fn serve(
         Discovery::new(&settings.discovery, site_loading::discovery_upstream(&settings.discovery)?).resume(&discovered);
     let (found, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(discovery.run(wanted_sources, found, Arc::new(SystemClock)));
+    let rolled_out = Arc::clone(&live);
     let reloader = Reloader {
         folder,
         watch,
@@ -269,6 +280,7 @@ async fn serve(
         fingerprint,
         sources,
         discovered,
+        turns: compositor.rollouts().turns(),
     };
     let reloading = tokio::spawn(reloader.run(Triggers { changes, requests, hangups }));
 
@@ -287,6 +299,7 @@ async fn serve(
     }
 
     let flushing = tokio::spawn(flush_counters(compositor.clone()));
+    let rolling = tokio::spawn(roll_out(compositor.clone(), Arc::clone(&rolled_out)));
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
@@ -304,10 +317,12 @@ async fn serve(
     reloading.abort();
     discovering.abort();
     flushing.abort();
+    rolling.abort();
     stop.cancel();
     // The admin listener stays open until all pages have been sent.
     let served = serving.await;
     programs.stop_all().await;
+    compositor.rollouts().keep();
     stop_admin.cancel();
     let administered = administering.await;
     incidents.finish();
@@ -355,6 +370,20 @@ async fn flush_counters(compositor: Compositor) {
     loop {
         ticks.tick().await;
         compositor.flush_counters();
+    }
+}
+
+/// Goes on with rollouts every second, and keeps their state. A restart in between loses the answers of a second.
+async fn roll_out(compositor: Compositor, live: Arc<Live>) {
+    let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => compositor.tick_rollouts(&live.now().site.defaults),
+            () = compositor.rollouts().is_to_keep() => {}
+        }
+        let compositor = compositor.clone();
+        // A panic in there would only lose what is kept at the next tick.
+        let _kept = tokio::task::spawn_blocking(move || compositor.rollouts().keep()).await;
     }
 }
 

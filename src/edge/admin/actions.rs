@@ -2,6 +2,7 @@
 //! a debug token.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::engine::{Purge, PurgeMode};
+use crate::engine::{Purge, PurgeMode, Refused};
+use crate::page::manifest::Manifest;
+use crate::page::policy::rollout::progress::Action;
+use crate::page::site::deploy::{Answer, Asked, PlaceAnswer};
+use crate::page::source::diagnostic::Source;
 use crate::page::source::names::Name;
 
 use super::{Admin, refuse};
@@ -80,6 +85,39 @@ struct DebugToken {
     path: String,
 }
 
+/// What is asked of a rollout: `{"action": "promote"}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutRequest {
+    /// The action.
+    pub action: String,
+}
+
+/// The question whether a version can go live.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The name of the nanoservice.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// Its manifest, if the catalogue may not have it.
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// The slots in the HTML of its examples, if they are known.
+    #[serde(default)]
+    pub slots: Option<BTreeSet<String>>,
+}
+
+/// What the places that use a nanoservice say to a version.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeployAnswer {
+    /// The worst of what they say.
+    pub verdict: Answer,
+    /// What each of them says.
+    pub places: Vec<PlaceAnswer>,
+}
+
 /// The body of a switch: `{"off": true, "minutes": 30}` or `{"off": false}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,6 +142,8 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/api/fragments/{name}", post(switch))
         .route("/api/purge", post(purge))
+        .route("/api/rollouts/{name}", post(roll_out))
+        .route("/api/can-i-deploy", post(can_i_deploy))
         .route("/api/reload", post(reload))
         .route("/api/debug-token", post(debug_token))
 }
@@ -188,6 +228,57 @@ async fn switch(
         None
     };
     Json(SwitchResult { off, until }).into_response()
+}
+
+/// Does what an operator asks of the rollouts of a nanoservice.
+async fn roll_out(
+    State(admin): State<Arc<Admin>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request: RolloutRequest = match parse(&headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => return refuse(status, &why),
+    };
+    let Some(action) = Action::of(&request.action) else {
+        let known = Action::ALL.map(Action::as_str).join(", ");
+        return refuse(StatusCode::BAD_REQUEST, &format!("`{}` is not one of {known}", request.action));
+    };
+    match admin.compositor.rollouts().act(&name, action, admin.compositor.now()) {
+        Ok(all) => Json(all).into_response(),
+        Err(why @ Refused::Unknown(_)) => refuse(StatusCode::NOT_FOUND, &why.to_string()),
+        Err(why @ Refused::Impossible(_)) => refuse(StatusCode::CONFLICT, &why.to_string()),
+    }
+}
+
+/// What the pages of the live site say to a version. Nothing is changed.
+async fn can_i_deploy(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: DeployRequest = match parse(&headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => return refuse(status, &why),
+    };
+    // On the blocking pool: a large site takes a while.
+    let answered = tokio::task::spawn_blocking(move || {
+        let live = admin.live.now();
+        let DeployRequest { name, version, manifest, slots } = request;
+        let is_it = |manifest: &Manifest| *manifest.name == *name && manifest.version.to_string() == version;
+        let found = match manifest {
+            Some(text) => Manifest::parse(&Source::new("the manifest", text)).0.map(Arc::new).filter(|one| is_it(one)),
+            None => live.site.catalogue.versions(&name).find(|one| is_it(one)).cloned(),
+        };
+        let asked = Asked { slots, ..Asked::default() };
+        let locales = live.readers.locales.len();
+        found.map(|manifest| live.site.deploy(&manifest, &asked, &live.site.defaults, locales))
+    });
+    match answered.await {
+        Ok(Some(places)) => {
+            let verdict = places.iter().map(|place| place.verdict).max().unwrap_or(Answer::Yes);
+            Json(DeployAnswer { verdict, places }).into_response()
+        }
+        Ok(None) => refuse(StatusCode::NOT_FOUND, "the catalogue has no such version: send its manifest"),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the check crashed"),
+    }
 }
 
 async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {

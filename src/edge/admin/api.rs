@@ -10,13 +10,14 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use jiff::Timestamp;
+use semver::Version;
 use serde::Serialize;
 
-use crate::engine::Purge;
 use crate::engine::inspection::CacheEntry;
 use crate::engine::statistics::{
     Caching, FailureGroup, History, NanoserviceStatistics, PageStatistics, SiteChange, UnroutedStatistics,
 };
+use crate::engine::{Purge, RolloutStatus};
 use crate::page::layout::Template;
 use crate::page::manifest::{self, Manifest};
 use crate::page::policy::supervision::status::{ComponentStatus, ProgramStatus};
@@ -157,11 +158,40 @@ struct Count {
     count: usize,
 }
 
+/// Who is touched when a nanoservice changes or goes, and how often each page is asked for.
+async fn impact(State(admin): State<Arc<Admin>>, Query(params): Query<Params>) -> Response {
+    let of = params.value("of");
+    let (name, version) = match of.split_once('@') {
+        Some((name, version)) => match version.parse::<Version>() {
+            Ok(version) => (name, Some(version)),
+            Err(_) => return refuse(StatusCode::BAD_REQUEST, "write it like `?of=weather` or `?of=weather@3.2.0`"),
+        },
+        None => (of, None),
+    };
+    let live = admin.live.now();
+    let mut known = live.site.catalogue.versions(name);
+    if !known.any(|one| version.as_ref().is_none_or(|version| one.version == *version)) {
+        return refuse(StatusCode::NOT_FOUND, "no nanoservice of the catalogue has this name: see /api/fragments");
+    }
+    let mut impact = live.site.impact(name, version.as_ref());
+    for page in &mut impact.pages {
+        page.per_second = Some(admin.statistics.page(&page.route).per_second);
+    }
+    Json(impact).into_response()
+}
+
+/// The rollouts that run, and those that went back and are not tried again.
+pub(super) fn rollouts(admin: &Admin) -> Vec<RolloutStatus> {
+    admin.compositor.rollouts().statuses(admin.compositor.now())
+}
+
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/api/explain", get(explain))
         .route("/api/pages", get(|State(admin): State<Arc<Admin>>| async move { Json(pages(&admin)) }))
         .route("/api/fragments", get(|State(admin): State<Arc<Admin>>| async move { Json(fragments(&admin)) }))
+        .route("/api/impact", get(impact))
+        .route("/api/rollouts", get(|State(admin): State<Arc<Admin>>| async move { Json(rollouts(&admin)) }))
         .route("/api/errors", get(|State(admin): State<Arc<Admin>>| async move { Json(errors(&admin)) }))
         .route("/api/problems", get(problems))
         .route("/api/history", get(history))

@@ -37,7 +37,7 @@ use crate::secrets::debug_tokens::DebugTokens;
 
 use authorise::{authorise, refuse_foreign};
 
-pub use actions::{PurgeRequest, PurgeResult, ReloadResult};
+pub use actions::{DeployAnswer, DeployRequest, PurgeRequest, PurgeResult, ReloadResult, RolloutRequest};
 
 /// Builds the page request that a query string describes, from a snapshot, at a time.
 /// Returns `None` if no layout has a route for the path.

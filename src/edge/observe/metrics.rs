@@ -64,6 +64,13 @@ struct InTrace {
 
 type Traced<L> = Family<L, HistogramWithExemplars<InTrace>, fn() -> HistogramWithExemplars<InTrace>>;
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByRollout {
+    fragment: String,
+    version: String,
+    state: &'static str,
+}
+
 type Counters = Map<(Name, Shown, Option<Reason>), Counter>;
 
 /// All metrics.
@@ -83,6 +90,7 @@ pub struct Metrics {
     panics: Counter,
     programs: ProgramMetrics,
     components: ComponentMetrics,
+    rollouts: Family<ByRollout, Gauge>,
 }
 
 fn traced() -> HistogramWithExemplars<InTrace> {
@@ -121,6 +129,12 @@ impl Default for Metrics {
         registry.register("pasteup_build_info", "The version that runs; always 1", build);
         let programs = ProgramMetrics::new(&mut registry);
         let components = ComponentMetrics::new(&mut registry);
+        let rollouts = Family::default();
+        registry.register(
+            "pasteup_rollout_state",
+            "Versions that are rolled out or went back, by their state; always 1",
+            rollouts.clone(),
+        );
         let panics = Counter::default();
         registry.register(
             "pasteup_panics",
@@ -152,6 +166,7 @@ impl Default for Metrics {
             panics,
             programs,
             components,
+            rollouts,
         }
     }
 }
@@ -164,6 +179,15 @@ impl Metrics {
             panics.inc();
             before(panic);
         }));
+    }
+
+    /// Shows these rollouts from now on: the nanoservice, its new version, and the state.
+    pub fn show_rollouts<'r>(&self, rollouts: impl Iterator<Item = (&'r str, &'r str, &'static str)>) {
+        self.rollouts.clear();
+        for (fragment, version, state) in rollouts {
+            let labels = ByRollout { fragment: fragment.to_owned(), version: version.to_owned(), state };
+            self.rollouts.get_or_create_owned(&labels).set(1);
+        }
     }
 
     /// Shows these programs from now on as they are now.

@@ -239,8 +239,11 @@ pub(super) fn error(
     }
 }
 
-/// Adds the headers that the client's experiments require.
+/// Adds the headers that the client's experiments and rollouts require.
 fn note_assignment(reply: &mut Reply, assignment: Assignment) {
+    if assignment.varies_on_cookie {
+        reply.headers_mut().append(VARY, HeaderValue::from_static("cookie"));
+    }
     if !assignment.is_drawn {
         return;
     }

@@ -14,6 +14,7 @@ use crate::page::manifest::grants;
 use crate::page::site::{Match, NoMatch};
 use crate::page::visit::experiment::{Assignment, assign_variants};
 use crate::page::visit::route;
+use crate::page::visit::side::assign_sides;
 
 use super::dev;
 use super::exchange::Exchange;
@@ -56,7 +57,7 @@ impl Pages {
             Ok(path) => match self.page_at(&path, exchange) {
                 Ok(page) => Destination::Page(page),
                 Err(NoMatch::Missing) => Destination::Missing(path),
-                Err(NoMatch::Forged) => Destination::Refused(StatusCode::BAD_REQUEST),
+                Err(NoMatch::Forged | NoMatch::NoSuchVersion) => Destination::Refused(StatusCode::BAD_REQUEST),
             },
             Err(status) => Destination::Refused(status),
         }
@@ -83,7 +84,15 @@ impl Pages {
     /// There is none.
     fn page_at(&self, path: &str, exchange: &Exchange) -> Result<PageVisit, NoMatch> {
         let at = self.compositor.now();
-        let found = exchange.snapshot.site.find(path, exchange.request.uri.query(), at)?;
+        let query = exchange.request.uri.query();
+        let mut found = exchange.snapshot.site.find(path, query, at)?;
+        // Only whoever sees the overlay may choose versions, and gets a page that is never cached.
+        let asked = if exchange.drawing.is_some() { exchange.snapshot.site.asked_versions(query)? } else { Vec::new() };
+        let with_versions;
+        if !asked.is_empty() {
+            with_versions = exchange.snapshot.site.with_versions(found.template, &asked);
+            found = Match { template: &with_versions, ..found };
+        }
         Ok(self.visit(found, at, exchange))
     }
 
@@ -105,6 +114,15 @@ impl Pages {
             self.compositor.chance(),
             &mut reader,
         );
+        let rollouts = self.compositor.rollouts();
+        let sides = assign_sides(
+            &template.rollouts,
+            &request.headers,
+            |name, version| rollouts.standing(name, version),
+            self.compositor.chance(),
+            &mut reader,
+        );
+        let assignment = assignment.with_sides(sides);
         let host =
             if template.reads_host { origin::host(&request.uri, &request.headers).to_owned() } else { String::new() };
         let visit = template.visit(&pattern, parameters, request.uri.query(), reader, host);

@@ -298,6 +298,10 @@ impl Observer for Statistics {
         }
     }
 
+    fn version_changed(&self, what: &str) {
+        self.record_change(what.to_owned());
+    }
+
     fn page_composed(&self, page: &Page) {
         let (slot, _) = self.now();
         let pattern = page.plan.visit.pattern.as_str();

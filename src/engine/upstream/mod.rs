@@ -15,6 +15,7 @@ mod balance;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use semver::Version;
 use tower::hedge::Hedge;
 use tower::retry::RetryLayer;
 use tower::util::BoxCloneSyncService;
@@ -60,8 +61,9 @@ pub(super) struct Stack {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct StackKey {
     nanoservice: Name,
-    /// Whether it has a manifest, and is not a host of that name.
-    has_manifest: bool,
+    /// The version of its manifest: one that fails must not close the circuit of another one at the same address. `None`: it
+    /// is a host of that name.
+    version: Option<Version>,
     upstreams: Vec<Name>,
     concurrency: u32,
     resilience: Resilience,
@@ -77,7 +79,7 @@ impl Stacks {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let key = StackKey {
             nanoservice: Arc::clone(&fetch.nanoservice),
-            has_manifest: fetch.manifest.is_some(),
+            version: fetch.manifest.as_ref().map(|manifest| manifest.version.clone()),
             upstreams: fetch.targets.iter().map(|target| Arc::clone(&target.upstream)).collect(),
             concurrency: fetch.concurrency,
             resilience: fetch.resilience,

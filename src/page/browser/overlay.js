@@ -243,7 +243,7 @@
       part.start_ms === null ? null : time,
       element("dl", {},
         ...row("outcome", state(part)), ...row("nanoservice", [part.fragment, part.version].filter(Boolean).join(" ")),
-        ...row("owner", part.owner), ...row("runbook", link(part.runbook)), ...row("cached", part.kept), ...row("age", ms(part.age_ms)),
+        ...row("side", part.side_why), ...row("owner", part.owner), ...row("runbook", link(part.runbook)), ...row("cached", part.kept), ...row("age", ms(part.age_ms)),
         ...row("time", part.start_ms === null ? null : `${took(part)} of ${ms(part.timeout_ms)}`),
         ...row("first byte", part.first_byte_ms === null ? null : `after ${ms(Math.max(0, part.first_byte_ms - part.start_ms))}`),
         ...row("endpoint", part.tries > 1 ? `${part.endpoint}, ${part.tries} attempts` : part.endpoint),

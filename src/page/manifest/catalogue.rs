@@ -204,6 +204,17 @@ impl Catalogue {
         Some(Chosen { manifest, stable, went_back: *went_back && stable.is_some() })
     }
 
+    /// The same manifests, of which ranges choose these versions and, of other names, what they chose before.
+    #[must_use]
+    pub fn with_only(mut self, versions: &[Arc<Manifest>]) -> Self {
+        for (manifest, turn) in self.manifests.iter().zip(&mut self.turns) {
+            if let Some(wanted) = versions.iter().find(|wanted| wanted.name == manifest.name) {
+                *turn = if wanted.version == manifest.version { Turn::Free } else { Turn::NotLocked };
+            }
+        }
+        self
+    }
+
     /// The highest version of a name that satisfies a range, whether it is locked or not.
     #[must_use]
     pub fn highest(&self, name: &str, range: &VersionReq) -> Option<&Arc<Manifest>> {

@@ -97,6 +97,13 @@ impl Param {
         all
     }
 
+    /// Whether another declaration takes the same values.
+    #[must_use]
+    pub fn takes_the_same(&self, other: &Self) -> bool {
+        let without_need = |param: &Self| Self { required: false, ..param.clone() };
+        without_need(self) == without_need(other)
+    }
+
     /// Checks whether a value is valid for the parameter.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::page::layout::FragmentSource;
+use crate::page::manifest::Manifest;
 use crate::page::plan::{Outcomes, Plan};
 use crate::page::policy::cache::directives::Uncacheable;
 use crate::page::policy::supervision::fleet::TOO_MANY;
@@ -53,6 +55,10 @@ pub struct PartRecord {
     pub fragment: String,
     /// The nanoservice's version.
     pub version: Option<String>,
+    /// The side that the part is on while a version is rolled out: `stable` or `candidate`.
+    pub side: Option<&'static str>,
+    /// Why it is on that side, in words.
+    pub side_why: Option<String>,
     /// The nanoservice's owner.
     pub owner: Option<String>,
     /// The URL of the nanoservice's runbook.
@@ -203,6 +209,7 @@ fn part_record(plan: &Plan, outcomes: &Outcomes, (index, shown): (usize, bool), 
     let (part, fetch) = (&plan.parts[index], plan.fetch_of(index).filter(|_| shown));
     let lazy = plan.lazy_address(index).filter(|_| shown);
     let (manifest, at) = (plan.manifest_of(index).or_else(|| part.fragment.manifest()), &part.fragment.at);
+    let side = manifest.and_then(|manifest| side(plan, index, manifest));
     let unknown = Outcome::missing(Reason::Budget, false);
     let hidden = Outcome::nothing(Reason::Condition);
     let outcome = if shown { outcomes[index].as_ref().unwrap_or(&unknown) } else { &hidden };
@@ -216,6 +223,8 @@ fn part_record(plan: &Plan, outcomes: &Outcomes, (index, shown): (usize, bool), 
         number: index,
         fragment: plan.nanoservice_of(index).to_string(),
         version: manifest.map(|manifest| manifest.version.to_string()),
+        side: side.as_ref().map(|(side, _)| *side),
+        side_why: side.map(|(_, why)| why),
         owner: manifest.and_then(|manifest| manifest.owner.clone()),
         runbook: manifest.and_then(|manifest| manifest.runbook.clone()),
         outcome: outcome.shown.as_str(),
@@ -253,6 +262,24 @@ fn part_record(plan: &Plan, outcomes: &Outcomes, (index, shown): (usize, bool), 
         file: at.source.file.clone(),
         line: at.source.position(at.span.start).0,
         parts: Vec::new(),
+    }
+}
+
+/// The side that a part is on while a version of its nanoservice is rolled out, and why. `None`: none is.
+fn side(plan: &Plan, part: usize, manifest: &Manifest) -> Option<(&'static str, String)> {
+    let version = manifest.version.to_string();
+    let of_name = || plan.visit.reader.sides.iter().filter(|side| side.name == manifest.name);
+    if let Some(side) = of_name().find(|side| *side.candidate == *version) {
+        return Some(("candidate", side.why.to_string()));
+    }
+    if let Some(side) = of_name().next() {
+        return Some(("stable", side.why.to_string()));
+    }
+    match &plan.parts[part].fragment.source {
+        FragmentSource::Named(candidates) if candidates.chosen().version != manifest.version => {
+            Some(("stable", format!("{} went back, and is not tried again", candidates.chosen().version)))
+        }
+        _ => None,
     }
 }
 

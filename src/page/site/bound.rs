@@ -12,11 +12,15 @@ use jiff::Timestamp;
 
 use crate::page::browser::lazy;
 use crate::page::browser::lazy_address::{ConditionFields, LazyAddress};
+use crate::page::manifest::Manifest;
 use crate::page::request::bound::BoundTemplate;
 use crate::page::request::defaults::Defaults;
 use crate::page::visit::route::Routes;
 
 use super::build::{Site, StandaloneTemplate};
+
+/// The query parameter by which whoever has a debug token chooses a version.
+const WITH: &str = "pasteup-with";
 
 /// A site with its templates bound to defaults. It is read like the site that it was made from.
 #[derive(Debug, Default)]
@@ -63,6 +67,8 @@ pub enum NoMatch {
     Missing,
     /// It is the address of a standalone fragment, but no page of this site has written it.
     Forged,
+    /// It asks for a version that the catalogue does not have.
+    NoSuchVersion,
 }
 
 impl Deref for BoundSite {
@@ -121,6 +127,27 @@ impl BoundSite {
         let (pattern, template) = self.statuses.get(&status.as_u16())?;
         let (template, changes_in) = template.at(now);
         Some(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters: Vec::new() })
+    }
+
+    /// The versions that a query asks for: `pasteup-with=weather@3.2.0`, locked or not.
+    ///
+    /// # Errors
+    /// The catalogue does not have one of them.
+    pub fn asked_versions(&self, query: Option<&str>) -> Result<Vec<Arc<Manifest>>, NoMatch> {
+        let query = query.filter(|query| query.contains(WITH)).unwrap_or_default();
+        let asked = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == WITH);
+        let manifest = |text: &str| {
+            let (name, version) = text.split_once('@')?;
+            self.catalogue.versions(name).find(|manifest| manifest.version.to_string() == version).cloned()
+        };
+        asked.map(|(_, text)| manifest(&text).ok_or(NoMatch::NoSuchVersion)).collect()
+    }
+
+    /// A template that shows certain versions, whatever its ranges say.
+    #[must_use]
+    pub fn with_versions(&self, template: &BoundTemplate, versions: &[Arc<Manifest>]) -> Arc<BoundTemplate> {
+        let with = template.with_versions(versions, &self.catalogue);
+        BoundTemplate::bind(&Arc::new(with), &self.defaults)
     }
 
     /// The page of a standalone fragment. If its version is gone, the highest one is served, since pages that are cached

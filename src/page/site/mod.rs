@@ -10,6 +10,9 @@ mod manifests;
 mod owners;
 mod relock;
 
+pub mod deploy;
+pub mod impact;
+
 mod bound;
 
 pub use self::bound::{BoundSite, Match, NoMatch};

@@ -187,6 +187,8 @@ codes! {
     Discovery = "discovery", Warning;
     /// A setting has an error.
     Settings = "settings", Error;
+    /// What must outlive the process cannot be kept, or read.
+    State = "state", Warning;
     /// `ttl` is longer than the nanoservice allows.
     TtlTooLong = "ttl-too-long", Warning;
     /// The nanoservice is deprecated.

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, header};
 use super::context::{Dimension, Reader};
 use super::programs;
 use super::reader::cookies;
+use super::side::SideAssignment;
 
 /// The prefix of an experiment's cookie; the name of the experiment follows.
 const COOKIE_PREFIX: &str = "pasteup-";
@@ -59,6 +60,19 @@ pub struct Assignment {
     /// Not all variants are from the client's cookies, so another reader with the same cookies may see another
     /// page.
     pub is_drawn: bool,
+    /// Whether the page varies on the client's cookies because of a rollout.
+    pub varies_on_cookie: bool,
+}
+
+impl Assignment {
+    /// The assignment, with the sides that the page view takes in rollouts.
+    #[must_use]
+    pub fn with_sides(mut self, sides: SideAssignment) -> Self {
+        self.cookies.extend(sides.cookie);
+        self.is_drawn |= sides.is_drawn;
+        self.varies_on_cookie |= sides.is_sticky;
+        self
+    }
 }
 
 /// Assigns a reader to a variant of each experiment, if the page depends on variants. The variants of several

@@ -19,7 +19,7 @@ const COOKIE_MAX_AGE: u32 = 604_800;
 const MAX_CHOICES: usize = 64;
 
 /// A version that is rolled out on the pages of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RolledOut {
     /// The name of the nanoservice.
     pub name: Name,

@@ -180,6 +180,11 @@ impl Server {
         self.client.get(format!("{}{path}", self.pages)).send().await.unwrap()
     }
 
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let get = self.client.get(format!("{}{path}", self.pages));
+        headers.iter().fold(get, |get, (name, value)| get.header(*name, *value)).send().await.unwrap()
+    }
+
     /// What the admin listener answers to a GET.
     pub(crate) async fn admin_get(&self, path: &str) -> reqwest::Response {
         self.client.get(format!("{}{path}", self.admin)).send().await.unwrap()

@@ -11,6 +11,7 @@ mod now;
 mod pages;
 mod problems;
 mod services;
+mod versions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -140,6 +141,7 @@ async fn render(admin: &Arc<Admin>, path: &str, query: &Params, whole: bool) -> 
         "/page" => pages::one(admin, query, whole).await,
         "/fragments" => services::all(admin, query),
         "/fragment" => services::one(admin, query),
+        "/versions" => versions::render(admin),
         "/map" => map::render(admin, query),
         "/errors" => errors::render(admin),
         "/cache" => cache::render(admin, query),

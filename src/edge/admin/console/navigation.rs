@@ -4,6 +4,7 @@
 use askama::Template;
 
 use crate::page::policy::resilience::health::Health;
+use crate::page::policy::rollout::progress::State;
 
 use super::super::Admin;
 
@@ -25,6 +26,7 @@ enum Badge {
     Nothing,
     FailingNanoservices,
     FilesWithErrors,
+    VersionsThatWentBack,
 }
 
 /// All screens, in their order.
@@ -34,6 +36,7 @@ pub(super) const SCREENS: &[Screen] = &[
     Screen { path: "/errors", name: "Errors", details: &[], badge: Badge::Nothing },
     Screen { path: "/pages", name: "Pages", details: &["/page"], badge: Badge::Nothing },
     Screen { path: "/cache", name: "Cache", details: &[], badge: Badge::Nothing },
+    Screen { path: "/versions", name: "Versions", details: &[], badge: Badge::VersionsThatWentBack },
     Screen { path: "/map", name: "Map", details: &[], badge: Badge::Nothing },
     Screen { path: "/problems", name: "Problems", details: &[], badge: Badge::FilesWithErrors },
 ];
@@ -76,6 +79,10 @@ fn count(badge: Badge, admin: &Admin) -> (usize, &'static str) {
         Badge::FailingNanoservices => {
             let failing = |health: &Health| *health >= Health::Failing;
             (admin.statistics.health().values().filter(|health| failing(health)).count(), "failing or down")
+        }
+        Badge::VersionsThatWentBack => {
+            let rollouts = admin.compositor.rollouts().statuses(admin.compositor.now());
+            (rollouts.iter().filter(|one| one.state == State::RolledBack).count(), "rolled back")
         }
         Badge::FilesWithErrors => {
             let live = admin.live.now();

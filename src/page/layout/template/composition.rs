@@ -16,7 +16,7 @@ use super::fragment::{FragmentSource, FragmentUse};
 use super::segment::{Condition, Segment, Value};
 
 /// HTML in segments.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Composition {
     /// The HTML, in order.
     pub segments: Arc<[Segment]>,

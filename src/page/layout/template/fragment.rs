@@ -20,7 +20,7 @@ use crate::page::visit::context::{Conditions, Dimension};
 use super::segment::Segment;
 
 /// One use of a fragment.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FragmentUse {
     /// Its id in explain, metrics and the overlay; unique in a layout.
     pub id: Name,

@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
 use crate::page::browser::csp::Scripts;
+use crate::page::layout::syntax::node::Load;
 use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Catalogue;
 use crate::page::manifest::upstreams::Allowed;
@@ -27,9 +28,10 @@ use crate::page::visit::side::RolledOut;
 use crate::page::visit::window::TimeWindow;
 
 use self::composition::Composition;
+use self::fragment::{Candidates, FragmentSource, FragmentUse};
 
 /// An assembled layout: its HTML in segments, its fragments, and what it states of the page.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Template {
     /// The file of the layout: `layouts/front.html`.
     pub file: String,
@@ -77,7 +79,7 @@ pub struct Template {
 }
 
 /// A layout that replaces another one for a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Takeover {
     /// When it is served.
     pub window: TimeWindow,
@@ -116,6 +118,39 @@ impl Template {
     /// The nanoservices that may fill its fragments, and those that these may request.
     pub fn manifests(&self) -> impl Iterator<Item = &Arc<Manifest>> {
         self.html.fragments.iter().flat_map(|fragment| fragment.candidates()).chain(self.nested.manifests())
+    }
+
+    /// The template with certain versions of nanoservices, whatever its ranges say. Lazy parts of them are in place, since no
+    /// page of their own exists.
+    #[must_use]
+    pub fn with_versions(&self, versions: &[Arc<Manifest>], catalogue: &Catalogue) -> Self {
+        let version_of = |name: &str| versions.iter().find(|manifest| *manifest.name == *name);
+        let with = |fragment: &Arc<FragmentUse>| match &fragment.source {
+            FragmentSource::Named(candidates) => version_of(&candidates.chosen().name).map_or_else(
+                || Arc::clone(fragment),
+                |manifest| {
+                    let load = if fragment.load == Load::Lazy { Load::Auto } else { fragment.load };
+                    let source = FragmentSource::Named(Candidates::one(manifest));
+                    Arc::new(FragmentUse { load, source, ..(**fragment).clone() })
+                },
+            ),
+            _ => Arc::clone(fragment),
+        };
+        let fragments: Vec<Arc<FragmentUse>> = self.html.fragments.iter().map(with).collect();
+        let nested = catalogue.reachable(fragments.iter().flat_map(|fragment| fragment.candidates()));
+        let nested = nested.with_only(versions);
+        let mut template = Self { html: Composition { fragments, ..self.html.clone() }.with_digest(), ..self.clone() };
+        template.rollouts.retain(|rollout| version_of(&rollout.name).is_none());
+        let context = versions.iter().chain(nested.manifests()).flat_map(|manifest| &manifest.context);
+        for dimension in context.filter(|dimension| **dimension != Dimension::Page) {
+            for known in [&mut template.dimensions, &mut template.reads] {
+                if !known.contains(dimension) {
+                    known.push(dimension.clone());
+                }
+            }
+        }
+        template.nested = nested;
+        template
     }
 
     /// Whether a nested fragment may set cookies.

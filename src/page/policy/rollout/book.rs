@@ -26,7 +26,7 @@ pub struct Entry {
 }
 
 /// The version that a range of a page chooses.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Used {
     /// The name of the nanoservice.
     pub name: String,

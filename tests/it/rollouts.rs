@@ -1,0 +1,281 @@
+//! Rollouts: how a new version takes over step by step, goes back by itself, and outlives a restart.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use crate::support::process::{Server, TestSite, until};
+use crate::support::service::serve_router;
+
+/// Two versions of a nanoservice at one address: `/old` says `old`, `/new` says `new`, or fails.
+struct Service {
+    address: std::net::SocketAddr,
+    fails: Arc<AtomicBool>,
+    asked: Arc<[AtomicUsize; 2]>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let (fails, asked) = (Arc::new(AtomicBool::new(false)), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
+        let of = |side: usize| {
+            let (fails, asked) = (Arc::clone(&fails), Arc::clone(&asked));
+            get(move || async move {
+                asked[side].fetch_add(1, Ordering::SeqCst);
+                if side == 1 && fails.load(Ordering::SeqCst) {
+                    return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                }
+                let headers = [("content-type", "text/html"), ("cache-control", "max-age=0")];
+                (headers, ["old", "new"][side]).into_response()
+            })
+        };
+        let address = serve_router(Router::new().route("/old", of(0)).route("/new", of(1))).await;
+        Self { address, fails, asked }
+    }
+
+    fn asked(&self) -> [usize; 2] {
+        [0, 1].map(|side| self.asked[side].load(Ordering::SeqCst))
+    }
+
+    fn manifest(&self, version: &str, path: &str, more: &str) -> String {
+        format!("name = \"weather\"\nversion = \"{version}\"\nendpoint = \"http://{}/{path}\"\n{more}", self.address)
+    }
+
+    /// A site on which the old version is live.
+    fn site(&self) -> TestSite {
+        TestSite::new()
+            .file("pasteup.toml", "[server]\nwatch = \"off\"\n[page]\nstream = false\n")
+            .front("<fragment name=\"weather\">none</fragment>")
+            .file("layouts/other.html", "+++\nroute = \"/other\"\n+++\nother")
+            .file("fragments/weather/fragment.toml", &self.manifest("1.0.0", "old", ""))
+    }
+
+    /// Adds the new version.
+    fn add_new(&self, site: &TestSite, rollout: &str) {
+        site.write(
+            "fragments/weather-2/fragment.toml",
+            &self.manifest("1.1.0", "new", &format!("[rollout]\n{rollout}\n")),
+        );
+    }
+}
+
+async fn rollouts(server: &Server) -> Value {
+    serde_json::from_str(&server.admin_get("/api/rollouts").await.text().await.unwrap()).unwrap()
+}
+
+async fn act(server: &Server, action: &str) -> u16 {
+    let body = json!({ "action": action }).to_string();
+    server.admin_post("/api/rollouts/weather", &body).await.status().as_u16()
+}
+
+async fn reload(server: &Server) {
+    assert_eq!(server.admin_post("/api/reload", "").await.status(), 200);
+}
+
+/// Waits until the state that is kept contains a text.
+async fn kept(site: &TestSite, text: &str) {
+    let path = site.path().join(".pasteup/versions.json");
+    until(async || std::fs::read_to_string(&path).is_ok_and(|kept| kept.contains(text))).await;
+}
+
+/// How many of some page views show the new version, and how many neither.
+async fn views(server: &Server, count: usize) -> (usize, usize) {
+    let (mut new, mut neither) = (0, 0);
+    for _ in 0..count {
+        match server.text("/").await.as_str() {
+            "new" => new += 1,
+            "old" => {}
+            _ => neither += 1,
+        }
+    }
+    (new, neither)
+}
+
+#[tokio::test]
+async fn a_version_is_promoted_step_by_step_until_all_see_it() {
+    let service = Service::start().await;
+    let site = service.site();
+    let server = site.serve().await;
+    assert_eq!(views(&server, 5).await, (0, 0));
+    assert_eq!(rollouts(&server).await, json!([]));
+    service.add_new(&site, "steps = [20, 60]\ninterval = \"0s\"\nmin_requests = 5");
+    reload(&server).await;
+    let status = rollouts(&server).await[0].clone();
+    for (key, value) in [
+        ("name", json!("weather")),
+        ("stable", json!("1.0.0")),
+        ("candidate", json!("1.1.0")),
+        ("state", json!("running")),
+        ("step", json!(1)),
+        ("share", json!(20)),
+        ("waits_for", json!("0 of 5 answers")),
+    ] {
+        assert_eq!(status[key], value, "{status}");
+    }
+    let page = server.get("/").await;
+    assert_eq!(page.headers()["cache-control"], "private, no-store");
+    assert!(!page.headers().contains_key("etag"));
+    assert!(server.get("/other").await.headers().get("cache-control").is_none_or(|value| value != "private, no-store"));
+    let metrics = server.admin_get("/metrics").await.text().await.unwrap();
+    let line = "pasteup_rollout_state{fragment=\"weather\",version=\"1.1.0\",state=\"running\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+    until(async || {
+        let (_, neither) = views(&server, 10).await;
+        assert_eq!(neither, 0);
+        rollouts(&server).await == json!([])
+    })
+    .await;
+    until(async || server.get("/").await.headers()["cache-control"] != "private, no-store").await;
+    assert_eq!(views(&server, 20).await, (20, 0));
+    // What was chosen is known to the next start.
+    kept(&site, "\"rollouts\": []").await;
+    drop(server);
+    let server = site.serve().await;
+    assert_eq!((views(&server, 5).await, rollouts(&server).await), ((5, 0), json!([])));
+}
+
+#[tokio::test]
+async fn a_version_that_always_fails_is_gone_after_its_fifth_answer_and_stays_gone() {
+    let service = Service::start().await;
+    service.fails.store(true, Ordering::SeqCst);
+    let site = service.site();
+    let mut server = site.serve().await;
+    assert_eq!(views(&server, 5).await, (0, 0));
+    service.add_new(&site, "steps = [50]\nmin_requests = 50");
+    reload(&server).await;
+    let (_, neither) = views(&server, 100).await;
+    assert_eq!((neither, service.asked()[1]), (5, 5));
+    let status = rollouts(&server).await[0].clone();
+    assert_eq!((&status["state"], &status["share"]), (&json!("rolled-back"), &json!(0)));
+    assert_eq!(status["why"], "all of its first 5 answers were failures");
+    assert_eq!(status["sides"]["candidate"]["faults"], 5);
+    server.process.line("weather 1.1.0 went back to 1.0.0: all of its first 5 answers were failures").await;
+    until(async || server.get("/").await.headers()["cache-control"] != "private, no-store").await;
+    kept(&site, "\"rolled-back\"").await;
+    drop(server);
+    let server = site.serve().await;
+    assert_eq!(views(&server, 20).await, (0, 0), "also after a restart");
+    assert_eq!(rollouts(&server).await[0]["state"], "rolled-back");
+    // Somebody says `retry`, or its checksum changes.
+    service.fails.store(false, Ordering::SeqCst);
+    assert_eq!((act(&server, "promote").await, act(&server, "retry").await), (409, 200));
+    assert_eq!(rollouts(&server).await[0]["share"], 50);
+    until(async || views(&server, 5).await.0 > 0).await;
+    assert_eq!(act(&server, "abort").await, 200);
+    assert_eq!((views(&server, 20).await, &rollouts(&server).await[0]["state"]), ((0, 0), &json!("aborted")));
+    service.add_new(&site, "steps = [50]\nmin_requests = 50\n[cache]\nttl = \"1s\"");
+    reload(&server).await;
+    assert_eq!(rollouts(&server).await[0]["state"], "running");
+}
+
+#[tokio::test]
+async fn operators_promote_pause_and_resume() {
+    let service = Service::start().await;
+    let site = service.site();
+    let server = site.serve().await;
+    assert_eq!(act(&server, "promote").await, 404);
+    service.add_new(&site, "steps = [1, 99]\ninterval = \"1h\"");
+    reload(&server).await;
+    assert_eq!((act(&server, "promte").await, act(&server, "pause").await), (400, 200));
+    assert_eq!(rollouts(&server).await[0]["state"], "paused");
+    let admin = server.admin.strip_prefix("http://").unwrap().to_owned();
+    let run = async |arguments: &[&str]| {
+        let output = site.run(&[arguments, &["--admin", &admin]].concat()).await;
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (code, text) = run(&["rollout", "promote", "weather"]).await;
+    assert!(code == Some(0) && text.starts_with("weather 1.0.0 -> 1.1.0  paused, step 2 of 2: 99%\n"), "{text}");
+    assert!(views(&server, 20).await.0 > 10);
+    let (code, text) = run(&["rollout", "status"]).await;
+    assert!(code == Some(0) && text.contains("waits for: somebody to resume or promote it"), "{text}");
+    assert_eq!(run(&["rollout", "resume", "weather"]).await.0, Some(0));
+    assert_eq!(run(&["rollout", "status", "nobody"]).await.0, Some(2));
+    let (code, text) = run(&["rollout", "promote", "weather"]).await;
+    assert_eq!((code, text.as_str()), (Some(0), "weather has taken over: all page views show it\n"));
+    assert_eq!((views(&server, 5).await, rollouts(&server).await), ((5, 0), json!([])));
+}
+
+#[tokio::test]
+async fn a_client_that_is_sticky_stays_with_its_version() {
+    let service = Service::start().await;
+    let site = service.site();
+    let server = site.serve().await;
+    service.add_new(&site, "steps = [50]\nsticky = true\nmin_requests = 100000");
+    reload(&server).await;
+    let first = server.get("/").await;
+    let cookie = first.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert_eq!(first.headers()["cache-control"], "private, no-store");
+    let pair = cookie.split(';').next().unwrap().to_owned();
+    let side = pair.strip_prefix("pasteup-rollout=weather@1.1.0:").unwrap();
+    let expected = if side == "c" { "new" } else { "old" };
+    assert_eq!(first.text().await.unwrap(), expected);
+    for _ in 0..10 {
+        let again = server.get_with("/", &[("cookie", &pair)]).await;
+        assert!(!again.headers().contains_key("set-cookie") && again.headers()["cache-control"] != "private, no-store");
+        assert!(again.headers().get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("cookie")));
+        assert_eq!(again.text().await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn whoever_holds_a_debug_token_chooses_a_version_and_sees_the_side() {
+    let service = Service::start().await;
+    let site = service.site();
+    service.add_new(&site, "steps = [1]");
+    site.run(&["update", "weather", "--precise", "1.0.0"]).await;
+    let server = site.serve().await;
+    let issued = server.admin_post("/api/debug-token", "{}").await.text().await.unwrap();
+    let token = serde_json::from_str::<Value>(&issued).unwrap()["token"].as_str().unwrap().to_owned();
+    let get = async |path: &str| server.get_with(path, &[("pasteup-debug", &token)]).await;
+    let page = get("/?pasteup-with=weather@1.1.0").await;
+    assert_eq!(page.headers()["cache-control"], "private, no-store");
+    assert!(page.text().await.unwrap().contains("new"));
+    assert_eq!(get("/?pasteup-with=weather@9.0.0").await.status(), 400);
+    assert_eq!(server.text("/?pasteup-with=weather@1.1.0").await, "old", "without a token it means nothing");
+    site.run(&["update"]).await;
+    reload(&server).await;
+    let explained = server.admin_get("/api/explain?path=/").await.text().await.unwrap();
+    let part = serde_json::from_str::<Value>(&explained).unwrap()["parts"][0].clone();
+    let side = if part["version"] == "1.1.0" { "candidate" } else { "stable" };
+    assert_eq!(part["side"], side, "{part}");
+    assert_eq!(part["side_why"], format!("{side}, drawn: 1% of page views show 1.1.0"));
+}
+
+#[tokio::test]
+async fn examples_are_asked_of_both_sides_where_no_reader_comes() {
+    let service = Service::start().await;
+    let site = service.site();
+    site.write("fragments/weather/fragment.toml", &service.manifest("1.0.0", "old", "[[examples]]\nname = \"one\"\n"));
+    let server = site.serve().await;
+    let rollout = "steps = [5]\ninterval = \"0s\"\nmin_requests = 3\n[[examples]]\nname = \"one\"";
+    service.add_new(&site, rollout);
+    reload(&server).await;
+    until(async || rollouts(&server).await == json!([])).await;
+    let [old, new] = service.asked();
+    assert!(new == 3 && (2..=4).contains(&old), "{old} {new}");
+}
+
+#[tokio::test]
+async fn a_torn_state_and_one_that_cannot_be_kept_are_told_and_stop_nothing() {
+    let service = Service::start().await;
+    let site = service.site();
+    service.add_new(&site, "steps = [50]");
+    site.write(".pasteup/versions.json", "{\"format\":");
+    let mut server = site.serve().await;
+    assert!(server.process.output().contains("versions.json cannot be used"));
+    assert_eq!(views(&server, 3).await, (3, 0), "it takes over at once");
+    kept(&site, "\"1.1.0\"").await;
+    drop(server);
+    site.write("file", "");
+    site.write("pasteup.toml", "[server]\nstate = \"file/state\"\n");
+    let output = site.run(&["check", "--offline", "--format", "json"]).await;
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(found.contains("\"code\":\"state\"") && found.contains("\"severity\":\"warning\""), "{found}");
+    let mut server = site.serve().await;
+    assert!(server.process.output().contains("file is not a folder"));
+    assert_eq!(views(&server, 3).await, (3, 0));
+}
