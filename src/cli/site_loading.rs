@@ -10,7 +10,7 @@ use crate::edge::clock::SystemClock;
 use crate::edge::discovery::{Discovered, Discovery, Sources};
 use crate::edge::files::SiteFolder;
 use crate::edge::upstream::any::AnyUpstream;
-use crate::edge::upstream::component::{ComponentSettings, Components, Stamp};
+use crate::edge::upstream::component::{ComponentSettings, Components};
 use crate::edge::upstream::folder;
 use crate::edge::upstream::http::HttpUpstream;
 use crate::edge::upstream::names::Names;
@@ -41,7 +41,7 @@ pub(super) struct Loaded {
     pub(super) discovered: Discovered,
     /// The versions that pages were filled with last.
     pub(super) book: Book,
-    /// Hash of all texts that were read, and of when components were changed: equal for two readings of the same.
+    /// Hash of all that was read: equal for two readings of the same.
     pub(super) fingerprint: u64,
 }
 
@@ -153,25 +153,21 @@ fn load_with(
         let help = "make the folder of `server.state` writable, or set another; until then, rollouts begin again at each start";
         Diagnostic::new(Code::State, SourceSpan::new(&settings, 0..0), why).help(help)
     }));
-    let fingerprint = fingerprint(&files, source.as_deref(), &site, folder.root());
+    let fingerprint = fingerprint(&files, source.as_deref(), &site);
     Loaded { settings, settings_problems, site, discovered, book, fingerprint }
 }
 
-fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site, root: &Path) -> u64 {
+fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site) -> u64 {
     let mut hasher = DefaultHasher::new();
     files.layouts.hash(&mut hasher);
     files.manifests.hash(&mut hasher);
+    files.components.hash(&mut hasher);
     files.lock.hash(&mut hasher);
     files.discovered.hash(&mut hasher);
     files.unreadable.hash(&mut hasher);
     files.ignored.hash(&mut hasher);
     files.unreachable.hash(&mut hasher);
     settings.hash(&mut hasher);
-    for manifest in site.catalogue.manifests() {
-        if let Some(component) = manifest.component() {
-            Stamp::of(component, root, manifest).hash(&mut hasher);
-        }
-    }
     // A rollout that ends changes the templates, although no file does.
     site.used_versions().hash(&mut hasher);
     site.templates.iter().for_each(|template| template.rollouts.hash(&mut hasher));

@@ -12,7 +12,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::page::manifest::lock;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::page::manifest::{Manifest, lock};
 use crate::page::site::Files;
 use crate::page::source::diagnostic::{Code, Diagnostic, Source, SourceSpan};
 
@@ -22,6 +24,9 @@ pub use watch::{Watch, WatchMode};
 
 /// Maximum depth of folders below `layouts/`.
 const MAX_DEPTH: usize = 32;
+
+/// The key of a manifest that names the file of a component.
+const COMPONENT: &str = "component";
 
 /// The folders of a site that are read.
 const FOLDERS: [&str; 2] = ["layouts", "fragments"];
@@ -93,9 +98,23 @@ impl SiteFolder {
         })
     }
 
-    /// Reads all layouts and manifests, and the lock.
+    /// Reads all layouts and manifests, the lock, and what the files of components contain.
     #[must_use]
     pub fn files(&self) -> Files {
+        let mut files = self.texts();
+        let content = |manifest: &Arc<Source>| {
+            // Most manifests have none, and are not parsed twice.
+            let parsed = manifest.text.contains(COMPONENT).then(|| Manifest::parse(manifest).0).flatten()?;
+            let folder = self.root.join(&manifest.file);
+            let bytes = std::fs::read(folder.parent()?.join(&parsed.component()?.file)).ok()?;
+            Some((manifest.file.clone(), xxh3_128(&bytes)))
+        };
+        files.components = files.manifests.iter().filter_map(content).collect();
+        files
+    }
+
+    /// Reads all layouts and manifests, and the lock.
+    fn texts(&self) -> Files {
         let mut files = Files { lock: self.lock(), ..Files::default() };
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let layouts = self.root.join("layouts");
@@ -142,7 +161,7 @@ impl SiteFolder {
 
     /// A hash of all texts that are read from the site.
     fn fingerprint(&self) -> u64 {
-        let Files { layouts, manifests, lock, unreadable, ignored, .. } = self.files();
+        let Files { layouts, manifests, lock, unreadable, ignored, .. } = self.texts();
         let mut hasher = DefaultHasher::new();
         (self.settings(), layouts, manifests, lock, unreadable, ignored).hash(&mut hasher);
         hasher.finish()

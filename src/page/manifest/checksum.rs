@@ -119,7 +119,9 @@ fn add_on_demand(on_demand: &OnDemand, meaning: &mut Meaning) {
             &program.env
         }
         OnDemand::Component(component) => {
-            meaning.add("component", &component.file);
+            // What it contains is its meaning, wherever it is.
+            let content = component.content.map_or_else(|| component.file.clone(), |hash| format!("{hash:032x}"));
+            meaning.add("component", &content);
             meaning.add("run.memory", &component.memory.to_string());
             meaning.add_all("run.outbound", component.outbound.iter().map(ToString::to_string));
             &component.env

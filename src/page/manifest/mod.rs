@@ -269,6 +269,14 @@ impl Manifest {
         }
     }
 
+    /// Its component, if it is one, to add what its file contains.
+    pub(super) const fn component_mut(&mut self) -> Option<&mut Component> {
+        match &mut self.on_demand {
+            Some(OnDemand::Component(component)) => Some(component),
+            _ => None,
+        }
+    }
+
     /// Whether two manifests declare the same, wherever they were written.
     #[must_use]
     pub fn declares_the_same(&self, other: &Self) -> bool {

@@ -82,6 +82,8 @@ pub struct Program {
 pub struct Component {
     /// Its file: absolute, or relative to the manifest's folder.
     pub file: String,
+    /// A hash of what the file contains. `None`: the file was not read.
+    pub content: Option<u128>,
     /// What it is asked. Its host stands for the component.
     pub path: Endpoint,
     /// The name by which its requests, circuit and latency are counted.
@@ -157,7 +159,7 @@ impl OnDemand {
             Runnable::Component(file) => {
                 let (upstream, memory) =
                     (Name::from(format!("component:{called}")), memory.unwrap_or(COMPONENT_MEMORY));
-                Self::Component(Box::new(Component { file, path, upstream, memory, env, outbound }))
+                Self::Component(Box::new(Component { file, content: None, path, upstream, memory, env, outbound }))
             }
         }
     }

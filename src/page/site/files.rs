@@ -11,6 +11,8 @@ pub struct Files {
     pub layouts: Vec<Arc<Source>>,
     /// `fragments/*/fragment.toml`
     pub manifests: Vec<Arc<Source>>,
+    /// What the files of components contain, as a hash, by the files of their manifests.
+    pub components: Vec<(String, u128)>,
     /// `pasteup.lock`, if there is one; or why it cannot be read.
     pub lock: Option<Result<Arc<Source>, Diagnostic>>,
     /// The manifests that sources have declared, each text under its URL.

@@ -25,8 +25,13 @@ impl Site {
         let live = before.map(|site| site.catalogue.manifests()).unwrap_or_default();
         let unreadable = files.unreadable.iter().map(|problem| (&problem.at.source, None));
         let read = files.manifests.iter().map(|source| {
-            let (manifest, problems) = Manifest::parse(source);
+            let (mut manifest, problems) = Manifest::parse(source);
             self.problems.extend(problems);
+            let component = manifest.as_mut().and_then(Manifest::component_mut);
+            if let Some(component) = component {
+                component.content =
+                    files.components.iter().find(|(manifest, _)| *manifest == source.file).map(|(_, hash)| *hash);
+            }
             (source, manifest)
         });
         for (source, manifest) in read.chain(unreadable) {
