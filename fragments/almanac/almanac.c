@@ -97,18 +97,13 @@ static void print_time(struct answer *it, const char *what, double time) {
 }
 
 void answer(const char *path, struct answer *it) {
-    // The town is the last part of the path.
-    size_t length = strcspn(path, "?"), start = length;
-    while (start > 0 && path[start - 1] != '/') start--;
+    char slug[32];
     const struct town *town = NULL;
-    for (size_t i = 0; i < sizeof TOWNS / sizeof *TOWNS; i++) {
-        if (strlen(TOWNS[i].slug) == length - start && memcmp(TOWNS[i].slug, path + start, length - start) == 0) {
-            town = &TOWNS[i];
-        }
+    for (size_t i = 0; last_part(path, slug, sizeof slug) && i < sizeof TOWNS / sizeof *TOWNS; i++) {
+        if (strcmp(TOWNS[i].slug, slug) == 0) town = &TOWNS[i];
     }
     if (town == NULL) {
-        it->status = 404;
-        print(it, "<p>No such town.</p>");
+        refuse(it, 404, "there is no such town");
         return;
     }
     // Worked out for whole minutes, so that the answer stays the same for a while.

@@ -99,28 +99,42 @@ static int digit(char c) {
     return -1;
 }
 
+// Copies a text up to one of the characters that end it, without its percent-encoding.
+static bool decode(const char *at, const char *ends, char *value, size_t room) {
+    size_t filled = 0;
+    for (; *at && strchr(ends, *at) == NULL; at++) {
+        if (filled + 1 >= room) return false;
+        char c = *at;
+        if (c == '%' && digit(at[1]) >= 0 && digit(at[2]) >= 0) {
+            c = (char)(digit(at[1]) * 16 + digit(at[2]));
+            at += 2;
+        }
+        value[filled++] = c;
+    }
+    value[filled] = 0;
+    return true;
+}
+
 bool parameter(const char *path, const char *name, char *value, size_t room) {
     size_t length = strlen(name);
-    const char *at = strchr(path, '?');
-    while (at != NULL) {
+    for (const char *at = strchr(path, '?'); at != NULL; at = strchr(at, '&')) {
         at++;
-        if (strncmp(at, name, length) == 0 && at[length] == '=') {
-            size_t filled = 0;
-            for (at += length + 1; *at && *at != '&'; at++) {
-                if (filled + 1 >= room) return false;
-                char c = *at;
-                if (c == '%' && digit(at[1]) >= 0 && digit(at[2]) >= 0) {
-                    c = (char)(digit(at[1]) * 16 + digit(at[2]));
-                    at += 2;
-                }
-                value[filled++] = c;
-            }
-            value[filled] = 0;
-            return true;
-        }
-        at = strchr(at, '&');
+        if (strncmp(at, name, length) == 0 && at[length] == '=') return decode(at + length + 1, "&", value, room);
     }
     return false;
+}
+
+bool last_part(const char *path, char *value, size_t room) {
+    size_t start = strcspn(path, "?");
+    while (start > 0 && path[start - 1] != '/') start--;
+    return decode(path + start, "?", value, room);
+}
+
+void refuse(struct answer *answer, int status, const char *why) {
+    answer->status = status;
+    answer->content_type = "application/problem+json";
+    answer->length = 0;
+    print(answer, "{\"title\": \"%s\", \"status\": %d}", why, status);
 }
 
 uint64_t now(void) {

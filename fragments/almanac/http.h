@@ -28,6 +28,12 @@ void print_text(struct answer *answer, const char *text);
 // Finds a parameter in the query, without its percent-encoding. `false`: it is not there, or too long.
 bool parameter(const char *path_with_query, const char *name, char *value, size_t room);
 
+// The last part of the path, without its percent-encoding. `false`: it is too long.
+bool last_part(const char *path_with_query, char *value, size_t room);
+
+// Refuses the request, with the reason for whoever reads the log (RFC 9457). It must not contain quotes.
+void refuse(struct answer *answer, int status, const char *why);
+
 // Writes a line to the log of the compositor.
 void say(const char *text);
 

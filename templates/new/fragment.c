@@ -25,7 +25,7 @@ void answer(const char *path, struct answer *it) {
     char values[COUNT + 1][41];
     for (size_t i = 0; i < COUNT; i++) {
         if (!parameter(path, PARAMS[i], values[i], sizeof *values) || !is_good(values[i])) {
-            it->status = 400;
+            refuse(it, 400, "a parameter is missing, or is not made of a-z, 0-9 and -");
             return;
         }
     }
