@@ -128,6 +128,14 @@ def duration(site, name):
     return value("sum"), value("count")
 
 
+def shares(site, name):
+    """The share of instances that took no longer than each bound."""
+    text = Client(site.admin).get("/metrics").decode()
+    found = re.findall(rf'pasteup_component_duration_seconds_bucket{{le="(\S+?)",fragment="{name}".*?}} (\d+)', text)
+    count = int(found[-1][1])
+    return ", ".join(f"{int(below) / count * 100:.1f} % within {float(bound) * 1e6:.0f} us" for bound, below in found if bound != "+Inf" and float(bound) <= 0.001)
+
+
 ENDPOINT = r'''
 import socket, threading
 server = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -148,7 +156,6 @@ def overhead(runs=5000):
     port = service.stdout.readline().strip()
     fragments = {
         "hello": component("hello", "/hello"),
-        "work": component("work", "/work?rounds=1"),
         "endpoint": f'name = "endpoint"\nversion = "1.0.0"\nendpoint = "http://127.0.0.1:{port}/"\n[cache]\nttl = "0s"\n',
     }
     pages = {"/none": "", **{f"/{name}": f'<fragment name="{name}" timeout="2s">instead</fragment>' for name in fragments}}
@@ -163,7 +170,7 @@ def overhead(runs=5000):
             more = percentile(results["/hello"], share) - percentile(results["/none"], share)
             print(f"a component's part over a page without it, p{share * 100:.0f}: {more:.0f} us")
         total, count = duration(site, "hello")
-        print(f"an instance from its request to its end: {total / count * 1e6:.0f} us on average ({count:.0f} instances)")
+        print(f"an instance from its request to its end: {total / count * 1e6:.0f} us on average, {shares(site, 'hello')} ({count:.0f} instances)")
     service.kill()
     if WASMTIME:
         command = [WASMTIME, "serve", "-S", "cli", "--addr", "127.0.0.1:0", str(GUEST)]
@@ -218,7 +225,8 @@ def loops(seconds=6, turns=5):
         "loop": component("loop", "/loop", f'[limits]\ntimeout = "{LOOP_TIMEOUT}ms"\n'),
         "hello": component("hello", "/hello"),
     }
-    pages = {"/none": "", **{f"/{name}": f'<fragment name="{name}" timeout="2s">instead</fragment>' for name in fragments}}
+    part = lambda name, timeout: f'<fragment name="{name}" timeout="{timeout}">instead</fragment>'
+    pages = {"/none": "", "/hello": part("hello", "2s"), "/loop": part("loop", f"{LOOP_TIMEOUT}ms")}
     with Site(pages, fragments) as site:
         client, stopped = Client(site.port), []
         for _ in range(20):
