@@ -1,7 +1,7 @@
 # `make` lists the targets. A newcomer needs two of them: demo and test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test browser check release counts counts-accept ops reference
+.PHONY: help demo load test browser check release counts counts-accept ops reference
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,6 +9,10 @@ help: ## Lists these targets
 demo: ## Starts the three sample nanoservices and the compositor, and prints the address of the page
 	cargo build --workspace --bins
 	@sh scripts/demo.sh
+
+load: ## Runs the load lab on the sample site for ten seconds, and writes target/load.html
+	cargo build --workspace --bins
+	@sh scripts/load.sh
 
 test: browser ## Runs all tests, after installing Chromium for the one that needs it
 	cargo test --workspace --features wasm

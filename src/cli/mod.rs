@@ -8,6 +8,7 @@ mod deploy;
 mod explain;
 mod health;
 mod impact;
+mod load;
 mod new;
 mod purge;
 mod reference;
@@ -75,6 +76,8 @@ enum Command {
     Rollout(rollout::Options),
     /// Checks a running nanoservice against the contract
     Conform(conform::Options),
+    /// Measures what clients wait for, and names the part that they waited for
+    Load(Box<load::Options>),
     /// Makes a site, a page or a nanoservice that works as it is
     New(new::Options),
     /// Checks whether a running compositor is ready (for containers without curl)
@@ -114,6 +117,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Impact(options) => impact::run(site, &options),
         Command::Rollout(options) => rollout::run(site, &options),
         Command::Conform(options) => conform::run(site, &options),
+        Command::Load(options) => load::run(site, &options),
         Command::New(options) => new::run(site, &options),
         Command::Health(options) => health::run(site, &options),
         Command::Reference(options) => reference::run(&options),

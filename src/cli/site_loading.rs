@@ -121,10 +121,7 @@ fn load_with(
         Some(Ok(source)) => (Some(source), None),
         Some(Err(problem)) => (None, Some(problem)),
     };
-    // Our variables are ASCII, so a variable that is not UTF-8 is not one of them.
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let (read, mut settings_problems) = Settings::load(folder.root(), source.as_ref(), environment, flags);
+    let (read, mut settings_problems) = Settings::load(folder.root(), source.as_ref(), environment(), flags);
     settings_problems.extend(unreadable);
     let broken = settings_problems.iter().any(Diagnostic::is_error);
     let settings = match last_good {
@@ -155,6 +152,16 @@ fn load_with(
     }));
     let fingerprint = fingerprint(&files, source.as_deref(), &site);
     Loaded { settings, settings_problems, site, discovered, book, fingerprint }
+}
+
+/// The settings where there is no site: those of the environment and of flags. One that has an error keeps its default.
+pub(super) fn settings_without_site(root: &Path, flags: Flags) -> Settings {
+    Settings::load(root, None, environment(), flags).0
+}
+
+/// The variables of the environment. Ours are ASCII, so one that is not UTF-8 is not one of them.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn fingerprint(files: &Files, settings: Option<&Source>, site: &Site) -> u64 {

@@ -120,6 +120,8 @@ pub struct Telemetry {
     pub access_format: AccessFormat,
     /// The collector that spans are sent to.
     pub otlp: Option<Url>,
+    /// How many of the slowest requests of each page a load run keeps.
+    pub slowest: usize,
 }
 
 /// Settings that flags give, which override file and environment.

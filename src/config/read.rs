@@ -102,6 +102,7 @@ pub(super) fn settings(
                 table.read_or_default(&telemetry::ACCESS_FORMAT, table::word(&telemetry::ACCESS_FORMAT.kind)),
             ),
             otlp,
+            slowest: table.integer_or_default(&telemetry::SLOWEST),
         }
     });
     Settings {

@@ -264,6 +264,8 @@ schema! {
         ACCESS_FORMAT = Field::new("access_format", AccessFormat::KIND).default("combined");
         /// The collector that spans are sent to, as OTLP over HTTP. Without it no spans are sent.
         OTLP = Field::new("otlp", Kind::Url).example("\"http://collector:4318\"");
+        /// How many of the slowest requests of each page are kept while `pasteup load` runs. Read at the start only.
+        SLOWEST = Field::new("slowest", Kind::Integer(1, 10_000)).default("200");
     }
 }
 

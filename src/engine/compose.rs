@@ -353,6 +353,9 @@ impl Compositor {
     /// Reports a page that is sent to a client, and offers it to the cache under a key.
     fn report(&self, page: Page, key: Option<&PageKey>) -> Page {
         self.lookup.ports().observer.page_composed(&page);
+        if let Some(measured) = page.trace.measured() {
+            measured.composed(&page.plan, &page.outcomes, page.times.0);
+        }
         if let Some(key) = key {
             self.pages.offer(key, &page);
         }

@@ -233,9 +233,13 @@ impl RequestLog {
 
     fn finish(&self, job: &FetchJob<'_>, began: Instant, failure: Option<&Failure>) -> Attempt {
         let last = self.entries().filter_map(|entry| entry.last()).last();
+        let sent = self.entries().find_map(|entry| entry.sent_at().0);
+        let last_sent = self.entries().filter_map(|entry| entry.sent_at().1).last();
         Attempt {
             began: self.started.unwrap_or(began).into_std(),
             start: self.start.map(Instant::into_std),
+            sent: sent.map(Instant::into_std),
+            last_sent: last_sent.map(Instant::into_std),
             head: self.head.map(Instant::into_std),
             ended: Instant::now().into_std(),
             upstream: last.unwrap_or_else(|| Arc::clone(&job.fetch.target().upstream)),

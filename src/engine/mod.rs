@@ -1,6 +1,7 @@
 //! Composes pages: looks up all fetches of a plan at once, each with one deadline and one outcome, never an error.
 //! A broken fragment affects only its own part of the page; nothing here fails as a whole.
 
+pub mod load;
 pub mod trace;
 
 pub mod page;

@@ -61,6 +61,14 @@ impl Personaliser<'_> {
         };
         let max_bytes = request.template.defaults.max_page_bytes;
         let page = contents.ok().and_then(|contents| skeleton.personalise(&contents, began.into_std(), max_bytes));
+        if page.is_some()
+            && let Some(measured) = request.trace.measured()
+        {
+            let holes = skeleton.hole_fragments().iter().zip(&started.0).filter_map(|(fragment, (fetch, result))| {
+                Some((&*request.template.html.fragments[*fragment], &**fetch, &*result.as_ref().ok()?.timing))
+            });
+            measured.personalised(holes, began.into_std());
+        }
         page.ok_or(started)
     }
 }

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::page::response::outcome::Span;
 use crate::page::source::units::hexadecimal;
 
+use super::load::MeasuredRequest;
+
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Maximum number of bytes of `tracestate` that are passed on (section 3.3.1.5 requires at least 512).
@@ -19,6 +21,8 @@ pub struct Trace {
     span: Span,
     /// The `tracestate`, which tracing systems pass to each other.
     state: Option<Arc<str>>,
+    /// The request of a load run that it belongs to.
+    measured: Option<Arc<MeasuredRequest>>,
 }
 
 impl Trace {
@@ -26,7 +30,7 @@ impl Trace {
     #[must_use]
     pub fn new() -> Self {
         let span = Span { trace: fastrand::u128(1..), id: fastrand::u64(1..), parent: None, sampled: true };
-        Self { span, state: None }
+        Self { span, state: None, measured: None }
     }
 
     /// The span as a value.
@@ -35,10 +39,22 @@ impl Trace {
         self.span
     }
 
+    /// The same span, of a request that belongs to a load run.
+    #[must_use]
+    pub fn measured_by(self, request: Arc<MeasuredRequest>) -> Self {
+        Self { measured: Some(request), ..self }
+    }
+
+    /// The request of a load run that it belongs to; `None` for nearly all.
+    #[must_use]
+    pub fn measured(&self) -> Option<&Arc<MeasuredRequest>> {
+        self.measured.as_ref()
+    }
+
     /// A new span below this one.
     pub(super) fn child(&self) -> Self {
         let span = Span { id: fastrand::u64(1..), parent: Some(self.span.id), ..self.span };
-        Self { span, state: self.state.clone() }
+        Self { span, state: self.state.clone(), measured: None }
     }
 
     /// A new span in the trace that a request belongs to. `None`: it belongs to none, or its `traceparent` is malformed.
@@ -61,7 +77,7 @@ impl Trace {
         let lines: Result<Vec<&str>, _> = headers.get_all(STATE).iter().map(HeaderValue::to_str).collect();
         let state = lines.ok().map(|lines| lines.join(",")).filter(|text| !text.is_empty() && text.len() <= MAX_STATE);
         let span = Span { trace, id: fastrand::u64(1..), parent: Some(parent), sampled };
-        Some(Self { span, state: state.map(Arc::from) })
+        Some(Self { span, state: state.map(Arc::from), measured: None })
     }
 
     /// The id of the trace, in 32 hexadecimal digits.

@@ -3,6 +3,7 @@
 
 pub mod credentials;
 pub mod debug_tokens;
+pub mod load_token;
 pub mod site_key;
 pub mod state;
 

@@ -51,6 +51,7 @@ mod dev;
 mod diagnostics;
 mod explain;
 mod lifecycle;
+mod load;
 mod logging;
 mod observability;
 mod one_day;

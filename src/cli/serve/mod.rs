@@ -38,6 +38,7 @@ use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBo
 use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::tamper::Tampered;
 use crate::edge::versions::VersionsFile;
+use crate::engine::load::LoadRuns;
 use crate::engine::port::{Observer, Observers, Upstream};
 use crate::engine::{Compositor, IncidentLog, Live, Ports, Purge, PurgeMode, Statistics};
 use crate::page::http::http1::Bodies;
@@ -163,6 +164,7 @@ async fn serve(
         Dev::new(reloads, tamper, stop.clone(), settings.server.listen.ip())
     });
     let in_flight = Arc::new(Semaphore::new(settings.server.max_in_flight));
+    let load_runs = Arc::new(LoadRuns::new(settings.telemetry.slowest));
     let access_log = telemetry::start_access_log(&settings.telemetry)?;
     let format = settings.telemetry.access_format;
     let pages = PageServer::new(Pages {
@@ -176,6 +178,7 @@ async fn serve(
         in_flight: Arc::clone(&in_flight),
         max_uri_bytes: settings.server.max_uri_bytes,
         compression: compression(&settings),
+        load_runs: Arc::clone(&load_runs),
         is_tls: settings.server.tls.is_some(),
         overlay: if mode == Mode::Development {
             Overlay::AllClients
@@ -195,6 +198,7 @@ async fn serve(
             let compositor = compositor.clone();
             Box::new(move |query, live, now| page_request::from_query(query, live, now, compositor.rollouts()))
         },
+        load_runs: Arc::clone(&load_runs),
         debug_tokens,
         render_diagnostic: report::plain,
         load: {
@@ -298,7 +302,7 @@ async fn serve(
         tracing::warn!("{error}; listening on {scheme}://{pages_at}, admin on http://{admin_at}");
     }
 
-    let flushing = tokio::spawn(flush_counters(compositor.clone()));
+    let flushing = tokio::spawn(flush_counters(compositor.clone(), load_runs));
     let rolling = tokio::spawn(roll_out(compositor.clone(), Arc::clone(&rolled_out)));
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
@@ -365,11 +369,12 @@ impl listen::InMemory for Chunks {
 
 /// Flushes the counters of cached pages once a second, so that metrics show a request in the second in which it was
 /// served.
-async fn flush_counters(compositor: Compositor) {
+async fn flush_counters(compositor: Compositor, load_runs: Arc<LoadRuns>) {
     let mut ticks = tokio::time::interval(FLUSH_INTERVAL);
     loop {
         ticks.tick().await;
         compositor.flush_counters();
+        load_runs.tick();
     }
 }
 

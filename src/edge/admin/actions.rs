@@ -1,5 +1,5 @@
 //! The actions that operators request by POST: to purge, to reload the site's files, to switch a nanoservice off, and to issue
-//! a debug token.
+//! a debug token, and to begin a load run, whose records are here too.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -24,6 +24,7 @@ use crate::page::policy::rollout::progress::Action;
 use crate::page::site::deploy::{Answer, Asked, PlaceAnswer};
 use crate::page::source::diagnostic::Source;
 use crate::page::source::names::Name;
+use crate::secrets::load_token::load_token;
 
 use super::{Admin, refuse};
 
@@ -138,6 +139,15 @@ struct SwitchResult {
     until: Option<Timestamp>,
 }
 
+/// A load run that has begun.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LoadRunStarted {
+    /// Identifies it.
+    pub run: String,
+    /// What its requests carry, as `Pasteup-Load`.
+    pub token: String,
+}
+
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/api/fragments/{name}", post(switch))
@@ -146,6 +156,8 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/api/can-i-deploy", post(can_i_deploy))
         .route("/api/reload", post(reload))
         .route("/api/debug-token", post(debug_token))
+        .route("/api/load-runs", post(begin_load_run))
+        .route("/api/load-runs/{id}", get(load_run))
 }
 
 async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -293,6 +305,26 @@ async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: 
     tracing::info!(minutes = request.minutes, "issued a debug token");
     let path = format!("/_pasteup/debug?token={token}");
     Json(DebugToken { token, path }).into_response()
+}
+
+/// Begins a load run. It needs no body; the records of the run before are forgotten.
+async fn begin_load_run(State(admin): State<Arc<Admin>>) -> Response {
+    let token = match load_token() {
+        Ok(token) => token,
+        Err(why) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &why),
+    };
+    let run = format!("{:016x}", fastrand::u64(..));
+    admin.load_runs.begin(run.clone(), token.clone(), admin.compositor.now());
+    tracing::info!(run, "began a load run");
+    Json(LoadRunStarted { run, token }).into_response()
+}
+
+/// What was recorded for a load run so far.
+async fn load_run(State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Response {
+    match admin.load_runs.report(&id) {
+        Some(report) => Json(report).into_response(),
+        None => refuse(StatusCode::NOT_FOUND, "there is no such load run: a new one forgets the one before"),
+    }
 }
 
 /// Reads the JSON body of a request.

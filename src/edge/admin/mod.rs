@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::engine::load::LoadRuns;
 use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
 use crate::page::manifest::Manifest;
 use crate::page::output::record::Record;
@@ -37,7 +38,9 @@ use crate::secrets::debug_tokens::DebugTokens;
 
 use authorise::{authorise, refuse_foreign};
 
-pub use actions::{DeployAnswer, DeployRequest, PurgeRequest, PurgeResult, ReloadResult, RolloutRequest};
+pub use actions::{
+    DeployAnswer, DeployRequest, LoadRunStarted, PurgeRequest, PurgeResult, ReloadResult, RolloutRequest,
+};
 
 /// Builds the page request that a query string describes, from a snapshot, at a time.
 /// Returns `None` if no layout has a route for the path.
@@ -62,6 +65,8 @@ pub struct Admin {
     pub statistics: Arc<Statistics>,
     /// Reads which page, and for which client, an explanation is wanted.
     pub read_query: Box<ReadQuery>,
+    /// The load runs.
+    pub load_runs: Arc<LoadRuns>,
     /// Signs debug tokens.
     pub debug_tokens: Arc<DebugTokens>,
     /// Renders a diagnostic as plain text.

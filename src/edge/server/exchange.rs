@@ -14,6 +14,7 @@ use crate::page::policy::cache::validation::is_not_modified;
 
 use super::access::{self, Access};
 use super::coding;
+use super::measured::Measured;
 use super::overlay::{self, Drawing};
 use super::reply::Reply;
 use super::state::Pages;
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     pub(super) is_conditional: bool,
     /// The overlay, if the client sees it.
     pub(super) drawing: Option<Drawing>,
+    /// What it is recorded for, if it carries the token of a load run.
+    pub(super) measured: Option<Measured>,
 }
 
 impl Exchange {
@@ -47,7 +50,9 @@ impl Exchange {
         let present = Present::among(&request.headers);
         let is_trusted = snapshot.readers.trusts(peer.ip());
         // Any client could send a trace, and have its requests recorded.
-        let trace = Some(&request.headers).filter(|_| is_trusted).and_then(Trace::from_headers).unwrap_or_default();
+        let measured = pages.load_runs.live().and_then(|run| Measured::among(&request.headers, run));
+        let keeps_trace = is_trusted || measured.is_some();
+        let trace = Some(&request.headers).filter(|_| keeps_trace).and_then(Trace::from_headers).unwrap_or_default();
         let encoding =
             if present.accept_encoding { coding::preferred(&request.headers, pages.compression) } else { None };
         let sees_overlay = pages.overlay.is_for_everybody()
@@ -64,6 +69,7 @@ impl Exchange {
             encoding,
             is_conditional: present.if_none_match,
             drawing,
+            measured,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod overlay;
 mod state;
 
 mod exchange;
+mod measured;
 
 mod own_request;
 

@@ -39,7 +39,7 @@ impl Pages {
     ) -> PendingReply {
         // A client that has just been assigned to a variant has no copy of the page of that variant.
         exchange.is_conditional &= !visit.assignment.is_drawn;
-        let PageVisit { request, assignment, stream } = visit;
+        let PageVisit { mut request, assignment, stream } = visit;
         let unfinished = match exchange.drawing {
             // A page with the overlay is composed for it, and not taken from the cache.
             Some(_) => None,
@@ -48,11 +48,19 @@ impl Pages {
                     page.count_served(exchange.began);
                     let mut reply = self.cached(&page, &exchange, permit);
                     note_assignment(&mut reply, assignment);
-                    return Either::Left(exchange.finish_counted(self, reply));
+                    let reply = exchange.finish_counted(self, reply);
+                    if let Some(measured) = &exchange.measured {
+                        measured.cached(&exchange, page.is_fresh(exchange.began));
+                    }
+                    return Either::Left(reply);
                 }
                 CacheLookup::Unfinished(unfinished) => Some(unfinished),
             },
         };
+        let measured = exchange.measured.as_ref().map(|measured| measured.begin(&exchange));
+        if let Some(measured) = &measured {
+            request.trace = request.trace.measured_by(Arc::clone(measured));
+        }
         let pages = Arc::clone(self);
         later(async move {
             let pattern = request.visit.pattern.clone();
@@ -65,10 +73,14 @@ impl Pages {
             let (served, assignment) = pages.unless_failed(served, assignment, &exchange).await;
             let mut reply = pages.served(served, &reads, &exchange, permit);
             note_assignment(&mut reply, assignment);
-            match is_counted {
+            let reply = match is_counted {
                 true => exchange.finish_counted(&pages, reply),
                 false => exchange.finish(&pages, reply, Some(&pattern)),
+            };
+            if let Some(measured) = measured {
+                measured.answered();
             }
+            reply
         })
     }
 

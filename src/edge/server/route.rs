@@ -107,13 +107,16 @@ impl Pages {
         let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
         let Match { template, changes_in, pattern, parameters } = found;
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, *is_trusted);
-        let assignment = assign_variants(
+        let mut assignment = assign_variants(
             &template.experiments,
             &template.reads,
             &request.headers,
             self.compositor.chance(),
             &mut reader,
         );
+        if let Some(client) = exchange.measured.as_ref().and_then(|measured| measured.client.as_deref()) {
+            client.replace(template, &snapshot.readers.locales, &mut reader, &mut assignment);
+        }
         let rollouts = self.compositor.rollouts();
         let sides = assign_sides(
             &template.rollouts,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::engine::load::LoadRuns;
 use crate::engine::port::Observer;
 use crate::engine::{Compositor, Live};
 
@@ -30,6 +31,8 @@ pub struct Pages {
     pub overlay: Overlay,
     /// Logs each reply; `None`: nothing is logged.
     pub access_log: Option<Arc<AccessLog>>,
+    /// The load runs, whose requests are recorded.
+    pub load_runs: Arc<LoadRuns>,
     /// Whether pages are served over TLS.
     pub is_tls: bool,
     /// The state that exists only while the site is being developed.

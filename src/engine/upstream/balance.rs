@@ -179,7 +179,8 @@ impl Endpoints {
                 break Exchange::begin(assignment, permit, admission, now, &request, self.ports.chance);
             }
         };
-        request.log().sent += 1;
+        let began = exchange.began;
+        request.log().sent_one(began);
         let (target, upstream) = (&request.targets[exchange.assignment.target], &exchange.assignment.endpoint.upstream);
         let upstream = Arc::clone(upstream);
         let mut upstream_request = request.request.clone();
@@ -191,7 +192,7 @@ impl Endpoints {
         upstream_request.headers.insert(FRAGMENT_TIMEOUT, HeaderValue::from(units::milliseconds(left)));
         let response = self.ports.upstream.send(upstream_request);
         let response = PendingResponse::new(response, exchange).await?;
-        request.log().responded = Some(upstream);
+        request.log().responded(upstream, began);
         Ok(response)
     }
 

@@ -35,17 +35,37 @@ pub(in crate::engine) struct StackRequest {
 pub(in crate::engine) struct EndpointLog {
     pub(super) chosen: Vec<Name>,
     /// How many requests were sent. One that waits for a permit is not sent yet.
-    pub(super) sent: usize,
+    sent: usize,
+    /// When the first of them was sent, and the one that responded, or otherwise the last.
+    first_sent: Option<Instant>,
+    last_sent: Option<Instant>,
     /// The endpoint whose response began.
-    pub(super) responded: Option<Name>,
+    responded: Option<Name>,
     /// The failure after which the request is sent again.
     pub(super) retried: Option<Failure>,
 }
 
 impl EndpointLog {
+    /// Records that a request was sent.
+    pub(super) fn sent_one(&mut self, at: Instant) {
+        self.sent += 1;
+        self.first_sent.get_or_insert(at);
+        self.last_sent = Some(at);
+    }
+
+    /// Records that the response began of the request that was sent to an endpoint at this time.
+    pub(super) fn responded(&mut self, endpoint: Name, sent: Instant) {
+        (self.responded, self.last_sent) = (Some(endpoint), Some(sent));
+    }
+
     /// The endpoint that responded, or otherwise the one that was chosen last.
     pub(in crate::engine) fn last(&self) -> Option<Name> {
         self.responded.as_ref().or_else(|| self.chosen.last()).cloned()
+    }
+
+    /// When a request was sent for the first time, and the one that responded, or otherwise the last.
+    pub(in crate::engine) fn sent_at(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.first_sent, self.last_sent)
     }
 
     /// How many requests were sent.

@@ -8,3 +8,5 @@ pub mod stitch;
 pub mod headers;
 
 pub mod record;
+
+pub mod waterfall;

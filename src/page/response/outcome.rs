@@ -93,6 +93,10 @@ pub struct Attempt {
     pub began: Instant,
     /// When the wait for the start of its program began, if there was one. It ended when the request was sent.
     pub start: Option<Instant>,
+    /// When it was sent for the first time, once it had a free slot of its endpoint. `None`: it never was.
+    pub sent: Option<Instant>,
+    /// When it was sent for the last time, or to the endpoint that responded; later than `sent` if it was retried.
+    pub last_sent: Option<Instant>,
     /// When the head of the response arrived.
     pub head: Option<Instant>,
     /// When the last byte arrived, or the request was given up.

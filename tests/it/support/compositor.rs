@@ -11,6 +11,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::header::ETAG;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use pasteup::engine::load::{LoadRun, MeasuredRequest};
 use pasteup::engine::page::{CachedPageCounts, Page, PartOutcome};
 use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
@@ -22,6 +23,7 @@ use pasteup::page::browser::lazy_address::{AddressKey, LazyAddress};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::record::Record;
 use pasteup::page::output::verdict::Verdict;
+use pasteup::page::output::waterfall::PageKind;
 use pasteup::page::request::defaults::Defaults;
 use pasteup::page::request::fetch::Fetch;
 use pasteup::page::request::key::Key;
@@ -383,6 +385,21 @@ impl TestCompositor {
     /// The same, as it is served. `stream`: it may be sent before all of it is known.
     pub(crate) async fn serve_as(&self, target: &str, reader: Reader, stream: bool) -> Served {
         self.request_page(target, reader, async |engine, request| engine.serve(request, stream).await).await
+    }
+
+    /// Serves a page as the server does to a request of a load run.
+    pub(crate) async fn serve_measured(&self, target: &str, reader: Reader, run: &Arc<LoadRun>) {
+        let began = Instant::now();
+        self.request_page(target, reader, async |engine, mut request| {
+            let trace = request.trace.span().trace;
+            let measured = Arc::new(MeasuredRequest::new(Arc::clone(run), target, trace, began.into_std()));
+            request.trace = request.trace.measured_by(Arc::clone(&measured));
+            match engine.serve(request, false).await {
+                Served::Cached(_) => run.cached(target, trace, began.elapsed(), PageKind::HIT),
+                _ => measured.answered(),
+            }
+        })
+        .await;
     }
 
     async fn request_page<T>(
