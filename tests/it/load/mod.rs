@@ -110,7 +110,7 @@ async fn a_token_lets_a_request_stand_for_another_client_and_reaches_no_service(
     let site = TestSite::new()
         .front("<title>T</title><fragment name=echo />")
         .file("fragments/echo/fragment.toml", &manifest)
-        .file("pasteup.toml", "[context]\nlocales = [\"en\", \"de\"]\n");
+        .file("pasteup.toml", "[page]\nstream = false\n[context]\nlocales = [\"en\", \"de\"]\n");
     let server = site.serve().await;
     let (_, token) = begin(&server).await;
     get(&server, "/", &format!("{token}; device=mobile; region=GB; locale=de")).await;
