@@ -1,7 +1,7 @@
 # `make` lists the targets. A newcomer needs two of them: demo and test.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo load test browser check release counts counts-accept ops reference
+.PHONY: help demo load test browser redis check release counts counts-accept ops reference
 
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,11 +14,14 @@ load: ## Runs the load lab on the sample site for ten seconds, and writes target
 	cargo build --workspace --bins
 	@sh scripts/load.sh
 
-test: browser ## Runs all tests, after installing Chromium for the one that needs it
+test: browser redis ## Runs all tests, after installing Chromium and Redis for those that need them
 	cargo test --workspace --features wasm
 
 browser: ## Installs Chromium and its driver where they are missing
 	@sh scripts/browser.sh
+
+redis: ## Installs Redis where it is missing
+	@sh scripts/redis.sh
 
 check: ## Checks format, lints and docs: what CI does beside the tests
 	cargo fmt --all --check

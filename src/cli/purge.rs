@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::admin_client::AdminClient;
 use super::{report, runtime, site_loading, terminal};
 use crate::config::Flags;
-use crate::edge::admin::{PurgeRequest, PurgeResult};
+use crate::edge::admin::{PurgeRequest, PurgeResult, ReplicaPurge};
 
 /// Longest wait for the response: purging a full cache takes time.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,12 +36,19 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let loaded = site_loading::load(&site_loading::open(site)?, flags, None, site_loading::offline);
     let admin = AdminClient::of(&loaded.settings.server, TIMEOUT)?;
     let request = PurgeRequest { keys: options.keys.clone(), all: options.all, soft: options.soft };
-    let PurgeResult { purged } = runtime::current_thread()?.block_on(admin.post("/api/purge", &request))?;
+    let purged = runtime::current_thread()?.block_on(admin.post("/api/purge", &request))?;
+    let PurgeResult { purged, replicas } = purged;
     let responses = report::counted(purged, "response");
     terminal::print(match (purged, options.soft) {
         (0, _) => "nothing to purge\n".to_owned(),
         (_, false) => format!("purged {responses}\n"),
         (_, true) => format!("marked {responses} stale\n"),
     })?;
+    for (replica, purged) in replicas {
+        terminal::print(match purged {
+            ReplicaPurge::Purged(purged) => format!("  {replica}: {purged}\n"),
+            ReplicaPurge::Unreachable(why) => format!("  {replica}: {why}\n"),
+        })?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod schema;
 
+mod cluster;
 mod read;
 mod values;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::edge::cluster::PeerList;
 use crate::edge::discovery::Sources;
 use crate::edge::files::WatchMode;
 use crate::edge::observe::line_file::LineTarget;
@@ -49,6 +51,10 @@ pub struct Settings {
     pub compression: Vec<&'static str>,
     /// Bytes that the cache may hold.
     pub cache_memory: u64,
+    /// `[cache] shared`: the store that all replicas share.
+    pub shared: Option<SharedCache>,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// Whether a name in `upstreams.allow` may resolve to an address that is not public.
     pub private_upstreams: bool,
     /// Maximum number of programs that run at once.
@@ -63,6 +69,49 @@ pub struct Settings {
     pub publish: bool,
     /// `[telemetry]`
     pub telemetry: Telemetry,
+}
+
+/// `[cache] shared`, and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedCache {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// The user to log in as.
+    pub user: Option<String>,
+    /// The password to log in with.
+    pub password: Option<Secret>,
+    /// The certificate authority, as PEM. `None`: those of the system.
+    pub authority: Option<Secret>,
+    /// Longest time that a page view waits for it.
+    pub timeout: Duration,
+    /// What stands before every key.
+    pub namespace: String,
+    /// Whether `/readyz` waits until it was there once.
+    pub required_to_start: bool,
+}
+
+/// The address of the shared store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreUrl {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The number of the database.
+    pub database: i64,
+    /// Whether it is reached over TLS.
+    pub tls: bool,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cluster {
+    /// The name of this replica.
+    pub name: Option<String>,
+    /// The admin listeners of all replicas.
+    pub peers: Option<PeerList>,
+    /// The token that replicas show each other.
+    pub token: Option<Secret>,
 }
 
 /// `[server]`

@@ -20,7 +20,7 @@ use crate::page::visit::reader::ReaderRules;
 use super::schema::{
     CODING, JSON, cache, context, discovery, file, fragment, on_demand, page, server, source, telemetry, tls, upstreams,
 };
-use super::{Flags, Server, Settings, Telemetry, values};
+use super::{Flags, Server, Settings, Telemetry, cluster, values};
 
 /// Reads all settings. Warnings that are not errors of the table are added to `warnings`.
 pub(super) fn settings(
@@ -55,9 +55,17 @@ pub(super) fn settings(
         *pause = table.read_or_default(&fragment::BREAKER_OPEN, table::duration);
         defaults.html = table.read_or_default(&fragment::HTML, Boundary::read);
     });
-    let cache_memory = reader.table(&file::CACHE, |table| {
-        table.read(&cache::REDIS, table::filled);
-        table.read_or_default(&cache::MEMORY, table::size)
+    let has_key = server.key.is_some();
+    let (cache_memory, shared) = reader.table(&file::CACHE, |table| {
+        let shared = cluster::shared(table, root);
+        warnings.extend(cluster::missing_key(table, &cache::SHARED).filter(|_| shared.is_some() && !has_key));
+        (table.read_or_default(&cache::MEMORY, table::size), shared)
+    });
+    let cluster = reader.table(&file::CLUSTER, |table| {
+        let cluster = cluster::cluster(table, root);
+        let peers = &super::schema::cluster::PEERS;
+        warnings.extend(cluster::missing_key(table, peers).filter(|_| cluster.peers.is_some() && !has_key));
+        cluster
     });
     let private_upstreams = reader.table(&file::UPSTREAMS, |table| {
         limits.allowed =
@@ -112,6 +120,8 @@ pub(super) fn settings(
         stream,
         compression,
         cache_memory,
+        shared,
+        cluster,
         private_upstreams,
         max_processes,
         component_cache,

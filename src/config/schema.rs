@@ -23,6 +23,8 @@ schema! {
         FRAGMENT = Field::new("fragment", Kind::Table(&fragment::SCHEMA));
         /// The cache.
         CACHE = Field::new("cache", Kind::Table(&cache::SCHEMA));
+        /// The other replicas of the site.
+        CLUSTER = Field::new("cluster", Kind::Table(&cluster::SCHEMA));
         /// Which addresses layouts may name in `src`.
         UPSTREAMS = Field::new("upstreams", Kind::Table(&upstreams::SCHEMA));
         /// Programs and components that run on demand.
@@ -162,8 +164,38 @@ schema! {
         /// Memory for cached responses and pages, keys and bookkeeping included. HTML of 4 KiB or more is stored
         /// compressed, and counts at its compressed size.
         MEMORY = Field::new("memory", Kind::Size).default("256MiB");
-        /// The URL of a shared cache.
-        REDIS = Field::new("redis", Kind::Text).example("\"redis://127.0.0.1:6379\"").not_supported();
+        /// The store that all replicas of the site share: Redis 7 or Valkey 8, as `redis://HOST:PORT`, or `rediss://` for TLS. A
+        /// number after the port is that of a database. It must not have a user name or password.
+        SHARED = Field::new("shared", Kind::Text).example("\"redis://127.0.0.1:6379\"");
+        /// The user to log in to it as.
+        SHARED_USER = Field::new("shared_user", Kind::Text).example("\"pasteup\"");
+        /// The password to log in with. In the environment the password itself may be given instead of a reference.
+        SHARED_PASSWORD = Field::new("shared_password", Kind::Reference).example("\"env:REDIS_PASSWORD\"");
+        /// The certificate authority of the store, as PEM, for `rediss://`.
+        SHARED_CA = Field::new("shared_ca", Kind::Reference)
+            .otherwise("those of the system")
+            .example("\"file:ca.pem\"");
+        /// Longest time that one page view waits for the store, for all look-ups together. The wait for a response that another
+        /// replica fetches does not count.
+        SHARED_TIMEOUT = Field::new("shared_timeout", Kind::PositiveDuration).default("20ms");
+        /// What stands before every key in the store. Required with `shared`: two sites with one namespace would show each other's
+        /// responses.
+        NAMESPACE = Field::new("namespace", Kind::Text).example("\"site-a\"");
+        /// Whether `/readyz` waits until the store was there once.
+        REQUIRED_TO_START = Field::new("required_to_start", Kind::Boolean).default("false");
+    }
+}
+
+schema! {
+    /// The other replicas of the site. Read at the start only.
+    pub(crate) mod cluster {
+        /// The name of this replica, which no other one has.
+        NAME = Field::new("name", Kind::Text).otherwise("host name and port of the admin listener").example("\"a\"");
+        /// The admin listeners of all replicas, this one included: a URL that is found by DNS, or a list of `http://` URLs.
+        PEERS = Field::new("peers", Kind::OneOrMore(&Kind::Url)).example("\"dns+http://pasteup-headless:9090\"");
+        /// The token that replicas show each other, as `Authorization: Bearer`. It is good for purges and `/api/cluster`. In the
+        /// environment the token itself may be given instead of a reference.
+        TOKEN = Field::new("token", Kind::Reference).example("\"env:CLUSTER_TOKEN\"");
     }
 }
 

@@ -86,6 +86,17 @@ impl Written {
     }
 }
 
+/// Reads a secret, and looks it up; files are relative to the site's folder.
+pub(super) fn secret(root: &Path) -> impl Fn(&Value) -> Result<Option<Secret>, ValueError> {
+    move |value| {
+        Ok(match Written::read(value)? {
+            None => None,
+            Some(Written::Itself(text)) => Some(Secret::new(text)),
+            Some(Written::Reference(reference)) => Some(secrets::look_up(&reference, root).map_err(ValueError::new)?),
+        })
+    }
+}
+
 /// Reads the admin token, and looks it up; files are relative to the site's folder.
 pub(super) fn admin_token(root: &Path) -> impl Fn(&Value) -> Result<Option<AdminToken>, ValueError> {
     move |value| {

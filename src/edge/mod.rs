@@ -12,6 +12,8 @@ pub mod versions;
 
 pub mod store;
 
+pub mod cluster;
+
 pub mod discovery;
 
 pub mod files;

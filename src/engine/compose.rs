@@ -29,6 +29,7 @@ use super::personalise::Personaliser;
 use super::port::Ports;
 use super::purge::{Purge, PurgeMode};
 use super::rollouts::Rollouts;
+use super::shared::Shared;
 use super::stitching::{finish, stream, wait_for_all};
 use super::trace::Trace;
 
@@ -100,8 +101,14 @@ impl Compositor {
     /// A compositor over adapters. `pages` stores whole pages.
     #[must_use]
     pub fn new(ports: Ports, pages: Arc<dyn PageStore>) -> Self {
+        Self::with_shared(ports, pages, None)
+    }
+
+    /// The same, with a second layer behind the store.
+    #[must_use]
+    pub fn with_shared(ports: Ports, pages: Arc<dyn PageStore>, shared: Option<Arc<Shared>>) -> Self {
         let pages = PageCache::new(pages, Arc::clone(&ports.store), Arc::clone(&ports.observer));
-        Self { lookup: Arc::new(Lookup::new(ports)), pages, delay: Arc::default(), turns: Arc::default() }
+        Self { lookup: Arc::new(Lookup::new(ports, shared)), pages, delay: Arc::default(), turns: Arc::default() }
     }
 
     /// The time of day, by which layouts are chosen and conditions of time are evaluated.
@@ -219,14 +226,19 @@ impl Compositor {
 
     /// Reports to the observer how often cached pages were served since the last time, and that time has passed.
     pub fn flush_counters(&self) {
-        self.pages.flush_counters();
+        let shared = self.lookup.shared();
+        self.pages.flush_counters(&mut |key, times| {
+            if let Some(shared) = shared {
+                shared.want(key, times);
+            }
+        });
         self.lookup.ports().observer.tick();
     }
 
     /// Fetches an asset, from the store if it is fresh there.
     pub async fn asset(&self, fetch: Fetch, trace: &Trace) -> LookupResult {
         let deadline = Instant::now() + fetch.timeout;
-        self.lookup.look_up(&Arc::new(fetch), deadline, trace).await
+        self.lookup.look_up(&Arc::new(fetch), self.lookup.limits(deadline), trace).await
     }
 
     /// Purges, and returns how many responses matched.

@@ -17,7 +17,7 @@ use crate::page::response::outcome::{Outcome, Shown};
 use crate::page::response::parsed::Content;
 use crate::page::source::reason::Reason;
 
-use super::lookup::{Lookup, LookupOutcome, LookupResult, StartedLookups};
+use super::lookup::{Lookup, LookupOutcome, LookupResult, PageLimits, StartedLookups};
 use super::trace::Trace;
 
 /// A result that is known, or a future that all parts with the same fetch wait for.
@@ -36,7 +36,7 @@ pub(super) struct FanOut {
     /// The lookup of each fetch of the plan, once it is started.
     lookups: Vec<Option<ReadyOrShared>>,
     began: Instant,
-    deadline: Instant,
+    limits: PageLimits,
     trace: Trace,
     /// Outcomes that are known but were not taken yet.
     ready: VecDeque<(usize, Outcome)>,
@@ -54,7 +54,7 @@ impl FanOut {
         started: StartedLookups,
         trace: &Trace,
     ) -> Self {
-        let deadline = began + plan.budget;
+        let limits = lookup.limits(began + plan.budget);
         let mut fan_out = Self {
             lookup: Arc::clone(lookup),
             plan,
@@ -63,7 +63,7 @@ impl FanOut {
             lookups: Vec::new(),
             started,
             began,
-            deadline,
+            limits,
             trace: trace.clone(),
             ready: VecDeque::new(),
             pending: FuturesUnordered::new(),
@@ -120,7 +120,7 @@ impl FanOut {
         if lookup.is_none() {
             let fetch = &self.plan.fetches[index];
             let started = self.started.take(fetch);
-            let result = started.unwrap_or_else(|| self.lookup.start(fetch, self.deadline, &self.trace, now));
+            let result = started.unwrap_or_else(|| self.lookup.start(fetch, &self.limits, &self.trace, now));
             *lookup = Some(result.map_err(FutureExt::shared));
         }
         lookup.clone().expect("the lookup was started above")

@@ -14,6 +14,7 @@ use crate::page::policy::cache::directives::Uncacheable;
 use crate::page::policy::cache::freshness::{
     EntryTimes, Freshness, FreshnessRules, freshness, is_refresh_due, refresh_lead,
 };
+use crate::page::policy::cluster::order::Position;
 use crate::page::request::fetch::Fetch;
 use crate::page::response::outcome::{Attempt, Cache, LookupTiming};
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -25,6 +26,7 @@ use super::hit_for_miss::HitForMiss;
 use super::port::{Ports, StoredResponse};
 use super::purge::{Purge, PurgeMode, Purges};
 use super::rollouts::Rollouts;
+use super::shared::{PageWait, Shared};
 use super::switches::Switches;
 use super::trace::Trace;
 use super::upstream::Stacks;
@@ -74,26 +76,37 @@ pub(super) struct StoreMiss {
 pub(super) type ReadyOrPending = Result<LookupResult, BoxFuture<'static, LookupResult>>;
 
 /// The result of a fetch, for all callers that waited for it.
-type FetchResult = Result<FetchedResponse, FetchFailure>;
+pub(super) type FetchResult = Result<FetchedResponse, FetchFailure>;
 
 /// A response that was fetched.
 #[derive(Debug, Clone)]
-struct FetchedResponse {
-    response: Arc<ParsedResponse>,
+pub(super) struct FetchedResponse {
+    pub(super) response: Arc<ParsedResponse>,
     /// Whether a purge during the fetch matched it: only requests from before the purge may use it.
-    is_purged: bool,
-    /// The request that it was received for. `None`: an earlier fetch had stored it by then.
-    attempt: Option<Arc<Attempt>>,
+    pub(super) is_purged: bool,
+    /// The request that it was received for. `None`: an earlier fetch had stored it by then, or another replica fetched it.
+    pub(super) attempt: Option<Arc<Attempt>>,
+    /// How long ago it arrived, if another replica fetched it.
+    pub(super) age: Duration,
 }
 
 /// A fetch that failed.
 #[derive(Debug, Clone)]
-struct FetchFailure {
+pub(super) struct FetchFailure {
     failure: Arc<Failure>,
     /// The timeout of the fetch.
     timeout: Duration,
     /// The request that failed.
     attempt: Arc<Attempt>,
+}
+
+/// How long the look-ups of one page may take.
+#[derive(Debug, Clone)]
+pub(super) struct PageLimits {
+    /// When the page is finished, whatever is missing.
+    pub(super) deadline: Instant,
+    /// Its time for the shared store, if there is one.
+    shared: Option<PageWait>,
 }
 
 /// The result of a fetch, for one caller.
@@ -103,22 +116,24 @@ struct Fetched {
     attempt: Option<Arc<Attempt>>,
     /// Whether another caller had started the fetch.
     is_collapsed: bool,
+    /// How long ago the response arrived, on another replica.
+    age: Duration,
 }
 
 impl Fetched {
     fn new(result: FetchResult, is_collapsed: bool) -> Self {
         match result {
-            Ok(FetchedResponse { response, is_purged, attempt }) => {
-                Self { result: Ok((response, is_purged)), attempt, is_collapsed }
+            Ok(FetchedResponse { response, is_purged, attempt, age }) => {
+                Self { result: Ok((response, is_purged)), attempt, is_collapsed, age }
             }
             Err(FetchFailure { failure, attempt, .. }) => {
-                Self { result: Err(failure.reason), attempt: Some(attempt), is_collapsed }
+                Self { result: Err(failure.reason), attempt: Some(attempt), is_collapsed, age: Duration::ZERO }
             }
         }
     }
 
     const fn failed(reason: Reason, is_collapsed: bool) -> Self {
-        Self { result: Err(reason), attempt: None, is_collapsed }
+        Self { result: Err(reason), attempt: None, is_collapsed, age: Duration::ZERO }
     }
 }
 
@@ -127,10 +142,13 @@ pub(super) struct Lookup {
     ports: Ports,
     fetches: Collapser<FetchResult>,
     stacks: Stacks,
-    purges: Arc<Purges>,
+    pub(super) purges: Arc<Purges>,
     hit_for_miss: HitForMiss,
     switches: Switches,
     rollouts: Arc<Rollouts>,
+    /// The second layer behind the store, if there is one, and the look-ups there.
+    shared: Option<Arc<Shared>>,
+    pub(super) shared_lookups: Collapser<()>,
 }
 
 /// Lookups that were started before the page that needs them was planned.
@@ -149,7 +167,7 @@ impl StartedLookups {
 
 impl Lookup {
     /// A lookup over adapters.
-    pub(super) fn new(ports: Ports) -> Self {
+    pub(super) fn new(ports: Ports, shared: Option<Arc<Shared>>) -> Self {
         Self {
             fetches: Collapser::default(),
             stacks: Stacks::new(ports.clone()),
@@ -157,8 +175,20 @@ impl Lookup {
             hit_for_miss: HitForMiss::default(),
             switches: Switches::default(),
             rollouts: Arc::new(Rollouts::new(Arc::clone(&ports.observer))),
+            shared,
+            shared_lookups: Collapser::default(),
             ports,
         }
+    }
+
+    /// The limits of the look-ups of a page that is finished at a deadline.
+    pub(super) fn limits(&self, deadline: Instant) -> PageLimits {
+        PageLimits { deadline, shared: self.shared.as_ref().map(|shared| shared.page_wait()) }
+    }
+
+    /// The second layer behind the store, if there is one.
+    pub(super) const fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     /// The adapters.
@@ -210,12 +240,12 @@ impl Lookup {
     pub(super) async fn look_up(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
-        page_deadline: Instant,
+        limits: PageLimits,
         trace: &Trace,
     ) -> LookupResult {
         match self.check_store(fetch, trace, Instant::now()) {
             StoreLookup::Hit(result) => result,
-            StoreLookup::Miss(miss) => self.fetch_missing(fetch, miss, page_deadline, trace).await,
+            StoreLookup::Miss(miss) => self.fetch_missing(fetch, miss, limits, trace).await,
         }
     }
 
@@ -223,15 +253,16 @@ impl Lookup {
     pub(super) fn start(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
-        page_deadline: Instant,
+        limits: &PageLimits,
         trace: &Trace,
         now: Instant,
     ) -> ReadyOrPending {
         match self.check_store(fetch, trace, now) {
             StoreLookup::Hit(result) => Ok(result),
             StoreLookup::Miss(miss) => {
-                let (lookup, fetch, trace) = (Arc::clone(self), Arc::clone(fetch), trace.clone());
-                Err(async move { lookup.fetch_missing(&fetch, miss, page_deadline, &trace).await }.boxed())
+                let (lookup, fetch, trace, limits) =
+                    (Arc::clone(self), Arc::clone(fetch), trace.clone(), limits.clone());
+                Err(async move { lookup.fetch_missing(&fetch, miss, limits, &trace).await }.boxed())
             }
         }
     }
@@ -261,6 +292,9 @@ impl Lookup {
             };
             match freshness(&stored.times, &lifetime, now.into_std()) {
                 Freshness::Fresh(left) => {
+                    if let Some(shared) = &self.shared {
+                        shared.want(&fetch.key, 1);
+                    }
                     if is_refresh_due(&stored.times, &lifetime, left) && backoff.is_none() {
                         self.refresh(fetch, now, trace);
                     }
@@ -284,7 +318,7 @@ impl Lookup {
 
     /// Refreshes a response in the background, without a caller that waits for it.
     fn refresh(self: &Arc<Self>, fetch: &Arc<Fetch>, now: Instant, trace: &Trace) {
-        drop(self.join_or_start(fetch, now, trace.child(), true));
+        drop(self.join_or_start(fetch, now, trace.child(), None, true));
     }
 
     /// Fetches a response that the store does not have.
@@ -292,28 +326,38 @@ impl Lookup {
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
         miss: StoreMiss,
-        page_deadline: Instant,
+        limits: PageLimits,
         trace: &Trace,
     ) -> LookupResult {
+        let PageLimits { deadline: page_deadline, shared: wait } = limits;
+        let miss = match (&self.shared, wait.as_ref()) {
+            (Some(shared), Some(wait)) if !miss.is_unshared => {
+                match Box::pin(self.ask_shared(shared, fetch, miss, wait, trace)).await {
+                    StoreLookup::Hit(result) => return result,
+                    StoreLookup::Miss(miss) => miss,
+                }
+            }
+            _ => miss,
+        };
         let StoreMiss { now, is_unshared, stale_if_error } = miss;
         let trace = &trace.child();
         let own_deadline = now + fetch.timeout;
         let deadline = own_deadline.min(page_deadline);
         let late = if page_deadline < own_deadline { Reason::Budget } else { Reason::Timeout };
-        let mut fetching = pin!(self.fetch_collapsed(fetch, now, trace, is_unshared));
+        let mut fetching = pin!(self.fetch_collapsed(fetch, now, trace, wait, is_unshared));
         let mut fetched = timeout_at(deadline, &mut fetching).await;
         if fetched.is_err() && late == Reason::Timeout {
             // The fetch has the same deadline, and a more precise reason for its failure.
             fetched = timeout_at(page_deadline.min(deadline + GRACE), &mut fetching).await;
         }
-        let Fetched { result, attempt, is_collapsed } =
+        let Fetched { result, attempt, is_collapsed, age: arrived_ago } =
             fetched.unwrap_or_else(|_| Fetched::failed(self.late_reason(fetch, late), false));
         let miss = if is_collapsed { Cache::Joined } else { Cache::Miss };
         let (outcome, cache, age) = match (result, stale_if_error) {
             // It is as old as what was purged, so it must not be cached downstream.
             (Ok((response, true)), _) => (LookupOutcome::Stale(response, Reason::Revalidating), miss, None),
             (Ok((response, false)), _) => {
-                let fresh_for = response.lifetime(fetch).fresh;
+                let fresh_for = response.lifetime(fetch).fresh.saturating_sub(arrived_ago);
                 (LookupOutcome::Fresh(response, fresh_for, None), miss, None)
             }
             (Err(reason), Some((response, age))) => (LookupOutcome::Stale(response, reason), Cache::Stale, Some(age)),
@@ -336,13 +380,14 @@ impl Lookup {
         fetch: &Arc<Fetch>,
         since: Instant,
         trace: &Trace,
+        wait: Option<PageWait>,
         is_unshared: bool,
     ) -> Fetched {
         if is_unshared {
             return Fetched::new(self.fetch_and_store(fetch, trace, false).await, false);
         }
         loop {
-            let waiter = self.join_or_start(fetch, since, trace.clone(), false);
+            let waiter = self.join_or_start(fetch, since, trace.clone(), wait.clone(), false);
             let is_collapsed = !waiter.is_leader;
             match waiter.wait().await {
                 None => return Fetched::failed(Reason::Internal, is_collapsed),
@@ -369,6 +414,7 @@ impl Lookup {
         fetch: &Arc<Fetch>,
         since: Instant,
         trace: Trace,
+        wait: Option<PageWait>,
         in_background: bool,
     ) -> Waiter<FetchResult> {
         self.fetches.join_or_start(&fetch.key, || {
@@ -381,16 +427,29 @@ impl Lookup {
                             && stored.times.soft_purged.is_none()
                             && stored.response.is_shareable() =>
                     {
-                        Ok(FetchedResponse { response: stored.response, is_purged: false, attempt: None })
+                        Ok(FetchedResponse {
+                            response: stored.response,
+                            is_purged: false,
+                            attempt: None,
+                            age: Duration::ZERO,
+                        })
                     }
-                    _ => lookup.fetch_and_store(&fetch, &trace, in_background).await,
+                    _ => match &lookup.shared {
+                        Some(shared) if shared.is_asked() => {
+                            let wait = wait.unwrap_or_else(|| shared.page_wait());
+                            Box::pin(lookup.fetch_in_fleet(shared, &fetch, &trace, &wait, in_background)).await
+                        }
+                        _ => lookup.fetch_and_store(&fetch, &trace, in_background).await,
+                    },
                 }
             }
         })
     }
 
     /// Fetches, or revalidates what is stored, and stores the response if it is cacheable.
-    async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, in_background: bool) -> FetchResult {
+    pub(super) async fn fetch_and_store(&self, fetch: &Arc<Fetch>, trace: &Trace, in_background: bool) -> FetchResult {
+        // The last purge that is known, before the request is sent: every later one may meet what it brings.
+        let since = self.shared.as_ref().map(|shared| shared.position());
         // Registered before the store is checked: a response that a purge removes in between is not stored again.
         let in_progress = self.purges.begin();
         let stored = self.ports.store.get(&fetch.key);
@@ -407,9 +466,9 @@ impl Lookup {
             Ok(response) => {
                 let response = Arc::new(response);
                 let is_stored = in_progress.store_unless_purged(tags.chain(&response.tags), || {
-                    self.store(fetch, &response, stored);
+                    self.store(fetch, &response, stored, since);
                 });
-                Ok(FetchedResponse { response, is_purged: !is_stored, attempt: Some(attempt) })
+                Ok(FetchedResponse { response, is_purged: !is_stored, attempt: Some(attempt), age: Duration::ZERO })
             }
             Err(failure) => {
                 // The next request may find the program ready.
@@ -423,7 +482,13 @@ impl Lookup {
 
     /// Stores a response in place of the one that was `stored` before. If it is not cacheable, it only removes that; if it is
     /// not shareable either, it marks the key.
-    fn store(&self, fetch: &Fetch, response: &Arc<ParsedResponse>, stored: Option<&StoredResponse>) {
+    fn store(
+        &self,
+        fetch: &Fetch,
+        response: &Arc<ParsedResponse>,
+        stored: Option<&StoredResponse>,
+        since: Option<Position>,
+    ) {
         let (store, now) = (&self.ports.store, Instant::now());
         // Another layout may allow a longer time than the one whose page is composed now.
         let uncapped = FreshnessRules { ttl: None, ..fetch.rules };
@@ -439,6 +504,9 @@ impl Lookup {
                 nanoservice: Arc::clone(&fetch.nanoservice),
             };
             self.hit_for_miss.unmark(&fetch.key);
+            if let (Some(shared), Some(since)) = (&self.shared, since) {
+                shared.put(fetch, &stored, useful, since);
+            }
             store.put(&fetch.key, stored, useful);
             return;
         }

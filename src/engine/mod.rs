@@ -16,7 +16,10 @@ mod switches;
 
 mod upstream;
 
+mod shared;
+
 mod fetch;
+mod in_fleet;
 mod lookup;
 
 mod examples;
@@ -46,5 +49,6 @@ pub use page_cache::{CachedPage, EncodedPage, Encoding, PersonalisedPage};
 pub use port::Ports;
 pub use purge::{Purge, PurgeMode};
 pub use rollouts::{Refused, RolloutStatus, Rollouts, SideStatus, Sides};
+pub use shared::{Shared, SharedLookup};
 pub use statistics::Statistics;
 pub use trace::Trace;

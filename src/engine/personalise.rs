@@ -34,14 +34,14 @@ impl Personaliser<'_> {
         began: Instant,
         stream: bool,
     ) -> Result<PersonalisedPage, StartedLookups> {
-        let deadline = began + request.template.budget();
+        let limits = self.lookup.limits(began + request.template.budget());
         let (mut started, mut latency) = (StartedLookups::default(), None);
         for fragment in skeleton.hole_fragments() {
             let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(started) };
             if self.lookup.switches().is_off(&fetch.nanoservice) {
                 return Err(started);
             }
-            let result = self.lookup.start(&fetch, deadline, &request.trace, began);
+            let result = self.lookup.start(&fetch, &limits, &request.trace, began);
             if stream && result.is_err() {
                 latency = latency.max(self.lookup.latency_if_unshared(&fetch, began));
             }

@@ -2,6 +2,7 @@
 //! Adapters implement these traits; the engine knows none of the adapters.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use crate::page::manifest::Manifest;
 use crate::page::policy::cache::backoff::RefreshBackoff;
 use crate::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
+use crate::page::policy::cluster::order::{Position, Purge, PurgeMode};
 use crate::page::policy::naming::Place;
 use crate::page::policy::resilience::breaker::Circuit;
 use crate::page::policy::rollout::book::Book;
@@ -122,6 +124,82 @@ impl StoredResponse {
     pub fn is_tagged(&self, tag: &str) -> bool {
         *self.nanoservice == *tag || self.response.tags.iter().any(|known| **known == *tag)
     }
+}
+
+/// A value in the shared store.
+#[derive(Debug, Clone)]
+pub struct SharedValue {
+    /// The value.
+    pub bytes: Bytes,
+    /// How long it is still of use.
+    pub left: Duration,
+}
+
+/// A value that is encoded when it is written.
+pub type Encode = Box<dyn FnOnce() -> Bytes + Send>;
+
+/// Keeps values that several replicas share, each under the name of its response, and the leases of their fetches. It has no
+/// deadline of its own: dropping a future ends the wait.
+pub trait SharedStore: Send + Sync {
+    /// The value under a name.
+    fn get(&self, name: &str) -> BoxFuture<'static, Result<Option<SharedValue>, String>>;
+
+    /// Whether the lease of a name is held, and the value. If it is not held and there is no value, its holder wrote none.
+    fn look(&self, name: &str) -> BoxFuture<'static, Result<(bool, Option<SharedValue>), String>>;
+
+    /// Writes a value, which is of no use after `useful`. What is written and given back afterwards comes after it.
+    fn put(&self, name: String, encode: Encode, useful: Duration);
+
+    /// Takes the lease of a name, for a time. `Some`: it is held, with this note.
+    fn lease(&self, name: &str, note: String, lasts: Duration) -> BoxFuture<'static, Result<Option<String>, String>>;
+
+    /// Gives a lease back that was taken with a note.
+    fn give_back(&self, name: String, note: String);
+
+    /// Reports how often names were wanted.
+    fn report_wanted(&self, counts: Vec<(String, u64)>);
+
+    /// The values of the names that all replicas together want most.
+    fn most_wanted(&self) -> BoxFuture<'static, Result<Vec<(String, SharedValue)>, String>>;
+}
+
+/// An entry of the stream of purges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEntry {
+    /// The name that its replica gave it.
+    pub name: String,
+    /// The purge. `None`: the entry only marks the beginning of the stream.
+    pub purge: Option<(Purge, PurgeMode)>,
+}
+
+/// The stream of purges, and the list of replicas.
+pub trait FleetStore: Send + Sync {
+    /// Waits until the store can be asked.
+    fn connected(&self) -> BoxFuture<'static, ()>;
+
+    /// Adds an entry to the stream, and returns its position.
+    fn append(&self, entry: &StreamEntry) -> BoxFuture<'static, Result<Position, String>>;
+
+    /// The entries from a position on, itself included; all if none is given.
+    fn entries_from(&self, from: Option<Position>) -> BoxFuture<'static, Result<Vec<(Position, StreamEntry)>, String>>;
+
+    /// Waits for the entries after a position. None: for a while there were none.
+    fn next_entries(&self, after: Position) -> BoxFuture<'static, Result<Vec<(Position, StreamEntry)>, String>>;
+
+    /// The last entry.
+    fn last_position(&self) -> BoxFuture<'static, Result<Option<Position>, String>>;
+
+    /// Reports that a replica has done the purge at a position, and how many responses it met.
+    fn report_done(&self, at: Position, replica: &str, purged: usize) -> BoxFuture<'static, Result<(), String>>;
+
+    /// Which replicas have done the purge at a position.
+    fn done(&self, at: Position) -> BoxFuture<'static, Result<BTreeMap<String, usize>, String>>;
+
+    /// Reports that a replica is there, and returns all replicas, each with how long ago it was seen.
+    fn beat(&self, replica: &str) -> BoxFuture<'static, Result<Vec<(String, Duration)>, String>>;
+
+    /// Reports that a replica stops.
+    fn leave(&self, replica: &str) -> BoxFuture<'static, Result<(), String>>;
 }
 
 /// A function that is called with the key of a response that changed.

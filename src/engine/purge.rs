@@ -12,27 +12,11 @@ use crate::page::source::names::Name;
 
 use super::port::Store;
 
+pub use crate::page::policy::cluster::order::{Purge, PurgeMode};
+
 /// Maximum number of tags that are remembered for the fetches in progress. One that hangs would keep all that are purged
 /// meanwhile.
 const MAX_TAGS: usize = 100_000;
-
-/// Which responses to purge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purge {
-    /// Those that have one of these surrogate keys, or come from a nanoservice with one of these names.
-    Tags(Vec<Name>),
-    /// All.
-    All,
-}
-
-/// How to purge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PurgeMode {
-    /// The responses are removed.
-    Hard,
-    /// The responses are stale from now on, and may be shown within their stale allowance.
-    Soft,
-}
 
 /// The number of purges so far: a fetch began before every purge with a later epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -20,6 +20,8 @@ pub enum Purpose {
     LazyAddresses,
     /// Debug tokens.
     DebugTokens,
+    /// The names of responses in a store that replicas share.
+    SharedNames,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
         match self {
             Self::LazyAddresses => b"lazy addresses",
             Self::DebugTokens => b"debug tokens",
+            Self::SharedNames => b"shared names",
         }
     }
 }

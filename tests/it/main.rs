@@ -15,6 +15,7 @@ mod authentication;
 mod boundaries;
 mod caching;
 mod closing;
+mod cluster;
 mod collapsing;
 mod components;
 mod composing;

@@ -2,6 +2,7 @@
 //! Invalid settings stop the start; errors in layouts and manifests are reported, and the valid ones are served.
 
 mod certificate;
+mod cluster;
 mod listener;
 mod shown;
 mod telemetry;
@@ -143,13 +144,16 @@ async fn serve(
         observer: Arc::clone(&observer),
         chance: fastrand::f64,
     };
-    let compositor = Compositor::new(ports, Arc::clone(&store) as _);
+    let shared_store = cluster::store(&settings, &keys.site)?;
+    let shared = shared_store.as_ref().map(|store| Arc::clone(&store.shared));
+    let compositor = Compositor::with_shared(ports, Arc::clone(&store) as _, shared.clone());
     let address_key = keys::address_key(&keys.site);
     let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, &address_key, problems.clone())));
     let versions = VersionsFile::new(settings.server.state.path().to_owned());
     compositor.rollouts().resume(book, Some(Arc::new(versions)));
     compositor.rollouts().go_live(&live.now().site, compositor.now());
-    let ready = Arc::new(AtomicBool::new(true));
+    // With a shared store, only once it has been read what is wanted most.
+    let ready = Arc::new(AtomicBool::new(shared.is_none()));
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
     let debug_tokens = Arc::new(DebugTokens::new(&keys.site));
     let (reloaded, reloads) = watch::channel(reload::change(0, &problems));
@@ -188,7 +192,29 @@ async fn serve(
         dev,
     });
     let (reload, requests) = mpsc::channel(1);
+    let root = folder.root().to_owned();
+    let tls = settings.server.tls.clone().map(|files| certificate::watch(files, root)).transpose()?;
+    let mut passed = ListenFd::from_env();
+    let listener = listener::bind(&mut passed, Role::Pages, settings.server.listen).await?;
+    let admin_listener = listener::bind(&mut passed, Role::Admin, settings.server.admin).await?;
+    let admin_address = admin_listener.local_addr().map_err(|error| error.to_string())?;
+    let trusted = site_loading::discovery_upstream(&settings.discovery)?;
+    let replica =
+        cluster::cluster(&settings, admin_address, compositor.clone(), shared_store.as_ref(), Arc::clone(&trusted));
     let admin = admin::router(Arc::new(Admin {
+        purge: {
+            let replica = Arc::clone(&replica);
+            Box::new(move |purge, mode| cluster::purge(&replica, purge, mode))
+        },
+        tell: {
+            let replica = Arc::clone(&replica);
+            Box::new(move |told| cluster::tell(&replica, told))
+        },
+        cluster: {
+            let replica = Arc::clone(&replica);
+            Box::new(move || replica.report())
+        },
+        cluster_token: cluster::token(&settings),
         reload,
         ready: Arc::clone(&ready),
         live: Arc::clone(&live),
@@ -217,7 +243,7 @@ async fn serve(
         },
         stop: stop_admin.clone(),
         metrics: {
-            let (programs, live) = (programs.clone(), Arc::clone(&live));
+            let (programs, live, replica) = (programs.clone(), Arc::clone(&live), Arc::clone(&replica));
             let (statistics, in_flight) = (Arc::clone(&statistics), Arc::clone(&in_flight));
             let rolled_out_by = compositor.clone();
             let limit = settings.server.max_in_flight;
@@ -235,6 +261,11 @@ async fn serve(
                     cache_evictions: store.evictions(),
                     in_flight: limit.saturating_sub(in_flight.available_permits()),
                     in_flight_limit: limit,
+                    cluster: replica.measured(),
+                    shared: replica.shared().map(|shared| {
+                        let lookups = shared.lookups().map(|(end, times)| (end.as_str(), times));
+                        (shared.state().0.number(), lookups.to_vec())
+                    }),
                     health: statistics.health(),
                 })
             })
@@ -242,11 +273,6 @@ async fn serve(
         token: keys.admin_token.clone(),
         listens_on: settings.server.admin.ip(),
     }));
-    let root = folder.root().to_owned();
-    let tls = settings.server.tls.clone().map(|files| certificate::watch(files, root)).transpose()?;
-    let mut passed = ListenFd::from_env();
-    let listener = listener::bind(&mut passed, Role::Pages, settings.server.listen).await?;
-    let admin_listener = listener::bind(&mut passed, Role::Admin, settings.server.admin).await?;
     // Not earlier: the sockets that systemd passes would be inherited by programs.
     programs.declare(site_loading::live_manifests(&live.now().site), settings.max_processes);
     // From here on, SIGHUP no longer ends the process.
@@ -262,8 +288,7 @@ async fn serve(
     };
     let watch = Arc::new(Mutex::new(folder.watch(settings.server.watch, on_change)));
     let (sources, wanted_sources) = watch::channel(settings.discovery.clone());
-    let discovery =
-        Discovery::new(&settings.discovery, site_loading::discovery_upstream(&settings.discovery)?).resume(&discovered);
+    let discovery = Discovery::new(&settings.discovery, trusted).resume(&discovered);
     let (found, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(discovery.run(wanted_sources, found, Arc::new(SystemClock)));
     let rolled_out = Arc::clone(&live);
@@ -304,6 +329,11 @@ async fn serve(
 
     let flushing = tokio::spawn(flush_counters(compositor.clone(), load_runs));
     let rolling = tokio::spawn(roll_out(compositor.clone(), Arc::clone(&rolled_out)));
+    let mut clustering = replica.start();
+    if let Some(store) = &shared_store {
+        clustering.push(tokio::spawn(cluster::tick(Arc::clone(&store.shared))));
+        clustering.push(tokio::spawn(store.warm_up(&ready)));
+    }
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
     let administering = tokio::spawn(listen::serve(
@@ -317,6 +347,7 @@ async fn serve(
     stop_signal().await?;
     notify_systemd(NotifyState::Stopping);
     tracing::info!("stopping: draining requests");
+    clustering.iter().for_each(tokio::task::JoinHandle::abort);
     ready.store(false, Ordering::Release);
     reloading.abort();
     discovering.abort();
@@ -327,6 +358,10 @@ async fn serve(
     let served = serving.await;
     programs.stop_all().await;
     compositor.rollouts().keep();
+    if let Some(store) = &shared_store {
+        store.flush().await;
+    }
+    replica.leave().await;
     stop_admin.cancel();
     let administered = administering.await;
     incidents.finish();

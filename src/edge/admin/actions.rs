@@ -2,7 +2,7 @@
 //! a debug token, and to begin a load run, whose records are here too.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use crate::page::source::diagnostic::Source;
 use crate::page::source::names::Name;
 use crate::secrets::load_token::load_token;
 
-use super::{Admin, refuse};
+use super::{Admin, AllPurged, refuse};
 
 /// Maximum number of surrogate keys in one purge.
 const MAX_KEYS: usize = 10_000;
@@ -51,8 +51,21 @@ pub struct PurgeRequest {
 /// The result of a purge.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PurgeResult {
-    /// The number of responses that matched.
+    /// The number of responses that matched, on all replicas.
     pub purged: usize,
+    /// The same for each replica, or `unreachable`. Left out if there is only this one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replicas: BTreeMap<String, ReplicaPurge>,
+}
+
+/// What a purge did on one replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ReplicaPurge {
+    /// The number of responses that matched.
+    Purged(usize),
+    /// The replica did not say, which is written as `unreachable`.
+    Unreachable(String),
 }
 
 /// The result of a reload.
@@ -154,6 +167,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/api/purge", post(purge))
         .route("/api/rollouts/{name}", post(roll_out))
         .route("/api/can-i-deploy", post(can_i_deploy))
+        .route("/api/cluster/tell", post(tell))
         .route("/api/reload", post(reload))
         .route("/api/debug-token", post(debug_token))
         .route("/api/load-runs", post(begin_load_run))
@@ -177,15 +191,28 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     } else {
         Purge::Tags(request.keys.iter().map(|key| Name::from(key.as_str())).collect())
     };
-    // On the blocking pool: purging a large cache takes a while.
-    let purged = tokio::task::spawn_blocking(move || {
-        let purged = admin.compositor.purge(&what, manner);
+    // A task of its own: it is finished even if whoever asked does not wait.
+    let purged = tokio::spawn(async move {
+        let AllPurged { purged, replicas } = (admin.purge)(what, manner).await;
         tracing::info!(keys = some_of(&request.keys), all = request.all, soft = request.soft, purged, "purged");
-        purged
+        let row = |(name, purged): (String, Option<usize>)| {
+            (name, purged.map_or_else(|| ReplicaPurge::Unreachable("unreachable".to_owned()), ReplicaPurge::Purged))
+        };
+        PurgeResult { purged, replicas: replicas.into_iter().map(row).collect() }
     });
     match purged.await {
-        Ok(purged) => Json(PurgeResult { purged }).into_response(),
+        Ok(result) => Json(result).into_response(),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the purge crashed"),
+    }
+}
+
+/// Another replica tells something.
+async fn tell(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+    match parse::<serde_json::Value>(&headers, &body)
+        .and_then(|told| (admin.tell)(told).map_err(|why| (StatusCode::BAD_REQUEST, why)))
+    {
+        Ok(heard) => Json(heard).into_response(),
+        Err((status, why)) => refuse(status, &why),
     }
 }
 

@@ -196,6 +196,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/api/problems", get(problems))
         .route("/api/history", get(history))
         .route("/api/now", get(|State(admin): State<Arc<Admin>>| async move { Json(now::now(&admin)) }))
+        .route("/api/cluster", get(|State(admin): State<Arc<Admin>>| async move { Json((admin.cluster)()) }))
         .route("/api/cache", get(cache))
         .route("/api/cache/count", get(count))
 }

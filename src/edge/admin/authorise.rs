@@ -21,7 +21,8 @@ use super::{Admin, refuse};
 pub(super) async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let host = host(request.uri(), request.headers());
     // Browsers name a host, so whoever names none is not one.
-    if admin.token.is_none() && !host.is_empty() && !is_own_host(host, admin.listens_on) {
+    let is_own = host.is_empty() || is_own_host(host, admin.listens_on) || is_replica(&admin, &request);
+    if admin.token.is_none() && !is_own {
         let detail = "without an admin token, only requests for localhost or a loopback address are answered";
         return refuse(StatusCode::MISDIRECTED_REQUEST, detail);
     }
@@ -33,12 +34,23 @@ pub(super) async fn refuse_foreign(State(admin): State<Arc<Admin>>, request: Req
 
 pub(super) async fn authorise(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| holds_token(given, token.reveal()))) {
+    let is_operator =
+        admin.token.as_ref().is_none_or(|token| given.is_some_and(|given| holds_token(given, token.reveal())));
+    if is_operator || is_replica(&admin, &request) {
         return next.run(request).await;
     }
     // For `Basic`, browsers prompt for a name and a password; any name is accepted.
     let challenges = [(WWW_AUTHENTICATE, "Bearer"), (WWW_AUTHENTICATE, "Basic realm=\"Pasteup\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, AppendHeaders(challenges), "this needs the admin token\n").into_response()
+}
+
+/// Whether a request comes from another replica, and is one that replicas make.
+fn is_replica(admin: &Admin, request: &Request) -> bool {
+    let path = request.uri().path();
+    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let is_allowed = path == "/api/purge" || path == "/api/cluster" || path.starts_with("/api/cluster/");
+    let token = admin.cluster_token.as_ref().filter(|_| is_allowed);
+    token.zip(given).is_some_and(|(token, given)| holds_token(given, token.reveal()))
 }
 
 /// Whether a value of `Authorization` holds the token, as a bearer token (RFC 6750) or as a password (RFC 7617).

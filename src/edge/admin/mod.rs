@@ -10,6 +10,7 @@ mod console;
 mod metrics;
 mod now;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures::future::BoxFuture;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jiff::Timestamp;
@@ -28,9 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::engine::load::LoadRuns;
-use crate::engine::{self, Compositor, Live, Snapshot, Statistics};
+use crate::engine::{self, Compositor, Live, Purge, PurgeMode, Snapshot, Statistics};
 use crate::page::manifest::Manifest;
 use crate::page::output::record::Record;
+use crate::page::policy::cluster::report::ClusterReport;
 use crate::page::policy::supervision::status::{ComponentStatus, ProgramStatus};
 use crate::page::source::diagnostic::Diagnostic;
 use crate::secrets::Secret;
@@ -39,7 +42,7 @@ use crate::secrets::debug_tokens::DebugTokens;
 use authorise::{authorise, refuse_foreign};
 
 pub use actions::{
-    DeployAnswer, DeployRequest, LoadRunStarted, PurgeRequest, PurgeResult, ReloadResult, RolloutRequest,
+    DeployAnswer, DeployRequest, LoadRunStarted, PurgeRequest, PurgeResult, ReloadResult, ReplicaPurge, RolloutRequest,
 };
 
 /// Builds the page request that a query string describes, from a snapshot, at a time.
@@ -52,6 +55,21 @@ pub type ShowProgram = dyn Fn(&Manifest) -> Option<ProgramStatus> + Send + Sync;
 
 /// Shows the component of a nanoservice. Returns `None` if it has none that can be run.
 pub type ShowComponent = dyn Fn(&Manifest) -> Option<ComponentStatus> + Send + Sync;
+
+/// What a purge did on all replicas, as the one that was asked sees it.
+#[derive(Debug, Default)]
+pub struct AllPurged {
+    /// The number of responses that matched.
+    pub purged: usize,
+    /// The same for each replica, if there may be several; `None`: it did not say.
+    pub replicas: BTreeMap<String, Option<usize>>,
+}
+
+/// Purges on all replicas.
+pub type PurgeAll = dyn Fn(Purge, PurgeMode) -> BoxFuture<'static, AllPurged> + Send + Sync;
+
+/// Hears what another replica tells, and returns the answer.
+pub type Tell = dyn Fn(serde_json::Value) -> Result<serde_json::Value, String> + Send + Sync;
 
 /// What the handlers of the admin listener share.
 pub struct Admin {
@@ -81,6 +99,14 @@ pub struct Admin {
     pub program: Box<ShowProgram>,
     /// Returns what is known of a nanoservice's component; `None` if it has none that can be run.
     pub component: Box<ShowComponent>,
+    /// Purges on all replicas.
+    pub purge: Box<PurgeAll>,
+    /// Hears what other replicas tell.
+    pub tell: Box<Tell>,
+    /// Returns the state of the replicas and of the store that they share.
+    pub cluster: Box<dyn Fn() -> ClusterReport + Send + Sync>,
+    /// The token of the replicas, which is good for purges and what concerns the replicas.
+    pub cluster_token: Option<Secret>,
     /// Is cancelled when this listener stops.
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.

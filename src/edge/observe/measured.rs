@@ -28,6 +28,10 @@ pub struct Measured {
     pub in_flight: usize,
     /// The most requests that may be in progress.
     pub in_flight_limit: usize,
+    /// The replicas that are there, and how long the last purge took to come here, in seconds; `None` without others.
+    pub cluster: Option<(usize, f64)>,
+    /// The shared store: its state, and how often look-ups ended in each way; `None` without one.
+    pub shared: Option<(i64, Vec<(&'static str, u64)>)>,
     /// The health of each nanoservice.
     pub health: BTreeMap<Name, Health>,
 }
@@ -62,6 +66,25 @@ impl Collector for Values {
         let evictions = ConstCounter::new(measured.cache_evictions);
         let help = "Responses and whole pages that left the cache for others";
         evictions.encode(encoder.encode_descriptor("pasteup_cache_evictions", help, None, MetricType::Counter)?)?;
+        if let Some((replicas, lag)) = measured.cluster {
+            let help = "Replicas of this site that are there";
+            let family = encoder.encode_descriptor("pasteup_cluster_replicas", help, None, MetricType::Gauge)?;
+            ConstGauge::new(count(replicas)).encode(family)?;
+            let help = "Seconds that the last purge took from the shared store to this replica";
+            let family = encoder.encode_descriptor("pasteup_purge_lag_seconds", help, None, MetricType::Gauge)?;
+            ConstGauge::new(lag).encode(family)?;
+        }
+        if let Some((state, lookups)) = &measured.shared {
+            let help = "State of the shared store: 0 up, 1 left alone for a while, 2 never there";
+            let family = encoder.encode_descriptor("pasteup_shared_cache_state", help, None, MetricType::Gauge)?;
+            ConstGauge::new(*state).encode(family)?;
+            let help = "Look-ups in the shared store by how they ended";
+            let mut family =
+                encoder.encode_descriptor("pasteup_shared_cache_lookups", help, None, MetricType::Counter)?;
+            for (result, times) in lookups {
+                ConstCounter::new(*times).encode(family.encode_family(&[("result", *result)])?)?;
+            }
+        }
         let help =
             "Health of a nanoservice that was asked in the last minute: 0 healthy, 1 degraded, 2 failing, 3 down";
         let mut family = encoder.encode_descriptor("pasteup_fragment_health", help, None, MetricType::Gauge)?;

@@ -3,3 +3,5 @@
 
 mod index;
 pub mod memory;
+
+pub mod shared;

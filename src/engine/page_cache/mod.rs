@@ -276,14 +276,19 @@ impl PageCache {
         self.pages.clear();
     }
 
-    /// Reports to the observer how often pages were served since the last time.
-    pub(super) fn flush_counters(&self) {
+    /// Reports to the observer how often pages were served since the last time, and to `want` how often each of their parts was.
+    pub(super) fn flush_counters(&self, want: &mut dyn FnMut(&Key, u64)) {
         let all: Vec<_> = {
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|page| page.strong_count() > 0);
             all.iter().filter_map(Weak::upgrade).collect()
         };
-        all.iter().for_each(|page| page.tally.flush());
+        for page in &all {
+            let times = page.tally.flush();
+            if times > 0 {
+                page.parts.iter().for_each(|part| want(&part.fetch.key, times));
+            }
+        }
     }
 
     /// Registers a page whose counters are to be flushed.

@@ -125,12 +125,12 @@ impl Tally {
         buckets[bucket(took)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports the counts to the observer, and resets them.
-    pub(super) fn flush(&self) {
+    /// Reports the counts to the observer, and resets them. Returns how often the page was served.
+    pub(super) fn flush(&self) -> u64 {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         let times = take(&self.served);
         if times == 0 {
-            return;
+            return 0;
         }
         let fixed = self.fixed.iter().flat_map(|FixedPart { outcome, stale, .. }| {
             let stale = take(stale);
@@ -152,5 +152,6 @@ impl Tally {
                 }
             }
         }
+        times
     }
 }

@@ -68,6 +68,39 @@ impl Text {
         }
     }
 
+    /// The blocks of a packed text, to be kept elsewhere. `None`: it is not packed.
+    #[must_use]
+    pub fn blocks(&self) -> Option<&[Bytes]> {
+        match &self.0 {
+            Representation::Plain(_) => None,
+            Representation::Packed(blocks, _) => Some(blocks),
+        }
+    }
+
+    /// The text of this length that was kept elsewhere: as plain bytes, or as blocks of these lengths. `None`: it is not that,
+    /// or not UTF-8.
+    #[must_use]
+    pub fn of_blocks(bytes: &Bytes, length: usize, blocks: Option<&[usize]>) -> Option<Self> {
+        let Some(lengths) = blocks else {
+            let is_text = bytes.len() == length && std::str::from_utf8(bytes).is_ok();
+            return is_text.then(|| Bytes::copy_from_slice(bytes).into());
+        };
+        if lengths.len() != length.div_ceil(BLOCK) {
+            return None;
+        }
+        let (mut blocks, mut rest) = (Vec::with_capacity(lengths.len()), bytes.clone());
+        for length in lengths {
+            let block = (*length <= rest.len()).then(|| rest.split_to(*length))?;
+            blocks.push(Bytes::copy_from_slice(&block));
+        }
+        let mut plain = Vec::new();
+        for (number, block) in blocks.iter().enumerate() {
+            plain.extend(decompress(block, BLOCK.min(length - number * BLOCK)).ok()?);
+        }
+        let is_text = rest.is_empty() && plain.len() == length && std::str::from_utf8(&plain).is_ok();
+        is_text.then(|| Self(Representation::Packed(blocks.into(), length)))
+    }
+
     /// The number of bytes, unpacked.
     #[must_use]
     pub const fn len(&self) -> usize {

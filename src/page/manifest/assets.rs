@@ -77,6 +77,9 @@ pub struct Asset {
     attributes: Vec<(&'static str, Option<String>)>,
 }
 
+/// The parts of an asset: relation, URL and attributes.
+pub type AssetParts = (String, String, Vec<(String, Option<String>)>);
+
 impl Asset {
     /// Reads the links of a response, in their order. A duplicate is left out.
     #[must_use]
@@ -134,6 +137,25 @@ impl Asset {
     #[must_use]
     pub fn integrity(&self) -> Option<&str> {
         self.attributes.iter().find(|(name, _)| *name == link::INTEGRITY.name).and_then(|(_, value)| value.as_deref())
+    }
+
+    /// Its parts, to be kept elsewhere: relation, URL and attributes.
+    #[must_use]
+    pub fn parts(&self) -> AssetParts {
+        let attributes = self.attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        (self.rel.clone(), self.href.clone(), attributes.collect())
+    }
+
+    /// The asset of such parts. `None`: they are not the parts of one.
+    #[must_use]
+    pub fn of_parts(rel: &str, href: String, attributes: Vec<(String, Option<String>)>) -> Option<Self> {
+        let rel = RELATIONS.iter().find(|known| **known == rel)?;
+        let known = |(name, value): (String, Option<String>)| {
+            let field = self::attributes().find(|field| field.name == name)?;
+            Some((field.name, value))
+        };
+        let attributes = attributes.into_iter().map(known).collect::<Option<_>>()?;
+        Some(Self { rel: (*rel).to_owned(), href, attributes })
     }
 
     /// Its approximate size in memory, in bytes.

@@ -10,3 +10,5 @@ pub mod resilience;
 pub mod supervision;
 
 pub mod rollout;
+
+pub mod cluster;

@@ -47,6 +47,12 @@ impl Key {
         &self.0
     }
 
+    /// The bytes of the key that are the same in all processes.
+    #[must_use]
+    pub fn portable_bytes(&self) -> &[u8] {
+        &self.0[LENGTH..]
+    }
+
     /// The fields that the key was made of, for people to read: bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn fields(&self) -> Vec<String> {

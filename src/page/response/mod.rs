@@ -5,3 +5,5 @@ pub mod classify;
 
 pub mod outcome;
 pub mod parsed;
+
+pub mod wire;

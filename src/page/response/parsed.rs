@@ -50,6 +50,8 @@ pub struct ParsedResponse {
     pub deprecation: Option<Box<str>>,
     /// Equal for responses that show the same bytes, on all machines.
     pub digest: u128,
+    /// Whether ESI in it is processed.
+    pub is_esi: bool,
 }
 
 impl ParsedResponse {
@@ -73,7 +75,7 @@ impl ParsedResponse {
             }
             _ => None,
         };
-        Self::with_body((content, composition, digest), headers, fetch, arrival).packed(fetch)
+        Self::with_body((content, composition, digest, is_esi), headers, fetch, arrival).packed(fetch)
     }
 
     /// The same response; its text is compressed if it will be stored.
@@ -89,7 +91,7 @@ impl ParsedResponse {
     }
 
     fn with_body(
-        (content, composition, digest): (Content, Option<Arc<Composition>>, u128),
+        (content, composition, digest, is_esi): (Content, Option<Arc<Composition>>, u128, bool),
         headers: &HeaderMap,
         fetch: &Fetch,
         arrival: Arrival,
@@ -113,6 +115,7 @@ impl ParsedResponse {
             cookies: cookies(headers, fetch),
             deprecation: deprecation(headers),
             digest,
+            is_esi,
         }
     }
 
@@ -121,7 +124,7 @@ impl ParsedResponse {
     pub fn revalidated(&self, headers: &HeaderMap, fetch: &Fetch, arrival: Arrival) -> Option<Self> {
         let validation = self.validation.as_ref().filter(|validation| validation.is_confirmed_by(headers))?;
         let updated = validation.updated_by(headers);
-        let body = (self.content.clone(), self.composition.clone(), self.digest);
+        let body = (self.content.clone(), self.composition.clone(), self.digest, self.is_esi);
         Some(Self::with_body(body, &updated, fetch, arrival))
     }
 

@@ -213,6 +213,8 @@ codes! {
     Integrity = "integrity", Warning;
     /// A folder, a setting or an environment variable is ignored, which may not be intended.
     Ignored = "ignored", Warning;
+    /// Several replicas need one key of the site, and none is set.
+    NoKey = "no-key", Warning;
     /// A `<base>` that sends browsers to another site for what the compositor serves.
     ForeignBase = "foreign-base", Warning;
 }

@@ -5,4 +5,5 @@ pub(crate) mod compositor;
 pub(crate) mod dns;
 pub(crate) mod imports;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod service;

@@ -90,7 +90,7 @@ mod tests {
     fn a_written_id_in_a_partial_that_is_included_twice_is_not_an_error() {
         let id = IdSource::Written(Located { value: "a".into(), at: SourceSpan::new(&Source::new("p", "x"), 0..1) });
         let (ids, problems) = assign(&[id.clone(), id]);
-        assert_eq!(ids, ["a".into(), "a-2".into()]);
+        assert_eq!(ids, ["a", "a-2"].map(Name::from));
         assert_eq!(problems, []);
     }
 }

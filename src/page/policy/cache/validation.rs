@@ -59,6 +59,12 @@ impl Validation {
         by_tag.or(by_date).into_iter()
     }
 
+    /// Its fields that a `304` may update, the validators among them.
+    #[must_use]
+    pub const fn fields(&self) -> &HeaderMap {
+        &self.fields
+    }
+
     /// Whether a `304` with these headers is about this response: if it has an entity tag, that must be
     /// the stored one (RFC 9111, 4.3.4).
     #[must_use]
