@@ -293,13 +293,11 @@ impl World {
             45..65 => self.go_on(random, number),
             65..80 => self.follow(random, number),
             80..83 => self.edit(random, number),
-            83..94 => {
-                // A write arrives, in any order.
-                if !self.writes.is_empty() {
-                    let index = random.below(self.writes.len());
-                    let (key, response) = self.writes.swap_remove(index);
-                    self.values.insert(key, response);
-                }
+            // A write arrives, in any order.
+            83..94 if !self.writes.is_empty() => {
+                let index = random.below(self.writes.len());
+                let (key, response) = self.writes.swap_remove(index);
+                self.values.insert(key, response);
             }
             94 => self.replicas[number].is_cut_off ^= true,
             // A lease ends by itself.
