@@ -7,7 +7,7 @@ help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Starts the three sample nanoservices and the compositor, and prints the address of the page
-	cargo build --workspace --bins
+	cargo build -p pasteup -p headlines -p weather -p scores --bins --features pasteup/wasm
 	@sh scripts/demo.sh
 
 load: ## Runs the load lab on the sample site for ten seconds, and writes target/load.html
@@ -40,7 +40,7 @@ counts-accept: ## Accepts the present counts
 	cargo run --quiet --package counts --profile counts -- accept
 
 ops: ## Tests the Prometheus settings and alerts (needs promtool, from Debian's package `prometheus`)
-	promtool check config ops/prometheus.yml
+	promtool check config --syntax-only ops/prometheus.yml
 	promtool test rules ops/alerts.test.yml
 
 reference: ## Writes docs/reference/ from the schemas of settings, manifests, front matter and elements

@@ -35,7 +35,8 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let flags = Flags { admin: options.admin, ..Flags::default() };
     let loaded = site_loading::load(&site_loading::open(site)?, flags, None, site_loading::offline);
     let admin = AdminClient::of(&loaded.settings.server, TIMEOUT)?;
-    let request = PurgeRequest { keys: options.keys.clone(), all: options.all, soft: options.soft };
+    let request =
+        PurgeRequest { keys: options.keys.clone(), entries: Vec::new(), all: options.all, soft: options.soft };
     let purged = runtime::current_thread()?.block_on(admin.post("/api/purge", &request))?;
     let PurgeResult { purged, replicas } = purged;
     let responses = report::counted(purged, "response");

@@ -1,6 +1,7 @@
 //! The compositor: takes a page from the cache, or plans it, fans out, and stitches it.
 //! A page is always finished within its budget; parts that are missing then have the outcome for that.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -251,6 +252,12 @@ impl Compositor {
         matched
     }
 
+    /// Removes single responses, by the names of their entries as [`Self::cache_entries`] lists them. Returns how many there
+    /// were.
+    pub fn purge_entries(&self, names: &HashSet<String>) -> usize {
+        self.lookup.purge_entries(names)
+    }
+
     /// Switches a nanoservice off for a time: its parts show their fallbacks, and it is not asked. Cached pages with its
     /// responses are composed again; with a fallback for it, none is cached. Returns when the switch ends.
     pub fn switch_off(&self, nanoservice: &Name, lasts: Duration) -> Timestamp {
@@ -263,6 +270,11 @@ impl Compositor {
     /// Ends a switch. `false`: the nanoservice was not switched off.
     pub fn switch_on(&self, nanoservice: &str) -> bool {
         self.lookup.switches().turn_on(nanoservice)
+    }
+
+    /// Ends the pauses of a nanoservice's open circuits: its next request tests whether it has recovered.
+    pub fn end_pauses(&self, nanoservice: &str) {
+        self.lookup.end_pauses(nanoservice);
     }
 
     /// When the switch of a nanoservice ends. `None`: it is not switched off.

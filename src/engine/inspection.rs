@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::page::policy::cache::freshness::{Freshness, freshness};
 use crate::page::source::units;
 
 use super::port::Store;
-use super::purge::Purge;
+use super::purge::{self, Purge};
 
 /// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CacheEntry {
+    /// What purges this entry alone.
+    pub entry: String,
     /// The nanoservice that sent it.
     pub fragment: String,
     /// The fields of its key: what was requested, and for which context.
@@ -22,6 +25,8 @@ pub struct CacheEntry {
     pub tags: Vec<String>,
     /// Seconds since it arrived.
     pub age: u64,
+    /// Seconds until it is no longer fresh, by the rules of the page that may use it longest. `None`: it is stale.
+    pub fresh_for: Option<u64>,
     /// The lifetime that the nanoservice states.
     #[serde(rename = "says")]
     pub stated: String,
@@ -52,11 +57,17 @@ pub(super) fn entries(store: &dyn Store, text: &str, limit: usize) -> (Vec<Cache
         }
         let failing = stored.backoff.map(|backoff| format!("refresh failing ({})", backoff.reason));
         let soft_purged = stored.times.soft_purged.map(|_| "stale (purged softly)".to_owned());
+        let lifetime = stored.response.lifetime_by(&stored.longest);
         entries.push(CacheEntry {
+            entry: purge::entry_name(&key),
             fragment: stored.nanoservice.to_string(),
             key: fields,
             tags: tags().collect(),
             age: now.saturating_duration_since(stored.times.arrived).as_secs(),
+            fresh_for: match freshness(&stored.times, &lifetime, now) {
+                Freshness::Fresh(left) => Some(left.as_secs()),
+                Freshness::Revalidate | Freshness::IfError | Freshness::Expired => None,
+            },
             stated: match stored.response.stated.compositor.max_age {
                 Some(max_age) => format!("max-age {}", units::show(max_age)),
                 None => "none; layout, manifest or settings apply".to_owned(),

@@ -1,6 +1,7 @@
 //! Looks up the response to one fetch of a plan: in the store if it is fresh, otherwise at the nanoservice, otherwise stale.
 //! A lookup always ends at the earlier of the fragment's and the page's deadline, at the latest.
 
+use std::collections::HashSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +202,16 @@ impl Lookup {
         self.purges.purge(&*self.ports.store, purge, mode)
     }
 
+    /// Removes single responses, by the names of their entries.
+    pub(super) fn purge_entries(&self, names: &HashSet<String>) -> usize {
+        self.purges.purge_entries(&*self.ports.store, names)
+    }
+
     /// The nanoservices that are switched off, which must not be looked up.
+    pub(super) fn end_pauses(&self, nanoservice: &str) {
+        self.stacks.end_pauses(nanoservice);
+    }
+
     pub(super) const fn switches(&self) -> &Switches {
         &self.switches
     }

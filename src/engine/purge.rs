@@ -75,6 +75,15 @@ impl Purges {
         purged.count()
     }
 
+    /// Removes single responses, by the names of their entries. Returns how many there were.
+    pub(super) fn purge_entries(&self, store: &dyn Store, names: &HashSet<String>) -> usize {
+        let keys: Vec<Key> = store.keys().into_iter().filter(|key| names.contains(&entry_name(key))).collect();
+        // What is being fetched for them must not be stored; all fetches of their nanoservices are taken for it.
+        let services = keys.iter().filter_map(|key| Some(store.get(key)?.nanoservice));
+        self.record(&Purge::Tags(services.collect()));
+        keys.iter().filter(|key| store.remove(key)).count()
+    }
+
     fn record(&self, purge: &Purge) {
         let mut state = self.state();
         state.now.0 += 1;
@@ -92,6 +101,11 @@ impl Purges {
             state.tags = Map::default();
         }
     }
+}
+
+/// The name of an entry of the store. In another process it has another name.
+pub(super) fn entry_name(key: &Key) -> String {
+    format!("{:016x}", key.local_hash())
 }
 
 /// A fetch in progress, until it is dropped.

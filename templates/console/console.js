@@ -22,8 +22,8 @@ const draw = () => {
   const links = new Set(one ? linked(one) : []);
   for (const other of map.querySelectorAll("[data-name]")) other.classList.toggle("linked", links.has(other.dataset.name));
   const pairs = lines(map, (other) => !one || links.has(other.dataset.name));
-  // On a narrow screen the columns are below each other, and no lines are drawn.
-  if (getComputedStyle(map).gridTemplateColumns.split(" ").length === 1 || pairs.length > LINES && !one) return;
+  // On a narrow screen there is a tree instead.
+  if (map.offsetParent === null || pairs.length > LINES && !one) return;
   const svg = document.createElementNS(SVG, "svg"), origin = map.getBoundingClientRect();
   svg.setAttribute("aria-hidden", "true");
   for (const [from, to] of pairs) {
@@ -64,13 +64,26 @@ const replace = (element, html) => {
   if (key) [...element.querySelectorAll(key[0])].find((one) => (one.getAttribute("href") ?? one.getAttribute("aria-label") ?? one.textContent) === key[1])?.focus({ preventScroll: true });
 };
 
+// Nothing is replaced while a button or a link is pressed: the click would be lost.
+let pressed = false, waits = null;
+const replaceSoon = (html) => {
+  waits = html;
+  if (pressed || waits === null) return;
+  waits = null;
+  replace(live, html);
+  draw();
+  charts.find();
+};
+addEventListener("pointerdown", () => { pressed = true; });
+for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => setTimeout(() => { pressed = false; if (waits !== null) replaceSoon(waits); }));
+
 let events = null;
 const listen = () => {
   events?.close();
   events = new EventSource(`/console/live?of=${encodeURIComponent(location.pathname + location.search)}`);
   events.onopen = () => { connection.textContent = connection.dataset.live; };
   events.onerror = () => { connection.textContent = "Connection lost: these figures are not updated any more."; };
-  events.onmessage = ({ data }) => { replace(live, JSON.parse(data)); draw(); charts.find(); };
+  events.onmessage = ({ data }) => replaceSoon(JSON.parse(data));
   events.addEventListener("navigation", ({ data }) => replace(document.getElementById("navigation"), JSON.parse(data)));
 };
 listen();
@@ -114,6 +127,15 @@ purge?.addEventListener("submit", async (event) => {
     }
   } catch (error) { output.textContent = error.message; startOver(); }
 });
+live.addEventListener("click", async (event) => {
+  const entry = event.target.closest?.("[data-entry]");
+  if (!entry) return;
+  const output = document.getElementById("purged");
+  try {
+    const { purged } = await post("/api/purge", { entries: [entry.dataset.entry] });
+    output.textContent = purged ? `Purged: ${entry.getAttribute("aria-label").replace("Purge ", "")}.` : "It was gone already.";
+  } catch (error) { output.textContent = error.message; }
+});
 const debug = document.querySelector("[data-debug]");
 debug?.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -124,6 +146,19 @@ debug?.addEventListener("submit", async (event) => {
     code.textContent = path;
     output.replaceChildren("Open this path on the public listener: ", code);
   } catch (error) { output.textContent = error.message; }
+});
+
+const probe = document.querySelector("[data-probe]");
+probe?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const list = document.getElementById("probed");
+  const item = (text, name) => Object.assign(document.createElement("li"), { textContent: text, className: name });
+  list.replaceChildren(item("Waiting for an answer…", "quiet"));
+  try {
+    const results = await post(`/api/fragments/${encodeURIComponent(probe.dataset.probe)}/probe`, {});
+    const one = ({ ok, url, what, took_ms }) => item(`${url}: ${what}${took_ms ? ` (${took_ms} ms)` : ""}`, ok ? "good" : "bad");
+    list.replaceChildren(...results.length ? results.map(one) : [item("It has no endpoint of its own: it runs when a page needs it.", "quiet")]);
+  } catch (error) { list.replaceChildren(item(error.message, "bad")); }
 });
 
 const toggle = document.querySelector("[data-switch]");

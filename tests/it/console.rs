@@ -75,7 +75,7 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
     for (path, expected, picture) in [
         ("/", vec!["score is down", "It answered 500", "team-score", "in flight"], "now"),
         ("/pages", vec!["/town/{name}", "Requests/s", "p99"], "pages"),
-        ("/page?route=/", vec!["fallback", "× 200", "the service answered with an error"], "page"),
+        ("/page?route=/", vec!["fallback (", "× 200", "As it is composed now"], "page"),
         ("/page?route=/town/{name}", vec!["/town/hill", "weather", "climate"], "page-with-parameter"),
         ("/fragments", vec!["weather", "down since ", "Failed", "their last responses were the same"], "fragments"),
         ("/fragment?name=score", vec!["team-score", "fallback (", "/score", "× 500", "It answered 500"], "fragment"),
@@ -85,7 +85,7 @@ async fn each_screen_shows_what_is_live_and_is_accessible() {
             "map",
         ),
         ("/errors", vec!["score", "It answered 500"], "errors"),
-        ("/cache?text=weather", vec!["town-1", "max-age 10m", "cached for 10m (service max-age)"], "cache"),
+        ("/cache?text=weather", vec!["Fresh for", "Purge", "cached for 10m (service max-age)"], "cache"),
         ("/problems", vec!["No problems in any file", "Issue a debug token"], "problems"),
     ] {
         for (width, scheme) in [(1280, "light"), (390, "dark")] {
@@ -158,7 +158,10 @@ async fn the_map_draws_what_depends_on_what() {
     browser.screenshot("console-map-pointing.png").await;
     browser.client.set_window_size(390, 900).await.unwrap();
     browser.evaluate("new Promise(requestAnimationFrame)").await;
-    assert_eq!(browser.evaluate(lines).await, json!(0), "no lines are drawn when columns are below each other");
+    assert_eq!(browser.evaluate(lines).await, json!(0), "on a narrow screen there is a tree instead");
+    browser.client.find(Locator::Css(".tree summary")).await.unwrap().click().await.unwrap();
+    let tree = browser.text(".tree").await;
+    assert!(tree.contains("score") && tree.contains(&endpoint) && tree.contains("On no page"), "{tree}");
     browser.stop().await;
 }
 
@@ -210,6 +213,47 @@ async fn a_purge_shows_how_many_responses_match_before_it_is_carried_out() {
     form_shows("Purged 2 responses.").await;
     server.text("/").await;
     assert_eq!(steady.requests(), before + 1, "the front page holds one of the two responses");
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn a_single_response_is_purged_by_its_own_row() {
+    let (site, steady, _switchable, _status) = site().await;
+    let server = site.serve().await;
+    request(&server, 3).await;
+    let before = steady.requests();
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/cache?text=climate", server.admin)).await.unwrap();
+    browser.client.find(Locator::Css("[data-entry]")).await.unwrap().click().await.unwrap();
+    browser.client.wait().for_element(Locator::XPath("//output[contains(., 'Purged: climate')]")).await.unwrap();
+    wait_for_text(&browser, "0 in the cache that match").await;
+    request(&server, 1).await;
+    assert_eq!(steady.requests(), before + 1, "only this response was fetched again");
+    browser.stop().await;
+}
+
+#[tokio::test]
+async fn a_probe_shows_that_a_nanoservice_answers_and_ends_the_pause_of_its_circuit() {
+    let (site, _steady, switchable, status) = site().await;
+    let settings = "[fragment]\nbreaker_open = \"30s\"\n";
+    let server = site.file("pasteup.toml", settings).serve().await;
+    status.store(500, Ordering::SeqCst);
+    request(&server, 6).await;
+    assert!(server.text("/").await.contains("no score"));
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/fragment?name=score", server.admin)).await.unwrap();
+    let probe = async |expected: &str| {
+        browser.client.find(Locator::Css("[data-probe] button")).await.unwrap().click().await.unwrap();
+        let find = format!("//*[@id='probed'][contains(., '{expected}')]");
+        browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
+    };
+    probe("it answered 500").await;
+    let asked = switchable.requests();
+    assert!(server.text("/").await.contains("no score"), "the circuit stays open");
+    assert_eq!(switchable.requests(), asked);
+    status.store(200, Ordering::SeqCst);
+    probe("it answered 200").await;
+    assert!(server.text("/").await.contains("<p>score</p>"), "the pause is over");
     browser.stop().await;
 }
 

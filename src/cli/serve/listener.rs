@@ -1,5 +1,5 @@
 //! Opens the listening sockets, or takes those that systemd passes.
-//! An address that is in use is an error that names the flag for another one.
+//! An address that is in use is an error that names the setting, what to do, and on Linux the process that uses it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -29,6 +29,14 @@ impl Role {
         }
     }
 
+    /// The setting of its address.
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Pages => "server.listen",
+            Self::Admin => "server.admin",
+        }
+    }
+
     /// The flag that sets its address.
     const fn flag(self) -> &'static str {
         match self {
@@ -51,11 +59,40 @@ pub(super) async fn bind(passed: &mut ListenFd, role: Role, address: SocketAddr)
         None => open(address),
     };
     listener.map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!("cannot listen on {address}: address already in use (choose another with {})", role.flag())
-        }
-        _ => format!("cannot listen on {address}: {error}"),
+        ErrorKind::AddrInUse => in_use(role, address, holder(address).as_deref()),
+        _ => format!("cannot listen on {address} (`{}`): {error}", role.setting()),
     })
+}
+
+/// The message that another process uses an address.
+fn in_use(role: Role, address: SocketAddr, holder: Option<&str>) -> String {
+    let (setting, flag) = (role.setting(), role.flag());
+    let by = holder.map(|holder| format!(" by {holder}")).unwrap_or_default();
+    format!("cannot listen on {address} (`{setting}`): address already in use{by} (choose another with {flag})")
+}
+
+/// The process that listens on an address, as far as this user may see it.
+#[cfg(target_os = "linux")]
+fn holder(address: SocketAddr) -> Option<String> {
+    use procfs::net::TcpState;
+    use procfs::process::FDTarget;
+    let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
+    let is_there = |at: SocketAddr| {
+        let everywhere = at.ip().is_unspecified() || address.ip().is_unspecified();
+        at.port() == address.port() && (at.ip() == address.ip() || everywhere)
+    };
+    let listening = sockets.filter(|socket| socket.state == TcpState::Listen && is_there(socket.local_address));
+    let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
+    let is_it = |target: &FDTarget| matches!(target, FDTarget::Socket(inode) if inodes.contains(inode));
+    procfs::process::all_processes().ok()?.flatten().find_map(|process| {
+        let has_it = process.fd().ok()?.flatten().any(|fd| is_it(&fd.target));
+        has_it.then(|| process.stat().ok().map(|stat| format!("{} (process {})", stat.comm, stat.pid)))?
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn holder(_: SocketAddr) -> Option<String> {
+    None
 }
 
 fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -63,4 +100,21 @@ fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_message_names_address_setting_flag_and_process() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = taken.local_addr().expect("an address");
+        let error = bind(&mut ListenFd::empty(), Role::Admin, address).await.expect_err("it is in use");
+        let process = format!("(process {})", std::process::id());
+        for wanted in [&*address.to_string(), "`server.admin`", "already in use", "--admin"] {
+            assert!(error.contains(wanted), "{error}");
+        }
+        assert!(cfg!(not(target_os = "linux")) || error.contains(&process), "{error}");
+    }
 }

@@ -8,13 +8,14 @@ mod shown;
 mod telemetry;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::StatusCode;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -45,6 +46,7 @@ use crate::engine::{Compositor, IncidentLog, Live, Ports, Purge, PurgeMode, Stat
 use crate::page::http::http1::Bodies;
 use crate::page::manifest::Manifest;
 use crate::page::source::diagnostic::Diagnostic;
+use crate::secrets::Secrets;
 use crate::secrets::debug_tokens::DebugTokens;
 
 use super::exit::COULD_NOT_RUN;
@@ -233,6 +235,11 @@ async fn serve(
             Box::new(move || shown::load(&store, &in_flight, limit))
         },
         about: shown::about(),
+        probe: {
+            let (secrets, defaults) =
+                (Arc::new(Secrets::new(folder.root().to_owned())), Arc::new(settings.defaults.clone()));
+            Box::new(move |manifest| shown::probe(manifest, Arc::clone(&secrets), Arc::clone(&defaults)).boxed())
+        },
         program: {
             let programs = programs.clone();
             Box::new(move |manifest| programs.status(manifest))
@@ -318,7 +325,7 @@ async fn serve(
     let (pages_at, admin_at) = (address(&listener)?, address(&admin_listener)?);
     // A token that nobody has seen yet is shown once, in a link that browsers log in with.
     let new_token = keys.admin_token.as_ref().filter(|_| keys.has_new_token);
-    let log_in = new_token.map(|token| format!("log in at http://admin:{}@{admin_at}/\n", token.reveal()));
+    let log_in = new_token.map(|token| format!("log in at http://admin:{}@{}/\n", token.reveal(), reachable(admin_at)));
     // A site is served even if nobody can read where.
     if let Err(error) = terminal::print(format_args!(
         "listening on {scheme}://{pages_at}\nadmin on http://{admin_at}\n{}",
@@ -400,6 +407,16 @@ impl listen::InMemory for Chunks {
     fn release_permit(&mut self) {
         self.release_permit();
     }
+}
+
+/// An address at which a browser on this machine reaches a listener: one that listens on all addresses has no address itself.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
 }
 
 /// Flushes the counters of cached pages once a second, so that metrics show a request in the second in which it was

@@ -1,5 +1,5 @@
-//! The actions that operators request by POST: to purge, to reload the site's files, to switch a nanoservice off, and to issue
-//! a debug token, and to begin a load run, whose records are here too.
+//! The actions that operators request by POST: to purge, to reload the site's files, to switch a nanoservice off, to probe it, to
+//! issue a debug token, and to begin a load run, whose records are here too.
 //! A request that is not JSON, or that cannot be carried out, is refused with problem details (RFC 9457).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::future::join_all;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -26,7 +27,7 @@ use crate::page::source::diagnostic::Source;
 use crate::page::source::names::Name;
 use crate::secrets::load_token::load_token;
 
-use super::{Admin, AllPurged, refuse};
+use super::{Admin, AllPurged, ProbeResult, refuse};
 
 /// Maximum number of surrogate keys in one purge.
 const MAX_KEYS: usize = 10_000;
@@ -42,6 +43,9 @@ const MAX_MINUTES: u64 = 7 * 24 * 60;
 pub struct PurgeRequest {
     /// Surrogate keys, and names of nanoservices.
     pub keys: Vec<String>,
+    /// Single entries, by their names in `/api/cache`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<String>,
     /// Whether everything is purged.
     pub all: bool,
     /// Whether matching responses become stale instead of being removed.
@@ -145,6 +149,11 @@ const fn half_an_hour() -> u64 {
     30
 }
 
+/// The body of a probe: `{}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProbeRequest {}
+
 /// Whether a nanoservice is switched off, and until when.
 #[derive(Debug, Serialize)]
 struct SwitchResult {
@@ -164,6 +173,7 @@ pub struct LoadRunStarted {
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/api/fragments/{name}", post(switch))
+        .route("/api/fragments/{name}/probe", post(probe))
         .route("/api/purge", post(purge))
         .route("/api/rollouts/{name}", post(roll_out))
         .route("/api/can-i-deploy", post(can_i_deploy))
@@ -179,10 +189,14 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
         Ok(request) => request,
         Err((status, why)) => return refuse(status, &why),
     };
-    if request.all != request.keys.is_empty() {
-        return refuse(StatusCode::BAD_REQUEST, "send either {\"keys\": [\"…\"]} or {\"all\": true}");
+    let given = [request.all, !request.keys.is_empty(), !request.entries.is_empty()];
+    if given.into_iter().filter(|is_given| *is_given).count() != 1 {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "send either {\"keys\": [\"…\"]}, {\"entries\": [\"…\"]} or {\"all\": true}",
+        );
     }
-    if request.keys.len() > MAX_KEYS {
+    if request.keys.len().max(request.entries.len()) > MAX_KEYS {
         return refuse(StatusCode::BAD_REQUEST, "too many keys: a purge takes at most 10000");
     }
     let manner = if request.soft { PurgeMode::Soft } else { PurgeMode::Hard };
@@ -193,8 +207,16 @@ async fn purge(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes)
     };
     // A task of its own: it is finished even if whoever asked does not wait.
     let purged = tokio::spawn(async move {
-        let AllPurged { purged, replicas } = (admin.purge)(what, manner).await;
-        tracing::info!(keys = some_of(&request.keys), all = request.all, soft = request.soft, purged, "purged");
+        let AllPurged { purged, replicas } = match request.entries.is_empty() {
+            true => (admin.purge)(what, manner).await,
+            // Their names mean something in this process only.
+            false => {
+                let names = request.entries.iter().cloned().collect();
+                AllPurged { purged: admin.compositor.purge_entries(&names), ..AllPurged::default() }
+            }
+        };
+        let named = if request.keys.is_empty() { &request.entries } else { &request.keys };
+        tracing::info!(keys = some_of(named), all = request.all, soft = request.soft, purged, "purged");
         let row = |(name, purged): (String, Option<usize>)| {
             (name, purged.map_or_else(|| ReplicaPurge::Unreachable("unreachable".to_owned()), ReplicaPurge::Purged))
         };
@@ -318,6 +340,24 @@ async fn can_i_deploy(State(admin): State<Arc<Admin>>, headers: HeaderMap, body:
         Ok(None) => refuse(StatusCode::NOT_FOUND, "the catalogue has no such version: send its manifest"),
         Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the check crashed"),
     }
+}
+
+/// Sends one request to each endpoint of a nanoservice, past its circuit breaker. If one answers, the next request of a page
+/// is let through.
+async fn probe(State(admin): State<Arc<Admin>>, Path(name): Path<String>, headers: HeaderMap, body: Bytes) -> Response {
+    if let Err((status, why)) = parse::<ProbeRequest>(&headers, &body) {
+        return refuse(status, &why);
+    }
+    let live = admin.live.now();
+    let versions: Vec<Arc<Manifest>> = live.site.catalogue.versions(&name).cloned().collect();
+    if versions.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "no nanoservice of the catalogue has this name: see /api/fragments");
+    }
+    let results: Vec<ProbeResult> = join_all(versions.into_iter().map(|one| (admin.probe)(one))).await.concat();
+    if results.iter().any(|result| result.ok) {
+        admin.compositor.end_pauses(&name);
+    }
+    Json(results).into_response()
 }
 
 async fn debug_token(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {

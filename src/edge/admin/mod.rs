@@ -71,6 +71,24 @@ pub type PurgeAll = dyn Fn(Purge, PurgeMode) -> BoxFuture<'static, AllPurged> + 
 /// Hears what another replica tells, and returns the answer.
 pub type Tell = dyn Fn(serde_json::Value) -> Result<serde_json::Value, String> + Send + Sync;
 
+/// Sends one request to each endpoint of a nanoservice.
+pub type ProbeEndpoints = dyn Fn(Arc<Manifest>) -> BoxFuture<'static, Vec<ProbeResult>> + Send + Sync;
+
+/// How an endpoint answered a probe.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProbeResult {
+    /// The version that was probed.
+    pub version: String,
+    /// The URL that was requested.
+    pub url: String,
+    /// Whether it answered with a success.
+    pub ok: bool,
+    /// What happened, in words.
+    pub what: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
+}
+
 /// What the handlers of the admin listener share.
 pub struct Admin {
     /// Whether layouts are loaded and the server is not stopping.
@@ -107,6 +125,8 @@ pub struct Admin {
     pub cluster: Box<dyn Fn() -> ClusterReport + Send + Sync>,
     /// The token of the replicas, which is good for purges and what concerns the replicas.
     pub cluster_token: Option<Secret>,
+    /// Sends one request to each endpoint of a nanoservice, past everything that the engine does with requests.
+    pub probe: Box<ProbeEndpoints>,
     /// Is cancelled when this listener stops.
     pub stop: CancellationToken,
     /// Renders all metrics as OpenMetrics text.

@@ -132,6 +132,10 @@ fn cause(admin: &Admin, one: &Fragment) -> Option<String> {
     let is_failing = one.statistics.failures > 0.0 || one.statistics.refused > 0;
     match last.filter(|failure| is_failing || is_recent(failure.at)) {
         Some(failure) => Some(in_words(failure.reason, &failure.detail)),
-        None => one.statistics.latest_reason.map(|reason| in_words(reason, "")),
+        None => {
+            let groups = admin.statistics.failures();
+            let group = groups.iter().find(|group| *group.fragment == *one.name && is_recent(group.last));
+            group.map(|group| in_words(group.reason, &group.detail))
+        }
     }
 }

@@ -157,6 +157,12 @@ impl Endpoints {
         self.known().iter().filter_map(|one| one.endpoint.limit.recent_latency()).min()
     }
 
+    /// Ends the pauses of all open circuits.
+    pub(super) fn end_pauses(&self) {
+        let now = Instant::now().into_std();
+        self.known().iter().for_each(|one| one.endpoint.with_breaker(|breaker| breaker.end_pause(now)));
+    }
+
     /// Whether no request is assigned, and no circuit is open.
     pub(super) fn are_idle(&self) -> bool {
         let now = Instant::now();

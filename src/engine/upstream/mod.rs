@@ -94,6 +94,13 @@ impl Stacks {
         known.insert(key, Arc::clone(&stack));
         stack
     }
+
+    /// Ends the pauses of a nanoservice's open circuits, so that its next request tests whether it has recovered.
+    pub(super) fn end_pauses(&self, nanoservice: &str) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stacks = known.iter().filter(|(key, _)| &*key.nanoservice == nanoservice);
+        stacks.for_each(|(_, stack)| stack.endpoints.end_pauses());
+    }
 }
 
 impl Stack {

@@ -1,12 +1,15 @@
 //! What the cache holds, and why responses of nanoservices are stored or not.
 
 use askama::Template;
+use percent_encoding::percent_decode_str;
 
+use crate::engine::inspection::CacheEntry;
+use crate::engine::statistics::PageStatistics;
 use crate::page::policy::cluster::report::ClusterReport;
 
 use super::super::api::{self, CacheInspection};
-use super::super::{Admin, Params};
-use super::format::{percent, time};
+use super::super::{Admin, Load, Params};
+use super::format::{bytes, percent, span, time, used};
 
 /// Maximum number of cached responses that are listed.
 const MAX_ENTRIES: usize = 200;
@@ -15,18 +18,80 @@ const MAX_ENTRIES: usize = 200;
 #[template(path = "console/cache.html")]
 struct Cache {
     text: String,
-    entries: u64,
-    mib: String,
+    load: Load,
+    pages: PageStatistics,
     inspection: CacheInspection,
     cluster: ClusterReport,
 }
 
 pub(super) fn render(admin: &Admin, query: &Params) -> askama::Result<String> {
-    let load = (admin.load)();
     let text = query.value("text");
-    #[expect(clippy::cast_precision_loss, reason = "one decimal place is shown")]
-    let mib = format!("{:.1}", load.cache_bytes as f64 / f64::from(1 << 20));
-    let inspection = api::inspect_cache(admin, text, MAX_ENTRIES);
-    let (text, cluster) = (text.to_owned(), (admin.cluster)());
-    Cache { text, entries: load.cache_entries, mib, inspection, cluster }.render()
+    Cache {
+        text: text.to_owned(),
+        load: (admin.load)(),
+        pages: admin.statistics.all_pages(),
+        inspection: api::inspect_cache(admin, text, MAX_ENTRIES),
+        cluster: (admin.cluster)(),
+    }
+    .render()
+}
+
+/// Formats seconds.
+fn seconds(seconds: &u64) -> String {
+    span(*seconds)
+}
+
+/// Formats a number of bytes.
+fn size(count: &usize) -> String {
+    bytes(&u64::try_from(*count).unwrap_or(u64::MAX))
+}
+
+/// The parameters of a cached response, as they were requested, and the context that it is for.
+fn parameters(entry: &CacheEntry) -> String {
+    let is_address = |field: &String| field.contains("://") || field.starts_with('/');
+    let Some(at) = entry.key.iter().position(is_address) else { return entry.key.join(" · ") };
+    let address = &entry.key[at];
+    let shown = match address.split_once('?') {
+        Some((_, query)) => {
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+        }
+        None => {
+            let path = address.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
+            let path = path.map_or_else(|| address.clone(), |(_, path)| format!("/{path}"));
+            percent_decode_str(&path).decode_utf8_lossy().into_owned()
+        }
+    };
+    let context = entry.key[at + 1..].iter().filter(|field| !field.is_empty()).cloned();
+    [shown].into_iter().chain(context).collect::<Vec<_>>().join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parameters_of_a_cached_response_are_shown_without_its_address() {
+        let entry = |key: &[&str]| CacheEntry {
+            entry: String::new(),
+            fragment: "weather".to_owned(),
+            key: key.iter().map(ToString::to_string).collect(),
+            tags: Vec::new(),
+            age: 0,
+            fresh_for: None,
+            stated: String::new(),
+            state: String::new(),
+            bytes: 0,
+        };
+        let shown = |key: &[&str]| parameters(&entry(key));
+        assert_eq!(
+            shown(&["name", "weather", "1.2.0", "http://a:1/weather?city=new%20york&days=7"]),
+            "city=new york, days=7"
+        );
+        assert_eq!(
+            shown(&["name", "weather", "1.2.0", "http://a:1/weather/ely%2Dsur", "locale: de"]),
+            "/weather/ely-sur · locale: de"
+        );
+        assert_eq!(shown(&["odd"]), "odd");
+    }
 }

@@ -20,6 +20,22 @@ use super::format::class;
 struct Map {
     of: String,
     columns: [Column; 4],
+    /// The same for a narrow screen: the nanoservices of each page, with what they depend on.
+    tree: Vec<Branch>,
+}
+
+/// A page, and its nanoservices; or those that are on no page.
+struct Branch {
+    page: Option<Leaf>,
+    nanoservices: Vec<(Leaf, Vec<Leaf>)>,
+}
+
+/// A name in the tree, with its state in words.
+#[derive(Clone)]
+struct Leaf {
+    name: String,
+    summary: String,
+    class: &'static str,
 }
 
 /// All pages, nanoservices, endpoints or teams.
@@ -99,16 +115,33 @@ impl Map {
             let items = shown.map(|(name, item)| Item { name: name.to_owned(), links: linked(name), ..item });
             Column { title, items: items.collect() }
         };
-        Self {
-            of: of.to_owned(),
-            columns: [
-                column("Pages", &mut { pages }),
-                column("Nanoservices", &mut { nanoservices }),
-                column("Endpoints", &mut { endpoints }),
-                column("Teams", &mut { teams }),
-            ],
-        }
+        let columns = [
+            column("Pages", &mut { pages }),
+            column("Nanoservices", &mut { nanoservices }),
+            column("Endpoints", &mut { endpoints }),
+            column("Teams", &mut { teams }),
+        ];
+        let tree = tree(&columns);
+        Self { of: of.to_owned(), columns, tree }
     }
+}
+
+/// The tree of what the columns show.
+fn tree([pages, nanoservices, endpoints, teams]: &[Column; 4]) -> Vec<Branch> {
+    let leaf = |item: &Item| Leaf { name: item.name.clone(), summary: item.summary.clone(), class: item.class };
+    let linked = |to: &Item, item: &&Item| to.links.contains(&item.name);
+    let with_dependencies = |item: &Item| {
+        let dependencies = endpoints.items.iter().chain(&teams.items).filter(|one| linked(item, one));
+        (leaf(item), dependencies.map(leaf).collect())
+    };
+    let branch = |page: &Item| Branch {
+        page: Some(leaf(page)),
+        nanoservices: nanoservices.items.iter().filter(|one| linked(page, one)).map(with_dependencies).collect(),
+    };
+    let is_used = |item: &&Item| pages.items.iter().any(|page| page.links.contains(&item.name));
+    let unused: Vec<_> = nanoservices.items.iter().filter(|item| !is_used(item)).map(with_dependencies).collect();
+    let on_no_page = (!unused.is_empty()).then_some(Branch { page: None, nanoservices: unused });
+    pages.items.iter().map(branch).chain(on_no_page).collect()
 }
 
 impl<'a> Links<'a> {

@@ -176,6 +176,15 @@ impl Breaker {
         }
     }
 
+    /// Ends the pause of an open circuit: the next request, whichever it is, tests whether the endpoint has recovered.
+    pub fn end_pause(&mut self, now: Instant) {
+        if let State::Open(_, pause) = self.state {
+            self.state = State::Open(now, pause);
+            (self.failed_probe, self.has_other_requests) = (None, false);
+            self.failed.clear();
+        }
+    }
+
     /// An admitted request was cancelled before it had a result. If it was the probe, the next request is one.
     pub fn cancel(&mut self, admission: Admission, now: Instant) {
         if let (Admission::Probe, State::HalfOpen(pause)) = (admission, self.state) {
@@ -307,6 +316,20 @@ mod tests {
         }
         assert!(!send(&mut breaker, true, now));
         assert_eq!(breaker.circuit(), Circuit::Open);
+    }
+
+    #[test]
+    fn once_its_pause_is_ended_an_open_circuit_is_tested_by_the_next_request_whichever_it_is() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(now);
+        breaker.end_pause(now);
+        assert_eq!(breaker.circuit(), Circuit::Closed, "a closed one stays closed");
+        (0..5).for_each(|_| assert!(send(&mut breaker, false, now)));
+        assert!(!send_key(&mut breaker, KEY + 1, true, now) && !send(&mut breaker, true, now));
+        breaker.end_pause(now);
+        assert_eq!(breaker.admit(KEY, now), Some(Admission::Probe));
+        breaker.end_pause(now);
+        assert_eq!(breaker.admit(KEY, now), None, "there is one probe at a time");
     }
 
     #[test]
