@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::page::source::units::show_ms;
 
-use super::measure::statistics::Statistics;
+use super::measure::statistics::Row;
 
 /// The live line of one run.
 pub(super) struct Live {
@@ -33,17 +33,17 @@ impl Live {
     }
 
     /// Shows what was counted so far.
-    pub(super) fn show(&mut self, now: &Statistics) {
+    pub(super) fn show(&mut self, now: &Row) {
         let Some(bar) = &self.bar else { return };
-        let (before, at) = std::mem::replace(&mut self.last, (now.total.requests, Instant::now()));
+        let (before, at) = std::mem::replace(&mut self.last, (now.requests, Instant::now()));
         #[expect(clippy::cast_precision_loss, reason = "some requests of a fraction of a second")]
-        let rate = (now.total.requests - before) as f64 / at.elapsed().as_secs_f64().max(0.001);
-        let errors: u64 = now.total.errors.iter().sum();
+        let rate = (now.requests - before) as f64 / at.elapsed().as_secs_f64().max(0.001);
+        let errors: u64 = now.errors.iter().sum();
         bar.set_position(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX));
         bar.set_message(format!(
             "{rate:.0}/s  p50 {}  p99 {}  {errors} errors",
-            show_ms(now.total.latency_ms(0.5)),
-            show_ms(now.total.latency_ms(0.99)),
+            show_ms(now.latency_ms(0.5)),
+            show_ms(now.latency_ms(0.99)),
         ));
     }
 }

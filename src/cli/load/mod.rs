@@ -215,6 +215,7 @@ async fn measure(
         tls: needs_tls.then(|| Tls::new(options.insecure, options.http2)).transpose()?,
         trace: fastrand::u64(..),
     };
+    allow_files();
     let interrupt = interrupt()?;
     let started = SystemClock.wall();
     let targets = Arc::new(targets);
@@ -234,6 +235,14 @@ async fn measure(
     };
     let is_interrupted = interrupt.is_cancelled();
     Ok(results(options, work.skipped, &targets, done, recording, (started, is_interrupted), baseline))
+}
+
+/// Allows this process as many open files as it may allow itself. Connections that it cannot open for want of them would count
+/// as errors of the site.
+fn allow_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let highest = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    let _best_effort = rustix::process::setrlimit(rustix::process::Resource::Nofile, highest);
 }
 
 /// Is cancelled by the first Ctrl-C. The second one ends the command at once.

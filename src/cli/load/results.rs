@@ -243,9 +243,9 @@ impl RowResult {
 }
 
 impl BlameResult {
-    /// Whether it is worth a line for people: at least a hundredth of the page's p99.
+    /// Whether it is worth a line for people: it costs at least a hundredth of the page's p99, if only on average.
     pub(super) fn matters(&self) -> bool {
-        self.p99_ms - self.without_ms >= 0.01 * self.p99_ms
+        (self.p99_ms - self.without_ms).max(self.mean_saved_ms) >= 0.01 * self.p99_ms
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is requested: paths of the site's own compositor and whole URLs, each with the clients that it is requested for.
 //! An address that is not of this machine is refused unless it was allowed by name: a load test of somebody else is an attack.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -64,7 +66,10 @@ pub(super) struct Shot {
     pub(super) origin: usize,
     pub(super) method: Method,
     pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+    /// The headers that all requests to the origin have.
+    headers: Arc<HeaderMap>,
+    /// The client that the request stands for, and the token once there is one.
+    load: Option<HeaderValue>,
 }
 
 /// A path that is counted.
@@ -95,6 +100,7 @@ impl Targets {
     /// # Errors
     /// One is not a path or URL, cannot be resolved, or must not be requested.
     pub(super) async fn resolve(targets: &[Target], manner: &Manner<'_>, by_index: bool) -> Result<Self, String> {
+        let mut common = HashMap::new();
         let mut resolved = Self { origins: Vec::new(), rows: Vec::new(), shots: Vec::new(), by_index };
         for target in targets {
             let url = url_of(&target.given, manner)?;
@@ -106,22 +112,29 @@ impl Targets {
                 &url[Position::BeforePath..Position::AfterQuery]
             };
             let uri: Uri = uri.parse().map_err(|error| format!("`{}`: {error}", target.given))?;
-            let mut headers = headers(manner);
-            if !manner.http2 && !headers.contains_key(HOST) {
-                let authority = HeaderValue::from_str(&resolved.origins[origin].authority);
-                headers.insert(HOST, authority.map_err(|error| error.to_string())?);
-            }
+            let headers = match common.get(&origin) {
+                Some(headers) => Arc::clone(headers),
+                None => {
+                    let headers = Arc::new(resolved.headers(manner, origin)?);
+                    common.insert(origin, Arc::clone(&headers));
+                    headers
+                }
+            };
             let method = if target.is_head { Method::HEAD } else { Method::GET };
-            let shot = |headers| Shot { row, origin, method: method.clone(), uri: uri.clone(), headers };
+            let shot = |load| Shot {
+                row,
+                origin,
+                method: method.clone(),
+                uri: uri.clone(),
+                headers: Arc::clone(&headers),
+                load,
+            };
             let mut shots = Vec::new();
             for client in &target.clients {
-                let mut headers = headers.clone();
-                // The token is added once it is known.
-                headers.insert(LOAD, HeaderValue::from_str(client).map_err(|error| error.to_string())?);
-                shots.push(shot(headers));
+                shots.push(shot(Some(HeaderValue::from_str(client).map_err(|error| error.to_string())?)));
             }
             if shots.is_empty() {
-                shots.push(shot(headers));
+                shots.push(shot(None));
             }
             resolved.shots.push(shots);
         }
@@ -129,13 +142,15 @@ impl Targets {
     }
 
     /// Adds the token of a run to the requests that may reach the compositor which gave it.
+    ///
+    /// # Errors
+    /// The token is not the value of a header.
     pub(super) fn carry(&mut self, token: &str) -> Result<(), String> {
+        let plain = HeaderValue::from_str(token).map_err(|error| error.to_string())?;
         for shot in self.shots.iter_mut().flatten().filter(|shot| self.origins[shot.origin].is_here) {
-            let client = shot.headers.get(&LOAD).and_then(|client| client.to_str().ok()).unwrap_or_default();
-            let value = if client.is_empty() { token.to_owned() } else { format!("{token}; {client}") };
-            let mut value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
-            value.set_sensitive(true);
-            shot.headers.insert(LOAD, value);
+            let client = shot.load.as_ref().and_then(|client| client.to_str().ok());
+            let value = client.map(|client| HeaderValue::try_from(format!("{token}; {client}"))).transpose();
+            shot.load = Some(value.map_err(|error| error.to_string())?.unwrap_or_else(|| plain.clone()));
         }
         Ok(())
     }
@@ -156,15 +171,26 @@ impl Targets {
         &shots[of(number / self.shots.len() as u64, shots.len())]
     }
 
-    /// Adds a trace of its own to a request. `run`: the first half of its id.
-    pub(super) fn trace(&self, headers: &mut HeaderMap, run: u64) {
-        let mut value = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        hexadecimal(&run.to_be_bytes(), &mut value[3..19]);
-        hexadecimal(&fastrand::u64(1..).to_be_bytes(), &mut value[19..35]);
-        hexadecimal(&fastrand::u64(1..).to_be_bytes(), &mut value[36..52]);
-        if let Ok(value) = HeaderValue::from_bytes(&value) {
-            headers.insert(TRACE, value);
+    /// The headers of one request, with a trace of its own. `run`: the first half of the trace's id.
+    pub(super) fn headers_of(&self, shot: &Shot, run: u64) -> HeaderMap {
+        let mut trace = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        hexadecimal(&run.to_be_bytes(), &mut trace[3..19]);
+        hexadecimal(&fastrand::u64(1..).to_be_bytes(), &mut trace[19..35]);
+        hexadecimal(&fastrand::u64(1..).to_be_bytes(), &mut trace[36..52]);
+        let mut headers = HeaderMap::clone(&shot.headers);
+        headers.extend(HeaderValue::from_bytes(&trace).ok().map(|trace| (TRACE, trace)));
+        headers.extend(shot.load.clone().map(|load| (LOAD, load)));
+        headers
+    }
+
+    /// The headers that all requests to an origin have.
+    fn headers(&self, manner: &Manner<'_>, origin: usize) -> Result<HeaderMap, String> {
+        let mut headers = headers(manner);
+        if !manner.http2 && !headers.contains_key(HOST) {
+            let authority = HeaderValue::from_str(&self.origins[origin].authority);
+            headers.insert(HOST, authority.map_err(|error| error.to_string())?);
         }
+        Ok(headers)
     }
 
     /// The index of the origin of a URL.
@@ -323,8 +349,8 @@ mod tests {
         let mut targets =
             resolve(&["http://192.0.2.1/", "/"], &Manner { allowed: &allowed, ..MANNER }).await.expect("it is named");
         targets.carry("secret").expect("a value");
-        assert!(!targets.shot(0).headers.contains_key(LOAD), "the token stays on this machine");
-        assert_eq!(targets.shot(1).headers[LOAD], "secret");
+        assert_eq!(targets.shot(0).load, None, "the token stays on this machine");
+        assert_eq!(targets.headers_of(targets.shot(1), 0)[LOAD], "secret");
     }
 
     #[tokio::test]
@@ -335,7 +361,7 @@ mod tests {
         targets.carry("t").expect("a value");
         let sent: Vec<String> = (0..5)
             .map(|number| targets.shot(number))
-            .map(|shot| format!("{} {}", shot.uri, shot.headers[LOAD].to_str().expect("text")))
+            .map(|shot| format!("{} {}", shot.uri, targets.headers_of(shot, 0)[LOAD].to_str().expect("text")))
             .collect();
         assert_eq!(sent, ["/a t", "/b t; device=mobile", "/a t", "/b t; device=desktop", "/a t"]);
         assert_eq!(targets.rows.len(), 2);
@@ -347,8 +373,7 @@ mod tests {
         let targets = resolve(&["/"], &Manner { headers: &given, ..MANNER }).await.expect("it is here");
         let headers = &targets.shot(0).headers;
         assert_eq!((&headers[USER_AGENT], &headers[HOST]), (&given[0].1, &given[1].1));
-        let mut traced = headers.clone();
-        targets.trace(&mut traced, 0xab);
+        let traced = targets.headers_of(targets.shot(0), 0xab);
         let parent = traced[TRACE].to_str().expect("text");
         assert!(parent.starts_with("00-00000000000000ab") && parent.len() == 55, "{parent}");
     }

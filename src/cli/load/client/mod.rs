@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::measure::arrivals::Schedule;
-use super::measure::statistics::Statistics;
+use super::measure::statistics::{Row, Statistics};
 use super::targets::Targets;
 
 pub(super) use connect::Tls;
@@ -56,7 +56,7 @@ pub(super) async fn run(
     sending: &Sending,
     schedule: &Schedule,
     interrupt: &CancellationToken,
-    mut watch: impl FnMut(&Statistics),
+    mut watch: impl FnMut(&Row),
 ) -> Result<Ran, String> {
     let (rate, duration) = match schedule {
         Schedule::Rate { rate, duration, .. } => (*rate, *duration),
@@ -132,8 +132,8 @@ fn share(all: usize, worker: usize, workers: usize) -> usize {
 }
 
 /// What all workers counted so far.
-fn merged(snapshots: &[Arc<Mutex<Option<Statistics>>>]) -> Option<Statistics> {
-    let mut total: Option<Statistics> = None;
+fn merged(snapshots: &[Arc<Mutex<Option<Row>>>]) -> Option<Row> {
+    let mut total: Option<Row> = None;
     for snapshot in snapshots {
         let snapshot = snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut total, &*snapshot) {

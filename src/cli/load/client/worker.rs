@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::super::measure::arrivals::Appointment;
-use super::super::measure::statistics::{ErrorKind, Measurement, Statistics};
+use super::super::measure::statistics::{ErrorKind, Measurement, Row, Statistics};
 use super::super::targets::{Shot, Targets};
 use super::Sending;
 use super::connect::{NoBody, Opened, SendError};
@@ -41,7 +41,7 @@ pub(super) struct Job {
     pub(super) duration: Duration,
     pub(super) interrupt: CancellationToken,
     /// What was counted so far, for whoever watches.
-    pub(super) snapshot: Arc<Mutex<Option<Statistics>>>,
+    pub(super) snapshot: Arc<Mutex<Option<Row>>>,
     /// The first half of the trace ids.
     pub(super) trace: u64,
 }
@@ -180,7 +180,7 @@ impl Worker {
 
     /// Shows what was counted so far.
     fn show(&self) {
-        let counted = self.statistics.borrow().clone();
+        let counted = self.statistics.borrow().total.clone();
         *self.job.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
     }
 
@@ -325,8 +325,7 @@ impl Worker {
         let mut request = Request::new(NoBody::new());
         *request.method_mut() = shot.method.clone();
         *request.uri_mut() = shot.uri.clone();
-        *request.headers_mut() = shot.headers.clone();
-        self.job.targets.trace(request.headers_mut(), self.job.trace);
+        *request.headers_mut() = self.job.targets.headers_of(shot, self.job.trace);
         request
     }
 }

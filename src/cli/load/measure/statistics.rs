@@ -129,7 +129,8 @@ impl Row {
         one.first_byte.into_iter().for_each(|first_byte| record(&mut self.first_byte, first_byte));
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds what another worker, or another step, has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.bytes += other.bytes;
         for (own, others) in self.errors.iter_mut().zip(other.errors) {

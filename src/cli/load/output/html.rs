@@ -59,6 +59,7 @@ struct BlameRow {
     why: &'static str,
     p99: String,
     without: String,
+    mean: String,
     /// In per cent of the longest bar.
     rest: f64,
     cost: f64,
@@ -229,6 +230,7 @@ fn blame_rows(results: &Results) -> Vec<BlameRow> {
         },
         p99: show_ms(one.p99_ms),
         without: show_ms(one.without_ms),
+        mean: show_ms(one.mean_saved_ms.max(0.0)),
         rest: rounded(one.without_ms / longest),
         cost: rounded((one.p99_ms - one.without_ms) / longest),
         at: one.at.clone().unwrap_or_default(),

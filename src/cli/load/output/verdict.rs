@@ -44,7 +44,9 @@ fn wait(results: &Results) -> String {
     if results.total.histogram.is_empty() {
         return "No request was answered.".to_owned();
     }
-    format!("Half of all clients wait at most {}, 99 of 100 at most {}.", show_ms(times.p50_ms), show_ms(times.p99_ms))
+    // Numbers stay with their units.
+    let [half, nearly_all] = [times.p50_ms, times.p99_ms].map(|ms| show_ms(ms).replace(' ', "\u{a0}"));
+    format!("Half of all clients wait at most {half}, 99 of 100 at most {nearly_all}.")
 }
 
 fn judged(results: &Results) -> (&'static str, &'static str, String) {
@@ -107,6 +109,10 @@ fn blamed(results: &Results) -> (Option<String>, String) {
             "Nobody stands out: no page would be noticeably faster without any one of its parts.".to_owned(),
         );
     };
+    if worst.p99_ms <= INSTANT && results.gates.iter().all(|gate| gate.ok) {
+        let most = format!("Nobody has to be blamed. The most time goes to {} on {}", part_name(worst), worst.path);
+        return (None, format!("{most}: without it, 99 of 100 would wait at most {}.", show_ms(worst.without_ms)));
+    }
     let what = match worst.kind {
         "lane" => " Its requests wait for a free slot.",
         "retry" => " Its requests are sent in vain before one succeeds.",

@@ -34,9 +34,12 @@ pub(super) struct FallBar {
     pub(super) pieces: Vec<(&'static str, f64, f64)>,
 }
 
-/// The slowest pages.
+/// The slowest pages that were composed: one that was cached as a whole has no parts.
 pub(super) fn worst(report: &RunReport) -> Vec<Fall> {
-    let pages = report.pages.iter().flat_map(|page| page.slowest.iter().take(MOST).map(move |one| (page, one)));
+    let pages = report.pages.iter().flat_map(|page| {
+        let composed = page.slowest.iter().filter(|one| !one.bars.is_empty());
+        composed.take(MOST).map(move |one| (page, one))
+    });
     let mut all: Vec<(&PageReport, &Waterfall)> = pages.collect();
     all.sort_by(|(_, a), (_, b)| b.took_ms.total_cmp(&a.took_ms));
     all.into_iter().take(MOST).map(|(page, one)| fall(page, one)).collect()
