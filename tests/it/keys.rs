@@ -53,7 +53,7 @@ async fn compositors_with_the_same_key_accept_what_the_others_made() {
     assert_eq!(lazy(&second).await, address);
     assert_eq!(second.text(&address).await, "<p>late</p>");
     assert_eq!(second.get(&format!("/_pasteup/debug?token={token}")).await.status(), StatusCode::SEE_OTHER);
-    assert!(!site.path().join(".pasteup").exists(), "nothing has to be kept");
+    assert!(!site.path().join(".pasteup/key").exists(), "no key has to be kept");
 }
 
 #[tokio::test]
