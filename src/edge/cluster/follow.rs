@@ -95,6 +95,10 @@ impl Cluster {
             self.append_queued(&**fleet).await?;
             return Ok(fleet.last_position().await?.is_some_and(|last| last >= known));
         }
+        // Another replica found the stream empty, and began it anew: what was in it is lost.
+        if entries.iter().any(|(_, entry)| entry.purge.is_none()) {
+            return Ok(false);
+        }
         for (at, entry) in entries {
             self.apply(&**fleet, at, &entry, true);
         }
