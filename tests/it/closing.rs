@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::connections::{certificate, trusting};
-use crate::support::process::{Server, TestSite};
+use crate::support::process::{Server, TestSite, until};
 use crate::support::service::RawService;
 
 /// Long enough for what happens at once on a busy machine.
@@ -168,9 +168,9 @@ async fn a_client_that_leaves_altogether_holds_no_permit() {
     for closes_its_half_first in [false, true] {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-        while server.get("/other").await.status() != StatusCode::SERVICE_UNAVAILABLE {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        // Asked before the page has it, `/other` could take the only permit, and the page be refused.
+        until(async || server.metric("pasteup_requests_in_flight").await == 1).await;
+        assert_eq!(server.get("/other").await.status(), StatusCode::SERVICE_UNAVAILABLE);
         if closes_its_half_first {
             stream.shutdown().await.unwrap();
         }

@@ -57,13 +57,9 @@ async fn peers_alone_carry_purges_to_every_replica_that_the_name_resolves_to() {
         let response = request.send().await.unwrap();
         serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()
     };
-    let done = send().await;
-    // A busy machine may take longer than the second that a purge waits.
-    if done["replicas"]["b"] != "unreachable" {
-        assert_eq!(done, json!({"purged": 2, "replicas": {"a": 1, "b": 1}}));
-    }
-    assert_eq!(a.text("/").await, "<p>3 </p>");
-    until(async || b.text("/").await == "<p>4 </p>").await;
+    // The first replica may not have looked up the name since it stands for the second one.
+    until(async || send().await["replicas"]["b"] == 1).await;
+    assert_eq!((a.text("/").await, b.text("/").await), ("<p>3 </p>".to_owned(), "<p>4 </p>".to_owned()));
     // The token of the cluster is good for nothing else, and without one nothing is told.
     assert_eq!(cluster("/api/reload").send().await.unwrap().status(), 401);
     let without = client().post(format!("{}/api/cluster/tell", a.admin)).header("content-type", "application/json");
