@@ -52,6 +52,15 @@ async fn site() -> (TestSite, RawService, RawService, Arc<AtomicU16>) {
 }
 
 /// Waits until the updated section of a screen shows a text, without a reload.
+/// Clicks on an element. The console replaces its content again and again, so the one that was found may be gone.
+async fn click(browser: &Browser, css: &str) {
+    until(async || match browser.client.find(Locator::Css(css)).await {
+        Ok(element) => element.click().await.is_ok(),
+        Err(_) => false,
+    })
+    .await;
+}
+
 async fn wait_for_text(browser: &Browser, text: &str) {
     let find = format!("//*[@id='live'][contains(., '{text}')]");
     browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
@@ -224,7 +233,7 @@ async fn a_single_response_is_purged_by_its_own_row() {
     let before = steady.requests();
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/cache?text=climate", server.admin)).await.unwrap();
-    browser.client.find(Locator::Css("[data-entry]")).await.unwrap().click().await.unwrap();
+    click(&browser, "[data-entry]").await;
     browser.client.wait().for_element(Locator::XPath("//output[contains(., 'Purged: climate')]")).await.unwrap();
     wait_for_text(&browser, "0 in the cache that match").await;
     request(&server, 1).await;
@@ -243,7 +252,7 @@ async fn a_probe_shows_that_a_nanoservice_answers_and_ends_the_pause_of_its_circ
     let browser = Browser::start().await;
     browser.client.goto(&format!("{}/fragment?name=score", server.admin)).await.unwrap();
     let probe = async |expected: &str| {
-        browser.client.find(Locator::Css("[data-probe] button")).await.unwrap().click().await.unwrap();
+        click(&browser, "[data-probe] button").await;
         let find = format!("//*[@id='probed'][contains(., '{expected}')]");
         browser.client.wait().for_element(Locator::XPath(&find)).await.unwrap();
     };
