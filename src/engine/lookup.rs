@@ -207,11 +207,12 @@ impl Lookup {
         self.purges.purge_entries(&*self.ports.store, names)
     }
 
-    /// The nanoservices that are switched off, which must not be looked up.
+    /// Ends the pauses of the circuits of a nanoservice.
     pub(super) fn end_pauses(&self, nanoservice: &str) {
         self.stacks.end_pauses(nanoservice);
     }
 
+    /// The nanoservices that are switched off, which must not be looked up.
     pub(super) const fn switches(&self) -> &Switches {
         &self.switches
     }

@@ -49,8 +49,8 @@ impl Exchange {
         let snapshot = pages.live.now();
         let present = Present::among(&request.headers);
         let is_trusted = snapshot.readers.trusts(peer.ip());
-        // Any client could send a trace, and have its requests recorded.
         let measured = pages.load_runs.live().and_then(|run| Measured::among(&request.headers, run));
+        // Any client could send a trace, and have its requests recorded.
         let keeps_trace = is_trusted || measured.is_some();
         let trace = Some(&request.headers).filter(|_| keeps_trace).and_then(Trace::from_headers).unwrap_or_default();
         let encoding =
