@@ -6,13 +6,15 @@
 help: ## Lists these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Starts the three sample nanoservices and the compositor, and prints the address of the page
-	cargo build -p pasteup -p headlines -p weather -p scores --bins --features pasteup/wasm
+demo: sample ## Starts the three sample nanoservices and the compositor, and prints the address of the page
 	@sh scripts/demo.sh
 
-load: ## Runs the load lab on the sample site for ten seconds, and writes target/load.html
-	cargo build --workspace --bins
+load: sample ## Runs the load lab on the sample site for ten seconds, and writes target/load.html
 	@sh scripts/load.sh
+
+# What the sample site runs.
+sample:
+	cargo build -p pasteup -p headlines -p weather -p scores --bins --features pasteup/wasm
 
 test: browser redis ## Runs all tests, after installing Chromium and Redis for those that need them
 	cargo test --workspace --features wasm

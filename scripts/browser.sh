@@ -1,14 +1,7 @@
 #!/bin/sh
-# Installs Chromium and its driver where they are missing. Only the browser test needs them.
+# Installs Chromium and its driver where they are missing. Only the browser tests need them.
 set -eu
-if command -v chromedriver >/dev/null && command -v chromium >/dev/null; then
-    exit 0
+. "$(dirname "$0")/install.sh"
+if ! command -v chromedriver >/dev/null || ! command -v chromium >/dev/null; then
+    install "The browser tests need chromium and chromedriver on PATH" chromium chromium-driver
 fi
-if ! command -v apt-get >/dev/null; then
-    echo "The browser test needs chromium and chromedriver on PATH: please install them." >&2
-    exit 1
-fi
-root=""
-[ "$(id -u)" = 0 ] || root=sudo
-$root apt-get update -qq
-$root apt-get install -y -qq --no-install-recommends chromium chromium-driver

@@ -224,17 +224,21 @@ impl Lookup {
 
     /// Asks a nanoservice for nobody, and stores nothing.
     pub(super) async fn ask(&self, fetch: &Arc<Fetch>) {
-        let trace = Trace::new();
-        let job = FetchJob {
-            ports: &self.ports,
-            stacks: &self.stacks,
-            fetch,
-            trace: &trace,
-            stored: None,
-            in_background: true,
-        };
+        let _answer = self.run(fetch, &Trace::new(), None, true).await;
+    }
+
+    /// Requests a nanoservice, and counts the answer for the version that it is of.
+    async fn run(
+        &self,
+        fetch: &Arc<Fetch>,
+        trace: &Trace,
+        stored: Option<&Arc<ParsedResponse>>,
+        in_background: bool,
+    ) -> (Result<ParsedResponse, Failure>, Attempt) {
+        let job = FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored, in_background };
         let (result, attempt) = job.run().await;
         self.rollouts.record(fetch, result.as_ref(), &attempt, || self.ports.clock.wall());
+        (result, attempt)
     }
 
     /// Waits for the fetches that outlived their requests.
@@ -466,10 +470,7 @@ impl Lookup {
         let stored = self.ports.store.get(&fetch.key);
         let stored = stored.as_ref();
         let revalidatable = stored.map(|stored| &stored.response).filter(|response| response.validation.is_some());
-        let job =
-            FetchJob { ports: &self.ports, stacks: &self.stacks, fetch, trace, stored: revalidatable, in_background };
-        let (result, attempt) = job.run().await;
-        self.rollouts.record(fetch, result.as_ref(), &attempt, || self.ports.clock.wall());
+        let (result, attempt) = self.run(fetch, trace, revalidatable, in_background).await;
         let attempt = Arc::new(attempt);
         // The tags of the stored response count too: a 304 may remove one that was purged meanwhile.
         let tags = stored.into_iter().flat_map(|stored| &stored.response.tags).chain([&fetch.nanoservice]);

@@ -47,8 +47,8 @@ impl Measured {
     }
 
     /// Records a page that was cached as a whole.
-    pub(super) fn cached(&self, exchange: &Exchange, is_fresh: bool) {
-        let kind = PageKind { is_hit: is_fresh, is_stale: !is_fresh, ..PageKind::HIT };
+    pub(super) fn cached(&self, exchange: &Exchange, is_stale: bool) {
+        let kind = PageKind { is_hit: !is_stale, is_stale, ..PageKind::HIT };
         let trace = exchange.trace.span().trace;
         self.run.cached(target(exchange), trace, exchange.began.elapsed(), kind);
     }

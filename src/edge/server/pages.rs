@@ -50,7 +50,7 @@ impl Pages {
                     note_assignment(&mut reply, assignment);
                     let reply = exchange.finish_counted(self, reply);
                     if let Some(measured) = &exchange.measured {
-                        measured.cached(&exchange, page.is_fresh(exchange.began));
+                        measured.cached(&exchange, page.is_stale(exchange.began));
                     }
                     return Either::Left(reply);
                 }

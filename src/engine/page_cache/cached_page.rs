@@ -315,14 +315,9 @@ impl CachedPage {
         Some(PersonalisedPage { skeleton: Arc::clone(self), hole_contents, etag })
     }
 
-    /// Whether all its parts are fresh.
-    #[must_use]
-    pub fn is_fresh(&self, now: Instant) -> bool {
-        !self.is_stale(now)
-    }
-
     /// Whether a part of it is stale.
-    fn is_stale(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn is_stale(&self, now: Instant) -> bool {
         self.fresh_until.is_some_and(|until| until <= now)
     }
 
