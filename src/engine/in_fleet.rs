@@ -108,7 +108,17 @@ impl Lookup {
             Some(waiting) => shared.take_lease(fetch, waiting.until).await,
         };
         let lease = match taken {
-            Ok(Ok(lease)) => Some(lease),
+            Ok(Ok(lease)) => {
+                // Between the look-up and the lease, another replica may have stored the response and given the lease back.
+                let waiting = wait.begin();
+                let until = waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.until);
+                let looked = timeout_at(until, self.look(shared, fetch, in_background)).await;
+                drop(waiting);
+                if let Ok(Some((_, Some(fresh)))) = looked {
+                    return Ok(fresh);
+                }
+                Some(lease)
+            }
             Ok(Err(held)) => {
                 let stored = self.ports().store.get(&fetch.key);
                 let known = stored.iter().flat_map(|stored| &stored.response.tags).chain([&fetch.nanoservice]);
@@ -137,19 +147,27 @@ impl Lookup {
             if Instant::now() >= deadline {
                 return None;
             }
-            let in_progress = self.purges.begin();
-            let (is_held, found) = shared.look(fetch).await.ok()?;
-            if let Some((found, left)) = found {
-                self.keep(shared, fetch, found, left, &in_progress);
-                if let Some(fresh) = self.fresh(fetch, false) {
-                    return Some(fresh);
-                }
+            let (is_held, fresh) = self.look(shared, fetch, false).await?;
+            if fresh.is_some() {
+                return fresh;
             }
             if !is_held {
                 return None;
             }
         }
         None
+    }
+
+    /// Looks whether another replica holds the lease, and for the response that it has stored, if that is fresh. `None`: the store
+    /// did not say in time.
+    async fn look(&self, shared: &Shared, fetch: &Fetch, lasting: bool) -> Option<(bool, Option<FetchedResponse>)> {
+        let in_progress = self.purges.begin();
+        let (is_held, found) = shared.look(fetch).await.ok()?;
+        let fresh = found.and_then(|(found, left)| {
+            self.keep(shared, fetch, found, left, &in_progress);
+            self.fresh(fetch, lasting)
+        });
+        Some((is_held, fresh))
     }
 
     /// The response in the memory, if it is fresh. `lasting`: and is not to be refreshed soon.

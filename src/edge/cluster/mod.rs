@@ -189,7 +189,7 @@ impl Cluster {
         purged
     }
 
-    /// Waits until the replicas that are there have done the purge at a position of the stream.
+    /// Waits until the replicas that are there have done the purge at a position of the stream, and this one has read that far.
     async fn wait_for_others(
         &self,
         fleet: &dyn FleetStore,
@@ -208,7 +208,9 @@ impl Cluster {
                 let all = members.list(Instant::now().into_std());
                 all.iter().any(|(name, _, presence)| *presence == Presence::There && !replicas.contains_key(*name))
             };
-            if !is_missing || Instant::now() + LOOK_EVERY >= deadline {
+            // Until its own purge has come back in the stream, this replica takes nothing from the store that it meets.
+            let is_behind = self.links.shared.as_ref().is_some_and(|shared| shared.log().position() < at);
+            if !(is_missing || is_behind) || Instant::now() + LOOK_EVERY >= deadline {
                 return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
