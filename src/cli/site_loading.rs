@@ -131,7 +131,7 @@ fn load_with(
     let discovered = discover(&settings.discovery);
     let Discovered { documents, failures } = discovered.clone();
     let files = Files { discovered: documents, unreachable: failures, ..folder.files() };
-    let kept = VersionsFile::new(settings.server.state.path().to_owned());
+    let kept = VersionsFile::new(settings.server.state.clone());
     let mut why_not_kept = None;
     let (files, book) = match versions {
         Versions::Kept => {

@@ -1,9 +1,8 @@
 //! The book of versions on disk: `versions.json` in the state folder.
 //! A file that is torn, or that is no such book, is a clear message and an empty book; it is replaced by the next one.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::port::RolloutStore;
 use crate::page::policy::rollout::book::Book;
+use crate::secrets::state::StateFolder;
 
 /// The name of the file.
 const FILE: &str = "versions.json";
@@ -18,13 +18,11 @@ const FILE: &str = "versions.json";
 const FORMAT: &str = "pasteup versions 1";
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
-/// Only the user that the compositor runs as may read what it keeps.
-const PRIVATE_FOLDER: u32 = 0o700;
 
 /// Keeps the book in the state folder.
 #[derive(Debug, Clone)]
 pub struct VersionsFile {
-    folder: PathBuf,
+    folder: StateFolder,
 }
 
 /// The content of the file.
@@ -37,7 +35,7 @@ struct Content<B> {
 impl VersionsFile {
     /// The book in a state folder.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
+    pub const fn new(folder: StateFolder) -> Self {
         Self { folder }
     }
 
@@ -66,7 +64,7 @@ impl VersionsFile {
     /// Why the book could not be kept. `None`: it probably can. Nothing is written to find out.
     #[must_use]
     pub fn why_not_kept(&self) -> Option<String> {
-        let mut existing = self.folder.as_path();
+        let mut existing = self.folder.path();
         while !existing.exists() && !existing.as_os_str().is_empty() {
             existing = existing.parent().unwrap_or(Path::new(""));
         }
@@ -80,24 +78,11 @@ impl VersionsFile {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.join(FILE)
+        self.folder.path().join(FILE)
     }
 
     fn unusable(&self, why: &str) -> String {
         format!("{} cannot be used: {why}; versions take over at once, and it is written anew", self.path().display())
-    }
-
-    fn write(&self, text: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(&self.folder)?;
-        let unfinished = self.folder.join(format!(".{FILE}-{:x}", fastrand::u64(..)));
-        let written = File::create(&unfinished).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&unfinished, self.path())
-        });
-        // After a rename there is nothing left to remove.
-        let _gone = fs::remove_file(&unfinished);
-        written
     }
 }
 
@@ -105,7 +90,7 @@ impl RolloutStore for VersionsFile {
     fn keep(&self, book: &Book) -> Result<(), String> {
         let content = Content { format: FORMAT.to_owned(), fragments: book };
         let text = serde_json::to_string_pretty(&content).expect("texts and numbers can be written as JSON");
-        self.write(&text).map_err(|error| format!("{} cannot be written: {error}", self.path().display()))
+        self.folder.replace(FILE, &text)
     }
 }
 
@@ -131,7 +116,7 @@ mod tests {
     #[test]
     fn a_book_that_was_kept_is_read_back_and_a_torn_or_foreign_one_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = VersionsFile::new(folder.path().join("state"));
+        let file = VersionsFile::new(StateFolder::new(folder.path().join("state")));
         assert_eq!(file.read(), (Book::default(), None));
         file.keep(&book()).expect("it can be written");
         assert_eq!(file.read(), (book(), None));
@@ -154,10 +139,10 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_made_is_told_without_writing() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(VersionsFile::new(folder.path().join("a/b")).why_not_kept(), None);
+        assert_eq!(VersionsFile::new(StateFolder::new(folder.path().join("a/b"))).why_not_kept(), None);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
         fs::write(folder.path().join("file"), "").expect("it can be written");
-        let file = VersionsFile::new(folder.path().join("file/state"));
+        let file = VersionsFile::new(StateFolder::new(folder.path().join("file/state")));
         assert!(file.why_not_kept().expect("a message").contains("file is not a folder"));
         file.keep(&book()).expect_err("it cannot be written");
     }

@@ -1,4 +1,4 @@
-//! The state folder: what the compositor keeps for its next start. So far these are secrets that it makes itself.
+//! The state folder: what the compositor keeps for its next start: secrets that it makes itself, and the versions that it chose.
 //! A folder that cannot be written stops nothing: what would be kept is used in memory until the process ends.
 
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -95,19 +95,31 @@ impl StateFolder {
         }
     }
 
+    /// Writes a file, as a whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written; the message names the file.
+    pub fn replace(&self, name: &str, text: &str) -> Result<(), String> {
+        let written = self.write(name, text, |unfinished, path| fs::rename(unfinished, path));
+        written.map_err(|error| format!("{} cannot be written: {error}", self.0.join(name).display()))
+    }
+
     /// Writes a file that does not exist yet, as a whole or not at all. `false`: it exists.
     fn write_new(&self, name: &str, secret: &Secret) -> io::Result<bool> {
+        // Unlike renaming, linking never replaces a file that another process has written meanwhile.
+        self.write(name, secret.reveal(), |unfinished, path| match fs::hard_link(unfinished, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            // Some file systems know no links.
+            Err(_) => fs::rename(unfinished, path).map(|()| true),
+        })
+    }
+
+    /// Writes a file under another name, and then puts it in its place.
+    fn write<T>(&self, name: &str, text: &str, place: impl FnOnce(&Path, &Path) -> io::Result<T>) -> io::Result<T> {
         fs::DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(&self.0)?;
         let unfinished = self.0.join(format!(".{name}-{:x}", fastrand::u64(..)));
-        let written = write_private(&unfinished, secret.reveal()).and_then(|()| {
-            // Unlike renaming, linking never replaces a file that another process has written meanwhile.
-            match fs::hard_link(&unfinished, self.0.join(name)) {
-                Ok(()) => Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-                // Some file systems know no links.
-                Err(_) => fs::rename(&unfinished, self.0.join(name)).map(|()| true),
-            }
-        });
+        let written = write_private(&unfinished, text).and_then(|()| place(&unfinished, &self.0.join(name)));
         // After a rename there is nothing left to remove.
         let _gone = fs::remove_file(&unfinished);
         written

@@ -108,7 +108,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let file = version.at.source.file.clone();
     let (verdict, says) = (conform.verdict, format!("conform: {}", conform.says));
     places.push(PlaceAnswer { file, line, route: String::new(), verdict, says });
-    let verdict = places.iter().map(|place| place.verdict).max().unwrap_or(Answer::Yes);
+    let verdict = Answer::of(&places);
     let title = format!("{} {}", version.name, version.version);
     terminal::print(match options.format {
         Format::Human => output::human(verdict, &places),

@@ -151,7 +151,7 @@ async fn serve(
     let compositor = Compositor::with_shared(ports, Arc::clone(&store) as _, shared.clone());
     let address_key = keys::address_key(&keys.site);
     let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, &address_key, problems.clone())));
-    let versions = VersionsFile::new(settings.server.state.path().to_owned());
+    let versions = VersionsFile::new(settings.server.state.clone());
     compositor.rollouts().resume(book, Some(Arc::new(versions)));
     compositor.rollouts().go_live(&live.now().site, compositor.now());
     // With a shared store, only once it has been read what is wanted most.

@@ -334,7 +334,7 @@ async fn can_i_deploy(State(admin): State<Arc<Admin>>, headers: HeaderMap, body:
     });
     match answered.await {
         Ok(Some(places)) => {
-            let verdict = places.iter().map(|place| place.verdict).max().unwrap_or(Answer::Yes);
+            let verdict = Answer::of(&places);
             Json(DeployAnswer { verdict, places }).into_response()
         }
         Ok(None) => refuse(StatusCode::NOT_FOUND, "the catalogue has no such version: send its manifest"),

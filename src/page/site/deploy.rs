@@ -39,6 +39,12 @@ impl Answer {
             Self::No => "no",
         }
     }
+
+    /// The worst of what some places say; without any place, nothing speaks against it.
+    #[must_use]
+    pub fn of(places: &[PlaceAnswer]) -> Self {
+        places.iter().map(|place| place.verdict).max().unwrap_or(Self::Yes)
+    }
 }
 
 /// What one place says to a version.
