@@ -132,7 +132,7 @@ impl PageOptions {
                 return Err(format!("`{}` is not an address that a page of this site has written", self.path));
             }
         };
-        let Some(Match { template, changes_in, pattern, parameters }) = found else { return Ok(None) };
+        let Some(Match { template, changes_in, pattern, parameters, sides }) = found else { return Ok(None) };
         let asked = live.site.asked_versions(uri.query());
         let asked =
             asked.map_err(|_| format!("`{}` asks for a version that the catalogue does not have", self.path))?;
@@ -157,7 +157,7 @@ impl PageOptions {
         self.choose_variants(template, &mut reader.variants)?;
         // As a reader would: some see the new version.
         let standing = |name: &str, version: &str| rollouts.standing(name, version);
-        assign_sides(&template.rollouts, &headers, standing, fastrand::f64, &mut reader);
+        assign_sides(&template.rollouts, &headers, sides.as_deref(), standing, fastrand::f64, &mut reader);
         let visit = template.visit(&pattern, parameters, uri.query(), reader, String::new());
         Ok(Some(PageRequest { template: Arc::clone(template), visit, trace: Trace::new(), at, changes_in }))
     }

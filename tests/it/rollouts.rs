@@ -7,8 +7,10 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use fantoccini::Locator;
 use serde_json::{Value, json};
 
+use crate::support::browser::Browser;
 use crate::support::process::{Server, TestSite, until};
 use crate::support::service::serve_router;
 
@@ -245,6 +247,100 @@ async fn whoever_holds_a_debug_token_chooses_a_version_and_sees_the_side() {
     assert_eq!(part["side_why"], format!("{side}, drawn: 1% of page views show 1.1.0"));
 }
 
+/// A version for the tests of sides: it says its word and its version, and is cached for an hour.
+fn cached(word: &'static str, asked: &Arc<AtomicUsize>) -> axum::routing::MethodRouter {
+    let asked = Arc::clone(asked);
+    get(move || async move {
+        asked.fetch_add(1, Ordering::SeqCst);
+        ([("content-type", "text/html"), ("cache-control", "max-age=3600")], word)
+    })
+}
+
+#[tokio::test]
+async fn a_share_of_page_views_sees_it_although_both_versions_are_cached() {
+    let asked = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let router = Router::new().route("/old", cached("old", &asked[0])).route("/new", cached("new", &asked[1]));
+    let address = serve_router(router).await;
+    let service = Service { address, ..Service::start().await };
+    let site = service.site();
+    let server = site.serve().await;
+    views(&server, 3).await;
+    service.add_new(&site, "steps = [30]\nmin_requests = 100000");
+    reload(&server).await;
+    let (new, neither) = views(&server, 1_000).await;
+    // Four standard deviations.
+    assert!((240..=360).contains(&new) && neither == 0, "{new} of 1,000");
+    let asked = asked.map(|asked| asked.load(Ordering::SeqCst));
+    assert!(asked.iter().all(|count| *count <= 4), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_third_version_takes_its_place_and_one_that_came_while_nothing_ran_is_rolled_out() {
+    let service = Service::start().await;
+    let site = service.site();
+    let server = site.serve().await;
+    kept(&site, "\"1.0.0\"").await;
+    drop(server);
+    service.add_new(&site, "steps = [50]\nmin_requests = 100000");
+    let server = site.serve().await;
+    let now = async || {
+        let all = rollouts(&server).await;
+        assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+        (all[0]["stable"].clone(), all[0]["candidate"].clone(), all[0]["sides"]["candidate"]["requests"].clone())
+    };
+    assert_eq!(now().await, (json!("1.0.0"), json!("1.1.0"), json!(0)));
+    views(&server, 20).await;
+    assert_ne!(now().await.2, 0);
+    let third = service.manifest("1.2.0", "new", "[rollout]\nsteps = [50]\n");
+    site.write("fragments/weather-3/fragment.toml", &third);
+    reload(&server).await;
+    assert_eq!(now().await, (json!("1.0.0"), json!("1.2.0"), json!(0)));
+    // Without the version before there is nothing to go back to.
+    std::fs::remove_dir_all(site.path().join("fragments/weather")).unwrap();
+    reload(&server).await;
+    assert_eq!((rollouts(&server).await, views(&server, 10).await), (json!([]), (10, 0)));
+}
+
+#[tokio::test]
+async fn all_parts_of_a_page_view_are_on_one_side_nested_and_lazy_ones_too() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let list = "<fragment name=\"weather\"></fragment>";
+    let router = Router::new()
+        .route("/old", cached("old", &asked))
+        .route("/new", cached("new", &asked))
+        .route("/list", cached(list, &asked));
+    let address = serve_router(router).await;
+    let service = Service { address, ..Service::start().await };
+    let list = format!(
+        "name = \"list\"\nversion = \"1.0.0\"\nendpoint = \"http://{address}/list\"\ncomposes = [\"weather\"]\n"
+    );
+    let site = service.site().file("fragments/list/fragment.toml", &list);
+    site.front_now(
+        "<fragment name=\"weather\" />,<fragment name=\"list\" />|<fragment name=\"weather\" id=\"w\" load=\"lazy\" />\
+         <fragment name=\"list\" id=\"l\" load=\"lazy\" />",
+    );
+    let server = site.serve().await;
+    service.add_new(&site, "steps = [50]\nmin_requests = 100000");
+    reload(&server).await;
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 2 {
+        let page = server.text("/").await;
+        let (parts, lazy) = page.split_once('|').unwrap();
+        let side = parts.rsplit_once("old").map_or("new", |_| "old");
+        assert!(parts.ends_with(&format!("{side},{side}")), "{parts}");
+        let addresses: Vec<String> = lazy
+            .split("\"/_pasteup/fragment/")
+            .skip(1)
+            .map(|rest| format!("/_pasteup/fragment/{}", rest.split('"').next().unwrap().replace("&amp;", "&")))
+            .collect();
+        assert!(!addresses.is_empty(), "{lazy}");
+        for address in addresses {
+            assert_eq!(server.text(&address).await, side, "{address}");
+        }
+        seen.insert(side);
+    }
+}
+
 #[tokio::test]
 async fn examples_are_asked_of_both_sides_where_no_reader_comes() {
     let service = Service::start().await;
@@ -278,4 +374,48 @@ async fn a_torn_state_and_one_that_cannot_be_kept_are_told_and_stop_nothing() {
     let mut server = site.serve().await;
     assert!(server.process.output().contains("file is not a folder"));
     assert_eq!(views(&server, 3).await, (3, 0));
+}
+
+#[tokio::test]
+async fn the_console_shows_versions_and_aborts_a_rollout_after_a_question() {
+    let service = Service::start().await;
+    let site = service.site().file("layouts/old.html", "+++\nroute = \"/old\"\n+++\n<fragment name=\"tides\" />");
+    let tides = "name = \"tides\"\nversion = \"1.0.0\"\nendpoint = \"http://127.0.0.1:9/\"\nlifecycle = \"deprecated\"\n\
+                 sunset = 2020-01-31\nsuccessor = \"moon\"\n";
+    site.write("fragments/tides/fragment.toml", tides);
+    site.run(&["update"]).await;
+    let server = site.serve().await;
+    service.add_new(&site, "steps = [5, 50]\nmin_requests = 100000");
+    site.run(&["update"]).await;
+    reload(&server).await;
+    views(&server, 30).await;
+    let browser = Browser::start().await;
+    for (width, scheme) in [(1280, "light"), (390, "dark")] {
+        browser.client.set_window_size(width, 900).await.unwrap();
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        browser.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        browser.client.goto(&format!("{}/versions", server.admin)).await.unwrap();
+        let text = browser.text("main").await;
+        for wanted in ["running, step 1 of 2", "5%", "of 100000 answers", "1.0.0, 1.1.0", "2020-01-31", "moon", "/old"]
+        {
+            assert!(text.contains(wanted), "no `{wanted}`:\n{text}");
+        }
+        assert_eq!(browser.accessibility_violations("html").await, Vec::<String>::new(), "{width}");
+        browser.screenshot(&format!("console-versions-{scheme}.png")).await;
+    }
+    let button = "//button[@data-action='abort']";
+    let click = async || {
+        let button = browser.client.wait().for_element(Locator::XPath(button)).await.unwrap();
+        // The table is replaced every second.
+        button.click().await.is_ok()
+    };
+    until(click).await;
+    browser.client.dismiss_alert().await.unwrap();
+    assert_eq!(rollouts(&server).await[0]["state"], "running");
+    until(click).await;
+    browser.client.accept_alert().await.unwrap();
+    let went_back = "//*[@id='live'][contains(., 'somebody aborted it')]";
+    browser.client.wait().for_element(Locator::XPath(went_back)).await.unwrap();
+    assert_eq!(rollouts(&server).await[0]["state"], "aborted");
+    browser.stop().await;
 }

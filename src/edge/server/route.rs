@@ -105,7 +105,7 @@ impl Pages {
 
     fn visit(&self, found: Match<'_>, at: Timestamp, exchange: &Exchange) -> PageVisit {
         let Exchange { request, snapshot, is_trusted, trace, .. } = exchange;
-        let Match { template, changes_in, pattern, parameters } = found;
+        let Match { template, changes_in, pattern, parameters, sides } = found;
         let mut reader = snapshot.readers.reader(&template.reads, &request.headers, *is_trusted);
         let mut assignment = assign_variants(
             &template.experiments,
@@ -121,6 +121,7 @@ impl Pages {
         let sides = assign_sides(
             &template.rollouts,
             &request.headers,
+            sides.as_deref(),
             |name, version| rollouts.standing(name, version),
             self.compositor.chance(),
             &mut reader,

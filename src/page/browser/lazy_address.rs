@@ -15,6 +15,8 @@ use super::lazy::PREFIX;
 pub(crate) const OWN: &str = "pasteup:";
 /// The query parameter that names the page, for nanoservices that declare `page` as context.
 const PAGE: &str = "pasteup:page";
+/// The query parameter with the sides that the page view takes in rollouts of what the nanoservice composes.
+const SIDES: &str = "pasteup:sides";
 /// The query parameter with the tag, the last one.
 const TAG: &str = "t";
 /// The number of bytes of a tag. Nobody can try many of 2^96 tags, and each character of it is in every page.
@@ -81,6 +83,8 @@ pub struct LazyAddress {
     pub parameters: Vec<(String, String)>,
     /// The route pattern of the page, if the nanoservice is sent it.
     pub page: Option<String>,
+    /// The sides that the page view takes in rollouts of what the nanoservice composes.
+    pub sides: Option<String>,
     /// The conditions of the place.
     pub conditions: ConditionFields,
 }
@@ -104,8 +108,13 @@ impl LazyAddress {
         let mut fields: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let (_, tag) = fields.pop().filter(|(name, _)| name == TAG)?;
         for (name, value) in fields {
-            if name == PAGE {
-                if address.page.replace(value).is_some() {
+            let once = match name.as_str() {
+                PAGE => Some(&mut address.page),
+                SIDES => Some(&mut address.sides),
+                _ => None,
+            };
+            if let Some(once) = once {
+                if once.replace(value).is_some() {
                     return None;
                 }
             } else if name.starts_with(OWN) {
@@ -130,6 +139,7 @@ impl LazyAddress {
     /// The query parameters without the tag: those of the place, then those of the compositor.
     fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         let page = self.page.iter().map(|page| (PAGE, page.as_str()));
+        let page = page.chain(self.sides.iter().map(|sides| (SIDES, sides.as_str())));
         pairs(&self.parameters).chain(page).chain(pairs(&self.conditions))
     }
 }
@@ -153,9 +163,10 @@ mod tests {
             version in "[0-9]",
             parameters in some_pairs("[a-z]{1,2}"),
             page in proptest::option::of("/[a-z{}&]{0,3}"),
+            sides in proptest::option::of("[a-z@:.]{0,3}"),
             conditions in some_pairs("pasteup:(device|region)"),
         ) -> LazyAddress {
-            LazyAddress { name, version, parameters, page, conditions }
+            LazyAddress { name, version, parameters, page, sides, conditions }
         }
     }
 
@@ -196,6 +207,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             parameters: vec![pair("moderated", "only"), pair("limit", "10")],
             page: Some("/news".to_owned()),
+            sides: None,
             conditions: vec![pair("pasteup:region", "DE AT")],
         };
         let written = address.write(&key);

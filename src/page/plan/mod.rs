@@ -260,9 +260,17 @@ impl Plan {
             version: manifest.version.to_string(),
             parameters: parameters(fragment, &self.visit),
             page: manifest.context.contains(&Dimension::Page).then(|| self.visit.pattern.clone()),
+            sides: self.sides_within(manifest),
             conditions: self.template.lazy_conditions(index),
         };
         address.write(&self.template.defaults.address_key)
+    }
+
+    /// The sides that a lazy part takes in what its nanoservice composes: those of its page.
+    fn sides_within(&self, manifest: &Manifest) -> Option<String> {
+        let sides = self.visit.reader.sides.iter().filter(|side| side.name != manifest.name);
+        let sides: Vec<String> = sides.map(ToString::to_string).collect();
+        (!manifest.composes.is_empty() && !sides.is_empty()).then(|| sides.join("."))
     }
 
     /// The fetch of a fragment.

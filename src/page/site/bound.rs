@@ -58,6 +58,8 @@ pub struct Match<'a> {
     pub pattern: Cow<'a, str>,
     /// The values of the route's parameters, or the parameters of a standalone fragment.
     pub parameters: Vec<(String, String)>,
+    /// The sides that the address of a standalone fragment states.
+    pub sides: Option<String>,
 }
 
 /// Why no template serves a path.
@@ -118,7 +120,7 @@ impl BoundSite {
         }
         let ((pattern, template), parameters) = self.routes.find(path).ok_or(NoMatch::Missing)?;
         let (template, changes_in) = template.at(now);
-        Ok(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters })
+        Ok(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters, sides: None })
     }
 
     /// The site's own page for a status at a time, if it has one.
@@ -126,7 +128,7 @@ impl BoundSite {
     pub fn status_page(&self, status: StatusCode, now: Timestamp) -> Option<Match<'_>> {
         let (pattern, template) = self.statuses.get(&status.as_u16())?;
         let (template, changes_in) = template.at(now);
-        Some(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters: Vec::new() })
+        Some(Match { template, changes_in, pattern: Cow::Borrowed(pattern), parameters: Vec::new(), sides: None })
     }
 
     /// The versions that a query asks for: `pasteup-with=weather@3.2.0`, locked or not.
@@ -159,6 +161,7 @@ impl BoundSite {
         let highest = of_place.peek().copied();
         let page = of_place.find(|page| page.version == address.version).or(highest).ok_or(NoMatch::Missing)?;
         let pattern = address.page.map_or(Cow::Borrowed(page.pattern.as_str()), Cow::Owned);
-        Ok(Match { template: &page.template, changes_in: None, pattern, parameters: address.parameters })
+        let LazyAddress { parameters, sides, .. } = address;
+        Ok(Match { template: &page.template, changes_in: None, pattern, parameters, sides })
     }
 }

@@ -1,6 +1,7 @@
 //! The sides that a page view takes: for each version that is rolled out, whether it shows that or the version before.
 //! What a client's cookie says of a rollout that does not run is ignored.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
@@ -42,6 +43,13 @@ pub struct Side {
     pub why: Arc<str>,
 }
 
+/// The notation of the cookie: `weather@3.2.0:c`.
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}:{}", self.name, self.candidate, if self.takes_candidate { 'c' } else { 's' })
+    }
+}
+
 /// Where a rollout stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -64,10 +72,12 @@ pub struct SideAssignment {
     pub is_sticky: bool,
 }
 
-/// Chooses a side in each rollout on its own.
+/// Chooses a side in each rollout on its own. `of_page`: the sides that the address of a lazy part states, which are those of
+/// its page.
 pub fn assign_sides(
     rollouts: &[RolledOut],
     headers: &HeaderMap,
+    of_page: Option<&str>,
     standing: impl Fn(&str, &str) -> Standing,
     chance: impl Fn() -> f64,
     reader: &mut Reader,
@@ -77,13 +87,23 @@ pub fn assign_sides(
         return assignment;
     }
     let known = choices(headers);
+    let mut stated = Vec::new();
+    read_choices(of_page.unwrap_or_default(), &mut stated);
     let mut kept: Vec<(String, String, bool)> = Vec::new();
     for RolledOut { name, candidate, sticky } in rollouts {
         let (takes_candidate, why) = match standing(name, candidate) {
             Standing::TakenOver => (true, "it has taken over".to_owned()),
             Standing::WentBack => (false, format!("{candidate} went back")),
             Standing::Share(share) => {
-                let of_cookie = known.iter().find(|(of, version, _)| **of == **name && **version == **candidate);
+                let is_it = |(of, version, _): &&(&str, &str, bool)| **of == **name && **version == **candidate;
+                if let Some((_, _, takes_candidate)) = stated.iter().find(is_it) {
+                    let side = if *takes_candidate { "candidate" } else { "stable" };
+                    let why = format!("{side}, as on its page: {share}% of page views show {candidate}").into();
+                    let (name, candidate) = (Arc::clone(name), Arc::clone(candidate));
+                    reader.sides.push(Side { name, candidate, takes_candidate: *takes_candidate, why });
+                    continue;
+                }
+                let of_cookie = known.iter().find(is_it);
                 let of_cookie = of_cookie.filter(|_| *sticky).map(|(_, _, takes_candidate)| *takes_candidate);
                 assignment.is_drawn |= of_cookie.is_none();
                 assignment.is_sticky |= sticky;
@@ -115,22 +135,25 @@ pub fn assign_sides(
 /// The choices of a client's cookie: `weather@3.2.0:c.icon@1.1.0:s`. What cannot be read ends them.
 fn choices(headers: &HeaderMap) -> Vec<(&str, &str, bool)> {
     let mut found = Vec::new();
-    for (_, mut rest) in cookies(headers).filter(|(name, _)| *name == COOKIE) {
-        while found.len() < MAX_CHOICES
-            && let Some((name, after)) = rest.split_once('@')
-            && let Some((version, side)) = after.split_once(':')
-        {
-            let takes_candidate = match side.as_bytes().first() {
-                Some(b'c') => true,
-                Some(b's') => false,
-                _ => break,
-            };
-            found.push((name, version, takes_candidate));
-            let Some(next) = side[1..].strip_prefix('.') else { break };
-            rest = next;
-        }
-    }
+    cookies(headers).filter(|(name, _)| *name == COOKIE).for_each(|(_, text)| read_choices(text, &mut found));
     found
+}
+
+/// Adds the choices of a text.
+fn read_choices<'t>(mut rest: &'t str, found: &mut Vec<(&'t str, &'t str, bool)>) {
+    while found.len() < MAX_CHOICES
+        && let Some((name, after)) = rest.split_once('@')
+        && let Some((version, side)) = after.split_once(':')
+    {
+        let takes_candidate = match side.as_bytes().first() {
+            Some(b'c') => true,
+            Some(b's') => false,
+            _ => break,
+        };
+        found.push((name, version, takes_candidate));
+        let Some(next) = side[1..].strip_prefix('.') else { break };
+        rest = next;
+    }
 }
 
 fn cookie(choices: impl Iterator<Item = (String, String, bool)>) -> Option<HeaderValue> {
@@ -169,7 +192,7 @@ mod tests {
         let mut reader = Reader::default();
         let standing = |name: &str, _: &str| if name == "old" { Standing::WentBack } else { Standing::Share(25) };
         let SideAssignment { cookie, is_drawn, .. } =
-            assign_sides(rollouts, &headers, standing, || chance, &mut reader);
+            assign_sides(rollouts, &headers, None, standing, || chance, &mut reader);
         let value = |cookie: HeaderValue| {
             let text = cookie.to_str().expect("a text").to_owned();
             text.split_once(';').expect("attributes").0.split_once('=').expect("a value").1.to_owned()

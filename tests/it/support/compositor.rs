@@ -417,7 +417,7 @@ impl TestCompositor {
         };
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let at = engine.now();
-        let Match { template, changes_in, pattern, parameters } = site.find(path, query, at).expect("a route");
+        let Match { template, changes_in, pattern, parameters, .. } = site.find(path, query, at).expect("a route");
         let visit = template.visit(&pattern, parameters, query, reader, host.to_owned());
         let (template, trace) = (Arc::clone(template), Trace::new());
         handle(engine, pasteup::engine::PageRequest { template, visit, trace, at, changes_in }).await

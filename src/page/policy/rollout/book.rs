@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::progress::{Rollout, State};
+use super::progress::Rollout;
 
 /// How many rollouts that went back are remembered of a nanoservice.
 const MAX_ENDED: usize = 16;
@@ -111,12 +111,6 @@ impl Book {
     /// A rollout.
     pub fn rollout_mut(&mut self, name: &str, candidate: &str) -> Option<&mut Rollout> {
         self.0.get_mut(name)?.rollouts.iter_mut().find(|rollout| rollout.candidate == candidate)
-    }
-
-    /// How many rollouts are in each state.
-    #[must_use]
-    pub fn in_state(&self, state: State) -> usize {
-        self.rollouts().filter(|(_, rollout)| rollout.state == state).count()
     }
 }
 

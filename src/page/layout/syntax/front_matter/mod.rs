@@ -335,6 +335,9 @@ fn headers(reader: &mut TableReader<'_>) -> Vec<(HeaderName, HeaderValue)> {
     headers
 }
 
+/// The names that experiments cannot have, since `pasteup-NAME` is a cookie of the compositor's own.
+const RESERVED: [&str; 2] = ["rollout", "debug"];
+
 fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
     let Some(entry) = reader.entry(&file::EXPERIMENT) else { return Vec::new() };
     let Data::Table(table) = &entry.value.data else {
@@ -361,6 +364,11 @@ fn experiments(reader: &mut TableReader<'_>) -> Vec<Experiment> {
         if !names::is_name(&entry.key) || variants.iter().any(|(variant, _)| !names::is_name(variant)) {
             let message = format!("`experiment.{}` and its variants must have plain names", entry.key);
             reader.note(entry.key_at.clone(), message, Some(format!("use {}", names::NAME_RULE)));
+            continue;
+        }
+        if RESERVED.contains(&entry.key.as_str()) {
+            let message = format!("an experiment cannot be called `{}`: its cookie means something else", entry.key);
+            reader.note(entry.key_at.clone(), message, Some("give it another name".to_owned()));
             continue;
         }
         if variants.iter().all(|(_, weight)| *weight == 0) {
