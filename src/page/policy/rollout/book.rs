@@ -116,6 +116,7 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::State;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
