@@ -336,23 +336,29 @@ async def store_fails(binary, site, store, service):
 
     async def compare(what):
         nonlocal uncached
-        ratios, failed = ([], []), 0
+        # The replica without a store is measured twice: how it differs from itself is what this machine does to a figure.
+        turns, failed = [], 0
         for _ in range(5):
-            blocks = {}
-            for _ in range(4):
-                for name, client in (("with", one), ("without", other)):
+            turns.append({"with": [], "without": [], "again": []})
+            for _ in range(8):
+                for name, client in (("with", one), ("without", other), ("again", other)):
                     took, broken = await timed(client, "/cached", 500)
-                    blocks.setdefault(name, []).extend(took)
+                    turns[-1][name].extend(took)
                     failed += broken
                 # Pages that have to ask the store.
                 for _ in range(5):
                     uncached += 1
                     failed += not is_whole(await one.ask(f"/fail-{uncached}"))
-            for share, into in ((.5, ratios[0]), (.99, ratios[1])):
-                into.append(quantile(blocks["with"], share) / quantile(blocks["without"], share))
-        print(f"store {what}: failed pages {failed}; cached pages with it / without one: "
-              f"p50 {statistics.median(ratios[0]):.2f} ({min(ratios[0]):.2f} to {max(ratios[0]):.2f}), "
-              f"p99 {statistics.median(ratios[1]):.2f} ({min(ratios[1]):.2f} to {max(ratios[1]):.2f})")
+
+        def ratios(name, share):
+            pooled = {name: sum((turn[name] for turn in turns), []) for name in turns[0]}
+            one_turn = sorted(quantile(turn[name], share) / quantile(turn["without"], share) for turn in turns)
+            return (f"{quantile(pooled[name], share) / quantile(pooled['without'], share):.2f} "
+                    f"({one_turn[0]:.2f} to {one_turn[-1]:.2f})")
+
+        print(f"store {what}: failed pages {failed}; cached pages with it / without one, all five turns together (and each): "
+              f"p50 {ratios('with', .5)}, p99 {ratios('with', .99)}; without one / the same again: "
+              f"p50 {ratios('again', .5)}, p99 {ratios('again', .99)}", flush=True)
 
     await compare("there")
     proxy.delay = 0.2

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::page::response::outcome::Span;
-use crate::page::source::units::hexadecimal;
+use crate::page::source::units::{from_hexadecimal, hexadecimal};
 
 use super::load::MeasuredRequest;
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
-const STATE: HeaderName = HeaderName::from_static("tracestate");
+/// Names the trace and the span that a request belongs to (W3C Trace Context, 3.2).
+pub const PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What tracing systems pass to each other (W3C Trace Context, 3.3).
+pub const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Maximum number of bytes of `tracestate` that are passed on (section 3.3.1.5 requires at least 512).
 const MAX_STATE: usize = 1024;
 
@@ -57,24 +59,25 @@ impl Trace {
         Self { span, state: self.state.clone(), measured: None }
     }
 
-    /// A new span in the trace that a request belongs to. `None`: it belongs to none, or its `traceparent` is malformed.
-    /// Only for requests from a trusted peer.
+    /// A new span in the trace that a request belongs to, by its `traceparent` and its `tracestate`s. `None`: the
+    /// `traceparent` is malformed. Only for requests from a trusted peer.
     #[must_use]
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let parent = headers.get(PARENT)?.to_str().ok()?;
-        let mut fields = parent.split('-');
-        let (version, id, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        let hex =
-            |text: &str, length| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    pub fn continued<'h>(parent: &HeaderValue, state: impl Iterator<Item = &'h HeaderValue>) -> Option<Self> {
+        let text = parent.as_bytes();
+        // `VERSION-TRACE-SPAN-FLAGS`, each in lower-case hexadecimal digits of a fixed number (section 3.2.1).
+        let (fields, more) = text.split_at_checked(55)?;
+        let has_dashes = [2, 35, 52].iter().all(|at| fields[*at] == b'-');
+        let version = from_hexadecimal(&fields[..2])?;
         // Section 3.2.2: version 00 has four fields, a later one may have more, and ff is invalid.
-        let well_formed = hex(version, 2) && version != "ff" && (version != "00" || fields.next().is_none());
-        if !(well_formed && hex(id, 32) && hex(span, 16) && hex(flags, 2)) {
+        let well_formed = has_dashes && version != 0xff && (more.is_empty() || version != 0 && more[0] == b'-');
+        if !well_formed {
             return None;
         }
-        let trace = u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)?;
-        let parent = u64::from_str_radix(span, 16).ok().filter(|span| *span != 0)?;
-        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
-        let lines: Result<Vec<&str>, _> = headers.get_all(STATE).iter().map(HeaderValue::to_str).collect();
+        let (high, low) = (from_hexadecimal(&fields[3..19])?, from_hexadecimal(&fields[19..35])?);
+        let trace = Some(u128::from(high) << 64 | u128::from(low)).filter(|id| *id != 0)?;
+        let parent = from_hexadecimal(&fields[36..52]).filter(|span| *span != 0)?;
+        let sampled = from_hexadecimal(&fields[53..])? & 1 == 1;
+        let lines: Result<Vec<&str>, _> = state.map(HeaderValue::to_str).collect();
         let state = lines.ok().map(|lines| lines.join(",")).filter(|text| !text.is_empty() && text.len() <= MAX_STATE);
         let span = Span { trace, id: fastrand::u64(1..), parent: Some(parent), sampled };
         Some(Self { span, state: state.map(Arc::from), measured: None })
@@ -115,15 +118,14 @@ impl std::fmt::Display for Trace {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
     fn of(parent: &str, state: &'static str) -> Option<Trace> {
-        let mut headers = HeaderMap::new();
-        headers.insert(PARENT, parent.parse().expect("a value"));
-        headers.insert(STATE, HeaderValue::from_static(state));
-        Trace::from_headers(&headers)
+        Trace::continued(&parent.parse().expect("a value"), [HeaderValue::from_static(state)].iter())
     }
 
     #[test]

@@ -9,12 +9,12 @@ use http::header::{ACCEPT_ENCODING, COOKIE, ETAG, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::engine::{Encoding, Snapshot, Trace};
+use crate::engine::{Encoding, Snapshot, Trace, trace};
 use crate::page::policy::cache::validation::is_not_modified;
 
 use super::access::{self, Access};
 use super::coding;
-use super::measured::Measured;
+use super::measured::{self, Measured};
 use super::overlay::{self, Drawing};
 use super::reply::Reply;
 use super::state::Pages;
@@ -47,30 +47,21 @@ impl Exchange {
     pub(super) fn begin(pages: &Pages, request: Parts, peer: SocketAddr) -> Self {
         let began = Instant::now();
         let snapshot = pages.live.now();
-        let present = Present::among(&request.headers);
         let is_trusted = snapshot.readers.trusts(peer.ip());
-        let measured = pages.load_runs.live().and_then(|run| Measured::among(&request.headers, run));
+        let run = pages.load_runs.live();
+        let present = Present::among(&request.headers, is_trusted || run.is_some());
+        let measured = present.load_token.zip(run).and_then(|(value, run)| Measured::read(value, run));
         // Any client could send a trace, and have its requests recorded.
-        let keeps_trace = is_trusted || measured.is_some();
-        let trace = Some(&request.headers).filter(|_| keeps_trace).and_then(Trace::from_headers).unwrap_or_default();
+        let parent = present.trace_parent.filter(|_| is_trusted || measured.is_some());
+        let state = present.has_trace_state.then(|| request.headers.get_all(trace::STATE)).into_iter().flatten();
+        let trace = parent.and_then(|parent| Trace::continued(parent, state)).unwrap_or_default();
         let encoding =
             if present.accept_encoding { coding::preferred(&request.headers, pages.compression) } else { None };
         let sees_overlay = pages.overlay.is_for_everybody()
             || present.debug_token && pages.overlay.is_for(&request.headers, || pages.compositor.now());
         let drawing = sees_overlay.then(|| Drawing::new(pages.dev.as_ref()));
-        let peer = peer.ip();
-        Self {
-            request,
-            peer,
-            began,
-            snapshot,
-            is_trusted,
-            trace,
-            encoding,
-            is_conditional: present.if_none_match,
-            drawing,
-            measured,
-        }
+        let (peer, is_conditional) = (peer.ip(), present.if_none_match);
+        Self { request, peer, began, snapshot, is_trusted, trace, encoding, is_conditional, drawing, measured }
     }
 
     /// Counts a reply, and adds the headers that every reply has. `page`: the pattern of the page's route.
@@ -131,20 +122,34 @@ impl Exchange {
 /// Which of the fields that decide how a page is sent are present. One pass over all fields takes less time than one
 /// lookup for each.
 #[derive(Default)]
-struct Present {
+struct Present<'h> {
     accept_encoding: bool,
     /// A field that may carry a debug token.
     debug_token: bool,
     if_none_match: bool,
+    /// The first token of a load run, and the first `traceparent`, if they are looked for.
+    load_token: Option<&'h HeaderValue>,
+    trace_parent: Option<&'h HeaderValue>,
+    has_trace_state: bool,
 }
 
-impl Present {
-    fn among(headers: &HeaderMap) -> Self {
+impl<'h> Present<'h> {
+    /// `reads_trace`: whether the token of a load run and the trace matter. For most clients they do not.
+    fn among(headers: &'h HeaderMap, reads_trace: bool) -> Self {
         let mut present = Self::default();
-        for name in headers.keys() {
+        for (name, value) in headers {
             present.accept_encoding |= *name == ACCEPT_ENCODING;
             present.debug_token |= *name == COOKIE || *name == overlay::TOKEN;
             present.if_none_match |= *name == IF_NONE_MATCH;
+            if reads_trace {
+                if *name == trace::PARENT {
+                    present.trace_parent.get_or_insert(value);
+                } else if *name == measured::TOKEN {
+                    present.load_token.get_or_insert(value);
+                } else {
+                    present.has_trace_state |= *name == trace::STATE;
+                }
+            }
         }
         present
     }

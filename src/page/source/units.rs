@@ -144,13 +144,36 @@ pub fn show_size(bytes: u64) -> String {
     whole.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Writes each byte as two hexadecimal digits. `text` is twice as long as `bytes`.
 pub fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
+}
+
+/// Reads at most 16 lower-case hexadecimal digits. `None`: there is another character.
+#[must_use]
+pub fn from_hexadecimal(text: &[u8]) -> Option<u64> {
+    // No digit is above 15, so that one look at the end finds all that are none.
+    const VALUES: [u8; 256] = {
+        let mut values = [0xff; 256];
+        let mut value = 0;
+        while value < 16 {
+            values[DIGITS[value as usize] as usize] = value;
+            value += 1;
+        }
+        values
+    };
+    let (mut number, mut highest) = (0, 0);
+    for byte in text {
+        let digit = VALUES[usize::from(*byte)];
+        highest |= digit;
+        number = number << 4 | u64::from(digit);
+    }
+    (highest <= 15).then_some(number)
 }
 
 /// Formats milliseconds for people: `0.4 ms`, `12 ms`, `1.25 s`.
@@ -167,6 +190,18 @@ pub fn show_ms(ms: f64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn hexadecimal_digits_are_read_as_they_are_written(number: u64, at in 0_usize..16, other in "[^0-9a-f]") {
+            let mut text = [0; 16];
+            hexadecimal(&number.to_be_bytes(), &mut text);
+            prop_assert_eq!(from_hexadecimal(&text), Some(number));
+            let mut wrong = text.to_vec();
+            wrong.splice(at..=at, other.bytes());
+            prop_assert_eq!(from_hexadecimal(&wrong), None);
+        }
+    }
 
     #[test]
     fn durations_are_read() {

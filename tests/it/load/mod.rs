@@ -2,6 +2,7 @@
 //! The machine that runs the tests may be too busy to send in time; then the exit code is 2, which is checked too.
 
 mod culprits;
+mod options;
 
 use std::time::{Duration, Instant};
 

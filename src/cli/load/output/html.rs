@@ -226,7 +226,7 @@ fn blame_rows(results: &Results) -> Vec<BlameRow> {
             "lane" => "waiting for a free slot",
             "retry" => "requests sent in vain",
             "compositor" => "planning and stitching",
-            _ => "everything outside the compositor",
+            _ => "the wait for a connection, and all else outside the compositor",
         },
         p99: show_ms(one.p99_ms),
         without: show_ms(one.without_ms),

@@ -98,6 +98,7 @@ pub(in super::super) fn sentence(blame: &BlameResult) -> String {
     let (p99, without) = (show_ms(blame.p99_ms), show_ms(blame.without_ms));
     let what = match &blame.part {
         Some(part) => format!("`{part}`"),
+        None if blame.kind == "network" => "the network and the wait for a connection".to_owned(),
         None => format!("the {}", blame.kind),
     };
     let why = match blame.kind {
@@ -158,7 +159,7 @@ mod tests {
         for (part, kind, expected) in [
             (Some("scores"), "service", "/sport: p99 412 ms; without `scores` 238 ms"),
             (Some("scores"), "lane", "/sport: p99 412 ms; without `scores` 238 ms, which waits for a free slot"),
-            (None, "network", "/sport: p99 412 ms; without the network 238 ms"),
+            (None, "network", "/sport: p99 412 ms; without the network and the wait for a connection 238 ms"),
         ] {
             assert_eq!(sentence(&blame(part, kind)), expected);
         }
