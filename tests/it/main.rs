@@ -48,6 +48,7 @@ mod validation;
 mod versions;
 
 mod console;
+mod console_in_trouble;
 mod dev;
 mod diagnostics;
 mod explain;
@@ -57,6 +58,7 @@ mod logging;
 mod observability;
 mod one_day;
 mod overlay;
+mod overlay_controls;
 mod reloading;
 mod rendering;
 mod serving;

@@ -22,34 +22,37 @@
     .layer { position: fixed; inset: 0; overflow: clip; pointer-events: none; font: 13px/1.4 system-ui, sans-serif; color: #1a1a1a }
     [hidden] { display: none !important }
     .page { position: absolute; top: 0; left: 0; width: 0; height: 0 }
-    .service { --c: var(--service) } .combines { --c: var(--combines) } .degraded { --c: var(--degraded) }
-    .box { position: absolute; box-sizing: border-box; border: 2px solid var(--c); border-radius: 2px; box-shadow: 0 0 0 1px #ffffffb0, inset 0 0 0 1px #ffffffb0 }
-    .box.degraded { border-style: dashed }
-    .box:has(+ button:hover), .box:has(+ button:focus-visible), .box.chosen { background: color-mix(in srgb, var(--c) 12%, transparent) }
+    .service { --c: var(--service); --edge: 2px solid } .combines { --c: var(--combines); --edge: 5px double } .degraded { --c: var(--degraded); --edge: 2px dashed }
+    .box { position: absolute; box-sizing: border-box; border: var(--edge) var(--c); border-radius: 2px; box-shadow: 0 0 0 1px #ffffffb0, inset 0 0 0 1px #ffffffb0 }
+    .box:has(+ button:hover), .box:has(+ button:focus-visible), .box:is(.chosen, .focused) { background: color-mix(in srgb, var(--c) 12%, transparent) }
     button, input { font: inherit } button { cursor: pointer }
     .label { position: absolute; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; pointer-events: auto; border: 0; margin: 0;
              box-sizing: border-box; height: 20px; padding: 0 6px; background: var(--c); color: #fff; font-size: 12px; line-height: 20px;
              border-radius: 3px; text-align: left; box-shadow: 0 0 0 1px #ffffffb0 }
-    .label:hover, .label:focus-visible { z-index: 1 }
-    .bar, .faults, .panel, .errors { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
+    .label.combines { background: #fff; color: var(--c); border: 1px solid var(--c); line-height: 18px }
+    .label:hover, .label:focus-visible, .label.focused { z-index: 1 }
+    .bar, .faults, .panel, .errors, .pill { pointer-events: auto; background: #fff; color: #1a1a1a; border: 1px solid #888; box-shadow: 0 2px 12px #0004; border-radius: 6px;
              box-sizing: border-box; color-scheme: light }
     .foot { position: absolute; bottom: 12px; left: 12px; right: 12px; display: flex; flex-direction: column; align-items: center; gap: 6px }
     .bar, .faults { max-width: 100%; padding: 6px 12px; display: flex; gap: 2px 14px; align-items: center } .bar { flex-wrap: wrap }
     .faults { border-color: var(--degraded) } .faults button { flex: none }
     .faults span { overflow: hidden; white-space: nowrap; text-overflow: ellipsis }
     .bar b { font-weight: 600; overflow-wrap: anywhere } .legend { display: flex; gap: 0 12px; flex-wrap: wrap }
-    .legend span::before { content: ""; display: inline-block; width: 10px; height: 10px; margin-right: 5px; background: var(--c); border-radius: 2px }
+    .legend span::before { content: ""; display: inline-block; box-sizing: border-box; width: 16px; height: 12px; margin-right: 5px; border: var(--edge) var(--c); border-radius: 2px; vertical-align: -1px }
+    .pill { align-self: flex-end; padding: 4px 12px; border-radius: 99px; min-height: 28px }
+    .off > .page, .off > .panel, .off :is(.bar, .faults), .layer:not(.off) .pill { display: none }
     .bar button, .faults button, .panel button, .panel input { font-size: 13px; color: inherit; background: #f1f1f1; border: 1px solid #767676; border-radius: 4px; padding: 2px 8px; min-height: 24px }
-    .panel { position: absolute; right: 12px; top: 12px; width: min(26rem, calc(100% - 24px)); max-height: calc(100% - 84px);
+    .panel { position: absolute; right: 12px; top: 12px; width: min(26rem, calc(50% - 24px)); min-width: 18rem; max-height: calc(100% - 84px);
              overflow: auto; overscroll-behavior: contain; padding: 12px 14px }
     .panel h2 { font-size: 16px; margin: 0 3rem 6px 0; overflow-wrap: anywhere } .panel p { margin: 0 0 8px; overflow-wrap: anywhere }
+    .panel.left { right: auto; left: 12px } .panel.low { top: auto; bottom: 64px }
     .panel .close { position: absolute; top: 8px; right: 8px; min-width: 28px; min-height: 28px; padding: 0 }
     dl { display: grid; grid-template-columns: auto 1fr; gap: 3px 12px; margin: 0 } dt { color: #555 } dd { margin: 0; overflow-wrap: anywhere }
     a { color: #1a56b0 }
     .time { position: relative; height: 10px; background: #e0e0e0; border-radius: 3px; margin: 8px 0; overflow: hidden }
     .time i { position: absolute; top: 0; bottom: 0; background: var(--c); min-width: 2px }
     ul { list-style: none; margin: 0; padding: 0 } li { margin: 3px 0 }
-    .panel li button { display: block; width: 100%; text-align: left; border: 0; border-left: 5px solid var(--c); border-radius: 0; padding: 3px 8px; overflow-wrap: anywhere }
+    .panel li button { display: block; width: 100%; text-align: left; border: 0; border-left: var(--edge) var(--c); border-left-width: 5px; border-radius: 0; padding: 3px 8px; overflow-wrap: anywhere }
     fieldset { border: 1px solid #bbb; border-radius: 4px; margin: 10px 0 0; padding: 6px 10px 10px } label { display: block; margin: 3px 0 }
     .panel input { min-height: 0; padding: 0; accent-color: #1663d6 } input[type=range] { width: 100%; border: 0 }
     .errors { position: absolute; left: 12px; right: 12px; top: 12px; max-height: 60%; overflow: auto; padding: 10px 14px; border: 2px solid #c01818 }
@@ -57,12 +60,13 @@
     pre { margin: 0 0 10px; white-space: pre; overflow-x: auto; font: 13px/1.45 ui-monospace, Menlo, Consolas, monospace }
     :focus-visible { outline: 3px solid #1663d6; outline-offset: 1px } .panel:focus-visible { outline: none }
     @media (max-width: 600px) {
-      .foot { left: 0; right: 0; bottom: 0; gap: 0; align-items: stretch }
+      .foot { left: 0; right: 0; bottom: 0; gap: 0; align-items: stretch } .pill { margin: 0 8px 8px }
       .bar, .faults { border-radius: 6px 6px 0 0; border-width: 1px 0 0; padding: 6px 10px; font-size: 12px }
       .panel { left: 0; right: 0; top: auto; bottom: 0; width: auto; max-height: 70%; border-radius: 10px 10px 0 0; border-width: 1px 0 0 }
+      .panel.high { top: 0; bottom: auto; border-radius: 0 0 10px 10px; border-width: 0 0 1px }
     }
     @media (prefers-color-scheme: dark) {
-      .bar, .faults, .panel, .errors { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
+      .bar, .faults, .panel, .errors, .pill { background: #1f2023; color: #eee; border-color: #777; color-scheme: dark }
       .bar button, .faults button, .panel button { background: #35363b; border-color: #8a8a8a }
       dt { color: #b4b4b4 } .time { background: #45464b } a { color: #8ab4f8 } fieldset { border-color: #666 }
       .errors { border-color: #ff6b5e } .errors h2 { color: #ff9a8f } .panel input { accent-color: #8ab4f8 }
@@ -107,7 +111,10 @@
   };
   const state = (part) => part.lazy && !part.cache ? "loads when scrolled to" : part.outcome + (part.reason ? ` (${part.reason})` : "") + (part.cache ? `, ${part.cache}` : "");
   const took = (part) => part.start_ms === null ? null : ms(part.end_ms - part.start_ms);
-  const label = (part) => [`${part.id}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `combines ${part.parts.length}` : null].filter(Boolean).join(" · ");
+  // A part is known by its nanoservice, and by its own name on the page if that is another one.
+  const name = (part) => part.id === part.fragment ? part.id : `${part.fragment} #${part.id}`;
+  const others = (count) => count === 1 ? "1 other" : `${count} others`;
+  const label = (part) => [`${name(part)}: ${state(part)}`, part.cache === "hit" ? (part.age_ms >= 1000 ? `${Math.floor(part.age_ms / 1000)} s old` : null) : took(part), part.parts.length ? `composed of ${others(part.parts.length)}` : null].filter(Boolean).join(" · ");
 
   // The host is placed after the body, where it moves nothing.
   const host = element("pasteup-overlay");
@@ -118,6 +125,10 @@
   const page = element("div", { class: "page" });
   const layer = element("div", { class: "layer", lang: "en" }, page);
   shadow.append(layer);
+  const isOff = () => layer.classList.contains("off");
+  const hide = element("button", { type: "button", click: (event) => toggle(event) }, `Hide (key ${KEY})`);
+  const pill = element("button", { class: "pill", type: "button", title: `Show the overlay (key ${KEY})`, click: (event) => toggle(event) });
+  const count = (wanted) => all.filter(({ part }) => kind(part) === wanted).length;
 
   // Reads the data of a part that was loaded after the page.
   const arrived = (data) => {
@@ -168,7 +179,7 @@
   class Box {
     constructor(one) {
       this.box = element("div", { class: `box ${kind(one.part)}` });
-      this.label = element("button", { class: `label ${kind(one.part)}`, type: "button", click: () => choose(one) }, label(one.part));
+      this.label = element("button", { class: `label ${kind(one.part)}`, type: "button", click: () => choose(one), focus: () => reveal(this.label) }, label(one.part));
       page.append(this.box, this.label);
       this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
     }
@@ -190,7 +201,7 @@
       const range = ranges.get(one), at = range && place(range);
       if (at) places.push([one, at]); else boxes.get(one)?.remove();
     }
-    for (const [one] of places) if (!boxes.has(one)) { layer.hidden || boxes.set(one, new Box(one)); }
+    for (const [one] of places) if (!boxes.has(one) && !isOff()) boxes.set(one, new Box(one));
     const end = document.documentElement.clientWidth + scrollX, taken = [];
     for (const [one, at] of places) {
       const box = boxes.get(one);
@@ -209,11 +220,25 @@
   };
   const follow = () => { page.style.transform = `translate(${-scrollX}px, ${-scrollY}px)`; };
 
-  let panel = null, opener = null;
+  // The layer does not scroll, so the page is scrolled to a label that gets the keyboard focus.
+  const SPACE = 100;
+  const reveal = (label) => {
+    const { top, bottom, left, right } = label.getBoundingClientRect();
+    const isSeen = top >= 0 && left >= 0 && right <= innerWidth && bottom <= innerHeight - SPACE;
+    if (isSeen || !label.matches(":focus-visible")) return;
+    scrollBy({ top: top - SPACE, left: Math.min(left, 0) + Math.max(right - innerWidth, 0), behavior: "instant" });
+  };
+  // The label of the innermost part that has the keyboard focus comes to the front.
+  const mark = (target) => {
+    const inside = all.filter((one) => ranges.get(one)?.intersectsNode(target)).at(-1);
+    for (const [one, { box, label }] of boxes) for (const drawn of [box, label]) drawn.classList.toggle("focused", one === inside);
+  };
+
+  let panel = null, opener = null, chosen = null;
   const close = () => {
     if (!panel) return;
     panel.remove();
-    panel = null;
+    panel = chosen = null;
     memory.set("open", null);
     for (const { box } of boxes.values()) box.classList.remove("chosen");
     opener?.focus({ preventScroll: true });
@@ -228,6 +253,20 @@
     layer.append(panel);
     panel.focus();
   };
+  // Puts the panel where it covers least of the part that it is about.
+  const putAside = () => {
+    const drawn = panel && boxes.get(chosen);
+    if (!drawn) return;
+    const covered = () => {
+      const over = panel.getBoundingClientRect();
+      const shared = ({ left, top, right, bottom }) => Math.max(0, Math.min(right, over.right) - Math.max(left, over.left)) * Math.max(0, Math.min(bottom, over.bottom) - Math.max(top, over.top));
+      return shared(drawn.box.getBoundingClientRect()) + shared(drawn.label.getBoundingClientRect());
+    };
+    const sides = matchMedia("(max-width: 600px)").matches ? ["", "high"] : ["", "left", "low", "left low"];
+    const put = (side) => { panel.className = `panel ${side}`; };
+    const costs = sides.map((side) => { put(side); return covered(); });
+    put(sides[costs.indexOf(Math.min(...costs))]);
+  };
   const choose = (one) => {
     const { part } = one;
     const row = (name, value) => value === null || value === undefined || value === "" ? [] : [element("dt", {}, name), element("dd", {}, value)];
@@ -238,8 +277,8 @@
       bar.style.width = `${Math.min(100, 100 * (part.end_ms - part.start_ms) / part.timeout_ms)}%`;
       time.append(bar);
     }
-    open(element("section", { class: "panel", tabindex: "-1", "aria-label": `Part ${part.id}` },
-      element("h2", {}, part.id), element("p", {}, part.why),
+    open(element("section", { class: "panel", tabindex: "-1", "aria-label": `Part ${name(part)}` },
+      element("h2", {}, name(part)), element("p", {}, part.why),
       part.start_ms === null ? null : time,
       element("dl", {},
         ...row("outcome", state(part)), ...row("nanoservice", [part.fragment, part.version].filter(Boolean).join(" ")),
@@ -251,6 +290,8 @@
       payload.dev ? tamper(part) : null));
     boxes.get(one)?.box.classList.add("chosen");
     memory.set("open", part.id);
+    chosen = one;
+    putAside();
   };
   const list = () => open(element("section", { class: "panel", tabindex: "-1", "aria-label": "All parts" },
     element("h2", {}, "All parts"),
@@ -275,6 +316,8 @@
     const text = `Simulated: ${faults.map(one).join(", ")}`;
     simulated.hidden = !faults.length;
     simulated.replaceChildren(element("span", { title: text }, text), element("button", { type: "button", click: reset }, "Reset all"));
+    const degraded = count("degraded");
+    pill.textContent = ["Pasteup", degraded ? `${degraded} stale or missing` : null, faults.length ? "faults simulated" : null].filter(Boolean).join(" · ");
   };
 
   // During development: simulates a nanoservice that is slow, fails, or has nothing to show.
@@ -299,10 +342,12 @@
     location.reload();
   };
   const errors = element("section", { class: "errors", role: "alert", hidden: true });
+  // A page of the site for errors, such as 404, is shown where there is no page yet.
+  const isLive = record?.route.startsWith("/");
   const report = (problems) => {
     errors.hidden = !problems.length;
     errors.replaceChildren(element("h2", {}, problems.length === 1 ? "An error in a file" : `${problems.length} errors in files`),
-      element("p", {}, record ? "The last good version is shown until this is fixed." : "This page is not live yet."),
+      element("p", {}, isLive ? "The last good version is shown until this is fixed." : "This page is not live yet."),
       ...problems.map((text) => element("pre", {}, text)));
   };
   // All tabs share one connection to the server, because browsers open only six to a host: the tab that has the lock listens, and passes
@@ -343,10 +388,12 @@
     });
   };
 
-  const toggle = () => {
-    layer.hidden = !layer.hidden;
-    memory.set("hidden", layer.hidden);
-    if (!layer.hidden) draw();
+  // Errors in files are shown all the same, and a pill that shows everything again.
+  const toggle = (event) => {
+    const isOff = layer.classList.toggle("off");
+    memory.set("hidden", isOff);
+    if (!isOff) { draw(); putAside(); }
+    if (event?.type === "click" || host.matches(":focus-within")) (isOff ? pill : hide).focus({ preventScroll: true });
   };
   addEventListener("keydown", (event) => {
     const typing = event.composedPath()[0];
@@ -358,18 +405,16 @@
   const begin = () => {
     const foot = element("div", { class: "foot" }, simulated);
     if (record) {
-      const of = (wanted) => all.filter(({ part }) => kind(part) === wanted).length;
-      const legend = [["service", "from nanoservices"], ["combines", "composite"], ["degraded", "stale or missing"]]
-        .map(([name, words]) => element("span", { class: name }, `${of(name)} ${words}`));
+      const legend = [["service", "from nanoservices"], ["combines", "composed of others"], ["degraded", "stale or missing"]]
+        .map(([name, words]) => element("span", { class: name }, `${count(name)} ${words}`));
       foot.append(element("div", { class: "bar", role: "region", "aria-label": "Pasteup overlay" },
         element("b", {}, `${record.route} ${record.status}`), element("span", {}, `${ms(record.took_ms)} of ${ms(record.budget_ms)}`),
         element("span", { class: "legend" }, ...legend),
-        element("button", { type: "button", click: list }, "All parts"),
-        element("button", { type: "button", click: toggle }, `Hide (key ${KEY})`)));
+        element("button", { type: "button", click: list }, "All parts"), hide), pill);
     }
     layer.append(errors, foot);
     reportFaults(payload.faults);
-    layer.hidden = memory.get("hidden") === true;
+    layer.classList.toggle("off", memory.get("hidden") === true);
     document.documentElement.append(host);
     measure();
     draw();
@@ -381,7 +426,8 @@
     const [MOVED, CHANGED] = [1, 2];
     // A part may have a fixed position, or be in an element that scrolls by itself.
     addEventListener("scroll", () => { follow(); again(MOVED); }, { passive: true, capture: true });
-    addEventListener("resize", () => again(MOVED));
+    addEventListener("resize", () => { again(MOVED); putAside(); });
+    document.addEventListener("focusin", ({ target }) => mark(target));
     addEventListener("load", () => again(MOVED), true);
     new ResizeObserver(() => again(MOVED)).observe(document.body ?? document.documentElement);
     new MutationObserver((changes) => again(changes.some(({ type }) => type === "childList") ? CHANGED : MOVED))
