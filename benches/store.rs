@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use pasteup::edge::clock::SystemClock;
 use pasteup::edge::store::memory::MemoryStore;
 use pasteup::engine::port::{
-    Clock as _, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
+    Clock as _, Hits, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
 };
 use pasteup::engine::{self, CacheLookup, Compositor, Ports, Purge, PurgeMode, Trace};
 use pasteup::page::plan::plan;
@@ -58,6 +58,7 @@ fn stored(fetch: &Fetch, number: usize) -> StoredResponse {
         longest: fetch.rules,
         backoff: None,
         nanoservice: Name::from("part"),
+        hits: Hits::default(),
     }
 }
 

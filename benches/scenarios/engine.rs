@@ -10,7 +10,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::engine::page_cache::{PageSlot, PageStore};
 use pasteup::engine::port::{
-    ChangeListener, Clock, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
+    ChangeListener, Clock, Hits, Store, StoredResponse, Unobserved, Upstream, UpstreamRequest, UpstreamResponse,
 };
 use pasteup::engine::{self, CacheLookup, Compositor, Ports, Served, Trace};
 use pasteup::page::plan::plan;
@@ -102,8 +102,14 @@ fn full(parts: usize) -> (Compositor, engine::PageRequest) {
     for fetch in &plan.fetches {
         let times = EntryTimes::new(Instant::now(), 0.0);
         let response = Arc::new(response(fetch, &HeaderMap::new()));
-        let stored =
-            StoredResponse { response, times, longest: fetch.rules, backoff: None, nanoservice: Name::from("part") };
+        let stored = StoredResponse {
+            response,
+            times,
+            longest: fetch.rules,
+            backoff: None,
+            nanoservice: Name::from("part"),
+            hits: Hits::default(),
+        };
         Store::put(&*store, &fetch.key, stored, Duration::MAX);
     }
     let ports = Ports {

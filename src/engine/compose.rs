@@ -145,7 +145,7 @@ impl Compositor {
         for fetch in page.iter().flat_map(|page| page.due(began)) {
             // The page is served as it is; the response of the refresh will replace it. If a part cannot even be shown stale,
             // the page is served for the last time.
-            if let StoreLookup::Miss(_) = self.lookup.check_store(fetch, &request.trace, began.into()) {
+            if let StoreLookup::Miss(_) = self.lookup.check_store(fetch, &request.trace, began.into(), false) {
                 self.pages.invalidate(&fetch.key);
             }
         }

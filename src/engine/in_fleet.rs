@@ -41,7 +41,7 @@ impl Lookup {
         });
         let _loaded = timeout_at(until, waiter.wait()).await;
         drop(waiting);
-        self.check_store(fetch, trace, Instant::now())
+        self.check_store(fetch, trace, Instant::now(), true)
     }
 
     /// Loads a response from the shared store into the memory.
@@ -76,12 +76,13 @@ impl Lookup {
         let Some(arrived) = Instant::now().into_std().checked_sub(age) else { return false };
         let store = &self.ports().store;
         let before = store.get(&fetch.key);
-        if before.is_some_and(|before| before.times.arrived >= arrived && before.times.soft_purged.is_none()) {
+        if before.as_ref().is_some_and(|before| before.times.arrived >= arrived && before.times.soft_purged.is_none()) {
             return true;
         }
+        let hits = before.map(|before| before.hits).unwrap_or_default();
         let times = EntryTimes { soft_purged, ..EntryTimes::new(arrived, (self.ports().chance)()) };
         let (response, name) = (Arc::clone(&response), Arc::clone(&nanoservice));
-        let stored = StoredResponse { response, times, longest, backoff: None, nanoservice: name };
+        let stored = StoredResponse { response, times, longest, backoff: None, nanoservice: name, hits };
         in_progress.store_unless_purged(tags(), || store.put(&fetch.key, stored, left))
     }
 

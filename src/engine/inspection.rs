@@ -32,6 +32,8 @@ pub struct CacheEntry {
     pub stated: String,
     /// Whether it was purged softly, and whether refreshing it fails.
     pub state: String,
+    /// How often it was used since it was stored first, its refreshes included. Cached pages count once a second.
+    pub hits: u64,
     /// Bytes of its body.
     pub bytes: usize,
 }
@@ -73,6 +75,7 @@ pub(super) fn entries(store: &dyn Store, text: &str, limit: usize) -> (Vec<Cache
                 None => "none; layout, manifest or settings apply".to_owned(),
             },
             state: soft_purged.into_iter().chain(failing).collect::<Vec<_>>().join("; "),
+            hits: stored.hits.count(),
             bytes: stored.response.content.length(),
         });
     }

@@ -258,7 +258,7 @@ impl Lookup {
         limits: PageLimits,
         trace: &Trace,
     ) -> LookupResult {
-        match self.check_store(fetch, trace, Instant::now()) {
+        match self.check_store(fetch, trace, Instant::now(), true) {
             StoreLookup::Hit(result) => result,
             StoreLookup::Miss(miss) => self.fetch_missing(fetch, miss, limits, trace).await,
         }
@@ -272,7 +272,7 @@ impl Lookup {
         trace: &Trace,
         now: Instant,
     ) -> ReadyOrPending {
-        match self.check_store(fetch, trace, now) {
+        match self.check_store(fetch, trace, now, true) {
             StoreLookup::Hit(result) => Ok(result),
             StoreLookup::Miss(miss) => {
                 let (lookup, fetch, trace, limits) =
@@ -289,8 +289,15 @@ impl Lookup {
         self.hit_for_miss.is_marked(&fetch.key, now).then(latency).flatten()
     }
 
-    /// Checks the store. A hit is returned as a value, without a future to be polled for it.
-    pub(super) fn check_store(self: &Arc<Self>, fetch: &Arc<Fetch>, trace: &Trace, now: Instant) -> StoreLookup {
+    /// Checks the store. A hit is returned as a value, without a future to be polled for it. `is_used`: whether a hit is shown and
+    /// counted, and not only refreshed.
+    pub(super) fn check_store(
+        self: &Arc<Self>,
+        fetch: &Arc<Fetch>,
+        trace: &Trace,
+        now: Instant,
+        is_used: bool,
+    ) -> StoreLookup {
         let is_unshared = self.hit_for_miss.is_marked(&fetch.key, now);
         // Nothing is stored under a key that is marked.
         let stored = if is_unshared { None } else { self.ports.store.get(&fetch.key) };
@@ -301,6 +308,9 @@ impl Lookup {
             let lifetime = response.lifetime(fetch);
             let age = now.into_std().saturating_duration_since(stored.times.arrived);
             let hit = |cache, outcome| {
+                if is_used {
+                    stored.hits.add(1);
+                }
                 let now = now.into_std();
                 let timing = LookupTiming { began: now, ended: now, cache, age: Some(age), attempt: None, span: None };
                 StoreLookup::Hit(LookupResult { outcome, timing: Arc::new(timing) })
@@ -514,6 +524,7 @@ impl Lookup {
                 longest,
                 backoff: None,
                 nanoservice: Arc::clone(&fetch.nanoservice),
+                hits: stored.map(|before| before.hits.clone()).unwrap_or_default(),
             };
             self.hit_for_miss.unmark(&fetch.key);
             if let (Some(shared), Some(since)) = (&self.shared, since) {

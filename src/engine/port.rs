@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,6 +103,22 @@ pub trait Upstream: Send + Sync {
     }
 }
 
+/// How often the response under a key was used, while it was stored and refreshed. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Hits(Arc<AtomicU64>);
+
+impl Hits {
+    /// Counts that it was used this many times.
+    pub(super) fn add(&self, times: u64) {
+        self.0.fetch_add(times, Ordering::Relaxed);
+    }
+
+    /// How often it was used.
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A response in the store.
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
@@ -116,6 +133,8 @@ pub struct StoredResponse {
     pub backoff: Option<RefreshBackoff>,
     /// The name of the nanoservice that sent it; a purge of this name matches it.
     pub nanoservice: Name,
+    /// How often it was used. A response that takes its place counts on.
+    pub hits: Hits,
 }
 
 impl StoredResponse {

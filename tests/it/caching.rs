@@ -249,3 +249,24 @@ async fn a_page_with_a_stale_empty_response_is_not_cacheable_downstream() {
     let page = site.get("/").await;
     assert_eq!((page.header("cache-control"), page.header("etag")), ("no-store", ""));
 }
+
+#[tokio::test(start_paused = true)]
+async fn hits_of_a_response_are_counted_on_composed_and_on_cached_pages_and_outlive_a_refresh() {
+    let site = TestCompositor::new()
+        .front("<p><fragment name=a stale=1h /></p>")
+        .fragment("a", html_cached("here", "max-age=60"))
+        .start();
+    let hits = || {
+        site.compositor().flush_counters();
+        site.compositor().cache_entries("a", 10).0[0].hits
+    };
+    // The first of all is a miss, and the first after a minute is stale.
+    for expected in [9, 19] {
+        for _ in 0..10 {
+            site.serve("/", Reader::default()).await;
+        }
+        assert_eq!(hits(), expected);
+        advance(s(61)).await;
+    }
+    assert_eq!(site.calls("a"), 2);
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
 use pasteup::edge::store::memory::MemoryStore;
-use pasteup::engine::port::{Store, StoredResponse};
+use pasteup::engine::port::{Hits, Store, StoredResponse};
 use pasteup::page::plan::plan;
 use pasteup::page::policy::cache::directives::Arrival;
 use pasteup::page::policy::cache::freshness::{EntryTimes, FreshnessRules};
@@ -47,6 +47,7 @@ fn stored(bytes: usize, tags: &str) -> StoredResponse {
         longest: FreshnessRules::default(),
         backoff: None,
         nanoservice: Name::from("a"),
+        hits: Hits::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::engine::port::Hits;
 use crate::page::html::text::{Text, length};
 use crate::page::http::http1;
 use crate::page::output::headers::{Headers, SkeletonTag};
@@ -98,6 +99,8 @@ pub(super) struct CachedPart {
     pub(super) fetch: Arc<Fetch>,
     /// When it is due to be refreshed.
     pub(super) due: Instant,
+    /// How often its response was used, with this page and otherwise.
+    pub(super) hits: Hits,
 }
 
 /// The holes of a skeleton.
@@ -166,7 +169,7 @@ pub(super) fn milliseconds(since: Instant, until: Instant) -> u64 {
 
 impl Drop for CachedPage {
     fn drop(&mut self) {
-        self.tally.flush();
+        self.flush_counters();
         self.dependents.remove(self.parts.iter().map(|part| &part.fetch.key), self.id);
     }
 }
@@ -225,6 +228,15 @@ impl CachedPage {
     /// Counts that the page was served, without any hole.
     pub fn count_served(&self, now: Instant) {
         self.tally.count_served(now, std::iter::empty());
+    }
+
+    /// Reports how often it was served since the last time, and counts that for the responses that it is made of. Returns it.
+    pub(super) fn flush_counters(&self) -> u64 {
+        let times = self.tally.flush();
+        if times > 0 {
+            self.parts.iter().for_each(|part| part.hits.add(times));
+        }
+        times
     }
 
     /// Counts a response whose head was sent this long after its request arrived.

@@ -172,7 +172,7 @@ impl PageCache {
             };
             until = until.min(fresh_until + stale);
             made_of.push((fetch, response, stored.backoff));
-            parts.push(CachedPart { fetch: Arc::clone(fetch), due });
+            parts.push(CachedPart { fetch: Arc::clone(fetch), due, hits: stored.hits });
         }
         let due = parts.iter().map(|part| part.due).min();
         let useful = until.saturating_duration_since(began);
@@ -284,7 +284,7 @@ impl PageCache {
             all.iter().filter_map(Weak::upgrade).collect()
         };
         for page in &all {
-            let times = page.tally.flush();
+            let times = page.flush_counters();
             if times > 0 {
                 page.parts.iter().for_each(|part| want(&part.fetch.key, times));
             }

@@ -46,6 +46,14 @@ fn size(count: &usize) -> String {
     bytes(&u64::try_from(*count).unwrap_or(u64::MAX))
 }
 
+/// The version of the nanoservice that sent a response. `None`: it was requested by its URL.
+fn version(entry: &CacheEntry) -> Option<&str> {
+    match entry.key.as_slice() {
+        [by, name, version, ..] if by == "name" && *name == entry.fragment => Some(version),
+        _ => None,
+    }
+}
+
 /// The parameters of a cached response, as they were requested, and the context that it is for.
 fn parameters(entry: &CacheEntry) -> String {
     let is_address = |field: &String| field.contains("://") || field.starts_with('/');
@@ -81,6 +89,7 @@ mod tests {
             fresh_for: None,
             stated: String::new(),
             state: String::new(),
+            hits: 0,
             bytes: 0,
         };
         let shown = |key: &[&str]| parameters(&entry(key));
@@ -93,5 +102,7 @@ mod tests {
             "/weather/ely-sur · locale: de"
         );
         assert_eq!(shown(&["odd"]), "odd");
+        assert_eq!(version(&entry(&["name", "weather", "1.2.0", "http://a:1/weather"])), Some("1.2.0"));
+        assert_eq!(version(&entry(&["src", "http://a:1/weather", "1.2.0"])), None);
     }
 }
