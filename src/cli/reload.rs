@@ -189,13 +189,9 @@ impl Reloader {
         log(&problems, &self.reported, &self.live.now().site);
         self.reloaded.send_modify(|last| *last = change(last.version + 1, &problems));
         self.reported = problems;
-        let (now, before) = (&settings, &self.settings);
-        let is_cache_other = now.cache_memory != before.cache_memory || now.shared != before.shared;
-        if now.server != before.server || is_cache_other || now.cluster != before.cluster {
-            tracing::warn!("changed settings in [server], [cache] and [cluster] take effect after a restart");
-        }
-        if settings.discovery.resolver != self.settings.discovery.resolver {
-            tracing::warn!("the changed setting `discovery.resolver` takes effect after a restart");
+        let waiting = settings.waiting_for_restart(&self.settings);
+        if !waiting.is_empty() {
+            tracing::warn!("changed settings take effect after a restart: {}", waiting.join(", "));
         }
         if settings.discovery != self.settings.discovery {
             self.sources.send_replace(settings.discovery.clone());

@@ -5,6 +5,7 @@ pub(crate) mod schema;
 
 mod cluster;
 mod read;
+mod restart;
 mod values;
 
 #[cfg(test)]

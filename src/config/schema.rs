@@ -118,7 +118,7 @@ schema! {
         STREAM = Field::new("stream", Kind::Boolean).default("true");
         /// The content codings that clients are offered. A client that accepts `br` and `zstd` or `gzip` gets a page
         /// with personal parts in `zstd` or `gzip`. In `zstd` such a page has several frames (RFC 8878, 3.1), which
-        /// browsers read; leave `zstd` out if another client does not.
+        /// browsers read; leave `zstd` out if another client does not. Read at the start only.
         COMPRESSION = Field::new("compression", Kind::List(&CODING)).default_from(|| {
             let codings: Vec<String> = CODING.words().iter().map(|coding| format!("\"{coding}\"")).collect();
             format!("[{}]", codings.join(", "))
@@ -206,7 +206,7 @@ schema! {
         ALLOW = Field::new("allow", Kind::List(&Kind::Upstream))
             .default("[]")
             .example("[\"https://fragments.example.org\", \"http://127.0.0.1:*\"]");
-        /// Whether a name in `allow` may resolve to an address that is not public.
+        /// Whether a name in `allow` may resolve to an address that is not public. Read at the start only.
         PRIVATE = Field::new("private", Kind::Boolean).default("false");
     }
 }
@@ -218,7 +218,7 @@ schema! {
         /// is idle, the part is `overloaded`.
         MAX_PROCESSES = Field::new("max_processes", Kind::Integer(1, 10_000)).default("64");
         /// Folder for compiled components, so that none is compiled twice. A relative path is below the site's folder.
-        /// Read at the start.
+        /// Read at the start only.
         CACHE = Field::new("cache", Kind::Text)
             .otherwise("the user's cache directory")
             .example("\"/var/cache/pasteup\"");

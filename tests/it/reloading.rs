@@ -285,3 +285,14 @@ async fn files_are_read_again_on_sighup_and_on_request() {
     assert_eq!(reload().await.text().await.unwrap(), r#"{"pages":1,"errors":1,"warnings":0}"#);
     assert_eq!(server.text("/").await, "three");
 }
+
+#[tokio::test]
+async fn changed_settings_that_need_a_restart_are_named() {
+    let site = TestSite::new().front("x").file("pasteup.toml", "[page]\nbudget = \"1s\"\n");
+    let mut server = site.serve().await;
+    let changed =
+        "[page]\nbudget = \"3s\"\ncompression = [\"gzip\"]\n[telemetry]\nslowest = 7\n[upstreams]\nprivate = true\n";
+    site.write("pasteup.toml", changed);
+    let named = server.process.line("changed settings take effect after a restart: ").await;
+    assert_eq!(named, "[telemetry], page.compression, upstreams.private", "the budget is live at once");
+}
