@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::admin_client::AdminClient;
+use super::exit::COULD_NOT_RUN;
 use super::{report, runtime, site_loading, terminal};
 use crate::config::Flags;
 use crate::edge::admin::{PurgeRequest, PurgeResult, ReplicaPurge};
@@ -14,11 +15,20 @@ use crate::edge::admin::{PurgeRequest, PurgeResult, ReplicaPurge};
 /// Longest wait for the response: purging a full cache takes time.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What can be given, for a command without keys.
+const WAYS: &str = "
+  pasteup purge town-1 town-2    the responses with one of these surrogate keys
+  pasteup purge weather          all responses of this nanoservice
+  pasteup purge --all            everything
+
+With --soft, responses are marked stale instead of removed.
+A single response has a button in the console, on the screen Cache.";
+
 /// The options of `pasteup purge`.
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Surrogate keys or nanoservice names
-    #[arg(value_name = "KEY", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "KEY", conflicts_with = "all")]
     keys: Vec<String>,
     /// Marks matching responses stale instead of removing them
     #[arg(long)]
@@ -32,6 +42,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
+    if options.keys.is_empty() && !options.all {
+        terminal::message(report::could_not_run("no keys were given; name what to purge"));
+        terminal::message(WAYS);
+        return Ok(COULD_NOT_RUN.into());
+    }
     let flags = Flags { admin: options.admin, ..Flags::default() };
     let loaded = site_loading::load(&site_loading::open(site)?, flags, None, site_loading::offline);
     let admin = AdminClient::of(&loaded.settings.server, TIMEOUT)?;

@@ -86,7 +86,7 @@ fn print(page: &Page) -> Result<ExitCode, String> {
             let at = &part.fragment.at;
             let (line, _) = at.source.position(at.span.start);
             let (file, id) = (visible(&at.source.file), visible(&part.id));
-            terminal::message(format_args!("{file}:{line}: `{id}` is {} ({reason})", outcome.shown));
+            terminal::message(format_args!("{file}:{line}: `{id}`: {} ({reason})", outcome.shown));
         }
     }
     let mut output = std::io::stdout().lock();
@@ -99,7 +99,7 @@ fn print(page: &Page) -> Result<ExitCode, String> {
     Ok(match &page.verdict {
         Verdict::Page(status) if status.is_success() => ExitCode::SUCCESS,
         Verdict::Redirect(status, location) => {
-            terminal::message(format_args!("the page is a redirect: {status} to {}", visible(location)));
+            terminal::message(format_args!("the page redirects to {} ({status})", visible(location)));
             ExitCode::SUCCESS
         }
         Verdict::Page(status) | Verdict::Error(status) => {

@@ -278,7 +278,7 @@ async fn reasons_that_no_nanoservice_causes_are_explained() {
     let page_is_full = "nothing shown, no fallback: the page has as many fragments as `page.max_fragments` allows";
     assert_eq!(of("/many", "leaf-2").await.1, "-");
     assert_eq!(of("/many", "leaf-3").await, ("omitted", "too-many", PartHealth::Missing, page_is_full.to_owned()));
-    let nobody = "nothing shown, no fallback: there is no way to reach the service";
+    let nobody = "nothing shown, no fallback: the service has no endpoint that can be used";
     assert_eq!(of("/odd", "leaf").await, ("omitted", "unknown", PartHealth::Missing, nobody.to_owned()));
     assert_eq!(of("/old", "old").await.1, "-");
     tokio::time::advance(Duration::from_secs(6)).await;

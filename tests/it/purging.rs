@@ -239,7 +239,11 @@ async fn the_command_purges_a_running_compositor() {
     assert_eq!(server.text("/").await, "text", "a stale copy is shown at once");
     assert_eq!(run(&["a", "article-7"], Some("hush-hush-hush-hush")).await.1, "purged 1 response");
     assert_eq!(run(&["--all"], Some("hush-hush-hush-hush")).await.1, "nothing to purge");
-    assert_eq!(run(&[], Some("hush-hush-hush-hush")).await.0, 2, "without tags and without --all nothing is purged");
+    let (code, _, ways) = run(&[], Some("hush-hush-hush-hush")).await;
+    assert_eq!(code, 2, "without keys and without --all nothing is purged");
+    for way in ["surrogate key", "all responses of this nanoservice", "--all", "--soft"] {
+        assert!(ways.contains(way), "no `{way}` in:\n{ways}");
+    }
     assert!(service.requests() >= 1);
     let nobody = site.run(&["purge", "a", "--admin", "127.0.0.1:1"]).await;
     assert_eq!(nobody.status.code(), Some(2));

@@ -15,7 +15,7 @@ async fn the_page_goes_to_standard_output_and_messages_go_to_standard_error() {
     let output = site.run(&["render", "/"]).await;
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "<p><b>12&deg;</b>\nnone</p>\n");
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "layouts/front.html:5: `gone` is fallback (connect)\n");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "layouts/front.html:5: `gone`: fallback (connect)\n");
 }
 
 #[tokio::test]

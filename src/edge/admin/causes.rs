@@ -82,7 +82,7 @@ pub(super) fn in_words(reason: &str, detail: &str) -> String {
         "cycle" => "The fragment would contain itself",
         "too-many" => "The page has too many fragments",
         "not-allowed" => "It does not accept these parameters",
-        "unknown" => "There is no way to reach it",
+        "unknown" => "It has no endpoint that can be used",
         "condition" => "Its condition does not hold",
         "empty" => "It has nothing to show",
         "gone" => "It has no such fragment",

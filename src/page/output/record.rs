@@ -277,7 +277,7 @@ fn side(plan: &Plan, part: usize, manifest: &Manifest) -> Option<(&'static str, 
     }
     match &plan.parts[part].fragment.source {
         FragmentSource::Named(candidates) if candidates.chosen().version != manifest.version => {
-            Some(("stable", format!("{} went back, and is not tried again", candidates.chosen().version)))
+            Some(("stable", format!("{} was rolled back, and is not tried again", candidates.chosen().version)))
         }
         _ => None,
     }
@@ -307,7 +307,7 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::NotHtml => "the response was not HTML".to_owned(),
         Reason::Encoding => "the response could not be decoded".to_owned(),
         Reason::Starting => "the service's program was being started, and was not ready in time".to_owned(),
-        Reason::Crashed => "the service's program or component ended while it should answer".to_owned(),
+        Reason::Crashed => "the service's program or component ended before it answered".to_owned(),
         Reason::CircuitOpen => "circuit open after repeated failures".to_owned(),
         Reason::Overloaded => match attempt.and_then(|attempt| attempt.failure.as_deref()) {
             Some(TOO_MANY) => TOO_MANY.to_owned(),
@@ -317,8 +317,10 @@ fn why(outcome: &Outcome, fetch: Option<&Fetch>, budget: Duration) -> String {
         Reason::Cycle => "the fragment would contain itself".to_owned(),
         Reason::TooMany => "the page has as many fragments as `page.max_fragments` allows".to_owned(),
         Reason::NotAllowed => "the service does not accept these parameters".to_owned(),
-        Reason::SwitchedOff => "an operator has switched the nanoservice off for a while; it was not asked".to_owned(),
-        Reason::Unknown => "there is no way to reach the service".to_owned(),
+        Reason::SwitchedOff => {
+            "an operator has switched the nanoservice off for a while; no request was sent".to_owned()
+        }
+        Reason::Unknown => "the service has no endpoint that can be used".to_owned(),
         Reason::Condition => return "its condition does not hold".to_owned(),
         Reason::Empty => return "the service has nothing to show".to_owned(),
         Reason::Gone => match outcome.response.as_ref().map(|response| &response.content) {

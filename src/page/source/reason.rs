@@ -81,7 +81,7 @@ words! {
         Overloaded = "overloaded",
         /// The program of the nanoservice was started, and was not ready in time.
         Starting = "starting",
-        /// The program or component of the nanoservice ended while it should answer.
+        /// The program or component of the nanoservice ended before it answered.
         Crashed = "crashed",
         /// An operator has switched the nanoservice off.
         SwitchedOff = "switched-off",
