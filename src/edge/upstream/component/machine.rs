@@ -1,13 +1,17 @@
 //! What runs components: compiler, allocator, the threads of guests, and the clock that interrupts them.
 //! Where memory cannot be reserved for many instances, each reserves its own, which takes longer.
 
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::Linker;
 use wasmtime::{Cache, CacheConfig, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
@@ -34,16 +38,25 @@ const KEPT_WRITTEN: usize = 1 << 20;
 const KEPT_MEMORY: usize = 128 << 10;
 /// How many slots that are not in use keep it.
 const KEPT_SLOTS: u32 = 16;
-/// The threads of guests give way to those of pages.
-const NICENESS: i32 = 5;
+/// A guest that has computed for longer goes on on threads that give way to those of pages.
+const BRIEF: Duration = Duration::from_millis(2);
+const NICENESS: i32 = 10;
 
 /// Runs components.
 pub(super) struct Machine {
     engine: Engine,
     linker: Linker<Guest>,
-    /// The threads of guests. `None` once it is dropped.
-    runtime: Option<Runtime>,
+    /// `None` once it is dropped.
+    threads: Option<Threads>,
     clock: Clock,
+}
+
+/// The threads of guests.
+struct Threads {
+    /// Of those that have just begun. Most end there.
+    brief: Runtime,
+    /// Of those that compute for long.
+    long: Runtime,
 }
 
 /// Counts ticks while guests run. It stops when the last clone is dropped.
@@ -70,16 +83,9 @@ impl Machine {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
             .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker))
             .map_err(|error| format!("{error:#}"))?;
-        let threads = thread::available_parallelism().map_or(2, usize::from).max(2);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("component")
-            .on_thread_start(give_way)
-            .enable_all()
-            .build()
-            .map_err(|error| format!("no threads for components: {error}"))?;
+        let threads = Threads::start().map_err(|error| format!("no threads for components: {error}"))?;
         let clock = Clock::start(engine.clone()).map_err(|error| format!("no thread for components: {error}"))?;
-        Ok(Self { engine, linker, runtime: Some(runtime), clock })
+        Ok(Self { engine, linker, threads: Some(threads), clock })
     }
 
     pub(super) const fn engine(&self) -> &Engine {
@@ -90,9 +96,17 @@ impl Machine {
         &self.linker
     }
 
-    /// Where guests run.
-    pub(super) fn threads(&self) -> &Handle {
-        self.runtime.as_ref().expect("it is there until the machine is dropped").handle()
+    /// Runs a guest. Dropping the handle ends it at the next tick of the clock.
+    pub(super) fn spawn(&self, guest: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        let Threads { brief, long } = self.threads.as_ref().expect("they are there until the machine is dropped");
+        let long = long.handle().clone();
+        AbortOnDropHandle::new(brief.spawn(async move {
+            let mut guest = Box::pin(guest);
+            if !ends_soon(guest.as_mut()).await {
+                // An error is a panic, which has been reported, or the end of the machine.
+                let _ended = AbortOnDropHandle::new(long.spawn(guest)).await;
+            }
+        }))
     }
 
     /// Lets the clock run until the value is dropped.
@@ -107,11 +121,39 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         // A runtime must not be dropped where others run, and a guest may never end by itself.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+        if let Some(Threads { brief, long }) = self.threads.take() {
+            brief.shutdown_background();
+            long.shutdown_background();
         }
         self.clock.thread.unpark();
     }
+}
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let threads = thread::available_parallelism().map_or(2, usize::from).max(2);
+        let start = |name: &str, on_start: fn()| {
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(threads).thread_name(name).on_thread_start(on_start).enable_all().build()
+        };
+        Ok(Self { brief: start("component", || ())?, long: start("long-component", give_way)? })
+    }
+}
+
+/// Polls a guest until it ends. `false`: it goes on, and has computed for longer than [`BRIEF`].
+async fn ends_soon(mut guest: Pin<&mut impl Future<Output = ()>>) -> bool {
+    let mut computed = Duration::ZERO;
+    poll_fn(|context| {
+        let began = Instant::now();
+        let polled = guest.as_mut().poll(context);
+        computed += began.elapsed();
+        match polled {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending if computed > BRIEF => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 impl Clock {

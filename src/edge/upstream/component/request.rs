@@ -181,7 +181,7 @@ impl Shared {
             is_read: is_read.clone(),
             running,
         };
-        let task = AbortOnDropHandle::new(machine.threads().spawn(call.run()));
+        let task = machine.spawn(call.run());
         Ok(Started { receiver, task, end, is_read })
     }
 }
