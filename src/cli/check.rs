@@ -46,6 +46,7 @@ pub(super) fn run(site: &Path, options: &Options) -> Result<ExitCode, String> {
     let mut problems = loaded.problems();
     problems.extend(site_loading::missing_programs(&loaded.site, folder.root()));
     problems.extend(site_loading::broken_components(&loaded, folder.root()));
+    problems.extend(loaded.site.hidden_files(&folder.public_files()));
     diagnostic::tidy(&mut problems);
     if !options.offline {
         problems.extend(deprecations::warnings(&loaded, folder.root()));

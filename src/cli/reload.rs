@@ -21,7 +21,7 @@ use crate::edge::upstream::component;
 use crate::engine::{Compositor, Live, Statistics};
 use crate::page::browser::lazy_address::AddressKey;
 use crate::page::manifest::Manifest;
-use crate::page::site::Site;
+use crate::page::site::{PublicFile, Site};
 use crate::page::source::diagnostic::{self, Diagnostic};
 
 use super::site_loading::{self, Loaded, OnDemand};
@@ -49,6 +49,8 @@ pub(super) struct Reloader {
     pub(super) replaced: Arc<OnReplaced>,
     /// The files of each program's folder, by their fingerprint. `None`: only its manifest is watched.
     pub(super) program_files: Option<HashMap<PathBuf, u64>>,
+    /// The files of `public/` when they were looked at last. `None`: they are not looked at.
+    pub(super) public_files: Option<Vec<PublicFile>>,
     pub(super) statistics: Arc<Statistics>,
     /// The last good settings.
     pub(super) settings: Settings,
@@ -101,6 +103,7 @@ impl Reloader {
                 // Where no events come from files: in folders that are not watched because they are new or elsewhere.
                 _ = looks.tick(), if self.settings.server.watch != WatchMode::Off => {
                     self.restart_changed_programs().await;
+                    self.show_changed_files().await;
                     if !self.on_demand.components.have_changed() {
                         continue;
                     }
@@ -147,6 +150,18 @@ impl Reloader {
             now.insert(folder, fingerprint);
         }
         *known = now;
+    }
+
+    /// Makes browsers load their page again if a file of `public/` has changed, which pages do not depend on.
+    async fn show_changed_files(&mut self) {
+        let Some(known) = &mut self.public_files else { return };
+        let folder = self.folder.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || folder.public_files()).await else { return };
+        if now != *known {
+            *known = now;
+            tracing::info!("the files of public/ have changed");
+            self.reloaded.send_modify(|last| *last = change(last.version + 1, &self.reported));
+        }
     }
 
     /// Reads the site, and returns whether anything has changed.

@@ -142,6 +142,8 @@ pub struct Server {
     pub watch: WatchMode,
     /// Longest time for requests in progress once the server stops.
     pub drain: Duration,
+    /// How long a file of `public/` is fresh.
+    pub public_max_age: Duration,
     /// Maximum size of a request's head, in bytes.
     pub max_header_bytes: usize,
     /// Maximum size of a request's target, in bytes.

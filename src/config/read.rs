@@ -189,6 +189,7 @@ fn read_server(table: &mut TableReader<'_>, root: &Path, flags: Flags) -> Server
         tls: tls.flatten(),
         watch: table.read_or_default(&server::WATCH, WatchMode::read),
         drain: table.read_or_default(&server::DRAIN, table::duration),
+        public_max_age: table.read_or_default(&server::PUBLIC_MAX_AGE, table::duration),
         max_header_bytes: table.read_or_default(&server::MAX_HEADER_BYTES, values::bytes),
         max_uri_bytes: table.read_or_default(&server::MAX_URI_BYTES, values::bytes),
     };

@@ -79,6 +79,9 @@ schema! {
         WATCH = Field::new("watch", WatchMode::KIND).default_from(|| WatchMode::default().as_str().to_owned());
         /// Longest time for requests in progress once the server stops.
         DRAIN = Field::new("drain", Kind::Duration).default("10s");
+        /// How long browsers and caches may use a file of `public/` without asking again. Files whose names contain a hash of
+        /// their content, as in `site.3f9a1b2c.css`, may be used for a year. `pasteup dev` makes browsers ask each time.
+        PUBLIC_MAX_AGE = Field::new("public_max_age", Kind::Duration).default("1h");
         /// Maximum size of a request's head. A larger one gets a `431`.
         MAX_HEADER_BYTES = Field::new("max_header_bytes", Kind::Size).default("32KiB");
         /// Maximum size of a request's target. A longer one gets a `414`.

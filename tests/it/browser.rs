@@ -21,7 +21,9 @@ fn sample_site(services: &[(&str, &str)]) -> TestSite {
         }
     }
     let site = TestSite::new();
-    copy(&root().join("layouts"), &site.path().join("layouts"));
+    for folder in ["layouts", "public"] {
+        copy(&root().join(folder), &site.path().join(folder));
+    }
     for on_demand in ["fragments/tides", "fragments/almanac"] {
         copy(&root().join(on_demand), &site.path().join(on_demand));
     }
@@ -55,6 +57,15 @@ async fn the_front_page_loses_one_part_and_recovers() {
     }
     assert_eq!(browser.count("fragment, include").await, 0, "no element of the layout language is left");
     assert_eq!(browser.count("main .notice").await, 0, "no fallback is shown");
+    let current = browser.text("nav [aria-current=page]").await;
+    assert_eq!(current, "Front page", "the navigation marks the page");
+    let aligned = browser.evaluate("getComputedStyle(document.querySelector('.masthead-name')).textAlign").await;
+    assert_eq!(aligned, "center", "the style sheet of public/ has arrived");
+    let icon = browser.evaluate("document.querySelector('link[rel=icon]').href").await;
+    assert_eq!(icon, format!("{}/favicon.svg", server.pages));
+    let icon = server.get("/favicon.svg").await;
+    assert_eq!((icon.status().as_u16(), icon.headers()["content-type"].to_str().unwrap()), (200, "image/svg+xml"));
+    assert_eq!(browser.console_messages().await, Vec::<String>::new(), "the policy allows all that the page loads");
     let whole = browser.text("main").await;
     browser.screenshot("front-wide.png").await;
     let wide: bool = serde_json::from_value(
@@ -98,6 +109,8 @@ async fn the_front_page_loses_one_part_and_recovers() {
     browser.screenshot("sport-scrolled.png").await;
     client.goto(&format!("{}/nowhere", server.pages)).await.unwrap();
     assert_eq!(client.title().await.unwrap(), "Page not found - The Daily Courier", "the site's own page for a 404");
+    let width = browser.evaluate("document.querySelector('.page-picture').naturalWidth").await;
+    assert!(width.as_u64().is_some_and(|width| width > 0), "the picture has arrived");
     browser.screenshot("not-found.png").await;
     browser.stop().await;
 }

@@ -37,6 +37,7 @@ mod lazy;
 mod nesting;
 mod page_cache;
 mod programs;
+mod public_files;
 mod purging;
 mod resilience;
 mod reused_connections;

@@ -6,6 +6,7 @@
 mod params;
 mod place;
 mod response;
+mod sample;
 mod serve;
 mod source;
 #[cfg(feature = "testing")]

@@ -82,7 +82,7 @@ async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<
         .route("/healthz", get(healthy))
         .fallback(|| async { Problem::not_found("no such path").into_response() })
         .layer(from_fn(trace));
-    let listener = TcpListener::bind(address).await.map_err(|cause| format!("cannot listen on {address}: {cause}"))?;
+    let listener = TcpListener::bind(address).await.map_err(|cause| cannot_listen(address, &cause))?;
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
     // A service serves even if nobody can read where.
     let _written = writeln!(std::io::stdout(), "{} listening on http://{}", service.name, listener.local_addr()?);
@@ -101,6 +101,16 @@ async fn serve(service: Service, address: SocketAddr, routes: Router) -> Result<
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The message that an address cannot be listened on, with the process that has it, as far as this user may see it.
+fn cannot_listen(address: SocketAddr, cause: &std::io::Error) -> String {
+    if cause.kind() != std::io::ErrorKind::AddrInUse {
+        return format!("cannot listen on {address}: {cause}");
+    }
+    let holder = listeners::get_process_by_port(address.port(), listeners::Protocol::TCP).ok();
+    let by = holder.map(|holder| format!(" by {} (process {})", holder.name, holder.pid)).unwrap_or_default();
+    format!("cannot listen on {address}: address already in use{by} (choose another with PORT)")
 }
 
 async fn healthy() -> Response {
@@ -193,4 +203,21 @@ async fn stop_signal() {
 #[cfg(not(unix))]
 async fn stop_signal() {
     let _ = tokio::signal::ctrl_c().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_message_names_address_variable_and_process() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = taken.local_addr().expect("an address");
+        let cause = TcpListener::bind(address).await.expect_err("it is in use");
+        let message = cannot_listen(address, &cause);
+        let process = format!("(process {})", std::process::id());
+        for wanted in [&*address.to_string(), "already in use by ", &process, "PORT"] {
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
 }

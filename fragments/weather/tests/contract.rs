@@ -25,12 +25,14 @@ fn the_sample_is_served() {
 
 #[test]
 fn today_can_be_set() {
-    let env = [("WEATHER_SOURCE", ""), ("WEATHER_DATE", "2026-09-10")];
+    // As a file, the sample has the dates that are written in it.
+    let sample = format!("{FOLDER}/sample/daily.csv");
+    let env = [("WEATHER_SOURCE", &*sample), ("WEATHER_DATE", "2026-09-10")];
     let service = Running::start(PROGRAM, &env);
     let day = service.get("/weather?city=wexcombe&days=7");
     assert!(day.body.contains("Thursday 10 September 2026"));
     assert_eq!(day.body.matches("<th scope=\"row\">").count(), 2);
-    let env = [("WEATHER_SOURCE", ""), ("WEATHER_DATE", "2001-01-01")];
+    let env = [("WEATHER_SOURCE", &*sample), ("WEATHER_DATE", "2001-01-01")];
     let service = Running::start(PROGRAM, &env);
     assert_eq!(service.get("/weather?city=wexcombe").status, 204);
 }

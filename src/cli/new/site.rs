@@ -1,4 +1,4 @@
-//! `pasteup new site`: a folder with one page, one frame, one nanoservice on demand, and a README.
+//! `pasteup new site`: a folder with one page, one frame, a style sheet and an icon, one nanoservice on demand, and a README.
 //! A folder that is not empty is refused.
 
 use std::fs;
@@ -25,12 +25,22 @@ const FRAME: &str = "<!doctype html>
   <meta charset=\"utf-8\">
   <meta name=\"viewport\" content=\"width=device-width\">
   <title>A new site</title>
-  <style>body { max-width: 40rem; margin: 2rem auto; padding: 0 1rem; font-family: sans-serif; line-height: 1.5 }</style>
+  <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\">
+  <link rel=\"stylesheet\" href=\"/site.css\">
 </head>
 <body>
 <slot></slot>
 </body>
 </html>
+";
+
+const STYLES: &str =
+    "body { max-width: 40rem; margin: 2rem auto; padding: 0 1rem; font-family: sans-serif; line-height: 1.5 }\n";
+
+const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 32 32\">
+  <rect x=\"2\" y=\"2\" width=\"17\" height=\"28\" rx=\"3\" fill=\"#1f6feb\"/>
+  <rect x=\"21\" y=\"2\" width=\"9\" height=\"28\" rx=\"3\" fill=\"#f0883e\"/>
+</svg>
 ";
 
 const FRONT: &str = "+++
@@ -56,6 +66,7 @@ serves it at http://127.0.0.1:8080/, shows the page again whenever you change a 
 |---|---|
 | `layouts/front.html` | the page at `/`: HTML with a `<fragment>` |
 | `layouts/frames/site.html` | what all pages have around them |
+| `public/` | files that are served as they are: `public/site.css` at `/site.css` |
 | `fragments/hello/` | a nanoservice: a manifest, and a program that Pasteup starts when a page needs it |
 
 - `pasteup new page about` adds a page at `/about`.
@@ -84,6 +95,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, String> {
         (".gitignore".into(), ".pasteup/\n".to_owned()),
         ("layouts/front.html".into(), FRONT.to_owned()),
         ("layouts/frames/site.html".into(), FRAME.to_owned()),
+        ("public/site.css".into(), STYLES.to_owned()),
+        ("public/favicon.svg".into(), ICON.to_owned()),
     ];
     files.extend(
         Language::first_on_path()?.files(FIRST, &[]).into_iter().map(|(path, text)| (fragment.join(path), text)),

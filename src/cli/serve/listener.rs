@@ -1,9 +1,10 @@
 //! Opens the listening sockets, or takes those that systemd passes.
-//! An address that is in use is an error that names the setting, what to do, and on Linux the process that uses it.
+//! An address that is in use is an error that names the setting, what to do, and the process that uses it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
+use listeners::{Listener, Process, Protocol, SocketState};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -72,27 +73,16 @@ fn in_use(role: Role, address: SocketAddr, holder: Option<&str>) -> String {
 }
 
 /// The process that listens on an address, as far as this user may see it.
-#[cfg(target_os = "linux")]
 fn holder(address: SocketAddr) -> Option<String> {
-    use procfs::net::TcpState;
-    use procfs::process::FDTarget;
-    let sockets = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten().flatten();
-    let is_there = |at: SocketAddr| {
+    let is_there = |listener: &Listener| {
+        let at = listener.socket;
         let everywhere = at.ip().is_unspecified() || address.ip().is_unspecified();
-        at.port() == address.port() && (at.ip() == address.ip() || everywhere)
+        (listener.protocol, listener.state) == (Protocol::TCP, SocketState::Listen)
+            && at.port() == address.port()
+            && (at.ip() == address.ip() || everywhere)
     };
-    let listening = sockets.filter(|socket| socket.state == TcpState::Listen && is_there(socket.local_address));
-    let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
-    let is_it = |target: &FDTarget| matches!(target, FDTarget::Socket(inode) if inodes.contains(inode));
-    procfs::process::all_processes().ok()?.flatten().find_map(|process| {
-        let has_it = process.fd().ok()?.flatten().any(|fd| is_it(&fd.target));
-        has_it.then(|| process.stat().ok().map(|stat| format!("{} (process {})", stat.comm, stat.pid)))?
-    })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn holder(_: SocketAddr) -> Option<String> {
-    None
+    let Process { name, pid, .. } = listeners::get_all().ok()?.into_iter().find(is_there)?.process;
+    Some(format!("{name} (process {pid})"))
 }
 
 fn open(address: SocketAddr) -> std::io::Result<TcpListener> {

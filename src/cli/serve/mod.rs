@@ -36,7 +36,7 @@ use crate::edge::observe::metrics::{Measured, Metrics};
 use crate::edge::server::access::AccessLog;
 use crate::edge::server::dev::{Change, Dev, Fault, Instead, Tamper};
 use crate::edge::server::overlay::Overlay;
-use crate::edge::server::{Chunks, Compression, PageServer, Pages, Reply, ReplyBody};
+use crate::edge::server::{Chunks, Compression, PageServer, Pages, PublicFiles, Reply, ReplyBody};
 use crate::edge::store::memory::MemoryStore;
 use crate::edge::upstream::tamper::Tampered;
 use crate::edge::versions::VersionsFile;
@@ -183,6 +183,14 @@ async fn serve(
         observer,
         in_flight: Arc::clone(&in_flight),
         max_uri_bytes: settings.server.max_uri_bytes,
+        public: PublicFiles {
+            open: {
+                let folder = folder.clone();
+                Arc::new(move |path| folder.open_public(path))
+            },
+            // Whoever writes a site wants to see each change.
+            max_age: (mode == Mode::Live).then_some(settings.server.public_max_age),
+        },
         compression: compression(&settings),
         load_runs: Arc::clone(&load_runs),
         is_tls: settings.server.tls.is_some(),
@@ -299,6 +307,7 @@ async fn serve(
     let (found, discovered) = watch::channel(discovered);
     let discovering = tokio::spawn(discovery.run(wanted_sources, found, Arc::new(SystemClock)));
     let rolled_out = Arc::clone(&live);
+    let public_files = (mode == Mode::Development).then(|| folder.public_files());
     let reloader = Reloader {
         folder,
         watch,
@@ -308,6 +317,7 @@ async fn serve(
         on_demand,
         replaced,
         program_files: (mode == Mode::Development).then(HashMap::new),
+        public_files,
         statistics,
         settings: settings.clone(),
         address_key,

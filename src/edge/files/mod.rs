@@ -2,6 +2,7 @@
 //! A file that cannot be read becomes a diagnostic, like any error in its content.
 
 pub mod program;
+pub mod public;
 
 mod read;
 mod watch;

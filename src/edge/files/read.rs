@@ -40,14 +40,7 @@ pub(super) fn read(path: &Path, name: String, within: Option<&Within<'_>>) -> Re
 }
 
 fn read_bytes(path: &Path, within: Option<&Within<'_>>) -> io::Result<Vec<u8>> {
-    let is_regular = |metadata: std::fs::Metadata| {
-        if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
-    };
-    // Opening a device can have effects of its own, so it is not even opened unless it replaces the file just now.
-    is_regular(std::fs::metadata(path)?)?;
-    // `NONBLOCK`: opening a pipe would wait for its other end.
-    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
-    is_regular(file.metadata()?)?;
+    let file = open(path)?;
     if let Some(within) = within
         && let real = real_path(&file, path)?
         && !within.folders.iter().any(|folder| real.starts_with(folder))
@@ -60,8 +53,21 @@ fn read_bytes(path: &Path, within: Option<&Within<'_>>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Opens a regular file.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let is_regular = |metadata: std::fs::Metadata| {
+        if metadata.is_file() { Ok(()) } else { Err(io::Error::other("it is not a regular file")) }
+    };
+    // Opening a device can have effects of its own, so it is not even opened unless it replaces the file just now.
+    is_regular(std::fs::metadata(path)?)?;
+    // `NONBLOCK`: opening a pipe would wait for its other end.
+    let file = File::from(rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?);
+    is_regular(file.metadata()?)?;
+    Ok(file)
+}
+
 /// Where an open file is, without links. To look at its path again would not do: it may lead elsewhere by now.
-fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
+pub(super) fn real_path(file: &File, path: &Path) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).or_else(|_| {
         // Without /proc: what the path leads to now must be the file that was opened.
         let real = path.canonicalize()?;

@@ -28,6 +28,7 @@ mod route;
 
 mod own_paths;
 mod pages;
+mod public;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub use body::{Chunks, ReplyBody};
 pub use coding::Compression;
 pub use error_page::html as error_page_html;
 pub use pending::PendingReply;
+pub use public::{OpenFile, PublicFiles};
 pub use reply::Reply;
 pub use state::Pages;
 
@@ -97,10 +99,7 @@ impl PageServer {
             Destination::Own(path) => {
                 own_paths::call(Arc::clone(pages), self.own_paths.clone(), exchange, path, permit)
             }
-            Destination::Missing(path) => {
-                pages.observer.unrouted(&path);
-                pages.missing(&path, exchange, permit)
-            }
+            Destination::Missing(path) => pages.file_at(path, exchange, permit),
             Destination::Refused(status) => {
                 Either::Left(exchange.finish(pages, error_page::reply(status, &exchange.trace), None))
             }

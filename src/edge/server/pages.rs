@@ -25,7 +25,7 @@ use super::body::{Chunks, ReplyBody};
 use super::exchange::Exchange;
 use super::pending::{PendingReply, later};
 use super::reply::{HTML, Head, PageOrigin, Reply};
-use super::route::PageVisit;
+use super::route::{OWN, PageVisit};
 use super::state::Pages;
 use super::{coding, error_page};
 
@@ -84,13 +84,36 @@ impl Pages {
         })
     }
 
-    /// Replies that there is no page at a path: with the site's own page for that, if it has one.
-    pub(super) fn missing(
+    /// Serves the file at a path that no page has; if there is none, replies that.
+    pub(super) fn file_at(
         self: &Arc<Self>,
-        path: &str,
+        path: String,
         exchange: Exchange,
         permit: OwnedSemaphorePermit,
     ) -> PendingReply {
+        if path.starts_with(OWN) {
+            return self.no_page(&path, exchange, permit);
+        }
+        let pages = Arc::clone(self);
+        later(async move {
+            match pages.public.reply(&path, &exchange.request, pages.compression).await {
+                Ok(reply) => exchange.finish(&pages, reply.map_body(|body| holding(body, permit)), None),
+                Err(StatusCode::NOT_FOUND) => match pages.no_page(&path, exchange, permit) {
+                    Either::Left(reply) => reply,
+                    Either::Right(reply) => reply.await,
+                },
+                Err(status) => exchange.finish(&pages, error(status, &exchange, None, None), None),
+            }
+        })
+    }
+
+    fn no_page(self: &Arc<Self>, path: &str, exchange: Exchange, permit: OwnedSemaphorePermit) -> PendingReply {
+        self.observer.unrouted(path);
+        self.missing(path, exchange, permit)
+    }
+
+    /// Replies that there is no page at a path: with the site's own page for that, if it has one.
+    fn missing(self: &Arc<Self>, path: &str, exchange: Exchange, permit: OwnedSemaphorePermit) -> PendingReply {
         // A standalone fragment is fetched by a script, which needs no page in its place.
         let is_standalone = path.starts_with(lazy::PREFIX);
         let page = if is_standalone { None } else { self.status_page(StatusCode::NOT_FOUND, &exchange) };
@@ -248,6 +271,20 @@ pub(super) fn error(
             drawing.draw(reply, vec![html.into()], record, permit)
         }
         None => reply,
+    }
+}
+
+/// A body that holds the permit of its request until it is sent.
+fn holding(body: ReplyBody, permit: OwnedSemaphorePermit) -> ReplyBody {
+    match body {
+        ReplyBody::InMemory(_) => body,
+        ReplyBody::Streamed(body) => {
+            let chunks = body.into_data_stream().map(move |chunk| {
+                let _permit = &permit;
+                chunk
+            });
+            ReplyBody::Streamed(Body::from_stream(chunks))
+        }
     }
 }
 

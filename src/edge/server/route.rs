@@ -21,7 +21,7 @@ use super::exchange::Exchange;
 use super::state::Pages;
 
 /// The prefix of the compositor's own paths.
-const OWN: &str = "/_pasteup/";
+pub(super) const OWN: &str = "/_pasteup/";
 /// The path of the catalogue of all nanoservices, if it is published.
 pub(super) const CATALOGUE: &str = grants::PATH;
 
@@ -32,7 +32,7 @@ pub(super) enum Destination {
     Page(PageVisit),
     /// One of the compositor's own paths, normalised.
     Own(String),
-    /// There is no page at this path, normalised.
+    /// No page is at this path, normalised; a file may be.
     Missing(String),
     /// The request is refused with this status.
     Refused(StatusCode),

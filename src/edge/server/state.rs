@@ -12,6 +12,7 @@ use super::access::AccessLog;
 use super::coding::Compression;
 use super::dev::Dev;
 use super::overlay::Overlay;
+use super::public::PublicFiles;
 
 /// The parts that the public side needs.
 pub struct Pages {
@@ -25,6 +26,8 @@ pub struct Pages {
     pub in_flight: Arc<Semaphore>,
     /// Longest target of a request, in bytes.
     pub max_uri_bytes: usize,
+    /// The files that are served where there is no page.
+    pub public: PublicFiles,
     /// Content codings that replies may be sent in.
     pub compression: Compression,
     /// Which clients see the overlay.

@@ -10,6 +10,8 @@ mod manifests;
 mod owners;
 mod relock;
 
+mod public;
+
 pub mod deploy;
 pub mod impact;
 
@@ -19,4 +21,5 @@ pub use self::bound::{BoundSite, Match, NoMatch};
 pub use self::build::{Site, SiteLimits};
 pub use self::files::Files;
 pub use self::locked::Range;
+pub use self::public::PublicFile;
 pub use self::relock::{Change, Precisely};

@@ -199,6 +199,8 @@ codes! {
     NearMiss = "near-miss", Error;
     /// Something is never shown to any reader.
     NeverShown = "never-shown", Warning;
+    /// A file of `public/` is never served.
+    HiddenFile = "hidden-file", Warning;
     /// `timeout` is longer than the page's `budget`.
     OverBudget = "over-budget", Warning;
     /// No file uses a file that has fragments.

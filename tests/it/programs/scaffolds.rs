@@ -41,6 +41,11 @@ async fn a_new_site_with_a_new_page_and_new_nanoservices_works_as_it_is() {
     }
     let index = site.run(&["render", "/"]).await;
     assert!(text(&index.stdout).contains("<h1>A new site</h1>"));
+    let server = site.serve().await;
+    for (path, media_type) in [("/site.css", "text/css; charset=utf-8"), ("/favicon.svg", "image/svg+xml")] {
+        assert!(text(&index.stdout).contains(&format!("href=\"{path}\"")));
+        assert_eq!(server.get(path).await.headers()["content-type"], media_type);
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(super) use stored::{personalised, stored};
 pub(super) use streamed::streamed;
 
 /// Replies of fewer bytes are not compressed: the result would be longer.
-const MIN_BYTES: u64 = 32;
+pub(super) const MIN_BYTES: u64 = 32;
 
 /// Content codings that replies may be sent in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

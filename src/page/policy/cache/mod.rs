@@ -6,4 +6,6 @@ pub mod directives;
 pub mod freshness;
 pub mod validation;
 
+pub mod content_hash;
+
 pub mod backoff;
