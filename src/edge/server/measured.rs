@@ -38,7 +38,7 @@ impl Measured {
     /// What a request with this value of the header is recorded for. `None`: it is not the token of the run.
     pub(super) fn read(value: &HeaderValue, run: Arc<LoadRun>) -> Option<Self> {
         let value = value.as_bytes();
-        let (token, client) = match value.iter().position(|byte| *byte == b';') {
+        let (token, client) = match memchr::memchr(b';', value) {
             None => (value, None),
             Some(end) => (&value[..end], std::str::from_utf8(&value[end + 1..]).ok()),
         };

@@ -156,6 +156,7 @@ pub fn hexadecimal(bytes: &[u8], text: &mut [u8]) {
 
 /// Reads at most 16 lower-case hexadecimal digits. `None`: there is another character.
 #[must_use]
+#[inline]
 pub fn from_hexadecimal(text: &[u8]) -> Option<u64> {
     // No digit is above 15, so that one look at the end finds all that are none.
     const VALUES: [u8; 256] = {
