@@ -159,5 +159,13 @@ async fn labels_follow_the_keyboard_focus() {
     )
     .await;
     assert_eq!(browser.evaluate(&focused).await, json!([]));
+    // So it is to a part that is chosen in the list.
+    browser.evaluate("scrollTo(0, 0)").await;
+    browser.evaluate(&format!("{SHADOW}.querySelector('.bar button').click()")).await;
+    let in_list =
+        format!("[...{SHADOW}.querySelectorAll('.panel li button')].find(b => b.textContent.startsWith('end'))");
+    browser.evaluate(&format!("{in_list}.click()")).await;
+    wait_until(&browser, "scrollY > 3000").await;
+    assert_eq!(covers(&browser).await, false);
     browser.stop().await;
 }

@@ -179,7 +179,7 @@
   class Box {
     constructor(one) {
       this.box = element("div", { class: `box ${kind(one.part)}` });
-      this.label = element("button", { class: `label ${kind(one.part)}`, type: "button", click: () => choose(one), focus: () => reveal(this.label) }, label(one.part));
+      this.label = element("button", { class: `label ${kind(one.part)}`, type: "button", click: () => choose(one), focus: () => { if (this.label.matches(":focus-visible")) reveal(this.label); } }, label(one.part));
       page.append(this.box, this.label);
       this.wide = Math.ceil(this.label.getBoundingClientRect().width) + 1;
     }
@@ -220,12 +220,11 @@
   };
   const follow = () => { page.style.transform = `translate(${-scrollX}px, ${-scrollY}px)`; };
 
-  // The layer does not scroll, so the page is scrolled to a label that gets the keyboard focus.
+  // The layer does not scroll, so the page is scrolled to a label that gets the keyboard focus, or is chosen in the list.
   const SPACE = 100;
   const reveal = (label) => {
     const { top, bottom, left, right } = label.getBoundingClientRect();
-    const isSeen = top >= 0 && left >= 0 && right <= innerWidth && bottom <= innerHeight - SPACE;
-    if (isSeen || !label.matches(":focus-visible")) return;
+    if (top >= 0 && left >= 0 && right <= innerWidth && bottom <= innerHeight - SPACE) return;
     scrollBy({ top: top - SPACE, left: Math.min(left, 0) + Math.max(right - innerWidth, 0), behavior: "instant" });
   };
   // The label of the innermost part that has the keyboard focus comes to the front.
@@ -293,12 +292,19 @@
     chosen = one;
     putAside();
   };
+  const show = (one) => {
+    const drawn = boxes.get(one);
+    if (!drawn) return;
+    reveal(drawn.label);
+    follow();
+    putAside();
+  };
   const list = () => open(element("section", { class: "panel", tabindex: "-1", "aria-label": "All parts" },
     element("h2", {}, "All parts"),
     element("p", {}, `${record.layout}${record.owner ? `, ${record.owner}` : ""}`),
     element("ul", {}, ...all.map((one) => {
       const { part, depth } = one;
-      const item = element("li", { class: kind(part) }, element("button", { type: "button", click: () => choose(one) },
+      const item = element("li", { class: kind(part) }, element("button", { type: "button", click: () => { choose(one); show(one); } },
         label(part), ranges.has(one) && place(ranges.get(one)) ? null : " · not visible"));
       item.style.marginLeft = `${depth}rem`;
       return item;

@@ -30,6 +30,13 @@ struct Branch {
     nanoservices: Vec<(Leaf, Vec<Leaf>)>,
 }
 
+impl Branch {
+    /// Whether one of its nanoservices needs attention, so that it is open at first.
+    fn has_trouble(&self) -> bool {
+        self.nanoservices.iter().any(|(leaf, _)| matches!(leaf.class, "warn" | "bad"))
+    }
+}
+
 /// A name in the tree, with its state in words.
 #[derive(Clone)]
 struct Leaf {
