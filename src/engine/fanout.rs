@@ -54,7 +54,12 @@ impl FanOut {
         started: StartedLookups,
         trace: &Trace,
     ) -> Self {
-        let limits = lookup.limits(began + plan.budget);
+        let deadline = began + plan.budget;
+        // What the page has waited for the shared store already counts.
+        let limits = match &started.limits {
+            Some(limits) => PageLimits { deadline, ..limits.clone() },
+            None => lookup.limits(deadline),
+        };
         let mut fan_out = Self {
             lookup: Arc::clone(lookup),
             plan,

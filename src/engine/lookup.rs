@@ -107,7 +107,7 @@ pub(super) struct PageLimits {
     /// When the page is finished, whatever is missing.
     pub(super) deadline: Instant,
     /// Its time for the shared store, if there is one.
-    shared: Option<PageWait>,
+    pub(super) shared: Option<PageWait>,
 }
 
 /// The result of a fetch, for one caller.
@@ -154,15 +154,19 @@ pub(super) struct Lookup {
 
 /// Lookups that were started before the page that needs them was planned.
 #[derive(Default)]
-pub(super) struct StartedLookups(pub(super) Vec<(Arc<Fetch>, ReadyOrPending)>);
+pub(super) struct StartedLookups {
+    pub(super) lookups: Vec<(Arc<Fetch>, ReadyOrPending)>,
+    /// The time that is left for the shared store, if a look-up was started.
+    pub(super) limits: Option<PageLimits>,
+}
 
 impl StartedLookups {
     /// Takes the lookup of a fetch. `None`: it was not started, or was taken before.
     pub(super) fn take(&mut self, fetch: &Fetch) -> Option<ReadyOrPending> {
         let is_same =
             |other: &Fetch| other.key == fetch.key && other.rules == fetch.rules && other.timeout == fetch.timeout;
-        let index = self.0.iter().position(|(started, _)| is_same(started))?;
-        Some(self.0.swap_remove(index).1)
+        let index = self.lookups.iter().position(|(started, _)| is_same(started))?;
+        Some(self.lookups.swap_remove(index).1)
     }
 }
 

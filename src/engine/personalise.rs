@@ -36,6 +36,7 @@ impl Personaliser<'_> {
     ) -> Result<PersonalisedPage, StartedLookups> {
         let limits = self.lookup.limits(began + request.template.budget());
         let (mut started, mut latency) = (StartedLookups::default(), None);
+        started.limits = Some(limits.clone());
         for fragment in skeleton.hole_fragments() {
             let Some(Ok(fetch)) = request.template.fetch(*fragment, &request.visit) else { return Err(started) };
             if self.lookup.switches().is_off(&fetch.nanoservice) {
@@ -45,10 +46,10 @@ impl Personaliser<'_> {
             if stream && result.is_err() {
                 latency = latency.max(self.lookup.latency_if_unshared(&fetch, began));
             }
-            started.0.push((fetch, result));
+            started.lookups.push((fetch, result));
         }
         let contents = {
-            let mut all = try_join_all(started.0.iter_mut().map(|(_, result)| hole_content(result)));
+            let mut all = try_join_all(started.lookups.iter_mut().map(|(_, result)| hole_content(result)));
             // One poll sends all the requests, before other tasks get their turn.
             match (&mut all).now_or_never() {
                 Some(contents) => contents,
@@ -64,9 +65,10 @@ impl Personaliser<'_> {
         if page.is_some()
             && let Some(measured) = request.trace.measured()
         {
-            let holes = skeleton.hole_fragments().iter().zip(&started.0).filter_map(|(fragment, (fetch, result))| {
-                Some((&*request.template.html.fragments[*fragment], &**fetch, &*result.as_ref().ok()?.timing))
-            });
+            let holes =
+                skeleton.hole_fragments().iter().zip(&started.lookups).filter_map(|(fragment, (fetch, result))| {
+                    Some((&*request.template.html.fragments[*fragment], &**fetch, &*result.as_ref().ok()?.timing))
+                });
             measured.personalised(holes, began.into_std());
         }
         page.ok_or(started)

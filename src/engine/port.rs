@@ -157,6 +157,17 @@ pub struct SharedValue {
 /// A value that is encoded when it is written.
 pub type Encode = Box<dyn FnOnce() -> Bytes + Send>;
 
+/// What came of taking a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    /// It is taken.
+    Taken,
+    /// Somebody else holds it, with this note.
+    Held(String),
+    /// The store takes no writes now, because it is full or a copy, and is as good as before for look-ups.
+    Refused,
+}
+
 /// Keeps values that several replicas share, each under the name of its response, and the leases of their fetches. It has no
 /// deadline of its own: dropping a future ends the wait.
 pub trait SharedStore: Send + Sync {
@@ -169,8 +180,8 @@ pub trait SharedStore: Send + Sync {
     /// Writes a value, which is of no use after `useful`. What is written and given back afterwards comes after it.
     fn put(&self, name: String, encode: Encode, useful: Duration);
 
-    /// Takes the lease of a name, for a time. `Some`: it is held, with this note.
-    fn lease(&self, name: &str, note: String, lasts: Duration) -> BoxFuture<'static, Result<Option<String>, String>>;
+    /// Takes the lease of a name, for a time.
+    fn lease(&self, name: &str, note: String, lasts: Duration) -> BoxFuture<'static, Result<Leased, String>>;
 
     /// Gives a lease back that was taken with a note.
     fn give_back(&self, name: String, note: String);
@@ -256,6 +267,15 @@ pub trait RolloutStore: Send + Sync {
     /// # Errors
     /// It could not be kept: why.
     fn keep(&self, book: &Book) -> Result<(), String>;
+}
+
+/// Keeps one value in which all replicas decide about rollouts together. It has no deadline of its own.
+pub trait SharedRollouts: Send + Sync {
+    /// The value, and the time of the store.
+    fn read(&self) -> BoxFuture<'static, Result<(Option<Bytes>, Timestamp), String>>;
+
+    /// Replaces the value if it is still this one. Returns `false` if it is not.
+    fn replace(&self, before: Option<Bytes>, after: Bytes) -> BoxFuture<'static, Result<bool, String>>;
 }
 
 /// Gives the time of day. Time spans are measured by tokio's clock, which tests can pause.

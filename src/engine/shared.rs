@@ -20,7 +20,7 @@ use crate::page::request::fetch::Fetch;
 use crate::page::request::key::Key;
 use crate::page::response::wire::{SharedResponse, may_be_shared};
 
-use super::port::{SharedStore, SharedValue, StoredResponse};
+use super::port::{Leased, SharedStore, SharedValue, StoredResponse};
 
 /// How long after its start a replica keeps what it read before its first request.
 const WARM_FOR: Duration = Duration::from_mins(1);
@@ -276,15 +276,15 @@ impl Shared {
     /// Takes the lease of a fetch. `Ok(Err(note))`: another replica holds it.
     ///
     /// # Errors
-    /// The store did not say in time.
+    /// The store did not say in time, or takes no writes.
     pub(super) async fn take_lease(&self, fetch: &Fetch, until: Instant) -> Result<Result<Lease<'_>, String>, ()> {
         let name = self.name(&fetch.key);
         let note = Note { holder: fastrand::u64(..), known: self.position() }.to_string();
         let taken = self.ask(until, self.store.lease(&name, note.clone(), fetch.timeout)).await;
         match taken {
-            Ok(None) => Ok(Ok(Lease { shared: self, name, note })),
-            Ok(Some(held)) => Ok(Err(held)),
-            Err(_) => Err(()),
+            Ok(Leased::Taken) => Ok(Ok(Lease { shared: self, name, note })),
+            Ok(Leased::Held(held)) => Ok(Err(held)),
+            Ok(Leased::Refused) | Err(_) => Err(()),
         }
     }
 

@@ -15,14 +15,14 @@ use crate::support::process::{Server, TestSite, until};
 use crate::support::service::serve_router;
 
 /// Two versions of a nanoservice at one address: `/old` says `old`, `/new` says `new`, or fails.
-struct Service {
+pub(crate) struct Service {
     address: std::net::SocketAddr,
-    fails: Arc<AtomicBool>,
+    pub(crate) fails: Arc<AtomicBool>,
     asked: Arc<[AtomicUsize; 2]>,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (fails, asked) = (Arc::new(AtomicBool::new(false)), Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]));
         let of = |side: usize| {
             let (fails, asked) = (Arc::clone(&fails), Arc::clone(&asked));
@@ -39,7 +39,7 @@ impl Service {
         Self { address, fails, asked }
     }
 
-    fn asked(&self) -> [usize; 2] {
+    pub(crate) fn asked(&self) -> [usize; 2] {
         [0, 1].map(|side| self.asked[side].load(Ordering::SeqCst))
     }
 
@@ -48,7 +48,7 @@ impl Service {
     }
 
     /// A site on which the old version is live.
-    fn site(&self) -> TestSite {
+    pub(crate) fn site(&self) -> TestSite {
         TestSite::new()
             .file("pasteup.toml", "[server]\nwatch = \"off\"\n[page]\nstream = false\n")
             .front("<fragment name=\"weather\">none</fragment>")
@@ -57,7 +57,7 @@ impl Service {
     }
 
     /// Adds the new version.
-    fn add_new(&self, site: &TestSite, rollout: &str) {
+    pub(crate) fn add_new(&self, site: &TestSite, rollout: &str) {
         site.write(
             "fragments/weather-2/fragment.toml",
             &self.manifest("1.1.0", "new", &format!("[rollout]\n{rollout}\n")),
@@ -65,16 +65,16 @@ impl Service {
     }
 }
 
-async fn rollouts(server: &Server) -> Value {
+pub(crate) async fn rollouts(server: &Server) -> Value {
     serde_json::from_str(&server.admin_get("/api/rollouts").await.text().await.unwrap()).unwrap()
 }
 
-async fn act(server: &Server, action: &str) -> u16 {
+pub(crate) async fn act(server: &Server, action: &str) -> u16 {
     let body = json!({ "action": action }).to_string();
     server.admin_post("/api/rollouts/weather", &body).await.status().as_u16()
 }
 
-async fn reload(server: &Server) {
+pub(crate) async fn reload(server: &Server) {
     assert_eq!(server.admin_post("/api/reload", "").await.status(), 200);
 }
 
@@ -85,7 +85,7 @@ async fn kept(site: &TestSite, text: &str) {
 }
 
 /// How many of some page views show the new version, and how many neither.
-async fn views(server: &Server, count: usize) -> (usize, usize) {
+pub(crate) async fn views(server: &Server, count: usize) -> (usize, usize) {
     let (mut new, mut neither) = (0, 0);
     for _ in 0..count {
         match server.text("/").await.as_str() {

@@ -11,8 +11,8 @@ use crate::edge::admin::AllPurged;
 use crate::edge::clock::SystemClock;
 use crate::edge::cluster::{Cluster, Links, Peers, Purged, Told};
 use crate::edge::store::shared::{RedisStore, StoreAddress, tls};
-use crate::engine::port::Upstream;
-use crate::engine::{Compositor, Purge, PurgeMode, Shared};
+use crate::engine::port::{Clock as _, Upstream};
+use crate::engine::{Compositor, Purge, PurgeMode, Rollouts, Shared};
 use crate::page::policy::cluster::health::StoreState;
 use crate::secrets::Secret;
 use crate::secrets::site_key::{Purpose, SiteKey};
@@ -51,6 +51,33 @@ pub(super) fn store(settings: &Settings, key: &SiteKey) -> Result<Option<Store>,
     Ok(Some(Store { store, shared, required_to_start: wanted.required_to_start }))
 }
 
+/// Decides about rollouts together with the other replicas, and reads what they know, if `is_waiting`: the first pages should show
+/// what those of the others do. A store that says nothing for a while is not waited for.
+pub(super) async fn join_rollouts(rollouts: &Rollouts, store: &Store, is_waiting: bool) {
+    rollouts.decide_in(Arc::new(store.store.clone()), SystemClock.wall(), fastrand::u64(..));
+    let read = async {
+        while is_waiting && rollouts.read_shared().await.is_err() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(TICK, read).await.is_err() {
+        tracing::warn!("the shared store is not there: rollouts begin with what this replica knows by itself");
+    }
+}
+
+/// Decides about rollouts every second, or at once when a version is held back.
+pub(super) async fn decide_rollouts(compositor: Compositor) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = compositor.rollouts().is_to_decide() => {}
+        }
+        compositor.rollouts().decide_together().await;
+    }
+}
+
 /// The replica with its links to the others.
 pub(super) fn cluster(
     settings: &Settings,
@@ -83,13 +110,14 @@ pub(super) async fn tick(shared: Arc<Shared>) {
     }
 }
 
-/// Reads what the fleet wants most, and marks this replica as ready: after a while at the latest, unless the store is required.
-pub(super) async fn warm_up(shared: Arc<Shared>, required_to_start: bool, ready: Arc<AtomicBool>) {
+/// Reads how far rollouts are and what the fleet wants most, and marks this replica as ready: after a while at the latest, unless the store is required.
+async fn warm_up(shared: Arc<Shared>, required_to_start: bool, compositor: Compositor, ready: Arc<AtomicBool>) {
     let began = tokio::time::Instant::now();
     while shared.state().0 != StoreState::Up && (required_to_start || began.elapsed() < WARM_UP) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     if shared.state().0 == StoreState::Up {
+        compositor.rollouts().decide_together().await;
         let left = WARM_UP.saturating_sub(began.elapsed()).max(LOOK_EVERY);
         let responses = shared.warm_up(left).await;
         tracing::info!(responses, "read from the shared store what is wanted most");
@@ -101,13 +129,18 @@ pub(super) async fn warm_up(shared: Arc<Shared>, required_to_start: bool, ready:
 
 impl Store {
     /// Whether the replica is ready before it has read anything.
-    pub(super) fn warm_up(&self, ready: &Arc<AtomicBool>) -> impl Future<Output = ()> + Send + use<> {
-        warm_up(Arc::clone(&self.shared), self.required_to_start, Arc::clone(ready))
+    pub(super) fn warm_up(
+        &self,
+        compositor: &Compositor,
+        ready: &Arc<AtomicBool>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        warm_up(Arc::clone(&self.shared), self.required_to_start, compositor.clone(), Arc::clone(ready))
     }
 
-    /// Waits until what was to be written is written, for a moment.
-    pub(super) async fn flush(&self) {
-        let _late = tokio::time::timeout(TICK, self.store.flush()).await;
+    /// Waits until what was to be written is written, and the last answers are counted, for a moment.
+    pub(super) async fn flush(&self, rollouts: &Rollouts) {
+        let _late =
+            tokio::time::timeout(TICK, async { tokio::join!(self.store.flush(), rollouts.decide_together()) }).await;
     }
 }
 

@@ -121,7 +121,7 @@ async fn serve(
     keys: ServerKeys,
     tracer: Option<Arc<dyn Observer>>,
 ) -> Result<(), String> {
-    let Loaded { settings, site, discovered, fingerprint, book, .. } = loaded;
+    let Loaded { settings, site, discovered, mut fingerprint, book, .. } = loaded;
     let store = Arc::new(MemoryStore::new(settings.cache_memory));
     let metrics = Arc::new(Metrics::default());
     metrics.count_panics();
@@ -153,7 +153,21 @@ async fn serve(
     let live = Arc::new(Live::new(site_loading::snapshot(site, &settings, &address_key, problems.clone())));
     let versions = VersionsFile::new(settings.server.state.clone());
     compositor.rollouts().resume(book, Some(Arc::new(versions)));
+    if let Some(store) = &shared_store {
+        let has_rollouts = live.now().site.catalogue.manifests().iter().any(|one| one.rollout.is_some());
+        cluster::join_rollouts(compositor.rollouts(), store, has_rollouts).await;
+    }
+    let mut turns = compositor.rollouts().turns();
     compositor.rollouts().go_live(&live.now().site, compositor.now());
+    if turns.has_changed().unwrap_or(false) {
+        // The other replicas show other versions.
+        turns.mark_unchanged();
+        let (now, book) = (live.now(), compositor.rollouts().snapshot());
+        let again = site_loading::load_again(&folder, flags, (&now.site, &settings), discovered.clone(), book);
+        fingerprint = again.fingerprint;
+        live.swap(site_loading::snapshot(again.site, &settings, &address_key, problems.clone()));
+        compositor.rollouts().go_live(&live.now().site, compositor.now());
+    }
     // With a shared store, only once it has been read what is wanted most.
     let ready = Arc::new(AtomicBool::new(shared.is_none()));
     let (stop, stop_admin) = (CancellationToken::new(), CancellationToken::new());
@@ -326,7 +340,7 @@ async fn serve(
         fingerprint,
         sources,
         discovered,
-        turns: compositor.rollouts().turns(),
+        turns,
     };
     let reloading = tokio::spawn(reloader.run(Triggers { changes, requests, hangups }));
 
@@ -349,7 +363,8 @@ async fn serve(
     let mut clustering = replica.start();
     if let Some(store) = &shared_store {
         clustering.push(tokio::spawn(cluster::tick(Arc::clone(&store.shared))));
-        clustering.push(tokio::spawn(store.warm_up(&ready)));
+        clustering.push(tokio::spawn(store.warm_up(&compositor, &ready)));
+        clustering.push(tokio::spawn(cluster::decide_rollouts(compositor.clone())));
     }
     let limits = limits(&settings.server);
     let serving = tokio::spawn(listen::serve(listener, pages, limits, tls.clone(), stop.clone().cancelled_owned()));
@@ -374,10 +389,10 @@ async fn serve(
     // The admin listener stays open until all pages have been sent.
     let served = serving.await;
     programs.stop_all().await;
-    compositor.rollouts().keep();
     if let Some(store) = &shared_store {
-        store.flush().await;
+        store.flush(compositor.rollouts()).await;
     }
+    compositor.rollouts().keep();
     replica.leave().await;
     stop_admin.cancel();
     let administered = administering.await;

@@ -306,10 +306,11 @@ async fn roll_out(
         let known = Action::ALL.map(Action::as_str).join(", ");
         return refuse(StatusCode::BAD_REQUEST, &format!("`{}` is not one of {known}", request.action));
     };
-    match admin.compositor.rollouts().act(&name, action, admin.compositor.now()) {
+    match admin.compositor.rollouts().act(&name, action, admin.compositor.now()).await {
         Ok(all) => Json(all).into_response(),
         Err(why @ Refused::Unknown(_)) => refuse(StatusCode::NOT_FOUND, &why.to_string()),
         Err(why @ Refused::Impossible(_)) => refuse(StatusCode::CONFLICT, &why.to_string()),
+        Err(why @ Refused::Away(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
 }
 

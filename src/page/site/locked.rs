@@ -11,6 +11,7 @@ use crate::page::manifest::Manifest;
 use crate::page::manifest::catalogue::Chosen;
 use crate::page::manifest::lock::{self, Lock};
 use crate::page::policy::rollout::book::Used;
+use crate::page::policy::rollout::replica::Shown;
 use crate::page::source::diagnostic::{Code, Diagnostic};
 use crate::page::source::names::Name;
 
@@ -139,5 +140,23 @@ impl Site {
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The versions that its live pages show to all.
+    #[must_use]
+    pub fn shown_versions(&self) -> Vec<Shown> {
+        let at_once = self.used_versions().into_iter().filter(|used| used.after.is_none());
+        let shown = at_once.filter_map(|used| {
+            let manifest = self.nanoservice(&used.name, &used.version)?;
+            let is_it = manifest.version.to_string() == used.version;
+            is_it.then(|| Shown {
+                checksum: manifest.checksum(),
+                has_rules: manifest.rollout.is_some(),
+                catalogue: self.catalogue.versions(&used.name).map(|one| one.version.to_string()).collect(),
+                name: used.name,
+                version: used.version,
+            })
+        });
+        shown.collect()
     }
 }

@@ -82,6 +82,31 @@ async fn a_full_store_refuses_writes_and_costs_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_store_that_becomes_full_is_still_asked() {
+    let redis = Redis::start().await;
+    let (_service, address) = Service::start(Duration::ZERO).await;
+    let parts: String =
+        (0..20).map(|n| format!("<fragment name=a id=\"p{n}\" data-n=\"{n}\" timeout=3s>instead</fragment>")).collect();
+    let site = site(redis.port, address, "max-age=100", "").front(&parts);
+    let (a, b) = (replica(&site, "a").await, replica(&site, "b").await);
+    a.text("/").await;
+    redis.until_keys("test:answer:*", 20).await;
+    let _: () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    // What is in it is used; and the refused leases of many parts at once are no failed look-ups.
+    assert_eq!(b.text("/").await, a.text("/").await);
+    assert_eq!(lookups(&b, "hit").await, 20);
+    let more = parts.replace("data-n=\"", "data-n=\"x");
+    site.front_now(&more);
+    until(async || {
+        b.text("/").await;
+        lookups(&b, "miss").await == 20
+    })
+    .await;
+    assert_eq!(state(&b).await["store"]["last_error"], json!(null));
+    assert_eq!(lookups(&b, "error").await, 0);
+}
+
+#[tokio::test]
 async fn a_replica_starts_without_a_store_unless_it_is_required() {
     let mut redis = Redis::start().await;
     redis.kill().await;

@@ -3,8 +3,10 @@
 mod faults;
 mod peers;
 mod purging;
+mod rollouts;
 mod settings;
 mod sharing;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,9 +1,12 @@
 //! A purge anywhere is a purge everywhere.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::{Pair, of_a, purge, replica, state, until_replicas};
+use super::{Pair, Service, of_a, purge, replica, site, state, until_replicas};
 use crate::support::process::until;
+use crate::support::redis::{Fault, Proxy, Redis};
 
 #[tokio::test]
 async fn a_purge_is_done_on_all_replicas_when_it_is_answered() {
@@ -79,4 +82,24 @@ async fn after_the_store_was_emptied_everything_is_stale() {
     let _: () = pair.redis.ask(&["FLUSHALL"]).await;
     pair.a.process.line("the stream of purges has a gap").await;
     until(async || pair.a.text("/").await == "<p>2 </p>").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_was_cut_off_reads_the_purges_that_it_missed() {
+    let redis = Redis::start().await;
+    let proxy = Proxy::start(redis.port).await;
+    let (_service, address) = Service::start(Duration::ZERO).await;
+    let here = |port| site(port, address, "max-age=100", "");
+    let (of_b, a) = (here(proxy.address.port()), here(redis.port));
+    let (a, mut b) = (replica(&a, "a").await, replica(&of_b, "b").await);
+    until_replicas(&a, 2).await;
+    assert_eq!(a.text("/").await, "<p>1 </p>");
+    redis.until_keys("test:answer:*", 1).await;
+    assert_eq!(b.text("/").await, "<p>1 </p>");
+    proxy.set(Fault::Gone);
+    assert_eq!(purge(&a, of_a()).await["replicas"], json!({"a": 1, "b": "unreachable"}));
+    assert_eq!(b.text("/").await, "<p>1 </p>", "it serves by its own rules");
+    proxy.set(Fault::Nothing);
+    until(async || b.text("/").await == "<p>2 </p>").await;
+    assert!(!b.process.output().contains("has a gap"), "only what was purged is stale");
 }

@@ -18,7 +18,7 @@ use pasteup::engine::port::{
     ChangeListener, CircuitChange, Clock, Observer, Observers, Store, StoredResponse, Upstream, UpstreamRequest,
     UpstreamResponse,
 };
-use pasteup::engine::{Compositor, PersonalisedPage, Ports, Purge, PurgeMode, Served, Trace};
+use pasteup::engine::{Compositor, PersonalisedPage, Ports, Purge, PurgeMode, Served, Shared, Trace};
 use pasteup::page::browser::lazy_address::{AddressKey, LazyAddress};
 use pasteup::page::html::text::concat;
 use pasteup::page::output::record::Record;
@@ -50,6 +50,7 @@ pub(crate) struct TestCompositor {
     counts: Arc<Counts>,
     observers: Vec<Arc<dyn Observer>>,
     clock: PausedClock,
+    shared: Option<Arc<Shared>>,
     engine: Option<(Compositor, BoundSite)>,
 }
 
@@ -296,6 +297,12 @@ impl TestCompositor {
         self
     }
 
+    /// Puts a shared store behind the store.
+    pub(crate) fn shared(mut self, shared: &Arc<Shared>) -> Self {
+        self.shared = Some(Arc::clone(shared));
+        self
+    }
+
     /// Sets the source of random numbers; without it they are 0.
     pub(crate) fn chance(mut self, chance: fn() -> f64) -> Self {
         self.chance = Some(chance);
@@ -326,7 +333,7 @@ impl TestCompositor {
             chance: self.chance.unwrap_or(|| 0.0),
         };
         let site = BoundSite::bind(site, Arc::clone(&self.defaults));
-        self.engine = Some((Compositor::new(ports, store), site));
+        self.engine = Some((Compositor::with_shared(ports, store, self.shared.clone()), site));
         self
     }
 

@@ -23,6 +23,13 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Requests in a row without a response after which the connection is replaced.
 const MAX_SILENT: u32 = 8;
 
+/// The codes of errors of a store that is full, is a copy, cannot keep what it has, or allows this user only to read.
+const NO_WRITES: [&str; 5] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOPERM"];
+
+/// The store takes no writes now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NoWrites;
+
 /// Where the store is, and how one logs in there.
 #[derive(Clone)]
 pub struct StoreAddress {
@@ -123,6 +130,15 @@ impl Link {
     /// Sends a command, and returns its response.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: Cmd) -> Result<T, String> {
         self.run(async |connection| command.query_async(connection).await).await
+    }
+
+    /// Sends a command that writes, and returns its response, or that the store takes no writes now.
+    pub(super) async fn ask_to_write<T: FromRedisValue>(&self, command: Cmd) -> Result<Result<T, NoWrites>, String> {
+        let query = async |connection: &mut MultiplexedConnection| match command.query_async(connection).await {
+            Err(error) if error.code().is_some_and(|code| NO_WRITES.contains(&code)) => Ok(Err(NoWrites)),
+            response => response.map(Ok),
+        };
+        self.run(query).await
     }
 
     /// Sends commands one after another, and returns their responses.

@@ -1,9 +1,10 @@
-//! The store that all replicas of a site share: Redis 7 or Valkey 8. Responses, leases, the stream of purges, and the list of
-//! replicas. Every command is about one key, so that a cluster of stores can hold them.
+//! The store that all replicas of a site share: Redis 7 or Valkey 8. Responses, leases, the stream of purges, the list of
+//! replicas, and the rollouts. Every command is about one key, so that a cluster of stores can hold them.
 //! What it says is never trusted: rubbish is an error, and whoever asks goes on without it.
 
 mod fleet;
 mod link;
+mod rollouts;
 pub mod tls;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use futures::future::BoxFuture;
 use redis::{Cmd, Pipeline, cmd, pipe};
 use tokio::sync::mpsc;
 
-use crate::engine::port::{Clock, Encode, SharedStore, SharedValue};
+use crate::engine::port::{Clock, Encode, Leased, SharedStore, SharedValue};
 use crate::page::policy::cluster::wanted::MOST;
 
 use link::Link;
@@ -109,13 +110,14 @@ impl RedisStore {
     }
 }
 
-/// The value under a key, and how long it will be there: of one moment.
+/// How long the value under a key will be there, and the value. Should another one be written in between, it counts as older than
+/// it is. No transaction: a store that is full refuses every command in one.
 fn value(pipeline: &mut Pipeline, key: &str) {
-    pipeline.cmd("GET").arg(key).cmd("PTTL").arg(key);
+    pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
 }
 
 /// Such a value. The store keeps nothing without a time limit, so what has none is not ours.
-fn shared_value(bytes: Option<Bytes>, left: i64) -> Option<SharedValue> {
+fn shared_value(left: i64, bytes: Option<Bytes>) -> Option<SharedValue> {
     let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
     Some(SharedValue { bytes: bytes?, left: Duration::from_millis(left) })
 }
@@ -125,9 +127,9 @@ impl SharedStore for RedisStore {
         let (reads, key) = (self.reads.clone(), self.key("answer", name));
         async move {
             let mut commands = pipe();
-            value(commands.atomic(), &key);
-            let (bytes, left): (Option<Bytes>, i64) = reads.ask_all(commands).await?;
-            Ok(shared_value(bytes, left))
+            value(&mut commands, &key);
+            let (left, bytes) = reads.ask_all(commands).await?;
+            Ok(shared_value(left, bytes))
         }
         .boxed()
     }
@@ -138,8 +140,8 @@ impl SharedStore for RedisStore {
             // The lease first: it is given back after the value was written, so without either there will be none.
             let mut commands = pipe();
             value(commands.cmd("EXISTS").arg(&lease), &key);
-            let (is_held, bytes, left): (bool, Option<Bytes>, i64) = reads.ask_all(commands).await?;
-            Ok((is_held, shared_value(bytes, left)))
+            let (is_held, left, bytes) = reads.ask_all(commands).await?;
+            Ok((is_held, shared_value(left, bytes)))
         }
         .boxed()
     }
@@ -148,11 +150,15 @@ impl SharedStore for RedisStore {
         self.enqueue(Write::Put { key: self.key("answer", &name), encode, useful });
     }
 
-    fn lease(&self, name: &str, note: String, lasts: Duration) -> BoxFuture<'static, Result<Option<String>, String>> {
+    fn lease(&self, name: &str, note: String, lasts: Duration) -> BoxFuture<'static, Result<Leased, String>> {
         let reads = self.reads.clone();
         let mut set = cmd("SET");
         set.arg(self.key("lease", name)).arg(note).arg("NX").arg("GET").arg("PX").arg(milliseconds(lasts));
-        async move { reads.ask(set).await }.boxed()
+        async move {
+            let held: Result<Option<String>, _> = reads.ask_to_write(set).await?;
+            Ok(held.map_or(Leased::Refused, |held| held.map_or(Leased::Taken, Leased::Held)))
+        }
+        .boxed()
     }
 
     fn give_back(&self, name: String, note: String) {
@@ -185,9 +191,9 @@ impl SharedStore for RedisStore {
                 names.iter().for_each(|name| value(&mut commands, &store.key("answer", name)));
                 let found: Vec<redis::Value> = store.writes.ask_all(commands).await?;
                 for (name, found) in names.iter().zip(found.chunks_exact(2)) {
-                    let bytes = redis::from_redis_value_ref(&found[0]).ok().flatten();
-                    let left = redis::from_redis_value_ref(&found[1]).unwrap_or_default();
-                    values.extend(shared_value(bytes, left).map(|value| (name.clone(), value)));
+                    let left = redis::from_redis_value_ref(&found[0]).unwrap_or_default();
+                    let bytes = redis::from_redis_value_ref(&found[1]).ok().flatten();
+                    values.extend(shared_value(left, bytes).map(|value| (name.clone(), value)));
                 }
             }
             Ok(values)

@@ -26,6 +26,21 @@ impl Latencies {
         *self.0.entry(step(took.as_secs_f64() * 1e3)).or_default() += 1;
     }
 
+    /// Adds the answers of another count.
+    pub fn add(&mut self, other: &Self) {
+        for (step, count) in &other.0 {
+            *self.0.entry(*step).or_default() += count;
+        }
+    }
+
+    /// Takes away answers that are counted elsewhere.
+    pub fn subtract(&mut self, other: &Self) {
+        self.0.retain(|step, count| {
+            *count = count.saturating_sub(other.0.get(step).copied().unwrap_or_default());
+            *count > 0
+        });
+    }
+
     /// The time within which 95 of 100 answers came, in milliseconds. `None`: there were none.
     #[must_use]
     pub fn p95_ms(&self) -> Option<f64> {

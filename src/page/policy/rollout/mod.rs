@@ -13,8 +13,15 @@ pub mod progress;
 
 pub mod book;
 
+pub mod fleet;
+
+pub mod replica;
+
 #[cfg(test)]
 mod simulation;
+
+#[cfg(test)]
+mod fleet_simulation;
 
 use std::time::Duration;
 

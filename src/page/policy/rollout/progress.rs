@@ -35,6 +35,12 @@ pub struct Rollout {
     pub candidate_side: Side,
     /// Why it is in this state, if nobody has to ask that of one that runs.
     pub why: Option<String>,
+    /// How often it was tried before, and went back.
+    #[serde(default)]
+    pub round: u64,
+    /// Why this replica shows it to nobody, until all replicas together have decided. `None`: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// What became of a rollout.
@@ -143,6 +149,8 @@ impl Rollout {
             stable_side: Side::default(),
             candidate_side: Side::default(),
             why: None,
+            round: 0,
+            held: None,
         }
     }
 
@@ -150,7 +158,28 @@ impl Rollout {
     #[must_use]
     pub fn share(&self, rules: &RolloutRules) -> u8 {
         let last = rules.steps.last().copied().unwrap_or(100);
-        if self.state.is_live() { rules.steps.get(self.step).copied().unwrap_or(last) } else { 0 }
+        if self.is_shown() { rules.steps.get(self.step).copied().unwrap_or(last) } else { 0 }
+    }
+
+    /// Whether some page views show the new version here.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        self.state.is_live() && self.held.is_none()
+    }
+
+    /// Holds the new version back, on this replica alone, if by what is known here it breaks a bound. Returns whether it does so
+    /// from now on.
+    pub fn hold_back_if_broken(&mut self, rules: &RolloutRules, now: Timestamp) -> bool {
+        if !self.is_shown() {
+            return false;
+        }
+        match self.look(rules, now) {
+            Decision::RollBack(why) => {
+                self.held = Some(why);
+                true
+            }
+            Decision::Promote | Decision::Stay(_) => false,
+        }
     }
 
     /// Counts an answer of one of the versions. Once it went back, nothing is counted.
@@ -166,14 +195,7 @@ impl Rollout {
         if !self.state.is_live() {
             return None;
         }
-        let (decision, look) = {
-            let seen = self.seen(now);
-            (decide(rules, &seen), is_look_due(rules, &seen))
-        };
-        if look {
-            self.looked_at = self.candidate_side.requests;
-        }
-        match decision {
+        match self.look(rules, now) {
             Decision::RollBack(why) => Some(self.go_back(State::RolledBack, why, now)),
             Decision::Promote if self.state == State::Running => Some(self.go_on(rules, now)),
             Decision::Promote | Decision::Stay(_) => None,
@@ -199,7 +221,8 @@ impl Rollout {
             // It has gone back already.
             (Action::Abort, false) => Ok(Event::Held),
             (Action::Retry, false) => {
-                *self = Self::begin(&self.stable, &self.candidate, &self.checksum, now);
+                let begun = Self::begin(&self.stable, &self.candidate, &self.checksum, now);
+                *self = Self { round: self.round + 1, ..begun };
                 Ok(Event::Began)
             }
             (Action::Retry, true) => {
@@ -219,10 +242,25 @@ impl Rollout {
             Decision::Promote | Decision::RollBack(_) => None,
         };
         match self.state {
+            _ if self.held.is_some() && self.state.is_live() => {
+                Some("the shared store, where all replicas decide together".to_owned())
+            }
             State::Running => decision(),
             State::Paused => Some("somebody to resume or promote it".to_owned()),
             State::RolledBack | State::Aborted => None,
         }
+    }
+
+    /// Decides what to do, and notes that the bounds were looked at if they were.
+    fn look(&mut self, rules: &RolloutRules, now: Timestamp) -> Decision {
+        let (decision, look) = {
+            let seen = self.seen(now);
+            (decide(rules, &seen), is_look_due(rules, &seen))
+        };
+        if look {
+            self.looked_at = self.candidate_side.requests;
+        }
+        decision
     }
 
     fn seen(&self, now: Timestamp) -> Seen<'_> {

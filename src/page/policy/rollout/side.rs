@@ -27,9 +27,47 @@ impl Side {
         self.latencies.record(took);
     }
 
+    /// Adds the answers of another count.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.faults += other.faults;
+        self.latencies.add(&other.latencies);
+    }
+
+    /// Takes away answers that are counted elsewhere.
+    pub fn subtract(&mut self, other: &Self) {
+        self.requests = self.requests.saturating_sub(other.requests);
+        self.faults = self.faults.saturating_sub(other.faults);
+        self.latencies.subtract(&other.latencies);
+    }
+
     /// The share of failures.
     #[must_use]
     pub const fn faulty(&self) -> Share {
         Share { events: self.faults, cases: self.requests }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn counts_of_several_replicas_are_those_of_one_that_saw_it_all(answers in proptest::collection::vec((0_u8..3, any::<bool>(), 0_u64..5_000), 0..60)) {
+            let (mut whole, mut parts) = (Side::default(), [Side::default(), Side::default(), Side::default()]);
+            for (replica, failed, ms) in answers {
+                let took = Duration::from_millis(ms);
+                whole.record(failed, took);
+                parts[usize::from(replica)].record(failed, took);
+            }
+            let mut sum = Side::default();
+            parts.iter().for_each(|part| sum.add(part));
+            prop_assert_eq!(&sum, &whole);
+            sum.subtract(&parts[0]);
+            parts[1].add(&parts[2].clone());
+            prop_assert_eq!(&sum, &parts[1]);
+        }
     }
 }

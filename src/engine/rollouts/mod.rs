@@ -1,19 +1,22 @@
 //! The rollouts of the live site: counts the answers of both versions, goes on or back, and says where each rollout stands.
 //! What cannot be kept for the next start stays in memory, which is logged once.
 
+mod status;
+
+mod in_fleet;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
 use crate::page::manifest::Manifest;
 use crate::page::policy::rollout::RolloutRules;
 use crate::page::policy::rollout::book::Book;
 use crate::page::policy::rollout::progress::{Action, Event, Rollout, State};
-use crate::page::policy::rollout::side::Side;
+use crate::page::policy::rollout::replica::{Replica, Shown};
 use crate::page::request::fetch::{Fetch, FetchKind};
 use crate::page::response::outcome::Attempt;
 use crate::page::response::parsed::{Failure, ParsedResponse};
@@ -23,7 +26,9 @@ use crate::page::source::names::Name;
 use crate::page::source::reason::Reason;
 use crate::page::visit::side::Standing;
 
-use super::port::{Observer, RolloutStore};
+use super::port::{Observer, RolloutStore, SharedRollouts};
+
+pub use status::{RolloutStatus, SideStatus, Sides};
 
 /// The standings as one number: a share of page views, or one of these.
 const TAKEN_OVER: u8 = 101;
@@ -31,10 +36,18 @@ const WENT_BACK: u8 = 102;
 
 /// The rollouts of the live site.
 pub struct Rollouts {
-    book: Mutex<Book>,
+    books: Mutex<Books>,
     /// Those of the live site by the name of the nanoservice, for those who ask often.
     live: ArcSwap<Map<Name, Vec<Arc<Live>>>>,
     store: Mutex<Option<Arc<dyn RolloutStore>>>,
+    /// Where all replicas decide together. `None`: this one decides alone.
+    shared: Mutex<Option<Arc<dyn SharedRollouts>>>,
+    /// Is held by whoever asks there.
+    asking: tokio::sync::Mutex<()>,
+    /// Whether it cannot be reached, or is of no use.
+    is_away: AtomicBool,
+    /// Is notified when something should be decided at once.
+    to_decide: Notify,
     observer: Arc<dyn Observer>,
     /// Whether the book has changed since it was kept.
     is_changed: AtomicBool,
@@ -44,6 +57,16 @@ pub struct Rollouts {
     turns: watch::Sender<u64>,
     /// Is notified when there is something that should be kept at once.
     to_keep: Notify,
+}
+
+/// What is known of versions.
+#[derive(Default)]
+struct Books {
+    book: Book,
+    /// The part of this replica in the rollouts of all. `None`: it decides alone.
+    replica: Option<Replica>,
+    /// The versions that the live site shows to all.
+    shown: Vec<Shown>,
 }
 
 /// A rollout of the live site.
@@ -65,65 +88,16 @@ pub enum Refused {
     /// It cannot be done now.
     #[error("{0}")]
     Impossible(String),
-}
-
-/// A rollout, for programs and for the console.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RolloutStatus {
-    /// The name of the nanoservice.
-    pub name: String,
-    /// The version before.
-    pub stable: String,
-    /// The new version.
-    pub candidate: String,
-    /// What became of it.
-    pub state: State,
-    /// The number of its step, from 1.
-    pub step: usize,
-    /// The number of its steps.
-    pub steps: usize,
-    /// How many of a hundred page views show the new version.
-    pub share: u8,
-    /// Since when it is in this step or state.
-    pub since: Timestamp,
-    /// Why it is in this state.
-    pub why: Option<String>,
-    /// What it waits for.
-    pub waits_for: Option<String>,
-    /// What was seen of both versions.
-    pub sides: Sides,
-}
-
-/// What was seen of both versions.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Sides {
-    /// Of the version before.
-    pub stable: SideStatus,
-    /// Of the new version.
-    pub candidate: SideStatus,
-}
-
-/// What was seen of one version.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SideStatus {
-    /// How many answers.
-    pub requests: u64,
-    /// How many of them were failures.
-    pub faults: u64,
-    /// The time within which 95 of 100 came, in milliseconds.
-    pub p95_ms: Option<f64>,
-}
-
-impl From<&Side> for SideStatus {
-    fn from(side: &Side) -> Self {
-        let p95_ms = side.latencies.p95_ms().map(|ms| (ms * 10.0).round() / 10.0);
-        Self { requests: side.requests, faults: side.faults, p95_ms }
-    }
+    /// It is for all replicas to decide together, and the store in which they do so was of no use.
+    #[error(
+        "the shared store did not say that it was done: {0}; look at `pasteup rollout status` before you repeat it"
+    )]
+    Away(String),
 }
 
 impl Live {
     fn show(&self, rollout: &Rollout) {
-        let standing = if rollout.state.is_live() { rollout.share(&self.rules) } else { WENT_BACK };
+        let standing = if rollout.is_shown() { rollout.share(&self.rules) } else { WENT_BACK };
         self.standing.store(standing, Ordering::Release);
     }
 
@@ -140,9 +114,13 @@ impl Rollouts {
     /// Rollouts of which nothing is known yet.
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
         Self {
-            book: Mutex::default(),
+            books: Mutex::default(),
             live: ArcSwap::default(),
             store: Mutex::default(),
+            shared: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            is_away: AtomicBool::new(false),
+            to_decide: Notify::new(),
             observer,
             is_changed: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
@@ -153,14 +131,14 @@ impl Rollouts {
 
     /// Goes on from the book of the last run, and keeps it in a store from now on, if there is one.
     pub fn resume(&self, book: Book, store: Option<Arc<dyn RolloutStore>>) {
-        *self.book() = book;
+        *self.books() = Books { book, ..Books::default() };
         *self.store.lock().unwrap_or_else(PoisonError::into_inner) = store;
     }
 
     /// The book as it is now.
     #[must_use]
     pub fn snapshot(&self) -> Book {
-        self.book().clone()
+        self.books().book.clone()
     }
 
     /// Is notified when a rollout began or ended, so that the site is to be built again.
@@ -172,7 +150,8 @@ impl Rollouts {
     /// Takes over the versions of a site that is live now.
     pub fn go_live(&self, site: &Site, now: Timestamp) {
         let used = site.used_versions();
-        let mut book = self.book();
+        let mut books = self.books();
+        let book = std::mem::take(&mut books.book);
         let after = book.after(&used, now);
         let mut live: Map<Name, Vec<Arc<Live>>> = Map::default();
         for (name, rollout) in after.rollouts() {
@@ -209,18 +188,21 @@ impl Rollouts {
         }
         for (name, entry) in &after.0 {
             let before = book.0.get(name).map(|entry| &entry.chosen);
-            for version in entry
-                .chosen
-                .iter()
-                .filter(|version| before.is_some_and(|before| !before.is_empty() && !before.contains(*version)))
-            {
+            let Some(before) = before.filter(|before| !before.is_empty()) else { continue };
+            for version in entry.chosen.difference(before) {
                 self.report(name, &format!("{name} {version} has taken over at once"));
             }
+            if let Some(replica) = &mut books.replica {
+                replica.settle(name, before, &entry.chosen);
+            }
         }
-        if *book != after {
-            *book = after;
+        if book != after {
             self.keep_soon();
         }
+        books.book = after;
+        books.shown = site.shown_versions();
+        // Before any page view sees it: what went back elsewhere is not shown here even once.
+        self.take_over(&mut books, &live, false);
         self.live.store(Arc::new(live));
     }
 
@@ -253,11 +235,22 @@ impl Rollouts {
         let took = attempt.ended.saturating_duration_since(attempt.began);
         for one in all.into_iter().filter(|one| matches!(one.standing(), Standing::Share(_))) {
             let event = {
-                let mut book = self.book();
+                let mut books = self.books();
+                let Books { book, replica, .. } = &mut *books;
                 let Some(rollout) = book.rollout_mut(&manifest.name, &one.version) else { continue };
-                rollout.record(one.candidate.version == manifest.version, result.is_err(), took);
+                let (is_candidate, failed) = (one.candidate.version == manifest.version, result.is_err());
                 self.is_changed.store(true, Ordering::Release);
-                rollout.advance(&one.rules, now()).map(|event| self.carry_out(&mut book, one, event))
+                match replica {
+                    Some(replica) => {
+                        replica.record(&manifest.name, rollout, is_candidate, failed, took);
+                        rollout.record(is_candidate, failed, took);
+                        rollout.hold_back_if_broken(&one.rules, now()).then(|| self.hold_back(one, rollout))
+                    }
+                    None => {
+                        rollout.record(is_candidate, failed, took);
+                        rollout.advance(&one.rules, now()).map(|event| self.carry_out(book, one, event))
+                    }
+                }
             };
             if let Some(what) = event {
                 self.report(&manifest.name, &what);
@@ -265,15 +258,18 @@ impl Rollouts {
         }
     }
 
-    /// Goes on with what is due because time has passed.
+    /// Goes on with what is due because time has passed, if this replica decides alone.
     pub(super) fn tick(&self, now: Timestamp) {
+        if self.books().replica.is_some() {
+            return;
+        }
         for one in self.live.load().values().flatten().filter(|one| matches!(one.standing(), Standing::Share(_))) {
             let event = {
-                let mut book = self.book();
+                let book = &mut self.books().book;
                 let event = book
                     .rollout_mut(&one.candidate.name, &one.version)
                     .and_then(|rollout| rollout.advance(&one.rules, now));
-                event.map(|event| self.carry_out(&mut book, one, event))
+                event.map(|event| self.carry_out(book, one, event))
             };
             if let Some(what) = event {
                 self.report(&one.candidate.name, &what);
@@ -281,20 +277,24 @@ impl Rollouts {
         }
     }
 
-    /// Does what an operator asks of the rollouts of a nanoservice.
+    /// Does what an operator asks of the rollouts of a nanoservice: on all replicas, if they decide together.
     ///
     /// # Errors
     /// There is none, or it cannot be done now.
-    pub fn act(&self, name: &str, action: Action, now: Timestamp) -> Result<Vec<RolloutStatus>, Refused> {
-        let live = self.live.load();
+    pub async fn act(&self, name: &str, action: Action, now: Timestamp) -> Result<Vec<RolloutStatus>, Refused> {
+        let live = self.live.load_full();
         let all = live.get(name).ok_or_else(|| Refused::Unknown(name.to_owned()))?;
+        if self.shared().is_some() {
+            self.act_together(name, action).await?;
+            return Ok(self.statuses(now).into_iter().filter(|status| status.name == name).collect());
+        }
         let (mut done, mut refused) = (false, None);
         for one in all {
             let event = {
-                let mut book = self.book();
+                let book = &mut self.books().book;
                 let Some(rollout) = book.rollout_mut(name, &one.version) else { continue };
                 match rollout.act(action, &one.rules, now) {
-                    Ok(event) => Some(self.carry_out(&mut book, one, event)),
+                    Ok(event) => Some(self.carry_out(book, one, event)),
                     Err(why) => {
                         refused = Some(why);
                         None
@@ -317,9 +317,10 @@ impl Rollouts {
     #[must_use]
     pub fn statuses(&self, now: Timestamp) -> Vec<RolloutStatus> {
         let live = self.live.load();
-        let book = self.book();
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        let books = self.books();
         let mut all = Vec::new();
-        for (name, rollout) in book.rollouts() {
+        for (name, rollout) in books.book.rollouts() {
             let Some(one) = live.get(name).and_then(|all| all.iter().find(|one| *one.version == *rollout.candidate))
             else {
                 continue;
@@ -333,8 +334,13 @@ impl Rollouts {
                 steps: one.rules.steps.len(),
                 share: rollout.share(&one.rules),
                 since: rollout.since,
-                why: rollout.why.clone(),
-                waits_for: rollout.waits_for(&one.rules, now),
+                why: rollout.held.as_ref().map(|why| format!("held back here: {why}")).or_else(|| rollout.why.clone()),
+                waits_for: match rollout.waits_for(&one.rules, now) {
+                    None if is_away && rollout.state.is_live() => {
+                        Some("the shared store, which cannot be reached".to_owned())
+                    }
+                    waits_for => waits_for,
+                },
                 sides: Sides { stable: (&rollout.stable_side).into(), candidate: (&rollout.candidate_side).into() },
             });
         }
@@ -344,10 +350,12 @@ impl Rollouts {
     /// The two versions of each rollout that goes on by itself: the new one, and the one before.
     pub(super) fn running(&self) -> Vec<(Arc<Manifest>, Arc<Manifest>)> {
         let live = self.live.load();
-        let book = self.book();
+        let books = self.books();
         let is_running = |one: &&Arc<Live>| {
-            let entry = book.0.get(&*one.candidate.name);
-            entry.and_then(|entry| entry.rollout(&one.version)).is_some_and(|rollout| rollout.state == State::Running)
+            let entry = books.book.0.get(&*one.candidate.name);
+            entry
+                .and_then(|entry| entry.rollout(&one.version))
+                .is_some_and(|rollout| rollout.state == State::Running && rollout.held.is_none())
         };
         let all = live.values().flatten().filter(is_running);
         all.map(|one| (Arc::clone(&one.candidate), Arc::clone(&one.stable))).collect()
@@ -418,8 +426,12 @@ impl Rollouts {
         self.observer.version_changed(what);
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Option<Arc<dyn SharedRollouts>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
