@@ -1,12 +1,11 @@
 //! Reads files for tower-http, which asks for a file and for those that hold it in an encoding.
 //! A file without a true time has no validators.
 
-use std::fs::{File, Metadata};
 use std::future::{Ready, ready};
 use std::io::{self, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,8 +35,11 @@ pub(super) async fn read(
     path: &str,
     request: Request<Body>,
 ) -> io::Result<Response<ResponseBody>> {
-    let asked = PathBuf::from(path.trim_start_matches('/'));
-    let reading = Reading { open: Arc::clone(open), asked: asked.into() };
+    let asked: Arc<Path> = PathBuf::from(path.trim_start_matches('/')).into();
+    // First, so that of a file that does not exist, no encodings are looked for.
+    let file = opened(Arc::clone(open), Arc::clone(&asked)).await?;
+    let modified = file.facts.modified;
+    let reading = Reading { open: Arc::clone(open), asked, modified, file: Arc::new(Mutex::new(Some(file))) };
     let files = ServeDir::with_backend("", reading).append_index_html_on_directories(false);
     files.precompressed_br().precompressed_zstd().precompressed_gzip().try_call(request).await
 }
@@ -48,6 +50,10 @@ struct Reading {
     open: Arc<OpenFile>,
     /// The file that the request is for. Any other path is that of the same file in an encoding.
     asked: Arc<Path>,
+    /// When that file was changed last.
+    modified: SystemTime,
+    /// That file, until it is used.
+    file: Arc<Mutex<Option<OpenedFile>>>,
 }
 
 /// An open file.
@@ -60,7 +66,7 @@ struct OpenedFile {
 #[derive(Debug, Clone, Copy)]
 struct Facts {
     length: u64,
-    modified: Option<SystemTime>,
+    modified: SystemTime,
 }
 
 impl Backend for Reading {
@@ -70,22 +76,18 @@ impl Backend for Reading {
     type MetadataFuture = Ready<io::Result<Facts>>;
 
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
-        let Self { open, asked } = self.clone();
-        let opening = tokio::task::spawn_blocking(move || {
-            let path = path.strip_prefix(".").unwrap_or(&path);
-            let (file, metadata) = with_metadata(open(path)?)?;
-            if *path != *asked {
-                // Whoever changes a file may forget to compress it again.
-                let (_, original) = with_metadata(open(&asked)?)?;
-                if metadata.modified()? < original.modified()? {
-                    return Err(io::ErrorKind::NotFound.into());
-                }
-            }
-            let is_true = |time: &SystemTime| time.duration_since(UNIX_EPOCH).is_ok_and(|time| time >= FIRST_TRUE_TIME);
-            let facts = Facts { length: metadata.len(), modified: metadata.modified().ok().filter(is_true) };
-            Ok(OpenedFile { file: file.into(), facts })
-        });
-        opening.map(|opened| opened.unwrap_or_else(|error| Err(io::Error::other(error)))).boxed()
+        let path: Arc<Path> = path.strip_prefix(".").unwrap_or(&path).into();
+        if path == self.asked {
+            let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return ready(file.ok_or_else(|| io::ErrorKind::NotFound.into())).boxed();
+        }
+        let (open, modified) = (Arc::clone(&self.open), self.modified);
+        async move {
+            let file = opened(open, path).await?;
+            // Whoever changes a file may forget to compress it again.
+            if file.facts.modified < modified { Err(io::ErrorKind::NotFound.into()) } else { Ok(file) }
+        }
+        .boxed()
     }
 
     /// It is asked for only to see whether there is a folder, and folders are not served.
@@ -94,9 +96,14 @@ impl Backend for Reading {
     }
 }
 
-fn with_metadata(file: File) -> io::Result<(File, Metadata)> {
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
+async fn opened(open: Arc<OpenFile>, path: Arc<Path>) -> io::Result<OpenedFile> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let file = open(&path)?;
+        let metadata = file.metadata()?;
+        let facts = Facts { length: metadata.len(), modified: metadata.modified()? };
+        Ok(OpenedFile { file: file.into(), facts })
+    });
+    opening.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 impl fs::File for OpenedFile {
@@ -114,7 +121,8 @@ impl fs::Metadata for Facts {
     }
 
     fn modified(&self) -> io::Result<SystemTime> {
-        self.modified.ok_or_else(|| io::ErrorKind::Unsupported.into())
+        let is_true = self.modified.duration_since(UNIX_EPOCH).is_ok_and(|time| time >= FIRST_TRUE_TIME);
+        if is_true { Ok(self.modified) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     fn len(&self) -> u64 {
