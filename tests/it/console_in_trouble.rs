@@ -113,8 +113,11 @@ async fn every_screen_with_trouble_on_it_fits_and_is_accessible() {
             if width == 390 && wide != json!([]) {
                 wrong.push(format!("{path} has tables that are wider than {width}: {wide}"));
             }
-            let violations = browser.accessibility_violations("html").await;
-            wrong.extend(violations.into_iter().map(|one| format!("{path}, {width}, {scheme}: {one}")));
+            // Each width and each scheme once: axe takes longer than everything else.
+            if (width == 390) == (scheme == "dark") {
+                let violations = browser.accessibility_violations("html").await;
+                wrong.extend(violations.into_iter().map(|one| format!("{path}, {width}, {scheme}: {one}")));
+            }
             browser.screenshot(&format!("trouble-{picture}-{width}-{scheme}.png")).await;
         }
     }
