@@ -162,7 +162,13 @@ impl FleetEntry {
         // All replicas measure its duration by the clock of the store.
         let begun = |own: FleetRollout| FleetRollout { rollout: Rollout { since: now, ..own.rollout }, ..own };
         match self.find_mut(&id) {
-            None => self.rollouts.push(begun(own)),
+            None => {
+                // All others have taken it over, and nobody remembers the rollout.
+                let is_over = own.rollout.state.is_live()
+                    && self.chosen.contains(&id.candidate)
+                    && !self.chosen.contains(&id.stable);
+                self.rollouts.push(FleetRollout { is_over, ..begun(own) });
+            }
             Some(known) => {
                 let began_again = !known.is_over
                     && known.rollout.state.is_live()
