@@ -192,6 +192,8 @@ fn config(cache: Option<Cache>, strategy: InstanceAllocationStrategy) -> Config 
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
+        // Nobody reads where in its file a trap is, and the map takes a third of what a component does.
+        .generate_address_map(false)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(WHOLE_STACK)
         .allocation_strategy(strategy)
