@@ -48,7 +48,7 @@ const charts = (() => {
       width: element.clientWidth, height: small ? 64 : 200,
       padding: small ? [4, 0, 4, 0] : [12, 8, 0, 0],
       legend: { show: !small }, cursor: { show: !small, y: false, drag: { x: false, y: false } },
-      scales: { x: { time: true, range: () => { const now = Date.now() / 1000; return [now - 900, now]; } }, y: { range: (_, low, high) => [0, Math.max(high ?? 0, small ? 1e-9 : 1e-3) * 1.1] } },
+      scales: { x: { time: true, range: () => { const now = Date.now() / 1000; return [now - 900, now]; } }, y: { range: (_, low, high) => [0, (high || 1) * 1.1] } },
       axes: small ? [{ show: false }, { show: false }] : [{ ...axis, space: 50, incrs: [60, 120, 180, 300], values: (_, at) => at.map((one) => clock(one)) }, { ...axis, size: 52 }],
       series: [{ label: "UTC", value: (_, at) => at === null || at === undefined ? "–" : clock(at, true) }, ...series],
       plugins: [marks(element)],
