@@ -222,7 +222,7 @@ impl Recorder {
 
     /// The index of a page.
     fn page(&mut self, target: &str) -> usize {
-        if !self.pages.get(self.last).is_some_and(|page| *page.path == *target) {
+        if self.pages.get(self.last).is_none_or(|page| *page.path != *target) {
             self.last = self.other_page(target);
         }
         self.last
