@@ -19,6 +19,7 @@ import time
 PASTEUP = os.path.abspath(sys.argv[1])
 WASMTIME = sys.argv[2] if len(sys.argv) > 2 else shutil.which("wasmtime")
 GUEST = pathlib.Path(__file__).parent.parent / "tests/guests/guest.wasm"
+ALMANAC = pathlib.Path(__file__).parent.parent / "fragments/almanac/almanac.wasm"
 
 SETTINGS = '[page]\nbudget = "20s"\n[fragment]\nbreaker_failures = 1000\n[server]\nwatch = "off"\n[on_demand]\ncache = "{cache}"\n'
 LOOP_TIMEOUT = 200  # ms
@@ -190,8 +191,8 @@ def one_after_another(count=10_000):
         print(f"{count} requests in a row: {site.memory() - before:+} KiB (of {before} KiB)")
 
 
-def many(count=1000):
-    guest = GUEST.read_bytes()
+def many(file, count):
+    guest = file.read_bytes()
     with tempfile.TemporaryDirectory() as cache:
         def site(number):
             names = [f"c{at}" for at in range(number)]
@@ -215,7 +216,7 @@ def many(count=1000):
                 time.sleep(2)
                 memories.append(whole.memory())
         each = (statistics.median(memories) - base) / (count - 1)
-        print(f"{count} different components: {each:.0f} KiB each; first start {compiled:.1f} s, with all compiled "
+        print(f"{count} different components of {len(guest) / 1000:.0f} kB: {each:.0f} KiB each; first start {compiled:.1f} s, with all compiled "
               f"{statistics.median(starts):.2f} s (median of 3)")
 
 
@@ -289,4 +290,5 @@ if __name__ == "__main__":
     overhead()
     loops()
     one_after_another()
-    many()
+    many(GUEST, 1000)
+    many(ALMANAC, 300)
