@@ -9,11 +9,12 @@ use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode, Uri};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::ServiceExt as _;
 
 use crate::page::browser::scripts;
+use crate::page::http::encoding::IN_PATH;
 
 use super::exchange::Exchange;
 use super::own_request::{Own, OwnRequest};
@@ -22,9 +23,6 @@ use super::reply::Reply;
 use super::route::CATALOGUE;
 use super::state::Pages;
 use super::{assets, dev, dev_paths, error_page, overlay, pages};
-
-/// Characters of a path that stay as they are when it is encoded as a URI.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) fn router(pages: Arc<Pages>) -> Router {
     let mut router = Router::new()
@@ -51,7 +49,7 @@ pub(super) fn call(
         // axum would drop the body of a reply to `HEAD`, before it is known how it is encoded.
         let method = &exchange.request.method;
         *request.method_mut() = if method == Method::HEAD { Method::GET } else { method.clone() };
-        let uri = utf8_percent_encode(&path, ENCODED).to_string();
+        let uri = utf8_percent_encode(&path, IN_PATH).to_string();
         *request.uri_mut() = Uri::try_from(uri).expect("an encoded path is a URI");
         let own = Arc::new(OwnRequest { exchange, path });
         request.extensions_mut().insert(Arc::clone(&own));

@@ -21,8 +21,9 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
+use crate::page::http::encoding::IN_PATH;
 use crate::page::http::fields::http_date;
 use crate::page::http::range::{Wanted, wanted};
 use crate::page::policy::cache::content_hash::has_content_hash;
@@ -35,9 +36,6 @@ use super::reply::{Head, Reply};
 /// Larger files are not compressed while they are sent: that takes its time at each request, and what was broken off could
 /// not be continued.
 const MAX_COMPRESSED: u64 = 1 << 20;
-
-/// Characters of a path that stay as they are when it is encoded as a URI.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Opens a file of the folder by its path in it. What must not be served is not found.
 pub type OpenFile = dyn Fn(&Path) -> io::Result<File> + Send + Sync;

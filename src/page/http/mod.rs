@@ -4,6 +4,7 @@
 pub mod fields;
 
 pub mod coding;
+pub mod encoding;
 pub mod origin;
 pub mod query;
 

@@ -12,3 +12,6 @@ pub mod supervision;
 pub mod rollout;
 
 pub mod cluster;
+
+#[cfg(test)]
+mod random;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use url::Url;
 
+use crate::page::http::encoding::IN_PATH;
 use crate::page::http::query;
 use crate::page::layout::{FragmentSource, FragmentUse};
 use crate::page::manifest::{Boundary, Manifest};
@@ -23,9 +24,6 @@ use super::defaults::Defaults;
 use super::key::Key;
 
 pub use super::context::{Parameters, parameters, title};
-
-/// What is percent-encoded in a path that was decoded before (RFC 3986, 3.3).
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One request to one nanoservice.
 #[derive(Debug, Clone, PartialEq)]

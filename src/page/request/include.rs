@@ -2,10 +2,11 @@
 //! they are allowed.
 //! A URL that leads to no allowed upstream, or whose variables would change its path, is refused with a reason.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use crate::page::esi::request::Values;
 use crate::page::esi::text::{EsiText, Piece};
+use crate::page::http::encoding::IN_SEGMENT;
 use crate::page::layout::FragmentUse;
 use crate::page::manifest::upstreams::{self, Allowed};
 use crate::page::source::reason::Reason;
@@ -14,9 +15,6 @@ use crate::page::visit::context::Visit;
 use super::address::on_all_endpoints;
 use super::defaults::Defaults;
 use super::fetch::{Fetch, of_nanoservice, of_url};
-
-/// The characters that are not percent-encoded in any component of a URL (RFC 3986, 2.3).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The origin of the HTML that contains an include.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +49,7 @@ impl Includer<'_> {
         if src.pieces().iter().any(is_dot_segment) {
             return Err(Reason::NotAllowed);
         }
-        let text = src.render(variables, |value| utf8_percent_encode(value, VALUE).to_string());
+        let text = src.render(variables, |value| utf8_percent_encode(value, IN_SEGMENT).to_string());
         let base = self.parent.map(|parent| parent.target().address.base());
         let mut url = match base {
             Some(base) if !text.contains("://") => base.join(&text).map_err(|_| Reason::NotAllowed)?,

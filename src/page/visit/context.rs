@@ -3,14 +3,11 @@
 
 use http::HeaderMap;
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::side::Side;
 use super::window::TimeWindow;
-
-/// What is percent-encoded in a segment of a path, and in a path (RFC 3986, 3.3).
-const IN_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const IN_PATH: &AsciiSet = &IN_SEGMENT.remove(b'/');
+use crate::page::http::encoding::{IN_PATH, IN_SEGMENT};
 
 /// The kind of device that a browser runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::super::random::Random;
 use super::lease::{self, Instead, Note};
 use super::order::{Order, Position, Purge, PurgeLog, PurgeMode};
 use crate::page::source::names::Name;
@@ -14,27 +15,6 @@ const SEEDS: u64 = 500;
 const STEPS: usize = 400;
 const REPLICAS: usize = 3;
 const KEYS: usize = 3;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("it is small")
-    }
-
-    fn one_in(&mut self, number: usize) -> bool {
-        self.below(number) == 0
-    }
-}
 
 /// What a service says: the version of its content when it was asked.
 type Version = u64;
@@ -196,7 +176,7 @@ impl World {
             return;
         }
         let next: Vec<Entry> = self.stream.iter().filter(|(at, ..)| *at > known).cloned().collect();
-        let some = random.below(next.len() + 1);
+        let some = random.index(next.len() + 1);
         let replica = &mut self.replicas[number];
         for (at, name, purge, mode, versions) in &next[..some] {
             replica.log.add(*at, name, purge, *mode, now);
@@ -206,7 +186,7 @@ impl World {
 
     /// A reader asks a replica. What is shown is never older than what the replica knows to be purged.
     fn request(&mut self, random: &mut Random, number: usize) {
-        let key = random.below(KEYS);
+        let key = random.index(KEYS);
         let is_reachable = !self.replicas[number].is_cut_off && self.replicas[number].has_begun && !random.one_in(10);
         let replica = &mut self.replicas[number];
         if replica.memory.get(&key).is_none_or(|stored| stored.is_stale) && is_reachable {
@@ -263,7 +243,7 @@ impl World {
         if replica.fetches.is_empty() {
             return;
         }
-        let index = random.below(replica.fetches.len());
+        let index = random.index(replica.fetches.len());
         let fetch = &mut replica.fetches[index];
         if fetch.version.is_none() {
             fetch.version = Some(self.content[fetch.key]);
@@ -287,15 +267,15 @@ impl World {
     }
 
     fn step(&mut self, random: &mut Random) {
-        let number = random.below(REPLICAS);
-        match random.below(100) {
+        let number = random.index(REPLICAS);
+        match random.index(100) {
             0..45 => self.request(random, number),
             45..65 => self.go_on(random, number),
             65..80 => self.follow(random, number),
             80..83 => self.edit(random, number),
             // A write arrives, in any order.
             83..94 if !self.writes.is_empty() => {
-                let index = random.below(self.writes.len());
+                let index = random.index(self.writes.len());
                 let (key, response) = self.writes.swap_remove(index);
                 self.values.insert(key, response);
             }
@@ -310,7 +290,7 @@ impl World {
             }
             97 if random.one_in(3) => {
                 // The oldest entries leave the stream.
-                let gone = random.below(self.stream.len() + 1) / 2;
+                let gone = random.index(self.stream.len() + 1) / 2;
                 self.stream.drain(..gone);
             }
             98 if random.one_in(4) => {

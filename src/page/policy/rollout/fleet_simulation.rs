@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::random::Random;
 use super::RolloutRules;
 use super::book::{Book, Used};
 use super::decision::tests::rules;
@@ -24,27 +25,6 @@ const TICKS: u64 = 10;
 const STORM: u64 = 40 * TICKS;
 const CALM: u64 = 20 * TICKS;
 const NAME: &str = "a";
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn one_in(&mut self, number: u64) -> bool {
-        self.below(number) == 0
-    }
-}
 
 /// What is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +141,7 @@ impl World {
         let mut before = Book::default();
         before = before.after(&[Used { name: NAME.to_owned(), version: "1".to_owned(), after: None }], now);
         let nodes = [(); REPLICAS].map(|()| Node::start(before.clone(), now, &mut random));
-        let faults = [0, 0, 3, 10][usize::try_from(random.below(4)).expect("it is small")];
+        let faults = [0, 0, 3, 10][random.index(4)];
         let rules =
             RolloutRules { steps: vec![20, 50, 80], interval: Duration::from_secs(2), min_requests: 8, ..rules() };
         let mut world = Self {
@@ -283,18 +263,18 @@ impl World {
     }
 
     fn operate(&mut self, number: usize) {
-        let action = Action::ALL[usize::try_from(self.random.below(5)).expect("it is small")];
+        let action = Action::ALL[self.random.index(5)];
         self.promoted += u64::from(action == Action::Promote);
         self.propose(number, Some(action));
     }
 
     fn misbehave(&mut self) {
-        let number = usize::try_from(self.random.below(REPLICAS as u64)).expect("it is small");
+        let number = self.random.index(REPLICAS);
         match self.random.below(400) {
             0..8 => self.nodes[number].is_cut_off ^= true,
             8..12 if !self.nodes[number].is_cut_off => self.operate(number),
             12..16 if !self.late.is_empty() => {
-                let at = usize::try_from(self.random.below(self.late.len() as u64)).expect("it is small");
+                let at = self.random.index(self.late.len());
                 let (expected, book) = self.late.swap_remove(at);
                 self.set(&expected, &book);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::super::random::Random;
 use super::RolloutRules;
 use super::decision::tests::rules;
 use super::progress::{Event, Rollout, State};
@@ -14,26 +15,6 @@ use super::progress::{Event, Rollout, State};
 struct Version {
     faults: f64,
     median_ms: f64,
-}
-
-/// A generator of random numbers: SplitMix64.
-struct Random(u64);
-
-impl Random {
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
-    fn number(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A number of the standard normal distribution (Box and Muller).
-    fn normal(&mut self) -> f64 {
-        let (radius, turn) = ((-2.0 * (1.0 - self.number()).ln()).sqrt(), self.number());
-        radius * (std::f64::consts::TAU * turn).cos()
-    }
 }
 
 /// What became of a rollout, and how many answers of the new version there were by then.
@@ -50,9 +31,9 @@ fn simulate(rules: &RolloutRules, (stable, candidate): (Version, Version), most:
     let mut rollout = Rollout::begin("1.0.0", "2.0.0", "", Timestamp::UNIX_EPOCH);
     for view in 0_i64.. {
         let now = Timestamp::from_second(view).expect("a time");
-        let is_candidate = random.number() * 100.0 < f64::from(rollout.share(rules));
+        let is_candidate = random.fraction() * 100.0 < f64::from(rollout.share(rules));
         let side = if is_candidate { candidate } else { stable };
-        let failed = random.number() < side.faults;
+        let failed = random.fraction() < side.faults;
         let took = Duration::from_secs_f64(side.median_ms * (0.3 * random.normal()).exp() / 1e3);
         rollout.record(is_candidate, failed, took);
         // Answers of the version before are no reason to decide: nothing depends on their number alone.
